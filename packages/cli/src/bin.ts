@@ -1,0 +1,2 @@
+#!/usr/bin/env node
+console.error('usage: q plan|quantize|eval|inspect');

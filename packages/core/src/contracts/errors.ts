@@ -1,0 +1,32 @@
+/**
+ * Base of every error that @q throws on purpose. The message names the thing (file, tensor, option), what was found,
+ * what was expected and what to do; the command prints it alone, without a stack trace.
+ */
+export class QuantError extends Error {
+  override name = 'QuantError';
+}
+
+/** A shape, length or dtype that does not fit. */
+export class ShapeError extends QuantError {
+  override name = 'ShapeError';
+}
+
+/** A scheme, option or recipe that makes no sense, alone or for this tensor. */
+export class SchemeError extends QuantError {
+  override name = 'SchemeError';
+}
+
+/** Numbers that cannot be used: NaN or infinite weights, a Hessian that no damping repairs, a loss that diverged. */
+export class NumericError extends QuantError {
+  override name = 'NumericError';
+}
+
+/** Statistics that are absent, of another width, or that have seen no sample. */
+export class CalibrationError extends QuantError {
+  override name = 'CalibrationError';
+}
+
+/** Bytes that are not a valid file of their kind. */
+export class FormatError extends QuantError {
+  override name = 'FormatError';
+}

@@ -1,0 +1,129 @@
+/**
+ * The narrow table of heavy operations. All matrices are dense, row-major, in host memory. `core` has a readable
+ * reference of each (`referenceKernels`); other packages override them one by one: `{...referenceKernels, ...fast}`.
+ * Every implementation states its accumulation order and precision in its file header, and passes the same tests.
+ */
+export interface Kernels {
+  /** Unique, for reports: `reference`, `wasm`, `wasm-relaxed`, `webgpu`. */
+  readonly name: string;
+  /** Threads that the implementation uses. Results do not depend on it. */
+  readonly threads: number;
+  /** `out[m,n] (+)= op(a) op(b)`; `a` is `[m,k]` (`[k,m]` if transposeA), `b` is `[k,n]` (`[n,k]` if transposeB). */
+  matmul(args: MatmulArgs): Promise<Float32Array>;
+  /** `out[width,width] += x^T x` for `x` `[tokens, width]`; both triangles are written. */
+  gram(args: GramArgs): Promise<void>;
+  /**
+   * In-place Cholesky factor of a symmetric positive definite matrix `[n,n]`. `lower`: A = L L^T. `reversed-upper`:
+   * A = R R^T with R upper triangular (factor with both axes reversed, reversed back; papers.md 2.1, inverse-free form).
+   * The other triangle is zeroed. Resolves to false, content undefined, when a pivot is not positive.
+   */
+  cholesky(args: CholeskyArgs): Promise<boolean>;
+  /** Solves in place for rows: `x op(T) = b` with T triangular `[n,n]` and b `[rows,n]` (right side solve). */
+  triangularSolve(args: TriangularSolveArgs): Promise<void>;
+  /** One block of the GPTQ column sweep; see {@link GptqBlockArgs}. */
+  gptqBlock(args: GptqBlockArgs): Promise<void>;
+  /** In-place orthonormal Walsh-Hadamard transform of each row's consecutive chunks of `size` (a power of two). */
+  hadamard(args: HadamardArgs): Promise<void>;
+  /** `out[m,n] = a b^T` with a `[m,k]` i8, b `[n,k]` i8, i32 accumulation (exact for k < 2^17). */
+  matmulInt8(args: MatmulInt8Args): Promise<Int32Array>;
+  /** The operations that may be called inside a synchronous forward pass; absent on backends that cannot. */
+  readonly sync?: SyncKernels;
+  /** Ends workers, frees memory. */
+  dispose(): Promise<void>;
+}
+
+/** Synchronous forms, for engines whose operations are synchronous. */
+export interface SyncKernels {
+  matmul(args: MatmulArgs): Float32Array;
+  matmulInt8(args: MatmulInt8Args): Int32Array;
+}
+
+export interface MatmulArgs {
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly transposeA?: boolean;
+  readonly transposeB?: boolean;
+  /** Written to when given; a new array otherwise. */
+  readonly out?: Float32Array;
+  /** Add to `out` instead of overwriting it. */
+  readonly accumulate?: boolean;
+}
+
+export interface GramArgs {
+  readonly x: Float32Array;
+  readonly tokens: number;
+  readonly width: number;
+  readonly out: Float32Array | Float64Array;
+}
+
+export interface CholeskyArgs {
+  readonly a: Float32Array | Float64Array;
+  readonly n: number;
+  readonly form: 'lower' | 'reversed-upper';
+}
+
+export interface TriangularSolveArgs {
+  /** Triangular factor `[n,n]`. */
+  readonly t: Float32Array | Float64Array;
+  readonly n: number;
+  readonly triangle: 'lower' | 'upper';
+  readonly transpose?: boolean;
+  /** `[rows,n]`, overwritten with the solution. */
+  readonly b: Float32Array | Float64Array;
+  readonly rows: number;
+}
+
+/** How the sweep rounds: integers `min..max`, or the nearest of sorted `levels` (index in `levels` = code order). */
+export type RoundingGrid =
+  | { readonly kind: 'linear'; readonly min: number; readonly max: number }
+  | { readonly kind: 'levels'; readonly levels: Float32Array; readonly codes: Uint8Array };
+
+/**
+ * Columns `[start, start+columns)` of the inverse-free GPTQ sweep (papers.md 2.1). For each row and column j in order:
+ *
+ *     v_j = w_j + (feedback_j + sum_{start<=i<j} d_i R_ij) / R_jj
+ *     q_j = round(v_j / scale + zero) on the grid;   d_j = w_j - (q_j - zero) * scale
+ *     loss += ((v_j - deq_j) * R_jj)^2
+ *
+ * Rows are independent. `scales`/`zeros` are `[rows, groups]`, `group[j]` says which one column j of the block uses.
+ */
+export interface GptqBlockArgs {
+  readonly rows: number;
+  readonly columns: number;
+  /** Original (or retargeted) weights of the block `[rows, columns]`. */
+  readonly weight: Float32Array;
+  /** `D[:, <start] R[<start, block]`, `[rows, columns]`. */
+  readonly feedback: Float32Array;
+  /** `R[block, block]`, upper triangular `[columns, columns]`. */
+  readonly factor: Float32Array;
+  readonly scales: Float32Array;
+  readonly zeros: Float32Array;
+  readonly groups: number;
+  readonly group: Int32Array;
+  readonly grid: RoundingGrid;
+  /** Out: codes `[rows, columns]`, unsigned (`value - grid.min`, or `grid.codes[index]`). */
+  readonly codes: Uint8Array;
+  /** Out: `D = W - Q` `[rows, columns]`. */
+  readonly difference: Float32Array;
+  /** Added to: loss of each row `[rows]`. */
+  readonly loss: Float64Array;
+}
+
+export interface HadamardArgs {
+  readonly x: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly size: number;
+}
+
+export interface MatmulInt8Args {
+  readonly a: Int8Array;
+  readonly b: Int8Array;
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly out?: Int32Array;
+}

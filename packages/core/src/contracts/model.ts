@@ -1,0 +1,76 @@
+import type { Runtime } from './runtime.js';
+import type { ScalableEdge } from './transform.js';
+
+/** One linear of a model. Module names are checkpoint names without `.weight`. */
+export interface LinearDescription {
+  readonly module: string;
+  readonly inFeatures: number;
+  readonly outFeatures: number;
+  /** True when the file keeps `[in, out]` (GPT-2's Conv1D). In memory every weight is `[out, in]`. */
+  readonly transposed: boolean;
+  readonly bias: boolean;
+}
+
+/** Values that flow from stage to stage. `residual` and `input` always exist; shapes `[batch, length, features]`. */
+export type StageState<T> = { residual: T; input: T } & Record<string, T>;
+
+/**
+ * The linears that share one input, and the code from that input to the next stage's input. Running a block is
+ * `begin`, then each stage's `run`; between stages the state may leave the engine, so a calibrated run computes each
+ * stage once, after its weights are final, and never runs a block again from its start (true-sequential at no cost).
+ */
+export interface Stage {
+  readonly name: string;
+  /** Linears that read `state.input`, in the order of the reference implementation. */
+  readonly linears: readonly string[];
+  run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T>;
+}
+
+/** One block (transformer layer). Its output is `state.residual` after the last stage. */
+export interface BlockDescription {
+  readonly index: number;
+  /** `model.layers.0` */
+  readonly prefix: string;
+  readonly linears: readonly LinearDescription[];
+  /** Every tensor that the block reads, by checkpoint name. */
+  readonly tensors: readonly string[];
+  readonly stages: readonly Stage[];
+  /** Edges that AWQ and SmoothQuant may scale. */
+  readonly edges: readonly ScalableEdge[];
+  /** Linears that runtimes fuse (q,k,v; gate,up): they must keep one scheme. */
+  readonly fusionGroups: readonly (readonly string[])[];
+  begin<T>(runtime: Runtime<T>, hidden: T): StageState<T>;
+}
+
+/** A model: what its tensors are, and how they are used. Made from a config by an {@link Architecture}. */
+export interface ModelDescription {
+  readonly architecture: string;
+  readonly hiddenSize: number;
+  readonly vocabularySize: number;
+  readonly maxPositions: number;
+  readonly blocks: readonly BlockDescription[];
+  /** Tensors read before the first block and after the last one. */
+  readonly embeddingTensors: readonly string[];
+  readonly headTensors: readonly string[];
+  /** The output projection's module. */
+  readonly head: LinearDescription;
+  /** Tensors that are absent from the file and equal another one: `lm_head.weight` -> `model.embed_tokens.weight`. */
+  readonly ties: ReadonlyMap<string, string>;
+  /** All expected tensors with their shapes in the file, for the check on opening. Optional ones are not listed. */
+  readonly expected: ReadonlyMap<string, readonly number[]>;
+  /** Ids `[batch, length]`, row-major -> hidden `[batch, length, hiddenSize]`. */
+  embed<T>(runtime: Runtime<T>, ids: Int32Array, batch: number, length: number): T;
+  /** Final norm and output projection -> logits `[batch, length, vocabularySize]`. */
+  logits<T>(runtime: Runtime<T>, hidden: T): T;
+  /** Final norm alone. */
+  finalNorm<T>(runtime: Runtime<T>, hidden: T): T;
+}
+
+/** A family of models, declared once. */
+export interface Architecture {
+  readonly name: string;
+  /** Values of `model_type` in config.json. */
+  readonly modelTypes: readonly string[];
+  /** @throws SchemeError naming the config key that is missing or not supported */
+  describe(config: Readonly<Record<string, unknown>>): ModelDescription;
+}

@@ -1,0 +1,36 @@
+/**
+ * A number format maps reals to codes and back. Codes are unsigned integers below `2^bits`; for signed integer formats
+ * they are offset binary (code = value + 2^(bits-1)), which is what GPTQ and compressed-tensors store.
+ *
+ * A new format is one object that fulfils this contract: nothing else in the toolkit branches on formats.
+ */
+export interface NumberFormat {
+  /** Unique, lower case: `int4`, `uint8`, `e4m3`, `nf4`. It is what a scheme writes to JSON. */
+  readonly name: string;
+  /** Bits of one code. Codes fit a byte up to 8 bits, a 16-bit word above. */
+  readonly bits: number;
+  /**
+   * - `linear`: equidistant integers `min..max`; `x = (decode(code) - zeroPoint) * scale`.
+   * - `float`: sign, exponent, mantissa; symmetric, no zero point.
+   * - `table`: any other sorted list of levels; symmetric in use, no zero point.
+   */
+  readonly family: 'linear' | 'float' | 'table';
+  /** Smallest finite value that a code stands for. */
+  readonly min: number;
+  /** Largest finite value that a code stands for. */
+  readonly max: number;
+  /**
+   * The code whose value is nearest to `x`, ties as the format's specification says (to even for integers and floats).
+   * Saturates to `min`/`max`. NaN gives the format's NaN where it has one; otherwise throws {@link NumericError}.
+   */
+  encode(x: number): number;
+  /** The value of a code. Inverse of `encode` on every finite code. */
+  decode(code: number): number;
+  /** The name: a scheme serialises to plain JSON. */
+  toJSON(): string;
+}
+
+/** Equidistant integers. `encode(x) = clamp(roundHalfEven(x), min, max) - min`. */
+export interface LinearFormat extends NumberFormat {
+  readonly family: 'linear';
+}

@@ -1,0 +1,86 @@
+import type { Tensor } from '../tensor.js';
+
+/** Position tables of rotary embeddings: `cos` and `sin` are `[positions, headDim/2]` f32. */
+export interface RotaryTable {
+  readonly cos: Float32Array;
+  readonly sin: Float32Array;
+  readonly positions: number;
+  readonly headDim: number;
+}
+
+export type Activation = 'relu' | 'silu' | 'gelu' | 'geluTanh';
+
+export interface AttentionArgs<T> {
+  /** `[batch, length, heads*headDim]` */
+  readonly q: T;
+  /** `[batch, length, kvHeads*headDim]` */
+  readonly k: T;
+  readonly v: T;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** Multiplies the scores; 1/sqrt(headDim) as a rule. */
+  readonly scale: number;
+  /** Sliding window in tokens (Mistral); unlimited when absent. */
+  readonly window?: number;
+}
+
+/**
+ * The operations that forward passes are written in. Synchronous: a backend that computes later returns a handle.
+ * `T` is a handle of f32 values (i32 where said). tfjs is one interpreter; a graph writer can be another.
+ */
+export interface Ops<T> {
+  /** Uploads; any float dtype becomes f32. */
+  fromTensor(tensor: Tensor): T;
+  fromF32(data: Float32Array, shape: readonly number[]): T;
+  shape(x: T): readonly number[];
+  /** Downloads. */
+  data(x: T): Promise<Float32Array>;
+  dataSync(x: T): Float32Array;
+  /** Frees everything made inside `f` except what it returns (a handle, or an array or record of handles) and kept ones. */
+  scope<R>(f: () => R): R;
+  keep(x: T): T;
+  dispose(x: T): void;
+
+  /** Rows of `table` `[vocabulary, width]` at `ids` -> `[batch, length, width]`. */
+  embed(table: T, ids: Int32Array, batch: number, length: number): T;
+  /** `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` -> `[..., out]`. */
+  linear(x: T, weight: T, bias?: T): T;
+  add(a: T, b: T): T;
+  mul(a: T, b: T): T;
+  scale(a: T, factor: number): T;
+  /** `x * gain / sqrt(mean(x^2) + epsilon)` over the last axis. */
+  rmsNorm(x: T, gain: T, epsilon: number): T;
+  layerNorm(x: T, gain: T, bias: T | undefined, epsilon: number): T;
+  activation(kind: Activation, x: T): T;
+  /** Splits the last axis. */
+  split(x: T, sizes: readonly number[]): T[];
+  /** Rotates halves (Hugging Face layout: pairs are j and j + headDim/2) of each head; positions start at 0. */
+  rotary(x: T, heads: number, table: RotaryTable): T;
+  /** Causal softmax attention; -> `[batch, length, heads*headDim]`. */
+  attention(args: AttentionArgs<T>): T;
+  /** Rows `start..start+count` of the first axis. */
+  rows(x: T, start: number, count: number): T;
+  reshape(x: T, shape: readonly number[]): T;
+}
+
+/** Ops that also differentiate. */
+export interface DifferentiableOps<T> extends Ops<T> {
+  /** Value of `f` (a scalar) and its gradients by `variables`. */
+  valueAndGradients(
+    f: (variables: Readonly<Record<string, T>>) => T,
+    variables: Readonly<Record<string, T>>,
+  ): { value: T; gradients: Record<string, T> };
+  /** Mean negative log likelihood of `targets` under `logits` `[tokens, vocabulary]`; -1 is ignored. */
+  crossEntropy(logits: T, targets: Int32Array): T;
+}
+
+/** A backend, made ready. */
+export interface Engine<T> {
+  /** Unique: `tfjs-wasm`, `tfjs-cpu`, `tfjs-node`. */
+  readonly name: string;
+  readonly ops: DifferentiableOps<T>;
+  /** Why this one and not another, for the report. */
+  readonly notes: readonly string[];
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,43 @@
+import type { Tensor } from '../tensor.js';
+import type { Context } from './context.js';
+import type { QuantizedTensor } from './quantized-tensor.js';
+import type { Scheme } from './scheme.js';
+import type { Statistic, Statistics } from './statistic.js';
+
+/**
+ * A method that quantizes one weight. Pure: no file, no model, no state between calls. Made by a factory that takes the
+ * method's options: `gptq({ actOrder: true })`.
+ */
+export interface Quantizer {
+  readonly name: string;
+  /** The options in effect, as plain JSON: part of the recipe's identity and of the report. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** What must have been collected. Empty: data-free, the pipeline streams tensors and never runs the model. */
+  readonly needs: readonly Statistic<any>[];
+  /**
+   * Says why a scheme cannot be used, or nothing. Called by the plan, before anything is computed.
+   */
+  refuse?(scheme: Scheme, shape: readonly number[]): string | undefined;
+  /**
+   * @param weight `[out, in]`, f32, finite. Not modified.
+   * @throws NumericError, CalibrationError, SchemeError
+   */
+  quantize(weight: Tensor<'f32'>, statistics: Statistics, scheme: Scheme, context: Context): Promise<QuantizeResult>;
+}
+
+export interface QuantizeResult {
+  readonly quantized: QuantizedTensor;
+  readonly report: LayerReport;
+}
+
+/** What a method did to one layer. Numbers only, so that it goes into JSON as it is. */
+export interface LayerReport {
+  /** The method that really was applied (a fallback names itself here). */
+  readonly method: string;
+  /** Calibration tokens seen; 0 for data-free methods. */
+  readonly tokens: number;
+  /** Method's own figures: `loss`, `damping`, `retries`, `deadColumns`, ... */
+  readonly figures: Readonly<Record<string, number>>;
+  /** Things done otherwise than asked, in words. */
+  readonly notes: readonly string[];
+}

@@ -1,0 +1,40 @@
+import type { Tensor } from '../tensor.js';
+import type { Kernels } from './kernels.js';
+
+/** A batch of inputs of one linear: what the layer saw, row-major `[tokens, width]`. */
+export interface ActivationBatch {
+  readonly x: Float32Array;
+  readonly tokens: number;
+  readonly width: number;
+  /** The same tokens at the same place in the unquantized model, when the statistic asks for them (`paired`). */
+  readonly reference?: Float32Array;
+}
+
+/**
+ * What a method needs from calibration, as an object: create, update, merge, serialise. The state is the statistic's own.
+ * `merge(a, b)` equals having seen the union; order changes only rounding.
+ */
+export interface Statistic<State> {
+  /** Unique: `hessian`, `absMax`. Key of the state in files. */
+  readonly name: string;
+  /** True when `update` needs `batch.reference`. */
+  readonly paired?: boolean;
+  create(width: number): State;
+  update(state: State, batch: ActivationBatch, kernels: Kernels): Promise<void>;
+  /** Adds `other` to `state`. Throws {@link CalibrationError} when the widths differ. */
+  merge(state: State, other: State): void;
+  /** Number of tokens seen. */
+  count(state: State): number;
+  /** Plain tensors, for a safetensors file. */
+  serialize(state: State): Record<string, Tensor>;
+  deserialize(tensors: Record<string, Tensor>): State;
+  /** Bytes of a state of this width, for the plan's memory forecast. */
+  bytes(width: number): number;
+}
+
+/** Read side of what was collected for one linear. */
+export interface Statistics {
+  /** The state, or throws {@link CalibrationError} naming the statistic and the layer when it was not collected. */
+  get<State>(statistic: Statistic<State>): State;
+  has(statistic: Statistic<unknown>): boolean;
+}

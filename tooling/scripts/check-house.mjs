@@ -1,0 +1,59 @@
+/** The rules of the house that no linter knows. Prints every breach and exits with 1 if there is one. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const methods = new Set([
+  'rtn',
+  'gptq',
+  'awq',
+  'smoothquant',
+  'llm-int8',
+  'hqq',
+  'rotate',
+  'kv-cache',
+  'gradients',
+  'signround',
+]);
+const maxLines = 500;
+const breaches = [];
+
+function sources(folder) {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return entry.name === 'generated' ? [] : sources(path);
+    return /\.(ts|tsx|mts)$/.test(entry.name) ? [path] : [];
+  });
+}
+
+for (const name of readdirSync(join(root, 'packages'))) {
+  const folder = join(root, 'packages', name);
+  const manifestPath = join(folder, 'package.json');
+  if (!existsSync(manifestPath)) continue;
+  const manifest = JSON.parse(readFileSync(manifestPath, 'utf8'));
+  const dependencies = Object.keys(manifest.dependencies ?? {});
+  const ours = dependencies.filter((dependency) => dependency.startsWith('@q/'));
+  if (name === 'core' && dependencies.length > 0)
+    breaches.push(`packages/core depends on ${dependencies}: it has no dependency`);
+  if (methods.has(name) && dependencies.some((dependency) => dependency !== '@q/core')) {
+    breaches.push(`packages/${name} is a method and depends on ${dependencies}: @q/core alone is allowed`);
+  }
+  if (name !== 'cli' && ours.includes('@q/pipeline'))
+    breaches.push(`packages/${name} depends on @q/pipeline: only cli may`);
+  if (!existsSync(join(folder, 'README.md'))) breaches.push(`packages/${name} has no README.md`);
+  if (manifest.sideEffects !== false) breaches.push(`packages/${name}: sideEffects is not false`);
+  for (const path of existsSync(join(folder, 'src')) ? sources(join(folder, 'src')) : []) {
+    const text = readFileSync(path, 'utf8');
+    const shown = path.slice(root.length);
+    const lines = text.split('\n').length;
+    if (lines > maxLines) breaches.push(`${shown} has ${lines} lines: one concept a file, at most ${maxLines}`);
+    if (name !== 'tfjs' && /from '@tensorflow\//.test(text))
+      breaches.push(`${shown} imports tfjs: only packages/tfjs may`);
+    if (/\b(it|test|describe)\.(skip|only)\(/.test(text)) breaches.push(`${shown}: a test is skipped or alone`);
+    if (/\bexport default\b/.test(text)) breaches.push(`${shown}: default export`);
+  }
+}
+for (const breach of breaches) console.error(breach);
+if (breaches.length > 0) process.exit(1);
+console.log('The house is in order.');
