@@ -1,0 +1,20 @@
+import type { Context } from './contracts/context.js';
+import { referenceKernels } from './kernels/reference.js';
+import { createRandom } from './random.js';
+
+export interface ContextOptions extends Partial<Omit<Context, 'random'>> {
+  /** 0 when absent. */
+  readonly seed?: number | string;
+}
+
+/** A frozen context; what is not given is the reference kernels, seed 0, and silence. */
+export function createContext(options: ContextOptions = {}): Context {
+  const {
+    seed = 0,
+    kernels = referenceKernels,
+    logger = { info() {}, warn() {} },
+    progress = () => {},
+    signal,
+  } = options;
+  return Object.freeze({ kernels, random: createRandom(seed), logger, progress, signal });
+}

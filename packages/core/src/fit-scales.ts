@@ -1,0 +1,91 @@
+import { NumericError } from './contracts/errors.js';
+import type { Scheme, StoredScales } from './contracts/scheme.js';
+import type { ScaleFit } from './fit/scale-fit.js';
+import { tiling } from './schemes/granularity.js';
+import type { Tensor } from './tensor.js';
+
+export interface FittedScales {
+  /** As a reader will see them, row-major over the tiles. */
+  readonly scales: Float32Array;
+  readonly zeroPoints?: Float32Array;
+  readonly storedScales?: StoredScales;
+}
+
+/**
+ * Fits one grid to each tile of the scheme's granularity and rounds the scales to their storage.
+ * @param importance weight of each column `[columns]` of the matrix
+ * @throws NumericError naming the first element that is NaN or infinite
+ */
+export function fitScales(
+  weight: Tensor<'f32'>,
+  scheme: Scheme,
+  rule: ScaleFit,
+  importance?: Float32Array,
+): FittedScales {
+  const { data, shape } = weight;
+  const { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns } = tiling(scheme.granularity, shape);
+  const scales = new Float32Array(scaleRows * scaleColumns);
+  const zeros = new Float32Array(scales.length);
+  // Tiles of one row are fitted together, a column of tiles at a time; taller tiles are gathered one by one.
+  const panelRows = tileRows === 1 ? rows : 1;
+  const scale = new Float32Array(panelRows);
+  const zero = new Float32Array(panelRows);
+  for (let block = 0; block < (tileRows === 1 ? 1 : scaleRows); block++) {
+    const top = block * tileRows;
+    const height = tileRows === 1 ? rows : Math.min(tileRows, rows - top);
+    for (let group = 0; group < scaleColumns; group++) {
+      const left = group * tileColumns;
+      const width = Math.min(tileColumns, columns - left);
+      const panel = gather(data, columns, top, height, left, width);
+      let weights = importance?.subarray(left, left + width);
+      if (weights && tileRows > 1) weights = repeat(weights, height);
+      const panelColumns = tileRows === 1 ? width : width * height;
+      rule.fit(panel, panelRows, panelColumns, scheme, weights, scale, zero);
+      for (let row = 0; row < panelRows; row++) {
+        const index = (tileRows === 1 ? row : block) * scaleColumns + group;
+        scales[index] = scale[row];
+        zeros[index] = zero[row];
+      }
+    }
+  }
+  if (!scales.every(Number.isFinite)) throw notFinite(data);
+  const storedScales = scheme.scaleStorage.store(scales);
+  return {
+    scales: storedScales.effective,
+    ...(scheme.zeroPoint === 'none' ? {} : { zeroPoints: zeros }),
+    storedScales,
+  };
+}
+
+function gather(
+  data: Float32Array,
+  columns: number,
+  top: number,
+  height: number,
+  left: number,
+  width: number,
+): Float32Array {
+  if (width === columns) return data.subarray(top * columns, (top + height) * columns);
+  const panel = new Float32Array(height * width);
+  for (let row = 0; row < height; row++) {
+    const start = (top + row) * columns + left;
+    panel.set(data.subarray(start, start + width), row * width);
+  }
+  return panel;
+}
+
+function repeat(values: Float32Array, times: number): Float32Array {
+  const out = new Float32Array(values.length * times);
+  for (let i = 0; i < times; i++) out.set(values, i * values.length);
+  return out;
+}
+
+/** The error for weights that hold NaN or an infinity, with the place of the first one. */
+export function notFinite(data: Float32Array): NumericError {
+  const index = data.findIndex((x) => !Number.isFinite(x));
+  return new NumericError(
+    index < 0
+      ? 'a fitted scale is not finite although all weights are: the values are too large for f32 arithmetic'
+      : `weight element ${index} is ${data[index]}: NaN and infinities cannot be quantized, repair the checkpoint first`,
+  );
+}

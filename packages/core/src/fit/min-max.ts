@@ -1,0 +1,35 @@
+import { roundHalfEven } from '../dtypes/round.js';
+import { fitAbsMax } from './abs-max.js';
+import type { ScaleFit } from './scale-fit.js';
+
+/**
+ * The range of the values, zero included: `s = (hi - lo) / (max - min)`, `z = round(min - lo/s)` (papers.md 2.0, asym).
+ * On a symmetric scheme it is the GPTQ-style symmetric rule, `s = 2m / (2^b - 1)`.
+ */
+export function minMax(): ScaleFit {
+  return {
+    name: 'minMax',
+    options: {},
+    fit(values, rows, columns, scheme, _importance, scale, zero) {
+      if (scheme.zeroPoint === 'none') {
+        fitAbsMax(values, rows, columns, scheme, 'gptq', scale);
+        zero.fill(0, 0, rows);
+        return;
+      }
+      const { min, max } = scheme.format;
+      for (let row = 0; row < rows; row++) {
+        let low = 0;
+        let high = 0;
+        for (let i = row * columns; i < (row + 1) * columns; i++) {
+          const x = values[i];
+          if (x < low) low = x;
+          else if (x > high) high = x;
+        }
+        const step = Math.fround((high - low) / (max - min)) || 1;
+        scale[row] = step;
+        const exact = min - low / step;
+        zero[row] = scheme.zeroPoint === 'float' ? exact : Math.min(max, Math.max(min, roundHalfEven(exact)));
+      }
+    },
+  };
+}

@@ -1,0 +1,47 @@
+import type { GptqBlockArgs } from '../contracts/kernels.js';
+import { roundHalfEven } from '../dtypes/round.js';
+
+/**
+ * Reference column sweep (papers.md 2.1, inverse-free form). Sums over the block's earlier columns run in order in f64;
+ * the difference is rounded to f32 because that is what the next product reads.
+ */
+export function gptqBlock(args: GptqBlockArgs): void {
+  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, codes, difference, loss } = args;
+  for (let row = 0; row < rows; row++) {
+    const base = row * columns;
+    for (let j = 0; j < columns; j++) {
+      let sum = feedback[base + j];
+      for (let i = 0; i < j; i++) sum += difference[base + i] * factor[i * columns + j];
+      const pivot = factor[j * columns + j];
+      const target = weight[base + j] + sum / pivot;
+      const index = row * groups + group[j];
+      const scale = scales[index];
+      const zero = zeros[index];
+      let value: number;
+      if (grid.kind === 'linear') {
+        const q = Math.min(grid.max, Math.max(grid.min, roundHalfEven(target / scale + zero)));
+        codes[base + j] = q - grid.min;
+        value = Math.fround((q - zero) * scale);
+      } else {
+        const at = nearestLevel(grid.levels, target / scale);
+        codes[base + j] = grid.codes[at];
+        value = Math.fround(grid.levels[at] * scale);
+      }
+      difference[base + j] = weight[base + j] - value;
+      const error = (target - value) * pivot;
+      loss[row] += error * error;
+    }
+  }
+}
+
+/** Index of the level nearest to x; the lower one on a tie. */
+function nearestLevel(levels: Float32Array, x: number): number {
+  let low = 0;
+  let high = levels.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (x > (levels[middle] + levels[middle + 1]) / 2) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

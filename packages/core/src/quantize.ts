@@ -1,0 +1,77 @@
+import type { QuantizedTensor } from './contracts/quantized-tensor.js';
+import type { Scheme } from './contracts/scheme.js';
+import { minMax } from './fit/min-max.js';
+import type { ScaleFit } from './fit/scale-fit.js';
+import { type FittedScales, fitScales, notFinite } from './fit-scales.js';
+import { type Tiling, tiling } from './schemes/granularity.js';
+import type { Tensor } from './tensor.js';
+
+export interface QuantizeOptions {
+  /** How scales are found; the range of the values when absent. */
+  readonly fit?: ScaleFit;
+  /** Weight of each column `[columns]` for fits that use it. */
+  readonly importance?: Float32Array;
+  /** Scales that are already known (rounded to storage): nothing is fitted. */
+  readonly fitted?: FittedScales;
+}
+
+/** Adding and subtracting 1.5 * 2^52 rounds an f64 of magnitude below 2^51 half to even, without a branch. */
+const roundingMagic = 6755399441055744;
+
+/**
+ * Rounds every element to its tile's grid. Codes are computed with the stored scale, not the fitted one.
+ * @throws NumericError when an element is NaN or infinite
+ */
+export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: QuantizeOptions = {}): QuantizedTensor {
+  const fitted = options.fitted ?? fitScales(weight, scheme, options.fit ?? minMax(), options.importance);
+  const tiles = tiling(scheme.granularity, weight.shape);
+  const codes = scheme.format.bits <= 8 ? new Uint8Array(weight.data.length) : new Uint16Array(weight.data.length);
+  const bad =
+    scheme.format.family === 'linear'
+      ? encodeLinear(weight.data, codes, scheme, fitted, tiles)
+      : encodeAny(weight.data, codes, scheme, fitted, tiles);
+  if (bad) throw notFinite(weight.data);
+  return { scheme, shape: weight.shape, codes, ...fitted };
+}
+
+type Codes = Uint8Array | Uint16Array;
+
+function encodeLinear(data: Float32Array, codes: Codes, scheme: Scheme, fitted: FittedScales, tiles: Tiling): boolean {
+  const { min, max } = scheme.format;
+  let finite = 0;
+  forEachRun(tiles, (start, end, index) => {
+    const scale = fitted.scales[index];
+    const zero = fitted.zeroPoints?.[index] ?? 0;
+    for (let i = start; i < end; i++) {
+      const x = data[i] / scale + zero;
+      finite += x - x; // stays 0 until a NaN or an infinity comes by
+      codes[i] = (x < min ? min : x > max ? max : x + roundingMagic - roundingMagic) - min;
+    }
+  });
+  return finite !== 0;
+}
+
+function encodeAny(data: Float32Array, codes: Codes, scheme: Scheme, fitted: FittedScales, tiles: Tiling): boolean {
+  const { format } = scheme;
+  let finite = 0;
+  forEachRun(tiles, (start, end, index) => {
+    const scale = fitted.scales[index];
+    for (let i = start; i < end; i++) {
+      finite += data[i] - data[i];
+      codes[i] = format.encode(data[i] / scale);
+    }
+  });
+  return finite !== 0;
+}
+
+/** Calls `run(start, end, scaleIndex)` for each stretch of consecutive elements that share a scale. */
+export function forEachRun(tiles: Tiling, run: (start: number, end: number, scaleIndex: number) => void): void {
+  const { rows, columns, tileRows, tileColumns, scaleColumns } = tiles;
+  for (let row = 0; row < rows; row++) {
+    const first = Math.floor(row / tileRows) * scaleColumns;
+    for (let group = 0; group < scaleColumns; group++) {
+      const start = row * columns + group * tileColumns;
+      run(start, Math.min(start + tileColumns, (row + 1) * columns), first + group);
+    }
+  }
+}

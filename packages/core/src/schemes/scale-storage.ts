@@ -1,0 +1,36 @@
+import type { ScaleStorage, StoredScales } from '../contracts/scheme.js';
+import { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from '../dtypes/half.js';
+
+function plainStorage(name: string, bitsEach: number, round: (scale: number) => number): ScaleStorage {
+  return {
+    name,
+    store(scales): StoredScales {
+      const effective = new Float32Array(scales.length);
+      for (let i = 0; i < scales.length; i++) effective[i] = round(scales[i]);
+      return { effective };
+    },
+    bits: (count) => bitsEach * count,
+    toJSON: () => name,
+  };
+}
+
+const f16Smallest = 2 ** -24;
+const f16Largest = 65504;
+
+/**
+ * Rounds a scale to f16. Guarded after rounding, not before: a tiny group must not get scale 0 (its codes would divide by
+ * zero) and a huge one must not get infinity.
+ */
+function roundScaleF16(scale: number): number {
+  const rounded = f16ToF32(f32ToF16(scale));
+  if (rounded === 0 && scale !== 0) return Math.sign(scale) * f16Smallest;
+  return Math.max(-f16Largest, Math.min(f16Largest, rounded));
+}
+
+export const f32Scale = plainStorage('f32', 32, (scale) => scale);
+export const f16Scale = plainStorage('f16', 16, roundScaleF16);
+export const bf16Scale = plainStorage(
+  'bf16',
+  16,
+  (scale) => bf16ToF32(f32ToBf16(scale)) || Math.sign(scale) * 2 ** -133,
+);

@@ -1,0 +1,55 @@
+import { CalibrationError } from '../contracts/errors.js';
+import type { Statistic } from '../contracts/statistic.js';
+import { type Tensor, tensor } from '../tensor.js';
+
+/** Sum of `x x^T` over tokens, not scaled: methods that need the mean divide by `count`. */
+export interface HessianState {
+  readonly width: number;
+  /** `[width, width]`, symmetric. */
+  readonly sum: Float64Array | Float32Array;
+  count: number;
+}
+
+function hessianStatistic(dtype: 'f64' | 'f32'): Statistic<HessianState> {
+  const name = dtype === 'f64' ? 'hessian' : 'hessianF32';
+  return {
+    name,
+    create: (width) => ({
+      width,
+      count: 0,
+      sum: dtype === 'f64' ? new Float64Array(width * width) : new Float32Array(width * width),
+    }),
+    async update(state, { x, tokens, width }, kernels) {
+      checkWidth(name, state.width, width);
+      await kernels.gram({ x, tokens, width, out: state.sum });
+      state.count += tokens;
+    },
+    merge(state, other) {
+      checkWidth(name, state.width, other.width);
+      for (let i = 0; i < state.sum.length; i++) state.sum[i] += other.sum[i];
+      state.count += other.count;
+    },
+    count: (state) => state.count,
+    serialize: ({ width, sum, count }) => ({
+      sum: tensor(dtype, [width, width], sum as Float64Array & Float32Array) as Tensor,
+      count: tensor('f64', [], Float64Array.of(count)),
+    }),
+    deserialize: ({ sum, count }) => ({
+      width: sum.shape[0],
+      sum: sum.data as Float64Array,
+      count: Number(count.data[0]),
+    }),
+    bytes: (width) => width * width * (dtype === 'f64' ? 8 : 4),
+  };
+}
+
+/** @throws CalibrationError when a batch or another state has another width */
+export function checkWidth(name: string, expected: number, found: number): void {
+  if (expected !== found) throw new CalibrationError(`${name} was made for ${expected} features and got ${found}`);
+}
+
+/** `X^T X` of a layer's inputs, accumulated in f64. */
+export const hessian = hessianStatistic('f64');
+
+/** The same in f32: half the memory, for wide layers. */
+export const hessianF32 = hessianStatistic('f32');
