@@ -1,0 +1,137 @@
+import { FormatError } from '@q/core';
+import type { ByteSource } from './byte-source.js';
+import { type FileDtype, fileDtypes, isFileDtype } from './file-dtype.js';
+import { HeaderSyntaxError, type HeaderValue, IntegerText, OtherNumber, parseHeaderJson } from './header-json.js';
+
+/** A tensor in a file; offsets are absolute, `end` exclusive. */
+export interface TensorEntry {
+  readonly name: string;
+  readonly dtype: FileDtype;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
+export interface SafetensorsHeader {
+  readonly tensors: ReadonlyMap<string, TensorEntry>;
+  readonly metadata: ReadonlyMap<string, string>;
+  /** First byte after the header. */
+  readonly dataStart: number;
+}
+
+/** Limit of the reference reader (formats.md 1.4). */
+const maxHeaderBytes = 100_000_000;
+
+/**
+ * Reads and checks the header of a safetensors file. Every rejection of formats.md 1.4 is a FormatError that names the
+ * file, the tensor, what was found and what was expected.
+ */
+export async function readHeader(source: ByteSource): Promise<SafetensorsHeader> {
+  const fail = (message: string): never => {
+    throw new FormatError(`${source.name}: ${message}`);
+  };
+  if (source.byteLength < 8)
+    fail(`has ${source.byteLength} bytes, a safetensors file has at least 8: it is truncated or of another kind`);
+  const first = await source.slice(0, 8);
+  const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true);
+  if (length > BigInt(maxHeaderBytes))
+    fail(`says its header has ${length} bytes, at most ${maxHeaderBytes} are allowed: it is not a safetensors file`);
+  const headerBytes = Number(length);
+  if (8 + headerBytes > source.byteLength) {
+    fail(`says its header has ${headerBytes} bytes, but only ${source.byteLength - 8} follow: it is truncated`);
+  }
+  let text = '';
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await source.slice(8, 8 + headerBytes));
+  } catch (error) {
+    if (error instanceof FormatError) throw error;
+    fail('the header is not valid UTF-8');
+  }
+  if (!/^[ \t\n\r]*\{/.test(text))
+    fail(`the header must begin with '{', found ${JSON.stringify(text.trimStart().slice(0, 1))}`);
+  let members: HeaderValue;
+  try {
+    members = parseHeaderJson(text);
+  } catch (error) {
+    if (error instanceof HeaderSyntaxError) return fail(`header: ${error.message}`);
+    throw error;
+  }
+  if (!(members instanceof Map)) return fail('the header is not a JSON object');
+
+  const metadata = new Map<string, string>();
+  const dataStart = 8 + headerBytes;
+  const entries: TensorEntry[] = [];
+  for (const [name, value] of members) {
+    if (name === '__metadata__') {
+      if (!(value instanceof Map)) return fail('__metadata__ must be an object of strings');
+      for (const [key, item] of value) {
+        if (typeof item !== 'string') return fail(`__metadata__ entry ${JSON.stringify(key)} must be a string`);
+        metadata.set(key, item);
+      }
+    } else {
+      entries.push(readEntry(name, value, dataStart, (message) => fail(`tensor ${JSON.stringify(name)}: ${message}`)));
+    }
+  }
+  checkPlacement(entries, dataStart, source.byteLength, fail);
+  return { tensors: new Map(entries.map((entry) => [entry.name, entry])), metadata, dataStart };
+}
+
+function readEntry(name: string, value: HeaderValue, dataStart: number, fail: (message: string) => never): TensorEntry {
+  if (!(value instanceof Map)) return fail('the entry must be an object with dtype, shape and data_offsets');
+  const dtype = value.get('dtype');
+  if (typeof dtype !== 'string') return fail('dtype must be a string');
+  if (!isFileDtype(dtype))
+    return fail(`unknown dtype ${JSON.stringify(dtype)}; known are ${Object.keys(fileDtypes).join(', ')}`);
+  const shape = integers('shape', value.get('shape'), fail);
+  const offsets = integers('data_offsets', value.get('data_offsets'), fail);
+  if (offsets.length !== 2) return fail(`data_offsets must be two numbers, found ${offsets.length}`);
+  const [begin, end] = offsets;
+  // Sizes multiply without bound ([2, 2^52]): BigInt, then compare with what the offsets say.
+  const bits = shape.reduce((product, size) => product * BigInt(size), 1n) * BigInt(fileDtypes[dtype]);
+  if (bits % 8n !== 0n) return fail(`${bits} bits are not a whole number of bytes`);
+  if (end < begin) return fail(`ends at byte ${end}, before it begins at ${begin}`);
+  if (bits / 8n !== BigInt(end - begin)) {
+    return fail(
+      `shape [${shape}] of ${dtype} needs ${bits / 8n} bytes, data_offsets [${begin}, ${end}] hold ${end - begin}`,
+    );
+  }
+  return { name, dtype, shape, begin: dataStart + begin, end: dataStart + end };
+}
+
+function integers(key: string, value: HeaderValue | undefined, fail: (message: string) => never): number[] {
+  if (!Array.isArray(value)) return fail(`${key} must be an array of whole numbers`);
+  return value.map((item) => {
+    const text = item instanceof IntegerText || item instanceof OtherNumber ? item.text : JSON.stringify(item);
+    if (!(item instanceof IntegerText)) return fail(`${key} holds ${text}, a whole number of at least 0 was expected`);
+    const number = Number(item.text);
+    if (!Number.isSafeInteger(number)) return fail(`${key} holds ${text}, larger than 2^53 - 1`);
+    return number;
+  });
+}
+
+/** Sorted by offset, tensors must touch each other from the first byte to the last: no overlap, no hole, no tail. */
+function checkPlacement(
+  entries: TensorEntry[],
+  dataStart: number,
+  fileBytes: number,
+  fail: (message: string) => never,
+): void {
+  const placed = [...entries].sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let position = dataStart;
+  for (const entry of placed) {
+    if (entry.begin !== position) {
+      const what = entry.begin < position ? 'overlaps the tensor before it' : 'leaves a hole before it';
+      fail(
+        `tensor ${JSON.stringify(entry.name)}: begins at byte ${entry.begin - dataStart} of the data, ${position - dataStart} was expected: it ${what}`,
+      );
+    }
+    position = entry.end;
+  }
+  if (position !== fileBytes) {
+    fail(
+      position > fileBytes
+        ? `the tensors need ${position} bytes, the file has ${fileBytes}: it is truncated`
+        : `the tensors end at byte ${position}, the file has ${fileBytes}: ${fileBytes - position} unexplained bytes follow`,
+    );
+  }
+}

@@ -1,0 +1,22 @@
+import { FormatError, type Tensor, viewBytes } from '@q/core';
+import type { ByteSource } from './byte-source.js';
+import { coreDtype } from './file-dtype.js';
+import type { TensorEntry } from './header.js';
+
+/** The bytes of a tensor as they are in the file. */
+export function readTensorBytes(source: ByteSource, entry: TensorEntry): Promise<Uint8Array> {
+  return source.slice(entry.begin, entry.end);
+}
+
+/**
+ * A whole tensor.
+ * @throws FormatError for dtypes that have no tensor dtype (sub-byte ones: read their bytes)
+ */
+export async function readTensor(source: ByteSource, entry: TensorEntry): Promise<Tensor> {
+  const dtype = coreDtype(entry.dtype);
+  if (!dtype)
+    throw new FormatError(
+      `${source.name}: tensor ${entry.name} has dtype ${entry.dtype}, which can only be read as bytes`,
+    );
+  return { dtype, shape: entry.shape, data: viewBytes(dtype, await readTensorBytes(source, entry)) };
+}
