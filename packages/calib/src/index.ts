@@ -1,1 +1,4 @@
-export {};
+export * from './collector.js';
+export * from './documents.js';
+export * from './token-stream.js';
+export * from './windows.js';

@@ -1,1 +1,3 @@
-export {};
+export * from './evaluate.js';
+export * from './layer-error.js';
+export * from './logits-source.js';

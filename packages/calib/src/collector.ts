@@ -1,0 +1,73 @@
+import { type ActivationBatch, CalibrationError, type Kernels, type Statistic, type Statistics } from '@q/core';
+
+/** Collects several statistics of one input side by side. */
+export interface Collector {
+  readonly width: number;
+  update(batch: ActivationBatch, kernels: Kernels): Promise<void>;
+  /** Adds what another collector of the same statistics has seen. */
+  merge(other: Collector): void;
+  /** Tokens seen. */
+  readonly tokens: number;
+  readonly statistics: Statistics;
+}
+
+/** @param layer named in messages */
+export function createCollector(wanted: readonly Statistic<any>[], width: number, layer: string): Collector {
+  const states = new Map(wanted.map((statistic) => [statistic.name, { statistic, state: statistic.create(width) }]));
+  let tokens = 0;
+  return {
+    width,
+    async update(batch, kernels) {
+      if (batch.width !== width)
+        throw new CalibrationError(`${layer}: its input has ${width} features, a batch has ${batch.width}`);
+      const bad = firstNotFinite(batch.x);
+      if (bad >= 0) {
+        throw new CalibrationError(
+          `${layer}: input feature ${bad % width} of token ${tokens + Math.floor(bad / width)} is ${batch.x[bad]}: a layer before it overflows, or the calibration text is broken`,
+        );
+      }
+      for (const { statistic, state } of states.values()) {
+        if (statistic.paired && !batch.reference) {
+          throw new CalibrationError(
+            `${layer}: statistic ${statistic.name} needs the unquantized model's inputs beside the quantized ones`,
+          );
+        }
+        await statistic.update(state, batch, kernels);
+      }
+      tokens += batch.tokens;
+    },
+    merge(other) {
+      for (const { statistic, state } of states.values()) statistic.merge(state, other.statistics.get(statistic));
+      tokens += other.tokens;
+    },
+    get tokens() {
+      return tokens;
+    },
+    statistics: {
+      get<State>(statistic: Statistic<State>): State {
+        const found = states.get(statistic.name);
+        if (!found)
+          throw new CalibrationError(
+            `${layer}: statistic ${statistic.name} was not collected: name it in the method's needs`,
+          );
+        return found.state as State;
+      },
+      has: (statistic) => states.has(statistic.name),
+    },
+  };
+}
+
+/** Index of the first NaN or infinity, -1 when there is none. One pass of additions decides the usual case. */
+function firstNotFinite(x: Float32Array): number {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i] - x[i];
+  return sum === 0 ? -1 : x.findIndex((value) => !Number.isFinite(value));
+}
+
+/** What a data-free method is given. */
+export const noStatistics: Statistics = {
+  get(statistic) {
+    throw new CalibrationError(`statistic ${statistic.name} was not collected: this run has no calibration data`);
+  },
+  has: () => false,
+};

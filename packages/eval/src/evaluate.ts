@@ -1,0 +1,111 @@
+import type { Windows } from '@q/calib';
+import { NumericError, type ProgressEvent, SchemeError } from '@q/core';
+import type { LogitsSource } from './logits-source.js';
+
+export interface EvaluateOptions {
+  /** The original: adds KL divergence and top-1 agreement. */
+  readonly against?: LogitsSource;
+  /** Windows at a time; 4 when absent. */
+  readonly batch?: number;
+  readonly progress?: (event: ProgressEvent) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Evaluation {
+  /** `exp(nll)`. */
+  readonly perplexity: number;
+  /** Mean negative log likelihood in nats of the tokens at positions 1..length-1 of each window. */
+  readonly nll: number;
+  /** Tokens scored. */
+  readonly tokens: number;
+  /** Mean KL(original || model) in nats per scored token. */
+  readonly kl?: number;
+  /** Share of scored positions where both models prefer the same token. */
+  readonly topAgreement?: number;
+  /** Perplexity of `against` on the same windows. */
+  readonly againstPerplexity?: number;
+}
+
+/**
+ * Scores a model on fixed windows. Sums run in f64 in the order of the tokens, so the result does not depend on `batch`.
+ * @throws NumericError when logits are not finite, SchemeError when the vocabularies differ
+ */
+export async function evaluate(
+  model: LogitsSource,
+  windows: Windows,
+  options: EvaluateOptions = {},
+): Promise<Evaluation> {
+  const { against, batch = 4, progress, signal } = options;
+  const vocabulary = model.vocabularySize;
+  if (against && against.vocabularySize !== vocabulary) {
+    throw new SchemeError(
+      `the models have vocabularies of ${vocabulary} and ${against.vocabularySize} tokens: KL divergence needs the same`,
+    );
+  }
+  const { ids, count, length } = windows;
+  let nll = 0;
+  let againstNll = 0;
+  let kl = 0;
+  let agree = 0;
+  for (let start = 0; start < count; start += batch) {
+    signal?.throwIfAborted();
+    const size = Math.min(batch, count - start);
+    const part = ids.subarray(start * length, (start + size) * length);
+    const logits = await model.logits(part, size, length);
+    const original = await against?.logits(part, size, length);
+    for (let window = 0; window < size; window++) {
+      for (let position = 0; position < length - 1; position++) {
+        const row = (window * length + position) * vocabulary;
+        const target = part[window * length + position + 1];
+        const own = logNormalizer(logits, row, vocabulary);
+        nll += own.log - logits[row + target];
+        if (!original) continue;
+        const reference = logNormalizer(original, row, vocabulary);
+        againstNll += reference.log - original[row + target];
+        kl += divergence(original, reference.log, logits, own.log, row, vocabulary);
+        if (own.top === reference.top) agree++;
+      }
+    }
+    if (!Number.isFinite(nll))
+      throw new NumericError(
+        `the logits of windows ${start} to ${start + size - 1} are not finite: the model is broken or overflows`,
+      );
+    progress?.({ task: 'evaluate', done: start + size, total: count, unit: 'windows' });
+  }
+  const tokens = count * (length - 1);
+  return {
+    perplexity: Math.exp(nll / tokens),
+    nll: nll / tokens,
+    tokens,
+    ...(against
+      ? { kl: kl / tokens, topAgreement: agree / tokens, againstPerplexity: Math.exp(againstNll / tokens) }
+      : {}),
+  };
+}
+
+/** Log of the sum of exponentials of a row, and its largest entry. */
+function logNormalizer(logits: Float32Array, row: number, vocabulary: number): { log: number; top: number } {
+  let top = row;
+  for (let i = row + 1; i < row + vocabulary; i++) if (logits[i] > logits[top]) top = i;
+  const largest = logits[top];
+  let sum = 0;
+  for (let i = row; i < row + vocabulary; i++) sum += Math.exp(logits[i] - largest);
+  return { log: largest + Math.log(sum), top: top - row };
+}
+
+/** KL(p || q) of one position from logits and their normalizers. */
+function divergence(
+  p: Float32Array,
+  pLog: number,
+  q: Float32Array,
+  qLog: number,
+  row: number,
+  vocabulary: number,
+): number {
+  let sum = 0;
+  for (let i = row; i < row + vocabulary; i++) {
+    const logP = p[i] - pLog;
+    sum += Math.exp(logP) * (logP - (q[i] - qLog));
+  }
+  return sum;
+}
