@@ -1,1 +1,5 @@
-export {};
+export * from './column-order.js';
+export * from './factorize.js';
+export * from './gptq.js';
+export * from './rounding-grid.js';
+export * from './solve.js';

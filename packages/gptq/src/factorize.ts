@@ -1,0 +1,61 @@
+import { type Kernels, NumericError } from '@q/core';
+
+/** `H = R R^T` of the damped, permuted Hessian, and what it took to get there. */
+export interface Factorization {
+  /** R, upper triangular `[n, n]`, f32: what the sweep multiplies with. */
+  readonly factor: Float32Array;
+  /** The same in f64, for solves. */
+  readonly exact: Float64Array;
+  /** Share of the mean diagonal that was added. */
+  readonly damping: number;
+  /** How often the damping had to be raised. */
+  readonly retries: number;
+  /** Columns whose inputs were always zero. */
+  readonly deadColumns: number;
+}
+
+const maxRetries = 6;
+
+/**
+ * Factors `H + damping * mean(diag H) * I` with rows and columns in the order `permutation`. A dead column (`H_jj = 0`)
+ * gets a diagonal of the mean, which makes it round to nearest. Where the factorisation fails, the damping is raised
+ * tenfold and it is tried again, from the untouched Hessian (papers.md 2.1, robustness).
+ * @throws NumericError when the Hessian is not finite or no damping helps
+ */
+export async function factorize(
+  hessian: ArrayLike<number>,
+  permutation: Int32Array,
+  damping: number,
+  kernels: Kernels,
+): Promise<Factorization> {
+  const n = permutation.length;
+  let sum = 0;
+  let deadColumns = 0;
+  for (let j = 0; j < n; j++) {
+    const diagonal = hessian[j * n + j];
+    if (!Number.isFinite(diagonal) || diagonal < 0) {
+      throw new NumericError(
+        `the Hessian has ${diagonal} on its diagonal at feature ${j}: the layer's calibration inputs overflow or are broken`,
+      );
+    }
+    if (diagonal === 0) deadColumns++;
+    sum += diagonal;
+  }
+  const mean = sum > 0 ? sum / n : 1;
+  let share = damping;
+  for (let retries = 0; retries <= maxRetries; retries++, share = Math.max(share * 10, 1e-4)) {
+    const exact = new Float64Array(n * n);
+    for (let i = 0; i < n; i++) {
+      const source = permutation[i] * n;
+      for (let j = 0; j < n; j++) exact[i * n + j] = hessian[source + permutation[j]];
+      if (exact[i * n + i] === 0) exact[i * n + i] = mean;
+      exact[i * n + i] += share * mean;
+    }
+    if ((await kernels.cholesky({ a: exact, n, form: 'reversed-upper' })) && exact.every(Number.isFinite)) {
+      return { factor: Float32Array.from(exact), exact, damping: share, retries, deadColumns };
+    }
+  }
+  throw new NumericError(
+    `the Hessian of ${n} features could not be factored even with damping ${share / 10}: use more calibration samples`,
+  );
+}

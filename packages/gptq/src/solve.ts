@@ -1,0 +1,172 @@
+import type { Kernels, ScaleFit, Scheme } from '@q/core';
+import { roundingGrid } from './rounding-grid.js';
+
+/** One layer to solve. Columns are already in the order in which they are rounded. */
+export interface GptqProblem {
+  readonly rows: number;
+  readonly columns: number;
+  /** W `[rows, columns]`. */
+  readonly weight: Float32Array;
+  /** R of `H = R R^T`, upper triangular `[columns, columns]`. */
+  readonly factor: Float32Array;
+  readonly scheme: Scheme;
+  /** Fixed grids `[rows, groups]`; when absent, each group is fitted at its first column on the updated weights. */
+  readonly grids?: { readonly scales: Float32Array; readonly zeros: Float32Array };
+  /** Group of each column. With refitted grids groups are consecutive runs. */
+  readonly group: Int32Array;
+  readonly groups: number;
+  readonly fit: ScaleFit;
+  /** Columns between two products with all that came before; 128 in the paper. */
+  readonly blockSize: number;
+}
+
+export interface GptqSolution {
+  /** Codes `[rows, columns]` in the order of the problem. */
+  readonly codes: Uint8Array;
+  readonly scales: Float32Array;
+  readonly zeros: Float32Array;
+  /** `D = W - Q`, transposed: `[columns, rows]`. */
+  readonly difference: Float32Array;
+  /** `||(W - Q) R||^2` of each row. */
+  readonly loss: Float64Array;
+}
+
+/**
+ * GPTQ without an inverse (papers.md 2.1). With `H = R R^T`, R upper triangular, and `D = W - Q` against the original
+ * weights, the error is `||D R||^2` and column j rounds
+ *
+ *     w'_j = w_j + D[:, <j] R[<j, j] / R_jj
+ *
+ * which is what Cholesky, inverse, Cholesky of the original formulation computes. Columns go in blocks: what all earlier
+ * blocks contribute is one product, the rest happens inside the block (`kernels.gptqBlock`).
+ */
+export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
+  const { rows, columns, weight, factor, scheme, group, groups, fit, blockSize } = problem;
+  const grid = roundingGrid(scheme.format);
+  const codes = new Uint8Array(rows * columns);
+  const difference = new Float32Array(columns * rows);
+  const loss = new Float64Array(rows);
+  const scales = problem.grids?.scales ?? new Float32Array(rows * groups);
+  const zeros = problem.grids?.zeros ?? new Float32Array(rows * groups);
+
+  let start = 0;
+  while (start < columns) {
+    const groupEnd = problem.grids ? columns : endOfGroup(group, start);
+    const firstOfGroup = start === 0 || group[start] !== group[start - 1];
+    const end = Math.min(start + blockSize, groupEnd);
+
+    if (!problem.grids && firstOfGroup) {
+      const updated = await updatedWeights(problem, difference, start, groupEnd, kernels);
+      fitGroup(updated, rows, groupEnd - start, scheme, fit, group[start], groups, scales, zeros);
+    }
+    const width = end - start;
+    const block = {
+      weight: columnsOf(weight, rows, columns, start, end),
+      feedback: await feedbackOf(problem, difference, start, end, kernels),
+      factor: squareOf(factor, columns, start, end),
+      codes: new Uint8Array(rows * width),
+      difference: new Float32Array(rows * width),
+    };
+    await kernels.gptqBlock({
+      ...block,
+      rows,
+      columns: width,
+      scales,
+      zeros,
+      groups,
+      group: group.subarray(start, end),
+      grid,
+      loss,
+    });
+    for (let row = 0; row < rows; row++) {
+      codes.set(block.codes.subarray(row * width, (row + 1) * width), row * columns + start);
+      for (let j = 0; j < width; j++) difference[(start + j) * rows + row] = block.difference[row * width + j];
+    }
+    start = end;
+  }
+  return { codes, scales, zeros, difference, loss };
+}
+
+function endOfGroup(group: Int32Array, start: number): number {
+  let end = start + 1;
+  while (end < group.length && group[end] === group[start]) end++;
+  return end;
+}
+
+function columnsOf(x: Float32Array, rows: number, columns: number, start: number, end: number): Float32Array {
+  const out = new Float32Array(rows * (end - start));
+  for (let row = 0; row < rows; row++)
+    out.set(x.subarray(row * columns + start, row * columns + end), row * (end - start));
+  return out;
+}
+
+function squareOf(factor: Float32Array, columns: number, start: number, end: number): Float32Array {
+  return columnsOf(factor.subarray(start * columns, end * columns), end - start, columns, start, end);
+}
+
+/** `D[:, <start] R[<start, start:end]`, `[rows, end - start]`. */
+async function feedbackOf(
+  { rows, columns, factor }: GptqProblem,
+  difference: Float32Array,
+  start: number,
+  end: number,
+  kernels: Kernels,
+): Promise<Float32Array> {
+  if (start === 0) return new Float32Array(rows * (end - start));
+  const above = columnsOf(factor, start, columns, start, end);
+  return kernels.matmul({
+    a: difference.subarray(0, start * rows),
+    b: above,
+    m: rows,
+    n: end - start,
+    k: start,
+    transposeA: true,
+  });
+}
+
+/**
+ * The weights of a group as GPTQ has updated them when it reaches the group's first column: W minus the D that would make
+ * the error of these columns zero, `D R_gg = -feedback`.
+ */
+async function updatedWeights(
+  problem: GptqProblem,
+  difference: Float32Array,
+  start: number,
+  end: number,
+  kernels: Kernels,
+): Promise<Float32Array> {
+  const { rows, columns, weight, factor } = problem;
+  const updated = columnsOf(weight, rows, columns, start, end);
+  if (start === 0) return updated;
+  const b = await feedbackOf(problem, difference, start, end, kernels);
+  await kernels.triangularSolve({
+    t: squareOf(factor, columns, start, end),
+    n: end - start,
+    triangle: 'upper',
+    b,
+    rows,
+  });
+  for (let i = 0; i < updated.length; i++) updated[i] += b[i];
+  return updated;
+}
+
+function fitGroup(
+  values: Float32Array,
+  rows: number,
+  width: number,
+  scheme: Scheme,
+  fit: ScaleFit,
+  index: number,
+  groups: number,
+  scales: Float32Array,
+  zeros: Float32Array,
+): void {
+  const scale = new Float32Array(rows);
+  const zero = new Float32Array(rows);
+  fit.fit(values, rows, width, scheme, undefined, scale, zero);
+  const stored = scheme.scaleStorage.store(scale).effective;
+  for (let row = 0; row < rows; row++) {
+    scales[row * groups + index] = stored[row];
+    zeros[row * groups + index] = zero[row];
+  }
+}
