@@ -1,1 +1,4 @@
-export {};
+export * from './checkpoint.js';
+export * from './gptq/index.js';
+export * from './layout.js';
+export * from './writer.js';

@@ -1,0 +1,1 @@
+export { type GptqLayoutOptions, gptqLayout } from './layout.js';

@@ -1,0 +1,55 @@
+import type { LinearDescription, QuantizedTensor, Scheme, Tensor } from '@q/core';
+import type { PlannedTensor } from '@q/safetensors';
+
+/** A linear that is going to be stored quantized. */
+export interface QuantizedModule {
+  readonly linear: LinearDescription;
+  readonly scheme: Scheme;
+  /** Groups are not consecutive columns (act-order without static groups). */
+  readonly reordered?: boolean;
+}
+
+/** Settings of a run that a layout's config may record. */
+export interface LayoutRecord {
+  readonly method: string;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** Reads tensors of a folder by name. */
+export interface TensorLookup {
+  has(name: string): boolean;
+  shape(name: string): readonly number[];
+  read(name: string): Promise<Tensor>;
+}
+
+/**
+ * How quantized linears are kept in files: one folder a layout, the same few functions in each. A layout packs and
+ * unpacks; it never decides a code.
+ */
+export interface QuantizedLayout {
+  readonly name: string;
+  /** Why a module cannot be stored, or nothing. Asked by the plan. */
+  refuse(module: QuantizedModule): string | undefined;
+  /** Tensors that replace the module's weight, without its bias. */
+  plan(module: QuantizedModule): PlannedTensor[];
+  /** Their content. Names as in `plan`. */
+  encode(module: QuantizedModule, quantized: QuantizedTensor): Map<string, Tensor>;
+  /** What goes into config.json as `quantization_config`, and files beside it by name. */
+  config(
+    modules: readonly QuantizedModule[],
+    kept: readonly string[],
+    record: LayoutRecord,
+  ): { config: Record<string, unknown>; files: ReadonlyMap<string, string> };
+  /** The reader for a `quantization_config`, or nothing when it is of another layout. */
+  reader(config: Readonly<Record<string, unknown>>): LayoutReader | undefined;
+}
+
+/** Reads modules of one folder. */
+export interface LayoutReader {
+  readonly layout: string;
+  /** Whether a module of this name is stored quantized. */
+  has(module: string, tensors: TensorLookup): boolean;
+  /** Names of the tensors that belong to a quantized module (bias excluded). */
+  tensors(module: string): readonly string[];
+  read(module: string, tensors: TensorLookup): Promise<QuantizedTensor>;
+}

@@ -1,0 +1,177 @@
+import { copyFile, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FormatError, type QuantizedTensor } from '@q/core';
+import {
+  coreDtype,
+  createShardWriter,
+  type FileDtype,
+  type PlannedTensor,
+  planShards,
+  readTensor,
+  type ShardPlan,
+  type ShardWriter,
+  WriteError,
+  writeError,
+} from '@q/safetensors';
+import type { Checkpoint } from './checkpoint.js';
+import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
+
+export interface CheckpointPlan {
+  readonly shards: ShardPlan;
+  /** Tensors of the source that are copied byte for byte. */
+  readonly copied: readonly string[];
+  /** Quantized modules by name. */
+  readonly modules: ReadonlyMap<string, QuantizedModule>;
+}
+
+/**
+ * What the written folder will hold: the source's tensors in their order, each quantized weight replaced by its layout's
+ * tensors. Nothing is read but headers.
+ */
+export function planCheckpoint(
+  source: Checkpoint,
+  layout: QuantizedLayout,
+  modules: readonly QuantizedModule[],
+  options: { readonly maxShardBytes?: number } = {},
+): CheckpointPlan {
+  const byWeight = new Map(modules.map((module) => [`${module.linear.module}.weight`, module]));
+  const planned: PlannedTensor[] = [];
+  const copied: string[] = [];
+  for (const [name, { dtype, shape }] of source.tensors) {
+    const module = byWeight.get(name);
+    if (module) planned.push(...layout.plan(module));
+    else {
+      planned.push({ name, dtype, shape });
+      copied.push(name);
+    }
+  }
+  return {
+    shards: planShards(planned, options),
+    copied,
+    modules: new Map(modules.map((module) => [module.linear.module, module])),
+  };
+}
+
+/** Writes a planned folder piece by piece. */
+export interface CheckpointWriter {
+  readonly plan: CheckpointPlan;
+  writeModule(module: string, quantized: QuantizedTensor): Promise<void>;
+  /** Reads a module back from what was written, for a resumed run. */
+  readModule(module: string): Promise<QuantizedTensor>;
+  /** Copies a tensor of the source, in chunks. */
+  copyTensor(name: string): Promise<void>;
+  sync(): Promise<void>;
+  /** Gives the weight files their names, copies everything else along, writes config.json last. */
+  finish(record: LayoutRecord): Promise<readonly string[]>;
+  close(): Promise<void>;
+  abort(): Promise<void>;
+}
+
+const chunkBytes = 16 * 2 ** 20;
+
+/**
+ * @param out an existing folder
+ * @throws WriteError when the disk has less free space than the plan needs
+ */
+export async function createCheckpointWriter(
+  source: Checkpoint,
+  out: string,
+  layout: QuantizedLayout,
+  plan: CheckpointPlan,
+  options: { readonly resume?: boolean } = {},
+): Promise<CheckpointWriter> {
+  if (!options.resume) await checkSpace(out, plan.shards.byteLength);
+  const shards = await createShardWriter(out, plan.shards, options);
+  const moduleOf = (name: string): QuantizedModule => {
+    const module = plan.modules.get(name);
+    if (!module) throw new FormatError(`${out}: module ${name} is not planned to be quantized`);
+    return module;
+  };
+  return {
+    plan,
+    async writeModule(name, quantized) {
+      const module = moduleOf(name);
+      for (const [tensorName, tensor] of layout.encode(
+        { ...module, reordered: quantized.groupIndex !== undefined },
+        quantized,
+      )) {
+        await shards.write(tensorName, tensor);
+      }
+    },
+    async readModule(name) {
+      const modules = [moduleOf(name)];
+      const { config } = layout.config(modules, [], { method: '', options: {} });
+      const reader = layout.reader(config);
+      if (!reader) throw new FormatError(`layout ${layout.name} does not read its own config`);
+      return reader.read(name, partialLookup(shards, plan.shards));
+    },
+    async copyTensor(name) {
+      const { begin, end } = source.tensors.get(name) as { begin: number; end: number };
+      for (let start = 0; start < end - begin; start += chunkBytes) {
+        const stop = Math.min(start + chunkBytes, end - begin);
+        await shards.writeBytes(name, await source.readBytes(name, start, stop), start);
+      }
+    },
+    sync: () => shards.sync(),
+    async finish(record) {
+      const weights = await shards.finish();
+      const modules = [...plan.modules.values()];
+      const { config, files } = layout.config(modules, [], record);
+      for (const name of source.otherFiles) {
+        if (files.has(name)) continue;
+        await copyFile(join(source.path, name), join(out, name)).catch((error) =>
+          Promise.reject(writeError(join(out, name), error)),
+        );
+      }
+      for (const [name, content] of files) await replaceFile(join(out, name), content);
+      // `q` cannot rewrite what it does not know: the config keeps its text and order but for the one key.
+      const original = JSON.parse(await readFile(join(source.path, 'config.json'), 'utf8'));
+      await replaceFile(
+        join(out, 'config.json'),
+        `${JSON.stringify({ ...original, quantization_config: config }, null, 2)}\n`,
+      );
+      return [...weights, ...source.otherFiles, ...files.keys(), 'config.json'];
+    },
+    close: () => shards.close(),
+    abort: () => shards.abort(),
+  };
+}
+
+async function checkSpace(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize < bytes) {
+    throw new WriteError(
+      `${folder}: no space left on the disk: ${bytes} bytes are needed, ${bavail * bsize} are free: free some or choose another output folder`,
+    );
+  }
+}
+
+async function replaceFile(path: string, content: string): Promise<void> {
+  const temporary = `${path}.partial`;
+  try {
+    await writeFile(temporary, content);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw writeError(path, error, content.length);
+  }
+}
+
+function partialLookup(shards: ShardWriter, plan: ShardPlan): TensorLookup {
+  const place = (name: string) => {
+    const found = plan.places.get(name);
+    if (!found) throw new FormatError(`tensor ${name} is not planned`);
+    return found;
+  };
+  return {
+    has: (name) => plan.places.has(name),
+    shape: (name) => place(name).shape,
+    async read(name) {
+      const { dtype, shape } = place(name);
+      const bytes = await shards.readBytes(name);
+      const source = { name, byteLength: bytes.length, slice: async () => bytes, close: async () => {} };
+      if (!coreDtype(dtype as FileDtype)) throw new FormatError(`tensor ${name} of dtype ${dtype} cannot be read back`);
+      return readTensor(source, { name, dtype, shape, begin: 0, end: bytes.length });
+    },
+  };
+}
