@@ -1,0 +1,93 @@
+import type { DifferentiableOps, Engine, Kernels } from '@q/core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { registerGradients } from './gradients.js';
+import type { Handle, Tfjs } from './handle.js';
+import { createOps, createSharedTensors } from './ops.js';
+import { guardAllocation, type WasmBackend } from './wasm-backend.js';
+import { installWasmMatmul } from './wasm-matmul.js';
+
+/** A tfjs build with one of its backends, loaded but not started. */
+export interface LoadedBackend {
+  readonly tf: Tfjs;
+  /** tfjs's own name of it. */
+  readonly backend: 'wasm' | 'cpu' | 'tensorflow' | 'webgpu';
+  /** The engine's name: `tfjs-wasm`, `tfjs-cpu`, `tfjs-node`. */
+  readonly name: string;
+}
+
+export interface EngineOptions {
+  /** On wasm, `kernels.sync.matmul` takes over large matrix products where the kernels have it. */
+  readonly kernels?: Kernels;
+  /** Multiplications from which a product goes to the kernels; below it the hand-over costs more than it saves. */
+  readonly minimumWork?: number;
+}
+
+/** An engine over tfjs, with a look at what it holds. */
+export interface TfjsEngine extends Engine<Handle> {
+  /** Values alive on the engine, shared tables included. Constant over repeated scopes. */
+  memory(): { readonly tensors: number; readonly bytes: number };
+}
+
+/** About 0.1 ms of work at 20 GFLOP/s. */
+const defaultMinimumWork = 1 << 20;
+
+/**
+ * Starts a backend.
+ * @throws Error when it does not start
+ */
+export async function startEngine(
+  { tf, backend, name }: LoadedBackend,
+  options: EngineOptions,
+  notes: readonly string[],
+): Promise<TfjsEngine> {
+  const allNotes = [...notes];
+  const takesOver = backend === 'wasm' && options.kernels?.sync !== undefined;
+  registerGradients(tf);
+  const routeMatmul = backend === 'wasm' ? installWasmMatmul(tf) : undefined;
+  if (!(await tf.setBackend(backend))) throw new Error(`tfjs could not start its backend "${backend}"`);
+  await tf.ready();
+  const instance = tf.backend() as unknown as WasmBackend & { firstUse?: boolean };
+  if (backend === 'wasm') guardAllocation(instance);
+  // The cpu backend greets its first use with an advertisement on the console.
+  instance.firstUse = false;
+
+  if (takesOver) allNotes.push(`matrix products by the kernels "${options.kernels!.name}"`);
+  else if (options.kernels && backend === 'wasm') {
+    allNotes.push(`the kernels "${options.kernels.name}" have no synchronous product: tfjs computes its own`);
+  }
+  const routing = {
+    kernels: takesOver ? options.kernels : undefined,
+    minimumWork: options.minimumWork ?? defaultMinimumWork,
+  };
+  const shared = createSharedTensors(tf);
+  const activate = () => {
+    // tfjs has one active backend a process; several engines may be alive. Switching to a started one is synchronous.
+    if (tf.getBackend() !== backend) void tf.setBackend(backend);
+    routeMatmul?.(routing);
+  };
+  const ops = withActivation(createOps(tf, shared), activate);
+  return {
+    name,
+    ops: ops as unknown as DifferentiableOps<Handle>,
+    notes: allNotes,
+    memory() {
+      const { numTensors, numBytes } = tf.memory();
+      return { tensors: numTensors, bytes: numBytes };
+    },
+    async dispose() {
+      shared.dispose();
+    },
+  };
+}
+
+function withActivation(ops: DifferentiableOps<Tensor>, activate: () => void): DifferentiableOps<Tensor> {
+  const wrap =
+    (operation: (...args: never[]) => unknown) =>
+    (...args: never[]) => {
+      activate();
+      return operation(...args);
+    };
+  return Object.fromEntries(
+    Object.entries(ops).map(([key, operation]) => [key, wrap(operation)]),
+  ) as unknown as DifferentiableOps<Tensor>;
+}

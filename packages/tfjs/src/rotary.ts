@@ -1,0 +1,52 @@
+import { type RotaryTable, ShapeError } from '@q/core';
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Tfjs } from './handle.js';
+
+/** A rotary table on the engine: `cos` and `sin` `[length, 1, headDim]`, `rotateHalf` `[headDim, headDim]`. */
+export interface RotaryTensors {
+  readonly cos: Tensor;
+  readonly sin: Tensor;
+  readonly rotateHalf: Tensor;
+}
+
+/**
+ * `x * cos + rotateHalf(x) * sin`. The half rotation `(-x2, x1)` is a product with a signed permutation: exact, and on
+ * wasm three times as fast as splitting and concatenating the last axis.
+ */
+export function rotary(tf: Tfjs, x: Tensor, heads: number, { cos, sin, rotateHalf }: RotaryTensors): Tensor {
+  const headDim = rotateHalf.shape[0]!;
+  const [batch, length] = x.shape as [number, number];
+  const perHead = tf.reshape(x, [batch, length, heads, headDim]);
+  const turned = tf.reshape(tf.matMul(tf.reshape(x, [batch * length * heads, headDim]), rotateHalf), perHead.shape);
+  return tf.reshape(tf.add(tf.mul(perHead, cos), tf.mul(turned, sin)), x.shape);
+}
+
+/** The first `length` positions of a table, each angle for both halves of a head. */
+export function createRotaryTensors(tf: Tfjs, table: RotaryTable, length: number): RotaryTensors {
+  const { headDim, positions } = table;
+  if (length > positions) {
+    throw new ShapeError(`a sequence of ${length} positions is longer than the rotary table of ${positions}`);
+  }
+  const half = headDim / 2;
+  const rotateHalf = new Float32Array(headDim * headDim);
+  for (let j = 0; j < half; j++) {
+    rotateHalf[(j + half) * headDim + j] = -1;
+    rotateHalf[j * headDim + j + half] = 1;
+  }
+  const upload = (angles: Float32Array) => tf.tensor3d(bothHalves(angles, length, half), [length, 1, headDim]);
+  return {
+    cos: upload(table.cos),
+    sin: upload(table.sin),
+    rotateHalf: tf.tensor2d(rotateHalf, [headDim, headDim]),
+  };
+}
+
+function bothHalves(values: Float32Array, length: number, half: number): Float32Array {
+  const out = new Float32Array(length * half * 2);
+  for (let position = 0; position < length; position++) {
+    const row = values.subarray(position * half, (position + 1) * half);
+    out.set(row, position * half * 2);
+    out.set(row, position * half * 2 + half);
+  }
+  return out;
+}

@@ -1,0 +1,119 @@
+import type { Activation } from '@q/core';
+
+/** Plain f64 forms of the operations, written from their definitions: what the engines are compared with. */
+export type Values = readonly number[];
+
+export function linear(x: Values, weight: Values, bias: Values | undefined, inFeatures: number): number[] {
+  const outFeatures = weight.length / inFeatures;
+  const out: number[] = [];
+  for (let token = 0; token < x.length / inFeatures; token++) {
+    for (let o = 0; o < outFeatures; o++) {
+      let sum = bias?.[o] ?? 0;
+      for (let i = 0; i < inFeatures; i++) sum += x[token * inFeatures + i]! * weight[o * inFeatures + i]!;
+      out.push(sum);
+    }
+  }
+  return out;
+}
+
+export function normalize(x: Values, gain: Values, bias: Values | undefined, epsilon: number, centre: boolean) {
+  const width = gain.length;
+  const out: number[] = [];
+  for (let start = 0; start < x.length; start += width) {
+    const row = x.slice(start, start + width);
+    const mean = centre ? row.reduce((sum, value) => sum + value, 0) / width : 0;
+    const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
+    row.forEach((value, j) => {
+      out.push(((value - mean) / Math.sqrt(variance + epsilon)) * gain[j]! + (bias?.[j] ?? 0));
+    });
+  }
+  return out;
+}
+
+export const activations: Record<Activation, (x: number) => number> = {
+  relu: (x) => Math.max(x, 0),
+  silu: (x) => x / (1 + Math.exp(-x)),
+  gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
+  geluTanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
+};
+
+/** Maclaurin series; converges for every x that the tests use. */
+function erf(x: number): number {
+  let term = x;
+  let sum = x;
+  for (let n = 1; n < 200; n++) {
+    term *= (-x * x) / n;
+    sum += term / (2 * n + 1);
+  }
+  return (2 / Math.sqrt(Math.PI)) * sum;
+}
+
+export function rotary(x: Values, length: number, heads: number, headDim: number, theta: number): number[] {
+  const out = [...x];
+  const half = headDim / 2;
+  for (let row = 0; row < x.length / headDim; row++) {
+    const position = Math.floor(row / heads) % length;
+    for (let j = 0; j < half; j++) {
+      const angle = position * theta ** (-j / half);
+      const first = x[row * headDim + j]!;
+      const second = x[row * headDim + j + half]!;
+      out[row * headDim + j] = first * Math.cos(angle) - second * Math.sin(angle);
+      out[row * headDim + j + half] = second * Math.cos(angle) + first * Math.sin(angle);
+    }
+  }
+  return out;
+}
+
+export interface AttentionCase {
+  readonly batch: number;
+  readonly length: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly scale: number;
+  readonly window?: number;
+}
+
+export function attention(q: Values, k: Values, v: Values, c: AttentionCase): number[] {
+  const { batch, length, heads, kvHeads, headDim } = c;
+  const at = (b: number, t: number, h: number, of: number) => ((b * length + t) * of + h) * headDim;
+  const out = new Array<number>(batch * length * heads * headDim).fill(0);
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      const shared = Math.floor(h / (heads / kvHeads));
+      for (let i = 0; i < length; i++) {
+        const scores: number[] = [];
+        for (let j = 0; j <= i; j++) {
+          if (c.window !== undefined && j <= i - c.window) scores.push(Number.NEGATIVE_INFINITY);
+          else {
+            let dot = 0;
+            for (let d = 0; d < headDim; d++) dot += q[at(b, i, h, heads) + d]! * k[at(b, j, shared, kvHeads) + d]!;
+            scores.push(dot * c.scale);
+          }
+        }
+        const largest = Math.max(...scores);
+        const weights = scores.map((score) => Math.exp(score - largest));
+        const total = weights.reduce((sum, weight) => sum + weight, 0);
+        weights.forEach((weight, j) => {
+          for (let d = 0; d < headDim; d++) {
+            out[at(b, i, h, heads) + d]! += (weight / total) * v[at(b, j, shared, kvHeads) + d]!;
+          }
+        });
+      }
+    }
+  }
+  return out;
+}
+
+export function crossEntropy(logits: Values, targets: readonly number[], vocabulary: number): number {
+  let sum = 0;
+  let counted = 0;
+  targets.forEach((target, row) => {
+    if (target === -1) return;
+    const values = logits.slice(row * vocabulary, (row + 1) * vocabulary);
+    const largest = Math.max(...values);
+    sum += largest + Math.log(values.reduce((total, x) => total + Math.exp(x - largest), 0)) - values[target]!;
+    counted++;
+  });
+  return sum / counted;
+}
