@@ -51,8 +51,8 @@ export async function evaluate(
     signal?.throwIfAborted();
     const size = Math.min(batch, count - start);
     const part = ids.subarray(start * length, (start + size) * length);
-    const logits = await model.logits(part, size, length);
-    const original = await against?.logits(part, size, length);
+    const logits = await model.logits(start, size);
+    const original = await against?.logits(start, size);
     for (let window = 0; window < size; window++) {
       for (let position = 0; position < length - 1; position++) {
         const row = (window * length + position) * vocabulary;

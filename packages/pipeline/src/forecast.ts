@@ -1,0 +1,72 @@
+import type { Checkpoint } from '@q/checkpoint';
+import { elementCount } from '@q/core';
+import type { PlannedModule } from './plan.js';
+
+/** The calibration that a plan counts with. */
+export interface CalibrationShape {
+  readonly samples: number;
+  readonly length: number;
+  /** Windows at a time. */
+  readonly batch: number;
+}
+
+/** What a run is going to need, estimated from shapes alone. */
+export interface Forecast {
+  /** Bytes by what holds them; `total` is the peak. */
+  readonly memory: Readonly<Record<string, number>>;
+  readonly seconds: number;
+}
+
+/**
+ * Rates that times are forecast with, per second: f32 operations of a product, of the solver's column sweep, and bytes
+ * of reading, rounding and writing. Measured on two x86 cores with the wasm kernels; a forecast is good within a factor of two.
+ */
+const rates = { matmul: 40e9, solve: 8e9, stream: 250e6 };
+
+/** The runtime itself: Node, the engine, the command. */
+const baseBytes = 150e6;
+
+export function forecast(
+  checkpoint: Checkpoint,
+  modules: readonly PlannedModule[],
+  calibration?: CalibrationShape,
+): Forecast {
+  const { model } = checkpoint;
+  const streamed = checkpoint.bytes / rates.stream;
+  const largest = Math.max(...[...checkpoint.tensors.values()].map(({ shape }) => elementCount(shape)));
+  if (!calibration || !model) {
+    const memory = { runtime: baseBytes, tensor: 4 * largest + 4 * largest };
+    return { memory: total(memory), seconds: 1 + streamed };
+  }
+  const tokens = calibration.samples * calibration.length;
+  const blockElements = Math.max(
+    ...model.blocks.map(({ linears }) => linears.reduce((sum, l) => sum + l.inFeatures * l.outFeatures, 0)),
+  );
+  const widths = modules.map(({ linear }) => linear.inFeatures);
+  const widest = Math.max(...widths);
+  const memory = {
+    runtime: baseBytes,
+    block: 2 * 4 * blockElements,
+    // The Hessian in f64, its factor in f64 and f32.
+    statistics: 20 * widest * widest,
+    activations: 4 * tokens * (model.hiddenSize + widest),
+    batch: 4 * calibration.batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
+  };
+  let products = 0;
+  let solves = 0;
+  for (const block of model.blocks) {
+    for (const { inFeatures, outFeatures } of block.linears) products += 2 * tokens * inFeatures * outFeatures;
+    for (const stage of block.stages) {
+      const input = block.linears.find(({ module }) => module === stage.linears[0]);
+      if (input) products += tokens * input.inFeatures ** 2;
+    }
+    products += 4 * tokens * calibration.length * model.hiddenSize;
+  }
+  for (const { linear } of modules)
+    solves += linear.inFeatures ** 3 / 3 + 2 * linear.outFeatures * linear.inFeatures ** 2;
+  return { memory: total(memory), seconds: 2 + streamed + products / rates.matmul + solves / rates.solve };
+}
+
+function total(memory: Record<string, number>): Record<string, number> {
+  return { ...memory, total: Object.values(memory).reduce((sum, bytes) => sum + bytes, 0) };
+}

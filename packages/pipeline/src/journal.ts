@@ -1,0 +1,68 @@
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { FormatError } from '@q/core';
+
+/** What a finished piece of work (a block, or a single module) leaves in the journal. */
+export interface JournalEntry<Row> {
+  readonly unit: string;
+  readonly rows: readonly Row[];
+}
+
+/**
+ * One JSON line for the identity of the run, then one for each finished unit. A line is appended only after the data it
+ * speaks of is on the disk, so whatever the journal names can be relied on after a crash; a torn last line is ignored.
+ */
+export interface Journal<Row> {
+  readonly finished: ReadonlyMap<string, readonly Row[]>;
+  append(entry: JournalEntry<Row>): Promise<void>;
+  close(): Promise<void>;
+}
+
+export const journalName = 'q-journal.jsonl';
+
+/** The identity in a journal, or nothing when there is no journal or it is torn before its first line ended. */
+export async function journalIdentity(path: string): Promise<string | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '';
+    throw error;
+  });
+  const end = text.indexOf('\n');
+  if (end < 0) return undefined;
+  const first = JSON.parse(text.slice(0, end));
+  if (typeof first?.identity !== 'string') throw new FormatError(`${path}: is not a journal of a run`);
+  return first.identity;
+}
+
+/** Opens or makes the journal. What an earlier run of the same identity finished is in `finished`. */
+export async function openJournal<Row>(path: string, identity: string): Promise<Journal<Row>> {
+  const found = await journalIdentity(path);
+  const finished = new Map<string, readonly Row[]>();
+  const handle: FileHandle = await open(path, found === undefined ? 'w+' : 'r+');
+  let position = 0;
+  const write = async (value: unknown) => {
+    const line = new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+    await handle.write(line, 0, line.length, position);
+    await handle.datasync();
+    position += line.length;
+  };
+  if (found === undefined) {
+    await write({ identity });
+  } else {
+    const text = await readFile(path, 'utf8');
+    const whole = text.slice(0, text.lastIndexOf('\n') + 1);
+    for (const line of whole.split('\n').slice(1)) {
+      if (!line) continue;
+      const entry = JSON.parse(line) as JournalEntry<Row>;
+      finished.set(entry.unit, entry.rows);
+    }
+    position = new TextEncoder().encode(whole).length;
+    await handle.truncate(position);
+  }
+  return {
+    finished,
+    async append(entry) {
+      await write(entry);
+      (finished as Map<string, readonly Row[]>).set(entry.unit, entry.rows);
+    },
+    close: () => handle.close(),
+  };
+}

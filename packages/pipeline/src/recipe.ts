@@ -1,0 +1,48 @@
+import type { QuantizedLayout } from '@q/checkpoint';
+import type { Quantizer, Scheme } from '@q/core';
+
+/** What happens to the linears whose module name matches. The first rule that matches wins. */
+export interface Rule {
+  /** A regular expression, or a pattern in which `*` stands for any characters. */
+  readonly match: string | RegExp;
+  /** Leave the linear as it is. */
+  readonly keep?: boolean;
+  readonly quantizer?: Quantizer;
+  readonly scheme?: Scheme;
+}
+
+/** Everything that decides the bytes of the result, but the model and the calibration data. */
+export interface Recipe {
+  readonly layout: QuantizedLayout;
+  /** Linears that no rule matches are kept. */
+  readonly rules: readonly Rule[];
+  readonly seed: number;
+  readonly maxShardBytes?: number;
+}
+
+/** Whether a rule applies to a module. */
+export function matches({ match }: Rule, module: string): boolean {
+  if (match instanceof RegExp) return match.test(module);
+  const pattern = match.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/\*/g, '.*');
+  return new RegExp(`^${pattern}$`).test(module);
+}
+
+/** The rule in words, for the plan. */
+export function describeRule(rule: Rule, index: number): string {
+  return `rule ${index + 1} (${rule.match instanceof RegExp ? rule.match : JSON.stringify(rule.match)})`;
+}
+
+/** The recipe as plain JSON: its identity, and a part of the report. */
+export function recipeJSON({ layout, rules, seed, maxShardBytes }: Recipe): Record<string, unknown> {
+  return {
+    layout: layout.name,
+    seed,
+    ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+    rules: rules.map(({ match, keep, quantizer, scheme }) => ({
+      match: match instanceof RegExp ? `${match}` : match,
+      ...(keep ? { keep } : {}),
+      ...(quantizer ? { method: quantizer.name, options: quantizer.options } : {}),
+      ...(scheme ? { scheme: JSON.parse(JSON.stringify(scheme)) } : {}),
+    })),
+  };
+}

@@ -1,0 +1,46 @@
+import type { Evaluation } from '@q/eval';
+
+/** What happened to one quantized linear. */
+export interface LayerRow {
+  readonly module: string;
+  /** The method really applied. */
+  readonly method: string;
+  readonly scheme: string;
+  readonly shape: readonly number[];
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** Calibration tokens seen; 0 for data-free methods. */
+  readonly tokens: number;
+  /** `||X (W-Q)^T||^2 / ||X W^T||^2` on the calibration inputs; of the weights alone (X = I) for data-free methods. */
+  readonly error: number;
+  /** The same for round-to-nearest with the range of the values. */
+  readonly rtnError: number;
+  readonly figures: Readonly<Record<string, number>>;
+  readonly notes: readonly string[];
+}
+
+/** The record of a run; goes to q-report.json as it is. */
+export interface RunReport {
+  readonly source: string;
+  readonly out: string;
+  readonly recipe: Record<string, unknown>;
+  readonly calibration?: { readonly name: string; readonly samples: number; readonly length: number };
+  readonly environment: Readonly<Record<string, string>>;
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  readonly bitsPerWeight: number;
+  readonly layers: readonly LayerRow[];
+  /** Before and after on the same held-out windows; absent when there was no text for it (a note says so). */
+  readonly evaluation?: {
+    readonly text: string;
+    readonly windows: number;
+    readonly length: number;
+    readonly before: Evaluation;
+    readonly after: Evaluation;
+  };
+  readonly notes: readonly string[];
+  readonly files: readonly string[];
+  /** Wall time of this process; a resumed run counts its own part only. */
+  readonly seconds: number;
+  readonly resumed: boolean;
+}

@@ -1,0 +1,170 @@
+import { type Collector, createCollector, type Windows } from '@q/calib';
+import type { CheckpointWriter } from '@q/checkpoint';
+import {
+  type BlockDescription,
+  CalibrationError,
+  type Context,
+  dequantize,
+  type Engine,
+  hessian,
+  hessianF32,
+  type ModelDescription,
+  type Stage,
+  type Statistic,
+} from '@q/core';
+import { BlockStream } from './block-stream.js';
+import type { Journal } from './journal.js';
+import { layerRow } from './layer-row.js';
+import type { Plan, PlannedModule } from './plan.js';
+import type { LayerRow } from './report.js';
+
+/** Windows at a time: wide enough for the products, small enough for the engine's memory. */
+export const calibrationBatch = 8;
+
+/**
+ * Block by block, stage by stage (true-sequential): a stage's inputs are recorded, its linears quantized, written, and
+ * replaced by what was written; then the stage runs and gives the next stage's inputs. No block is ever run twice.
+ */
+export async function runCalibrated<T>(
+  plan: Plan,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  engine: Engine<T>,
+  windows: Windows,
+  context: Context,
+): Promise<void> {
+  const model = plan.checkpoint.model as ModelDescription;
+  const paired = [...plan.modules.values()].some(({ quantizer }) =>
+    quantizer.needs.some((statistic) => statistic.paired),
+  );
+  const stream = new BlockStream(engine, model, windows, calibrationBatch, context);
+  // The unquantized model on the same windows, when a method compares with it.
+  const original = paired ? new BlockStream(engine, model, windows, calibrationBatch, context) : undefined;
+  const streams = original ? [stream, original] : [stream];
+
+  for (const each of streams) {
+    await load(plan, model.embeddingTensors, each);
+    await each.embed();
+    each.clearWeights();
+  }
+  for (const block of model.blocks) {
+    const finished = journal.finished.get(block.prefix);
+    for (const each of streams) {
+      await load(plan, block.tensors, each);
+      await each.begin(block);
+    }
+    const rows: LayerRow[] = [];
+    for (const stage of block.stages) {
+      if (finished) await replay(plan, stage, writer, stream);
+      else rows.push(...(await quantizeStage(plan, stage, stream, original, writer, context)));
+      for (const each of streams) await each.run(stage);
+    }
+    for (const each of streams) each.clearWeights();
+    if (!finished) {
+      await writer.sync();
+      await journal.append({ unit: block.prefix, rows });
+    }
+    context.progress({
+      task: 'quantize',
+      done: block.index + 1,
+      total: model.blocks.length,
+      unit: 'blocks',
+      note: note(block, finished !== undefined),
+    });
+  }
+  await quantizeHead(plan, writer, journal, context);
+}
+
+const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
+
+async function load<T>(plan: Plan, names: readonly string[], stream: BlockStream<T>): Promise<void> {
+  for (const name of names) stream.setWeight(name, await plan.checkpoint.weight(name));
+}
+
+async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, stream: BlockStream<T>): Promise<void> {
+  for (const module of stage.linears) {
+    if (plan.modules.has(module)) stream.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
+  }
+}
+
+async function quantizeStage<T>(
+  plan: Plan,
+  stage: Stage,
+  stream: BlockStream<T>,
+  original: BlockStream<T> | undefined,
+  writer: CheckpointWriter,
+  context: Context,
+): Promise<LayerRow[]> {
+  const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
+  if (planned.length === 0) return [];
+  const collector = await collect(stage, planned, stream, original, context);
+  const rows: LayerRow[] = [];
+  for (const module of planned) {
+    const name = module.linear.module;
+    const weight = await plan.checkpoint.weight(`${name}.weight`);
+    const { quantized, report } = await module.quantizer.quantize(weight, collector.statistics, module.scheme, context);
+    if (module.quantizer.needs.length > 0 && report.tokens === 0)
+      throw new CalibrationError(`${name}: no calibration token reached this layer`);
+    await writer.writeModule(name, quantized);
+    const { row, values } = await layerRow(
+      plan,
+      module,
+      weight,
+      quantized,
+      report,
+      hessianOf(collector),
+      context.kernels,
+    );
+    for (const text of report.notes) context.logger.warn(`${name}: ${text}`);
+    rows.push(row);
+    stream.setWeight(`${name}.weight`, values);
+  }
+  return rows;
+}
+
+/** One pass over the stage's inputs serves all of its linears: they share the input. */
+async function collect<T>(
+  stage: Stage,
+  planned: readonly PlannedModule[],
+  stream: BlockStream<T>,
+  original: BlockStream<T> | undefined,
+  context: Context,
+): Promise<Collector> {
+  const needs = new Map<string, Statistic<any>>();
+  for (const { quantizer } of planned) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+  const collector = createCollector([...needs.values()], planned[0].linear.inFeatures, stage.linears[0]);
+  for (let batch = 0; batch < stream.batches; batch++) {
+    context.signal?.throwIfAborted();
+    await collector.update({ ...stream.input(batch), reference: original?.input(batch).x }, context.kernels);
+  }
+  return collector;
+}
+
+function hessianOf(collector: Collector): ArrayLike<number> | undefined {
+  for (const statistic of [hessian, hessianF32])
+    if (collector.statistics.has(statistic)) return collector.statistics.get(statistic).sum;
+  return undefined;
+}
+
+/** The output projection, when a rule names it: data-free methods only. */
+async function quantizeHead(
+  plan: Plan,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  context: Context,
+): Promise<void> {
+  const head = plan.modules.get(plan.checkpoint.model?.head.module ?? '');
+  if (!head || journal.finished.has(head.linear.module)) return;
+  const { module } = head.linear;
+  if (head.quantizer.needs.length > 0)
+    throw new CalibrationError(
+      `${module}: calibrated methods quantize the linears of blocks; use a data-free method for the head`,
+    );
+  const weight = await plan.checkpoint.weight(`${module}.weight`);
+  const collector = createCollector([], head.linear.inFeatures, module);
+  const { quantized, report } = await head.quantizer.quantize(weight, collector.statistics, head.scheme, context);
+  await writer.writeModule(module, quantized);
+  const { row } = await layerRow(plan, head, weight, quantized, report, undefined, context.kernels);
+  await writer.sync();
+  await journal.append({ unit: module, rows: [row] });
+}

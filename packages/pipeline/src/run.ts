@@ -1,0 +1,138 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { checkVocabulary, type Windows } from '@q/calib';
+import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
+import { CalibrationError, type Context, type Engine, QuantError } from '@q/core';
+import { journalIdentity, journalName, openJournal } from './journal.js';
+import type { Plan } from './plan.js';
+import { recipeJSON } from './recipe.js';
+import type { LayerRow } from './report.js';
+import { runCalibrated } from './run-calibrated.js';
+import { runDataFree } from './run-data-free.js';
+
+export interface RunOptions<T> {
+  readonly out: string;
+  readonly context: Context;
+  /** Needed by calibrated methods. Made on demand: data-free runs never load an engine. */
+  readonly engine?: () => Promise<Engine<T>>;
+  readonly calibration?: Windows;
+}
+
+export interface RunResult {
+  readonly layers: readonly LayerRow[];
+  readonly files: readonly string[];
+  readonly seconds: number;
+  /** True when an earlier, interrupted run was continued. */
+  readonly resumed: boolean;
+}
+
+/**
+ * The output folder exists and is neither empty nor an interrupted run of the same recipe, model and calibration data.
+ */
+export class OutputFolderError extends QuantError {
+  override name = 'OutputFolderError';
+}
+
+/**
+ * Carries out a plan. Interrupted at any moment and called again with the same arguments, it gives the same bytes as an
+ * undisturbed run; the journal in the output folder says which blocks are done.
+ * @throws OutputFolderError, CalibrationError, WriteError
+ */
+export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<RunResult> {
+  const { out, context, calibration } = options;
+  const started = performance.now();
+  if (plan.calibrated) {
+    if (!calibration || !options.engine)
+      throw new CalibrationError(
+        'this recipe needs calibration text: give some, or choose a data-free method such as rtn',
+      );
+    checkVocabulary(calibration, plan.checkpoint.model?.vocabularySize ?? 0);
+  }
+  const identity = await runIdentity(plan, calibration);
+  const resumed = await prepareFolder(out, identity);
+  const writer = await openWriter(plan, out, resumed);
+  const journal = await openJournal<LayerRow>(join(out, journalName), identity);
+  try {
+    if (plan.calibrated) {
+      const engine = await (options.engine as () => Promise<Engine<T>>)();
+      try {
+        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context);
+      } finally {
+        await engine.dispose();
+      }
+    } else {
+      await runDataFree(plan, writer, journal, context);
+    }
+    for (const [index, name] of plan.files.copied.entries()) {
+      context.signal?.throwIfAborted();
+      await writer.copyTensor(name);
+      context.progress({ task: 'copy', done: index + 1, total: plan.files.copied.length, unit: 'tensors' });
+    }
+    const first = [...plan.modules.values()][0].quantizer;
+    const files = await writer.finish({ method: first.name, options: first.options });
+    await journal.close();
+    await rm(join(out, journalName));
+    return {
+      layers: [...journal.finished.values()].flat(),
+      files,
+      seconds: (performance.now() - started) / 1000,
+      resumed: resumed && journal.finished.size > 0,
+    };
+  } catch (error) {
+    await journal.close().catch(() => {});
+    // An abort and a crash leave a run that can be resumed; an error would come again, so nothing half-written stays.
+    if (context.signal?.aborted) await writer.close();
+    else {
+      await writer.abort();
+      await rm(join(out, journalName), { force: true });
+      if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
+    }
+    throw error;
+  }
+}
+
+async function openWriter(plan: Plan, out: string, resume: boolean): Promise<CheckpointWriter> {
+  try {
+    return await createCheckpointWriter(plan.checkpoint, out, plan.recipe.layout, plan.files, { resume });
+  } catch (error) {
+    if (!resume && (await readdir(out)).length === 0) await rm(out, { recursive: true });
+    throw error;
+  }
+}
+
+/** Makes the folder, or finds an interrupted run of the same identity in it. */
+async function prepareFolder(out: string, identity: string): Promise<boolean> {
+  const info = await stat(out).catch(() => undefined);
+  if (!info) {
+    await mkdir(out, { recursive: true });
+    return false;
+  }
+  if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
+  const names = await readdir(out);
+  if (names.length === 0) return false;
+  const found = await journalIdentity(join(out, journalName));
+  if (found === identity) return true;
+  throw new OutputFolderError(
+    found === undefined
+      ? `${out}: exists, is not empty and is not an interrupted run: choose another output folder or remove it`
+      : `${out}: holds an interrupted run of another recipe, model or calibration text: give the same ones to resume it, or choose another folder`,
+  );
+}
+
+/** Hash of everything that decides the bytes of the result. */
+async function runIdentity(plan: Plan, calibration: Windows | undefined): Promise<string> {
+  const hash = createHash('sha256');
+  hash.update(JSON.stringify(recipeJSON(plan.recipe)));
+  hash.update(JSON.stringify(plan.checkpoint.config));
+  hash.update(JSON.stringify([...plan.checkpoint.tensors]));
+  for (const file of new Set([...plan.checkpoint.tensors.values()].map(({ file }) => file))) {
+    const { size, mtimeMs } = await stat(join(plan.checkpoint.path, file));
+    hash.update(`${file} ${size} ${mtimeMs}`);
+  }
+  if (calibration) {
+    hash.update(`${calibration.count} ${calibration.length}`);
+    hash.update(new Uint8Array(calibration.ids.buffer, calibration.ids.byteOffset, calibration.ids.byteLength));
+  }
+  return hash.digest('hex');
+}
