@@ -1,1 +1,11 @@
-export {};
+export { gpt2 } from './architectures/gpt2.js';
+export { llama } from './architectures/llama.js';
+export { mistral } from './architectures/mistral.js';
+export { opt } from './architectures/opt.js';
+export { qwen2 } from './architectures/qwen2.js';
+export { ConfigReader } from './config-reader.js';
+export { architectures, describeModel } from './describe-model.js';
+export { loadWeights } from './load-weights.js';
+export { forward, greedy, runBlock } from './run.js';
+export { createRuntime, type RuntimeOptions, type RuntimeWrapper, wrapRuntime } from './runtime.js';
+export { loadTokenizer, type Tokenizer, type TokenizerFiles } from './tokenizer.js';

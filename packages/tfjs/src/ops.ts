@@ -62,7 +62,9 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
 export function createSharedTensors(tf: Tfjs): SharedTensors {
   const tables = new Map<RotaryTable, { length: number; tensors: RotaryTensors }>();
   const masks = new Map<string, { length: number; mask: Tensor }>();
-  const release = (tensors: RotaryTensors) => Object.values(tensors).forEach((x: Tensor) => x.dispose());
+  const release = (tensors: RotaryTensors) => {
+    for (const x of Object.values(tensors) as Tensor[]) x.dispose();
+  };
   return {
     rotary(table, length) {
       const present = tables.get(table);

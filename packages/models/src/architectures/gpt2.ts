@@ -1,0 +1,175 @@
+import {
+  type Activation,
+  type Architecture,
+  type BlockDescription,
+  type CacheSite,
+  type LinearDescription,
+  type ModelDescription,
+  type Runtime,
+  ShapeError,
+} from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { linear, linearTensors, normTensors } from './linear-description.js';
+
+interface Sizes {
+  readonly width: number;
+  readonly inner: number;
+  readonly heads: number;
+  readonly epsilon: number;
+  readonly activation: Activation;
+  scale(layer: number): number;
+}
+
+/** GPT-2: pre-norm blocks, learned positions, fused qkv. Its linears are `Conv1D`: the file keeps them `[in, out]`. */
+export const gpt2: Architecture = {
+  name: 'gpt2',
+  modelTypes: ['gpt2'],
+  describe(json) {
+    const config = new ConfigReader(json);
+    config.only('add_cross_attention', [false], 'cross attention is not supported');
+    const width = config.positiveInteger('n_embd');
+    const heads = config.positiveInteger('n_head');
+    if (width % heads !== 0) config.refuse('n_head', `it must divide n_embd ${width}`);
+    const scaled = config.boolean('scale_attn_weights', true);
+    const byLayer = config.boolean('scale_attn_by_inverse_layer_idx', false);
+    const sizes: Sizes = {
+      width,
+      inner: config.positiveInteger('n_inner', 4 * width),
+      heads,
+      epsilon: config.number('layer_norm_epsilon', 1e-5),
+      activation: config.activation('activation_function', 'gelu_new'),
+      scale: (layer) => (scaled ? 1 / Math.sqrt(width / heads) : 1) / (byLayer ? layer + 1 : 1),
+    };
+    const blocks = Array.from({ length: config.positiveInteger('n_layer') }, (_, index) => describeBlock(sizes, index));
+    return describeWhole(config, sizes, blocks);
+  },
+};
+
+function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly BlockDescription[]): ModelDescription {
+  const { width } = sizes;
+  const vocabulary = config.positiveInteger('vocab_size');
+  const positions = config.positiveInteger('n_positions', 1024);
+  const tied = config.boolean('tie_word_embeddings', true);
+  const [tokens, places, finalNormModule] = ['transformer.wte.weight', 'transformer.wpe.weight', 'transformer.ln_f'];
+  const head = linear('lm_head', width, vocabulary, false);
+  const finalNorm = <T>(runtime: Runtime<T>, x: T): T => layerNorm(runtime, finalNormModule, x, sizes.epsilon);
+  return {
+    architecture: 'gpt2',
+    hiddenSize: width,
+    vocabularySize: vocabulary,
+    maxPositions: positions,
+    blocks,
+    embeddingTensors: [tokens, places],
+    headTensors: [`${finalNormModule}.weight`, `${finalNormModule}.bias`, tied ? tokens : 'lm_head.weight'],
+    head,
+    ties: new Map(tied ? [['lm_head.weight', tokens]] : []),
+    expected: new Map([
+      [tokens, [vocabulary, width]],
+      [places, [positions, width]],
+      ...blocks.flatMap(({ prefix, linears }) => [
+        ...normTensors([`${prefix}.ln_1`, `${prefix}.ln_2`], width, true),
+        ...linears.flatMap(linearTensors),
+      ]),
+      ...normTensors([finalNormModule], width, true),
+      ...(tied ? [] : linearTensors(head)),
+    ]),
+    embed(runtime, ids, batch, length) {
+      if (length > positions) throw new ShapeError(`${length} tokens are more than the model's ${positions} positions`);
+      const { ops } = runtime;
+      const positional = ops.rows(runtime.weight(places), 0, length);
+      return ops.add(ops.embed(runtime.weight(tokens), ids, batch, length), positional);
+    },
+    finalNorm,
+    logits: (runtime, x) => runtime.linear('lm_head', finalNorm(runtime, x)),
+  };
+}
+
+function describeBlock(sizes: Sizes, index: number): BlockDescription {
+  const { width, inner, heads, epsilon } = sizes;
+  const prefix = `transformer.h.${index}`;
+  const [attention, output] = [`${prefix}.attn.c_attn`, `${prefix}.attn.c_proj`];
+  const [up, down] = [`${prefix}.mlp.c_fc`, `${prefix}.mlp.c_proj`];
+  const [attentionNorm, mlpNorm] = [`${prefix}.ln_1`, `${prefix}.ln_2`];
+  const conv1d = (module: string, inFeatures: number, outFeatures: number): LinearDescription => ({
+    module,
+    inFeatures,
+    outFeatures,
+    transposed: true,
+    bias: true,
+  });
+  const linears = [
+    conv1d(attention, width, 3 * width),
+    conv1d(output, width, width),
+    conv1d(up, width, inner),
+    conv1d(down, inner, width),
+  ];
+  const site = (kind: CacheSite['kind']): CacheSite => ({ layer: index, kind, stage: 'afterRope' });
+  return {
+    index,
+    prefix,
+    linears,
+    tensors: [
+      ...[attentionNorm, mlpNorm].flatMap((module) => [`${module}.weight`, `${module}.bias`]),
+      ...linears.flatMap((each) => linearTensors(each).map(([name]) => name)),
+    ],
+    edges: [
+      { id: 'ln_1->c_attn', producer: { kind: 'norm', module: attentionNorm }, consumers: [attention] },
+      {
+        id: 'v->c_proj',
+        producer: { kind: 'linear', module: attention, rows: [2 * width, 3 * width] },
+        consumers: [output],
+      },
+      { id: 'ln_2->c_fc', producer: { kind: 'norm', module: mlpNorm }, consumers: [up] },
+    ],
+    fusionGroups: [],
+    begin: (runtime, x) => ({ residual: x, input: layerNorm(runtime, attentionNorm, x, epsilon) }),
+    stages: [
+      {
+        name: 'attention',
+        linears: [attention],
+        run<T>(runtime: Runtime<T>, { residual, input }: { residual: T; input: T }) {
+          const { ops } = runtime;
+          const [q, k, v] = ops.split(runtime.linear(attention, input), [width, width, width]) as [T, T, T];
+          const mixed = ops.attention({
+            q,
+            k: runtime.cache(site('key'), k),
+            v: runtime.cache(site('value'), v),
+            heads,
+            kvHeads: heads,
+            headDim: width / heads,
+            scale: sizes.scale(index),
+          });
+          return { residual, input: mixed };
+        },
+      },
+      {
+        name: 'attention output',
+        linears: [output],
+        run(runtime, { residual, input }) {
+          const sum = runtime.ops.add(residual, runtime.linear(output, input));
+          return { residual: sum, input: layerNorm(runtime, mlpNorm, sum, epsilon) };
+        },
+      },
+      {
+        name: 'mlp',
+        linears: [up],
+        run: (runtime, { residual, input }) => ({
+          residual,
+          input: runtime.ops.activation(sizes.activation, runtime.linear(up, input)),
+        }),
+      },
+      {
+        name: 'mlp output',
+        linears: [down],
+        run(runtime, { residual, input }) {
+          const sum = runtime.ops.add(residual, runtime.linear(down, input));
+          return { residual: sum, input: sum };
+        },
+      },
+    ],
+  };
+}
+
+function layerNorm<T>(runtime: Runtime<T>, module: string, x: T, epsilon: number): T {
+  return runtime.ops.layerNorm(x, runtime.weight(`${module}.weight`), runtime.weight(`${module}.bias`), epsilon);
+}

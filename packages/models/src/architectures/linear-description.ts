@@ -1,0 +1,27 @@
+import type { BlockDescription, LinearDescription } from '@q/core';
+
+/** A linear that the file keeps `[out, in]`. */
+export function linear(module: string, inFeatures: number, outFeatures: number, bias: boolean): LinearDescription {
+  return { module, inFeatures, outFeatures, transposed: false, bias };
+}
+
+/** Tensors of a linear with their shapes in the file. */
+export function linearTensors(description: LinearDescription): [string, readonly number[]][] {
+  const { module, inFeatures, outFeatures, transposed, bias } = description;
+  const weight = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+  return [[`${module}.weight`, weight], ...(bias ? [[`${module}.bias`, [outFeatures]] as [string, number[]]] : [])];
+}
+
+/** Tensors of norms of one width. */
+export function normTensors(modules: readonly string[], width: number, bias: boolean): [string, readonly number[]][] {
+  return modules.flatMap((module) => {
+    const names = bias ? [`${module}.weight`, `${module}.bias`] : [`${module}.weight`];
+    return names.map((name): [string, readonly number[]] => [name, [width]]);
+  });
+}
+
+/** A block and the shapes of what it reads. */
+export interface ShapedBlock {
+  readonly block: BlockDescription;
+  readonly tensors: readonly [string, readonly number[]][];
+}

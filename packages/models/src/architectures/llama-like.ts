@@ -1,0 +1,175 @@
+import type { Activation, BlockDescription, CacheSite, LinearDescription, ModelDescription, Runtime } from '@q/core';
+import type { ConfigReader } from '../config-reader.js';
+import { type RotaryPositions, readRotaryPositions } from '../rotary-positions.js';
+import { linear, linearTensors, normTensors } from './linear-description.js';
+
+/** In what the descendants of Llama differ. */
+export interface LlamaVariant {
+  readonly architecture: string;
+  readonly queryKeyValueBias: boolean;
+  readonly outputBias: boolean;
+  readonly mlpBias: boolean;
+  /** Key heads where the config does not say. */
+  readonly defaultKeyValueHeads?: number;
+  /** Sliding window of a layer in tokens; unlimited when absent. */
+  window(layer: number): number | undefined;
+}
+
+interface Sizes {
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly epsilon: number;
+  readonly activation: Activation;
+  readonly rotary: RotaryPositions;
+}
+
+/** Pre-norm blocks with RMS norms, rotary positions, grouped-query attention and a gated MLP. */
+export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): ModelDescription {
+  const hidden = config.positiveInteger('hidden_size');
+  const heads = config.positiveInteger('num_attention_heads');
+  const kvHeads = config.positiveInteger('num_key_value_heads', variant.defaultKeyValueHeads ?? heads);
+  if (heads % kvHeads !== 0) config.refuse('num_key_value_heads', `it must divide the ${heads} attention heads`);
+  const headDim = config.has('head_dim') ? config.positiveInteger('head_dim') : hidden / heads;
+  if (!Number.isInteger(headDim / 2)) config.refuse('head_dim', `rotary positions need an even size, not ${headDim}`);
+  const sizes: Sizes = {
+    hidden,
+    intermediate: config.positiveInteger('intermediate_size'),
+    heads,
+    kvHeads,
+    headDim,
+    epsilon: config.number('rms_norm_eps', 1e-6),
+    activation: config.activation('hidden_act', 'silu'),
+    rotary: readRotaryPositions(config, headDim),
+  };
+  const layers = config.positiveInteger('num_hidden_layers');
+  const vocabulary = config.positiveInteger('vocab_size');
+  const tied = config.boolean('tie_word_embeddings', false);
+  const embedding = 'model.embed_tokens.weight';
+  const head = linear('lm_head', hidden, vocabulary, false);
+  const blocks = Array.from({ length: layers }, (_, index) => describeBlock(sizes, variant, index));
+  const finalNorm = <T>(runtime: Runtime<T>, x: T): T => rmsNorm(runtime, 'model.norm', x, sizes.epsilon);
+  return {
+    architecture: variant.architecture,
+    hiddenSize: hidden,
+    vocabularySize: vocabulary,
+    maxPositions: config.positiveInteger('max_position_embeddings', 2048),
+    blocks,
+    embeddingTensors: [embedding],
+    headTensors: ['model.norm.weight', tied ? embedding : 'lm_head.weight'],
+    head,
+    ties: new Map(tied ? [['lm_head.weight', embedding]] : []),
+    expected: new Map([
+      [embedding, [vocabulary, hidden]],
+      ...blocks.flatMap(({ prefix, linears }) => [
+        ...normTensors([`${prefix}.input_layernorm`, `${prefix}.post_attention_layernorm`], hidden, false),
+        ...linears.flatMap(linearTensors),
+      ]),
+      ...normTensors(['model.norm'], hidden, false),
+      ...(tied ? [] : linearTensors(head)),
+    ]),
+    embed: (runtime, ids, batch, length) => runtime.ops.embed(runtime.weight(embedding), ids, batch, length),
+    finalNorm,
+    logits: (runtime, x) => runtime.linear('lm_head', finalNorm(runtime, x)),
+  };
+}
+
+function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): BlockDescription {
+  const { hidden, intermediate, heads, kvHeads, headDim, epsilon } = sizes;
+  const prefix = `model.layers.${index}`;
+  const [q, k, v, o] = ['q', 'k', 'v', 'o'].map((name) => `${prefix}.self_attn.${name}_proj`) as Four;
+  const [gate, up, down] = ['gate', 'up', 'down'].map((name) => `${prefix}.mlp.${name}_proj`) as Three;
+  const attentionNorm = `${prefix}.input_layernorm`;
+  const mlpNorm = `${prefix}.post_attention_layernorm`;
+  const linears: LinearDescription[] = [
+    linear(q, hidden, heads * headDim, variant.queryKeyValueBias),
+    linear(k, hidden, kvHeads * headDim, variant.queryKeyValueBias),
+    linear(v, hidden, kvHeads * headDim, variant.queryKeyValueBias),
+    linear(o, heads * headDim, hidden, variant.outputBias),
+    linear(gate, hidden, intermediate, variant.mlpBias),
+    linear(up, hidden, intermediate, variant.mlpBias),
+    linear(down, intermediate, hidden, variant.mlpBias),
+  ];
+  const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ layer: index, kind, stage });
+  return {
+    index,
+    prefix,
+    linears,
+    tensors: [
+      `${attentionNorm}.weight`,
+      `${mlpNorm}.weight`,
+      ...linears.flatMap((each) => linearTensors(each).map(([name]) => name)),
+    ],
+    edges: [
+      { id: 'input_layernorm->q,k,v', producer: { kind: 'norm', module: attentionNorm }, consumers: [q, k, v] },
+      {
+        id: 'v->o',
+        producer: { kind: 'linear', module: v },
+        consumers: [o],
+        repeat: { times: heads / kvHeads, headDim },
+      },
+      { id: 'post_attention_layernorm->gate,up', producer: { kind: 'norm', module: mlpNorm }, consumers: [gate, up] },
+      { id: 'up->down', producer: { kind: 'linear', module: up }, consumers: [down] },
+    ],
+    fusionGroups: [
+      [q, k, v],
+      [gate, up],
+    ],
+    begin: (runtime, x) => ({ residual: x, input: rmsNorm(runtime, attentionNorm, x, epsilon) }),
+    stages: [
+      {
+        name: 'attention',
+        linears: [q, k, v],
+        run(runtime, { residual, input }) {
+          const { ops } = runtime;
+          const table = sizes.rotary.table(ops.shape(input)[1]!);
+          const keys = runtime.cache(site('key', 'beforeRope'), runtime.linear(k, input));
+          const mixed = ops.attention({
+            q: ops.rotary(runtime.linear(q, input), heads, table),
+            k: runtime.cache(site('key', 'afterRope'), ops.rotary(keys, kvHeads, table)),
+            v: runtime.cache(site('value', 'afterRope'), runtime.linear(v, input)),
+            heads,
+            kvHeads,
+            headDim,
+            scale: 1 / Math.sqrt(headDim),
+            window: variant.window(index),
+          });
+          return { residual, input: mixed };
+        },
+      },
+      {
+        name: 'attention output',
+        linears: [o],
+        run(runtime, { residual, input }) {
+          const sum = runtime.ops.add(residual, runtime.linear(o, input));
+          return { residual: sum, input: rmsNorm(runtime, mlpNorm, sum, epsilon) };
+        },
+      },
+      {
+        name: 'mlp',
+        linears: [gate, up],
+        run(runtime, { residual, input }) {
+          const gated = runtime.ops.activation(sizes.activation, runtime.linear(gate, input));
+          return { residual, input: runtime.ops.mul(gated, runtime.linear(up, input)) };
+        },
+      },
+      {
+        name: 'mlp output',
+        linears: [down],
+        run(runtime, { residual, input }) {
+          const sum = runtime.ops.add(residual, runtime.linear(down, input));
+          return { residual: sum, input: sum };
+        },
+      },
+    ],
+  };
+}
+
+function rmsNorm<T>(runtime: Runtime<T>, module: string, x: T, epsilon: number): T {
+  return runtime.ops.rmsNorm(x, runtime.weight(`${module}.weight`), epsilon);
+}
+
+type Three = [string, string, string];
+type Four = [string, string, string, string];

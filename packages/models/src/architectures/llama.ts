@@ -1,0 +1,20 @@
+import type { Architecture } from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { describeLlamaLike } from './llama-like.js';
+
+/** Llama 1 to 3 and what shares their layout. */
+export const llama: Architecture = {
+  name: 'llama',
+  modelTypes: ['llama'],
+  describe(json) {
+    const config = new ConfigReader(json);
+    const attentionBias = config.boolean('attention_bias', false);
+    return describeLlamaLike(config, {
+      architecture: 'llama',
+      queryKeyValueBias: attentionBias,
+      outputBias: attentionBias,
+      mlpBias: config.boolean('mlp_bias', false),
+      window: () => undefined,
+    });
+  },
+};

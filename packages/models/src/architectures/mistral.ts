@@ -1,0 +1,21 @@
+import type { Architecture } from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { describeLlamaLike } from './llama-like.js';
+
+/** Mistral: Llama without biases, with a sliding window in every layer where `sliding_window` is a number. */
+export const mistral: Architecture = {
+  name: 'mistral',
+  modelTypes: ['mistral'],
+  describe(json) {
+    const config = new ConfigReader(json);
+    const window = config.has('sliding_window') ? config.positiveInteger('sliding_window') : undefined;
+    return describeLlamaLike(config, {
+      architecture: 'mistral',
+      queryKeyValueBias: false,
+      outputBias: false,
+      mlpBias: false,
+      defaultKeyValueHeads: 8,
+      window: () => window,
+    });
+  },
+};

@@ -1,0 +1,194 @@
+import {
+  type Activation,
+  type Architecture,
+  type BlockDescription,
+  type CacheSite,
+  type ModelDescription,
+  type Runtime,
+  ShapeError,
+} from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { linear, linearTensors, normTensors } from './linear-description.js';
+
+interface Sizes {
+  readonly hidden: number;
+  readonly feedForward: number;
+  readonly heads: number;
+  readonly bias: boolean;
+  readonly activation: Activation;
+  /** Norms before the linears (all but opt-350m), or after the residual sums. */
+  readonly normFirst: boolean;
+}
+
+/** The position table starts with two rows that no token uses: padding, in the fairseq original. */
+const positionOffset = 2;
+const epsilon = 1e-5;
+
+/** OPT: learned positions, biases, ReLU, separate q, k, v. */
+export const opt: Architecture = {
+  name: 'opt',
+  modelTypes: ['opt'],
+  describe(json) {
+    const config = new ConfigReader(json);
+    const hidden = config.positiveInteger('hidden_size');
+    config.only('word_embed_proj_dim', [hidden], `embeddings projected to the hidden size ${hidden} are not supported`);
+    config.only('layer_norm_elementwise_affine', [true], 'norms without weights are not supported');
+    const heads = config.positiveInteger('num_attention_heads');
+    if (hidden % heads !== 0) config.refuse('num_attention_heads', `it must divide hidden_size ${hidden}`);
+    const sizes: Sizes = {
+      hidden,
+      feedForward: config.positiveInteger('ffn_dim'),
+      heads,
+      bias: config.boolean('enable_bias', true),
+      activation: config.activation('activation_function', 'relu'),
+      normFirst: config.boolean('do_layer_norm_before', true),
+    };
+    const layers = config.positiveInteger('num_hidden_layers');
+    const blocks = Array.from({ length: layers }, (_, index) => describeBlock(sizes, index));
+    return describeWhole(config, sizes, blocks);
+  },
+};
+
+function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly BlockDescription[]): ModelDescription {
+  const { hidden } = sizes;
+  const vocabulary = config.positiveInteger('vocab_size');
+  const positions = config.positiveInteger('max_position_embeddings', 2048);
+  const tied = config.boolean('tie_word_embeddings', true);
+  const tokens = 'model.decoder.embed_tokens.weight';
+  const places = 'model.decoder.embed_positions.weight';
+  const hasFinalNorm = sizes.normFirst && !config.boolean('_remove_final_layer_norm', false);
+  const norms = hasFinalNorm ? normTensors(['model.decoder.final_layer_norm'], hidden, true) : [];
+  const head = linear('lm_head', hidden, vocabulary, false);
+  const finalNorm = <T>(runtime: Runtime<T>, x: T): T =>
+    hasFinalNorm ? layerNorm(runtime, 'model.decoder.final_layer_norm', x) : x;
+  return {
+    architecture: 'opt',
+    hiddenSize: hidden,
+    vocabularySize: vocabulary,
+    maxPositions: positions,
+    blocks,
+    embeddingTensors: [tokens, places],
+    headTensors: [...norms.map(([name]) => name), tied ? tokens : 'lm_head.weight'],
+    head,
+    ties: new Map(tied ? [['lm_head.weight', tokens]] : []),
+    expected: new Map([
+      [tokens, [vocabulary, hidden]],
+      [places, [positions + positionOffset, hidden]],
+      ...blocks.flatMap(({ prefix, linears }) => [
+        ...normTensors([`${prefix}.self_attn_layer_norm`, `${prefix}.final_layer_norm`], hidden, true),
+        ...linears.flatMap(linearTensors),
+      ]),
+      ...norms,
+      ...(tied ? [] : linearTensors(head)),
+    ]),
+    embed(runtime, ids, batch, length) {
+      if (length > positions) throw new ShapeError(`${length} tokens are more than the model's ${positions} positions`);
+      const { ops } = runtime;
+      const positional = ops.rows(runtime.weight(places), positionOffset, length);
+      return ops.add(ops.embed(runtime.weight(tokens), ids, batch, length), positional);
+    },
+    finalNorm,
+    logits: (runtime, x) => runtime.linear('lm_head', finalNorm(runtime, x)),
+  };
+}
+
+function describeBlock(
+  { hidden, feedForward, heads, bias, activation, normFirst }: Sizes,
+  index: number,
+): BlockDescription {
+  const prefix = `model.decoder.layers.${index}`;
+  const [q, k, v, o] = ['q_proj', 'k_proj', 'v_proj', 'out_proj'].map((name) => `${prefix}.self_attn.${name}`) as Four;
+  const [up, down] = [`${prefix}.fc1`, `${prefix}.fc2`];
+  const [attentionNorm, mlpNorm] = [`${prefix}.self_attn_layer_norm`, `${prefix}.final_layer_norm`];
+  const linears = [
+    ...[q, k, v, o].map((module) => linear(module, hidden, hidden, bias)),
+    linear(up, hidden, feedForward, bias),
+    linear(down, feedForward, hidden, bias),
+  ];
+  const site = (kind: CacheSite['kind']): CacheSite => ({ layer: index, kind, stage: 'afterRope' });
+  const before = <T>(runtime: Runtime<T>, norm: string, x: T): T => (normFirst ? layerNorm(runtime, norm, x) : x);
+  const after = <T>(runtime: Runtime<T>, norm: string, x: T): T => (normFirst ? x : layerNorm(runtime, norm, x));
+  return {
+    index,
+    prefix,
+    linears,
+    tensors: [
+      ...[attentionNorm, mlpNorm].flatMap((module) => [`${module}.weight`, `${module}.bias`]),
+      ...linears.flatMap((each) => linearTensors(each).map(([name]) => name)),
+    ],
+    edges: [
+      // A norm after the sum also feeds the residual: its channels cannot be scaled for the linears alone.
+      ...(normFirst
+        ? [
+            {
+              id: 'self_attn_layer_norm->q,k,v',
+              producer: { kind: 'norm' as const, module: attentionNorm },
+              consumers: [q, k, v],
+            },
+            { id: 'final_layer_norm->fc1', producer: { kind: 'norm' as const, module: mlpNorm }, consumers: [up] },
+          ]
+        : []),
+      { id: 'v->out', producer: { kind: 'linear', module: v }, consumers: [o] },
+      ...(activation === 'relu'
+        ? [
+            {
+              id: 'fc1->fc2',
+              producer: { kind: 'linear' as const, module: up },
+              consumers: [down],
+              through: 'relu' as const,
+            },
+          ]
+        : []),
+    ],
+    fusionGroups: [[q, k, v]],
+    begin: (runtime, x) => ({ residual: x, input: before(runtime, attentionNorm, x) }),
+    stages: [
+      {
+        name: 'attention',
+        linears: [q, k, v],
+        run(runtime, { residual, input }) {
+          const mixed = runtime.ops.attention({
+            q: runtime.linear(q, input),
+            k: runtime.cache(site('key'), runtime.linear(k, input)),
+            v: runtime.cache(site('value'), runtime.linear(v, input)),
+            heads,
+            kvHeads: heads,
+            headDim: hidden / heads,
+            scale: 1 / Math.sqrt(hidden / heads),
+          });
+          return { residual, input: mixed };
+        },
+      },
+      {
+        name: 'attention output',
+        linears: [o],
+        run(runtime, { residual, input }) {
+          const sum = after(runtime, attentionNorm, runtime.ops.add(residual, runtime.linear(o, input)));
+          return { residual: sum, input: before(runtime, mlpNorm, sum) };
+        },
+      },
+      {
+        name: 'mlp',
+        linears: [up],
+        run: (runtime, { residual, input }) => ({
+          residual,
+          input: runtime.ops.activation(activation, runtime.linear(up, input)),
+        }),
+      },
+      {
+        name: 'mlp output',
+        linears: [down],
+        run(runtime, { residual, input }) {
+          const sum = after(runtime, mlpNorm, runtime.ops.add(residual, runtime.linear(down, input)));
+          return { residual: sum, input: sum };
+        },
+      },
+    ],
+  };
+}
+
+function layerNorm<T>(runtime: Runtime<T>, module: string, x: T): T {
+  return runtime.ops.layerNorm(x, runtime.weight(`${module}.weight`), runtime.weight(`${module}.bias`), epsilon);
+}
+
+type Four = [string, string, string, string];

@@ -1,0 +1,85 @@
+import { type Activation, SchemeError } from '@q/core';
+
+/** Values of `hidden_act` and `activation_function`, by the names that transformers gives them. */
+const activations: Readonly<Record<string, Activation>> = {
+  relu: 'relu',
+  silu: 'silu',
+  swish: 'silu',
+  gelu: 'gelu',
+  gelu_new: 'geluTanh',
+  gelu_pytorch_tanh: 'geluTanh',
+};
+
+/**
+ * Reads a `config.json`. Every method throws a {@link SchemeError} that names the key, what was found and what was
+ * expected; a default stands for a key that is absent or null.
+ */
+export class ConfigReader {
+  constructor(
+    private readonly config: Readonly<Record<string, unknown>>,
+    private readonly where = 'config.json',
+  ) {}
+
+  has(key: string): boolean {
+    return this.config[key] !== undefined && this.config[key] !== null;
+  }
+
+  positiveInteger(key: string, absent?: number): number {
+    const value = this.number(key, absent);
+    if (!Number.isInteger(value) || value < 1) this.refuse(key, 'a positive integer is needed');
+    return value;
+  }
+
+  number(key: string, absent?: number): number {
+    return this.typed(key, 'number', absent);
+  }
+
+  boolean(key: string, absent?: boolean): boolean {
+    return this.typed(key, 'boolean', absent);
+  }
+
+  string(key: string, absent?: string): string {
+    return this.typed(key, 'string', absent);
+  }
+
+  activation(key: string, absent: string): Activation {
+    const name = this.string(key, absent);
+    const known = Object.keys(activations);
+    if (!known.includes(name)) this.refuse(key, `known activations are ${known.join(', ')}`);
+    return activations[name]!;
+  }
+
+  strings(key: string): readonly string[] | undefined {
+    const value = this.config[key];
+    if (value === undefined || value === null) return undefined;
+    if (!Array.isArray(value) || !value.every((item) => typeof item === 'string')) {
+      this.refuse(key, 'a list of strings is needed');
+    }
+    return value;
+  }
+
+  /** The object under `key`, or an empty one. */
+  object(key: string): ConfigReader {
+    const value = this.config[key] ?? {};
+    if (typeof value !== 'object' || Array.isArray(value)) this.refuse(key, 'an object is needed');
+    return new ConfigReader(value as Record<string, unknown>, `${this.where}: ${key}`);
+  }
+
+  /** Refuses every value but those given; absence passes. */
+  only(key: string, allowed: readonly unknown[], why: string): void {
+    if (this.has(key) && !allowed.includes(this.config[key])) this.refuse(key, why);
+  }
+
+  refuse(key: string, why: string): never {
+    throw new SchemeError(`${this.where}: "${key}" is ${JSON.stringify(this.config[key]) ?? 'absent'}: ${why}`);
+  }
+
+  private typed<V extends number | boolean | string>(key: string, type: string, absent: V | undefined): V {
+    if (this.has(key)) {
+      if (typeof this.config[key] !== type) this.refuse(key, `a ${type} is needed`);
+      return this.config[key] as V;
+    }
+    if (absent === undefined) throw new SchemeError(`${this.where} has no "${key}": a ${type} is needed`);
+    return absent;
+  }
+}

@@ -1,0 +1,30 @@
+import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
+import { gpt2 } from './architectures/gpt2.js';
+import { llama } from './architectures/llama.js';
+import { mistral } from './architectures/mistral.js';
+import { opt } from './architectures/opt.js';
+import { qwen2 } from './architectures/qwen2.js';
+
+/** The architectures of this package. */
+export const architectures: readonly Architecture[] = [llama, mistral, qwen2, gpt2, opt];
+
+/**
+ * Describes the model of a `config.json` by the first of `known` that has its `model_type`.
+ * @throws SchemeError for an unknown `model_type`, or naming the key that is missing or not supported
+ */
+export function describeModel(
+  config: Readonly<Record<string, unknown>>,
+  known: readonly Architecture[] = architectures,
+): ModelDescription {
+  const type = config['model_type'];
+  const architecture = known.find(({ modelTypes }) => typeof type === 'string' && modelTypes.includes(type));
+  if (!architecture) {
+    const types = known.flatMap(({ modelTypes }) => modelTypes).join(', ');
+    const found =
+      type === undefined ? 'config.json has no "model_type"' : `model_type ${JSON.stringify(type)} is unknown`;
+    throw new SchemeError(
+      `${found}: known are ${types}. Methods that need no data (rtn) still work on it: they never run the model`,
+    );
+  }
+  return architecture.describe(config);
+}

@@ -1,0 +1,42 @@
+import { type ModelDescription, NumericError, type Ops, ShapeError, type Tensor, tensor, toF32 } from '@q/core';
+
+/**
+ * Reads and uploads every tensor of a model, kept until disposed. Linears end up `[out, in]` whatever the file's order,
+ * and tied names stand for the tensor that they equal (one handle, two names).
+ * @throws ShapeError when a tensor's shape is not the architecture's
+ * @throws NumericError when a tensor holds NaN or an infinite value
+ */
+export async function loadWeights<T>(
+  ops: Ops<T>,
+  model: ModelDescription,
+  read: (name: string) => Promise<Tensor>,
+): Promise<Map<string, T>> {
+  const transposed = new Set(
+    model.blocks
+      .flatMap((block) => block.linears)
+      .filter((linear) => linear.transposed)
+      .map((linear) => `${linear.module}.weight`),
+  );
+  const weights = new Map<string, T>();
+  for (const [name, shape] of model.expected) {
+    const stored = await read(name);
+    if (stored.shape.length !== shape.length || stored.shape.some((size, axis) => size !== shape[axis])) {
+      throw new ShapeError(`tensor "${name}" has shape [${stored.shape}]; the config says [${shape}]`);
+    }
+    const values = tensor('f32', stored.shape, toF32(stored));
+    const bad = values.data.findIndex((value) => !Number.isFinite(value));
+    if (bad >= 0) throw new NumericError(`tensor "${name}" holds ${values.data[bad]} at element ${bad}`);
+    weights.set(name, ops.keep(ops.fromTensor(transposed.has(name) ? transpose(values) : values)));
+  }
+  for (const [name, equal] of model.ties) weights.set(name, weights.get(equal)!);
+  return weights;
+}
+
+function transpose({ shape, data }: Tensor<'f32'>): Tensor<'f32'> {
+  const [rows, columns] = shape as [number, number];
+  const out = new Float32Array(data.length);
+  for (let row = 0; row < rows; row++) {
+    for (let column = 0; column < columns; column++) out[column * rows + row] = data[row * columns + column]!;
+  }
+  return tensor('f32', [columns, rows], out);
+}

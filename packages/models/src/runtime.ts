@@ -1,0 +1,102 @@
+import { type CacheSite, type Ops, type Runtime, ShapeError } from '@q/core';
+
+/** Replaces parts of a runtime. Each function gets what it replaces as `inner` and may call it, or not. */
+export interface RuntimeWrapper<T> {
+  weight?(name: string, inner: (name: string) => T, runtime: Runtime<T>): T;
+  linear?(module: string, x: T, inner: (module: string, x: T) => T, runtime: Runtime<T>): T;
+  cache?(site: CacheSite, x: T, inner: (site: CacheSite, x: T) => T, runtime: Runtime<T>): T;
+}
+
+export interface RuntimeOptions {
+  /** Names that stand for another tensor (`model.ties`). */
+  readonly ties?: ReadonlyMap<string, string>;
+}
+
+/** A runtime whose parts call each other through `self`, the outermost wrapper. */
+interface Layer<T> {
+  readonly ops: Ops<T>;
+  weight(name: string, self: Runtime<T>): T;
+  has(name: string): boolean;
+  linear(module: string, x: T, self: Runtime<T>): T;
+  cache(site: CacheSite, x: T, self: Runtime<T>): T;
+}
+
+const layers = new WeakMap<object, Layer<any>>();
+
+/**
+ * The plain runtime: weights by name, `linear` is the weight and, where there is one, the bias.
+ * @throws ShapeError on use, naming the tensor that `weights` does not have
+ */
+export function createRuntime<T>(
+  ops: Ops<T>,
+  weights: { get(name: string): T | undefined },
+  options: RuntimeOptions = {},
+): Runtime<T> {
+  const find = (name: string): T | undefined => {
+    const tied = options.ties?.get(name);
+    return weights.get(name) ?? (tied === undefined ? undefined : weights.get(tied));
+  };
+  return bind({
+    ops,
+    weight(name) {
+      const found = find(name);
+      if (found === undefined) throw new ShapeError(`the runtime has no tensor "${name}": it was not loaded`);
+      return found;
+    },
+    has: (name) => find(name) !== undefined,
+    linear(module, x, self) {
+      const bias = `${module}.bias`;
+      return ops.linear(x, self.weight(`${module}.weight`), self.has(bias) ? self.weight(bias) : undefined);
+    },
+    cache: (_site, x) => x,
+  });
+}
+
+/**
+ * A runtime with parts replaced; wrappers compose, and the outermost one is heard first. A replaced weight also reaches
+ * the `linear` of the runtime inside, which asks for its weight from the outside.
+ */
+export function wrapRuntime<T>(runtime: Runtime<T>, wrapper: RuntimeWrapper<T>): Runtime<T> {
+  const inner = layerOf(runtime);
+  return bind({
+    ops: inner.ops,
+    weight(name, self) {
+      const plain = (asked: string) => inner.weight(asked, self);
+      return wrapper.weight ? wrapper.weight(name, plain, self) : plain(name);
+    },
+    has: inner.has,
+    linear(module, x, self) {
+      const plain = (asked: string, input: T) => inner.linear(asked, input, self);
+      return wrapper.linear ? wrapper.linear(module, x, plain, self) : plain(module, x);
+    },
+    cache(site, x, self) {
+      const plain = (asked: CacheSite, input: T) => inner.cache(asked, input, self);
+      return wrapper.cache ? wrapper.cache(site, x, plain, self) : plain(site, x);
+    },
+  });
+}
+
+function bind<T>(layer: Layer<T>): Runtime<T> {
+  const runtime: Runtime<T> = {
+    ops: layer.ops,
+    weight: (name) => layer.weight(name, runtime),
+    has: (name) => layer.has(name),
+    linear: (module, x) => layer.linear(module, x, runtime),
+    cache: (site, x) => layer.cache(site, x, runtime),
+  };
+  layers.set(runtime, layer);
+  return runtime;
+}
+
+/** The layer of a runtime made here; a runtime made elsewhere cannot call outwards, and is used as it is. */
+function layerOf<T>(runtime: Runtime<T>): Layer<T> {
+  return (
+    layers.get(runtime) ?? {
+      ops: runtime.ops,
+      weight: (name) => runtime.weight(name),
+      has: (name) => runtime.has(name),
+      linear: (module, x) => runtime.linear(module, x),
+      cache: (site, x) => runtime.cache(site, x),
+    }
+  );
+}

@@ -1,0 +1,63 @@
+import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
+import { FormatError } from '@q/core';
+
+/** Text to ids and back. */
+export interface Tokenizer {
+  /** Id of the token that stands before every document, where the model has one. */
+  readonly bosId?: number;
+  /** Ids without special tokens. */
+  encode(text: string): number[];
+  /** Text of ids, special tokens left in. */
+  decode(ids: readonly number[]): string;
+}
+
+/** Parsed files of a model folder. */
+export interface TokenizerFiles {
+  /** `tokenizer.json` */
+  readonly tokenizer: object;
+  /** `tokenizer_config.json`; `{}` where the folder has none. */
+  readonly config: object;
+  /** `config.json`, asked for `bos_token_id` when `tokenizer_config.json` does not speak of a BOS token. */
+  readonly model?: object;
+}
+
+/**
+ * @throws FormatError when `tokenizer.json` is not a tokenizer, or its BOS token is not in the vocabulary
+ */
+export function loadTokenizer({ tokenizer, config, model = {} }: TokenizerFiles): Tokenizer {
+  const loaded = construct(tokenizer, config);
+  return {
+    bosId: findBos(loaded, config as Record<string, unknown>, model as Record<string, unknown>),
+    encode: (text) => loaded.encode(text, { add_special_tokens: false }).ids,
+    decode: (ids) => loaded.decode([...ids], { skip_special_tokens: false }),
+  };
+}
+
+function construct(tokenizer: object, config: object): HuggingFaceTokenizer {
+  if (!('model' in tokenizer)) throw new FormatError('tokenizer.json has no "model": it is not a tokenizer');
+  try {
+    return new HuggingFaceTokenizer(tokenizer, config);
+  } catch (error) {
+    throw new FormatError(`tokenizer.json cannot be used: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** A `bos_token` of null says that there is none, whatever the model's config says (Qwen2). */
+function findBos(
+  tokenizer: HuggingFaceTokenizer,
+  config: Record<string, unknown>,
+  model: Record<string, unknown>,
+): number | undefined {
+  if (!('bos_token' in config)) {
+    const id = model['bos_token_id'];
+    return typeof id === 'number' ? id : undefined;
+  }
+  const entry = config['bos_token'];
+  if (entry === null) return undefined;
+  const token = typeof entry === 'string' ? entry : (entry as { content?: unknown }).content;
+  const id = typeof token === 'string' ? tokenizer.token_to_id(token) : undefined;
+  if (id === undefined) {
+    throw new FormatError(`tokenizer_config.json: bos_token ${JSON.stringify(entry)} is not in the vocabulary`);
+  }
+  return id;
+}
