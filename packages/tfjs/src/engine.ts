@@ -1,9 +1,10 @@
-import type { DifferentiableOps, Engine, Kernels } from '@q/core';
+import { type DifferentiableOps, type Engine, type Kernels, referenceKernels } from '@q/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { registerGradients } from './gradients.js';
 import type { Handle, Tfjs } from './handle.js';
 import { createOps, createSharedTensors } from './ops.js';
 import { guardAllocation, type WasmBackend } from './wasm-backend.js';
+import { installWasmCopies } from './wasm-copies.js';
 import { installWasmMatmul } from './wasm-matmul.js';
 
 /** A tfjs build with one of its backends, loaded but not started. */
@@ -41,24 +42,20 @@ export async function startEngine(
   notes: readonly string[],
 ): Promise<TfjsEngine> {
   const allNotes = [...notes];
-  const takesOver = backend === 'wasm' && options.kernels?.sync !== undefined;
+  const taken = backend === 'wasm' ? productKernels(options.kernels) : undefined;
+  if (taken) allNotes.push(taken.note);
   registerGradients(tf);
+  if (backend === 'wasm') installWasmCopies(tf);
   const routeMatmul = backend === 'wasm' ? installWasmMatmul(tf) : undefined;
-  if (!(await tf.setBackend(backend))) throw new Error(`tfjs could not start its backend "${backend}"`);
-  await tf.ready();
+  await withoutProcessListeners(async () => {
+    if (!(await tf.setBackend(backend))) throw new Error(`tfjs could not start its backend "${backend}"`);
+  });
   const instance = tf.backend() as unknown as WasmBackend & { firstUse?: boolean };
   if (backend === 'wasm') guardAllocation(instance);
   // The cpu backend greets its first use with an advertisement on the console.
   instance.firstUse = false;
 
-  if (takesOver) allNotes.push(`matrix products by the kernels "${options.kernels!.name}"`);
-  else if (options.kernels && backend === 'wasm') {
-    allNotes.push(`the kernels "${options.kernels.name}" have no synchronous product: tfjs computes its own`);
-  }
-  const routing = {
-    kernels: takesOver ? options.kernels : undefined,
-    minimumWork: options.minimumWork ?? defaultMinimumWork,
-  };
+  const routing = { kernels: taken?.kernels, minimumWork: options.minimumWork ?? defaultMinimumWork };
   const shared = createSharedTensors(tf);
   const activate = () => {
     // tfjs has one active backend a process; several engines may be alive. Switching to a started one is synchronous.
@@ -78,6 +75,43 @@ export async function startEngine(
       shared.dispose();
     },
   };
+}
+
+/** The kernels that take over products, or why none do. */
+function productKernels(kernels: Kernels | undefined): { kernels?: Kernels; note: string } | undefined {
+  if (!kernels) return undefined;
+  if (!kernels.sync) {
+    return { note: `the kernels "${kernels.name}" have no synchronous product: tfjs computes its own` };
+  }
+  if (kernels.sync === referenceKernels.sync) {
+    return { note: 'the reference kernels are slower than tfjs: it computes its own products' };
+  }
+  return { kernels, note: `matrix products by the kernels "${kernels.name}"` };
+}
+
+/**
+ * The loader of the wasm binary installs handlers for `uncaughtException` and `unhandledRejection` that throw again from
+ * its own minified source: every later error of the program would be printed with 40 kB of it. They are taken off.
+ */
+async function withoutProcessListeners(start: () => Promise<void>): Promise<void> {
+  const emitter = (globalThis as { process?: Partial<ListenerList> }).process;
+  if (!emitter?.listeners || !emitter.removeListener) return start();
+  const { listeners, removeListener } = emitter;
+  const events = ['uncaughtException', 'unhandledRejection'];
+  const before = events.map((event) => listeners.call(emitter, event));
+  try {
+    await start();
+  } finally {
+    events.forEach((event, index) => {
+      const added = listeners.call(emitter, event).filter((listener) => !before[index]!.includes(listener));
+      for (const listener of added) removeListener.call(emitter, event, listener);
+    });
+  }
+}
+
+interface ListenerList {
+  listeners(event: string): (() => void)[];
+  removeListener(event: string, listener: () => void): unknown;
 }
 
 function withActivation(ops: DifferentiableOps<Tensor>, activate: () => void): DifferentiableOps<Tensor> {

@@ -1,5 +1,6 @@
 import { QuantError } from '@q/core';
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
+import type { Tfjs } from './handle.js';
 
 /** What this package uses of tfjs's `BackendWasm`, whose own types hide the heap. */
 export interface WasmBackend {
@@ -38,4 +39,11 @@ export function guardAllocation(backend: WasmBackend): void {
     }
     return offset;
   };
+}
+
+/** Puts another function in the place of a wasm kernel, which gets the old one for the cases that it leaves alone. */
+export function replaceKernel(tf: Tfjs, kernelName: string, make: (fallback: KernelFunc) => KernelFunc): void {
+  const config = tf.getKernel(kernelName, 'wasm');
+  tf.unregisterKernel(kernelName, 'wasm');
+  tf.registerKernel({ ...config, kernelFunc: make(config.kernelFunc) });
 }

@@ -1,7 +1,7 @@
 import type { Kernels } from '@q/core';
 import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
-import type { WasmBackend } from './wasm-backend.js';
+import { replaceKernel, type WasmBackend } from './wasm-backend.js';
 
 /**
  * Matrix products of the wasm backend, replaced.
@@ -46,11 +46,6 @@ export function installWasmMatmul(tf: Tfjs): WasmMatmulSwitch {
   if (present) return present;
   let routing: WasmMatmulRouting = { minimumWork: Number.POSITIVE_INFINITY };
 
-  const replace = (kernelName: string, make: (fallback: KernelFunc) => KernelFunc): void => {
-    const config = tf.getKernel(kernelName, 'wasm');
-    tf.unregisterKernel(kernelName, 'wasm');
-    tf.registerKernel({ ...config, kernelFunc: make(config.kernelFunc) });
-  };
   const transposeKernel = tf.getKernel('Transpose', 'wasm').kernelFunc;
 
   let wrappedFor: object | undefined;
@@ -79,13 +74,13 @@ export function installWasmMatmul(tf: Tfjs): WasmMatmulSwitch {
     return out;
   };
 
-  replace('BatchMatMul', (fallback) => (args) => {
+  replaceKernel(tf, 'BatchMatMul', (fallback) => (args) => {
     const { a, b } = args.inputs as unknown as { a: TensorInfo; b: TensorInfo };
     const { transposeA, transposeB } = args.attrs as unknown as { transposeA: boolean; transposeB: boolean };
     const product = { a, b, transposeA, transposeB };
     return isOurs(product) ? multiply(args.backend as WasmBackend, product) : fallback(args);
   });
-  replace('_FusedMatMul', (fallback) => (args) => {
+  replaceKernel(tf, '_FusedMatMul', (fallback) => (args) => {
     const { a, b, bias } = args.inputs as unknown as { a: TensorInfo; b: TensorInfo; bias?: TensorInfo };
     const attrs = args.attrs as unknown as { transposeA: boolean; transposeB: boolean; activation: string };
     const product = { a, b, bias, transposeA: attrs.transposeA, transposeB: attrs.transposeB };
@@ -100,17 +95,18 @@ export function installWasmMatmul(tf: Tfjs): WasmMatmulSwitch {
   return use;
 }
 
-/** Equal batches, or one matrix against a batch; other broadcasts stay with the original kernel. */
+/**
+ * Products of f32 matrices with at least one element.
+ * @throws Error for batches that broadcast on both sides, where the original kernel returns uninitialised memory
+ */
 function isOurs({ a, b }: Product): boolean {
   if (a.dtype !== 'float32' || b.dtype !== 'float32') return false;
   if ([...a.shape, ...b.shape].includes(0)) return false;
   const batchA = a.shape.slice(0, -2);
   const batchB = b.shape.slice(0, -2);
-  return (
-    count(batchA) === 1 ||
-    count(batchB) === 1 ||
-    (batchA.length === batchB.length && batchA.every((size, axis) => size === batchB[axis]))
-  );
+  const equal = batchA.length === batchB.length && batchA.every((size, axis) => size === batchB[axis]);
+  if (equal || count(batchA) === 1 || count(batchB) === 1) return true;
+  throw new Error(`matMul of [${a.shape}] and [${b.shape}]: batches must be equal, or one of them a single matrix`);
 }
 
 interface Plan extends ProductShape {

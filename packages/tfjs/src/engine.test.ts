@@ -1,0 +1,74 @@
+import { QuantError, SchemeError } from '@q/core';
+import { describe, expect, it } from 'vitest';
+import { loadCpu, loadWasm } from './load-node.js';
+import { createEngine } from './node-engine.js';
+import { selectBackend } from './select-backend.js';
+import { guardAllocation, type WasmBackend } from './wasm-backend.js';
+
+describe('selection of a backend', () => {
+  it('takes wasm when tfjs-node is not installed, and says why', async () => {
+    const engine = await createEngine();
+    expect(engine.name).toBe('tfjs-wasm');
+    expect(engine.notes).toEqual([
+      'node: @tensorflow/tfjs-node is not installed',
+      'wasm: the first backend that started',
+    ]);
+  });
+
+  it('passes over what does not start, in automatic choice alone', async () => {
+    const broken = {
+      choice: 'node' as const,
+      load: () => {
+        throw new Error('libtensorflow.so.2 is missing\n  at somewhere');
+      },
+    };
+    const candidates = [broken, { choice: 'cpu' as const, load: loadCpu }];
+    const engine = await selectBackend(candidates, 'auto', {});
+    expect(engine.name).toBe('tfjs-cpu');
+    expect(engine.notes[0]).toBe('node: did not start (libtensorflow.so.2 is missing)');
+    await expect(selectBackend(candidates, 'node', {})).rejects.toThrow(/no engine: node: did not start/);
+  });
+
+  it('refuses a backend that is absent', async () => {
+    await expect(createEngine({ backend: 'node' })).rejects.toThrow(SchemeError);
+    await expect(createEngine({ backend: 'cuda' as 'cpu' })).rejects.toThrow(/choose one of auto, node, wasm, cpu/);
+  });
+});
+
+describe('engines side by side', () => {
+  it('each compute on their own backend', async () => {
+    const wasm = await createEngine({ backend: 'wasm' });
+    const cpu = await createEngine({ backend: 'cpu' });
+    const { tf } = loadWasm();
+    for (const engine of [wasm, cpu, wasm]) {
+      const { ops } = engine;
+      const x = ops.fromF32(Float32Array.of(1, 2), [2]);
+      const y = ops.add(x, x);
+      expect(tf.getBackend()).toBe(engine === wasm ? 'wasm' : 'cpu');
+      expect([...ops.dataSync(y)]).toEqual([2, 4]);
+      ops.dispose(x);
+      ops.dispose(y);
+    }
+  });
+});
+
+describe('the wasm backend', () => {
+  it('leaves no handlers on the process, which would reprint every error of the program', async () => {
+    await createEngine({ backend: 'wasm' });
+    const handlers = [...process.listeners('uncaughtException'), ...process.listeners('unhandledRejection')];
+    expect(handlers.filter((handler) => handler.toString().includes('ExitStatus'))).toEqual([]);
+    expect(handlers.filter((handler) => /^function\s*\(reason\)\s*\{\s*throw reason/.test(handler.toString()))).toEqual(
+      [],
+    );
+  });
+
+  it('makes a full heap an error', () => {
+    const backend = { wasm: { _malloc: (bytes: number) => (bytes > 100 ? 0 : 8) } } as unknown as WasmBackend;
+    guardAllocation(backend);
+    guardAllocation(backend);
+    expect(backend.wasm._malloc(50)).toBe(8);
+    expect(backend.wasm._malloc(0)).toBe(8);
+    expect(() => backend.wasm._malloc(200)).toThrow(QuantError);
+    expect(() => backend.wasm._malloc(200)).toThrow(/no room for another 200 bytes/);
+  });
+});
