@@ -1,1 +1,3 @@
-export {};
+export { main } from './main.js';
+export { reportHtml } from './report/report-html.js';
+export type { Streams } from './terminal.js';

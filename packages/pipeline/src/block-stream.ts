@@ -1,6 +1,7 @@
 import type { Windows } from '@q/calib';
 import type { BlockDescription, Context, Engine, ModelDescription, Stage, StageState, Tensor } from '@q/core';
 import { createRuntime } from '@q/models';
+import { breathe } from './breathe.js';
 
 /** A state of a batch, waiting on the host between two stages. */
 interface HostState {
@@ -73,7 +74,7 @@ export class BlockStream<T> {
   private async each(step: (state: Record<string, T>) => Record<string, T>): Promise<void> {
     const { ops } = this.engine;
     for (let i = 0; i < this.states.length; i++) {
-      this.context.signal?.throwIfAborted();
+      await breathe(this.context.signal);
       const { parts } = this.states[i];
       this.states[i] = await this.download(() =>
         step(

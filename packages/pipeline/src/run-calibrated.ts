@@ -13,6 +13,7 @@ import {
   type Statistic,
 } from '@q/core';
 import { BlockStream } from './block-stream.js';
+import { breathe } from './breathe.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import type { Plan, PlannedModule } from './plan.js';
@@ -134,7 +135,7 @@ async function collect<T>(
   for (const { quantizer } of planned) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
   const collector = createCollector([...needs.values()], planned[0].linear.inFeatures, stage.linears[0]);
   for (let batch = 0; batch < stream.batches; batch++) {
-    context.signal?.throwIfAborted();
+    await breathe(context.signal);
     await collector.update({ ...stream.input(batch), reference: original?.input(batch).x }, context.kernels);
   }
   return collector;

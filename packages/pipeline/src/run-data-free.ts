@@ -1,6 +1,7 @@
 import { noStatistics } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
 import type { Context } from '@q/core';
+import { breathe } from './breathe.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import type { Plan } from './plan.js';
@@ -28,7 +29,7 @@ export async function runDataFree(
     bytes = 0;
   };
   for (const [index, planned] of modules.entries()) {
-    context.signal?.throwIfAborted();
+    await breathe(context.signal);
     const { module } = planned.linear;
     if (done.has(module)) continue;
     const weight = await plan.checkpoint.weight(`${module}.weight`);

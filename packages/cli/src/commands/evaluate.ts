@@ -1,0 +1,123 @@
+import type { Windows } from '@q/calib';
+import { checkVocabulary } from '@q/calib';
+import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
+import { CalibrationError, elementCount } from '@q/core';
+import { type Evaluation, evaluate, runWindows } from '@q/eval';
+import { type Compute, createCompute } from '../engine.js';
+import { wholeNumber } from '../recipe-options.js';
+import { knownLayouts } from '../registry.js';
+import type { Terminal } from '../terminal.js';
+import { loadWindows } from '../texts.js';
+import { formatBytes } from '../units.js';
+import { UsageError } from '../usage-error.js';
+
+export interface EvalOptions {
+  readonly against?: string;
+  readonly text?: string;
+  readonly length?: string;
+  readonly windows?: string;
+  readonly engine?: string;
+  readonly threads?: string;
+  readonly json?: boolean;
+}
+
+/** `q eval MODEL`: perplexity, and KL divergence to another model, on fixed windows. */
+export async function evalCommand(
+  path: string,
+  options: EvalOptions,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!options.text) throw new UsageError('--text FILE is needed: the text to score');
+  const length = wholeNumber('--length', options.length, 2) ?? 256;
+  const count = wholeNumber('--windows', options.windows, 1);
+  const model = await openCheckpoint(path, knownLayouts);
+  const against = options.against === undefined ? undefined : await openCheckpoint(options.against, knownLayouts);
+  const compute = await createCompute({
+    engine: options.engine,
+    threads: wholeNumber('--threads', options.threads, 1),
+  });
+  try {
+    const windows = await loadWindows(path, { path: options.text, length, count });
+    const result = await score(model, against, windows, compute, terminal, signal);
+    const { bytes, bitsPerWeight } = sizeOf(model);
+    if (options.json)
+      terminal.printJson({
+        ...result,
+        bytes,
+        bitsPerWeight,
+        windows: windows.count,
+        length,
+        model: path,
+        against: options.against ?? null,
+      });
+    else {
+      terminal.print(`perplexity      ${result.perplexity.toFixed(4)}`);
+      if (result.kl !== undefined) {
+        terminal.print(`KL divergence   ${result.kl.toFixed(6)} nats per token`);
+        terminal.print(`same top token  ${(100 * (result.topAgreement as number)).toFixed(2)} %`);
+        terminal.print(`perplexity of ${options.against}: ${result.againstPerplexity?.toFixed(4)}`);
+      }
+      terminal.print(
+        `size            ${formatBytes(bytes)}, ${bitsPerWeight.toFixed(3)} bits per weight of the linears`,
+      );
+    }
+  } finally {
+    await compute.dispose();
+    await model.close();
+    await against?.close();
+  }
+}
+
+/** Scores a model, and compares it with another, on the same windows. */
+export async function score(
+  model: Checkpoint,
+  against: Checkpoint | undefined,
+  windows: Windows,
+  compute: Compute,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<Evaluation> {
+  const engine = await compute.engine();
+  const options = { progress: terminal.progress, signal };
+  try {
+    const prepare = (checkpoint: Checkpoint, task: string) => {
+      if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+      if (windows.length > checkpoint.model.maxPositions) {
+        throw new CalibrationError(
+          `${checkpoint.path}: windows of ${windows.length} tokens are longer than the model's ${checkpoint.model.maxPositions} positions: give a smaller --length`,
+        );
+      }
+      checkVocabulary(windows, checkpoint.model.vocabularySize, 'the text');
+      return runWindows(checkpoint.model, engine, (name) => checkpoint.weight(name), windows, { ...options, task });
+    };
+    const original = against && (await prepare(against, 'original'));
+    return await evaluate(await prepare(model, 'model'), windows, { ...options, against: original });
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** Bytes of all tensors, and bits per weight over the linears of the blocks. */
+export function sizeOf({ model, tensors, bytes, quantizedModules }: Checkpoint): {
+  bytes: number;
+  bitsPerWeight: number;
+} {
+  const quantized = new Set(quantizedModules);
+  let bits = 0;
+  let weights = 0;
+  for (const { module, inFeatures, outFeatures } of model?.blocks.flatMap(({ linears }) => linears) ?? []) {
+    weights += inFeatures * outFeatures;
+    const own = quantized.has(module)
+      ? [...tensors.keys()].filter((name) => name.startsWith(`${module}.`) && !name.endsWith('.bias'))
+      : [`${module}.weight`];
+    for (const name of own) {
+      const entry = tensors.get(name);
+      if (entry) bits += 8 * (entry.end - entry.begin);
+    }
+  }
+  if (weights === 0)
+    for (const { shape, begin, end } of tensors.values())
+      [bits, weights] = [bits + 8 * (end - begin), weights + elementCount(shape)];
+  return { bytes, bitsPerWeight: bits / weights };
+}

@@ -1,0 +1,97 @@
+import { stat } from 'node:fs/promises';
+import { openCheckpoint } from '@q/checkpoint';
+import { describeScheme } from '@q/core';
+import { openFile, readHeader } from '@q/safetensors';
+import { knownLayouts } from '../registry.js';
+import type { Terminal } from '../terminal.js';
+import { formatBytes, formatTable } from '../units.js';
+import { UsageError } from '../usage-error.js';
+import { sizeOf } from './evaluate.js';
+
+interface InspectedTensor {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly bytes: number;
+  /** File that holds it. */
+  readonly file: string;
+  /** In words, for tensors of quantized linears. */
+  readonly scheme?: string;
+}
+
+/** `q inspect PATH`: every tensor of a folder or of one safetensors file, its scheme and bytes. */
+export async function inspectCommand(
+  path: string,
+  options: { readonly json?: boolean },
+  terminal: Terminal,
+): Promise<void> {
+  const info = await stat(path).catch(() => undefined);
+  if (!info) throw new UsageError(`${path}: does not exist; a model folder or a .safetensors file was expected`);
+  const found = info.isDirectory() ? await inspectFolder(path) : await inspectFile(path);
+  if (options.json) {
+    terminal.printJson({ path, ...found });
+    return;
+  }
+  const { tensors, ...rest } = found;
+  terminal.print(
+    formatTable(
+      ['tensor', 'shape', 'dtype', 'bytes', 'scheme'],
+      tensors.map(({ name, shape, dtype, bytes, scheme }) => [
+        name,
+        `[${shape.join(', ')}]`,
+        dtype,
+        formatBytes(bytes),
+        scheme ?? '',
+      ]),
+    ),
+  );
+  terminal.print('');
+  for (const [key, value] of Object.entries(rest)) {
+    if (value !== null) terminal.print(`${key}: ${key === 'bytes' ? formatBytes(value as number) : value}`);
+  }
+}
+
+async function inspectFile(path: string): Promise<{ tensors: InspectedTensor[]; bytes: number }> {
+  const source = await openFile(path);
+  try {
+    const { tensors } = await readHeader(source);
+    const rows = [...tensors.values()].map(({ name, dtype, shape, begin, end }) => ({
+      name,
+      dtype,
+      shape,
+      bytes: end - begin,
+      file: path,
+    }));
+    return { tensors: rows, bytes: rows.reduce((sum, { bytes }) => sum + bytes, 0) };
+  } finally {
+    await source.close();
+  }
+}
+
+async function inspectFolder(path: string) {
+  const checkpoint = await openCheckpoint(path, knownLayouts);
+  try {
+    const schemes = new Map<string, string>();
+    for (const module of checkpoint.quantizedModules) {
+      const quantized = await checkpoint.quantized(module);
+      if (quantized)
+        schemes.set(module, `${describeScheme(quantized.scheme)}${quantized.groupIndex ? ', reordered' : ''}`);
+    }
+    const tensors = [...checkpoint.tensors].map(([name, { dtype, shape, begin, end, file }]): InspectedTensor => {
+      const scheme = name.endsWith('.bias') ? undefined : schemes.get(name.replace(/\.[^.]*$/, ''));
+      return { name, dtype, shape, bytes: end - begin, file, ...(scheme ? { scheme } : {}) };
+    });
+    return {
+      architecture: checkpoint.model?.architecture ?? null,
+      layout: checkpoint.layout ?? null,
+      bytes: checkpoint.bytes,
+      bitsPerWeight: sizeOf(checkpoint).bitsPerWeight,
+      parameters: checkpoint.model
+        ? [...checkpoint.model.expected.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0)
+        : null,
+      tensors,
+    };
+  } finally {
+    await checkpoint.close();
+  }
+}

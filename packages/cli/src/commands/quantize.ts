@@ -1,0 +1,212 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cutWindows, type Windows } from '@q/calib';
+import { openCheckpoint } from '@q/checkpoint';
+import { CalibrationError, createContext, createRandom } from '@q/core';
+import { planRun, type RunReport, recipeJSON, runPlan } from '@q/pipeline';
+import { type Compute, createCompute } from '../engine.js';
+import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
+import { knownLayouts } from '../registry.js';
+import { reportHtml } from '../report/report-html.js';
+import type { Terminal } from '../terminal.js';
+import { loadWindows } from '../texts.js';
+import { formatBytes, formatSeconds, formatTable } from '../units.js';
+import { UsageError } from '../usage-error.js';
+import { score } from './evaluate.js';
+import { calibrationShape, planText } from './plan.js';
+
+export interface QuantizeOptions extends RecipeOptions {
+  readonly calib?: string;
+  readonly samples?: string;
+  readonly length?: string;
+  readonly shuffle?: boolean;
+  readonly evalText?: string;
+  readonly windows?: string;
+  readonly eval?: boolean;
+  readonly engine?: string;
+  readonly threads?: string;
+  readonly json?: boolean;
+  readonly yes?: boolean;
+}
+
+/** Held-out windows of the calibration text that are scored when no other text is given. */
+const heldOutWindows = 32;
+
+/** `q quantize MODEL OUT`. Resolves to the report, which is also in OUT as q-report.json and q-report.html. */
+export async function quantizeCommand(
+  path: string,
+  out: string,
+  options: QuantizeOptions,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<RunReport> {
+  const recipe = await recipeFrom(options);
+  const shape = calibrationShape(options);
+  const checkpoint = await openCheckpoint(path, knownLayouts);
+  const compute = await createCompute({
+    engine: options.engine,
+    threads: wholeNumber('--threads', options.threads, 1),
+  });
+  try {
+    const plan = planRun(checkpoint, recipe, shape);
+    terminal.note(planText(plan));
+    if (plan.calibrated && !options.calib) {
+      throw new UsageError(
+        `--calib FILE is needed: ${[...plan.modules.values()][0].quantizer.name} learns from text what the layers see (or choose --method rtn)`,
+      );
+    }
+    if (plan.calibrated && checkpoint.model && shape.length > checkpoint.model.maxPositions) {
+      throw new CalibrationError(
+        `--length ${shape.length} is longer than the model's ${checkpoint.model.maxPositions} positions`,
+      );
+    }
+    const shuffle = options.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
+    const calibration = plan.calibrated
+      ? await loadWindows(path, { path: options.calib as string, length: shape.length, count: shape.samples, shuffle })
+      : undefined;
+    const notes = [...plan.notes];
+    const evaluation = await evaluationWindows(path, options, shape, calibration, notes);
+
+    const context = createContext({
+      kernels: compute.kernels,
+      seed: recipe.seed,
+      logger: terminal.logger,
+      progress: terminal.progress,
+      signal,
+    });
+    let engineName = 'none';
+    const result = await runPlan(plan, {
+      out,
+      context,
+      calibration,
+      engine: async () => {
+        const engine = await compute.engine();
+        engineName = engine.name;
+        notes.push(...engine.notes);
+        return engine;
+      },
+    });
+    const scores = evaluation && (await scoreBoth(path, out, evaluation.windows, compute, terminal, signal));
+    const report: RunReport = {
+      source: path,
+      out,
+      recipe: recipeJSON(recipe),
+      ...(calibration
+        ? { calibration: { name: options.calib as string, samples: calibration.count, length: calibration.length } }
+        : {}),
+      environment: {
+        node: process.version,
+        platform: `${process.platform} ${process.arch}`,
+        engine: engineName,
+        kernels: compute.kernels.name,
+      },
+      bytesBefore: plan.bytesBefore,
+      bytesAfter: plan.bytesAfter,
+      bitsPerWeight: plan.bitsPerWeight,
+      layers: result.layers,
+      ...(evaluation && scores
+        ? {
+            evaluation: {
+              text: evaluation.name,
+              windows: evaluation.windows.count,
+              length: evaluation.windows.length,
+              ...scores,
+            },
+          }
+        : {}),
+      notes: [...notes, ...result.layers.flatMap(({ module, notes: own }) => own.map((note) => `${module}: ${note}`))],
+      files: result.files,
+      seconds: result.seconds,
+      resumed: result.resumed,
+    };
+    await writeFile(join(out, 'q-report.json'), `${JSON.stringify(report, null, 2)}\n`);
+    await writeFile(join(out, 'q-report.html'), reportHtml(report));
+    if (options.json) terminal.printJson(report);
+    else terminal.print(summary(report));
+    return report;
+  } finally {
+    await compute.dispose();
+    await checkpoint.close();
+  }
+}
+
+/** Text to score before and after: the one given, else what the calibration text has left, else none, with the reason. */
+async function evaluationWindows(
+  path: string,
+  options: QuantizeOptions,
+  { samples, length }: { samples: number; length: number },
+  calibration: Windows | undefined,
+  notes: string[],
+): Promise<{ name: string; windows: Windows } | undefined> {
+  if (options.eval === false) {
+    notes.push('not evaluated: --no-eval was given');
+    return undefined;
+  }
+  if (options.evalText) {
+    const count = wholeNumber('--windows', options.windows, 1);
+    return { name: options.evalText, windows: await loadWindows(path, { path: options.evalText, length, count }) };
+  }
+  if (!options.calib || !calibration || options.shuffle) {
+    notes.push('not evaluated: there is no held-out text (give some with --eval-text)');
+    return undefined;
+  }
+  const all = await loadWindows(path, { path: options.calib, length });
+  const left = Math.min(heldOutWindows, all.count - samples);
+  if (left < 1) {
+    notes.push(
+      'not evaluated: the calibration text has no window left beyond the calibration samples (give text with --eval-text)',
+    );
+    return undefined;
+  }
+  return {
+    name: `${options.calib}, the ${left} windows after the calibration samples`,
+    windows: cutWindows(all.ids, length, { skip: samples, count: left }),
+  };
+}
+
+async function scoreBoth(
+  path: string,
+  out: string,
+  windows: Windows,
+  compute: Compute,
+  terminal: Terminal,
+  signal: AbortSignal,
+) {
+  const original = await openCheckpoint(path, knownLayouts);
+  const quantized = await openCheckpoint(out, knownLayouts);
+  try {
+    const after = await score(quantized, original, windows, compute, terminal, signal);
+    const nll = Math.log(after.againstPerplexity as number);
+    return { before: { perplexity: after.againstPerplexity as number, nll, tokens: after.tokens }, after };
+  } finally {
+    await original.close();
+    await quantized.close();
+  }
+}
+
+function summary(report: RunReport): string {
+  const { evaluation, bytesBefore, bytesAfter, bitsPerWeight, layers } = report;
+  const error = (pick: (row: RunReport['layers'][number]) => number) =>
+    layers.reduce((sum, row) => sum + pick(row), 0) / layers.length;
+  const rows = [
+    ['size', formatBytes(bytesBefore), formatBytes(bytesAfter)],
+    ['bits per weight of the linears', '', bitsPerWeight.toFixed(3)],
+    ...(evaluation
+      ? [
+          ['perplexity', evaluation.before.perplexity.toFixed(4), evaluation.after.perplexity.toFixed(4)],
+          ['KL to the original, nats per token', '0', (evaluation.after.kl as number).toFixed(6)],
+          ['same top token', '100 %', `${(100 * (evaluation.after.topAgreement as number)).toFixed(2)} %`],
+        ]
+      : []),
+  ];
+  return [
+    '',
+    formatTable(['', 'before', 'after'], rows),
+    '',
+    `mean relative layer error ${error((row) => row.error).toExponential(2)}, round-to-nearest has ${error((row) => row.rtnError).toExponential(2)}`,
+    ...report.notes.map((note) => `note: ${note}`),
+    `quantized in ${formatSeconds(report.seconds)}${report.resumed ? ' (resumed)' : ''}`,
+    `folder: ${report.out}`,
+    `report: ${join(report.out, 'q-report.html')}`,
+  ].join('\n');
+}

@@ -1,0 +1,43 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Terminal } from '../terminal.js';
+import { quantizeCommand } from './quantize.js';
+
+/** The demo model and texts that come with the package. */
+const demo = fileURLToPath(new URL('../demo', import.meta.url));
+
+/** `q start`: the main job on the embedded model, GPTQ to 4 bits. */
+export async function startCommand(
+  options: { readonly json?: boolean },
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  terminal.note('Quantizing the embedded model with GPTQ to 4 bits …');
+  await quantizeCommand(
+    join(demo, 'model'),
+    freeFolder('demo-quantized'),
+    {
+      method: 'gptq',
+      bits: '4',
+      group: '32',
+      asym: true,
+      calib: join(demo, 'text', 'calibration.txt'),
+      samples: '64',
+      length: '128',
+      evalText: join(demo, 'text', 'held-out.txt'),
+      windows: '32',
+      json: options.json,
+    },
+    terminal,
+    signal,
+  );
+}
+
+/** The name itself, or with the first number that makes it free. */
+function freeFolder(name: string): string {
+  if (!existsSync(name)) return name;
+  let number = 2;
+  while (existsSync(`${name}-${number}`)) number++;
+  return `${name}-${number}`;
+}

@@ -1,0 +1,124 @@
+import { QuantError } from '@q/core';
+import { Command, CommanderError } from 'commander';
+import { evalCommand } from './commands/evaluate.js';
+import { inspectCommand } from './commands/inspect.js';
+import { planCommand } from './commands/plan.js';
+import { quantizeCommand } from './commands/quantize.js';
+import { startCommand } from './commands/start.js';
+import { createTerminal, type Streams } from './terminal.js';
+import { version } from './version.js';
+
+/** Options that make a recipe, on every command that takes one. */
+function withRecipe(command: Command): Command {
+  return command
+    .option('--recipe <file>', 'recipe as JSON or YAML; options given beside it win')
+    .option('--method <name>', 'rtn or gptq (default gptq)')
+    .option('--bits <n>', 'bits of a weight, 2 to 8 (default 4)')
+    .option('--group <n>', 'columns that share a scale; -1: one scale per output channel (default 128)')
+    .option('--sym', 'symmetric: no zero points')
+    .option('--asym', 'asymmetric: a zero point with each scale (default)')
+    .option('--act-order', 'gptq: round the columns with the largest inputs first (default)')
+    .option('--no-act-order', 'gptq: round columns in their order')
+    .option('--static-groups', 'gptq: with act-order, fix the grids of the original groups beforehand (default)')
+    .option('--no-static-groups', 'gptq: with act-order, let groups follow the order of rounding')
+    .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
+    .option('--fit <rule>', 'how scales are fitted (minMax, absMax)')
+    .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
+    .option('--format <layout>', 'layout of the written folder (default gptq)')
+    .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')
+    .option('--max-shard <bytes>', 'largest weight file (default 5e9)')
+    .option('--seed <n>', 'seed of everything random (default 0)')
+    .option('--samples <n>', 'calibration windows (default 128)')
+    .option('--length <n>', 'tokens of a window (default 256)')
+    .option('--json', 'print one JSON object on standard output and nothing else there');
+}
+
+function withCompute(command: Command): Command {
+  return command
+    .option('--engine <name>', 'auto, wasm, cpu or node (default auto)')
+    .option('--threads <n>', 'threads of the kernels (default: the cores, at most 8)');
+}
+
+/**
+ * Runs the command line.
+ * @returns the exit code: 0, 1 for anything that went wrong, 130 when interrupted
+ */
+export async function main(argv: readonly string[], streams: Streams, signal: AbortSignal): Promise<number> {
+  const terminal = createTerminal(streams);
+  const program = new Command('q');
+  program
+    .description('Makes language models smaller: plan, quantize, evaluate, inspect.')
+    .version(version)
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => streams.out.write(text), writeErr: (text) => streams.err.write(text) })
+    .showSuggestionAfterError()
+    .enablePositionalOptions();
+
+  withRecipe(
+    program.command('plan').argument('<model>', 'model folder').description('show what would happen to every tensor'),
+  ).action((model, options) => planCommand(model, options, terminal));
+  withCompute(
+    withRecipe(
+      program
+        .command('quantize')
+        .argument('<model>', 'model folder')
+        .argument('<out>', 'folder to write')
+        .description('write a smaller model'),
+    ),
+  )
+    .option('--calib <file>', 'calibration text, JSON Lines, or .u16 token ids')
+    .option('--shuffle', 'draw the calibration windows at random in place of the first ones')
+    .option('--eval-text <file>', 'text to score before and after (default: held-out windows of the calibration text)')
+    .option('--windows <n>', 'windows to score')
+    .option('--no-eval', 'do not score')
+    .option('--yes', 'accepted for scripts: nothing is asked')
+    .action(async (model, out, options) => {
+      await quantizeCommand(model, out, options, terminal, signal);
+    });
+  withCompute(
+    program
+      .command('eval')
+      .argument('<model>', 'model folder')
+      .description('perplexity, and KL divergence to another model'),
+  )
+    .option('--against <model>', 'the original, for KL divergence')
+    .option('--text <file>', 'text to score, JSON Lines, or .u16 token ids')
+    .option('--length <n>', 'tokens of a window (default 256)')
+    .option('--windows <n>', 'windows to score (default: all)')
+    .option('--json', 'print one JSON object on standard output and nothing else there')
+    .action((model, options) => evalCommand(model, options, terminal, signal));
+  program
+    .command('inspect')
+    .argument('<path>', 'model folder or .safetensors file')
+    .description('list every tensor, its scheme and bytes')
+    .option('--json', 'print one JSON object on standard output and nothing else there')
+    .action((path, options) => inspectCommand(path, options, terminal));
+  program
+    .command('start')
+    .description('quantize the embedded demo model')
+    .option('--json', 'print one JSON object on standard output and nothing else there')
+    .action((options) => startCommand(options, terminal, signal));
+
+  try {
+    await program.parseAsync(argv as string[], { from: 'user' });
+    return 0;
+  } catch (error) {
+    terminal.done();
+    if (error instanceof CommanderError) return error.exitCode;
+    if (signal.aborted) {
+      terminal.note('Interrupted. The same command goes on where this one stopped.');
+      return 130;
+    }
+    terminal.note(`error: ${message(error)}`);
+    if (process.env.Q_DEBUG) terminal.note((error as Error).stack ?? '');
+    return 1;
+  }
+}
+
+/** What a person is told. An error that is not ours is a defect: say so, without a stack trace. */
+function message(error: unknown): string {
+  if (error instanceof QuantError) return error.message;
+  const text = error instanceof Error ? error.message : String(error);
+  const code = (error as NodeJS.ErrnoException)?.code;
+  return code ? text : `unexpected: ${text} (set Q_DEBUG=1 to see where)`;
+}

@@ -1,0 +1,205 @@
+import { readFile } from 'node:fs/promises';
+import {
+  type LinearFormat,
+  perChannel,
+  perGroup,
+  type Scheme,
+  scheme,
+  signedIntegers,
+  unsignedIntegers,
+} from '@q/core';
+import type { Recipe, Rule } from '@q/pipeline';
+import { parse as parseYaml } from 'yaml';
+import { z } from 'zod';
+import { closest } from './closest.js';
+import { fits, layouts, type MethodOptions, methods } from './registry.js';
+import { UsageError } from './usage-error.js';
+
+/** Options of the command line that make a recipe. */
+export interface RecipeOptions {
+  readonly recipe?: string;
+  readonly method?: string;
+  readonly bits?: string;
+  readonly group?: string;
+  readonly sym?: boolean;
+  readonly asym?: boolean;
+  readonly actOrder?: boolean;
+  readonly staticGroups?: boolean;
+  readonly damping?: string;
+  readonly fit?: string;
+  readonly format?: string;
+  readonly formatVersion?: string;
+  readonly seed?: string;
+  readonly maxShard?: string;
+  readonly keep?: readonly string[];
+}
+
+const methodNames = Object.keys(methods) as [string, ...string[]];
+const layoutNames = Object.keys(layouts) as [string, ...string[]];
+const fitNames = Object.keys(fits) as [string, ...string[]];
+
+const settings = {
+  method: z.enum(methodNames),
+  bits: z.int().min(2).max(8),
+  group: z.int().min(-1),
+  symmetric: z.boolean(),
+  actOrder: z.boolean(),
+  staticGroups: z.boolean(),
+  damping: z.number().positive().lt(1),
+  fit: z.enum(fitNames),
+};
+
+const ruleFile = z.strictObject({
+  match: z.string().min(1),
+  keep: z.boolean().optional(),
+  ...z.object(settings).partial().shape,
+});
+
+/** A recipe file: settings for all linears, and rules that go before them. */
+const recipeFile = z.strictObject({
+  ...z.object(settings).partial().shape,
+  layout: z.enum(layoutNames).optional(),
+  layoutVersion: z.union([z.literal(1), z.literal(2), z.literal('auto')]).optional(),
+  seed: z.int().optional(),
+  maxShardBytes: z.number().positive().optional(),
+  rules: z.array(ruleFile).optional(),
+});
+
+type RecipeFile = z.infer<typeof recipeFile>;
+type Settings = Pick<RecipeFile, keyof typeof settings>;
+
+const defaults = { method: 'gptq', bits: 4, group: 128 } as const;
+
+/** The recipe that the options or the recipe file ask for. Options win over the file's settings. */
+export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
+  const file = options.recipe === undefined ? {} : await readRecipeFile(options.recipe);
+  const given = fromOptions(options);
+  const base = { ...file, ...given };
+  const rules: Rule[] = [
+    ...(options.keep ?? []).map((match) => ({ match, keep: true })),
+    ...(file.rules ?? []).map(({ match, keep, ...own }) =>
+      keep ? { match, keep } : { match, ...method({ ...base, ...own }) },
+    ),
+    { match: /^(?!lm_head$)/, ...method(base) },
+  ];
+  const layout = choose('--format', options.format ?? file.layout ?? 'gptq', layouts);
+  return {
+    layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
+    rules,
+    seed: given.seed ?? file.seed ?? 0,
+    ...((given.maxShardBytes ?? file.maxShardBytes)
+      ? { maxShardBytes: given.maxShardBytes ?? file.maxShardBytes }
+      : {}),
+  };
+}
+
+function method(from: Settings): { quantizer: ReturnType<(typeof methods)[string]['make']>; scheme: Scheme } {
+  const { make, options: known } = choose('--method', from.method ?? defaults.method, methods);
+  const bits = from.bits ?? defaults.bits;
+  const group = from.group ?? defaults.group;
+  if (group === 0) throw new UsageError('--group 0: a group has at least 1 column; -1 means one scale per channel');
+  const symmetric = from.symmetric ?? false;
+  const format: LinearFormat = (symmetric ? signedIntegers : unsignedIntegers)[bits - 2];
+  const all: MethodOptions = {
+    actOrder: from.actOrder,
+    staticGroups: from.staticGroups,
+    damping: from.damping,
+    fit: from.fit === undefined ? undefined : fits[from.fit](),
+  };
+  return {
+    quantizer: make(
+      Object.fromEntries(
+        Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
+      ),
+    ),
+    scheme: scheme({
+      format,
+      granularity: group === -1 ? perChannel : perGroup(group),
+      zeroPoint: symmetric ? 'none' : 'integer',
+    }),
+  };
+}
+
+function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxShardBytes?: number } {
+  if (options.sym && options.asym) throw new UsageError('--sym and --asym exclude each other: choose one');
+  const values = {
+    method: options.method,
+    bits: wholeNumber('--bits', options.bits, 2, 8),
+    group: wholeNumber('--group', options.group, -1),
+    symmetric: options.sym ? true : options.asym ? false : undefined,
+    actOrder: options.actOrder,
+    staticGroups: options.staticGroups,
+    damping: decimal('--damping', options.damping),
+    fit: options.fit,
+    seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
+    maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
+  };
+  if (values.fit !== undefined) choose('--fit', values.fit, fits);
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+function version(text: string | undefined): 1 | 2 | 'auto' | undefined {
+  if (text === undefined || text === 'auto') return text;
+  if (text === '1' || text === '2') return text === '1' ? 1 : 2;
+  throw new UsageError(`--format-version ${text}: 1, 2 or auto was expected`);
+}
+
+/** An entry of a registry by name. */
+function choose<V>(option: string, name: string, registry: Readonly<Record<string, V>>): V {
+  if (Object.hasOwn(registry, name)) return registry[name];
+  const slip = closest(name, Object.keys(registry));
+  throw new UsageError(
+    `${option} ${name}: is not known${slip ? `; did you mean ${slip}?` : ''} (${Object.keys(registry).join(', ')})`,
+  );
+}
+
+/** @throws UsageError when the text is not a whole number in range */
+export function wholeNumber(
+  option: string,
+  text: string | undefined,
+  min: number,
+  max = Number.MAX_SAFE_INTEGER,
+): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (!/^-?[0-9]+$/.test(text.trim()) || value < min || value > max) {
+    const range = max < Number.MAX_SAFE_INTEGER ? `from ${min} to ${max}` : `of at least ${min}`;
+    throw new UsageError(`${option} ${text}: a whole number ${range} was expected`);
+  }
+  return value;
+}
+
+function decimal(option: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (text.trim() === '' || !(value > 0 && value < 1))
+    throw new UsageError(`${option} ${text}: a number between 0 and 1 was expected`);
+  return value;
+}
+
+async function readRecipeFile(path: string): Promise<RecipeFile> {
+  const text = await readFile(path, 'utf8').catch((error) => {
+    throw new UsageError(`${path}: the recipe cannot be read (${error.code ?? error.message})`);
+  });
+  let value: unknown;
+  try {
+    value = path.endsWith('.json') ? JSON.parse(text) : parseYaml(text);
+  } catch (error) {
+    throw new UsageError(
+      `${path}: is not valid ${path.endsWith('.json') ? 'JSON' : 'YAML'}: ${(error as Error).message.split('\n')[0]}`,
+    );
+  }
+  const result = recipeFile.safeParse(value);
+  if (result.success) return result.data;
+  throw new UsageError(`${path}: ${explain(result.error.issues[0])}`);
+}
+
+/** A validation issue in words, with the nearest allowed key for a misspelt one. */
+function explain(issue: z.core.$ZodIssue): string {
+  const where = issue.path.length > 0 ? `${issue.path.join('.')}: ` : '';
+  if (issue.code !== 'unrecognized_keys') return `${where}${issue.message}`;
+  const inRule = issue.path[0] === 'rules';
+  const allowed = Object.keys((inRule ? ruleFile : recipeFile).shape);
+  const slip = closest(issue.keys[0], allowed);
+  return `${where}unknown key ${JSON.stringify(issue.keys[0])}${slip ? `; did you mean ${slip}?` : ''} Allowed are ${allowed.join(', ')}`;
+}

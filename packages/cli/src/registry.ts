@@ -1,0 +1,36 @@
+/** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
+import { gptqLayout, type QuantizedLayout } from '@q/checkpoint';
+import { absMax, minMax, type Quantizer, type ScaleFit } from '@q/core';
+import { gptq } from '@q/gptq';
+import { rtn } from '@q/rtn';
+
+/** Options that methods share; each takes what it knows. */
+export interface MethodOptions {
+  readonly actOrder?: boolean;
+  readonly staticGroups?: boolean;
+  readonly damping?: number;
+  readonly blockSize?: number;
+  readonly fit?: ScaleFit;
+}
+
+export const methods: Readonly<
+  Record<
+    string,
+    { readonly options: readonly (keyof MethodOptions)[]; readonly make: (options: MethodOptions) => Quantizer }
+  >
+> = {
+  rtn: { options: ['fit'], make: rtn },
+  gptq: { options: ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'], make: gptq },
+};
+
+export const fits: Readonly<Record<string, () => ScaleFit>> = {
+  minMax,
+  absMax,
+};
+
+export const layouts: Readonly<Record<string, (options: { version?: 1 | 2 | 'auto' }) => QuantizedLayout>> = {
+  gptq: gptqLayout,
+};
+
+/** Readers of every layout, for opening folders. */
+export const knownLayouts: readonly QuantizedLayout[] = Object.values(layouts).map((make) => make({}));

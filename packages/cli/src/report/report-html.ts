@@ -1,0 +1,126 @@
+import type { RunReport } from '@q/pipeline';
+import { formatBytes, formatSeconds } from '../units.js';
+import { barPlot, layerErrorPlot } from './plots.js';
+
+const style = `
+:root { --background: #fbfaf8; --surface: #fff; --text: #1d1f23; --muted: #667; --line: #dedcd6; --accent: #2457c5; --muted-mark: #9a9aa3; color-scheme: light dark; }
+@media (prefers-color-scheme: dark) {
+  :root { --background: #16181d; --surface: #1d2026; --text: #e8e8ea; --muted: #9aa0ab; --line: #33373f; --accent: #7ea6ff; --muted-mark: #7b808b; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--background); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
+main { max-width: 940px; margin: 0 auto; padding: 40px 24px 80px; }
+h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -0.01em; }
+h2 { font-size: 17px; margin: 40px 0 12px; }
+p { margin: 4px 0; color: var(--muted); overflow-wrap: anywhere; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin-top: 24px; }
+.card { background: var(--surface); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
+.card b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
+.card span { color: var(--muted); font-size: 13px; }
+figure { margin: 0; background: var(--surface); border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; overflow-x: auto; }
+figcaption { font-size: 13px; color: var(--muted); }
+figure svg { max-width: 100%; height: auto; display: block; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 12px; }
+.dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; border: 1.5px solid var(--muted-mark); vertical-align: -1px; margin: 0 4px 0 10px; }
+.dot.own { background: var(--accent); border-color: var(--accent); }
+.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--surface); }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 6px 12px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child, td.text, th.text { text-align: left; }
+tr:last-child td { border-bottom: 0; }
+th { color: var(--muted); font-weight: 500; }
+li { margin: 4px 0; }
+code { font: 13px ui-monospace, monospace; }
+`;
+
+const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
+const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (character) => escapes[character]);
+
+const card = (value: string, label: string) =>
+  `<div class="card"><b>${escapeHtml(value)}</b><span>${escapeHtml(label)}</span></div>`;
+const figure = (plot: string, caption: string) => `<figure>${plot}<figcaption>${caption}</figcaption></figure>`;
+
+/** The report as one page that needs nothing else: no script, no request, light and dark. */
+export function reportHtml(report: RunReport): string {
+  const { evaluation, bytesBefore, bytesAfter, bitsPerWeight, layers } = report;
+  const first = layers[0];
+  const cards = [
+    card(formatBytes(bytesAfter), `${((100 * bytesAfter) / bytesBefore).toFixed(1)} % of ${formatBytes(bytesBefore)}`),
+    card(bitsPerWeight.toFixed(3), 'bits per weight of the quantized linears'),
+    ...(evaluation
+      ? [
+          card(evaluation.after.perplexity.toFixed(3), `perplexity, before ${evaluation.before.perplexity.toFixed(3)}`),
+          card((evaluation.after.kl as number).toFixed(5), 'KL to the original, nats per token'),
+        ]
+      : []),
+  ];
+  const plots = [
+    figure(barPlot(pair(bytesBefore, bytesAfter, formatBytes), 'bytes'), 'Size of all weight files'),
+    ...(evaluation
+      ? [
+          figure(
+            barPlot(
+              pair(evaluation.before.perplexity, evaluation.after.perplexity, (x) => x.toFixed(3)),
+              'perplexity',
+            ),
+            `Perplexity on ${evaluation.windows} windows of ${evaluation.length} tokens; lower is better`,
+          ),
+          figure(
+            barPlot(
+              pair(0, evaluation.after.kl as number, (x) => x.toFixed(5)),
+              'KL',
+            ),
+            `KL divergence to the original; the same top token at ${(100 * (evaluation.after.topAgreement as number)).toFixed(1)} % of the positions`,
+          ),
+        ]
+      : []),
+  ];
+  return `<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Quantization report</title><style>${style}</style></head>
+<body><main>
+<h1>Quantization report</h1>
+<p><code>${escapeHtml(report.source)}</code> → <code>${escapeHtml(report.out)}</code></p>
+<p>${escapeHtml(first ? `${first.method}, ${first.scheme}` : '')}${report.calibration ? `; calibrated on ${report.calibration.samples} windows of ${report.calibration.length} tokens of ${escapeHtml(report.calibration.name)}` : ''}</p>
+<div class="cards">${cards.join('')}</div>
+<h2>Before and after</h2>
+<div class="pair">${plots.join('')}</div>
+<h2>Error of each layer</h2>
+${figure(layerErrorPlot(report), '<span class="dot own"></span>as written <span class="dot"></span>round-to-nearest; a line joins the two. Further left is better.')}
+<h2>Layers</h2>
+<div class="scroll"><table><thead><tr><th>layer</th><th class="text">scheme</th><th class="text">method</th><th>before</th><th>after</th><th>tokens seen</th><th>error</th><th>of round-to-nearest</th></tr></thead><tbody>
+${layers.map(layerRow).join('\n')}
+</tbody></table></div>
+<h2>Notes</h2>
+${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as asked.</p>'}
+<h2>How it was made</h2>
+<p>${escapeHtml(
+    Object.entries(report.environment)
+      .map(([key, value]) => `${key} ${value}`)
+      .join(', '),
+  )}; ${escapeHtml(formatSeconds(report.seconds))}${report.resumed ? ', resumed' : ''}</p>
+<p><code>${escapeHtml(JSON.stringify(report.recipe))}</code></p>
+</main></body></html>
+`;
+}
+
+function pair(before: number, after: number, format: (value: number) => string) {
+  return [
+    { label: 'before', value: before, text: format(before) },
+    { label: 'after', value: after, text: format(after) },
+  ];
+}
+
+function layerRow({
+  module,
+  scheme,
+  method,
+  bytesBefore,
+  bytesAfter,
+  tokens,
+  error,
+  rtnError,
+}: RunReport['layers'][number]): string {
+  const share = rtnError > 0 ? `${((100 * error) / rtnError).toFixed(0)} %` : '';
+  return `<tr><td>${escapeHtml(module)}</td><td class="text">${escapeHtml(scheme)}</td><td class="text">${escapeHtml(method)}</td><td>${formatBytes(bytesBefore)}</td><td>${formatBytes(bytesAfter)}</td><td>${tokens || ''}</td><td>${error.toExponential(2)}</td><td>${share}</td></tr>`;
+}

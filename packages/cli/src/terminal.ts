@@ -1,0 +1,75 @@
+import type { Logger, ProgressEvent } from '@q/core';
+import { Presets, SingleBar } from 'cli-progress';
+
+/** Where a command writes: results to standard output, everything else to standard error. */
+export interface Terminal {
+  readonly logger: Logger;
+  readonly progress: (event: ProgressEvent) => void;
+  /** A result: text, or with `--json` one object and nothing else. */
+  print(text: string): void;
+  printJson(value: unknown): void;
+  /** A note for people, on standard error. */
+  note(text: string): void;
+  /** Clears an open progress bar. */
+  done(): void;
+}
+
+export interface Streams {
+  readonly out: { write(text: string): unknown };
+  readonly err: { write(text: string): unknown; readonly isTTY?: boolean };
+}
+
+/** Bars on a terminal; elsewhere a plain line at each tenth, so that logs stay readable. */
+export function createTerminal({ out, err }: Streams): Terminal {
+  let bar: SingleBar | undefined;
+  let task = '';
+  let tenth = -1;
+  const done = () => {
+    bar?.stop();
+    bar = undefined;
+    task = '';
+  };
+  const note = (text: string) => {
+    done();
+    err.write(`${text}\n`);
+  };
+  return {
+    logger: { info: note, warn: (message) => note(`warning: ${message}`) },
+    progress(event) {
+      const { done: count, total, unit = '' } = event;
+      if (err.isTTY) {
+        if (event.task !== task) {
+          done();
+          bar = new SingleBar(
+            {
+              format: ' {task} |{bar}| {value}/{total} {unit} {eta_formatted} {note}',
+              stream: err as NodeJS.WriteStream,
+              hideCursor: true,
+            },
+            Presets.shades_classic,
+          );
+          bar.start(total, 0, { task: event.task, unit, note: '' });
+        }
+        bar?.update(count, { unit, note: event.note ?? '' });
+        task = event.task;
+        if (count === total) done();
+        return;
+      }
+      const reached = Math.floor((10 * count) / total);
+      if (event.task !== task || reached > tenth)
+        err.write(`${event.task}: ${count}/${total} ${unit}${event.note ? ` ${event.note}` : ''}\n`);
+      task = event.task;
+      tenth = count === total ? -1 : reached;
+    },
+    print: (text) => {
+      done();
+      out.write(`${text}\n`);
+    },
+    printJson: (value) => {
+      done();
+      out.write(`${JSON.stringify(value)}\n`);
+    },
+    note,
+    done,
+  };
+}

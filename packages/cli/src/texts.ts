@@ -1,0 +1,63 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cutWindows, jsonlDocuments, readU16Windows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import { CalibrationError, FormatError, type Random } from '@q/core';
+import { loadTokenizer, type Tokenizer } from '@q/models';
+import { UsageError } from './usage-error.js';
+
+export interface WindowRequest {
+  /** Text, JSON Lines (`.jsonl`) or little-endian 16-bit ids (`.u16`). */
+  readonly path: string;
+  readonly length: number;
+  /** Windows wanted; all when absent. */
+  readonly count?: number;
+  readonly skip?: number;
+  readonly shuffle?: Random;
+}
+
+/** The windows of a file, tokenized with the tokenizer of the model folder. */
+export async function loadWindows(model: string, request: WindowRequest): Promise<Windows> {
+  const { path, length, count, skip = 0, shuffle } = request;
+  const bytes = await readFile(path).catch((error) => {
+    throw new UsageError(`${path}: the text cannot be read (${error.code ?? error.message})`);
+  });
+  if (path.endsWith('.u16')) {
+    const all = readU16Windows(bytes, length, path);
+    return cutWindows(all.ids, length, { count, skip, shuffle, name: path });
+  }
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new CalibrationError(`${path}: is not UTF-8 text: give text, JSON Lines or a .u16 file of token ids`);
+  }
+  const documents = path.endsWith('.jsonl') ? jsonlDocuments(text, 'text', path) : splitDocuments(text);
+  if (documents.length === 0) throw new CalibrationError(`${path}: is empty: text is needed`);
+  const tokenizer = await openTokenizer(model);
+  const limit = count === undefined || shuffle ? undefined : (skip + count) * length;
+  return cutWindows(tokenStream(documents, tokenizer, limit), length, { count, skip, shuffle, name: path });
+}
+
+/** The tokenizer of a model folder. */
+export async function openTokenizer(model: string): Promise<Tokenizer> {
+  const tokenizer = await readJson(join(model, 'tokenizer.json'));
+  if (!tokenizer)
+    throw new FormatError(
+      `${join(model, 'tokenizer.json')}: does not exist: text cannot be tokenized; give a .u16 file of token ids`,
+    );
+  return loadTokenizer({
+    tokenizer,
+    config: (await readJson(join(model, 'tokenizer_config.json'))) ?? {},
+    model: (await readJson(join(model, 'config.json'))) ?? {},
+  });
+}
+
+async function readJson(path: string): Promise<object | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
+  }
+}
