@@ -66,7 +66,7 @@ const recipeFile = z.strictObject({
 });
 
 type RecipeFile = z.infer<typeof recipeFile>;
-type Settings = Pick<RecipeFile, keyof typeof settings>;
+type Settings = Partial<Pick<RecipeFile, keyof typeof settings>>;
 
 const defaults = { method: 'gptq', bits: 4, group: 128 } as const;
 
