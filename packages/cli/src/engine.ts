@@ -1,4 +1,5 @@
 import { type Kernels, referenceKernels } from '@q/core';
+import { createWasmKernels } from '@q/kernels-wasm';
 import { createEngine, type TfjsEngine } from '@q/tfjs';
 import { UsageError } from './usage-error.js';
 
@@ -7,6 +8,8 @@ type Backend = (typeof backends)[number];
 
 export interface Compute {
   readonly kernels: Kernels;
+  /** What is not as one would expect, for the report. */
+  readonly notes: readonly string[];
   engine(): Promise<TfjsEngine>;
   dispose(): Promise<void>;
 }
@@ -19,9 +22,14 @@ export async function createCompute(options: {
   const backend = (options.engine ?? 'auto') as Backend;
   if (!backends.includes(backend))
     throw new UsageError(`--engine ${options.engine}: ${backends.join(', ')} was expected`);
-  const kernels = referenceKernels;
+  const notes: string[] = [];
+  const kernels: Kernels = await createWasmKernels({ threads: options.threads }).catch((error: Error) => {
+    notes.push(`the wasm kernels could not start (${error.message}): the slow reference kernels are used`);
+    return referenceKernels;
+  });
   return {
     kernels,
+    notes,
     engine: () => createEngine({ backend, kernels }),
     dispose: () => kernels.dispose(),
   };

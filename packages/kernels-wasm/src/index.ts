@@ -1,1 +1,2 @@
-export {};
+export type { SimdLevel } from './simd.js';
+export { createWasmKernels, type WasmKernelOptions } from './wasm-kernels.js';

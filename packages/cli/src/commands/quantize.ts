@@ -64,7 +64,7 @@ export async function quantizeCommand(
     const calibration = plan.calibrated
       ? await loadWindows(path, { path: options.calib as string, length: shape.length, count: shape.samples, shuffle })
       : undefined;
-    const notes = [...plan.notes];
+    const notes = [...plan.notes, ...compute.notes];
     const evaluation = await evaluationWindows(path, options, shape, calibration, notes);
 
     const context = createContext({

@@ -1,0 +1,194 @@
+/**
+ * Threads that share one WebAssembly memory. A job is a function of the module, its arguments and a number of units; the
+ * threads, the calling one included, draw tiles of units from a counter until none is left. Which thread computes a tile
+ * does not change what is computed, so results do not depend on the number of threads.
+ *
+ * Control words, 32-bit, at the start of the memory: job number, next tile, finished threads, tiles, units a tile, units,
+ * function, argument count; arguments follow as f64.
+ */
+import { compileModule, type SimdLevel } from './simd.js';
+
+const jobWord = 0;
+const nextWord = 1;
+const finishedWord = 2;
+const argumentsByte = 256;
+const maxArguments = 24;
+/** The module's static data ends below; what follows is handed out anew for each call. */
+const heapStart = 65536;
+const pageBytes = 65536;
+/** The edge tiles of `matmulTile` are laid out for this many threads. */
+const maxThreads = 16;
+
+const functions = [
+  'packA',
+  'packB',
+  'matmulTile',
+  'gptqRows',
+  'solvePanelRow',
+  'packPanel',
+  'updateTrailing',
+  'solveRows32',
+  'solveRows64',
+  'hadamardRows',
+  'widen',
+  'int8Rows',
+] as const;
+
+export type PoolFunction = (typeof functions)[number];
+
+type Exports = Record<PoolFunction, (...args: number[]) => void> & {
+  factorDiagonal(a: number, n: number, start: number, size: number): number;
+};
+
+/** A worker's whole program; plain text because it runs in a scope of its own. Spins briefly before it sleeps. */
+const workerProgram = `
+const start = ({ module, memory, index, functions }) => {
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const control = new Int32Array(memory.buffer, 0, 64);
+  const values = new Float64Array(memory.buffer, ${argumentsByte}, ${maxArguments});
+  let seen = 0;
+  for (;;) {
+    for (let spin = 0; spin < 4000 && Atomics.load(control, 0) === seen; spin++);
+    Atomics.wait(control, 0, seen);
+    seen = Atomics.load(control, 0);
+    if (control[6] < 0) return;
+    const run = exports[functions[control[6]]];
+    const args = Array.from(values.subarray(0, control[7]));
+    for (let tile; (tile = Atomics.add(control, 1, 1)) < control[3]; ) {
+      run(...args, tile * control[4], Math.min((tile + 1) * control[4], control[5]), index);
+    }
+    Atomics.add(control, 2, 1);
+    Atomics.notify(control, 2);
+  }
+};
+`;
+const nodeProgram = `${workerProgram} start(require('node:worker_threads').workerData);`;
+const webProgram = `${workerProgram} onmessage = (event) => start(event.data);`;
+
+interface PoolWorker {
+  terminate(): unknown;
+}
+
+export interface Pool {
+  readonly simd: SimdLevel;
+  readonly threads: number;
+  readonly exports: Exports;
+  /** Forgets all allocations; makes room for at least `bytes`. */
+  reset(bytes: number): void;
+  /** Room for `count` values, aligned to 64 bytes. */
+  f32(count: number): Float32Array;
+  f64(count: number): Float64Array;
+  bytes(count: number): Uint8Array;
+  /** Runs `name(...args, first, last, worker)` over `units` units, `grain` at a time, and waits. */
+  run(name: PoolFunction, args: readonly number[], units: number, grain: number): void;
+  /** The allocations so far, to come back to with `release`. */
+  mark(): number;
+  release(mark: number): void;
+  dispose(): Promise<void>;
+}
+
+export interface PoolOptions {
+  readonly threads: number;
+  readonly simd: SimdLevel | 'auto';
+}
+
+export async function createPool(options: PoolOptions): Promise<Pool> {
+  const { module, simd } = await compileModule(options.simd);
+  const memory = new WebAssembly.Memory({ initial: 16, maximum: 65536, shared: true });
+  const instance = new WebAssembly.Instance(module, { env: { memory } });
+  const exports = instance.exports as unknown as Exports;
+  const threads = Math.max(1, Math.min(options.threads, maxThreads));
+  const workers: PoolWorker[] = [];
+  for (let index = 1; index < threads; index++) workers.push(await startWorker({ module, memory, index, functions }));
+
+  const control = new Int32Array(memory.buffer, 0, 64);
+  const values = new Float64Array(memory.buffer, argumentsByte, maxArguments);
+  let top = heapStart;
+
+  function take(bytes: number): number {
+    const at = top;
+    top += Math.ceil(bytes / 64) * 64;
+    const missing = top - memory.buffer.byteLength;
+    if (missing > 0) memory.grow(Math.ceil(missing / pageBytes));
+    return at;
+  }
+
+  function waitForWorkers(): void {
+    for (let spin = 0; Atomics.load(control, finishedWord) < workers.length; spin++) {
+      if (spin < 20000 || !canBlock) continue;
+      const seen = Atomics.load(control, finishedWord);
+      if (seen < workers.length) Atomics.wait(control, finishedWord, seen, 5);
+    }
+  }
+
+  return {
+    simd,
+    threads,
+    exports,
+    reset(bytes) {
+      top = heapStart;
+      take(bytes);
+      top = heapStart;
+    },
+    f32: (count) => new Float32Array(memory.buffer, take(4 * count), count),
+    f64: (count) => new Float64Array(memory.buffer, take(8 * count), count),
+    bytes: (count) => new Uint8Array(memory.buffer, take(count), count),
+    run(name, args, units, grain) {
+      const tiles = Math.ceil(units / grain);
+      const call = exports[name];
+      if (workers.length === 0 || tiles === 1) {
+        for (let tile = 0; tile < tiles; tile++) call(...args, tile * grain, Math.min((tile + 1) * grain, units), 0);
+        return;
+      }
+      values.set(args);
+      control[nextWord] = 0;
+      control[finishedWord] = 0;
+      control[3] = tiles;
+      control[4] = grain;
+      control[5] = units;
+      control[6] = functions.indexOf(name);
+      control[7] = args.length;
+      Atomics.add(control, jobWord, 1);
+      Atomics.notify(control, jobWord);
+      for (let tile = Atomics.add(control, nextWord, 1); tile < tiles; tile = Atomics.add(control, nextWord, 1)) {
+        call(...args, tile * grain, Math.min((tile + 1) * grain, units), 0);
+      }
+      waitForWorkers();
+    },
+    mark: () => top,
+    release(mark) {
+      top = mark;
+    },
+    async dispose() {
+      control[6] = -1;
+      Atomics.add(control, jobWord, 1);
+      Atomics.notify(control, jobWord);
+      for (const worker of workers) await worker.terminate();
+      workers.length = 0;
+    },
+  };
+}
+
+const inNode = typeof process !== 'undefined' && Boolean(process.versions?.node);
+/** A page's main thread may not sleep; everything else may. */
+const canBlock = inNode || typeof window === 'undefined';
+
+async function startWorker(data: Record<string, unknown>): Promise<PoolWorker> {
+  if (inNode) {
+    const { Worker } = await import('node:worker_threads');
+    const worker = new Worker(nodeProgram, { eval: true, workerData: data });
+    // A process must be able to end while its workers sleep.
+    worker.unref();
+    return worker;
+  }
+  const url = URL.createObjectURL(new Blob([webProgram], { type: 'text/javascript' }));
+  const worker = new Worker(url);
+  worker.postMessage(data);
+  return worker;
+}
+
+/** Threads to use when nothing is said: the cores, at most 8; one where memory cannot be shared. */
+export async function defaultThreads(): Promise<number> {
+  if (inNode) return Math.min(8, (await import('node:os')).availableParallelism());
+  return globalThis.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;
+}

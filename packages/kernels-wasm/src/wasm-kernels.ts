@@ -1,0 +1,40 @@
+/**
+ * Kernels in WebAssembly SIMD. Products and the sweep are f32 with f32 sums (fused where relaxed SIMD is there), in
+ * blocks of 256 along k; the Gram matrix sums 2,048 tokens in f32 and adds these to the output in its precision;
+ * Cholesky is f64. All results are independent of the number of threads; they differ between SIMD levels by rounding.
+ */
+import type { Kernels } from '@q/core';
+import { cholesky, triangularSolve } from './factor.js';
+import { gptqBlock } from './gptq-block.js';
+import { gram, matmul } from './matmul.js';
+import { createPool, defaultThreads } from './pool.js';
+import type { SimdLevel } from './simd.js';
+import { hadamard, matmulInt8 } from './small-kernels.js';
+
+export interface WasmKernelOptions {
+  /** The cores, at most 8, when absent. Results do not depend on it. */
+  readonly threads?: number;
+  /** `auto`: relaxed where the platform has it. */
+  readonly simd?: SimdLevel | 'auto';
+}
+
+/**
+ * Starts the kernels and their threads.
+ * @throws Error when the platform has no WebAssembly SIMD and threads, or not the SIMD level asked for
+ */
+export async function createWasmKernels(options: WasmKernelOptions = {}): Promise<Kernels> {
+  const pool = await createPool({ threads: options.threads ?? (await defaultThreads()), simd: options.simd ?? 'auto' });
+  return {
+    name: pool.simd === 'relaxed' ? 'wasm-relaxed' : 'wasm-simd128',
+    threads: pool.threads,
+    matmul: async (args) => matmul(pool, args),
+    gram: async (args) => gram(pool, args),
+    cholesky: async (args) => cholesky(pool, args),
+    triangularSolve: async (args) => triangularSolve(pool, args),
+    gptqBlock: async (args) => gptqBlock(pool, args),
+    hadamard: async (args) => hadamard(pool, args),
+    matmulInt8: async (args) => matmulInt8(pool, args),
+    sync: { matmul: (args) => matmul(pool, args), matmulInt8: (args) => matmulInt8(pool, args) },
+    dispose: () => pool.dispose(),
+  };
+}
