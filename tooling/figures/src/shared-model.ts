@@ -75,7 +75,7 @@ export function hiddenNorms<T>({ model, runtime }: LoadedModel<T>, ids: Int32Arr
       const last = block === model.blocks.at(-1);
       norms.push(norm(last ? model.finalNorm(runtime, hidden) : hidden));
     }
-    return hidden;
+    return [];
   });
   return norms;
 }
