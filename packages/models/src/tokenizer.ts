@@ -7,7 +7,7 @@ export interface Tokenizer {
   readonly bosId?: number;
   /** Ids without special tokens. */
   encode(text: string): number[];
-  /** Text of ids, special tokens left in. */
+  /** Text of ids, special tokens left in, exactly as the tokens spell it. */
   decode(ids: readonly number[]): string;
 }
 
@@ -29,7 +29,8 @@ export function loadTokenizer({ tokenizer, config, model = {} }: TokenizerFiles)
   return {
     bosId: findBos(loaded, config as Record<string, unknown>, model as Record<string, unknown>),
     encode: (text) => loaded.encode(text, { add_special_tokens: false }).ids,
-    decode: (ids) => loaded.decode([...ids], { skip_special_tokens: false }),
+    // The clean-up joins spaces to punctuation: text would not survive a round trip.
+    decode: (ids) => loaded.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
   };
 }
 

@@ -2,11 +2,8 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ModelDescription, Ops, Runtime } from '@q/core';
+import { createRuntime, describeModel, forward, loadWeights, runBlock } from '@q/models';
 import { openShards } from '@q/safetensors';
-import { describeModel } from '../describe-model.js';
-import { loadWeights } from '../load-weights.js';
-import { forward, runBlock } from '../run.js';
-import { createRuntime } from '../runtime.js';
 
 /** Folder of the models that PyTorch has measured; nothing when QUANT_SHARED is not set or lacks them. */
 export function sharedFolder(...parts: string[]): string | undefined {
@@ -78,7 +75,7 @@ export function hiddenNorms<T>({ model, runtime }: LoadedModel<T>, ids: Int32Arr
       const last = block === model.blocks.at(-1);
       norms.push(norm(last ? model.finalNorm(runtime, hidden) : hidden));
     }
-    return hidden;
+    return [];
   });
   return norms;
 }

@@ -1,0 +1,194 @@
+import { type ModelDescription, SchemeError } from '@q/core';
+import { describe, expect, it } from 'vitest';
+import { describeModel } from './describe-model.js';
+
+/** Configs of published models, and how many parameters their publishers count (model cards on the hub). */
+const published: Record<string, { config: Record<string, unknown>; parameters: number }> = {
+  'Llama-3.2-1B': {
+    config: {
+      model_type: 'llama',
+      hidden_size: 2048,
+      intermediate_size: 8192,
+      num_hidden_layers: 16,
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      head_dim: 64,
+      hidden_act: 'silu',
+      max_position_embeddings: 131072,
+      rms_norm_eps: 1e-5,
+      rope_theta: 500000,
+      rope_scaling: {
+        factor: 32,
+        high_freq_factor: 4,
+        low_freq_factor: 1,
+        original_max_position_embeddings: 8192,
+        rope_type: 'llama3',
+      },
+      tie_word_embeddings: true,
+      vocab_size: 128256,
+    },
+    parameters: 1_235_814_400,
+  },
+  'Llama-2-7b': {
+    config: {
+      model_type: 'llama',
+      hidden_size: 4096,
+      intermediate_size: 11008,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      max_position_embeddings: 4096,
+      rope_scaling: null,
+      tie_word_embeddings: false,
+      vocab_size: 32000,
+    },
+    parameters: 6_738_415_616,
+  },
+  'Mistral-7B-v0.1': {
+    config: {
+      model_type: 'mistral',
+      hidden_size: 4096,
+      intermediate_size: 14336,
+      num_hidden_layers: 32,
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      max_position_embeddings: 32768,
+      sliding_window: 4096,
+      tie_word_embeddings: false,
+      vocab_size: 32000,
+    },
+    parameters: 7_241_732_096,
+  },
+  'Qwen2.5-0.5B': {
+    config: {
+      model_type: 'qwen2',
+      hidden_size: 896,
+      intermediate_size: 4864,
+      num_hidden_layers: 24,
+      num_attention_heads: 14,
+      num_key_value_heads: 2,
+      max_position_embeddings: 32768,
+      max_window_layers: 24,
+      rope_theta: 1000000,
+      sliding_window: 32768,
+      use_sliding_window: false,
+      tie_word_embeddings: true,
+      vocab_size: 151936,
+    },
+    parameters: 494_032_768,
+  },
+  gpt2: {
+    config: {
+      model_type: 'gpt2',
+      n_embd: 768,
+      n_head: 12,
+      n_layer: 12,
+      n_positions: 1024,
+      layer_norm_epsilon: 1e-5,
+      activation_function: 'gelu_new',
+      vocab_size: 50257,
+    },
+    parameters: 124_439_808,
+  },
+  'opt-125m': {
+    config: {
+      model_type: 'opt',
+      hidden_size: 768,
+      word_embed_proj_dim: 768,
+      ffn_dim: 3072,
+      num_hidden_layers: 12,
+      num_attention_heads: 12,
+      max_position_embeddings: 2048,
+      do_layer_norm_before: true,
+      vocab_size: 50272,
+    },
+    parameters: 125_239_296,
+  },
+};
+
+const cases = Object.entries(published).map(([name, { config, parameters }]) => ({ name, config, parameters }));
+
+describe('describeModel', () => {
+  it.each(cases)('counts the parameters of $name', ({ config, parameters }) => {
+    const { expected } = describeModel(config);
+    const sizes = [...expected.values()].map((shape) => shape.reduce((product, size) => product * size, 1));
+    expect(sizes.reduce((sum, size) => sum + size, 0)).toBe(parameters);
+  });
+
+  it.each(cases)('declares $name without contradiction', ({ config }) => {
+    const model = describeModel(config);
+    checkTensors(model);
+    for (const block of model.blocks) checkBlock(block, model);
+  });
+
+  it('names the known architectures when it knows none', () => {
+    const unknown = () => describeModel({ model_type: 'mamba' });
+    expect(unknown).toThrow(SchemeError);
+    expect(unknown).toThrow(/"mamba" is unknown: known are llama, mistral, qwen2, gpt2, opt/);
+    expect(unknown).toThrow(/need no data \(rtn\) still work/);
+    expect(() => describeModel({})).toThrow(/no "model_type"/);
+  });
+
+  it.each([
+    ['llama', { hidden_size: undefined }, /config.json has no "hidden_size": a number is needed/],
+    ['llama', { hidden_size: '2048' }, /"hidden_size" is "2048": a number is needed/],
+    ['llama', { num_hidden_layers: 0 }, /"num_hidden_layers" is 0: a positive integer/],
+    ['llama', { num_key_value_heads: 5 }, /must divide the 32 attention heads/],
+    ['llama', { hidden_act: 'laplace' }, /"hidden_act" is "laplace": known activations are relu, silu/],
+    ['llama', { rope_scaling: { rope_type: 'yarn', factor: 4 } }, /rope_scaling: "rope_type" is "yarn": supported are/],
+    ['llama', { rope_parameters: { rope_type: 'longrope' } }, /rope_parameters: "rope_type" is "longrope"/],
+    ['llama', { rope_scaling: { type: 'linear' } }, /rope_scaling has no "factor"/],
+    ['llama', { partial_rotary_factor: 0.5 }, /only full rotary embeddings/],
+    ['llama', { head_dim: 63 }, /even size/],
+    ['gpt2', { add_cross_attention: true }, /cross attention/],
+    ['gpt2', { n_head: 7 }, /must divide n_embd 768/],
+    ['opt', { word_embed_proj_dim: 512 }, /"word_embed_proj_dim" is 512: embeddings projected/],
+    ['opt', { layer_norm_elementwise_affine: false }, /norms without weights/],
+  ])('refuses what it cannot compute: %s %j', (type, change, message) => {
+    const base = cases.find(({ config }) => config['model_type'] === type)!.config;
+    expect(() => describeModel({ ...base, ...change })).toThrow(message);
+    expect(() => describeModel({ ...base, ...change })).toThrow(SchemeError);
+  });
+});
+
+function checkTensors(model: ModelDescription): void {
+  const { expected, ties } = model;
+  const used = [
+    ...model.embeddingTensors,
+    ...model.blocks.flatMap((block) => block.tensors),
+    ...model.headTensors.filter((name) => !model.embeddingTensors.includes(name)),
+  ];
+  expect(new Set(used).size).toBe(used.length);
+  expect(used.toSorted()).toEqual([...expected.keys()].toSorted());
+  for (const [tied, original] of ties) {
+    expect(expected.has(tied)).toBe(false);
+    expect(expected.has(original)).toBe(true);
+  }
+  const headWeight = `${model.head.module}.weight`;
+  expect(expected.get(ties.get(headWeight) ?? headWeight)).toEqual([model.head.outFeatures, model.head.inFeatures]);
+}
+
+function checkBlock(block: ModelDescription['blocks'][number], { expected }: ModelDescription): void {
+  const linears = new Map(block.linears.map((linear) => [linear.module, linear]));
+  // Every linear is read in exactly one stage, by linears of one width.
+  expect(block.stages.flatMap((stage) => stage.linears).toSorted()).toEqual([...linears.keys()].toSorted());
+  for (const { linears: sharing } of block.stages) {
+    expect(new Set(sharing.map((module) => linears.get(module)!.inFeatures)).size).toBe(1);
+  }
+  for (const group of block.fusionGroups) expect(group.every((module) => linears.has(module))).toBe(true);
+  for (const { module, inFeatures, outFeatures, transposed, bias } of block.linears) {
+    const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];
+    expect(expected.get(`${module}.weight`)).toEqual(shape);
+    expect(expected.has(`${module}.bias`)).toBe(bias);
+  }
+  for (const { producer, consumers, repeat, id } of block.edges) {
+    const width = linears.get(consumers[0]!)!.inFeatures;
+    const [start, end] = producer.rows ?? [
+      0,
+      producer.kind === 'linear'
+        ? linears.get(producer.module)!.outFeatures
+        : expected.get(`${producer.module}.weight`)![0]!,
+    ];
+    expect((end - start) * (repeat?.times ?? 1), id).toBe(width);
+    for (const consumer of consumers) expect(linears.get(consumer)!.inFeatures).toBe(width);
+  }
+}

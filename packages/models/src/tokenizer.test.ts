@@ -1,0 +1,42 @@
+import { FormatError } from '@q/core';
+import { describe, expect, it } from 'vitest';
+import { loadTokenizer } from './tokenizer.js';
+
+const tokenizer = {
+  version: '1.0',
+  added_tokens: [{ id: 0, content: '<|endoftext|>', special: true, normalized: false }],
+  normalizer: null,
+  pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, use_regex: true },
+  post_processor: { type: 'ByteLevel', trim_offsets: false },
+  decoder: { type: 'ByteLevel' },
+  model: {
+    type: 'BPE',
+    vocab: { '<|endoftext|>': 0, a: 1, b: 2, Ġ: 3, ab: 4, '.': 5 },
+    merges: [['a', 'b']],
+  },
+};
+
+describe('loadTokenizer', () => {
+  it('encodes without special tokens and decodes every character', () => {
+    const { encode, decode } = loadTokenizer({ tokenizer, config: { bos_token: '<|endoftext|>' } });
+    expect(encode('ab a .')).toEqual([4, 3, 1, 3, 5]);
+    expect(decode(encode('ab a .'))).toBe('ab a .');
+    expect(decode([0, 4])).toBe('<|endoftext|>ab');
+  });
+
+  it.each([
+    ['a string', { bos_token: '<|endoftext|>' }, undefined, 0],
+    ['an added token', { bos_token: { content: 'ab' } }, undefined, 4],
+    ['null: there is none, whatever the model says', { bos_token: null }, { bos_token_id: 2 }, undefined],
+    ['not mentioned: the model says', {}, { bos_token_id: 2 }, 2],
+    ['not mentioned anywhere', {}, {}, undefined],
+  ])('finds BOS: %s', (_, config, model, expected) => {
+    expect(loadTokenizer({ tokenizer, config, model }).bosId).toBe(expected);
+  });
+
+  it('refuses what is not a tokenizer', () => {
+    expect(() => loadTokenizer({ tokenizer: {}, config: {} })).toThrow(FormatError);
+    expect(() => loadTokenizer({ tokenizer: { model: { type: 'Oracle' } }, config: {} })).toThrow(/cannot be used/);
+    expect(() => loadTokenizer({ tokenizer, config: { bos_token: '<s>' } })).toThrow(/"<s>" is not in the vocabulary/);
+  });
+});
