@@ -1,0 +1,88 @@
+import { type Engine, type ModelDescription, type Random, type Tensor, tensor } from '@q/core';
+import { createRuntime } from '@q/models';
+import { AdamW } from './adamw.js';
+
+export interface TrainingSettings {
+  readonly steps: number;
+  readonly batch: number;
+  readonly length: number;
+  readonly rate: number;
+  readonly warmUp: number;
+  /** Largest norm of all gradients together. */
+  readonly clip: number;
+  /** Wall seconds after which the schedule is cut short; for trying things out. */
+  readonly report: (step: number, loss: number, tokensPerSecond: number) => void;
+}
+
+/** Matrices normal with deviation 0.02, those that write to the residual stream smaller by sqrt(2 blocks); gains one. */
+export function initialize(model: ModelDescription, random: Random): Map<string, Float32Array> {
+  const parameters = new Map<string, Float32Array>();
+  for (const [name, shape] of model.expected) {
+    const values = new Float32Array(shape.reduce((a, b) => a * b, 1));
+    if (shape.length === 1) values.fill(1);
+    else {
+      const deviation = /(o_proj|down_proj)/.test(name) ? 0.02 / Math.sqrt(2 * model.blocks.length) : 0.02;
+      for (let i = 0; i < values.length; i++) values[i] = deviation * random.normal();
+    }
+    parameters.set(name, values);
+  }
+  return parameters;
+}
+
+/** Next-token training on random windows of a stream; warm-up, then a cosine down to a tenth. Changes `parameters`. */
+export async function train<T>(
+  { ops }: Engine<T>,
+  model: ModelDescription,
+  parameters: Map<string, Float32Array>,
+  stream: Int32Array,
+  random: Random,
+  settings: TrainingSettings,
+): Promise<void> {
+  const { steps, batch, length, rate, warmUp, clip } = settings;
+  const optimizer = new AdamW({ beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1 });
+  const decays = (name: string) => (model.expected.get(name) as readonly number[]).length > 1;
+  const started = performance.now();
+  for (let step = 0; step < steps; step++) {
+    const ids = new Int32Array(batch * length);
+    const targets = new Int32Array(batch * length);
+    for (let row = 0; row < batch; row++) {
+      const from = random.integer(stream.length - length - 1);
+      ids.set(stream.subarray(from, from + length), row * length);
+      targets.set(stream.subarray(from + 1, from + length + 1), row * length);
+    }
+    const handles = Object.fromEntries([...parameters].map(([name, values]) => [name, ops.fromF32(values, model.expected.get(name) as number[])]));
+    const { value, gradients } = ops.valueAndGradients((variables) => {
+      const runtime = createRuntime(ops, new Map(Object.entries(variables)), { ties: model.ties });
+      let hidden = model.embed(runtime, ids, batch, length);
+      for (const block of model.blocks) {
+        let state = block.begin(runtime, hidden);
+        for (const stage of block.stages) state = stage.run(runtime, state);
+        hidden = state.residual;
+      }
+      return ops.crossEntropy(ops.reshape(model.logits(runtime, hidden), [batch * length, model.vocabularySize]), targets);
+    }, handles);
+    const loss = (await ops.data(value))[0];
+    if (!Number.isFinite(loss)) throw new Error(`the loss is ${loss} at step ${step}: lower the rate`);
+    const downloaded = new Map<string, Float32Array>();
+    let square = 0;
+    for (const [name, gradient] of Object.entries(gradients)) {
+      const data = await ops.data(gradient);
+      for (const x of data) square += x * x;
+      downloaded.set(name, data);
+      ops.dispose(gradient);
+    }
+    ops.dispose(value);
+    for (const handle of Object.values(handles)) ops.dispose(handle);
+    const norm = Math.sqrt(square);
+    if (norm > clip) for (const data of downloaded.values()) for (let i = 0; i < data.length; i++) data[i] *= clip / norm;
+    const progress = Math.max(0, step - warmUp) / (steps - warmUp);
+    const scheduled = step < warmUp ? (rate * (step + 1)) / warmUp : rate * (0.1 + 0.45 * (1 + Math.cos(Math.PI * progress)));
+    optimizer.step(parameters, downloaded, scheduled, decays);
+    settings.report(step, loss, ((step + 1) * batch * length) / ((performance.now() - started) / 1000));
+  }
+}
+
+/** Parameters as tensors in their shapes. */
+export function asTensors(model: ModelDescription, parameters: ReadonlyMap<string, Float32Array>): Map<string, Tensor<'f32'>> {
+  return new Map([...parameters].map(([name, values]) => [name, tensor('f32', model.expected.get(name) as number[], values)]));
+}
