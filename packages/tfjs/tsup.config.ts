@@ -1,8 +1,8 @@
 import { packageBuild } from '@q/presets/tsup';
 
-export default packageBuild({
-  entry: ['src/index.ts', 'src/index.browser.ts'],
+export default [
   // The Node entry finds tfjs's CommonJS builds through `createRequire(import.meta.url)`, in both formats.
-  platform: 'node',
-  shims: true,
-});
+  packageBuild({ platform: 'node', shims: true, clean: false }),
+  // Bundlers want the ES modules, and take nothing else.
+  packageBuild({ entry: ['src/index.browser.ts'], format: ['esm'], clean: false }),
+];

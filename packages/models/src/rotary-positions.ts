@@ -49,7 +49,7 @@ function baseFrequencies(theta: number, headDim: number): Float32Array {
   return Float32Array.from({ length: headDim / 2 }, (_, j) => 1 / Math.fround(theta ** Math.fround((2 * j) / headDim)));
 }
 
-export interface Llama3Scaling {
+interface Llama3Scaling {
   readonly factor: number;
   readonly lowFrequencyFactor: number;
   readonly highFrequencyFactor: number;

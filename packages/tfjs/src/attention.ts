@@ -19,18 +19,31 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor): 
   const k = tf.transpose(tf.reshape(args.k, [batch, length, kvHeads, headDim]), [0, 2, 3, 1]);
   const v = tf.transpose(tf.reshape(args.v, [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
 
-  const scores: Tensor = tf.matMul(
-    tf.reshape(q, [groups, repeat * length, headDim]),
-    tf.reshape(k, [groups, headDim, length]),
+  const q3: Tensor = tf.reshape(q, [groups, repeat * length, headDim]);
+  const k3: Tensor = tf.reshape(k, [groups, headDim, length]);
+  const v3: Tensor = tf.reshape(v, [groups, length, headDim]);
+
+  const atOnce = Math.max(1, Math.floor(scoresAtOnce / (repeat * length * length)));
+  const sizes = Array.from({ length: Math.ceil(groups / atOnce) }, (_, i) => Math.min(atOnce, groups - i * atOnce));
+  const parts = (x: Tensor): Tensor[] => (sizes.length === 1 ? [x] : tf.split(x, sizes, 0));
+  const [qs, ks, vs] = [parts(q3), parts(k3), parts(v3)];
+  const mixed = sizes.map((size, i) =>
+    tf.tidy(() => {
+      const scores = tf.reshape(tf.matMul(qs[i]!, ks[i]!), [size * repeat, length, length]);
+      const weights = tf.reshape(tf.softmax(tf.add(scores, mask)), [size, repeat * length, length]);
+      return tf.matMul(weights, vs[i]!) as Tensor;
+    }),
   );
-  const weights = tf.softmax(tf.add(tf.reshape(scores, [groups * repeat, length, length]), mask));
-  const mixed: Tensor = tf.matMul(
-    tf.reshape(weights, [groups, repeat * length, length]),
-    tf.reshape(v, [groups, length, headDim]),
-  );
-  const merged = tf.transpose(tf.reshape(mixed, [batch, heads, length, headDim]), [0, 2, 1, 3]);
+  const whole = mixed.length === 1 ? mixed[0]! : tf.concat(mixed, 0);
+  const merged = tf.transpose(tf.reshape(whole, [batch, heads, length, headDim]), [0, 2, 1, 3]);
   return tf.reshape(merged, [batch, length, heads * headDim]);
 }
+
+/**
+ * Scores that exist at a time, unless those of one key head are more. Three copies of them are alive (scores, masked,
+ * softmax): 32 heads over 2,048 tokens would fill 1.5 GB of a heap that ends at 4.
+ */
+const scoresAtOnce = 1 << 20;
 
 /** Far below every score, and still finite: the difference of two masked scores must not be NaN. */
 const masked = -1e30;

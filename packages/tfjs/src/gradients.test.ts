@@ -157,6 +157,39 @@ describe.each(['wasm', 'cpu'] as const)('gradients on %s', (backend) => {
     );
   });
 
+  it('attention over more scores than are computed at once, along one direction', () => {
+    const c = { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 };
+    const shapes = { q: [2, 600, 8], k: [2, 600, 4], v: [2, 600, 4] };
+    const size = 2 * 600 * 8;
+    const weights = normals(size, 'weights');
+    const names = ['q', 'k', 'v'] as const;
+    const values = names.map((name) =>
+      normals(
+        shapes[name].reduce((a, b) => a * b),
+        name,
+      ),
+    );
+    const direction = names.map((name, i) => normals(values[i]!.length, `towards ${name}`));
+    const at = (step: number) => {
+      const [q, k, v] = values.map((x, i) => x.map((value, j) => value + step * direction[i]![j]!));
+      return brute.attention(q!, k!, v!, c).reduce((sum, y, i) => sum + y * weights[i]!, 0);
+    };
+    const handles = Object.fromEntries(
+      names.map((name, i) => [name, ops.fromF32(Float32Array.from(values[i]!), shapes[name])]),
+    );
+    const { gradients } = ops.valueAndGradients(({ q, k, v }) => {
+      const y = ops.reshape(ops.attention({ ...c, q: q!, k: k!, v: v! }), [1, size]);
+      return ops.reshape(ops.linear(y, ops.fromF32(Float32Array.from(weights), [1, size])), []);
+    }, handles);
+    const along = names.reduce((sum, name, i) => {
+      const gradient = ops.dataSync(gradients[name]!);
+      return sum + direction[i]!.reduce((dot, d, j) => dot + d * gradient[j]!, 0);
+    }, 0);
+    const expected = (at(1e-5) - at(-1e-5)) / 2e-5;
+    expect(Math.abs(along / expected - 1)).toBeLessThan(1e-4);
+    for (const x of [...Object.values(handles), ...Object.values(gradients)]) ops.dispose(x);
+  });
+
   it('a variable that is not used has gradient zero', () => {
     const [a, b] = [ops.fromF32(Float32Array.of(2), []), ops.fromF32(Float32Array.of(5, 5), [2])];
     const { gradients } = ops.valueAndGradients(({ used }) => ops.mul(used!, used!), { used: a, unused: b });

@@ -87,6 +87,19 @@ function gradients(tf: Tfjs): GradConfig[] {
       },
     })),
     {
+      kernelName: 'Concat',
+      saveAllInputs: true,
+      gradFunc: (dy, saved, { axis }) => {
+        const along = axis as number;
+        const parts = tf.split(
+          dy as Tensor,
+          saved.map((x) => x.shape[along]!),
+          along,
+        );
+        return Object.fromEntries(parts.map((part, index) => [index, () => part]));
+      },
+    },
+    {
       kernelName: 'SplitV',
       gradFunc: (dy, _, { axis }) => ({ x: () => tf.concat(dy as Tensor[], axis as number) }),
     },

@@ -86,6 +86,8 @@ describe.each(['wasm', 'cpu'] as const)('operations on %s', (backend) => {
     { batch: 2, length: 7, heads: 4, kvHeads: 4, headDim: 8, scale: 0.35 },
     { batch: 2, length: 7, heads: 6, kvHeads: 2, headDim: 4, scale: 0.5 },
     { batch: 1, length: 9, heads: 4, kvHeads: 1, headDim: 8, scale: 0.35, window: 3 },
+    // More scores than are computed at once.
+    { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 },
     { batch: 3, length: 1, heads: 2, kvHeads: 2, headDim: 4, scale: 0.5, window: 8 },
   ])('attention %j', (c) => {
     const { batch, length, heads, kvHeads, headDim } = c;

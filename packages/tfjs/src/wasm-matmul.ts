@@ -14,7 +14,7 @@ import { replaceKernel, type WasmBackend } from './wasm-backend.js';
  *
  * Accumulation: f32, in the order of XNNPACK or of the given kernels.
  */
-export interface WasmMatmulRouting {
+interface WasmMatmulRouting {
   readonly kernels?: Kernels;
   readonly minimumWork: number;
 }

@@ -1,7 +1,7 @@
 import { FormatError, type Tensor, tensor } from '@q/core';
 
 /** What the header of a llama2.c checkpoint says. */
-export interface Llama2cConfig {
+interface Llama2cConfig {
   readonly dim: number;
   readonly hidden: number;
   readonly layers: number;

@@ -1,4 +1,4 @@
-import type { BlockDescription, LinearDescription } from '@q/core';
+import type { LinearDescription } from '@q/core';
 
 /** A linear that the file keeps `[out, in]`. */
 export function linear(module: string, inFeatures: number, outFeatures: number, bias: boolean): LinearDescription {
@@ -18,10 +18,4 @@ export function normTensors(modules: readonly string[], width: number, bias: boo
     const names = bias ? [`${module}.weight`, `${module}.bias`] : [`${module}.weight`];
     return names.map((name): [string, readonly number[]] => [name, [width]]);
   });
-}
-
-/** A block and the shapes of what it reads. */
-export interface ShapedBlock {
-  readonly block: BlockDescription;
-  readonly tensors: readonly [string, readonly number[]][];
 }

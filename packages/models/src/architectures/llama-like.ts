@@ -125,9 +125,10 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
         run(runtime, { residual, input }) {
           const { ops } = runtime;
           const table = sizes.rotary.table(ops.shape(input)[1]!);
+          const queries = runtime.linear(q, input);
           const keys = runtime.cache(site('key', 'beforeRope'), runtime.linear(k, input));
           const mixed = ops.attention({
-            q: ops.rotary(runtime.linear(q, input), heads, table),
+            q: ops.rotary(queries, heads, table),
             k: runtime.cache(site('key', 'afterRope'), ops.rotary(keys, kvHeads, table)),
             v: runtime.cache(site('value', 'afterRope'), runtime.linear(v, input)),
             heads,
