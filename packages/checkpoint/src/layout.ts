@@ -30,6 +30,8 @@ export interface QuantizedLayout {
   readonly name: string;
   /** Why a module cannot be stored, or nothing. Asked by the plan. */
   refuse(module: QuantizedModule): string | undefined;
+  /** What some readers will not take although the layout can hold it, or nothing. A note in the plan. */
+  caution?(module: QuantizedModule): string | undefined;
   /** Tensors that replace the module's weight, without its bias. */
   plan(module: QuantizedModule): PlannedTensor[];
   /** Their content. Names as in `plan`. */

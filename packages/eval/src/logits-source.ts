@@ -41,7 +41,7 @@ export async function runWindows<T>(
     const loaded = new Map<string, T>();
     for (const name of names) loaded.set(name, ops.fromTensor(await weight(name)));
     try {
-      return await use(wrap(createRuntime(ops, loaded)));
+      return await use(wrap(createRuntime(ops, loaded, { ties: model.ties })));
     } finally {
       for (const handle of loaded.values()) ops.dispose(handle);
     }
@@ -80,7 +80,7 @@ export async function runWindows<T>(
     vocabularySize: model.vocabularySize,
     async logits(first, size) {
       const loaded = new Map([...head].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
-      const runtime = wrap(createRuntime(ops, loaded));
+      const runtime = wrap(createRuntime(ops, loaded, { ties: model.ties }));
       const result = ops.scope(() => model.logits(runtime, upload(first, size)));
       const data = await ops.data(result);
       ops.dispose(result);

@@ -29,7 +29,7 @@ export class BlockStream<T> {
   }
 
   private get runtime() {
-    return createRuntime(this.engine.ops, this.weights);
+    return createRuntime(this.engine.ops, this.weights, { ties: this.model.ties });
   }
 
   /** Replaces (or adds) a weight of the loaded set. */

@@ -82,6 +82,13 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   }
   const calibrated = [...modules.values()].some(({ quantizer }) => quantizer.needs.length > 0);
   if (calibrated && !checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+  const cautions = new Map<string, string[]>();
+  for (const module of modules.values()) {
+    const caution = recipe.layout.caution?.(module);
+    if (caution) cautions.set(caution, [...(cautions.get(caution) ?? []), module.linear.module]);
+  }
+  for (const [caution, names] of cautions)
+    notes.push(`${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''}: ${caution}`);
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 
   const files = planCheckpoint(checkpoint, recipe.layout, [...modules.values()], {

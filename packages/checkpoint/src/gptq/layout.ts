@@ -35,6 +35,12 @@ export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
   return {
     name: 'gptq',
     refuse: (module) => refuse(module, version),
+    caution({ linear: { inFeatures, outFeatures }, scheme }) {
+      const whole = inFeatures % 32 === 0 && outFeatures % 32 === 0;
+      return scheme.format.bits === 3 && !whole
+        ? 'its last 3-bit words are padded, and most runtimes want multiples of 32 features'
+        : undefined;
+    },
     plan({ linear: { module, inFeatures, outFeatures }, scheme }) {
       const { bits } = scheme.format;
       const groups = groupCount(scheme, inFeatures);
@@ -93,7 +99,8 @@ function refuse({ linear, scheme }: QuantizedModule, version: 1 | 2 | 'auto'): s
   if (zeroPoint === 'integer' && version === 1) {
     return 'version 1 of the GPTQ layout cannot express zero point 0, which asymmetric schemes have: use version 2';
   }
-  const granule = format.bits === 3 ? 32 : 32 / format.bits;
+  // 32 codes of 3 bits fill three words; a ragged end is padded (see caution).
+  const granule = format.bits === 3 ? 1 : 32 / format.bits;
   for (const [side, size] of [
     ['in', linear.inFeatures],
     ['out', linear.outFeatures],

@@ -1,0 +1,305 @@
+/**
+ * What every implementation of the kernels must fulfil, as cases that throw. Expected values are computed here in f64
+ * straight from the definitions, not by the reference kernels, so the same suite checks these too.
+ */
+import type { GptqBlockArgs, Kernels } from '../contracts/kernels.js';
+import { roundHalfEven } from '../dtypes/round.js';
+import { createRandom } from '../random.js';
+
+export interface ConformanceCase {
+  readonly name: string;
+  run(kernels: Kernels): Promise<void>;
+}
+
+const random = createRandom('kernel conformance');
+const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
+
+function check(what: string, found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
+  if (found.length !== expected.length)
+    throw new Error(`${what}: ${found.length} values, ${expected.length} were expected`);
+  for (let i = 0; i < expected.length; i++) {
+    if (!(Math.abs(found[i] - expected[i]) <= tolerance))
+      throw new Error(`${what}: value ${i} is ${found[i]}, ${expected[i]} was expected`);
+  }
+}
+
+const matmulCases: ConformanceCase[] = [
+  [1, 1, 1],
+  [7, 5, 3],
+  [6, 8, 256],
+  [97, 130, 300],
+  [13, 9, 513],
+  [200, 16, 64],
+].flatMap(([m, n, k]) =>
+  [false, true].flatMap((transposeA) =>
+    [false, true].map((transposeB) => ({
+      name: `matmul ${m}x${k}x${n}${transposeA ? ' A^T' : ''}${transposeB ? ' B^T' : ''}`,
+      async run(kernels: Kernels) {
+        const a = normals(m * k);
+        const b = normals(k * n);
+        const start = normals(m * n);
+        const expected = new Float64Array(m * n);
+        for (let i = 0; i < m; i++) {
+          for (let j = 0; j < n; j++) {
+            for (let p = 0; p < k; p++)
+              expected[i * n + j] += a[transposeA ? p * m + i : i * k + p] * b[transposeB ? j * k + p : p * n + j];
+          }
+        }
+        const args = { a, b, m, n, k, transposeA, transposeB };
+        check('product', await kernels.matmul(args), expected, 1e-6 * k + 1e-5);
+        const sum = start.slice();
+        await kernels.matmul({ ...args, out: sum, accumulate: true });
+        check(
+          'accumulated',
+          sum,
+          expected.map((value, i) => value + start[i]),
+          1e-6 * k + 1e-5,
+        );
+        if (kernels.sync) check('synchronous', kernels.sync.matmul(args), expected, 1e-6 * k + 1e-5);
+      },
+    })),
+  ),
+);
+
+const gramCases: ConformanceCase[] = [
+  [5, 7],
+  [300, 45],
+  [2500, 40],
+].map(([tokens, width]) => ({
+  name: `gram ${tokens}x${width}`,
+  async run(kernels) {
+    const x = normals(tokens * width);
+    for (const out of [new Float64Array(width * width).fill(1), new Float32Array(width * width).fill(1)]) {
+      await kernels.gram({ x, tokens, width, out });
+      const expected = new Float64Array(width * width).fill(1);
+      for (let t = 0; t < tokens; t++) {
+        for (let i = 0; i < width; i++)
+          for (let j = 0; j < width; j++) expected[i * width + j] += x[t * width + i] * x[t * width + j];
+      }
+      check('gram', out, expected, 1e-6 * tokens + 1e-4);
+      for (let i = 0; i < width; i++) {
+        for (let j = 0; j < i; j++)
+          if (out[i * width + j] !== out[j * width + i]) throw new Error(`not symmetric at ${i}, ${j}`);
+      }
+    }
+  },
+}));
+
+function positiveDefinite(n: number): Float64Array {
+  const x = normals((n + 3) * n);
+  const a = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < n; j++) for (let t = 0; t < n + 3; t++) a[i * n + j] += x[t * n + i] * x[t * n + j];
+    a[i * n + i] += 1;
+  }
+  return a;
+}
+
+const choleskyCases: ConformanceCase[] = [1, 3, 64, 65, 150].flatMap((n) =>
+  (['lower', 'reversed-upper'] as const).flatMap((form): ConformanceCase[] => [
+    {
+      name: `cholesky ${form} ${n}: the factor is triangular and its product is the matrix`,
+      async run(kernels) {
+        const a = positiveDefinite(n);
+        for (const f of [a.slice(), Float32Array.from(a)]) {
+          if (!(await kernels.cholesky({ a: f, n, form }))) throw new Error('refused a positive definite matrix');
+          const product = new Float64Array(n * n);
+          for (let i = 0; i < n; i++) {
+            for (let j = 0; j < n; j++) {
+              const outside = form === 'lower' ? j > i : j < i;
+              if (outside && f[i * n + j] !== 0) throw new Error(`entry ${i}, ${j} is not zero`);
+              for (let p = 0; p < n; p++) product[i * n + j] += f[i * n + p] * f[j * n + p];
+            }
+          }
+          check('R R^T', product, a, f instanceof Float32Array ? 1e-4 * n + 1e-4 : 1e-9 * n);
+        }
+      },
+    },
+    {
+      name: `cholesky ${form} ${n}: says no to an indefinite matrix`,
+      async run(kernels) {
+        const a = positiveDefinite(n);
+        a[Math.floor(n / 2) * (n + 1)] = -1;
+        if (await kernels.cholesky({ a, n, form })) throw new Error('accepted it');
+      },
+    },
+  ]),
+);
+
+const solveCases: ConformanceCase[] = [1, 5, 70].flatMap((n) =>
+  (['lower', 'upper'] as const).flatMap((triangle) =>
+    [false, true].map((transpose) => ({
+      name: `triangularSolve ${triangle}${transpose ? ' transposed' : ''} ${n}: x op(T) is b`,
+      async run(kernels: Kernels) {
+        const rows = 11;
+        const t = new Float64Array(n * n);
+        for (let i = 0; i < n; i++) {
+          for (let j = 0; j < n; j++) if (triangle === 'lower' ? j < i : j > i) t[i * n + j] = random.normal() / n;
+          t[i * n + i] = 1 + random.uniform();
+        }
+        const b = normals(rows * n);
+        for (const x of [b.slice(), Float64Array.from(b)]) {
+          await kernels.triangularSolve({ t, n, triangle, transpose, b: x, rows });
+          const product = new Float64Array(rows * n);
+          for (let row = 0; row < rows; row++) {
+            for (let j = 0; j < n; j++)
+              for (let i = 0; i < n; i++)
+                product[row * n + j] += x[row * n + i] * (transpose ? t[j * n + i] : t[i * n + j]);
+          }
+          check('x op(T)', product, b, 1e-4);
+        }
+      },
+    })),
+  ),
+);
+
+/** Rounds column by column from the definition in the contract; returns how close the roundings were to a tie. */
+function sweep(
+  args: Omit<GptqBlockArgs, 'codes' | 'difference' | 'loss'>,
+  codes: Uint8Array,
+): { difference: Float64Array; loss: Float64Array } {
+  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid } = args;
+  const difference = new Float64Array(rows * columns);
+  const loss = new Float64Array(rows);
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j < columns; j++) {
+      const at = row * columns + j;
+      let sum = feedback[at];
+      for (let i = 0; i < j; i++) sum += difference[row * columns + i] * factor[i * columns + j];
+      const target = weight[at] + sum / factor[j * columns + j];
+      const scale = scales[row * groups + group[j]];
+      const zero = zeros[row * groups + group[j]];
+      let value: number;
+      if (grid.kind === 'linear') {
+        const exact = target / scale + zero;
+        const q = Math.min(grid.max, Math.max(grid.min, roundHalfEven(exact)));
+        const found = codes[at] + grid.min;
+        // f32 and f64 may fall to different sides of a tie: follow the implementation there, and only there.
+        if (found !== q && Math.abs(Math.abs(exact - Math.floor(exact)) - 0.5) > 1e-3)
+          throw new Error(`code of row ${row}, column ${j} is ${found}, ${q} was expected`);
+        value = (found - zero) * scale;
+      } else {
+        const index = grid.codes.indexOf(codes[at]);
+        const best = Math.min(...[...grid.levels].map((level) => Math.abs(level - target / scale)));
+        if (Math.abs(Math.abs(grid.levels[index] - target / scale) - best) > 1e-3)
+          throw new Error(`level of row ${row}, column ${j} is not the nearest`);
+        value = grid.levels[index] * scale;
+      }
+      difference[at] = weight[at] - value;
+      loss[row] += ((target - value) * factor[j * columns + j]) ** 2;
+    }
+  }
+  return { difference, loss };
+}
+
+const gptqCases: ConformanceCase[] = [
+  { name: 'integers', grid: { kind: 'linear' as const, min: 0, max: 15 }, rows: 37, columns: 50 },
+  { name: 'signed integers', grid: { kind: 'linear' as const, min: -4, max: 3 }, rows: 3, columns: 128 },
+  {
+    name: 'levels',
+    grid: {
+      kind: 'levels' as const,
+      levels: Float32Array.of(-1, -0.5, 0, 0.3, 1),
+      codes: Uint8Array.of(9, 3, 2, 1, 0),
+    },
+    rows: 18,
+    columns: 20,
+  },
+].map(({ name, grid, rows, columns }) => ({
+  name: `gptqBlock with ${name}`,
+  async run(kernels) {
+    const factor = positiveDefinite(columns);
+    for (let i = 0; i < columns; i++)
+      for (let j = 0; j < columns; j++)
+        factor[i * columns + j] = j < i ? 0 : factor[i * columns + j] / Math.sqrt(columns);
+    const groups = 3;
+    const args = {
+      rows,
+      columns,
+      weight: normals(rows * columns),
+      feedback: normals(rows * columns),
+      factor: Float32Array.from(factor),
+      scales: normals(rows * groups).map((x) => 0.1 + 0.1 * Math.abs(x)),
+      zeros: Float32Array.from({ length: rows * groups }, () =>
+        grid.kind === 'linear' && grid.min === 0 ? random.integer(16) : 0,
+      ),
+      groups,
+      group: Int32Array.from({ length: columns }, (_, j) => j % groups),
+      grid,
+    };
+    const codes = new Uint8Array(rows * columns);
+    const difference = new Float32Array(rows * columns);
+    const loss = new Float64Array(rows).fill(2);
+    await kernels.gptqBlock({ ...args, codes, difference, loss });
+    const expected = sweep(args, codes);
+    check('difference', difference, expected.difference, 1e-3);
+    for (let row = 0; row < rows; row++)
+      check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);
+  },
+}));
+
+const smallCases: ConformanceCase[] = [
+  {
+    name: 'hadamard: entries are signs of shared bits over sqrt(size), and it is its own inverse',
+    async run(kernels) {
+      for (const size of [1, 2, 8, 64]) {
+        const columns = size * 3;
+        const x = normals(2 * columns);
+        const y = x.slice();
+        await kernels.hadamard({ x: y, rows: 2, columns, size });
+        const expected = new Float64Array(x.length);
+        for (let chunk = 0; chunk < x.length; chunk += size) {
+          for (let i = 0; i < size; i++) {
+            for (let j = 0; j < size; j++) {
+              let parity = i & j;
+              for (let shift = 16; shift > 0; shift >>= 1) parity ^= parity >> shift;
+              expected[chunk + i] += ((parity & 1 ? -1 : 1) * x[chunk + j]) / Math.sqrt(size);
+            }
+          }
+        }
+        check('transform', y, expected, 1e-5);
+        await kernels.hadamard({ x: y, rows: 2, columns, size });
+        check('inverse', y, x, 1e-5);
+      }
+    },
+  },
+  {
+    name: 'hadamard: refuses sizes that are not powers of two or do not divide the columns',
+    async run(kernels) {
+      for (const size of [3, 8]) {
+        const failed = await kernels.hadamard({ x: new Float32Array(12), rows: 1, columns: 12, size }).then(
+          () => false,
+          () => true,
+        );
+        if (!failed) throw new Error(`took size ${size}`);
+      }
+    },
+  },
+  {
+    name: 'matmulInt8 is exact',
+    async run(kernels) {
+      for (const [m, n, k] of [
+        [1, 1, 1],
+        [9, 7, 77],
+        [4, 12, 1000],
+      ]) {
+        const bytes = (count: number) => Int8Array.from({ length: count }, () => random.integer(256) - 128);
+        const a = bytes(m * k).fill(-128, 0, k);
+        const b = bytes(n * k).fill(-128, 0, k);
+        const expected = new Int32Array(m * n);
+        for (let i = 0; i < m; i++)
+          for (let j = 0; j < n; j++) for (let p = 0; p < k; p++) expected[i * n + j] += a[i * k + p] * b[j * k + p];
+        check('product', await kernels.matmulInt8({ a, b, m, n, k }), expected, 0);
+      }
+    },
+  },
+];
+
+export const kernelConformance: readonly ConformanceCase[] = [
+  ...matmulCases,
+  ...gramCases,
+  ...choleskyCases,
+  ...solveCases,
+  ...gptqCases,
+  ...smallCases,
+];
