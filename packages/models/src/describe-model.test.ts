@@ -120,6 +120,20 @@ describe('describeModel', () => {
     for (const block of model.blocks) checkBlock(block, model);
   });
 
+  it.each([
+    ['gpt2', 'transformer.wte.weight', 'wte.weight', 'h.11.mlp.c_proj.bias'],
+    ['opt-125m', 'model.decoder.embed_tokens.weight', 'decoder.embed_tokens.weight', 'decoder.layers.11.fc2.bias'],
+  ])('knows both spellings of %s', (name, newer, older, inner) => {
+    const { config } = published[name]!;
+    const [usual, old] = [newer, older].map((first) => describeModel(config, undefined, new Set([first])));
+    expect([...usual!.expected.keys()]).toEqual([...describeModel(config).expected.keys()]);
+    const prefix = newer.slice(0, -older.length);
+    expect([...old!.expected.keys()].map((key) => prefix + key)).toEqual([...usual!.expected.keys()]);
+    expect(old!.expected.has(inner)).toBe(true);
+    checkTensors(old!);
+    expect(old!.ties.get('lm_head.weight')).toBe(older);
+  });
+
   it('names the known architectures when it knows none', () => {
     const unknown = () => describeModel({ model_type: 'mamba' });
     expect(unknown).toThrow(SchemeError);

@@ -10,11 +10,13 @@ export const architectures: readonly Architecture[] = [llama, mistral, qwen2, gp
 
 /**
  * Describes the model of a `config.json` by the first of `known` that has its `model_type`.
+ * @param tensorNames names in the checkpoint, where they are known; see {@link Architecture.describe}
  * @throws SchemeError for an unknown `model_type`, or naming the key that is missing or not supported
  */
 export function describeModel(
   config: Readonly<Record<string, unknown>>,
   known: readonly Architecture[] = architectures,
+  tensorNames?: ReadonlySet<string>,
 ): ModelDescription {
   const type = config['model_type'];
   const architecture = known.find(({ modelTypes }) => typeof type === 'string' && modelTypes.includes(type));
@@ -26,5 +28,5 @@ export function describeModel(
       `${found}: known are ${types}. Methods that need no data (rtn) still work on it: they never run the model`,
     );
   }
-  return architecture.describe(config);
+  return architecture.describe(config, tensorNames);
 }

@@ -18,18 +18,27 @@ export async function loadWeights<T>(
       .map((linear) => `${linear.module}.weight`),
   );
   const weights = new Map<string, T>();
-  for (const [name, shape] of model.expected) {
-    const stored = await read(name);
-    if (stored.shape.length !== shape.length || stored.shape.some((size, axis) => size !== shape[axis])) {
-      throw new ShapeError(`tensor "${name}" has shape [${stored.shape}]; the config says [${shape}]`);
+  try {
+    for (const [name, shape] of model.expected) {
+      const values = checked(name, shape, await read(name));
+      weights.set(name, ops.keep(ops.fromTensor(transposed.has(name) ? transpose(values) : values)));
     }
-    const values = tensor('f32', stored.shape, toF32(stored));
-    const bad = values.data.findIndex((value) => !Number.isFinite(value));
-    if (bad >= 0) throw new NumericError(`tensor "${name}" holds ${values.data[bad]} at element ${bad}`);
-    weights.set(name, ops.keep(ops.fromTensor(transposed.has(name) ? transpose(values) : values)));
+  } catch (error) {
+    for (const handle of weights.values()) ops.dispose(handle);
+    throw error;
   }
   for (const [name, equal] of model.ties) weights.set(name, weights.get(equal)!);
   return weights;
+}
+
+function checked(name: string, shape: readonly number[], stored: Tensor): Tensor<'f32'> {
+  if (stored.shape.length !== shape.length || stored.shape.some((size, axis) => size !== shape[axis])) {
+    throw new ShapeError(`tensor "${name}" has shape [${stored.shape}]; the config says [${shape}]`);
+  }
+  const values = tensor('f32', stored.shape, toF32(stored));
+  const bad = values.data.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) throw new NumericError(`tensor "${name}" holds ${values.data[bad]} at element ${bad}`);
+  return values;
 }
 
 function transpose({ shape, data }: Tensor<'f32'>): Tensor<'f32'> {

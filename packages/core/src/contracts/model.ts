@@ -71,6 +71,10 @@ export interface Architecture {
   readonly name: string;
   /** Values of `model_type` in config.json. */
   readonly modelTypes: readonly string[];
-  /** @throws SchemeError naming the config key that is missing or not supported */
-  describe(config: Readonly<Record<string, unknown>>): ModelDescription;
+  /**
+   * @param tensorNames names in the checkpoint, where they are known: families that were published under two spellings
+   * (`transformer.wte.weight`, `wte.weight`) choose by them. The newer one when absent.
+   * @throws SchemeError naming the config key that is missing or not supported
+   */
+  describe(config: Readonly<Record<string, unknown>>, tensorNames?: ReadonlySet<string>): ModelDescription;
 }

@@ -18,13 +18,15 @@ interface Sizes {
   readonly epsilon: number;
   readonly activation: Activation;
   scale(layer: number): number;
+  /** `transformer.`, or nothing in OpenAI's own checkpoints, which keep the model without its head. */
+  readonly prefix: string;
 }
 
 /** GPT-2: pre-norm blocks, learned positions, fused qkv. Its linears are `Conv1D`: the file keeps them `[in, out]`. */
 export const gpt2: Architecture = {
   name: 'gpt2',
   modelTypes: ['gpt2'],
-  describe(json) {
+  describe(json, tensorNames) {
     const config = new ConfigReader(json);
     config.only('add_cross_attention', [false], 'cross attention is not supported');
     const width = config.positiveInteger('n_embd');
@@ -39,6 +41,7 @@ export const gpt2: Architecture = {
       epsilon: config.number('layer_norm_epsilon', 1e-5),
       activation: config.activation('activation_function', 'gelu_new'),
       scale: (layer) => (scaled ? 1 / Math.sqrt(width / heads) : 1) / (byLayer ? layer + 1 : 1),
+      prefix: tensorNames?.has('wte.weight') ? '' : 'transformer.',
     };
     const blocks = Array.from({ length: config.positiveInteger('n_layer') }, (_, index) => describeBlock(sizes, index));
     return describeWhole(config, sizes, blocks);
@@ -46,11 +49,11 @@ export const gpt2: Architecture = {
 };
 
 function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly BlockDescription[]): ModelDescription {
-  const { width } = sizes;
+  const { width, prefix } = sizes;
   const vocabulary = config.positiveInteger('vocab_size');
   const positions = config.positiveInteger('n_positions', 1024);
   const tied = config.boolean('tie_word_embeddings', true);
-  const [tokens, places, finalNormModule] = ['transformer.wte.weight', 'transformer.wpe.weight', 'transformer.ln_f'];
+  const [tokens, places, finalNormModule] = [`${prefix}wte.weight`, `${prefix}wpe.weight`, `${prefix}ln_f`] as const;
   const head = linear('lm_head', width, vocabulary, false);
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T => layerNorm(runtime, finalNormModule, x, sizes.epsilon);
   return {
@@ -86,7 +89,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
 
 function describeBlock(sizes: Sizes, index: number): BlockDescription {
   const { width, inner, heads, epsilon } = sizes;
-  const prefix = `transformer.h.${index}`;
+  const prefix = `${sizes.prefix}h.${index}`;
   const [attention, output] = [`${prefix}.attn.c_attn`, `${prefix}.attn.c_proj`];
   const [up, down] = [`${prefix}.mlp.c_fc`, `${prefix}.mlp.c_proj`];
   const [attentionNorm, mlpNorm] = [`${prefix}.ln_1`, `${prefix}.ln_2`];

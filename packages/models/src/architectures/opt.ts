@@ -18,6 +18,8 @@ interface Sizes {
   readonly activation: Activation;
   /** Norms before the linears (all but opt-350m), or after the residual sums. */
   readonly normFirst: boolean;
+  /** `model.decoder`, or `decoder` in checkpoints of the model without its head. */
+  readonly root: string;
 }
 
 /** The position table starts with two rows that no token uses: padding, in the fairseq original. */
@@ -28,7 +30,7 @@ const epsilon = 1e-5;
 export const opt: Architecture = {
   name: 'opt',
   modelTypes: ['opt'],
-  describe(json) {
+  describe(json, tensorNames) {
     const config = new ConfigReader(json);
     const hidden = config.positiveInteger('hidden_size');
     config.only('word_embed_proj_dim', [hidden], `embeddings projected to the hidden size ${hidden} are not supported`);
@@ -42,6 +44,7 @@ export const opt: Architecture = {
       bias: config.boolean('enable_bias', true),
       activation: config.activation('activation_function', 'relu'),
       normFirst: config.boolean('do_layer_norm_before', true),
+      root: tensorNames?.has('decoder.embed_tokens.weight') ? 'decoder' : 'model.decoder',
     };
     const layers = config.positiveInteger('num_hidden_layers');
     const blocks = Array.from({ length: layers }, (_, index) => describeBlock(sizes, index));
@@ -50,17 +53,17 @@ export const opt: Architecture = {
 };
 
 function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly BlockDescription[]): ModelDescription {
-  const { hidden } = sizes;
+  const { hidden, root } = sizes;
   const vocabulary = config.positiveInteger('vocab_size');
   const positions = config.positiveInteger('max_position_embeddings', 2048);
   const tied = config.boolean('tie_word_embeddings', true);
-  const tokens = 'model.decoder.embed_tokens.weight';
-  const places = 'model.decoder.embed_positions.weight';
+  const tokens = `${root}.embed_tokens.weight`;
+  const places = `${root}.embed_positions.weight`;
   const hasFinalNorm = sizes.normFirst && !config.boolean('_remove_final_layer_norm', false);
-  const norms = hasFinalNorm ? normTensors(['model.decoder.final_layer_norm'], hidden, true) : [];
+  const norms = hasFinalNorm ? normTensors([`${root}.final_layer_norm`], hidden, true) : [];
   const head = linear('lm_head', hidden, vocabulary, false);
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T =>
-    hasFinalNorm ? layerNorm(runtime, 'model.decoder.final_layer_norm', x) : x;
+    hasFinalNorm ? layerNorm(runtime, `${root}.final_layer_norm`, x) : x;
   return {
     architecture: 'opt',
     hiddenSize: hidden,
@@ -92,11 +95,9 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
   };
 }
 
-function describeBlock(
-  { hidden, feedForward, heads, bias, activation, normFirst }: Sizes,
-  index: number,
-): BlockDescription {
-  const prefix = `model.decoder.layers.${index}`;
+function describeBlock(sizes: Sizes, index: number): BlockDescription {
+  const { hidden, feedForward, heads, bias, activation, normFirst } = sizes;
+  const prefix = `${sizes.root}.layers.${index}`;
   const [q, k, v, o] = ['q_proj', 'k_proj', 'v_proj', 'out_proj'].map((name) => `${prefix}.self_attn.${name}`) as Four;
   const [up, down] = [`${prefix}.fc1`, `${prefix}.fc2`];
   const [attentionNorm, mlpNorm] = [`${prefix}.self_attn_layer_norm`, `${prefix}.final_layer_norm`];
