@@ -91,7 +91,7 @@ async function describe(
   let model: ModelDescription | undefined;
   let unknownArchitecture: Error | undefined;
   try {
-    model = describeModel(config);
+    model = describeModel(config, undefined, new Set(shards.entries.keys()));
   } catch (error) {
     if (!(error instanceof SchemeError)) throw error;
     unknownArchitecture = error;

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tensor } from '@q/core';
@@ -43,7 +43,9 @@ describe('writing', () => {
     const length = Number(bytes.readBigUInt64LE());
     expect(length % 8).toBe(0);
     expect(bytes.subarray(8, 8 + length).toString()).toBe(header.padEnd(length));
-    expect([...new Float32Array(bytes.buffer.slice(bytes.byteOffset + 8 + length, bytes.byteOffset + 8 + length + 20))]).toEqual([1, 2, 3, 4, 5]);
+    expect([
+      ...new Float32Array(bytes.buffer.slice(bytes.byteOffset + 8 + length, bytes.byteOffset + 8 + length + 20)),
+    ]).toEqual([1, 2, 3, 4, 5]);
   });
 
   it('fills shards greedily, gives a too large tensor its own, and writes the index', async () => {
@@ -55,7 +57,11 @@ describe('writing', () => {
     ]);
     const index = JSON.parse(await readFile(join(folder, 'model.safetensors.index.json'), 'utf8'));
     expect(index.metadata.total_size).toBe(26);
-    expect(index.weight_map).toEqual({ b: 'model-00001-of-00003.safetensors', a: 'model-00002-of-00003.safetensors', c: 'model-00003-of-00003.safetensors' });
+    expect(index.weight_map).toEqual({
+      b: 'model-00001-of-00003.safetensors',
+      a: 'model-00002-of-00003.safetensors',
+      c: 'model-00003-of-00003.safetensors',
+    });
     const reader = await openShards(folder);
     for (const [name, value] of Object.entries(values)) expect(await reader.read(name)).toEqual(value);
     await reader.close();
@@ -64,13 +70,22 @@ describe('writing', () => {
   it('round trips any plan in any order of writing, in pieces', () =>
     fc.assert(
       fc.asyncProperty(
-        fc.uniqueArray(fc.tuple(fc.string({ minLength: 1, maxLength: 8 }), fc.constantFrom('F32', 'I32', 'U8', 'BF16', 'I64'), fc.array(fc.nat(3), { maxLength: 3 })), {
-          selector: ([name]) => name,
-          maxLength: 6,
-        }),
+        fc.uniqueArray(
+          fc.tuple(
+            fc.string({ minLength: 1, maxLength: 8 }),
+            fc.constantFrom('F32', 'I32', 'U8', 'BF16', 'I64'),
+            fc.array(fc.nat(3), { maxLength: 3 }),
+          ),
+          {
+            selector: ([name]) => name,
+            maxLength: 6,
+          },
+        ),
         fc.integer({ min: 1, max: 100 }),
         async (entries, maxShardBytes) => {
-          const tensors = entries.filter(([name]) => name !== '__metadata__').map(([name, dtype, shape]) => ({ name, dtype: dtype as PlannedTensor['dtype'], shape }));
+          const tensors = entries
+            .filter(([name]) => name !== '__metadata__')
+            .map(([name, dtype, shape]) => ({ name, dtype: dtype as PlannedTensor['dtype'], shape }));
           const plan = planShards(tensors, { maxShardBytes });
           const own = await mkdtemp(join(folder, 'p'));
           const writer = await createShardWriter(own, plan);
@@ -110,7 +125,9 @@ describe('writing', () => {
   it('refuses to continue in files of another plan, and removes everything on abort', async () => {
     const writer = await createShardWriter(folder, planShards(planned));
     await writer.close();
-    await expect(createShardWriter(folder, planShards(planned.slice(1)), { resume: true })).rejects.toThrow(/another plan/);
+    await expect(createShardWriter(folder, planShards(planned.slice(1)), { resume: true })).rejects.toThrow(
+      /another plan/,
+    );
     const again = await createShardWriter(folder, planShards(planned), { resume: true });
     await again.abort();
     expect(await readdir(folder)).toEqual([]);
@@ -119,19 +136,24 @@ describe('writing', () => {
   it('refuses what was not planned', async () => {
     const writer = await createShardWriter(folder, planShards(planned));
     await expect(writer.write('x', values.a)).rejects.toThrow(/tensor x is not in the plan/);
-    await expect(writer.write('a', tensor('f32', [4], new Float32Array(4)))).rejects.toThrow(/planned as F32 \[2,2\] and came as F32 \[4\]/);
+    await expect(writer.write('a', tensor('f32', [4], new Float32Array(4)))).rejects.toThrow(
+      /planned as F32 \[2,2\] and came as F32 \[4\]/,
+    );
     await expect(writer.writeBytes('c', new Uint8Array(8))).rejects.toThrow(/room for 4 bytes, 8/);
     await writer.abort();
     expect(() => planShards([...planned, planned[0]])).toThrow(/planned twice/);
   });
 
   it('names the file when it cannot be written', async () => {
-    await expect(createShardWriter(join(folder, 'absent'), planShards(planned))).rejects.toThrow(/absent.*could not be written/);
+    await expect(createShardWriter(join(folder, 'absent'), planShards(planned))).rejects.toThrow(
+      /absent.*could not be written/,
+    );
   });
 });
 
 describe('opening shards', () => {
-  const index = (map: unknown) => writeFile(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
+  const index = (map: unknown) =>
+    writeFile(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map: map }));
 
   it('says what is missing', async () => {
     await expect(openShards(folder)).rejects.toThrow(/model\.safetensors does not exist/);
@@ -184,7 +206,9 @@ describe('a URL', () => {
     const { tensors } = await readHeader(source);
     expect(await readTensor(source, tensors.get('a')!)).toEqual(values.a);
     expect(asked.length).toBe(3);
-    await expect(readHeader(await fromUrl('https://example.test/m', { fetch: serve(false) }))).rejects.toThrow(/answered 200 to a range request, 206/);
+    await expect(readHeader(await fromUrl('https://example.test/m', { fetch: serve(false) }))).rejects.toThrow(
+      /answered 200 to a range request, 206/,
+    );
   });
 });
 

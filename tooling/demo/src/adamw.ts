@@ -4,10 +4,22 @@ export class AdamW {
   private readonly second = new Map<string, Float32Array>();
   private steps = 0;
 
-  constructor(private readonly options: { readonly beta1: number; readonly beta2: number; readonly epsilon: number; readonly decay: number }) {}
+  constructor(
+    private readonly options: {
+      readonly beta1: number;
+      readonly beta2: number;
+      readonly epsilon: number;
+      readonly decay: number;
+    },
+  ) {}
 
   /** One step. Decay applies to matrices only: `decays(name)`. */
-  step(parameters: ReadonlyMap<string, Float32Array>, gradients: ReadonlyMap<string, Float32Array>, rate: number, decays: (name: string) => boolean): void {
+  step(
+    parameters: ReadonlyMap<string, Float32Array>,
+    gradients: ReadonlyMap<string, Float32Array>,
+    rate: number,
+    decays: (name: string) => boolean,
+  ): void {
     const { beta1, beta2, epsilon, decay } = this.options;
     this.steps++;
     const correct1 = 1 - beta1 ** this.steps;

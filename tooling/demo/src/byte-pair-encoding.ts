@@ -47,7 +47,17 @@ export function trainTokenizer(text: string, size: number, specialToken: string)
     version: '1.0',
     truncation: null,
     padding: null,
-    added_tokens: [{ id: 0, content: specialToken, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }],
+    added_tokens: [
+      {
+        id: 0,
+        content: specialToken,
+        single_word: false,
+        lstrip: false,
+        rstrip: false,
+        normalized: false,
+        special: true,
+      },
+    ],
     normalizer: null,
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
     post_processor: null,

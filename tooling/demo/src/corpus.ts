@@ -10,8 +10,14 @@ interface Person {
 }
 
 const people: readonly Person[] = [
-  ...['Anna', 'Mira', 'Greta', 'Ida', 'Lotte', 'Nora', 'Petra', 'Rosa'].map((name) => ({ name, pronoun: 'she' as const })),
-  ...['Aron', 'Bela', 'Emil', 'Hugo', 'Jonas', 'Karl', 'Otto', 'Theo'].map((name) => ({ name, pronoun: 'he' as const })),
+  ...['Anna', 'Mira', 'Greta', 'Ida', 'Lotte', 'Nora', 'Petra', 'Rosa'].map((name) => ({
+    name,
+    pronoun: 'she' as const,
+  })),
+  ...['Aron', 'Bela', 'Emil', 'Hugo', 'Jonas', 'Karl', 'Otto', 'Theo'].map((name) => ({
+    name,
+    pronoun: 'he' as const,
+  })),
 ];
 const animals = ['goat', 'heron', 'otter', 'donkey', 'hedgehog', 'swallow', 'badger', 'hen'];
 const things = ['lantern', 'basket', 'kite', 'drum', 'ladder', 'rope', 'kettle', 'blanket', 'wheel', 'flute'];
@@ -21,7 +27,21 @@ const places = ['mill', 'harbour', 'orchard', 'bridge', 'barn', 'market', 'quarr
 const fruit = ['plums', 'pears', 'walnuts', 'cherries', 'quinces', 'apples'];
 const weathers = ['rain', 'fog', 'snow', 'wind', 'thunder'];
 const feelings = ['glad', 'tired', 'curious', 'proud', 'worried', 'quiet'];
-const numbers = ['zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten', 'eleven', 'twelve'];
+const numbers = [
+  'zero',
+  'one',
+  'two',
+  'three',
+  'four',
+  'five',
+  'six',
+  'seven',
+  'eight',
+  'nine',
+  'ten',
+  'eleven',
+  'twelve',
+];
 
 const capital = (text: string) => text[0].toUpperCase() + text.slice(1);
 const article = (noun: string) => `${/^[aeiou]/.test(noun) ? 'an' : 'a'} ${noun}`;
@@ -87,9 +107,16 @@ export function story(random: Random): string {
     ],
     () => [
       `"May I hold the ${thing}?" asked ${friend.name}.`,
-      pick([`"Yes, but be careful," said ${hero.name}.`, `"Not today," said ${hero.name}, and ${he} put it away.`, `${hero.name} gave the ${thing} to ${friend.name}.`]),
+      pick([
+        `"Yes, but be careful," said ${hero.name}.`,
+        `"Not today," said ${hero.name}, and ${he} put it away.`,
+        `${hero.name} gave the ${thing} to ${friend.name}.`,
+      ]),
     ],
-    () => [`The way from the ${start} to the ${end} was long.`, `${capital(he)} was ${pick(feelings)}, but ${he} did not stop.`],
+    () => [
+      `The way from the ${start} to the ${end} was long.`,
+      `${capital(he)} was ${pick(feelings)}, but ${he} did not stop.`,
+    ],
   ];
   const order = parts.map((part) => ({ part, key: random.uniform() })).sort((a, b) => a.key - b.key);
   for (const { part } of order.slice(0, 2 + random.integer(2))) sentences.push(...part());

@@ -47,7 +47,12 @@ const config = {
 
 const text = corpus(seed.fork('training text'), 24000);
 const tokenizerFile = trainTokenizer(text.slice(0, 600000).replaceAll(special, ''), config.vocab_size, special);
-const tokenizerConfig = { bos_token: special, eos_token: special, tokenizer_class: 'PreTrainedTokenizerFast', model_max_length: 256 };
+const tokenizerConfig = {
+  bos_token: special,
+  eos_token: special,
+  tokenizer_class: 'PreTrainedTokenizerFast',
+  model_max_length: 256,
+};
 const tokenizer = loadTokenizer({ tokenizer: tokenizerFile, config: tokenizerConfig, model: config });
 const ids: number[] = [];
 for (const document of text.split(special)) if (document.trim()) ids.push(0, ...tokenizer.encode(document.trim()));
@@ -68,7 +73,8 @@ await train(engine, model, parameters, Int32Array.from(ids), seed.fork('windows'
   clip: 1,
   report(step, loss, rate) {
     smoothed = Number.isNaN(smoothed) ? loss : 0.95 * smoothed + 0.05 * loss;
-    if (step % 25 === 0 || step === steps - 1) console.log(`step ${step}: loss ${smoothed.toFixed(4)}, ${rate.toFixed(0)} tokens/s`);
+    if (step % 25 === 0 || step === steps - 1)
+      console.log(`step ${step}: loss ${smoothed.toFixed(4)}, ${rate.toFixed(0)} tokens/s`);
   },
 });
 
@@ -79,7 +85,8 @@ const plan = planShards([...tensors].map(([name, { shape }]) => ({ name, dtype: 
 const writer = await createShardWriter(join(folder, 'model'), plan);
 for (const [name, { shape, data }] of tensors) await writer.write(name, fromF32('bf16', shape, data));
 await writer.finish();
-const json = (name: string, value: unknown) => writeFile(join(folder, 'model', name), `${JSON.stringify(value, null, 1)}\n`);
+const json = (name: string, value: unknown) =>
+  writeFile(join(folder, 'model', name), `${JSON.stringify(value, null, 1)}\n`);
 await json('config.json', config);
 await json('tokenizer.json', tokenizerFile);
 await json('tokenizer_config.json', tokenizerConfig);

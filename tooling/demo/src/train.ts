@@ -50,7 +50,9 @@ export async function train<T>(
       ids.set(stream.subarray(from, from + length), row * length);
       targets.set(stream.subarray(from + 1, from + length + 1), row * length);
     }
-    const handles = Object.fromEntries([...parameters].map(([name, values]) => [name, ops.fromF32(values, model.expected.get(name) as number[])]));
+    const handles = Object.fromEntries(
+      [...parameters].map(([name, values]) => [name, ops.fromF32(values, model.expected.get(name) as number[])]),
+    );
     const { value, gradients } = ops.valueAndGradients((variables) => {
       const runtime = createRuntime(ops, new Map(Object.entries(variables)), { ties: model.ties });
       let hidden = model.embed(runtime, ids, batch, length);
@@ -59,7 +61,10 @@ export async function train<T>(
         for (const stage of block.stages) state = stage.run(runtime, state);
         hidden = state.residual;
       }
-      return ops.crossEntropy(ops.reshape(model.logits(runtime, hidden), [batch * length, model.vocabularySize]), targets);
+      return ops.crossEntropy(
+        ops.reshape(model.logits(runtime, hidden), [batch * length, model.vocabularySize]),
+        targets,
+      );
     }, handles);
     const loss = (await ops.data(value))[0];
     if (!Number.isFinite(loss)) throw new Error(`the loss is ${loss} at step ${step}: lower the rate`);
@@ -74,15 +79,22 @@ export async function train<T>(
     ops.dispose(value);
     for (const handle of Object.values(handles)) ops.dispose(handle);
     const norm = Math.sqrt(square);
-    if (norm > clip) for (const data of downloaded.values()) for (let i = 0; i < data.length; i++) data[i] *= clip / norm;
+    if (norm > clip)
+      for (const data of downloaded.values()) for (let i = 0; i < data.length; i++) data[i] *= clip / norm;
     const progress = Math.max(0, step - warmUp) / (steps - warmUp);
-    const scheduled = step < warmUp ? (rate * (step + 1)) / warmUp : rate * (0.1 + 0.45 * (1 + Math.cos(Math.PI * progress)));
+    const scheduled =
+      step < warmUp ? (rate * (step + 1)) / warmUp : rate * (0.1 + 0.45 * (1 + Math.cos(Math.PI * progress)));
     optimizer.step(parameters, downloaded, scheduled, decays);
     settings.report(step, loss, ((step + 1) * batch * length) / ((performance.now() - started) / 1000));
   }
 }
 
 /** Parameters as tensors in their shapes. */
-export function asTensors(model: ModelDescription, parameters: ReadonlyMap<string, Float32Array>): Map<string, Tensor<'f32'>> {
-  return new Map([...parameters].map(([name, values]) => [name, tensor('f32', model.expected.get(name) as number[], values)]));
+export function asTensors(
+  model: ModelDescription,
+  parameters: ReadonlyMap<string, Float32Array>,
+): Map<string, Tensor<'f32'>> {
+  return new Map(
+    [...parameters].map(([name, values]) => [name, tensor('f32', model.expected.get(name) as number[], values)]),
+  );
 }

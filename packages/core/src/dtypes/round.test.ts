@@ -11,7 +11,8 @@ describe('roundHalfEven', () => {
     [-1.5, -2],
     [-2.5, -2],
     [0.49999999999999994, 0],
-    [4503599627370497.5, 4503599627370498],
+    [2 ** 51 + 0.5, 2 ** 51],
+    [2 ** 51 + 1.5, 2 ** 51 + 2],
     [-0.2, -0],
     [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY],
   ])('%d becomes %d', (x, expected) => expect(roundHalfEven(x)).toBe(expected));
