@@ -80,7 +80,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
     ...(file.rules ?? []).map(({ match, keep, ...own }) =>
       keep ? { match, keep } : { match, ...method({ ...base, ...own }) },
     ),
-    { match: /^(?!lm_head$)/, ...method(base) },
+    { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...method(base) },
   ];
   const layout = choose('--format', options.format ?? file.layout ?? 'gptq', layouts);
   return {

@@ -3,6 +3,8 @@ import type { Quantizer, Scheme } from '@q/core';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
 export interface Rule {
+  /** What the plan calls it; its place and pattern when absent. */
+  readonly name?: string;
   /** A regular expression, or a pattern in which `*` stands for any characters. */
   readonly match: string | RegExp;
   /** Leave the linear as it is. */
@@ -29,7 +31,7 @@ export function matches({ match }: Rule, module: string): boolean {
 
 /** The rule in words, for the plan. */
 export function describeRule(rule: Rule, index: number): string {
-  return `rule ${index + 1} (${rule.match instanceof RegExp ? rule.match : JSON.stringify(rule.match)})`;
+  return rule.name ?? `rule ${index + 1} (${rule.match instanceof RegExp ? rule.match : JSON.stringify(rule.match)})`;
 }
 
 /** The recipe as plain JSON: its identity, and a part of the report. */

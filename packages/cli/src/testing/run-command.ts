@@ -1,0 +1,33 @@
+import { main } from '../main.js';
+
+export interface CommandResult {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs the command line in this process and keeps what it prints. */
+export async function runCommand(
+  argv: readonly string[],
+  signal: AbortSignal = new AbortController().signal,
+): Promise<CommandResult> {
+  let out = '';
+  let err = '';
+  const code = await main(
+    argv,
+    {
+      out: {
+        write: (text) => {
+          out += text;
+        },
+      },
+      err: {
+        write: (text) => {
+          err += text;
+        },
+      },
+    },
+    signal,
+  );
+  return { code, out, err };
+}

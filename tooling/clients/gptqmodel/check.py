@@ -1,0 +1,29 @@
+"""Loads every folder below argv[1] with transformers (GPTQModel's kernels, CPU) and compares logits; report to argv[2]."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM
+
+LIMIT = 1e-2
+passed, failed = 0, 0
+for folder in sorted(Path(sys.argv[1]).iterdir()):
+    ids = torch.tensor([json.loads((folder / "ids.json").read_text())])
+    ours = np.fromfile(folder / "logits.f32", dtype=np.float32)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype=torch.float32)
+        kinds = {type(module).__name__ for module in model.modules() if "Linear" in type(module).__name__}
+        with torch.no_grad():
+            theirs = model(ids).logits[0].float().numpy().ravel()
+        worst = float(np.abs(theirs - ours).max())
+        good = worst <= LIMIT
+        print(f"{'ok  ' if good else 'FAIL'} {folder.name}: largest difference of logits {worst:.2e} ({', '.join(sorted(kinds))})")
+    except Exception as error:  # a folder that does not load is a failure of the check, with the loader's words
+        good = False
+        print(f"FAIL {folder.name}: {type(error).__name__}: {error}")
+    passed, failed = passed + good, failed + (not good)
+Path(sys.argv[2]).write_text(json.dumps({"passed": passed, "failed": failed, "skipped": 0}))
+sys.exit(1 if failed else 0)

@@ -1,0 +1,94 @@
+/** Writes quantized folders of every kind, each with the logits of our own forward on the weights that were written. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import { gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { createContext, perChannel, perGroup, scheme, signedIntegers, unsignedIntegers } from '@q/core';
+import { runWindows } from '@q/eval';
+import { gptq } from '@q/gptq';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { loadTokenizer } from '@q/models';
+import { planRun, runPlan } from '@q/pipeline';
+import { createEngine } from '@q/tfjs';
+
+interface Variant {
+  readonly name: string;
+  readonly model: string;
+  readonly bits: number;
+  readonly group: number;
+  readonly symmetric: boolean;
+  readonly staticGroups?: boolean;
+}
+
+const out = process.argv[2];
+const demo = fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url));
+const shared = process.env.QUANT_SHARED;
+const text = await readFile(new URL('../../../packages/cli/demo/text/calibration.txt', import.meta.url), 'utf8');
+
+const variants: Variant[] = [
+  { name: 'demo-4-sym', model: demo, bits: 4, group: 32, symmetric: true },
+  { name: 'demo-4-asym', model: demo, bits: 4, group: 32, symmetric: false },
+  { name: 'demo-2-asym', model: demo, bits: 2, group: 32, symmetric: false },
+  { name: 'demo-3-asym', model: demo, bits: 3, group: 32, symmetric: false },
+  { name: 'demo-8-sym', model: demo, bits: 8, group: -1, symmetric: true },
+  { name: 'demo-4-reordered', model: demo, bits: 4, group: 32, symmetric: true, staticGroups: false },
+  ...(shared
+    ? [
+        { name: 'llama-5m-4-sym', model: join(shared, 'models/llama-5m'), bits: 4, group: 128, symmetric: true },
+        { name: 'llama-5m-4-asym', model: join(shared, 'models/llama-5m'), bits: 4, group: -1, symmetric: false },
+        {
+          name: 'llama-5m-4-reordered',
+          model: join(shared, 'models/llama-5m'),
+          bits: 4,
+          group: 128,
+          symmetric: true,
+          staticGroups: false,
+        },
+        { name: 'llama-5m-2-asym', model: join(shared, 'models/llama-5m'), bits: 2, group: 128, symmetric: false },
+        { name: 'llama-5m-8-sym', model: join(shared, 'models/llama-5m'), bits: 8, group: 128, symmetric: true },
+        { name: 'gpt2-3m-4-sym', model: join(shared, 'models/gpt2-3m'), bits: 4, group: 64, symmetric: true },
+        { name: 'opt-3m-4-sym', model: join(shared, 'models/opt-3m'), bits: 4, group: 64, symmetric: true },
+      ]
+    : []),
+];
+
+const kernels = await createWasmKernels();
+const layout = gptqLayout();
+const context = createContext({ kernels });
+for (const { name, model, bits, group, symmetric, staticGroups } of variants) {
+  const json = async (file: string) => JSON.parse(await readFile(join(model, file), 'utf8'));
+  const tokenizer = loadTokenizer({
+    tokenizer: await json('tokenizer.json'),
+    config: await json('tokenizer_config.json'),
+    model: await json('config.json'),
+  });
+  const calibration: Windows = cutWindows(tokenStream(splitDocuments(text), tokenizer), 128, { count: 16 });
+  const source = await openCheckpoint(model, [layout]);
+  const rule = {
+    match: /^(?!lm_head$)/,
+    quantizer: gptq({ staticGroups }),
+    scheme: scheme({
+      format: (symmetric ? signedIntegers : unsignedIntegers)[bits - 2],
+      granularity: group === -1 ? perChannel : perGroup(group),
+      zeroPoint: symmetric ? 'none' : 'integer',
+    }),
+  };
+  const plan = planRun(source, { layout, rules: [rule], seed: 0 });
+  await runPlan(plan, { out: join(out, name), context, calibration, engine: () => createEngine({ kernels }) });
+  const written = await openCheckpoint(join(out, name), [layout]);
+  if (!written.model) throw new Error(`${model}: unknown architecture`);
+  const engine = await createEngine({ kernels });
+  const window = { ids: calibration.ids.slice(0, 64), count: 1, length: 64 };
+  const logits = await (await runWindows(written.model, engine, (tensor) => written.weight(tensor), window)).logits(
+    0,
+    1,
+  );
+  await writeFile(join(out, name, 'ids.json'), JSON.stringify([...window.ids]));
+  await writeFile(join(out, name, 'logits.f32'), new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength));
+  await engine.dispose();
+  await source.close();
+  await written.close();
+  console.log(`wrote ${name}`);
+}
+await kernels.dispose();
