@@ -39,7 +39,7 @@ export async function loadWindows(model: string, request: WindowRequest): Promis
 }
 
 /** The tokenizer of a model folder. */
-export async function openTokenizer(model: string): Promise<Tokenizer> {
+async function openTokenizer(model: string): Promise<Tokenizer> {
   const tokenizer = await readJson(join(model, 'tokenizer.json'));
   if (!tokenizer)
     throw new FormatError(

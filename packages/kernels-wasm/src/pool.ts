@@ -34,7 +34,7 @@ const functions = [
   'int8Rows',
 ] as const;
 
-export type PoolFunction = (typeof functions)[number];
+type PoolFunction = (typeof functions)[number];
 
 type Exports = Record<PoolFunction, (...args: number[]) => void> & {
   factorDiagonal(a: number, n: number, start: number, size: number): number;

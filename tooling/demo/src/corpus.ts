@@ -47,7 +47,7 @@ const capital = (text: string) => text[0].toUpperCase() + text.slice(1);
 const article = (noun: string) => `${/^[aeiou]/.test(noun) ? 'an' : 'a'} ${noun}`;
 
 /** One story of five to nine sentences. */
-export function story(random: Random): string {
+function story(random: Random): string {
   const pick = <T>(from: readonly T[]): T => from[random.integer(from.length)];
   const other = <T>(from: readonly T[], not: T): T => {
     let found = pick(from);

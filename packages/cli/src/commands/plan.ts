@@ -33,7 +33,7 @@ export function calibrationShape(options: { readonly samples?: string; readonly 
 }
 
 /** The plan for programs. */
-export function planJSON(plan: Plan): Record<string, unknown> {
+function planJSON(plan: Plan): Record<string, unknown> {
   const { checkpoint, rows, bytesBefore, bytesAfter, bitsPerWeight, forecast, calibrated, notes } = plan;
   return {
     model: checkpoint.path,
