@@ -18,10 +18,44 @@ export * from './dtypes/dtype.js';
 export * from './dtypes/half.js';
 export * from './dtypes/round.js';
 export { absMax, type SymmetricRange } from './fit/abs-max.js';
+export * from './fit/half-quadratic.js';
+export * from './fit/mean-abs.js';
 export * from './fit/min-max.js';
+export { type MseSearchOptions, mseSearch } from './fit/mse-search.js';
+export * from './fit/percentile.js';
 export * from './fit/scale-fit.js';
+export * from './fit/shared-exponent.js';
+export * from './fit/weighted-search.js';
 export { type FittedScales, fitScales } from './fit-scales.js';
+export * from './formats/builtin.js';
+export * from './formats/codebook.js';
+export * from './formats/e8m0.js';
 export * from './formats/linear.js';
+export {
+  bf16,
+  e2m1,
+  e2m3,
+  e3m2,
+  e4m3,
+  e5m2,
+  fp16,
+  type Minifloat,
+  minifloat,
+  minifloats,
+  type Specials,
+} from './formats/minifloat.js';
+export * from './formats/scaled-integer.js';
+export {
+  binary,
+  binary01,
+  bnbFp4,
+  nf4,
+  normalFloatLevels,
+  powerOfTwo,
+  type TableFormat,
+  tableFormat,
+  ternary,
+} from './formats/table.js';
 export * from './kernels/reference.js';
 export * from './packing/words.js';
 export { type QuantizeOptions, quantize } from './quantize.js';

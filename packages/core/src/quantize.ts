@@ -3,11 +3,12 @@ import type { Scheme } from './contracts/scheme.js';
 import { minMax } from './fit/min-max.js';
 import type { ScaleFit } from './fit/scale-fit.js';
 import { type FittedScales, fitScales, notFinite } from './fit-scales.js';
+import { levelEncoder } from './formats/level-encoder.js';
 import { type Tiling, tiling } from './schemes/granularity.js';
 import type { Tensor } from './tensor.js';
 
 export interface QuantizeOptions {
-  /** How scales are found; the range of the values when absent. */
+  /** How scales are found. When absent: the rule of the scheme's storage or format, else the range of the values. */
   readonly fit?: ScaleFit;
   /** Weight of each column `[columns]` for fits that use it. */
   readonly importance?: Float32Array;
@@ -23,7 +24,7 @@ const roundingMagic = 6755399441055744;
  * @throws NumericError when an element is NaN or infinite
  */
 export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: QuantizeOptions = {}): QuantizedTensor {
-  const fitted = options.fitted ?? fitScales(weight, scheme, options.fit ?? minMax(), options.importance);
+  const fitted = options.fitted ?? fitScales(weight, scheme, options.fit ?? defaultFit(scheme), options.importance);
   const tiles = tiling(scheme.granularity, weight.shape);
   const codes = scheme.format.bits <= 8 ? new Uint8Array(weight.data.length) : new Uint16Array(weight.data.length);
   const bad =
@@ -32,6 +33,11 @@ export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: Quantiz
       : encodeAny(weight.data, codes, scheme, fitted, tiles);
   if (bad) throw notFinite(weight.data);
   return { scheme, shape: weight.shape, codes, ...fitted };
+}
+
+/** The rule that a scheme asks for by itself. */
+export function defaultFit(scheme: Scheme): ScaleFit {
+  return scheme.scaleStorage.fit ?? scheme.format.fit ?? minMax();
 }
 
 type Codes = Uint8Array | Uint16Array;
@@ -52,14 +58,11 @@ function encodeLinear(data: Float32Array, codes: Codes, scheme: Scheme, fitted: 
 }
 
 function encodeAny(data: Float32Array, codes: Codes, scheme: Scheme, fitted: FittedScales, tiles: Tiling): boolean {
-  const { format } = scheme;
+  const encoder = levelEncoder(scheme.format);
   let finite = 0;
   forEachRun(tiles, (start, end, index) => {
-    const scale = fitted.scales[index];
-    for (let i = start; i < end; i++) {
-      finite += data[i] - data[i];
-      codes[i] = format.encode(data[i] / scale);
-    }
+    for (let i = start; i < end; i++) finite += data[i] - data[i];
+    if (finite === 0) encoder(data, codes, start, end, fitted.scales[index]);
   });
   return finite !== 0;
 }

@@ -1,3 +1,5 @@
+import type { ScaleFit } from '../fit/scale-fit.js';
+
 /**
  * A number format maps reals to codes and back. Codes are unsigned integers below `2^bits`; for signed integer formats
  * they are offset binary (code = value + 2^(bits-1)), which is what GPTQ and compressed-tensors store.
@@ -26,6 +28,8 @@ export interface NumberFormat {
   encode(x: number): number;
   /** The value of a code. Inverse of `encode` on every finite code. */
   decode(code: number): number;
+  /** The rule for its scale, when the range of the values is not what fits it (binary, ternary). */
+  readonly fit?: ScaleFit;
   /** The name: a scheme serialises to plain JSON. */
   toJSON(): string;
 }

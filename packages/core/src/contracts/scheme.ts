@@ -1,3 +1,4 @@
+import type { ScaleFit } from '../fit/scale-fit.js';
 import type { Granularity } from './granularity.js';
 import type { NumberFormat } from './number-format.js';
 
@@ -9,12 +10,14 @@ export interface ScaleStorage {
   /** Unique: `f32`, `f16`, `bf16`, `e4m3`, `e8m0`, `double`. */
   readonly name: string;
   /**
-   * Rounds scales to what is stored. `scales` is row-major `[rows, groups]`. Never returns 0 or a non-finite scale for a
-   * finite non-zero input (smallest positive stored value instead).
+   * Rounds scales to what is stored. `scales` is row-major `[rows, groups]`; 0 stands for a group of zeros. Effective
+   * scales are never 0 and always finite: what would round to 0 becomes the smallest stored value instead.
    */
   store(scales: Float32Array): StoredScales;
   /** Bits that `count` scales need, second level included. */
   bits(count: number): number;
+  /** The rule that this storage is made for, when scales are not free (shared exponents). */
+  readonly fit?: ScaleFit;
   toJSON(): string | Record<string, unknown>;
 }
 

@@ -35,7 +35,7 @@ export function fitAbsMax(
     else if (range === 'narrow') step = largest / max;
     else step = signed / min;
     // A denormal divided by the range can vanish in f32.
-    scale[row] = Math.fround(step) || (signed === 0 ? 1 : 2 ** -149);
+    scale[row] = Math.fround(step) || (signed === 0 ? 0 : 2 ** -149);
   }
 }
 

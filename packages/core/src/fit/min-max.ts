@@ -25,9 +25,10 @@ export function minMax(): ScaleFit {
           if (x < low) low = x;
           else if (x > high) high = x;
         }
-        const step = Math.fround((high - low) / (max - min)) || 1;
-        scale[row] = step;
-        const exact = min - low / step;
+        const step = Math.fround((high - low) / (max - min));
+        // A denormal divided by the range can vanish in f32.
+        scale[row] = step || (high > low ? 2 ** -149 : 0);
+        const exact = min - low / (scale[row] || 1);
         zero[row] = scheme.zeroPoint === 'float' ? exact : Math.min(max, Math.max(min, roundHalfEven(exact)));
       }
     },

@@ -9,7 +9,7 @@ export interface ScaleFit {
   readonly options: Readonly<Record<string, unknown>>;
   /**
    * @param importance weight of each column `[columns]`, when known
-   * @param scale out `[rows]`, not yet rounded to the scheme's storage; 1 for a row of zeros, never 0
+   * @param scale out `[rows]`, not yet rounded to the scheme's storage; 0 for a row of zeros, and only there
    * @param zero out `[rows]`, a whole number inside the format's range for `integer` zero points, 0 for symmetric
    */
   fit(

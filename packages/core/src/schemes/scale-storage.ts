@@ -6,7 +6,7 @@ function plainStorage(name: string, bitsEach: number, round: (scale: number) => 
     name,
     store(scales): StoredScales {
       const effective = new Float32Array(scales.length);
-      for (let i = 0; i < scales.length; i++) effective[i] = round(scales[i]);
+      for (let i = 0; i < scales.length; i++) effective[i] = scales[i] === 0 ? 1 : round(scales[i]);
       return { effective };
     },
     bits: (count) => bitsEach * count,
