@@ -22,6 +22,8 @@ export interface CheckpointPlan {
   readonly copied: readonly string[];
   /** Quantized modules by name. */
   readonly modules: ReadonlyMap<string, QuantizedModule>;
+  /** Linears that runtimes look for in quantized form and that stay as they are. */
+  readonly kept: readonly string[];
 }
 
 /**
@@ -32,7 +34,7 @@ export function planCheckpoint(
   source: Checkpoint,
   layout: QuantizedLayout,
   modules: readonly QuantizedModule[],
-  options: { readonly maxShardBytes?: number } = {},
+  options: { readonly maxShardBytes?: number; readonly kept?: readonly string[] } = {},
 ): CheckpointPlan {
   const byWeight = new Map(modules.map((module) => [`${module.linear.module}.weight`, module]));
   const planned: PlannedTensor[] = [];
@@ -49,6 +51,7 @@ export function planCheckpoint(
     shards: planShards(planned, options),
     copied,
     modules: new Map(modules.map((module) => [module.linear.module, module])),
+    kept: options.kept ?? [],
   };
 }
 
@@ -82,6 +85,8 @@ export async function createCheckpointWriter(
 ): Promise<CheckpointWriter> {
   if (!options.resume) await checkSpace(out, plan.shards.byteLength);
   const shards = await createShardWriter(out, plan.shards, options);
+  // Known once a module has been written, or read back from an earlier run.
+  const reordered = new Set<string>();
   const moduleOf = (name: string): QuantizedModule => {
     const module = plan.modules.get(name);
     if (!module) throw new FormatError(`${out}: module ${name} is not planned to be quantized`);
@@ -91,19 +96,18 @@ export async function createCheckpointWriter(
     plan,
     async writeModule(name, quantized) {
       const module = moduleOf(name);
-      for (const [tensorName, tensor] of layout.encode(
-        { ...module, reordered: quantized.groupIndex !== undefined },
-        quantized,
-      )) {
+      if (quantized.groupIndex) reordered.add(name);
+      for (const [tensorName, tensor] of layout.encode({ ...module, reordered: reordered.has(name) }, quantized))
         await shards.write(tensorName, tensor);
-      }
     },
     async readModule(name) {
       const modules = [moduleOf(name)];
       const { config } = layout.config(modules, [], { method: '', options: {} });
       const reader = layout.reader(config);
       if (!reader) throw new FormatError(`layout ${layout.name} does not read its own config`);
-      return reader.read(name, partialLookup(shards, plan.shards));
+      const quantized = await reader.read(name, partialLookup(shards, plan.shards));
+      if (quantized.groupIndex) reordered.add(name);
+      return quantized;
     },
     async copyTensor(name) {
       const { begin, end } = source.tensors.get(name) as { begin: number; end: number };
@@ -115,8 +119,8 @@ export async function createCheckpointWriter(
     sync: () => shards.sync(),
     async finish(record) {
       const weights = await shards.finish();
-      const modules = [...plan.modules.values()];
-      const { config, files } = layout.config(modules, [], record);
+      const modules = [...plan.modules].map(([name, module]) => ({ ...module, reordered: reordered.has(name) }));
+      const { config, files } = layout.config(modules, plan.kept, record);
       for (const name of source.otherFiles) {
         if (files.has(name)) continue;
         await copyFile(join(source.path, name), join(out, name)).catch((error) =>

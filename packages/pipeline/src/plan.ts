@@ -91,8 +91,11 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     notes.push(`${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''}: ${caution}`);
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 
+  // The head has a switch of its own in every layout.
+  const head = checkpoint.model?.head.module;
   const files = planCheckpoint(checkpoint, recipe.layout, [...modules.values()], {
     maxShardBytes: recipe.maxShardBytes,
+    kept: linears.map(({ module }) => module).filter((module) => module !== head && !modules.has(module)),
   });
   const rows = [...checkpoint.tensors].map(([name, { dtype, shape, begin, end }]): PlannedRow => {
     const module = name.replace(/\.weight$/, '');

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, GPTQConfig
+from transformers import AutoModelForCausalLM, GPT2PreTrainedModel, GPTQConfig
 
 LIMIT = 1e-2
+# GPT-2's initialisation draws c_proj.weight, which a quantized linear does not have; everything is in the file anyway.
+GPT2PreTrainedModel._init_weights = lambda self, module: None
 passed, failed = 0, 0
 for folder in sorted(Path(sys.argv[1]).iterdir()):
     ids = torch.tensor([json.loads((folder / "ids.json").read_text())])

@@ -209,7 +209,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
 async function decode(
   module: string,
   tensors: TensorLookup,
-  { bits, size, symmetric }: ModuleConfig,
+  { bits, size, symmetric: declaredSymmetric }: ModuleConfig,
   version: 1 | 2,
 ): Promise<QuantizedTensor> {
   const [groups, outFeatures] = tensors.shape(`${module}.scales`);
@@ -241,17 +241,20 @@ async function decode(
     inFeatures,
     bits,
   );
-  const format = (symmetric ? signedIntegers : unsignedIntegers)[bits - 2];
   const scales = new Float32Array(stored.length);
   const zeroPoints = new Float32Array(stored.length);
   const mask = 2 ** bits - 1;
+  const middle = 2 ** (bits - 1);
   for (let row = 0; row < outFeatures; row++) {
     for (let group = 0; group < groups; group++) {
       scales[row * groups + group] = stored[group * outFeatures + row];
       const zero = packedZeros[group * outFeatures + row];
-      zeroPoints[row * groups + group] = (version === 1 ? (zero + 1) & mask : zero) + format.min;
+      zeroPoints[row * groups + group] = version === 1 ? (zero + 1) & mask : zero;
     }
   }
+  // What the zero points say counts, not what the config says of them.
+  const symmetric = declaredSymmetric && zeroPoints.every((zero) => zero === middle);
+  const format = (symmetric ? signedIntegers : unsignedIntegers)[bits - 2];
   const width = size === -1 ? inFeatures : size;
   const groupIndex = tensors.has(`${module}.g_idx`)
     ? ((await tensors.read(`${module}.g_idx`)).data as Int32Array)
