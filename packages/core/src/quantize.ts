@@ -36,7 +36,7 @@ export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: Quantiz
 }
 
 /** The rule that a scheme asks for by itself. */
-export function defaultFit(scheme: Scheme): ScaleFit {
+function defaultFit(scheme: Scheme): ScaleFit {
   return scheme.scaleStorage.fit ?? scheme.format.fit ?? minMax();
 }
 

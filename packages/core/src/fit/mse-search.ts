@@ -43,7 +43,7 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
 }
 
 /** Sum of weighted `|x - q(x)|^norm`; stops early once it is above `limit`. */
-export function roundingError(
+function roundingError(
   values: Float32Array,
   scale: number,
   zero: number,

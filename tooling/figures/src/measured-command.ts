@@ -1,0 +1,38 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const bin = fileURLToPath(new URL('../../../packages/cli/dist/bin.js', import.meta.url));
+
+export interface MeasuredCommand {
+  /** Start of the process included. */
+  readonly seconds: number;
+  /** Peak resident memory, bytes: the kernel's own high-water mark. Not a number where /proc is absent. */
+  readonly peakBytes: number;
+  readonly out: string;
+}
+
+/** Runs the built command in a process of its own. Throws with its messages when it fails. */
+export async function measureCommand(argv: readonly string[]): Promise<MeasuredCommand> {
+  const started = performance.now();
+  const child = spawn(process.execPath, [bin, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [out, err, peak] = ['', '', Number.NaN];
+  child.stdout.on('data', (data) => {
+    out += data;
+  });
+  child.stderr.on('data', (data) => {
+    err += data;
+  });
+  const timer = setInterval(() => {
+    try {
+      const found = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'));
+      if (found) peak = 1024 * Number(found[1]);
+    } catch {
+      // Ended between two readings, or not Linux.
+    }
+  }, 2);
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  clearInterval(timer);
+  if (code !== 0) throw new Error(`q ${argv.join(' ')} ended with ${code}: ${err}`);
+  return { seconds: (performance.now() - started) / 1000, peakBytes: peak, out };
+}
