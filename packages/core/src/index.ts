@@ -63,6 +63,7 @@ export * from './random.js';
 export * from './schemes/granularity.js';
 export * from './schemes/scale-storage.js';
 export * from './schemes/scheme.js';
+export * from './statistics/cross-hessian.js';
 export { type HessianState, hessian, hessianF32 } from './statistics/hessian.js';
 export * from './statistics/per-feature.js';
 export * from './tensor.js';

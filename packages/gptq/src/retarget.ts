@@ -1,0 +1,30 @@
+import type { Kernels } from '@q/core';
+
+/**
+ * The weight that GPTQ should aim at when the layers before it are quantized already (papers.md 5.1). With X the inputs
+ * in the unquantized model, X' those that the layer really gets, `H = X' X'^T`, `C = X X'^T` and a ridge on both,
+ *
+ *     ||W X - Q X'||^2 = ||(W' - Q) X'||^2 + const,   W' = W (C + ridge I) (H + ridge I)^-1 = W + W (C - H) (H + ridge I)^-1
+ *
+ * Returns `W + share (W' - W)`.
+ * @param weight `[rows, n]`, columns in the order of the factor
+ * @param shift `C - H` `[n, n]`, both axes in the order of the factor
+ * @param factor R of `H + ridge I = R R^T`, upper triangular `[n, n]`
+ * @param share 0..1: how much of the correction is applied
+ */
+export async function retarget(
+  weight: Float32Array,
+  rows: number,
+  shift: Float32Array,
+  factor: Float64Array,
+  share: number,
+  kernels: Kernels,
+): Promise<Float32Array> {
+  const n = shift.length === 0 ? 0 : Math.sqrt(shift.length);
+  const product = await kernels.matmul({ a: weight, b: shift, m: rows, n, k: n });
+  const b = Float64Array.from(product);
+  // x R R^T = b: first y R^T = b, then x R = y.
+  await kernels.triangularSolve({ t: factor, n, triangle: 'upper', transpose: true, b, rows });
+  await kernels.triangularSolve({ t: factor, n, triangle: 'upper', b, rows });
+  return Float32Array.from(weight, (x, i) => x + share * b[i]);
+}
