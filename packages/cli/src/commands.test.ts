@@ -172,7 +172,8 @@ describe('resuming', () => {
     await runCommand(['quantize', demo.model, whole, ...options]);
     for (let attempt = 0; attempt < 20; attempt++) {
       const controller = new AbortController();
-      setTimeout(() => controller.abort(), 150 + 60 * attempt);
+      // Longer each time: on a busy machine a fixed sequence would never reach the end.
+      setTimeout(() => controller.abort(), 150 * 1.4 ** attempt);
       const { code, err } = await runCommand(['quantize', demo.model, parts, ...options], controller.signal);
       if (code === 0) break;
       expect(code).toBe(130);

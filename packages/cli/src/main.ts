@@ -21,6 +21,13 @@ function withRecipe(command: Command): Command {
     .option('--no-act-order', 'gptq: round columns in their order')
     .option('--static-groups', 'gptq: with act-order, fix the grids of the original groups beforehand (default)')
     .option('--no-static-groups', 'gptq: with act-order, let groups follow the order of rounding')
+    .option(
+      '--importance <kind>',
+      'gptq: weights of the columns when grids are fitted: diagonal (default), conditional, none',
+    )
+    .option('--retarget <share>', "gptq: 0 to 1, how much of the earlier layers' errors is corrected (default 1)")
+    .option('--no-residual', 'gptq: do not correct the error of the residual stream')
+    .option('--refine-rounds <n>', 'gptq: rounds of scale refit and coordinate descent after the sweep (default 3)')
     .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
     .option('--fit <rule>', 'how scales are fitted (minMax, absMax)')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')

@@ -27,6 +27,10 @@ export interface RecipeOptions {
   readonly staticGroups?: boolean;
   readonly damping?: string;
   readonly fit?: string;
+  readonly importance?: string;
+  readonly retarget?: string;
+  readonly residual?: boolean;
+  readonly refineRounds?: string;
   readonly format?: string;
   readonly formatVersion?: string;
   readonly seed?: string;
@@ -36,6 +40,7 @@ export interface RecipeOptions {
 
 const methodNames = Object.keys(methods) as [string, ...string[]];
 const layoutNames = Object.keys(layouts) as [string, ...string[]];
+const importances = ['none', 'diagonal', 'conditional'] as const;
 const fitNames = Object.keys(fits) as [string, ...string[]];
 
 const settings = {
@@ -47,6 +52,10 @@ const settings = {
   staticGroups: z.boolean(),
   damping: z.number().positive().lt(1),
   fit: z.enum(fitNames),
+  importance: z.enum(importances),
+  retarget: z.number().min(0).max(1),
+  residual: z.boolean(),
+  refineRounds: z.int().min(0).max(100),
 };
 
 const ruleFile = z.strictObject({
@@ -105,6 +114,10 @@ function method(from: Settings): { quantizer: ReturnType<(typeof methods)[string
     staticGroups: from.staticGroups,
     damping: from.damping,
     fit: from.fit === undefined ? undefined : fits[from.fit](),
+    importance: from.importance,
+    retarget: from.retarget,
+    residual: from.residual,
+    refineRounds: from.refineRounds,
   };
   return {
     quantizer: make(
@@ -131,6 +144,10 @@ function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxSha
     staticGroups: options.staticGroups,
     damping: decimal('--damping', options.damping),
     fit: options.fit,
+    importance: oneOf('--importance', options.importance, importances),
+    retarget: options.retarget === '0' ? 0 : options.retarget === '1' ? 1 : decimal('--retarget', options.retarget),
+    residual: options.residual,
+    refineRounds: wholeNumber('--refine-rounds', options.refineRounds, 0, 100),
     seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
     maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
   };
@@ -151,6 +168,11 @@ function choose<V>(option: string, name: string, registry: Readonly<Record<strin
   throw new UsageError(
     `${option} ${name}: is not known${slip ? `; did you mean ${slip}?` : ''} (${Object.keys(registry).join(', ')})`,
   );
+}
+
+function oneOf<N extends string>(option: string, text: string | undefined, names: readonly N[]): N | undefined {
+  if (text === undefined) return undefined;
+  return choose(option, text, Object.fromEntries(names.map((name) => [name, name])) as Record<string, N>);
 }
 
 /** @throws UsageError when the text is not a whole number in range */

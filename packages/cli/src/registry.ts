@@ -1,7 +1,7 @@
 /** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
 import { gptqLayout, type QuantizedLayout } from '@q/checkpoint';
 import { absMax, minMax, type Quantizer, type ScaleFit } from '@q/core';
-import { gptq } from '@q/gptq';
+import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { rtn } from '@q/rtn';
 
 /** Options that methods share; each takes what it knows. */
@@ -11,7 +11,13 @@ export interface MethodOptions {
   readonly damping?: number;
   readonly blockSize?: number;
   readonly fit?: ScaleFit;
+  readonly importance?: GptqOptions['importance'];
+  readonly retarget?: number;
+  readonly residual?: boolean;
+  readonly refineRounds?: number;
 }
+
+const sweep = ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'] as const;
 
 export const methods: Readonly<
   Record<
@@ -20,7 +26,8 @@ export const methods: Readonly<
   >
 > = {
   rtn: { options: ['fit'], make: rtn },
-  gptq: { options: ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'], make: gptq },
+  gptq: { options: [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'], make: gptq },
+  'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },
 };
 
 export const fits: Readonly<Record<string, () => ScaleFit>> = {

@@ -6,6 +6,8 @@ export interface Factorization {
   readonly factor: Float32Array;
   /** The same in f64, for solves. */
   readonly exact: Float64Array;
+  /** What was factored: the damped, permuted Hessian, f32 `[n, n]`. */
+  readonly damped: Float32Array;
   /** Share of the mean diagonal that was added. */
   readonly damping: number;
   /** How often the damping had to be raised. */
@@ -51,8 +53,9 @@ export async function factorize(
       if (exact[i * n + i] === 0) exact[i * n + i] = mean;
       exact[i * n + i] += share * mean;
     }
+    const damped = Float32Array.from(exact);
     if ((await kernels.cholesky({ a: exact, n, form: 'reversed-upper' })) && exact.every(Number.isFinite)) {
-      return { factor: Float32Array.from(exact), exact, damping: share, retries, deadColumns };
+      return { factor: Float32Array.from(exact), exact, damped, damping: share, retries, deadColumns };
     }
   }
   throw new NumericError(

@@ -22,7 +22,7 @@ import {
   uint4,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import { gptq } from './gptq.js';
+import { gptq, paperOptions } from './gptq.js';
 
 const context = createContext();
 const random = createRandom('gptq tests');
@@ -136,7 +136,12 @@ describe('gptq', () => {
     ['4', uint4],
   ])('%s bits: the same codes as eliminating columns one by one in f64', async (_bits, format) => {
     const of = scheme({ format, zeroPoint: 'integer', scaleStorage: f32Scale });
-    const { quantized } = await gptq({ actOrder: false, blockSize: 7 }).quantize(weight, statistics(h), of, context);
+    const { quantized } = await gptq({ ...paperOptions, actOrder: false, blockSize: 7 }).quantize(
+      weight,
+      statistics(h),
+      of,
+      context,
+    );
     const grid = (row: number) => ({ scale: quantized.scales[row], zero: (quantized.zeroPoints as Float32Array)[row] });
     expect(quantized.codes).toEqual(eliminate(weight.data, rows, damped(h), format.max, grid));
   });
@@ -144,7 +149,12 @@ describe('gptq', () => {
   it('refits the grid of a group, ragged last one included, on the updated weights at its first column', async () => {
     const size = 10;
     const of = scheme({ format: uint3, granularity: perGroup(size), zeroPoint: 'integer', scaleStorage: f32Scale });
-    const { quantized } = await gptq({ actOrder: false, blockSize: 4 }).quantize(weight, statistics(h), of, context);
+    const { quantized } = await gptq({ ...paperOptions, actOrder: false, blockSize: 4 }).quantize(
+      weight,
+      statistics(h),
+      of,
+      context,
+    );
     let grid = { scale: 1, zero: 0 };
     const fitted: number[] = [];
     const codes = eliminate(weight.data, rows, damped(h), uint3.max, (_row, column, current) => {
@@ -164,7 +174,7 @@ describe('gptq', () => {
 
   it('act-order with static groups equals permuting by hand', async () => {
     const of = scheme({ format: uint3, granularity: perGroup(8), zeroPoint: 'integer', scaleStorage: f32Scale });
-    const { quantized } = await gptq({ actOrder: true }).quantize(weight, statistics(h), of, context);
+    const { quantized } = await gptq({ ...paperOptions, actOrder: true }).quantize(weight, statistics(h), of, context);
     const order = Array.from({ length: columns }, (_, j) => j).sort((a, b) => h[b * columns + b] - h[a * columns + a]);
     const w = new Float32Array(weight.data.length);
     const permuted = new Float64Array(h.length);
@@ -185,7 +195,7 @@ describe('gptq', () => {
 
   it('act-order without static groups keeps the group of each column', async () => {
     const of = scheme({ format: uint3, granularity: perGroup(8), zeroPoint: 'integer' });
-    const { quantized, report } = await gptq({ actOrder: true, staticGroups: false }).quantize(
+    const { quantized, report } = await gptq({ ...paperOptions, actOrder: true, staticGroups: false }).quantize(
       weight,
       statistics(h),
       of,
@@ -205,7 +215,7 @@ describe('gptq', () => {
     'has less loss than round-to-nearest on correlated inputs, %s, and reports both',
     async (_where, granularity, format, zeroPoint) => {
       const of = scheme({ format, granularity, zeroPoint });
-      const { quantized, report } = await gptq().quantize(weight, statistics(h), of, context);
+      const { quantized, report } = await gptq(paperOptions).quantize(weight, statistics(h), of, context);
       const own = loss(weight.data, dequantize(quantized).data, damped(h));
       const nearest = loss(weight.data, dequantize(quantize(weight, of, { fit: minMax() })).data, damped(h));
       expect(own).toBeLessThan(0.7 * nearest);
@@ -219,7 +229,7 @@ describe('gptq', () => {
     for (let i = 0; i < columns; i++) identity[i * columns + i] = 3;
     for (const fit of [minMax(), absMax({ range: 'full' })]) {
       const of = scheme({ format: int4, granularity: perGroup(8) });
-      const { quantized } = await gptq({ fit }).quantize(weight, statistics(identity), of, context);
+      const { quantized } = await gptq({ ...paperOptions, fit }).quantize(weight, statistics(identity), of, context);
       expect(quantized.codes).toEqual(quantize(weight, of, { fit }).codes);
     }
   });
@@ -228,7 +238,7 @@ describe('gptq', () => {
     const dead = h.slice();
     for (let i = 0; i < columns; i++) dead[3 * columns + i] = dead[i * columns + 3] = 0;
     const of = scheme({ format: uint4, zeroPoint: 'integer' });
-    const { quantized, report } = await gptq().quantize(weight, statistics(dead), of, context);
+    const { quantized, report } = await gptq(paperOptions).quantize(weight, statistics(dead), of, context);
     expect(report.figures.deadColumns).toBe(1);
     const nearest = quantize(weight, of, { fit: minMax() });
     for (let row = 0; row < rows; row++)
@@ -241,7 +251,7 @@ describe('gptq', () => {
     ['of fewer samples than columns', hessianOf(columns, 5)],
   ])('stays finite for a Hessian %s', async (_what, sum) => {
     const of = scheme({ format: uint2, zeroPoint: 'integer' });
-    const { quantized, report } = await gptq().quantize(weight, statistics(sum), of, context);
+    const { quantized, report } = await gptq(paperOptions).quantize(weight, statistics(sum), of, context);
     expect(dequantize(quantized).data.every(Number.isFinite)).toBe(true);
     expect(report.figures.loss).toBeLessThanOrEqual(report.figures.rtnLoss * (1 + 1e-6));
   });
@@ -250,7 +260,7 @@ describe('gptq', () => {
     // A negative eigenvalue, as rounding of a nearly singular matrix gives.
     const sum = hessianOf(columns, 2);
     for (let i = 0; i < columns; i++) sum[i * columns + i] *= 0.9;
-    const { report } = await gptq({ damping: 1e-6 }).quantize(
+    const { report } = await gptq({ ...paperOptions, damping: 1e-6 }).quantize(
       weight,
       statistics(sum),
       scheme({ format: uint4, zeroPoint: 'integer' }),
@@ -265,13 +275,13 @@ describe('gptq', () => {
     const of = scheme({ format: uint4, zeroPoint: 'integer' });
     const broken = h.slice();
     broken[0] = Number.NaN;
-    await expect(gptq().quantize(weight, statistics(broken), of, context)).rejects.toThrow(NumericError);
-    await expect(gptq().quantize(weight, statistics(h, 0), of, context)).rejects.toThrow(CalibrationError);
-    await expect(gptq().quantize(weight, statistics(new Float64Array(9)), of, context)).rejects.toThrow(
+    await expect(gptq(paperOptions).quantize(weight, statistics(broken), of, context)).rejects.toThrow(NumericError);
+    await expect(gptq(paperOptions).quantize(weight, statistics(h, 0), of, context)).rejects.toThrow(CalibrationError);
+    await expect(gptq(paperOptions).quantize(weight, statistics(new Float64Array(9)), of, context)).rejects.toThrow(
       '24 input features, its Hessian 3',
     );
-    expect(gptq().refuse?.(scheme({ format: uint4, granularity: { kind: 'flat', size: 64 } }), [1, 1])).toContain(
-      'not per flat',
-    );
+    expect(
+      gptq(paperOptions).refuse?.(scheme({ format: uint4, granularity: { kind: 'flat', size: 64 } }), [1, 1]),
+    ).toContain('not per flat');
   });
 });

@@ -6,9 +6,13 @@ import type { Kernels } from '@q/core';
  *
  *     ||W X - Q X'||^2 = ||(W' - Q) X'||^2 + const,   W' = W (C + ridge I) (H + ridge I)^-1 = W + W (C - H) (H + ridge I)^-1
  *
+ * A layer that adds to the residual stream can also make up for the error E that earlier layers left in it: the output it
+ * should give is `W X + E`, which adds `E X'^T` to the right side.
+ *
  * Returns `W + share (W' - W)`.
  * @param weight `[rows, n]`, columns in the order of the factor
  * @param shift `C - H` `[n, n]`, both axes in the order of the factor
+ * @param residual `E X'^T` `[rows, n]`, columns in the order of the factor; absent where there is none
  * @param factor R of `H + ridge I = R R^T`, upper triangular `[n, n]`
  * @param share 0..1: how much of the correction is applied
  */
@@ -16,13 +20,14 @@ export async function retarget(
   weight: Float32Array,
   rows: number,
   shift: Float32Array,
+  residual: Float64Array | undefined,
   factor: Float64Array,
   share: number,
   kernels: Kernels,
 ): Promise<Float32Array> {
-  const n = shift.length === 0 ? 0 : Math.sqrt(shift.length);
+  const n = Math.sqrt(shift.length);
   const product = await kernels.matmul({ a: weight, b: shift, m: rows, n, k: n });
-  const b = Float64Array.from(product);
+  const b = Float64Array.from(product, residual ? (x, i) => x + residual[i] : undefined);
   // x R R^T = b: first y R^T = b, then x R = y.
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', transpose: true, b, rows });
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', b, rows });

@@ -16,6 +16,8 @@ export interface GptqProblem {
   readonly group: Int32Array;
   readonly groups: number;
   readonly fit: ScaleFit;
+  /** Weights of the columns `[columns]` for the fit. */
+  readonly importance?: Float32Array;
   /** Columns between two products with all that came before; 128 in the paper. */
   readonly blockSize: number;
 }
@@ -41,7 +43,7 @@ export interface GptqSolution {
  * blocks contribute is one product, the rest happens inside the block (`kernels.gptqBlock`).
  */
 export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
-  const { rows, columns, weight, factor, scheme, group, groups, fit, blockSize } = problem;
+  const { rows, columns, weight, factor, scheme, group, groups, fit, importance, blockSize } = problem;
   const grid = roundingGrid(scheme.format);
   const codes = new Uint8Array(rows * columns);
   const difference = new Float32Array(columns * rows);
@@ -57,7 +59,8 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
 
     if (!problem.grids && firstOfGroup) {
       const updated = await updatedWeights(problem, difference, start, groupEnd, kernels);
-      fitGroup(updated, rows, groupEnd - start, scheme, fit, group[start], groups, scales, zeros);
+      const weights = importance?.subarray(start, groupEnd);
+      fitGroup(updated, rows, groupEnd - start, scheme, fit, weights, group[start], groups, scales, zeros);
     }
     const width = end - start;
     const block = {
@@ -156,6 +159,7 @@ function fitGroup(
   width: number,
   scheme: Scheme,
   fit: ScaleFit,
+  importance: Float32Array | undefined,
   index: number,
   groups: number,
   scales: Float32Array,
@@ -163,7 +167,7 @@ function fitGroup(
 ): void {
   const scale = new Float32Array(rows);
   const zero = new Float32Array(rows);
-  fit.fit(values, rows, width, scheme, undefined, scale, zero);
+  fit.fit(values, rows, width, scheme, importance, scale, zero);
   const stored = scheme.scaleStorage.store(scale).effective;
   for (let row = 0; row < rows; row++) {
     scales[row * groups + index] = stored[row];

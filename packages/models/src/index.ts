@@ -7,5 +7,5 @@ export { ConfigReader } from './config-reader.js';
 export { architectures, describeModel } from './describe-model.js';
 export { loadWeights } from './load-weights.js';
 export { forward, greedy, runBlock } from './run.js';
-export { createRuntime, type RuntimeOptions, type RuntimeWrapper, wrapRuntime } from './runtime.js';
+export { createRuntime, type RuntimeOptions, wrapRuntime } from './runtime.js';
 export { loadTokenizer, type Tokenizer, type TokenizerFiles } from './tokenizer.js';

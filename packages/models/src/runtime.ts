@@ -1,11 +1,4 @@
-import { type CacheSite, type Ops, type Runtime, ShapeError } from '@q/core';
-
-/** Replaces parts of a runtime. Each function gets what it replaces as `inner` and may call it, or not. */
-export interface RuntimeWrapper<T> {
-  weight?(name: string, inner: (name: string) => T, runtime: Runtime<T>): T;
-  linear?(module: string, x: T, inner: (module: string, x: T) => T, runtime: Runtime<T>): T;
-  cache?(site: CacheSite, x: T, inner: (site: CacheSite, x: T) => T, runtime: Runtime<T>): T;
-}
+import { type CacheSite, type Ops, type Runtime, type RuntimeWrapper, ShapeError } from '@q/core';
 
 export interface RuntimeOptions {
   /** Names that stand for another tensor (`model.ties`). */

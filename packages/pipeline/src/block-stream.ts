@@ -71,6 +71,11 @@ export class BlockStream<T> {
     return { x: data, tokens: data.length / width, width };
   }
 
+  /** The residual stream of a batch before the current stage: `[tokens, hidden]`. */
+  residual(batch: number): Float32Array {
+    return this.states[batch].parts.residual.data;
+  }
+
   private async each(step: (state: Record<string, T>) => Record<string, T>): Promise<void> {
     const { ops } = this.engine;
     for (let i = 0; i < this.states.length; i++) {

@@ -42,28 +42,32 @@ export function forecast(
   const blockElements = Math.max(
     ...model.blocks.map(({ linears }) => linears.reduce((sum, l) => sum + l.inFeatures * l.outFeatures, 0)),
   );
+  // Methods that compare with the unquantized model run it beside the quantized one.
+  const paired = modules.some(({ quantizer }) => quantizer.needs.some((statistic) => statistic.paired));
+  const streams = paired ? 2 : 1;
   const widths = modules.map(({ linear }) => linear.inFeatures);
   const widest = Math.max(...widths);
   const memory = {
     runtime: baseBytes,
-    block: 2 * 4 * blockElements,
-    // The Hessian in f64, its factor in f64 and f32.
-    statistics: 20 * widest * widest,
-    activations: 4 * tokens * (model.hiddenSize + widest),
+    block: streams * 2 * 4 * blockElements,
+    // The Hessian in f64, its factor in f64 and f32, the damped Hessian; two cross products and their difference.
+    statistics: (paired ? 44 : 24) * widest * widest,
+    activations: streams * 4 * tokens * (model.hiddenSize + widest),
     batch: 4 * calibration.batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
   };
   let products = 0;
   let solves = 0;
   for (const block of model.blocks) {
-    for (const { inFeatures, outFeatures } of block.linears) products += 2 * tokens * inFeatures * outFeatures;
+    for (const { inFeatures, outFeatures } of block.linears)
+      products += streams * 2 * tokens * inFeatures * outFeatures;
     for (const stage of block.stages) {
       const input = block.linears.find(({ module }) => module === stage.linears[0]);
-      if (input) products += tokens * input.inFeatures ** 2;
+      if (input) products += (paired ? 4 : 1) * tokens * input.inFeatures ** 2;
     }
-    products += 4 * tokens * calibration.length * model.hiddenSize;
+    products += streams * 4 * tokens * calibration.length * model.hiddenSize;
   }
   for (const { linear } of modules)
-    solves += linear.inFeatures ** 3 / 3 + 2 * linear.outFeatures * linear.inFeatures ** 2;
+    solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
   return { memory: total(memory), seconds: 2 + streamed + products / rates.matmul + solves / rates.solve };
 }
 

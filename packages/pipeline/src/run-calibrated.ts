@@ -136,10 +136,15 @@ async function collect<T>(
   const collector = createCollector([...needs.values()], planned[0].linear.inFeatures, stage.linears[0]);
   for (let batch = 0; batch < stream.batches; batch++) {
     await breathe(context.signal);
-    await collector.update({ ...stream.input(batch), reference: original?.input(batch).x }, context.kernels);
+    const residualError =
+      original && stage.addsToResidual ? subtract(original.residual(batch), stream.residual(batch)) : undefined;
+    const reference = original?.input(batch).x;
+    await collector.update({ ...stream.input(batch), reference, residualError }, context.kernels);
   }
   return collector;
 }
+
+const subtract = (a: Float32Array, b: Float32Array) => a.map((x, i) => x - b[i]);
 
 function hessianOf(collector: Collector): ArrayLike<number> | undefined {
   for (const statistic of [hessian, hessianF32])

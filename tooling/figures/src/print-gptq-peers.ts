@@ -2,19 +2,13 @@
  * `pnpm figures:gptq [MODEL ...] [--bits 2,3,4]`: RTN and GPTQ on the shared models beside what the reference solver and
  * other tools reach with the same windows (reference/peers.json). Prints KL, perplexity and the ratio of each line.
  */
-import { readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { readU16Windows } from '@q/calib';
-import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, minMax, perChannel, perGroup, type Quantizer, scheme, unsignedIntegers } from '@q/core';
-import { evaluate, runWindows } from '@q/eval';
-import { gptq } from '@q/gptq';
+import { minMax, type Quantizer } from '@q/core';
+import { gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
-import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
-import { createEngine } from '@q/tfjs';
+import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
 
 interface PeerLine {
   readonly model: string;
@@ -38,55 +32,29 @@ const bitWidths = values.bits.split(',').map(Number);
 
 const methods: Record<string, () => Quantizer> = {
   rtn: () => rtn({ fit: minMax() }),
-  gptq: () => gptq({ actOrder: false, fit: minMax() }),
-  'gptq-act-order': () => gptq({ actOrder: true, fit: minMax() }),
+  gptq: () => gptq({ ...paperOptions, actOrder: false }),
+  'gptq-act-order': () => gptq(paperOptions),
 };
 const wanted = values.methods?.split(',') ?? Object.keys(methods);
 
 const kernels = await createWasmKernels();
-const layout = gptqLayout();
 const ratios = new Map<string, number[]>();
 console.log('model     method          bits group  perplexity         KL   reference  ratio  seconds');
 for (const name of models) {
-  const folder = join(shared, 'models', name);
-  const calibration = readU16Windows(await readFile(join(folder, 'calib-128x256.u16')), 256);
-  const valid = readU16Windows(await readFile(join(folder, 'valid-60x256.u16')), 256);
+  const subject = await openSubject(shared, name);
   for (const peer of peers) {
     if (peer.model !== name || !bitWidths.includes(peer.bits) || !wanted.includes(peer.method) || !methods[peer.method])
       continue;
-    const out = join(tmpdir(), `q-figures-${process.pid}`);
-    const source = await openCheckpoint(folder, [layout]);
-    const rule = {
-      match: /^(?!lm_head$)/,
-      quantizer: methods[peer.method](),
-      scheme: scheme({
-        format: unsignedIntegers[peer.bits - 2],
-        granularity: peer.group === -1 ? perChannel : perGroup(peer.group),
-        zeroPoint: 'integer',
-      }),
-    };
-    const plan = planRun(source, { layout, rules: [rule], seed: 0 });
-    const result = await runPlan(plan, {
-      out,
-      context: createContext({ kernels }),
-      calibration,
-      engine: () => createEngine({ kernels }),
-    });
-    const written = await openCheckpoint(out, [layout]);
-    const engine = await createEngine({ kernels });
-    const original = source.model && (await runWindows(source.model, engine, (tensor) => source.weight(tensor), valid));
-    const quantized =
-      written.model && (await runWindows(written.model, engine, (tensor) => written.weight(tensor), valid));
-    if (!original || !quantized) throw new Error(`${folder}: unknown architecture`);
-    const { perplexity, kl = Number.NaN } = await evaluate(quantized, valid, { against: original });
-    await engine.dispose();
-    await source.close();
-    await written.close();
-    await rm(out, { recursive: true });
+    const { perplexity, kl, seconds } = await measureRecipe(
+      subject,
+      methods[peer.method](),
+      asymmetric(peer.bits, peer.group),
+      kernels,
+    );
     const ratio = kl / peer.kl;
     ratios.set(peer.method, [...(ratios.get(peer.method) ?? []), ratio]);
     console.log(
-      `${name.padEnd(9)} ${peer.method.padEnd(15)} ${`${peer.bits}`.padStart(4)} ${`${peer.group}`.padStart(5)}  ${perplexity.toFixed(4).padStart(10)}  ${kl.toFixed(6).padStart(9)}  ${peer.kl.toFixed(6).padStart(10)}  ${ratio.toFixed(3).padStart(5)}  ${result.seconds.toFixed(1).padStart(7)}`,
+      `${name.padEnd(9)} ${peer.method.padEnd(15)} ${`${peer.bits}`.padStart(4)} ${`${peer.group}`.padStart(5)}  ${perplexity.toFixed(4).padStart(10)}  ${kl.toFixed(6).padStart(9)}  ${peer.kl.toFixed(6).padStart(10)}  ${ratio.toFixed(3).padStart(5)}  ${seconds.toFixed(1).padStart(7)}`,
     );
   }
 }

@@ -23,6 +23,8 @@ export interface Stage {
   readonly name: string;
   /** Linears that read `state.input`, in the order of the reference implementation. */
   readonly linears: readonly string[];
+  /** True when what the linears give is added to `state.residual` as it is. */
+  readonly addsToResidual?: boolean;
   run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T>;
 }
 

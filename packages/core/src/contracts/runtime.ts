@@ -22,3 +22,10 @@ export interface Runtime<T> {
   /** Keys and values on their way into attention `[batch, length, kvHeads*headDim]`. */
   cache(site: CacheSite, x: T): T;
 }
+
+/** Replaces parts of a runtime. Each function gets what it replaces as `inner` and may call it, or not. */
+export interface RuntimeWrapper<T> {
+  weight?(name: string, inner: (name: string) => T, runtime: Runtime<T>): T;
+  linear?(module: string, x: T, inner: (module: string, x: T) => T, runtime: Runtime<T>): T;
+  cache?(site: CacheSite, x: T, inner: (site: CacheSite, x: T) => T, runtime: Runtime<T>): T;
+}

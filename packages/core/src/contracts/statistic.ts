@@ -8,6 +8,11 @@ export interface ActivationBatch {
   readonly width: number;
   /** The same tokens at the same place in the unquantized model, when the statistic asks for them (`paired`). */
   readonly reference?: Float32Array;
+  /**
+   * For linears whose output is added to the residual stream, with `paired`: what that stream lacks so far, unquantized
+   * minus quantized, `[tokens, hidden]`.
+   */
+  readonly residualError?: Float32Array;
 }
 
 /**

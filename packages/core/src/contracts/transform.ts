@@ -1,5 +1,6 @@
 import type { Tensor } from '../tensor.js';
 import type { Context } from './context.js';
+import type { ModelDescription } from './model.js';
 import type { Scheme } from './scheme.js';
 import type { Statistic, Statistics } from './statistic.js';
 
@@ -37,15 +38,23 @@ export interface TransformInput {
   /** Statistics of a linear's input, by module name. */
   statistics(module: string): Statistics;
   scheme(module: string): Scheme | undefined;
-  /** The block's output for the kept calibration inputs under changed weights, to judge a choice by the module output. */
+  /**
+   * Mean squared change of what the module that holds `modules` adds to the residual stream (whole attention for q,k,v;
+   * whole MLP for gate,up) on kept calibration inputs, when the tensors in `weights` take the place of the block's own.
+   */
   evaluate?(weights: BlockWeights, modules: readonly string[]): Promise<number>;
 }
 
-/** Changes weights across layers without changing the function. Returns what it changed; inputs stay as they are. */
+/**
+ * Changes weights of one block across layers without changing its function (AWQ and SmoothQuant scales). Returns what it
+ * changed; inputs stay as they are. Applied block by block, before the block's linears are quantized.
+ */
 export interface Transform {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly needs: readonly Statistic<any>[];
+  /** The edges that `apply` may scale: their tensors are written anew, in f32, so that folding loses nothing. */
+  edges(edges: readonly ScalableEdge[]): readonly ScalableEdge[];
   apply(input: TransformInput, context: Context): Promise<TransformResult>;
 }
 
@@ -56,4 +65,28 @@ export interface TransformResult {
   readonly inputScales: ReadonlyMap<string, Float32Array>;
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
+}
+
+/** Weights by checkpoint name: f32, linears `[out, in]`, ties resolved. */
+export interface WeightSource {
+  weight(name: string): Promise<Tensor<'f32'>>;
+}
+
+/**
+ * Changes a whole model tensor by tensor, before anything runs, without changing its function (rotations of the residual
+ * stream). What changes is known at once, so that a plan can show it; values are computed when they are read.
+ */
+export interface Rewrite {
+  readonly name: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Why this model cannot be rewritten, naming what stands in the way; or nothing. Asked by the plan. */
+  refuse?(model: ModelDescription): string | undefined;
+  apply(model: ModelDescription, source: WeightSource, context: Pick<Context, 'random' | 'kernels'>): RewrittenModel;
+}
+
+export interface RewrittenModel extends WeightSource {
+  /** Tensors whose values change, with their shapes `[out, in]`; ones that the source does not have are new (an untied head). */
+  readonly changed: ReadonlyMap<string, readonly number[]>;
+  /** Keys of config.json that change with them: `tie_word_embeddings: false`. */
+  readonly config: Readonly<Record<string, unknown>>;
 }

@@ -35,3 +35,47 @@ export const crossHessian: Statistic<HessianState> = {
   }),
   bytes: (width) => width * width * 8,
 };
+
+/** Sum of `e x^T` over tokens, `e` the error of the residual stream that a layer adds to. */
+export interface ResidualCrossState {
+  readonly width: number;
+  /** `[hidden, width]`, f64; empty for layers that do not add to the residual stream. */
+  sum: Float64Array;
+  count: number;
+}
+
+/**
+ * What the residual stream lacks, against a layer's inputs: lets a layer that writes to the stream make up for errors that
+ * earlier ones left in it. Needs `residualError` beside `x`; without it the state stays empty.
+ */
+export const residualCross: Statistic<ResidualCrossState> = {
+  name: 'residualCross',
+  paired: true,
+  create: (width) => ({ width, count: 0, sum: new Float64Array(0) }),
+  async update(state, { x, residualError, tokens, width }, kernels) {
+    checkWidth('residualCross', state.width, width);
+    state.count += tokens;
+    if (!residualError) return;
+    const hidden = residualError.length / tokens;
+    if (state.sum.length === 0) state.sum = new Float64Array(hidden * width);
+    const part = await kernels.matmul({ a: residualError, b: x, m: hidden, n: width, k: tokens, transposeA: true });
+    for (let i = 0; i < part.length; i++) state.sum[i] += part[i];
+  },
+  merge(state, other) {
+    checkWidth('residualCross', state.width, other.width);
+    if (state.sum.length === 0) state.sum = other.sum.slice();
+    else for (let i = 0; i < other.sum.length; i++) state.sum[i] += other.sum[i];
+    state.count += other.count;
+  },
+  count: (state) => state.count,
+  serialize: ({ width, sum, count }) => ({
+    sum: tensor('f64', [sum.length / width, width], sum),
+    count: tensor('f64', [], Float64Array.of(count)),
+  }),
+  deserialize: ({ sum, count }) => ({
+    width: sum.shape[1],
+    sum: sum.data as Float64Array,
+    count: Number(count.data[0]),
+  }),
+  bytes: (width) => width * width * 8,
+};

@@ -148,6 +148,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
       {
         name: 'attention output',
         linears: [output],
+        addsToResidual: true,
         run(runtime, { residual, input }) {
           const sum = runtime.ops.add(residual, runtime.linear(output, input));
           return { residual: sum, input: layerNorm(runtime, mlpNorm, sum, epsilon) };
@@ -164,6 +165,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
       {
         name: 'mlp output',
         linears: [down],
+        addsToResidual: true,
         run(runtime, { residual, input }) {
           const sum = runtime.ops.add(residual, runtime.linear(down, input));
           return { residual: sum, input: sum };

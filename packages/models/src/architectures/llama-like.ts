@@ -143,6 +143,7 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
       {
         name: 'attention output',
         linears: [o],
+        addsToResidual: true,
         run(runtime, { residual, input }) {
           const sum = runtime.ops.add(residual, runtime.linear(o, input));
           return { residual: sum, input: rmsNorm(runtime, mlpNorm, sum, epsilon) };
@@ -159,6 +160,7 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
       {
         name: 'mlp output',
         linears: [down],
+        addsToResidual: true,
         run(runtime, { residual, input }) {
           const sum = runtime.ops.add(residual, runtime.linear(down, input));
           return { residual: sum, input: sum };

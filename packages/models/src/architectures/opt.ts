@@ -163,6 +163,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
       {
         name: 'attention output',
         linears: [o],
+        addsToResidual: true,
         run(runtime, { residual, input }) {
           const sum = after(runtime, attentionNorm, runtime.ops.add(residual, runtime.linear(o, input)));
           return { residual: sum, input: before(runtime, mlpNorm, sum) };
@@ -179,6 +180,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
       {
         name: 'mlp output',
         linears: [down],
+        addsToResidual: true,
         run(runtime, { residual, input }) {
           const sum = after(runtime, mlpNorm, runtime.ops.add(residual, runtime.linear(down, input)));
           return { residual: sum, input: sum };

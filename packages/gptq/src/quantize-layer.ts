@@ -1,0 +1,215 @@
+import {
+  CalibrationError,
+  type Context,
+  crossHessian,
+  dequantize,
+  fitScales,
+  hessian,
+  type QuantizedTensor,
+  type QuantizeResult,
+  quantize,
+  residualCross,
+  type ScaleFit,
+  type Scheme,
+  ShapeError,
+  type Statistics,
+  type Tensor,
+  tensor,
+  tiling,
+} from '@q/core';
+import { activationOrder, naturalOrder } from './column-order.js';
+import { type Factorization, factorize } from './factorize.js';
+import { permuteColumns, restoreColumns } from './permute-columns.js';
+import { refine } from './refine.js';
+import { retarget } from './retarget.js';
+import { roundingGrid } from './rounding-grid.js';
+import { gptqSolve } from './solve.js';
+
+/** {@link GptqOptions} with nothing left open. */
+export interface GptqSettings {
+  readonly actOrder: boolean;
+  readonly staticGroups: boolean;
+  readonly damping: number;
+  readonly blockSize: number;
+  readonly fit: ScaleFit;
+  readonly importance: 'none' | 'diagonal' | 'conditional';
+  readonly retarget: number;
+  readonly residual: boolean;
+  readonly refineRounds: number;
+}
+
+/** Rows on which GPTQ is compared with round-to-nearest: all of them up to this many, evenly spaced ones beyond. */
+const comparedRows = 1024;
+
+/** Storages whose scales are rounded one by one, so that one of them can change while the others stay. */
+const separateStorages = new Set(['f32', 'f16', 'bf16']);
+
+/** One layer from its statistics to its codes. */
+export async function quantizeLayer(
+  weight: Tensor<'f32'>,
+  statistics: Statistics,
+  scheme: Scheme,
+  { kernels }: Context,
+  settings: GptqSettings,
+): Promise<QuantizeResult> {
+  const [rows, columns] = weight.shape;
+  const state = statistics.get(hessian);
+  if (state.width !== columns)
+    throw new ShapeError(`the weight has ${columns} input features, its Hessian ${state.width}`);
+  if (state.count === 0) throw new CalibrationError('the Hessian has seen no token');
+
+  const { actOrder, staticGroups, fit, blockSize } = settings;
+  const permutation = actOrder ? activationOrder(state.sum, columns) : naturalOrder(columns);
+  const factorization = await factorize(state.sum, permutation, settings.damping, kernels);
+  const { factor, damping, retries, deadColumns } = factorization;
+
+  let target = permuteColumns(weight.data, rows, permutation);
+  if (settings.retarget > 0) {
+    const shift = shiftOf(statistics.get(crossHessian).sum, state.sum, permutation);
+    const residual = settings.residual ? statistics.get(residualCross).sum : undefined;
+    const error = residual?.length === rows * columns ? permuteColumns(residual, rows, permutation) : undefined;
+    target = await retarget(target, rows, shift, error, factorization.exact, settings.retarget, kernels);
+  }
+
+  const { scaleColumns: groups, tileColumns, tileRows } = tiling(scheme.granularity, weight.shape);
+  const fixed = tileRows > 1 || groups === 1 || (actOrder && staticGroups);
+  const importance = columnImportance(settings.importance, factorization);
+  const fitted = fixed
+    ? fitScales(
+        tensor('f32', weight.shape, restoreColumns(target, rows, permutation)),
+        scheme,
+        fit,
+        importance && restoreColumns(importance, 1, permutation),
+      )
+    : undefined;
+  const group = Int32Array.from(permutation, (column, j) => Math.floor((fixed ? column : j) / tileColumns));
+  const solution = await gptqSolve(
+    {
+      rows,
+      columns,
+      weight: target,
+      factor,
+      scheme,
+      grids: fitted && {
+        scales: perRow(fitted.scales, rows, groups, tileRows),
+        zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
+      },
+      group,
+      groups,
+      fit,
+      importance,
+      blockSize,
+    },
+    kernels,
+  );
+  const refitScales = tileRows === 1 && separateStorages.has(scheme.scaleStorage.name);
+  await refine(
+    {
+      ...solution,
+      rows,
+      columns,
+      target,
+      hessian: factorization.damped,
+      grid: roundingGrid(scheme.format),
+      storage: scheme.scaleStorage,
+      group,
+      groups,
+      blockSize,
+      refitScales,
+    },
+    settings.refineRounds,
+    kernels,
+  );
+
+  const groupIndex = new Int32Array(columns);
+  permutation.forEach((column, j) => {
+    groupIndex[column] = group[j];
+  });
+  const quantized: QuantizedTensor = {
+    scheme,
+    shape: weight.shape,
+    codes: restoreColumns(solution.codes, rows, permutation),
+    ...(fitted && !(refitScales && settings.refineRounds > 0)
+      ? fitted
+      : {
+          scales: solution.scales,
+          ...(scheme.zeroPoint === 'none' ? {} : { zeroPoints: solution.zeros }),
+        }),
+    ...(!fixed && actOrder ? { groupIndex } : {}),
+  };
+
+  const nearest = quantize(weight, scheme, { fit });
+  const nearestValues = permuteColumns(dequantize(nearest).data, rows, permutation);
+  const loss = await squaredError(rows, factor, (row, j) => solution.difference[j * rows + row], kernels);
+  const rtnLoss = await squaredError(
+    rows,
+    factor,
+    (row, j) => target[row * columns + j] - nearestValues[row * columns + j],
+    kernels,
+  );
+  const figures = { loss, rtnLoss, damping, retries, deadColumns };
+  const notes =
+    retries > 0 ? [`the Hessian could be factored only with damping ${damping} in place of ${settings.damping}`] : [];
+  if (loss > rtnLoss) {
+    notes.push('GPTQ came out worse than round-to-nearest on the calibration inputs: round-to-nearest was kept');
+    return { quantized: nearest, report: { method: 'rtn', tokens: state.count, figures, notes } };
+  }
+  return { quantized, report: { method: 'gptq', tokens: state.count, figures, notes } };
+}
+
+/** `C - H`, both axes permuted, from sums in f64: rounded to f32 only after the difference is taken. */
+function shiftOf(cross: ArrayLike<number>, own: ArrayLike<number>, permutation: Int32Array): Float32Array {
+  const n = permutation.length;
+  const shift = new Float32Array(n * n);
+  for (let i = 0; i < n; i++) {
+    for (let j = 0; j < n; j++) {
+      const at = permutation[i] * n + permutation[j];
+      shift[i * n + j] = cross[at] - own[at];
+    }
+  }
+  return shift;
+}
+
+/**
+ * Weights of the columns for the grid's fit, in the order of the factor. `diagonal`: mean square of the input, which is
+ * what rounding to nearest costs. `conditional`: `R_jj^2`, what is left of it after the later columns have made up for it.
+ */
+function columnImportance(
+  kind: GptqSettings['importance'],
+  { damped, factor }: Factorization,
+): Float32Array | undefined {
+  if (kind === 'none') return undefined;
+  const n = Math.sqrt(factor.length);
+  return Float32Array.from({ length: n }, (_, j) => (kind === 'diagonal' ? damped[j * n + j] : factor[j * n + j] ** 2));
+}
+
+/** Grids as `[rows, groups]`, also when all rows share one. */
+function perRow(values: Float32Array | undefined, rows: number, groups: number, tileRows: number): Float32Array {
+  const out = new Float32Array(rows * groups);
+  if (!values) return out;
+  for (let row = 0; row < rows; row++) {
+    const from = Math.floor(row / tileRows) * groups;
+    out.set(values.subarray(from, from + groups), row * groups);
+  }
+  return out;
+}
+
+/** `||D R||^2` over evenly spaced rows. */
+async function squaredError(
+  rows: number,
+  factor: Float32Array,
+  difference: (row: number, column: number) => number,
+  kernels: Context['kernels'],
+): Promise<number> {
+  const columns = Math.sqrt(factor.length);
+  const count = Math.min(rows, comparedRows);
+  const sample = new Float32Array(count * columns);
+  for (let i = 0; i < count; i++) {
+    const row = Math.floor((i * rows) / count);
+    for (let j = 0; j < columns; j++) sample[i * columns + j] = difference(row, j);
+  }
+  const product = await kernels.matmul({ a: sample, b: factor, m: count, n: columns, k: columns });
+  let sum = 0;
+  for (let i = 0; i < product.length; i++) sum += product[i] * product[i];
+  return sum;
+}

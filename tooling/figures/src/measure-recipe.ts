@@ -1,0 +1,79 @@
+import { readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { readU16Windows, type Windows } from '@q/calib';
+import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { createContext, type Kernels, perChannel, perGroup, type Quantizer, scheme, unsignedIntegers } from '@q/core';
+import { evaluate, runWindows } from '@q/eval';
+import { planRun, runPlan } from '@q/pipeline';
+import { createEngine } from '@q/tfjs';
+
+/** A shared model with the windows that all peers were given. */
+export interface Subject {
+  readonly name: string;
+  readonly folder: string;
+  readonly calibration: Windows;
+  readonly valid: Windows;
+}
+
+export async function openSubject(shared: string, name: string): Promise<Subject> {
+  const folder = join(shared, 'models', name);
+  const windows = async (file: string) => readU16Windows(await readFile(join(folder, file)), 256);
+  return {
+    name,
+    folder,
+    calibration: await windows('calib-128x256.u16'),
+    valid: await windows('valid-60x256.u16'),
+  };
+}
+
+export interface MeasuredRun {
+  readonly perplexity: number;
+  readonly kl: number;
+  /** Of quantizing, load and save included. */
+  readonly seconds: number;
+  readonly bitsPerWeight: number;
+}
+
+const layout = gptqLayout();
+
+/** Asymmetric integers for the linears of the blocks, as all peers have them. */
+export function asymmetric(bits: number, group: number) {
+  return scheme({
+    format: unsignedIntegers[bits - 2],
+    granularity: group === -1 ? perChannel : perGroup(group),
+    zeroPoint: 'integer',
+  });
+}
+
+/** Quantizes a subject to disk, reads it back, and compares it with the original on the valid windows. */
+export async function measureRecipe(
+  { folder, calibration, valid }: Subject,
+  quantizer: Quantizer,
+  target: ReturnType<typeof scheme>,
+  kernels: Kernels,
+): Promise<MeasuredRun> {
+  const out = join(tmpdir(), `q-figures-${process.pid}`);
+  const source = await openCheckpoint(folder, [layout]);
+  const plan = planRun(source, { layout, rules: [{ match: /^(?!lm_head$)/, quantizer, scheme: target }], seed: 0 });
+  const { seconds } = await runPlan(plan, {
+    out,
+    context: createContext({ kernels }),
+    calibration,
+    engine: () => createEngine({ kernels }),
+  });
+  const written = await openCheckpoint(out, [layout]);
+  const engine = await createEngine({ kernels });
+  const logits = (checkpoint: Checkpoint) => {
+    if (!checkpoint.model) throw new Error(`${folder}: unknown architecture`);
+    return runWindows(checkpoint.model, engine, (tensor) => checkpoint.weight(tensor), valid);
+  };
+  const { perplexity, kl = Number.NaN } = await evaluate(await logits(written), valid, {
+    against: await logits(source),
+  });
+  await engine.dispose();
+  await source.close();
+  await written.close();
+  await rm(out, { recursive: true });
+  return { perplexity, kl, seconds, bitsPerWeight: plan.bitsPerWeight };
+}

@@ -1,0 +1,71 @@
+/**
+ * `pnpm figures:gptq-best [MODEL ...] [--bits 2,3,4] [--variants a,b]`: what each step beyond the paper's GPTQ brings, by KL
+ * on held-out windows, beside the reference solver with act-order and AutoRound (reference/peers.json).
+ */
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import { type Quantizer, weightedSearch } from '@q/core';
+import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
+
+interface PeerLine {
+  readonly model: string;
+  readonly method: string;
+  readonly bits: number;
+  readonly group: number;
+  readonly kl: number;
+}
+
+const shared = process.env.QUANT_SHARED;
+if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
+const peers: PeerLine[] = JSON.parse(await readFile(new URL('../reference/peers.json', import.meta.url), 'utf8'));
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { bits: { type: 'string', default: '4,3,2' }, variants: { type: 'string' } },
+});
+
+/** One step after the other, so that each line says what its step brings. */
+const variants: Record<string, GptqOptions> = {
+  paper: paperOptions,
+  refine: { ...paperOptions, refineRounds: 3 },
+  search: { ...paperOptions, fit: weightedSearch(), importance: 'diagonal', refineRounds: 3 },
+  retarget: { ...paperOptions, retarget: 1 },
+  residual: { ...paperOptions, retarget: 1, residual: true },
+  'residual, refine': { ...paperOptions, retarget: 1, residual: true, refineRounds: 3 },
+  'half, residual, search': { retarget: 0.5 },
+  conditional: { importance: 'conditional' },
+  'damping .03': { damping: 0.03 },
+  default: {},
+};
+const wanted = values.variants?.split(',') ?? Object.keys(variants);
+const kernels = await createWasmKernels();
+const ratios = new Map<string, number[]>();
+console.log('model     bits group  variant                             KL  / act-order  / AutoRound  seconds');
+for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m', 'opt-3m']) {
+  const subject = await openSubject(shared, name);
+  const settings = peers.filter(({ model, method }) => model === name && method === 'gptq-act-order');
+  for (const { bits, group, kl: reference } of settings) {
+    if (!values.bits.split(',').map(Number).includes(bits)) continue;
+    const find = (method: string) =>
+      peers.find((line) => line.model === name && line.method === method && line.bits === bits && line.group === group)
+        ?.kl;
+    const autoRound = find('autoround');
+    for (const variant of wanted) {
+      const quantizer: Quantizer = gptq(variants[variant]);
+      const { kl, seconds } = await measureRecipe(subject, quantizer, asymmetric(bits, group), kernels);
+      ratios.set(variant, [...(ratios.get(variant) ?? []), kl / reference]);
+      const against = autoRound ? (kl / autoRound).toFixed(3) : '';
+      console.log(
+        `${name.padEnd(9)} ${`${bits}`.padStart(4)} ${`${group}`.padStart(5)}  ${variant.padEnd(28)} ${kl.toFixed(6).padStart(9)}  ${(kl / reference).toFixed(3).padStart(11)}  ${against.padStart(11)}  ${seconds.toFixed(1).padStart(7)}`,
+      );
+    }
+  }
+}
+await kernels.dispose();
+for (const [variant, all] of ratios) {
+  const mean = Math.exp(all.reduce((sum, ratio) => sum + Math.log(ratio), 0) / all.length);
+  console.log(
+    `${variant.padEnd(28)} mean ratio to act-order ${mean.toFixed(3)}, worst ${Math.max(...all).toFixed(3)} over ${all.length} lines`,
+  );
+}
