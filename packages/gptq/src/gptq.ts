@@ -38,6 +38,11 @@ export interface GptqOptions {
   readonly residual?: boolean;
   /** Rounds of scale refit and coordinate descent after the sweep ({@link refine}). Default 3. */
   readonly refineRounds?: number;
+  /**
+   * With fixed grids: multiples of the fitted scales that are tried, each with a whole sweep; every row keeps the one with
+   * the least loss ({@link solveRanges}). Default 0.7, 0.85, 1, 1.15, 1.3.
+   */
+  readonly ranges?: readonly number[];
 }
 
 /** What the paper and its code do, by range of the values: for comparison with other implementations. */
@@ -47,6 +52,7 @@ export const paperOptions: GptqOptions = {
   retarget: 0,
   residual: false,
   refineRounds: 0,
+  ranges: [1],
 };
 
 /**
@@ -66,8 +72,11 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     retarget: share = 1,
     residual = true,
     refineRounds = 3,
+    ranges = [0.7, 0.85, 1, 1.15, 1.3],
   } = options;
   if (!(share >= 0 && share <= 1)) throw new SchemeError(`gptq: retarget must be between 0 and 1, got ${share}`);
+  if (ranges.length === 0 || !ranges.every((range) => range > 0 && Number.isFinite(range)))
+    throw new SchemeError(`gptq: ranges must be one or more numbers above 0, got [${ranges.join(', ')}]`);
   const settings = {
     actOrder,
     staticGroups,
@@ -77,6 +86,7 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     retarget: share,
     residual,
     refineRounds,
+    ranges,
     importance,
   };
   return {

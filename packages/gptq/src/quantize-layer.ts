@@ -23,7 +23,7 @@ import { permuteColumns, restoreColumns } from './permute-columns.js';
 import { refine } from './refine.js';
 import { retarget } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
-import { gptqSolve } from './solve.js';
+import { solveRanges } from './solve-ranges.js';
 
 /** {@link GptqOptions} with nothing left open. */
 export interface GptqSettings {
@@ -36,6 +36,7 @@ export interface GptqSettings {
   readonly retarget: number;
   readonly residual: boolean;
   readonly refineRounds: number;
+  readonly ranges: readonly number[];
 }
 
 /** Rows on which GPTQ is compared with round-to-nearest: all of them up to this many, evenly spaced ones beyond. */
@@ -83,26 +84,13 @@ export async function quantizeLayer(
       )
     : undefined;
   const group = Int32Array.from(permutation, (column, j) => Math.floor((fixed ? column : j) / tileColumns));
-  const solution = await gptqSolve(
-    {
-      rows,
-      columns,
-      weight: target,
-      factor,
-      scheme,
-      grids: fitted && {
-        scales: perRow(fitted.scales, rows, groups, tileRows),
-        zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
-      },
-      group,
-      groups,
-      fit,
-      importance,
-      blockSize,
-    },
-    kernels,
-  );
-  const refitScales = tileRows === 1 && separateStorages.has(scheme.scaleStorage.name);
+  const freeScales = tileRows === 1 && separateStorages.has(scheme.scaleStorage.name);
+  const grids = fitted && {
+    scales: perRow(fitted.scales, rows, groups, tileRows),
+    zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
+  };
+  const problem = { rows, columns, weight: target, factor, scheme, group, groups, fit, importance, blockSize };
+  const solution = await solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels);
   await refine(
     {
       ...solution,
@@ -115,7 +103,7 @@ export async function quantizeLayer(
       group,
       groups,
       blockSize,
-      refitScales,
+      refitScales: freeScales,
     },
     settings.refineRounds,
     kernels,
@@ -129,7 +117,7 @@ export async function quantizeLayer(
     scheme,
     shape: weight.shape,
     codes: restoreColumns(solution.codes, rows, permutation),
-    ...(fitted && !(refitScales && settings.refineRounds > 0)
+    ...(fitted && !freeScales
       ? fitted
       : {
           scales: solution.scales,

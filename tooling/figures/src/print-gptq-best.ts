@@ -1,10 +1,10 @@
 /**
- * `pnpm figures:gptq-best [MODEL ...] [--bits 2,3,4] [--variants a,b]`: what each step beyond the paper's GPTQ brings, by KL
+ * `pnpm figures:gptq-best [MODEL ...] [--bits 2,3,4] [--group=-1] [--variants a,b]`: what each step beyond the paper's GPTQ brings, by KL
  * on held-out windows, beside the reference solver with act-order and AutoRound (reference/peers.json).
  */
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { type Quantizer, weightedSearch } from '@q/core';
+import type { Quantizer } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
@@ -22,24 +22,27 @@ if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared 
 const peers: PeerLine[] = JSON.parse(await readFile(new URL('../reference/peers.json', import.meta.url), 'utf8'));
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { bits: { type: 'string', default: '4,3,2' }, variants: { type: 'string' } },
+  options: { bits: { type: 'string', default: '4,3,2' }, group: { type: 'string' }, variants: { type: 'string' } },
 });
 
 /** One step after the other, so that each line says what its step brings. */
 const variants: Record<string, GptqOptions> = {
   paper: paperOptions,
-  refine: { ...paperOptions, refineRounds: 3 },
-  search: { ...paperOptions, fit: weightedSearch(), importance: 'diagonal', refineRounds: 3 },
   retarget: { ...paperOptions, retarget: 1 },
-  residual: { ...paperOptions, retarget: 1, residual: true },
-  'residual, refine': { ...paperOptions, retarget: 1, residual: true, refineRounds: 3 },
-  'half, residual, search': { retarget: 0.5 },
-  conditional: { importance: 'conditional' },
-  'damping .03': { damping: 0.03 },
-  default: {},
+  'and the residual': { ...paperOptions, retarget: 1, residual: true },
+  'and refinement': { ...paperOptions, retarget: 1, residual: true, refineRounds: 3 },
+  'and weighted grids': { ranges: [1] },
+  'and ranges: default': {},
+  'half the retarget': { retarget: 0.5 },
+  'no residual': { residual: false },
+  'no importance': { importance: 'none' },
+  'conditional importance': { importance: 'conditional' },
+  'damping 0.003': { damping: 0.003 },
+  'damping 0.03': { damping: 0.03 },
+  '10 rounds': { refineRounds: 10 },
 };
 const wanted = values.variants?.split(',') ?? Object.keys(variants);
-const kernels = await createWasmKernels();
+const kernels = await createWasmKernels({ threads: Number(process.env.THREADS ?? 2) });
 const ratios = new Map<string, number[]>();
 console.log('model     bits group  variant                             KL  / act-order  / AutoRound  seconds');
 for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m', 'opt-3m']) {
@@ -47,6 +50,7 @@ for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m'
   const settings = peers.filter(({ model, method }) => model === name && method === 'gptq-act-order');
   for (const { bits, group, kl: reference } of settings) {
     if (!values.bits.split(',').map(Number).includes(bits)) continue;
+    if (values.group !== undefined && Number(values.group) !== group) continue;
     const find = (method: string) =>
       peers.find((line) => line.model === name && line.method === method && line.bits === bits && line.group === group)
         ?.kl;
