@@ -23,7 +23,7 @@ function withRecipe(command: Command): Command {
     .option('--no-static-groups', 'gptq: with act-order, let groups follow the order of rounding')
     .option(
       '--importance <kind>',
-      'gptq: weights of the columns when grids are fitted: diagonal (default), conditional, none',
+      'gptq: weights of the columns when grids are fitted: diagonal (default), conditional, reference, none',
     )
     .option('--retarget <share>', "gptq: 0 to 1, how much of the earlier layers' errors is corrected (default 1)")
     .option('--no-residual', 'gptq: do not correct the error of the residual stream')

@@ -40,7 +40,7 @@ export interface RecipeOptions {
 
 const methodNames = Object.keys(methods) as [string, ...string[]];
 const layoutNames = Object.keys(layouts) as [string, ...string[]];
-const importances = ['none', 'diagonal', 'conditional'] as const;
+const importances = ['none', 'diagonal', 'conditional', 'reference'] as const;
 const fitNames = Object.keys(fits) as [string, ...string[]];
 
 const settings = {

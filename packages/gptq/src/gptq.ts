@@ -26,9 +26,10 @@ export interface GptqOptions {
   readonly fit?: ScaleFit;
   /**
    * Weights of the columns in that fit. `diagonal` (default): mean square of the input. `conditional`: what is left of it
-   * after later columns have made up for the error. `none`: all alike.
+   * after later columns have made up for the error. `reference`: mean square of the unquantized model's input. `none`: all
+   * alike.
    */
-  readonly importance?: 'none' | 'diagonal' | 'conditional';
+  readonly importance?: 'none' | 'diagonal' | 'conditional' | 'reference';
   /**
    * Share of the correction for what quantized layers before this one did to its inputs, 0 to 1 (default). Above 0 the
    * unquantized model runs beside the quantized one ({@link retarget}).
@@ -43,6 +44,8 @@ export interface GptqOptions {
    * the least loss ({@link solveRanges}). Default 0.7, 0.85, 1, 1.15, 1.3.
    */
   readonly ranges?: readonly number[];
+  /** Alpha of GPTAQ's sweep ({@link asymmetricSolve}), in place of `retarget`, for comparison. Default 0: off. */
+  readonly asymmetric?: number;
 }
 
 /** What the paper and its code do, by range of the values: for comparison with other implementations. */
@@ -73,8 +76,11 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     residual = true,
     refineRounds = 3,
     ranges = [0.7, 0.85, 1, 1.15, 1.3],
+    asymmetric = 0,
   } = options;
   if (!(share >= 0 && share <= 1)) throw new SchemeError(`gptq: retarget must be between 0 and 1, got ${share}`);
+  if (!(asymmetric >= 0 && asymmetric <= 1))
+    throw new SchemeError(`gptq: asymmetric must be between 0 and 1, got ${asymmetric}`);
   if (ranges.length === 0 || !ranges.every((range) => range > 0 && Number.isFinite(range)))
     throw new SchemeError(`gptq: ranges must be one or more numbers above 0, got [${ranges.join(', ')}]`);
   const settings = {
@@ -87,12 +93,17 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     residual,
     refineRounds,
     ranges,
+    asymmetric,
     importance,
   };
   return {
     name: 'gptq',
     options: { ...settings, fit: fit.name, ...fit.options },
-    needs: share > 0 ? [hessian, crossHessian, ...(residual ? [residualCross] : [])] : [hessian],
+    needs: [
+      hessian,
+      ...(share > 0 || asymmetric > 0 || importance === 'reference' ? [crossHessian] : []),
+      ...(share > 0 && residual ? [residualCross] : []),
+    ],
     refuse(scheme) {
       const { kind } = scheme.granularity;
       if (kind === 'block' || kind === 'flat') return `gptq needs scales per tensor, channel or group, not per ${kind}`;

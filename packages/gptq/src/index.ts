@@ -1,3 +1,4 @@
+export * from './asymmetric.js';
 export * from './column-order.js';
 export * from './factorize.js';
 export * from './gptq.js';
@@ -5,3 +6,4 @@ export * from './refine.js';
 export * from './retarget.js';
 export * from './rounding-grid.js';
 export * from './solve.js';
+export * from './solve-ranges.js';

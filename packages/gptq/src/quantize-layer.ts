@@ -17,6 +17,7 @@ import {
   tensor,
   tiling,
 } from '@q/core';
+import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
 import { type Factorization, factorize } from './factorize.js';
 import { permuteColumns, restoreColumns } from './permute-columns.js';
@@ -32,11 +33,12 @@ export interface GptqSettings {
   readonly damping: number;
   readonly blockSize: number;
   readonly fit: ScaleFit;
-  readonly importance: 'none' | 'diagonal' | 'conditional';
+  readonly importance: 'none' | 'diagonal' | 'conditional' | 'reference';
   readonly retarget: number;
   readonly residual: boolean;
   readonly refineRounds: number;
   readonly ranges: readonly number[];
+  readonly asymmetric: number;
 }
 
 /** Rows on which GPTQ is compared with round-to-nearest: all of them up to this many, evenly spaced ones beyond. */
@@ -65,8 +67,11 @@ export async function quantizeLayer(
   const { factor, damping, retries, deadColumns } = factorization;
 
   let target = permuteColumns(weight.data, rows, permutation);
-  if (settings.retarget > 0) {
-    const shift = shiftOf(statistics.get(crossHessian).sum, state.sum, permutation);
+  const shift =
+    settings.retarget > 0 || settings.asymmetric > 0
+      ? shiftOf(statistics.get(crossHessian).sum, state.sum, permutation)
+      : undefined;
+  if (shift && settings.retarget > 0) {
     const residual = settings.residual ? statistics.get(residualCross).sum : undefined;
     const error = residual?.length === rows * columns ? permuteColumns(residual, rows, permutation) : undefined;
     target = await retarget(target, rows, shift, error, factorization.exact, settings.retarget, kernels);
@@ -74,7 +79,7 @@ export async function quantizeLayer(
 
   const { scaleColumns: groups, tileColumns, tileRows } = tiling(scheme.granularity, weight.shape);
   const fixed = tileRows > 1 || groups === 1 || (actOrder && staticGroups);
-  const importance = columnImportance(settings.importance, factorization);
+  const importance = columnImportance(settings.importance, factorization, statistics, permutation);
   const fitted = fixed
     ? fitScales(
         tensor('f32', weight.shape, restoreColumns(target, rows, permutation)),
@@ -90,7 +95,10 @@ export async function quantizeLayer(
     zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
   };
   const problem = { rows, columns, weight: target, factor, scheme, group, groups, fit, importance, blockSize };
-  const solution = await solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels);
+  const solution =
+    shift && settings.asymmetric > 0
+      ? await asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
+      : await solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels);
   await refine(
     {
       ...solution,
@@ -161,13 +169,20 @@ function shiftOf(cross: ArrayLike<number>, own: ArrayLike<number>, permutation: 
 /**
  * Weights of the columns for the grid's fit, in the order of the factor. `diagonal`: mean square of the input, which is
  * what rounding to nearest costs. `conditional`: `R_jj^2`, what is left of it after the later columns have made up for it.
+ * `reference`: mean square of the input in the unquantized model.
  */
 function columnImportance(
   kind: GptqSettings['importance'],
   { damped, factor }: Factorization,
+  statistics: Statistics,
+  permutation: Int32Array,
 ): Float32Array | undefined {
   if (kind === 'none') return undefined;
-  const n = Math.sqrt(factor.length);
+  const n = permutation.length;
+  if (kind === 'reference') {
+    const { referenceSquares } = statistics.get(crossHessian);
+    return Float32Array.from(permutation, (column) => referenceSquares[column]);
+  }
   return Float32Array.from({ length: n }, (_, j) => (kind === 'diagonal' ? damped[j * n + j] : factor[j * n + j] ** 2));
 }
 

@@ -28,6 +28,8 @@ const { positionals, values } = parseArgs({
 /** One step after the other, so that each line says what its step brings. */
 const variants: Record<string, GptqOptions> = {
   paper: paperOptions,
+  'GPTAQ, alpha 0.25': { ...paperOptions, asymmetric: 0.25 },
+  'GPTAQ, alpha 1': { ...paperOptions, asymmetric: 1 },
   retarget: { ...paperOptions, retarget: 1 },
   'and the residual': { ...paperOptions, retarget: 1, residual: true },
   'and refinement': { ...paperOptions, retarget: 1, residual: true, refineRounds: 3 },
@@ -37,6 +39,7 @@ const variants: Record<string, GptqOptions> = {
   'no residual': { residual: false },
   'no importance': { importance: 'none' },
   'conditional importance': { importance: 'conditional' },
+  'importance of the unquantized inputs': { importance: 'reference' },
   'damping 0.003': { damping: 0.003 },
   'damping 0.03': { damping: 0.03 },
   '10 rounds': { refineRounds: 10 },

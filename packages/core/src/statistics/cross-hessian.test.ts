@@ -67,3 +67,16 @@ it('the cross product needs the unquantized inputs; the residual may be absent',
   await residualCross.update(state, seen, referenceKernels);
   expect([state.count, state.sum.length]).toEqual([2, 0]);
 });
+
+it('crossHessian keeps the sum of squares of the unquantized inputs, feature by feature', async () => {
+  const parts = [batch(6), batch(9)];
+  const states = parts.map(() => crossHessian.create(width));
+  for (const [i, part] of parts.entries()) await crossHessian.update(states[i], part, referenceKernels);
+  crossHessian.merge(states[0], states[1]);
+  for (let j = 0; j < width; j++) {
+    let sum = 0;
+    for (const { reference, tokens: count } of parts)
+      for (let t = 0; t < count; t++) sum += reference[t * width + j] ** 2;
+    expect(states[0].referenceSquares[j]).toBeCloseTo(sum, 4);
+  }
+});
