@@ -4,11 +4,7 @@ import { type Tensor, tensor } from '../tensor.js';
 
 /** Names of the tensors that folding scales into an edge may change; a producer need not have the bias. */
 export function edgeTensors({ producer, consumers }: ScalableEdge): string[] {
-  return [
-    `${producer.module}.weight`,
-    `${producer.module}.bias`,
-    ...consumers.map((consumer) => `${consumer}.weight`),
-  ];
+  return [`${producer.module}.weight`, `${producer.module}.bias`, ...consumers.map((consumer) => `${consumer}.weight`)];
 }
 
 /**
