@@ -16,6 +16,7 @@ import {
 import { describeModel } from '@q/models';
 import { openShards, type ShardReader, type TensorEntry } from '@q/safetensors';
 import type { LayoutReader, QuantizedLayout, TensorLookup } from './layout.js';
+import { transpose } from './transpose.js';
 
 /** A Hugging Face model folder, opened for reading. */
 export interface Checkpoint {
@@ -151,7 +152,7 @@ async function describe(
       checkFinite(path, stored, values);
       const linear = linears.get(module);
       return linear?.transposed && name.endsWith('.weight')
-        ? transpose(values, read.shape)
+        ? transpose(tensor('f32', read.shape, values))
         : tensor('f32', read.shape, values);
     },
     quantized,
@@ -205,10 +206,4 @@ function checkFinite(path: string, name: string, values: Float32Array): void {
   throw new NumericError(
     `${path}: tensor ${name} holds ${values[index]} at element ${index}: repair the checkpoint first`,
   );
-}
-
-function transpose(values: Float32Array, [rows, columns]: readonly number[]): Tensor<'f32'> {
-  const out = new Float32Array(values.length);
-  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = values[i * columns + j];
-  return tensor('f32', [columns, rows], out);
 }

@@ -1,6 +1,6 @@
 import { copyFile, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FormatError, type QuantizedTensor } from '@q/core';
+import { FormatError, type QuantizedTensor, type Tensor } from '@q/core';
 import {
   coreDtype,
   createShardWriter,
@@ -15,43 +15,72 @@ import {
 } from '@q/safetensors';
 import type { Checkpoint } from './checkpoint.js';
 import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
+import { transpose } from './transpose.js';
+
+/** A tensor that is not quantized and whose values change: it is written in f32. */
+export interface RewrittenTensor {
+  /** Linears `[out, in]`, as in memory. */
+  readonly shape: readonly number[];
+  /** The file keeps it `[in, out]`. */
+  readonly transposed: boolean;
+}
 
 export interface CheckpointPlan {
   readonly shards: ShardPlan;
   /** Tensors of the source that are copied byte for byte. */
   readonly copied: readonly string[];
+  /** Tensors that are written anew, by name; ones that the source does not have come last. */
+  readonly rewritten: ReadonlyMap<string, RewrittenTensor>;
+  /** Keys of config.json that change. */
+  readonly config: Readonly<Record<string, unknown>>;
   /** Quantized modules by name. */
   readonly modules: ReadonlyMap<string, QuantizedModule>;
   /** Linears that runtimes look for in quantized form and that stay as they are. */
   readonly kept: readonly string[];
 }
 
+export interface CheckpointPlanOptions {
+  readonly maxShardBytes?: number;
+  readonly kept?: readonly string[];
+  readonly rewritten?: ReadonlyMap<string, RewrittenTensor>;
+  readonly config?: Readonly<Record<string, unknown>>;
+}
+
 /**
  * What the written folder will hold: the source's tensors in their order, each quantized weight replaced by its layout's
- * tensors. Nothing is read but headers.
+ * tensors, rewritten ones in f32. Nothing is read but headers.
  */
 export function planCheckpoint(
   source: Checkpoint,
   layout: QuantizedLayout,
   modules: readonly QuantizedModule[],
-  options: { readonly maxShardBytes?: number; readonly kept?: readonly string[] } = {},
+  options: CheckpointPlanOptions = {},
 ): CheckpointPlan {
+  const { kept = [], rewritten = new Map<string, RewrittenTensor>(), config = {} } = options;
+  const inFile = ({ shape, transposed }: RewrittenTensor) => (transposed ? [...shape].reverse() : shape);
   const byWeight = new Map(modules.map((module) => [`${module.linear.module}.weight`, module]));
   const planned: PlannedTensor[] = [];
   const copied: string[] = [];
   for (const [name, { dtype, shape }] of source.tensors) {
     const module = byWeight.get(name);
+    const anew = rewritten.get(name);
     if (module) planned.push(...layout.plan(module));
+    else if (anew) planned.push({ name, dtype: 'F32', shape: inFile(anew) });
     else {
       planned.push({ name, dtype, shape });
       copied.push(name);
     }
   }
+  for (const [name, anew] of rewritten)
+    if (!source.tensors.has(name)) planned.push({ name, dtype: 'F32', shape: inFile(anew) });
+  for (const [weight, module] of byWeight) if (!source.tensors.has(weight)) planned.push(...layout.plan(module));
   return {
     shards: planShards(planned, options),
     copied,
+    rewritten,
+    config,
     modules: new Map(modules.map((module) => [module.linear.module, module])),
-    kept: options.kept ?? [],
+    kept,
   };
 }
 
@@ -61,6 +90,10 @@ export interface CheckpointWriter {
   writeModule(module: string, quantized: QuantizedTensor): Promise<void>;
   /** Reads a module back from what was written, for a resumed run. */
   readModule(module: string): Promise<QuantizedTensor>;
+  /** Writes a rewritten tensor; linears `[out, in]`. */
+  writeTensor(name: string, values: Tensor<'f32'>): Promise<void>;
+  /** Reads a rewritten tensor back, for a resumed run. */
+  readTensor(name: string): Promise<Tensor<'f32'>>;
   /** Copies a tensor of the source, in chunks. */
   copyTensor(name: string): Promise<void>;
   sync(): Promise<void>;
@@ -109,6 +142,13 @@ export async function createCheckpointWriter(
       if (quantized.groupIndex) reordered.add(name);
       return quantized;
     },
+    async writeTensor(name, values) {
+      await shards.write(name, plan.rewritten.get(name)?.transposed ? transpose(values) : values);
+    },
+    async readTensor(name) {
+      const values = (await partialLookup(shards, plan.shards).read(name)) as Tensor<'f32'>;
+      return plan.rewritten.get(name)?.transposed ? transpose(values) : values;
+    },
     async copyTensor(name) {
       const { begin, end } = source.tensors.get(name) as { begin: number; end: number };
       for (let start = 0; start < end - begin; start += chunkBytes) {
@@ -120,7 +160,10 @@ export async function createCheckpointWriter(
     async finish(record) {
       const weights = await shards.finish();
       const modules = [...plan.modules].map(([name, module]) => ({ ...module, reordered: reordered.has(name) }));
-      const { config, files } = layout.config(modules, plan.kept, record);
+      const { config, files } =
+        modules.length > 0
+          ? layout.config(modules, plan.kept, record)
+          : { config: undefined, files: new Map<string, string>() };
       for (const name of source.otherFiles) {
         if (files.has(name)) continue;
         await copyFile(join(source.path, name), join(out, name)).catch((error) =>
@@ -128,11 +171,11 @@ export async function createCheckpointWriter(
         );
       }
       for (const [name, content] of files) await replaceFile(join(out, name), content);
-      // `q` cannot rewrite what it does not know: the config keeps its text and order but for the one key.
+      // `q` cannot rewrite what it does not know: the config keeps its text and order but for these keys.
       const original = JSON.parse(await readFile(join(source.path, 'config.json'), 'utf8'));
       await replaceFile(
         join(out, 'config.json'),
-        `${JSON.stringify({ ...original, quantization_config: config }, null, 2)}\n`,
+        `${JSON.stringify({ ...original, ...plan.config, ...(config ? { quantization_config: config } : {}) }, null, 2)}\n`,
       );
       return [...weights, ...source.otherFiles, ...files.keys(), 'config.json'];
     },

@@ -18,6 +18,7 @@ export * from './dtypes/dtype.js';
 export * from './dtypes/half.js';
 export * from './dtypes/round.js';
 export { absMax, type SymmetricRange } from './fit/abs-max.js';
+export * from './edges/fold-edge.js';
 export * from './fit/half-quadratic.js';
 export * from './fit/mean-abs.js';
 export * from './fit/min-max.js';

@@ -1,12 +1,35 @@
 import type { Windows } from '@q/calib';
-import type { BlockDescription, Context, Engine, ModelDescription, Stage, StageState, Tensor } from '@q/core';
+import type {
+  BlockDescription,
+  BlockWeights,
+  Context,
+  Engine,
+  ModelDescription,
+  Runtime,
+  Stage,
+  StageState,
+  Tensor,
+} from '@q/core';
 import { createRuntime } from '@q/models';
 import { breathe } from './breathe.js';
 
 /** A state of a batch, waiting on the host between two stages. */
-interface HostState {
+export interface HostState {
   readonly parts: Readonly<Record<string, { readonly data: Float32Array; readonly shape: readonly number[] }>>;
 }
+
+/** What becomes of a state: one stage, the begin of a block, or several of them in turn. */
+export type Step = <T>(runtime: Runtime<T>, state: Record<string, T>) => Record<string, T>;
+
+export const beginStep =
+  (block: BlockDescription): Step =>
+  (runtime, state) =>
+    block.begin(runtime, state.residual);
+
+export const stageStep =
+  (stage: Stage): Step =>
+  <T>(runtime: Runtime<T>, state: Record<string, T>) =>
+    stage.run(runtime, state as StageState<T>);
 
 /**
  * The calibration windows on their way through a model, stage by stage. Between two stages every batch waits on the host,
@@ -28,8 +51,9 @@ export class BlockStream<T> {
     return this.states.length;
   }
 
-  private get runtime() {
-    return createRuntime(this.engine.ops, this.weights, { ties: this.model.ties });
+  private runtimeWith(replaced: ReadonlyMap<string, T> = new Map()) {
+    const weights = { get: (name: string) => replaced.get(name) ?? this.weights.get(name) };
+    return createRuntime(this.engine.ops, weights, { ties: this.model.ties });
   }
 
   /** Replaces (or adds) a weight of the loaded set. */
@@ -44,24 +68,33 @@ export class BlockStream<T> {
     this.weights.clear();
   }
 
+  /** A stream that goes on from here by itself, on the same loaded weights; this one stays where it is. */
+  fork(): BlockStream<T> {
+    const copy = new BlockStream(this.engine, this.model, this.windows, this.batch, this.context);
+    copy.states = [...this.states];
+    copy.weights = this.weights;
+    return copy;
+  }
+
   /** Token ids -> the first block's input, kept as `residual`. */
   async embed(): Promise<void> {
     const { ids, count, length } = this.windows;
+    const runtime = this.runtimeWith();
     this.states = [];
     for (let start = 0; start < count; start += this.batch) {
       const size = Math.min(this.batch, count - start);
       const part = ids.subarray(start * length, (start + size) * length);
-      this.states.push(await this.download(() => ({ residual: this.model.embed(this.runtime, part, size, length) })));
+      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, part, size, length) })));
     }
   }
 
   /** Hidden states -> the input of the block's first stage. */
   async begin(block: BlockDescription): Promise<void> {
-    await this.each((state) => block.begin(this.runtime, state.residual));
+    await this.each(beginStep(block));
   }
 
   async run(stage: Stage): Promise<void> {
-    await this.each((state) => stage.run(this.runtime, state as StageState<T>));
+    await this.each(stageStep(stage));
   }
 
   /** The current stage's input of a batch: `[tokens, width]`. */
@@ -76,16 +109,42 @@ export class BlockStream<T> {
     return this.states[batch].parts.residual.data;
   }
 
-  private async each(step: (state: Record<string, T>) => Record<string, T>): Promise<void> {
+  /** The first states, to come back to with {@link compute}. */
+  snapshot(batches: number): readonly HostState[] {
+    return this.states.slice(0, batches);
+  }
+
+  /** Sends earlier states through some steps, with some weights replaced; neither the stream nor its weights change. */
+  async compute(states: readonly HostState[], steps: readonly Step[], replaced: BlockWeights): Promise<HostState[]> {
     const { ops } = this.engine;
+    const uploaded = new Map([...replaced].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
+    const out: HostState[] = [];
+    try {
+      const runtime = this.runtimeWith(uploaded);
+      for (const state of states) {
+        await breathe(this.context.signal);
+        out.push(
+          await this.download(() => steps.reduce((current, step) => step(runtime, current), this.upload(state))),
+        );
+      }
+    } finally {
+      for (const handle of uploaded.values()) ops.dispose(handle);
+    }
+    return out;
+  }
+
+  private upload({ parts }: HostState): Record<string, T> {
+    return Object.fromEntries(
+      Object.entries(parts).map(([name, { data, shape }]) => [name, this.engine.ops.fromF32(data, shape)]),
+    );
+  }
+
+  private async each(step: Step): Promise<void> {
+    const runtime = this.runtimeWith();
     for (let i = 0; i < this.states.length; i++) {
       await breathe(this.context.signal);
-      const { parts } = this.states[i];
-      this.states[i] = await this.download(() =>
-        step(
-          Object.fromEntries(Object.entries(parts).map(([name, { data, shape }]) => [name, ops.fromF32(data, shape)])),
-        ),
-      );
+      const state = this.states[i];
+      this.states[i] = await this.download(() => step(runtime, this.upload(state)));
     }
   }
 

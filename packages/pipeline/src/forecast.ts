@@ -1,6 +1,7 @@
 import type { Checkpoint } from '@q/checkpoint';
-import { elementCount } from '@q/core';
+import { elementCount, type ModelDescription } from '@q/core';
 import type { PlannedModule } from './plan.js';
+import { type Recipe, transformsOf } from './recipe.js';
 
 /** The calibration that a plan counts with. */
 export interface CalibrationShape {
@@ -28,10 +29,11 @@ const baseBytes = 150e6;
 
 export function forecast(
   checkpoint: Checkpoint,
+  model: ModelDescription | undefined,
+  recipe: Recipe,
   modules: readonly PlannedModule[],
   calibration?: CalibrationShape,
 ): Forecast {
-  const { model } = checkpoint;
   const streamed = checkpoint.bytes / rates.stream;
   const largest = Math.max(...[...checkpoint.tensors.values()].map(({ shape }) => elementCount(shape)));
   if (!calibration || !model) {
@@ -45,26 +47,28 @@ export function forecast(
   // Methods that compare with the unquantized model run it beside the quantized one.
   const paired = modules.some(({ quantizer }) => quantizer.needs.some((statistic) => statistic.paired));
   const streams = paired ? 2 : 1;
-  const widths = modules.map(({ linear }) => linear.inFeatures);
+  // Each transform sends the calibration batch through the block once more, beside the states that wait for the real walk.
+  const transforms = transformsOf(recipe).length;
+  const passes = streams + transforms;
+  const widths = model.blocks.flatMap(({ linears }) => linears.map(({ inFeatures }) => inFeatures));
   const widest = Math.max(...widths);
   const memory = {
     runtime: baseBytes,
-    block: streams * 2 * 4 * blockElements,
+    block: (streams * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
     // The Hessian in f64, its factor in f64 and f32, the damped Hessian; two cross products and their difference.
     statistics: (paired ? 44 : 24) * widest * widest,
-    activations: streams * 4 * tokens * (model.hiddenSize + widest),
+    activations: (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest),
     batch: 4 * calibration.batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
   };
   let products = 0;
   let solves = 0;
   for (const block of model.blocks) {
-    for (const { inFeatures, outFeatures } of block.linears)
-      products += streams * 2 * tokens * inFeatures * outFeatures;
+    for (const { inFeatures, outFeatures } of block.linears) products += passes * 2 * tokens * inFeatures * outFeatures;
     for (const stage of block.stages) {
       const input = block.linears.find(({ module }) => module === stage.linears[0]);
-      if (input) products += (paired ? 4 : 1) * tokens * input.inFeatures ** 2;
+      if (input) products += ((paired ? 4 : 1) + transforms) * tokens * input.inFeatures ** 2;
     }
-    products += streams * 4 * tokens * calibration.length * model.hiddenSize;
+    products += passes * 4 * tokens * calibration.length * model.hiddenSize;
   }
   for (const { linear } of modules)
     solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;

@@ -1,10 +1,13 @@
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { FormatError } from '@q/core';
+import type { TransformRow } from './report.js';
 
 /** What a finished piece of work (a block, or a single module) leaves in the journal. */
 export interface JournalEntry<Row> {
   readonly unit: string;
   readonly rows: readonly Row[];
+  /** What transforms did to the unit. */
+  readonly transforms?: readonly TransformRow[];
 }
 
 /**
@@ -13,6 +16,7 @@ export interface JournalEntry<Row> {
  */
 export interface Journal<Row> {
   readonly finished: ReadonlyMap<string, readonly Row[]>;
+  readonly transforms: readonly TransformRow[];
   append(entry: JournalEntry<Row>): Promise<void>;
   close(): Promise<void>;
 }
@@ -36,6 +40,7 @@ export async function journalIdentity(path: string): Promise<string | undefined>
 export async function openJournal<Row>(path: string, identity: string): Promise<Journal<Row>> {
   const found = await journalIdentity(path);
   const finished = new Map<string, readonly Row[]>();
+  const transforms: TransformRow[] = [];
   const handle: FileHandle = await open(path, found === undefined ? 'w+' : 'r+');
   let position = 0;
   const write = async (value: unknown) => {
@@ -53,15 +58,18 @@ export async function openJournal<Row>(path: string, identity: string): Promise<
       if (!line) continue;
       const entry = JSON.parse(line) as JournalEntry<Row>;
       finished.set(entry.unit, entry.rows);
+      transforms.push(...(entry.transforms ?? []));
     }
     position = new TextEncoder().encode(whole).length;
     await handle.truncate(position);
   }
   return {
     finished,
+    transforms,
     async append(entry) {
       await write(entry);
-      (finished as Map<string, readonly Row[]>).set(entry.unit, entry.rows);
+      finished.set(entry.unit, entry.rows);
+      transforms.push(...(entry.transforms ?? []));
     },
     close: () => handle.close(),
   };

@@ -3,18 +3,24 @@ import {
   describeScheme,
   elementCount,
   type LinearDescription,
+  type ModelDescription,
   type Quantizer,
+  referenceKernels,
   type Scheme,
   SchemeError,
 } from '@q/core';
 import { byteLength } from '@q/safetensors';
+import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
-import { describeRule, matches, type Recipe } from './recipe.js';
+import { type ModelSource, rewriteModel } from './model-source.js';
+import { describeRule, matches, type Recipe, transformsOf } from './recipe.js';
+import { refuseOrder } from './step-order.js';
 
 /** One tensor of the source and what becomes of it. */
 export interface PlannedRow {
   readonly name: string;
-  readonly action: 'quantize' | 'copy';
+  /** `rewrite`: not quantized, but its values change: written in f32. */
+  readonly action: 'quantize' | 'rewrite' | 'copy';
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly bytesBefore: number;
@@ -33,6 +39,10 @@ export interface PlannedModule extends QuantizedModule {
 export interface Plan {
   readonly checkpoint: Checkpoint;
   readonly recipe: Recipe;
+  /** The model after the recipe's rewrites: the one that is run. */
+  readonly model?: ModelDescription;
+  /** Tensors that rewrites and transforms change, quantized or not. */
+  readonly changed: ReadonlyMap<string, ChangedTensor>;
   readonly rows: readonly PlannedRow[];
   readonly modules: ReadonlyMap<string, PlannedModule>;
   readonly files: CheckpointPlan;
@@ -51,8 +61,12 @@ export interface Plan {
  * @throws SchemeError naming the module and the reason when a rule cannot be carried out
  */
 export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: CalibrationShape): Plan {
+  const disorder = refuseOrder(recipe.transforms ?? []);
+  if (disorder) throw new SchemeError(disorder);
   const notes: string[] = [];
-  const linears = findLinears(checkpoint, notes);
+  const source = rewriteModel(checkpoint, recipe, referenceKernels);
+  const { model } = source;
+  const linears = findLinears(checkpoint, source, notes);
   const modules = new Map<string, PlannedModule>();
   const reasons = new Map<string, string>();
   for (const linear of linears) {
@@ -72,16 +86,18 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     modules.set(linear.module, planned);
     reasons.set(linear.module, describeRule(rule, index));
   }
-  if (modules.size === 0)
+  // Without a linear to quantize the steps before it still make a folder: the same function with other weights.
+  if (modules.size === 0 && !recipe.transforms?.length)
     throw new SchemeError(`no linear of ${checkpoint.path} matches a rule of the recipe: nothing would be quantized`);
-  checkFusionGroups(checkpoint, modules);
+  checkFusionGroups(model, modules);
   if (checkpoint.quantizedModules.length > 0) {
     throw new SchemeError(
       `${checkpoint.path} is already quantized (${checkpoint.layout}): start from the original model`,
     );
   }
-  const calibrated = [...modules.values()].some(({ quantizer }) => quantizer.needs.length > 0);
-  if (calibrated && !checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+  const calibrated =
+    transformsOf(recipe).length > 0 || [...modules.values()].some(({ quantizer }) => quantizer.needs.length > 0);
+  if (calibrated && !model) throw checkpoint.unknownArchitecture as Error;
   const cautions = new Map<string, string[]>();
   for (const module of modules.values()) {
     const caution = recipe.layout.caution?.(module);
@@ -92,15 +108,36 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 
   // The head has a switch of its own in every layout.
-  const head = checkpoint.model?.head.module;
+  const head = model?.head.module;
+  const changed = changedTensors(checkpoint, source, transformsOf(recipe));
+  const rewritten = new Map(
+    [...changed].filter(([name]) => !name.endsWith('.weight') || !modules.has(name.replace(/\.weight$/, ''))),
+  );
   const files = planCheckpoint(checkpoint, recipe.layout, [...modules.values()], {
     maxShardBytes: recipe.maxShardBytes,
     kept: linears.map(({ module }) => module).filter((module) => module !== head && !modules.has(module)),
+    rewritten,
+    config: source.config,
   });
-  const rows = [...checkpoint.tensors].map(([name, { dtype, shape, begin, end }]): PlannedRow => {
+  const added = [...changed].filter(([name]) => !checkpoint.tensors.has(name));
+  const all = [
+    ...[...checkpoint.tensors].map(([name, entry]) => ({ ...entry, name, bytesBefore: entry.end - entry.begin })),
+    ...added.map(([name, { shape }]) => ({ name, shape, dtype: 'F32', bytesBefore: 0 })),
+  ];
+  const rows = all.map(({ name, dtype, shape, bytesBefore }): PlannedRow => {
     const module = name.replace(/\.weight$/, '');
     const planned = name.endsWith('.weight') ? modules.get(module) : undefined;
-    const bytesBefore = end - begin;
+    const change = changed.get(name)?.why;
+    if (!planned && change)
+      return {
+        name,
+        action: 'rewrite',
+        dtype,
+        shape,
+        bytesBefore,
+        bytesAfter: 4 * elementCount(shape),
+        why: [reasons.get(module), change].filter(Boolean).join('; '),
+      };
     if (!planned)
       return {
         name,
@@ -120,7 +157,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       bytesAfter: recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
       scheme: describeScheme(planned.scheme),
       method: planned.quantizer.name,
-      why: reasons.get(module) as string,
+      why: [reasons.get(module), change].filter(Boolean).join('; '),
     };
   });
   const quantized = rows.filter(({ action }) => action === 'quantize');
@@ -128,14 +165,16 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   return {
     checkpoint,
     recipe,
+    ...(model ? { model } : {}),
+    changed,
     rows,
     modules,
     files,
     calibrated,
     bytesBefore: rows.reduce((sum, row) => sum + row.bytesBefore, 0),
     bytesAfter: rows.reduce((sum, row) => sum + row.bytesAfter, 0),
-    bitsPerWeight: (8 * quantized.reduce((sum, row) => sum + row.bytesAfter, 0)) / weights,
-    forecast: forecast(checkpoint, [...modules.values()], calibrated ? calibration : undefined),
+    bitsPerWeight: weights > 0 ? (8 * quantized.reduce((sum, row) => sum + row.bytesAfter, 0)) / weights : 0,
+    forecast: forecast(checkpoint, model, recipe, [...modules.values()], calibrated ? calibration : undefined),
     notes,
   };
 }
@@ -150,9 +189,9 @@ function refuse(planned: PlannedModule, recipe: Recipe): string | undefined {
 }
 
 /** Linears of the blocks; for an unknown architecture every matrix that does not look like an embedding, norm or head. */
-function findLinears(checkpoint: Checkpoint, notes: string[]): readonly LinearDescription[] {
-  if (checkpoint.model)
-    return [...checkpoint.model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint)];
+function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): readonly LinearDescription[] {
+  const { model } = source;
+  if (model) return [...model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint, source)];
   const linears: LinearDescription[] = [];
   for (const [name, { shape, dtype }] of checkpoint.tensors) {
     if (!name.endsWith('.weight') || shape.length !== 2 || !/^(F|BF)/.test(dtype)) continue;
@@ -172,16 +211,14 @@ function findLinears(checkpoint: Checkpoint, notes: string[]): readonly LinearDe
 }
 
 /** The output projection when it has a tensor of its own: kept unless a rule names it. */
-function untiedHead({ model, tensors }: Checkpoint): readonly LinearDescription[] {
-  return model &&
-    tensors.has(`${model.head.module}.weight`) &&
-    !model.embeddingTensors.includes(`${model.head.module}.weight`)
-    ? [model.head]
-    : [];
+function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource): readonly LinearDescription[] {
+  if (!model) return [];
+  const name = `${model.head.module}.weight`;
+  return (tensors.has(name) || rewritten.has(name)) && !model.embeddingTensors.includes(name) ? [model.head] : [];
 }
 
 /** Runtimes fuse q,k,v and gate,up: the members must share one scheme (formats.md 0). */
-function checkFusionGroups({ model }: Checkpoint, modules: ReadonlyMap<string, PlannedModule>): void {
+function checkFusionGroups(model: ModelDescription | undefined, modules: ReadonlyMap<string, PlannedModule>): void {
   const schemeOf = (module: string): string => {
     const scheme: Scheme | undefined = modules.get(module)?.scheme;
     return scheme ? describeScheme(scheme) : 'kept';

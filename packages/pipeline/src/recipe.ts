@@ -1,5 +1,5 @@
 import type { QuantizedLayout } from '@q/checkpoint';
-import type { Quantizer, Scheme } from '@q/core';
+import type { ModelStep, Quantizer, Rewrite, Scheme, Transform } from '@q/core';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
 export interface Rule {
@@ -16,11 +16,21 @@ export interface Rule {
 /** Everything that decides the bytes of the result, but the model and the calibration data. */
 export interface Recipe {
   readonly layout: QuantizedLayout;
+  /** What changes the weights before they are quantized, without changing the function, in this order. */
+  readonly transforms?: readonly ModelStep[];
   /** Linears that no rule matches are kept. */
   readonly rules: readonly Rule[];
   readonly seed: number;
   readonly maxShardBytes?: number;
 }
+
+/** A rewrite changes the whole model before anything runs; a transform works block by block on calibration inputs. */
+export const isRewrite = (step: ModelStep): step is Rewrite => !('edges' in step);
+
+export const rewritesOf = ({ transforms = [] }: Recipe): readonly Rewrite[] => transforms.filter(isRewrite);
+
+export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] =>
+  transforms.filter((step): step is Transform => !isRewrite(step));
 
 /** Whether a rule applies to a module. */
 export function matches({ match }: Rule, module: string): boolean {
@@ -35,11 +45,12 @@ export function describeRule(rule: Rule, index: number): string {
 }
 
 /** The recipe as plain JSON: its identity, and a part of the report. */
-export function recipeJSON({ layout, rules, seed, maxShardBytes }: Recipe): Record<string, unknown> {
+export function recipeJSON({ layout, transforms = [], rules, seed, maxShardBytes }: Recipe): Record<string, unknown> {
   return {
     layout: layout.name,
     seed,
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+    ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
     rules: rules.map(({ match, keep, quantizer, scheme }) => ({
       match: match instanceof RegExp ? `${match}` : match,
       ...(keep ? { keep } : {}),

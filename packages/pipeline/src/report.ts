@@ -19,6 +19,14 @@ export interface LayerRow {
   readonly notes: readonly string[];
 }
 
+/** What a transform did to one block. */
+export interface TransformRow {
+  readonly block: string;
+  readonly transform: string;
+  readonly figures: Readonly<Record<string, number>>;
+  readonly notes: readonly string[];
+}
+
 /** The record of a run; goes to q-report.json as it is. */
 export interface RunReport {
   readonly source: string;
@@ -30,6 +38,7 @@ export interface RunReport {
   readonly bytesAfter: number;
   readonly bitsPerWeight: number;
   readonly layers: readonly LayerRow[];
+  readonly transforms: readonly TransformRow[];
   /** Before and after on the same held-out windows; absent when there was no text for it (a note says so). */
   readonly evaluation?: {
     readonly text: string;

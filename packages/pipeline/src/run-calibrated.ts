@@ -13,11 +13,13 @@ import {
   type Statistic,
 } from '@q/core';
 import { BlockStream } from './block-stream.js';
-import { breathe } from './breathe.js';
+import { collect } from './collect.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
-import type { Plan, PlannedModule } from './plan.js';
+import { type ModelSource, rewriteModel } from './model-source.js';
+import type { Plan } from './plan.js';
 import type { LayerRow } from './report.js';
+import { type TransformedBlock, transformBlock } from './transform-block.js';
 
 /** Windows at a time: wide enough for the products, small enough for the engine's memory. */
 export const calibrationBatch = 8;
@@ -34,7 +36,8 @@ export async function runCalibrated<T>(
   windows: Windows,
   context: Context,
 ): Promise<void> {
-  const model = plan.checkpoint.model as ModelDescription;
+  const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+  const model = source.model as ModelDescription;
   const paired = [...plan.modules.values()].some(({ quantizer }) =>
     quantizer.needs.some((statistic) => statistic.paired),
   );
@@ -44,26 +47,30 @@ export async function runCalibrated<T>(
   const streams = original ? [stream, original] : [stream];
 
   for (const each of streams) {
-    await load(plan, model.embeddingTensors, each);
+    await load(source, model.embeddingTensors, each);
     await each.embed();
     each.clearWeights();
   }
   for (const block of model.blocks) {
     const finished = journal.finished.get(block.prefix);
     for (const each of streams) {
-      await load(plan, block.tensors, each);
-      await each.begin(block);
+      await load(source, block.tensors, each);
     }
+    // Transforms leave the function as it is: the unquantized model stays as it was, its inputs are scaled where they are used.
+    const transformed = finished ? undefined : await transformBlock(plan, block, source, stream, context);
+    if (transformed) await writeScaled(plan, block, source, transformed, writer);
+    else await replayScaled(plan, block, writer, stream);
+    for (const each of streams) await each.begin(block);
     const rows: LayerRow[] = [];
     for (const stage of block.stages) {
-      if (finished) await replay(plan, stage, writer, stream);
-      else rows.push(...(await quantizeStage(plan, stage, stream, original, writer, context)));
+      if (!transformed) await replay(plan, stage, writer, stream);
+      else rows.push(...(await quantizeStage({ plan, source, stage, transformed, stream, original, writer, context })));
       for (const each of streams) await each.run(stage);
     }
     for (const each of streams) each.clearWeights();
     if (!finished) {
       await writer.sync();
-      await journal.append({ unit: block.prefix, rows });
+      await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [] });
     }
     context.progress({
       task: 'quantize',
@@ -73,13 +80,37 @@ export async function runCalibrated<T>(
       note: note(block, finished !== undefined),
     });
   }
-  await quantizeHead(plan, writer, journal, context);
+  await quantizeHead(plan, source, writer, journal, context);
 }
 
 const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
 
-async function load<T>(plan: Plan, names: readonly string[], stream: BlockStream<T>): Promise<void> {
-  for (const name of names) stream.setWeight(name, await plan.checkpoint.weight(name));
+async function load<T>(source: ModelSource, names: readonly string[], stream: BlockStream<T>): Promise<void> {
+  for (const name of names) stream.setWeight(name, await source.weight(name));
+}
+
+/** Tensors of a block that transforms may have changed and that are not quantized. */
+const scaledTensors = (plan: Plan, block: BlockDescription) =>
+  block.tensors.filter((name) => plan.files.rewritten.has(name) && plan.changed.get(name)?.scaled);
+
+async function writeScaled(
+  plan: Plan,
+  block: BlockDescription,
+  source: ModelSource,
+  { weights }: TransformedBlock,
+  writer: CheckpointWriter,
+): Promise<void> {
+  for (const name of scaledTensors(plan, block))
+    await writer.writeTensor(name, weights.get(name) ?? (await source.weight(name)));
+}
+
+async function replayScaled<T>(
+  plan: Plan,
+  block: BlockDescription,
+  writer: CheckpointWriter,
+  stream: BlockStream<T>,
+): Promise<void> {
+  for (const name of scaledTensors(plan, block)) stream.setWeight(name, await writer.readTensor(name));
 }
 
 async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, stream: BlockStream<T>): Promise<void> {
@@ -88,22 +119,32 @@ async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, str
   }
 }
 
-async function quantizeStage<T>(
-  plan: Plan,
-  stage: Stage,
-  stream: BlockStream<T>,
-  original: BlockStream<T> | undefined,
-  writer: CheckpointWriter,
-  context: Context,
-): Promise<LayerRow[]> {
+interface StageWork<T> {
+  readonly plan: Plan;
+  readonly source: ModelSource;
+  readonly stage: Stage;
+  readonly transformed: TransformedBlock;
+  readonly stream: BlockStream<T>;
+  readonly original: BlockStream<T> | undefined;
+  readonly writer: CheckpointWriter;
+  readonly context: Context;
+}
+
+async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
+  const { plan, source, stage, transformed, stream, original, writer, context } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
   if (planned.length === 0) return [];
-  const collector = await collect(stage, planned, stream, original, context);
+  const needs = new Map<string, Statistic<any>>();
+  for (const { quantizer } of planned) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+  const collector = createCollector([...needs.values()], planned[0].linear.inFeatures, stage.linears[0]);
+  const inputScales = transformed.inputScales.get(stage.linears[0]);
+  await collect(collector, stream, context, original && { stream: original, stage, inputScales });
   const rows: LayerRow[] = [];
   for (const module of planned) {
     const name = module.linear.module;
-    const weight = await plan.checkpoint.weight(`${name}.weight`);
-    const { quantized, report } = await module.quantizer.quantize(weight, collector.statistics, module.scheme, context);
+    const weight = transformed.weights.get(`${name}.weight`) ?? (await source.weight(`${name}.weight`));
+    const target = transformed.clipped.get(`${name}.weight`) ?? weight;
+    const { quantized, report } = await module.quantizer.quantize(target, collector.statistics, module.scheme, context);
     if (module.quantizer.needs.length > 0 && report.tokens === 0)
       throw new CalibrationError(`${name}: no calibration token reached this layer`);
     await writer.writeModule(name, quantized);
@@ -123,29 +164,6 @@ async function quantizeStage<T>(
   return rows;
 }
 
-/** One pass over the stage's inputs serves all of its linears: they share the input. */
-async function collect<T>(
-  stage: Stage,
-  planned: readonly PlannedModule[],
-  stream: BlockStream<T>,
-  original: BlockStream<T> | undefined,
-  context: Context,
-): Promise<Collector> {
-  const needs = new Map<string, Statistic<any>>();
-  for (const { quantizer } of planned) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
-  const collector = createCollector([...needs.values()], planned[0].linear.inFeatures, stage.linears[0]);
-  for (let batch = 0; batch < stream.batches; batch++) {
-    await breathe(context.signal);
-    const residualError =
-      original && stage.addsToResidual ? subtract(original.residual(batch), stream.residual(batch)) : undefined;
-    const reference = original?.input(batch).x;
-    await collector.update({ ...stream.input(batch), reference, residualError }, context.kernels);
-  }
-  return collector;
-}
-
-const subtract = (a: Float32Array, b: Float32Array) => a.map((x, i) => x - b[i]);
-
 function hessianOf(collector: Collector): ArrayLike<number> | undefined {
   for (const statistic of [hessian, hessianF32])
     if (collector.statistics.has(statistic)) return collector.statistics.get(statistic).sum;
@@ -155,18 +173,19 @@ function hessianOf(collector: Collector): ArrayLike<number> | undefined {
 /** The output projection, when a rule names it: data-free methods only. */
 async function quantizeHead(
   plan: Plan,
+  source: ModelSource,
   writer: CheckpointWriter,
   journal: Journal<LayerRow>,
   context: Context,
 ): Promise<void> {
-  const head = plan.modules.get(plan.checkpoint.model?.head.module ?? '');
+  const head = plan.modules.get(source.model?.head.module ?? '');
   if (!head || journal.finished.has(head.linear.module)) return;
   const { module } = head.linear;
   if (head.quantizer.needs.length > 0)
     throw new CalibrationError(
       `${module}: calibrated methods quantize the linears of blocks; use a data-free method for the head`,
     );
-  const weight = await plan.checkpoint.weight(`${module}.weight`);
+  const weight = await source.weight(`${module}.weight`);
   const collector = createCollector([], head.linear.inFeatures, module);
   const { quantized, report } = await head.quantizer.quantize(weight, collector.statistics, head.scheme, context);
   await writer.writeModule(module, quantized);

@@ -4,6 +4,7 @@ import type { Context } from '@q/core';
 import { breathe } from './breathe.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
+import { rewriteModel } from './model-source.js';
 import type { Plan } from './plan.js';
 import type { LayerRow } from './report.js';
 
@@ -19,6 +20,7 @@ export async function runDataFree(
 ): Promise<void> {
   const done = new Set([...journal.finished.values()].flat().map(({ module }) => module));
   const modules = [...plan.modules.values()];
+  const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   let pending: LayerRow[] = [];
   let bytes = 0;
   const flush = async () => {
@@ -32,7 +34,7 @@ export async function runDataFree(
     await breathe(context.signal);
     const { module } = planned.linear;
     if (done.has(module)) continue;
-    const weight = await plan.checkpoint.weight(`${module}.weight`);
+    const weight = await source.weight(`${module}.weight`);
     const { quantized, report } = await planned.quantizer.quantize(weight, noStatistics, planned.scheme, context);
     await writer.writeModule(module, quantized);
     const { row } = await layerRow(plan, planned, weight, quantized, report, undefined, context.kernels);

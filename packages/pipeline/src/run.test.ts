@@ -4,23 +4,39 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, dequantize, int4, perGroup, type Quantizer, scheme, uint3 } from '@q/core';
-import { gptq } from '@q/gptq';
+import {
+  createContext,
+  dequantize,
+  int4,
+  type Kernels,
+  minMax,
+  perGroup,
+  type Quantizer,
+  scheme,
+  uint3,
+} from '@q/core';
+import { gptq as fullGptq, type GptqOptions } from '@q/gptq';
+import { createWasmKernels } from '@q/kernels-wasm';
 import { loadTokenizer } from '@q/models';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import type { Rule } from './recipe.js';
 import { runPlan } from './run.js';
 
 const demo = fileURLToPath(new URL('../../cli/demo/', import.meta.url));
 const layout = gptqLayout();
+/** Without the searches that make it good and slow: the walk is what is tested here. */
+const gptq = (options: GptqOptions = {}) =>
+  fullGptq({ fit: minMax(), importance: 'none', refineRounds: 0, ...options });
 const symmetric = scheme({ format: int4, granularity: perGroup(32) });
 
 let folder: string;
 let calibration: Windows;
+let kernels: Kernels;
 beforeAll(async () => {
+  kernels = await createWasmKernels({ threads: 1 });
   const json = async (name: string) => JSON.parse(await readFile(join(demo, 'model', name), 'utf8'));
   const tokenizer = loadTokenizer({
     tokenizer: await json('tokenizer.json'),
@@ -28,8 +44,9 @@ beforeAll(async () => {
     model: await json('config.json'),
   });
   const text = await readFile(join(demo, 'text/calibration.txt'), 'utf8');
-  calibration = cutWindows(tokenStream(splitDocuments(text), tokenizer), 64, { count: 4 });
+  calibration = cutWindows(tokenStream(splitDocuments(text), tokenizer), 32, { count: 2 });
 });
+afterAll(() => kernels.dispose());
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'q-pipeline-'));
 });
@@ -41,9 +58,9 @@ async function run(rules: readonly Rule[], name = 'out', signal?: AbortSignal) {
     const out = join(folder, name);
     await runPlan(planRun(source, { layout, rules, seed: 0 }), {
       out,
-      context: createContext({ signal }),
+      context: createContext({ kernels, signal }),
       calibration,
-      engine: () => createEngine(),
+      engine: () => createEngine({ kernels }),
     });
     return out;
   } finally {

@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
 import { CalibrationError, type Context, type Engine, QuantError } from '@q/core';
+import { breathe } from './breathe.js';
 import { journalIdentity, journalName, openJournal } from './journal.js';
+import { rewriteModel } from './model-source.js';
 import type { Plan } from './plan.js';
 import { recipeJSON } from './recipe.js';
-import type { LayerRow } from './report.js';
+import type { LayerRow, TransformRow } from './report.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
 
@@ -21,6 +23,7 @@ export interface RunOptions<T> {
 
 export interface RunResult {
   readonly layers: readonly LayerRow[];
+  readonly transforms: readonly TransformRow[];
   readonly files: readonly string[];
   readonly seconds: number;
   /** True when an earlier, interrupted run was continued. */
@@ -47,7 +50,7 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
       throw new CalibrationError(
         'this recipe needs calibration text: give some, or choose a data-free method such as rtn',
       );
-    checkVocabulary(calibration, plan.checkpoint.model?.vocabularySize ?? 0);
+    checkVocabulary(calibration, plan.model?.vocabularySize ?? 0);
   }
   const identity = await runIdentity(plan, calibration);
   const resumed = await prepareFolder(out, identity);
@@ -69,12 +72,18 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
       await writer.copyTensor(name);
       context.progress({ task: 'copy', done: index + 1, total: plan.files.copied.length, unit: 'tensors' });
     }
-    const first = [...plan.modules.values()][0].quantizer;
-    const files = await writer.finish({ method: first.name, options: first.options });
+    await writeRewritten(plan, writer, context);
+    const quantizer = [...plan.modules.values()][0]?.quantizer;
+    const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : [])];
+    const files = await writer.finish({
+      method: steps.map(({ name }) => name).join('+'),
+      options: quantizer?.options ?? {},
+    });
     await journal.close();
     await rm(join(out, journalName));
     return {
       layers: [...journal.finished.values()].flat(),
+      transforms: journal.transforms,
       files,
       seconds: (performance.now() - started) / 1000,
       resumed: resumed && journal.finished.size > 0,
@@ -89,6 +98,18 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
       if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
     }
     throw error;
+  }
+}
+
+/** Tensors whose values follow from the checkpoint alone; those that transforms have scaled were written with their block. */
+async function writeRewritten(plan: Plan, writer: CheckpointWriter, context: Context): Promise<void> {
+  const names = [...plan.files.rewritten.keys()].filter((name) => !plan.changed.get(name)?.scaled);
+  if (names.length === 0) return;
+  const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+  for (const [index, name] of names.entries()) {
+    await breathe(context.signal);
+    await writer.writeTensor(name, await source.weight(name));
+    context.progress({ task: 'rewrite', done: index + 1, total: names.length, unit: 'tensors' });
   }
 }
 

@@ -59,7 +59,7 @@ export function planText(plan: Plan): string {
       row.dtype,
       formatBytes(row.bytesBefore),
       formatBytes(row.bytesAfter),
-      row.action === 'copy' ? 'as it is' : `${row.method} ${row.scheme}`,
+      row.action === 'quantize' ? `${row.method} ${row.scheme}` : row.action === 'rewrite' ? 'f32' : 'as it is',
       row.why,
     ]),
   );

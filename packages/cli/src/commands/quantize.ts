@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { cutWindows, type Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, createContext, createRandom } from '@q/core';
-import { planRun, type RunReport, recipeJSON, runPlan } from '@q/pipeline';
+import { isRewrite, type Plan, planRun, type RunReport, recipeJSON, runPlan } from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
 import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
@@ -52,12 +52,12 @@ export async function quantizeCommand(
     terminal.note(planText(plan));
     if (plan.calibrated && !options.calib) {
       throw new UsageError(
-        `--calib FILE is needed: ${[...plan.modules.values()][0].quantizer.name} learns from text what the layers see (or choose --method rtn)`,
+        `--calib FILE is needed: ${learner(plan)} learns from text what the layers see (or choose --method rtn)`,
       );
     }
-    if (plan.calibrated && checkpoint.model && shape.length > checkpoint.model.maxPositions) {
+    if (plan.calibrated && plan.model && shape.length > plan.model.maxPositions) {
       throw new CalibrationError(
-        `--length ${shape.length} is longer than the model's ${checkpoint.model.maxPositions} positions`,
+        `--length ${shape.length} is longer than the model's ${plan.model.maxPositions} positions`,
       );
     }
     const shuffle = options.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
@@ -104,6 +104,7 @@ export async function quantizeCommand(
       bytesAfter: plan.bytesAfter,
       bitsPerWeight: plan.bitsPerWeight,
       layers: result.layers,
+      transforms: result.transforms,
       ...(evaluation && scores
         ? {
             evaluation: {
@@ -128,6 +129,14 @@ export async function quantizeCommand(
     await compute.dispose();
     await checkpoint.close();
   }
+}
+
+/** The step of a calibrated plan that needs the text. */
+function learner({ recipe, modules }: Plan): string {
+  const transform = recipe.transforms?.find((step) => !isRewrite(step));
+  return (
+    (transform ?? [...modules.values()].find(({ quantizer }) => quantizer.needs.length > 0)?.quantizer)?.name ?? ''
+  );
 }
 
 /** Text to score before and after: the one given, else what the calibration text has left, else none, with the reason. */

@@ -55,17 +55,30 @@ export interface Transform {
   readonly needs: readonly Statistic<any>[];
   /** The edges that `apply` may scale: their tensors are written anew, in f32, so that folding loses nothing. */
   edges(edges: readonly ScalableEdge[]): readonly ScalableEdge[];
+  /**
+   * Why this step cannot stand between these others, or nothing. Asked by the plan, which itself refuses a step named twice
+   * and a rewrite after a transform (rotations fold the norm gains, which would take back what a transform put there).
+   */
+  refuse?(before: readonly ModelStep[], after: readonly ModelStep[]): string | undefined;
   apply(input: TransformInput, context: Context): Promise<TransformResult>;
 }
 
 export interface TransformResult {
-  /** Changed tensors only. */
+  /** Changed tensors only; with them the block computes the same function. */
   readonly weights: BlockWeights;
+  /**
+   * Weights that quantizers get in place of those above, when a transform also moves values for the sake of the grid (AWQ
+   * clamps them). The function changes with them, so nothing but the quantizer sees them; errors are counted against the others.
+   */
+  readonly clipped?: BlockWeights;
   /** Per-channel factors by which inputs of a linear were multiplied (1/s), by module: statistics are rescaled by them. */
   readonly inputScales: ReadonlyMap<string, Float32Array>;
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
 }
+
+/** A step of a recipe that comes before quantization. */
+export type ModelStep = Transform | Rewrite;
 
 /** Weights by checkpoint name: f32, linears `[out, in]`, ties resolved. */
 export interface WeightSource {
@@ -81,6 +94,7 @@ export interface Rewrite {
   readonly options: Readonly<Record<string, unknown>>;
   /** Why this model cannot be rewritten, naming what stands in the way; or nothing. Asked by the plan. */
   refuse?(model: ModelDescription): string | undefined;
+  /** @param context `random` comes from the recipe's seed. Called for the plan and again for the run: it must draw the same. */
   apply(model: ModelDescription, source: WeightSource, context: Pick<Context, 'random' | 'kernels'>): RewrittenModel;
 }
 

@@ -1,0 +1,8 @@
+import { type Tensor, tensor } from '@q/core';
+
+/** `[rows, columns]` -> `[columns, rows]`: linears that a file keeps `[in, out]`, on their way in and out. */
+export function transpose({ shape: [rows, columns], data }: Tensor<'f32'>): Tensor<'f32'> {
+  const out = new Float32Array(data.length);
+  for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = data[i * columns + j];
+  return tensor('f32', [columns, rows], out);
+}

@@ -1,0 +1,61 @@
+import type { BlockDescription, BlockWeights } from '@q/core';
+import { type BlockStream, beginStep, type HostState, type Step, stageStep } from './block-stream.js';
+
+/**
+ * Batches that a module's output is compared on: two of 8 windows. Twenty candidates an edge are tried, each a run through
+ * half a block: on all of the calibration data that would cost many times the run itself.
+ */
+export const probeBatches = 2;
+
+/** A block's states on a few batches, so that a change of weights can be judged by what it does to the residual stream. */
+export class BlockProbe<T> {
+  /** Before `begin`, and before each stage; the last ones are the block's output. */
+  private readonly states: (readonly HostState[])[] = [];
+
+  constructor(
+    private readonly block: BlockDescription,
+    private readonly stream: BlockStream<T>,
+  ) {}
+
+  /** Keeps where the stream stands: once before `begin`, then after `begin` and after each stage. */
+  record(stream: BlockStream<T>): void {
+    this.states.push(stream.snapshot(probeBatches));
+  }
+
+  /**
+   * Mean squared change of the residual stream behind the module that holds `modules`, when `weights` take the place of the
+   * loaded ones (`TransformInput.evaluate`).
+   */
+  async evaluate(weights: BlockWeights, modules: readonly string[]): Promise<number> {
+    const { stages } = this.block;
+    const steps: readonly Step[] = [beginStep(this.block), ...stages.map(stageStep)];
+    const own = Math.max(...modules.map((module) => this.stageOf(module)));
+    const end = stages.findIndex(({ addsToResidual }, index) => index >= own && addsToResidual);
+    const last = end < 0 ? stages.length - 1 : end;
+    const start = Math.min(own + 1, ...[...weights.keys()].map((name) => this.firstStep(name)));
+    const changed = await this.stream.compute(this.states[start], steps.slice(start, last + 2), weights);
+    let sum = 0;
+    let count = 0;
+    this.states[last + 2].forEach(({ parts }, batch) => {
+      const [a, b] = [parts.residual.data, changed[batch].parts.residual.data];
+      for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2;
+      count += a.length;
+    });
+    return sum / count;
+  }
+
+  private stageOf(module: string): number {
+    return this.block.stages.findIndex(({ linears }) => linears.includes(module));
+  }
+
+  /** Index of the first step that reads a tensor. A norm is computed one step before the linears that read it. */
+  private firstStep(name: string): number {
+    const module = name.replace(/\.[^.]*$/, '');
+    const stage = this.stageOf(module);
+    if (stage >= 0) return stage + 1;
+    const readers = this.block.edges
+      .filter(({ producer }) => producer.module === module)
+      .flatMap(({ consumers }) => consumers.map((consumer) => this.stageOf(consumer)));
+    return readers.length > 0 ? Math.min(...readers) : 0;
+  }
+}

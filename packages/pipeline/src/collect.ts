@@ -1,0 +1,41 @@
+import type { Collector } from '@q/calib';
+import type { Context, Stage } from '@q/core';
+import type { BlockStream } from './block-stream.js';
+import { breathe } from './breathe.js';
+
+/** The unquantized model at the same stage, for statistics that compare with it. */
+export interface ReferenceStream<T> {
+  readonly stream: BlockStream<T>;
+  readonly stage: Stage;
+  /** Factors that bring its inputs to the channels' scale in the stream, when transforms have scaled them. */
+  readonly inputScales?: Float32Array;
+}
+
+/** One pass over a stage's inputs serves all of its linears: they share the input. */
+export async function collect<T>(
+  collector: Collector,
+  stream: BlockStream<T>,
+  context: Context,
+  original?: ReferenceStream<T>,
+): Promise<void> {
+  for (let batch = 0; batch < stream.batches; batch++) {
+    await breathe(context.signal);
+    const reference = original && scaled(original.stream.input(batch).x, original.inputScales);
+    const residualError =
+      original?.stage.addsToResidual && subtract(original.stream.residual(batch), stream.residual(batch));
+    await collector.update(
+      { ...stream.input(batch), ...(reference ? { reference } : {}), ...(residualError ? { residualError } : {}) },
+      context.kernels,
+    );
+  }
+}
+
+const subtract = (a: Float32Array, b: Float32Array) => a.map((x, i) => x - b[i]);
+
+function scaled(x: Float32Array, scales: Float32Array | undefined): Float32Array {
+  if (!scales) return x;
+  const out = new Float32Array(x.length);
+  for (let start = 0; start < x.length; start += scales.length)
+    for (let j = 0; j < scales.length; j++) out[start + j] = x[start + j] * scales[j];
+  return out;
+}

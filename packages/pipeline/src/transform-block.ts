@@ -1,0 +1,136 @@
+import { type Collector, createCollector } from '@q/calib';
+import {
+  type BlockDescription,
+  type BlockWeights,
+  CalibrationError,
+  type Context,
+  NumericError,
+  SchemeError,
+  type Tensor,
+  type Transform,
+  type TransformResult,
+  type WeightSource,
+} from '@q/core';
+import { BlockProbe } from './block-probe.js';
+import type { BlockStream } from './block-stream.js';
+import { collect } from './collect.js';
+import type { Plan } from './plan.js';
+import { transformsOf } from './recipe.js';
+import type { TransformRow } from './report.js';
+
+/** A block whose weights transforms have changed; empty maps when there are none. */
+export interface TransformedBlock {
+  /** Changed tensors, equal in function. */
+  readonly weights: BlockWeights;
+  /** What quantizers get in place of those. */
+  readonly clipped: BlockWeights;
+  /** Factors by which the inputs of linears were multiplied, by module. */
+  readonly inputScales: ReadonlyMap<string, Float32Array>;
+  readonly rows: readonly TransformRow[];
+}
+
+/**
+ * Applies the recipe's transforms to a block whose weights are loaded in `stream`, one after the other, each on statistics of
+ * the block as the ones before have left it. The stream stays at the block's input, and gets the changed weights.
+ * @throws CalibrationError, NumericError or SchemeError naming the transform and the tensor
+ */
+export async function transformBlock<T>(
+  plan: Plan,
+  block: BlockDescription,
+  source: WeightSource,
+  stream: BlockStream<T>,
+  context: Context,
+): Promise<TransformedBlock> {
+  const weights: BlockWeights = new Map();
+  const clipped: BlockWeights = new Map();
+  const inputScales = new Map<string, Float32Array>();
+  const rows: TransformRow[] = [];
+  const transforms = transformsOf(plan.recipe).filter((transform) => transform.edges(block.edges).length > 0);
+  if (transforms.length === 0) return { weights, clipped, inputScales, rows };
+  const all: BlockWeights = new Map();
+  for (const name of block.tensors) all.set(name, await source.weight(name));
+  for (const transform of transforms) {
+    const result = await applyTransform(transform, plan, block, all, stream, context);
+    for (const [name, tensor] of result.weights) {
+      checkChanged(plan, transform, name, tensor, all.get(name));
+      all.set(name, tensor);
+      weights.set(name, tensor);
+      clipped.delete(name);
+      stream.setWeight(name, tensor);
+    }
+    for (const [name, tensor] of result.clipped ?? []) {
+      checkChanged(plan, transform, name, tensor, all.get(name));
+      clipped.set(name, tensor);
+    }
+    for (const [module, scales] of result.inputScales) {
+      const earlier = inputScales.get(module);
+      inputScales.set(module, earlier ? scales.map((scale, j) => scale * earlier[j]) : scales);
+    }
+    for (const note of result.notes) context.logger.warn(`${block.prefix}: ${transform.name}: ${note}`);
+    rows.push({ block: block.prefix, transform: transform.name, figures: result.figures, notes: result.notes });
+  }
+  return { weights, clipped, inputScales, rows };
+}
+
+/** One pass through the block for the statistics, then the transform itself. */
+async function applyTransform<T>(
+  transform: Transform,
+  plan: Plan,
+  block: BlockDescription,
+  weights: BlockWeights,
+  stream: BlockStream<T>,
+  context: Context,
+): Promise<TransformResult> {
+  const edges = transform.edges(block.edges);
+  const wanted = new Set(edges.flatMap(({ consumers }) => consumers));
+  const walk = stream.fork();
+  const probe = new BlockProbe(block, stream);
+  const collectors = new Map<string, Collector>();
+  probe.record(walk);
+  await walk.begin(block);
+  for (const stage of block.stages) {
+    probe.record(walk);
+    const reader = stage.linears.find((module) => wanted.has(module));
+    if (reader && transform.needs.length > 0) {
+      const { width } = walk.input(0);
+      const collector = createCollector(transform.needs, width, reader);
+      await collect(collector, walk, context);
+      for (const module of stage.linears) collectors.set(module, collector);
+    }
+    await walk.run(stage);
+  }
+  probe.record(walk);
+  return transform.apply(
+    {
+      edges,
+      weights,
+      statistics(module) {
+        const found = collectors.get(module);
+        if (!found)
+          throw new CalibrationError(`${module}: no statistics of its inputs: no edge of ${transform.name} ends there`);
+        return found.statistics;
+      },
+      scheme: (module) => plan.modules.get(module)?.scheme,
+      evaluate: (changed, modules) => probe.evaluate(changed, modules),
+    },
+    context,
+  );
+}
+
+function checkChanged(
+  plan: Plan,
+  { name }: Transform,
+  tensor: string,
+  { shape, data }: Tensor<'f32'>,
+  before: Tensor<'f32'> | undefined,
+): void {
+  if (!plan.changed.get(tensor)?.scaled)
+    throw new SchemeError(`${name} changed ${tensor}, which is on none of the edges that it named in the plan`);
+  if (`${shape}` !== `${before?.shape}`)
+    throw new SchemeError(`${name} changed the shape of ${tensor} from [${before?.shape}] to [${shape}]`);
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0)
+    throw new NumericError(
+      `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this layer out or use another method`,
+    );
+}
