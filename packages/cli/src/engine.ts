@@ -3,8 +3,8 @@ import { createWasmKernels } from '@q/kernels-wasm';
 import { createEngine, type TfjsEngine } from '@q/tfjs';
 import { UsageError } from './usage-error.js';
 
-const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
-type Backend = (typeof backends)[number];
+export const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
+export type Backend = (typeof backends)[number];
 
 export interface Compute {
   readonly kernels: Kernels;
@@ -30,7 +30,7 @@ export async function createCompute(options: {
   return {
     kernels,
     notes,
-    engine: () => createEngine({ backend, kernels }),
+    engine: () => createEngine({ backend, kernels, threads: options.threads }),
     dispose: () => kernels.dispose(),
   };
 }
