@@ -3,7 +3,7 @@ import { createWasmKernels } from '@q/kernels-wasm';
 import { createEngine, type TfjsEngine } from '@q/tfjs';
 import { UsageError } from './usage-error.js';
 
-export const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
+const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
 export type Backend = (typeof backends)[number];
 
 export interface Compute {

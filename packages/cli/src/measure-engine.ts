@@ -1,26 +1,31 @@
 import type { Engine, Random } from '@q/core';
 
-/** Rows, columns and depth of the product that is timed. */
-export const measuredSize = 1024;
+/** Speed of an engine in products of two f32 matrices. */
+export interface ProductSpeed {
+  /** 2 size^3 operations over the median time. */
+  readonly gflops: number;
+  /** Rows, columns and depth: 1024, or 256 on an engine that would take seconds. */
+  readonly size: number;
+}
 
-/** Repetitions, and the time after which no further one is begun. */
-const [repetitions, patience] = [7, 1500];
+const repetitions = 7;
 
-/**
- * Speed of an engine: a product of two f32 matrices of 1024 x 1024, 2 n^3 operations, the median of a few runs after one
- * that warms up.
- * @returns GFLOP/s
- */
-export function measureProducts<T>({ ops }: Engine<T>, random: Random): number {
-  const n = measuredSize;
+/** Measures a product, after one that warms up. */
+export function measureProducts<T>(engine: Engine<T>, random: Random): ProductSpeed {
+  const small = timeProducts(engine, random, 256, 2);
+  const size = 64 * small > 2000 ? 256 : 1024;
+  const median = timeProducts(engine, random, size, repetitions);
+  return { gflops: (2 * size ** 3) / (median * 1e6), size };
+}
+
+/** Median time of a product of n x n matrices, in milliseconds. */
+function timeProducts<T>({ ops }: Engine<T>, random: Random, n: number, count: number): number {
   const matrix = () =>
     ops.fromF32(
       Float32Array.from({ length: n * n }, () => random.normal()),
       [n, n],
     );
   const [x, weight] = [matrix(), matrix()];
-  const times: number[] = [];
-  const started = performance.now();
   const once = () => {
     const begun = performance.now();
     // One row is read: every backend has computed by then, and the copy of the rest is not counted.
@@ -29,13 +34,9 @@ export function measureProducts<T>({ ops }: Engine<T>, random: Random): number {
     ops.dispose(row);
     return performance.now() - begun;
   };
-  let time = once();
-  while (times.length < repetitions && performance.now() - started < patience) {
-    time = once();
-    times.push(time);
-  }
+  once();
+  const times = Array.from({ length: count }, once).sort((a, b) => a - b);
   ops.dispose(x);
   ops.dispose(weight);
-  const median = times.length > 0 ? (times.sort((a, b) => a - b)[times.length >> 1] as number) : time;
-  return (2 * n ** 3) / (median * 1e6);
+  return times[count >> 1] as number;
 }

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import util from 'node:util';
 import { SchemeError } from '@q/core';
@@ -30,6 +31,9 @@ export function nativeAbsence(): string | undefined {
   return 'absent' in search ? search.absent : undefined;
 }
 
+/** Threads that TensorFlow has been told of. */
+let threadsOfProcess: number | undefined;
+
 /**
  * The native backend, from beside this package or from where `q engine setup` put it.
  * @throws SchemeError when the package or its add-on is absent; Error when the add-on does not load
@@ -37,27 +41,32 @@ export function nativeAbsence(): string | undefined {
 export function loadNode({ threads }: { readonly threads?: number } = {}): LoadedBackend {
   const search = findTfjsNode(require);
   if ('absent' in search) throw new SchemeError(search.absent);
-  // tfjs-node 4.22 calls two functions that Node 23 has removed (tensorflow/tfjs#8609).
+  // tfjs-node 4.22 calls two functions that Node 23 removes or warns about (tensorflow/tfjs#8609).
   const legacy = util as unknown as Record<string, unknown>;
-  legacy['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined;
-  legacy['isArray'] ??= Array.isArray;
+  legacy['isNullOrUndefined'] = (value: unknown) => value === null || value === undefined;
+  legacy['isArray'] = Array.isArray;
   // Read once by TensorFlow when its first operation runs: the first engine of a process decides.
-  if (threads !== undefined) process.env['TF_NUM_INTRAOP_THREADS'] = String(threads);
+  threadsOfProcess ??= threads ?? availableParallelism();
+  process.env['TF_NUM_INTRAOP_THREADS'] = String(threadsOfProcess);
   // TensorFlow tells standard error about the processor at every start; warnings and errors still come through.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
   const tf = quietly(() => search.found.require('@tensorflow/tfjs-node') as Tfjs);
-  return { tf, backend: 'tensorflow', name: 'tfjs-node' };
+  const notes = [`node: ${threadsOfProcess} threads, on whose number the last bits of a result depend`];
+  if (threads !== undefined && threads !== threadsOfProcess) {
+    notes.push(`node: ${threads} threads were asked for, but an engine of this process has started with others`);
+  }
+  return { tf, backend: 'tensorflow', name: 'tfjs-node', notes };
 }
 
 /**
  * tfjs-node brings a tfjs-core of its own when it is not deduplicated. All copies share the engine and the registries of
  * kernels and gradients on `globalThis`, so that they work together, but every kernel of the cpu backend that comes a
- * second time costs a line on the console: 150 of them.
+ * second time costs a line on the console, 150 of them, and Node's platform another.
  */
 function quietly<R>(load: () => R): R {
   const warn = console.warn;
   console.warn = (...message: unknown[]) => {
-    if (!/already registered/.test(String(message[0]))) warn(...message);
+    if (!/already registered|has already been set/.test(String(message[0]))) warn(...message);
   };
   try {
     return load();

@@ -6,7 +6,7 @@ import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { createContext, type Kernels, perChannel, perGroup, type Quantizer, scheme, unsignedIntegers } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
 import { planRun, runPlan } from '@q/pipeline';
-import { createEngine } from '@q/tfjs';
+import { type BackendChoice, createEngine } from '@q/tfjs';
 
 /** A shared model with the windows that all peers were given. */
 export interface Subject {
@@ -52,6 +52,7 @@ export async function measureRecipe(
   quantizer: Quantizer,
   target: ReturnType<typeof scheme>,
   kernels: Kernels,
+  backend: BackendChoice = 'auto',
 ): Promise<MeasuredRun> {
   const out = join(tmpdir(), `q-figures-${process.pid}`);
   const source = await openCheckpoint(folder, [layout]);
@@ -60,10 +61,10 @@ export async function measureRecipe(
     out,
     context: createContext({ kernels }),
     calibration,
-    engine: () => createEngine({ kernels }),
+    engine: () => createEngine({ kernels, backend }),
   });
   const written = await openCheckpoint(out, [layout]);
-  const engine = await createEngine({ kernels });
+  const engine = await createEngine({ kernels, backend });
   const logits = (checkpoint: Checkpoint) => {
     if (!checkpoint.model) throw new Error(`${folder}: unknown architecture`);
     return runWindows(checkpoint.model, engine, (tensor) => checkpoint.weight(tensor), valid);

@@ -1,12 +1,15 @@
 import { createRandom } from '@q/core';
 import { closest } from '../closest.js';
-import { type Backend, backends, createCompute } from '../engine.js';
+import { type Backend, createCompute } from '../engine.js';
 import { setUpTfjsNode } from '../engine-setup/setup-tfjs-node.js';
-import { measuredSize, measureProducts } from '../measure-engine.js';
+import { measureProducts, type ProductSpeed } from '../measure-engine.js';
 import { wholeNumber } from '../recipe-options.js';
 import type { Terminal } from '../terminal.js';
 import { formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
+
+/** The order in which `auto` tries them. */
+const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly Backend[];
 
 interface EngineRow {
   /** What `--engine` takes. */
@@ -14,8 +17,8 @@ interface EngineRow {
   readonly available: boolean;
   /** The engine's own name, or null. */
   readonly engine: string | null;
-  /** Products of 1024 x 1024 in f32, or null. */
-  readonly gflops: number | null;
+  /** Of matrix products in f32, or null. */
+  readonly speed: ProductSpeed | null;
   /** Why it is not available; what it says about itself. */
   readonly notes: readonly string[];
 }
@@ -28,31 +31,29 @@ export async function engineListCommand(
 ): Promise<void> {
   const threads = wholeNumber('--threads', options.threads, 1);
   const rows: EngineRow[] = [];
-  for (const choice of backends.filter((backend) => backend !== 'auto')) {
+  for (const choice of automaticOrder) {
     signal.throwIfAborted();
     rows.push(await tryEngine(choice, threads));
   }
-  // The order in which `auto` tries them.
-  const automatic = (['node', 'wasm', 'cpu'] as const).find((choice) =>
-    rows.some((row) => row.choice === choice && row.available),
-  );
+  const automatic = rows.find(({ available }) => available)?.choice;
   if (options.json) {
-    terminal.printJson({ engines: rows, auto: automatic ?? null, product: measuredSize });
+    terminal.printJson({ engines: rows, auto: automatic ?? null });
     return;
   }
   terminal.print(
     formatTable(
-      ['--engine', 'engine', 'GFLOP/s'],
-      rows.map(({ choice, engine, gflops }) => [
+      ['--engine', 'engine', 'GFLOP/s', 'product'],
+      rows.map(({ choice, engine, speed }) => [
         choice === automatic ? `${choice} (auto)` : choice,
         engine ?? 'not available',
-        gflops?.toPrecision(3) ?? '',
+        speed?.gflops.toPrecision(3) ?? '',
+        speed ? `${speed.size} x ${speed.size}` : '',
       ]),
     ),
   );
   terminal.print('');
   for (const { choice, notes } of rows) for (const note of notes) terminal.print(`${choice}: ${note}`);
-  terminal.print(`GFLOP/s: product of ${measuredSize} x ${measuredSize} matrices in f32, median of up to 7`);
+  terminal.print('GFLOP/s: product of two f32 matrices, median of 7');
 }
 
 async function tryEngine(choice: Backend, threads: number | undefined): Promise<EngineRow> {
@@ -60,15 +61,15 @@ async function tryEngine(choice: Backend, threads: number | undefined): Promise<
   try {
     const engine = await compute.engine();
     try {
-      const gflops = measureProducts(engine, createRandom('engine list'));
+      const speed = measureProducts(engine, createRandom('engine list'));
       const notes = [...compute.notes, ...engine.notes.map(withoutPrefix).filter((note) => note !== 'asked for')];
-      return { choice, available: true, engine: engine.name, gflops, notes };
+      return { choice, available: true, engine: engine.name, speed, notes };
     } finally {
       await engine.dispose();
     }
   } catch (error) {
     const notes = [withoutPrefix((error as Error).message.replace(/^no engine: /, ''))];
-    return { choice, available: false, engine: null, gflops: null, notes };
+    return { choice, available: false, engine: null, speed: null, notes };
   } finally {
     await compute.dispose();
   }

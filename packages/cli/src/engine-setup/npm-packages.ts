@@ -4,7 +4,7 @@ import { reason, runProcess } from './run-process.js';
 import { EngineSetupError } from './setup-error.js';
 
 /** What is compiled or decides what is computed, with the sums of its tarballs on npm. */
-const pinned = {
+export const pinned = {
   '@tensorflow/tfjs-node': {
     version: '4.22.0',
     integrity: 'sha512-uHrXeUlfgkMxTZqHkESSV7zSdKdV0LlsBeblqkuKU9nnfxB1pC6DtoyYVaLxznzZy7WQSegjcohxxCjAf6Dc7w==',
