@@ -12,7 +12,7 @@ describe.skipIf(!sharedFolder('models', 'llama-5m'))('GPTQ of llama-5m', () => {
       count,
       ids: windows.ids.subarray(0, count * windows.length),
     });
-    const subject = { ...whole, calibration: first(whole.calibration, 32), valid: first(whole.valid, 12) };
+    const subject = { ...whole, calibration: first(whole.calibration, 16), valid: first(whole.valid, 8) };
     const kernels = await createWasmKernels();
     const measure = (backend: 'node' | 'wasm') =>
       measureRecipe(subject, gptq(paperOptions), asymmetric(4, 128), kernels, backend);

@@ -13,5 +13,7 @@ export default packageTests({
     'packages/models/src/transformers-logits.test.ts',
     'tooling/figures/src/reference-figures.test.ts',
   ],
+  // The runners are shared and slow, and the shared models are scored whole.
+  testTimeout: 600_000,
   outputFile: { json: `${root}/.reports/${process.env['Q_REPORT_NAME'] ?? 'client-tfjs-node'}.json` },
 });
