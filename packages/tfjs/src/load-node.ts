@@ -12,7 +12,7 @@ const require = createRequire(import.meta.url);
 
 /** tfjs-core with the wasm backend, its binaries found in the package. */
 export function loadWasm(): LoadedBackend {
-  const tf = require('@tensorflow/tfjs-core') as Tfjs;
+  const tf = quietly(() => require('@tensorflow/tfjs-core') as Tfjs);
   const wasm = require('@tensorflow/tfjs-backend-wasm') as typeof import('@tensorflow/tfjs-backend-wasm');
   wasm.setWasmPaths(join(dirname(require.resolve('@tensorflow/tfjs-backend-wasm')), '/'));
   return { tf, backend: 'wasm', name: 'tfjs-wasm' };
@@ -20,7 +20,7 @@ export function loadWasm(): LoadedBackend {
 
 /** tfjs-core with the plain JavaScript backend. */
 export function loadCpu(): LoadedBackend {
-  const tf = require('@tensorflow/tfjs-core') as Tfjs;
+  const tf = quietly(() => require('@tensorflow/tfjs-core') as Tfjs);
   quietly(() => require('@tensorflow/tfjs-backend-cpu'));
   return { tf, backend: 'cpu', name: 'tfjs-cpu' };
 }
