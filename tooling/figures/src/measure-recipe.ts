@@ -3,7 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readU16Windows, type Windows } from '@q/calib';
 import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, type Kernels, perChannel, perGroup, type Quantizer, scheme, unsignedIntegers } from '@q/core';
+import {
+  createContext,
+  type Kernels,
+  type ModelStep,
+  perChannel,
+  perGroup,
+  type Quantizer,
+  scheme,
+  unsignedIntegers,
+} from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
 import { planRun, runPlan } from '@q/pipeline';
 import { createEngine } from '@q/tfjs';
@@ -52,10 +61,12 @@ export async function measureRecipe(
   quantizer: Quantizer,
   target: ReturnType<typeof scheme>,
   kernels: Kernels,
+  transforms: readonly ModelStep[] = [],
 ): Promise<MeasuredRun> {
   const out = join(tmpdir(), `q-figures-${process.pid}`);
   const source = await openCheckpoint(folder, [layout]);
-  const plan = planRun(source, { layout, rules: [{ match: /^(?!lm_head$)/, quantizer, scheme: target }], seed: 0 });
+  const rules = [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
+  const plan = planRun(source, { layout, transforms, rules, seed: 0 });
   const { seconds } = await runPlan(plan, {
     out,
     context: createContext({ kernels }),
