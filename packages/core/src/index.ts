@@ -58,6 +58,13 @@ export {
   ternary,
 } from './formats/table.js';
 export * from './kernels/reference.js';
+export { awqOrder } from './packing/awq-order.js';
+export { gptqPlanar } from './packing/gptq-planar.js';
+export { highNibbleFirst } from './packing/high-nibble-first.js';
+export { lsbFirst } from './packing/lsb-first.js';
+export type { Packing } from './packing/packing.js';
+export { bitPlanes } from './packing/planes.js';
+export { trits } from './packing/trits.js';
 export * from './packing/words.js';
 export { type QuantizeOptions, quantize } from './quantize.js';
 export * from './random.js';
