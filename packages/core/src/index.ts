@@ -1,3 +1,5 @@
+export * from './activations/activation-fit.js';
+export * from './activations/quantize-activations.js';
 export * from './context.js';
 export * from './contracts/context.js';
 export * from './contracts/errors.js';
@@ -17,7 +19,7 @@ export * from './dtypes/convert.js';
 export * from './dtypes/dtype.js';
 export * from './dtypes/half.js';
 export * from './dtypes/round.js';
-export { absMax, type SymmetricRange } from './fit/abs-max.js';
+export { type AbsMaxOptions, absMax, type SymmetricRange } from './fit/abs-max.js';
 export * from './fit/half-quadratic.js';
 export * from './fit/least-squares-support.js';
 export * from './fit/mean-abs.js';
@@ -57,6 +59,7 @@ export {
   tableFormat,
   ternary,
 } from './formats/table.js';
+export * from './kernels/bitwise-matmul.js';
 export * from './kernels/reference.js';
 export { awqOrder } from './packing/awq-order.js';
 export { gptqPlanar } from './packing/gptq-planar.js';
@@ -78,5 +81,7 @@ export * from './schemes/shared-exponent-scale.js';
 export * from './schemes/two-level-scale.js';
 export * from './statistics/cross-hessian.js';
 export { type HessianState, hessian, hessianF32 } from './statistics/hessian.js';
+export * from './statistics/histogram.js';
+export * from './statistics/moving-average-range.js';
 export * from './statistics/per-feature.js';
 export * from './tensor.js';
