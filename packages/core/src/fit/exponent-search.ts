@@ -26,7 +26,8 @@ export function searchExponent(x: Float32Array, format: NumberFormat, importance
         if (v > thresholds[middle]) low = middle + 1;
         else high = middle;
       }
-      const difference = x[j] - levels[low] * scale;
+      // What overflows f32 is infinitely wrong.
+      const difference = x[j] - Math.fround(levels[low] * scale);
       error += (importance ? importance[j] : 1) * difference * difference;
     }
     if (error < best) {

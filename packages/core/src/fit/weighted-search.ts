@@ -66,7 +66,7 @@ export function weightedSearch(options: WeightedSearchOptions = {}): ScaleFit {
     const twoSided = format.family === 'linear' && format.min < 0;
     const starts = twoSided ? [peak / format.min, peak / format.max] : [Math.abs(peak) / outermost(scheme)];
     const usable = scaleStorage.unsigned ? starts.filter((start) => start > 0) : starts;
-    return toF32(searchScale(x, usable, levelTable(format), importance).scale);
+    return toF32(searchScale(x, usable, levelTable(format), importance).scale, outermost(scheme));
   }
 
   function fitInteger(x: Float32Array, { format }: Scheme, importance: Float32Array | undefined): [number, number] {
@@ -92,7 +92,7 @@ export function weightedSearch(options: WeightedSearchOptions = {}): ScaleFit {
       }
       if (chosen.zero !== from) break;
     }
-    return [toF32(chosen.scale), chosen.zero];
+    return [toF32(chosen.scale, Math.max(chosen.zero - min, max - chosen.zero)), chosen.zero];
   }
 
   return {
@@ -140,7 +140,11 @@ function rangeWithZero(x: Float32Array): [bottom: number, top: number] {
   return [bottom, top];
 }
 
-/** A scale that is not zero must not become zero in f32. */
-function toF32(scale: number): number {
-  return Math.fround(scale) || Math.sign(scale) * 2 ** -149;
+const largestF32 = (2 - 2 ** -23) * 2 ** 127;
+
+/** In f32 a scale that is not zero must not become zero, and no level times the scale infinite. */
+function toF32(scale: number, outermostLevel: number): number {
+  const limit = largestF32 / outermostLevel;
+  const held = Math.abs(scale) * (1 + 2 ** -23) > limit ? Math.sign(scale) * limit * (1 - 2 ** -23) : scale;
+  return Math.fround(held) || Math.sign(scale) * 2 ** -149;
 }
