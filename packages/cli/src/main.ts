@@ -5,6 +5,7 @@ import { inspectCommand } from './commands/inspect.js';
 import { planCommand } from './commands/plan.js';
 import { quantizeCommand } from './commands/quantize.js';
 import { startCommand } from './commands/start.js';
+import { fits } from './registry.js';
 import { createTerminal, type Streams } from './terminal.js';
 import { version } from './version.js';
 
@@ -23,13 +24,13 @@ function withRecipe(command: Command): Command {
     .option('--no-static-groups', 'gptq: with act-order, let groups follow the order of rounding')
     .option(
       '--importance <kind>',
-      'gptq: weights of the columns when grids are fitted: diagonal (default), conditional, reference, none',
+      'weights of the columns when grids are fitted; gptq: diagonal (default), conditional, reference, none; rtn: none (default), diagonal',
     )
     .option('--retarget <share>', "gptq: 0 to 1, how much of the earlier layers' errors is corrected (default 1)")
     .option('--no-residual', 'gptq: do not correct the error of the residual stream')
     .option('--refine-rounds <n>', 'gptq: rounds of scale refit and coordinate descent after the sweep (default 3)')
     .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
-    .option('--fit <rule>', 'how scales are fitted (minMax, absMax)')
+    .option('--fit <rule>', `how scales are fitted (${Object.keys(fits).join(', ')}; default weightedSearch)`)
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
     .option('--format <layout>', 'layout of the written folder (default gptq)')
     .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')

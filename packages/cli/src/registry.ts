@@ -1,8 +1,17 @@
 /** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
 import { gptqLayout, type QuantizedLayout } from '@q/checkpoint';
-import { absMax, minMax, type Quantizer, type ScaleFit } from '@q/core';
+import {
+  absMax,
+  halfQuadratic,
+  minMax,
+  mseSearch,
+  percentile,
+  type Quantizer,
+  type ScaleFit,
+  weightedSearch,
+} from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
-import { rtn } from '@q/rtn';
+import { type RtnOptions, rtn } from '@q/rtn';
 
 /** Options that methods share; each takes what it knows. */
 export interface MethodOptions {
@@ -25,7 +34,10 @@ export const methods: Readonly<
     { readonly options: readonly (keyof MethodOptions)[]; readonly make: (options: MethodOptions) => Quantizer }
   >
 > = {
-  rtn: { options: ['fit'], make: rtn },
+  rtn: {
+    options: ['fit', 'importance'],
+    make: ({ importance, ...options }) => rtn({ ...options, importance: importance as RtnOptions['importance'] }),
+  },
   gptq: { options: [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'], make: gptq },
   'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },
 };
@@ -33,6 +45,12 @@ export const methods: Readonly<
 export const fits: Readonly<Record<string, () => ScaleFit>> = {
   minMax,
   absMax,
+  narrow: () => absMax({ range: 'narrow' }),
+  fullRange: () => absMax({ range: 'full' }),
+  percentile,
+  mseSearch,
+  weightedSearch,
+  halfQuadratic,
 };
 
 export const layouts: Readonly<Record<string, (options: { version?: 1 | 2 | 'auto' }) => QuantizedLayout>> = {

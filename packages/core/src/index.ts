@@ -1,3 +1,5 @@
+export * from './activations/activation-fit.js';
+export * from './activations/quantize-activations.js';
 export * from './context.js';
 export * from './contracts/context.js';
 export * from './contracts/errors.js';
@@ -17,9 +19,10 @@ export * from './dtypes/convert.js';
 export * from './dtypes/dtype.js';
 export * from './dtypes/half.js';
 export * from './dtypes/round.js';
-export { absMax, type SymmetricRange } from './fit/abs-max.js';
 export * from './edges/fold-edge.js';
+export { type AbsMaxOptions, absMax, type SymmetricRange } from './fit/abs-max.js';
 export * from './fit/half-quadratic.js';
+export * from './fit/least-squares-support.js';
 export * from './fit/mean-abs.js';
 export * from './fit/min-max.js';
 export { type MseSearchOptions, mseSearch } from './fit/mse-search.js';
@@ -57,14 +60,29 @@ export {
   tableFormat,
   ternary,
 } from './formats/table.js';
+export * from './kernels/bitwise-matmul.js';
 export * from './kernels/reference.js';
+export { awqOrder } from './packing/awq-order.js';
+export { gptqPlanar } from './packing/gptq-planar.js';
+export { highNibbleFirst } from './packing/high-nibble-first.js';
+export { lsbFirst } from './packing/lsb-first.js';
+export type { Packing } from './packing/packing.js';
+export { bitPlanes } from './packing/planes.js';
+export { trits } from './packing/trits.js';
 export * from './packing/words.js';
 export { type QuantizeOptions, quantize } from './quantize.js';
 export * from './random.js';
+export * from './schemes/double-quantized-scale.js';
 export * from './schemes/granularity.js';
+export * from './schemes/presets.js';
 export * from './schemes/scale-storage.js';
 export * from './schemes/scheme.js';
+export * from './schemes/scheme-json.js';
+export * from './schemes/shared-exponent-scale.js';
+export * from './schemes/two-level-scale.js';
 export * from './statistics/cross-hessian.js';
 export { type HessianState, hessian, hessianF32 } from './statistics/hessian.js';
+export * from './statistics/histogram.js';
+export * from './statistics/moving-average-range.js';
 export * from './statistics/per-feature.js';
 export * from './tensor.js';

@@ -18,6 +18,10 @@ export interface ScaleStorage {
   bits(count: number): number;
   /** The rule that this storage is made for, when scales are not free (shared exponents). */
   readonly fit?: ScaleFit;
+  /** True when a negative scale cannot be stored: fits then keep to positive ones. */
+  readonly unsigned?: boolean;
+  /** True when only powers of two can be stored: searches then try exponents. */
+  readonly powersOfTwo?: boolean;
   toJSON(): string | Record<string, unknown>;
 }
 

@@ -1,3 +1,4 @@
+import { SchemeError } from '../contracts/errors.js';
 import type { Scheme } from '../contracts/scheme.js';
 import type { ScaleFit } from './scale-fit.js';
 
@@ -6,7 +7,7 @@ import type { ScaleFit } from './scale-fit.js';
  * - `gptq`: `s = 2m / (2^b - 1)`, halfway past the largest code.
  * - `narrow`: `s = m / (2^(b-1) - 1)`; the lowest code is not used.
  * - `full`: `s = m_signed / -2^(b-1)`: the value of largest magnitude hits the lowest code; the scale may be negative.
- * Formats that are not integers have one rule: `s = m / max`.
+ * Formats that are not integers, and unsigned ones without a zero point, have one rule: `s = m / max`.
  */
 export type SymmetricRange = 'gptq' | 'narrow' | 'full';
 
@@ -17,8 +18,10 @@ export function fitAbsMax(
   scheme: Scheme,
   range: SymmetricRange,
   scale: Float32Array,
+  bound = Number.POSITIVE_INFINITY,
 ): void {
-  const { min, max, family } = scheme.format;
+  const { min, max } = scheme.format;
+  const middle = middleOf(scheme);
   for (let row = 0; row < rows; row++) {
     let largest = 0;
     let signed = 0;
@@ -29,25 +32,46 @@ export function fitAbsMax(
         signed = values[i];
       }
     }
+    if (largest > bound) {
+      largest = bound;
+      signed = Math.sign(signed) * bound;
+    }
     let step: number;
-    if (family !== 'linear' || min >= 0) step = largest / Math.max(Math.abs(min), max);
+    if (middle === undefined) step = largest / Math.max(Math.abs(min), max);
     else if (range === 'gptq') step = (2 * largest) / (max - min);
-    else if (range === 'narrow') step = largest / max;
-    else step = signed / min;
+    else if (range === 'narrow') step = largest / (max - middle);
+    else step = signed / (min - middle);
     // A denormal divided by the range can vanish in f32.
     scale[row] = Math.fround(step) || (signed === 0 ? 0 : 2 ** -149);
   }
 }
 
-/** Scale from the largest magnitude, zero point 0. */
-export function absMax(options: { readonly range?: SymmetricRange } = {}): ScaleFit {
-  const { range = 'gptq' } = options;
+/** The code value that stands for zero on a symmetric grid of integers: 0, or 2^(b-1) of unsigned ones with a zero point. */
+function middleOf({ format, zeroPoint }: Scheme): number | undefined {
+  if (format.family !== 'linear') return undefined;
+  if (format.min < 0) return 0;
+  return zeroPoint === 'none' ? undefined : (format.max + 1) / 2;
+}
+
+export interface AbsMaxOptions {
+  readonly range?: SymmetricRange;
+  /** The largest magnitude that a scale is made for: what is larger saturates. No bound when absent. */
+  readonly bound?: number;
+}
+
+/**
+ * Scale from the largest magnitude, zero point in the middle of the codes.
+ * @throws SchemeError when the bound is not positive
+ */
+export function absMax(options: AbsMaxOptions = {}): ScaleFit {
+  const { range = 'gptq', bound } = options;
+  if (bound !== undefined && !(bound > 0)) throw new SchemeError(`the bound of absMax must be positive, got ${bound}`);
   return {
     name: 'absMax',
-    options: { range },
+    options: { range, ...(bound === undefined ? {} : { bound }) },
     fit(values, rows, columns, scheme, _importance, scale, zero) {
-      fitAbsMax(values, rows, columns, scheme, range, scale);
-      zero.fill(0, 0, rows);
+      fitAbsMax(values, rows, columns, scheme, range, scale, bound);
+      zero.fill(scheme.zeroPoint === 'none' ? 0 : (middleOf(scheme) ?? 0), 0, rows);
     },
   };
 }

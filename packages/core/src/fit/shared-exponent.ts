@@ -33,7 +33,8 @@ export function sharedExponent(options: { readonly rule?: ExponentRule } = {}): 
         if (rule === 'even' && fraction >= 1.75) shared++;
         else if (rule === 'ceil' && fraction > 1) shared++;
         else if (rule === 'rceil' && fraction > format.max / 2 ** elementExponent) shared++;
-        scale[row] = 2 ** Math.max(-127, Math.min(127, shared));
+        // At most what keeps the largest element finite in f32.
+        scale[row] = 2 ** Math.max(-127, Math.min(127, 127 - elementExponent, shared));
       }
     },
   };

@@ -1,7 +1,12 @@
+import { SchemeError } from '../contracts/errors.js';
+import type { Scheme } from '../contracts/scheme.js';
 import { roundHalfEven } from '../dtypes/round.js';
-import { minMax } from './min-max.js';
-import { mseSearch } from './mse-search.js';
+import { levelTable } from '../formats/level-table.js';
+import { fitAbsMax } from './abs-max.js';
+import { searchAffine } from './affine-search.js';
+import { searchExponent } from './exponent-search.js';
 import type { ScaleFit } from './scale-fit.js';
+import { createScaleSweep, type SweepLevels, type SweepResult } from './scale-sweep.js';
 
 export interface WeightedSearchOptions {
   /** Candidates for the scale around the one of the largest magnitude. Default 200. */
@@ -14,135 +19,132 @@ export interface WeightedSearchOptions {
 
 /**
  * Data-free scale search (opt-RTN; papers.md section 4) by least weighted squared error. Weights: the importance of the
- * columns where it is known (mean square of the inputs), else even.
+ * columns where it is known (mean square of the inputs), else even. {@link createScaleSweep} gives every candidate's codes the
+ * scale that fits them best.
  *
- * Symmetric integers use the full range: the value of largest magnitude aims at the lowest code, so the scale may be
- * negative (papers.md 2.0). Each candidate gives codes, and the codes the scale that fits them best,
- * `sum w x q / sum w q^2`; the candidate with the largest `(sum w x q)^2 / sum w q^2` wins. Asymmetric integers search
- * shrunken ranges with their zero point fitted anew; other formats shrink the range.
+ * - Symmetric integers use the full range: the value of largest magnitude aims at the lowest code, or at the highest where
+ *   that is better, so the scale may be negative (papers.md 2.0); not where the storage has no sign.
+ * - Asymmetric integers: the same for one zero point after the other, from the range's own one in the direction of less error.
+ * - Real zero points: least-squares lines through the codes of shrunken ranges.
+ * - Other formats of up to 8 bits: as symmetric integers, with a positive scale. Beyond 8 bits the range is taken.
+ * - Scales that are powers of two: the exponents around the range's own one.
  */
 export function weightedSearch(options: WeightedSearchOptions = {}): ScaleFit {
   const { points = 200, low = 0.5, high = 1.1 } = options;
-  const shrink = mseSearch({ steps: 100, maxShrink: 0.6, norm: 2 });
-  const range = minMax();
+  if (!(Number.isInteger(points) && points >= 2 && low > 0 && high > low)) {
+    throw new SchemeError(
+      `weightedSearch needs at least 2 points and 0 < low < high, got points ${points}, low ${low}, high ${high}`,
+    );
+  }
+  const sweep = createScaleSweep({ points, low, high });
+  const [found, best]: [SweepResult, SweepResult] = [
+    { scale: 0, gain: 0 },
+    { scale: 0, gain: 0 },
+  ];
+
+  /** The better one of several starts; the first one when none takes anything off the error. */
+  function searchScale(
+    x: Float32Array,
+    starts: readonly number[],
+    grid: SweepLevels,
+    importance: Float32Array | undefined,
+  ): SweepResult {
+    best.gain = 0;
+    best.scale = 0;
+    for (const start of starts) {
+      sweep(x, start, grid, importance, found);
+      if (found.gain > best.gain) Object.assign(best, found);
+    }
+    if (best.scale === 0) best.scale = starts[0];
+    return best;
+  }
+
+  function fitSymmetric(x: Float32Array, scheme: Scheme, importance: Float32Array | undefined): number {
+    const { format, scaleStorage } = scheme;
+    const peak = signedPeak(x);
+    if (peak === 0) return 0;
+    const twoSided = format.family === 'linear' && format.min < 0;
+    const starts = twoSided ? [peak / format.min, peak / format.max] : [Math.abs(peak) / outermost(scheme)];
+    const usable = scaleStorage.unsigned ? starts.filter((start) => start > 0) : starts;
+    return toF32(searchScale(x, usable, levelTable(format), importance).scale, outermost(scheme));
+  }
+
+  function fitInteger(x: Float32Array, { format }: Scheme, importance: Float32Array | undefined): [number, number] {
+    const { min, max, bits } = format;
+    const [bottom, top] = rangeWithZero(x);
+    if (bottom === top) return [0, min];
+    const { levels, thresholds } = levelTable(format);
+    const at = (zero: number) => {
+      const shifted = { levels: levels.map((v) => v - zero), thresholds: thresholds.map((v) => v - zero) };
+      // The smallest scale that holds both ends.
+      const start = Math.max(zero < max ? top / (max - zero) : 0, zero > min ? bottom / (min - zero) : 0);
+      return { zero, ...searchScale(x, [start], shifted, importance) };
+    };
+    const step = Math.max(1, 2 ** (bits - 4));
+    const clamp = (zero: number) => Math.min(max, Math.max(min, zero));
+    let chosen = at(clamp(roundHalfEven(min - (bottom * (max - min)) / (top - bottom))));
+    for (const direction of [-step, step]) {
+      const from = chosen.zero;
+      while (clamp(chosen.zero + direction) !== chosen.zero) {
+        const next = at(clamp(chosen.zero + direction));
+        if (next.gain <= chosen.gain) break;
+        chosen = next;
+      }
+      if (chosen.zero !== from) break;
+    }
+    return [toF32(chosen.scale, Math.max(chosen.zero - min, max - chosen.zero)), chosen.zero];
+  }
+
   return {
     name: 'weightedSearch',
     options: { points, low, high },
     fit(values, rows, columns, scheme, importance, scale, zero) {
-      const { family, min, max } = scheme.format;
-      if (family !== 'linear' || (scheme.zeroPoint === 'none' && min >= 0)) {
-        shrink.fit(values, rows, columns, scheme, importance, scale, zero);
+      const { format, zeroPoint, scaleStorage } = scheme;
+      if (format.bits > 8) {
+        fitAbsMax(values, rows, columns, scheme, 'narrow', scale);
+        zero.fill(0, 0, rows);
         return;
       }
-      if (scheme.zeroPoint !== 'none') range.fit(values, rows, columns, scheme, importance, scale, zero);
       for (let row = 0; row < rows; row++) {
         const own = values.subarray(row * columns, (row + 1) * columns);
-        if (scheme.zeroPoint === 'none') {
+        if (zeroPoint === 'integer') [scale[row], zero[row]] = fitInteger(own, scheme, importance);
+        else if (zeroPoint === 'float') [scale[row], zero[row]] = searchAffine(own, format, importance);
+        else {
           zero[row] = 0;
-          scale[row] = searchSymmetric(own, importance, min, max, points, low, high);
-        } else if (scale[row] !== 0) {
-          searchAsymmetric(
-            own,
-            importance,
-            min,
-            max,
-            Math.ceil(points / 4),
-            scale,
-            zero,
-            row,
-            scheme.zeroPoint === 'float',
-          );
+          scale[row] = scaleStorage.powersOfTwo
+            ? searchExponent(own, format, importance)
+            : fitSymmetric(own, scheme, importance);
         }
       }
     },
   };
 }
 
-function searchSymmetric(
-  x: Float32Array,
-  importance: Float32Array | undefined,
-  min: number,
-  max: number,
-  points: number,
-  low: number,
-  high: number,
-): number {
-  let signed = 0;
-  for (let j = 0; j < x.length; j++) if (Math.abs(x[j]) > Math.abs(signed)) signed = x[j];
-  if (signed === 0) return 0;
-  const start = signed / min;
-  let best = 0;
-  let bestScale = start;
-  for (let i = 0; i < points; i++) {
-    const candidate = start * (low + ((high - low) * i) / (points - 1));
-    let xq = 0;
-    let qq = 0;
-    for (let j = 0; j < x.length; j++) {
-      const v = x[j] / candidate;
-      const q = v < min ? min : v > max ? max : roundHalfEven(v);
-      const weight = importance ? importance[j] * q : q;
-      xq += weight * x[j];
-      qq += weight * q;
-    }
-    if (qq > 0 && xq * xq > best * qq) {
-      best = (xq * xq) / qq;
-      bestScale = xq / qq;
-    }
-  }
-  return Math.fround(bestScale) || start;
+/** The value of largest magnitude, with its sign. */
+function signedPeak(x: Float32Array): number {
+  let peak = 0;
+  for (let j = 0; j < x.length; j++) if (Math.abs(x[j]) > Math.abs(peak)) peak = x[j];
+  return peak;
 }
 
-/**
- * Shrinks both ends of the range towards 0 independently (a coarse grid) and rounds the zero point anew for each pair;
- * keeps the pair with the least squared error.
- */
-function searchAsymmetric(
-  x: Float32Array,
-  importance: Float32Array | undefined,
-  min: number,
-  max: number,
-  steps: number,
-  scale: Float32Array,
-  zero: Float32Array,
-  row: number,
-  floatZero: boolean,
-): void {
-  let bottom = 0;
-  let top = 0;
+function outermost({ format }: Scheme): number {
+  return Math.max(Math.abs(format.min), Math.abs(format.max));
+}
+
+function rangeWithZero(x: Float32Array): [bottom: number, top: number] {
+  let [bottom, top] = [0, 0];
   for (let j = 0; j < x.length; j++) {
     if (x[j] < bottom) bottom = x[j];
     else if (x[j] > top) top = x[j];
   }
-  const error = (step: number, offset: number, limit: number) => {
-    let sum = 0;
-    for (let j = 0; j < x.length && sum < limit; j++) {
-      const v = x[j] / step + offset;
-      const q = v < min ? min : v > max ? max : roundHalfEven(v);
-      const d = x[j] - (q - offset) * step;
-      sum += (importance ? importance[j] : 1) * d * d;
-    }
-    return sum;
-  };
-  const offsetOf = (lowEnd: number, step: number) => {
-    const exact = min - lowEnd / step;
-    return floatZero ? exact : Math.min(max, Math.max(min, roundHalfEven(exact)));
-  };
-  let best = error(scale[row], zero[row], Number.POSITIVE_INFINITY);
-  const consider = (lowShare: number, highShare: number) => {
-    const step = Math.fround((top * highShare - bottom * lowShare) / (max - min));
-    if (!(step > 0)) return;
-    const offset = offsetOf(bottom * lowShare, step);
-    const found = error(step, offset, best);
-    if (found < best) {
-      best = found;
-      scale[row] = step;
-      zero[row] = offset;
-    }
-  };
-  // Both ends together first, then one end at a time around the best of them.
-  for (let i = 0; i < steps; i++) consider(1 - (0.6 * i) / steps, 1 - (0.6 * i) / steps);
-  for (let i = 0; i < steps; i++) {
-    consider(1 - (0.6 * i) / steps, 1);
-    consider(1, 1 - (0.6 * i) / steps);
-  }
+  return [bottom, top];
+}
+
+const largestF32 = (2 - 2 ** -23) * 2 ** 127;
+
+/** In f32 a scale that is not zero must not become zero, and no level times the scale infinite. */
+function toF32(scale: number, outermostLevel: number): number {
+  const limit = largestF32 / outermostLevel;
+  const held = Math.abs(scale) * (1 + 2 ** -23) > limit ? Math.sign(scale) * limit * (1 - 2 ** -23) : scale;
+  return Math.fround(held) || Math.sign(scale) * 2 ** -149;
 }

@@ -1,12 +1,14 @@
 import type { NumberFormat } from '../contracts/number-format.js';
+import { levelTable } from './level-table.js';
 
 type Encoder = (data: Float32Array, codes: Uint8Array | Uint16Array, start: number, end: number, scale: number) => void;
 
 const encoders = new WeakMap<NumberFormat, Encoder>();
 
 /**
- * A loop that gives `format.encode(data[i] / scale)` without a call per element: the sorted levels of the format, the
- * thresholds between them and what happens on each, all asked from `format.encode` once. Formats above 8 bits are called.
+ * A loop that gives `format.encode(data[i] / scale)` without a call per element. Formats above 8 bits are called; the others
+ * look up where to start in the list of thresholds by sign, exponent and four bits of mantissa, and take the step or two
+ * that are left.
  */
 export function levelEncoder(format: NumberFormat): Encoder {
   const known = encoders.get(format);
@@ -22,43 +24,46 @@ function callingEncoder(format: NumberFormat): Encoder {
   };
 }
 
+const single = new Float32Array(1);
+const singleBits = new Uint32Array(single.buffer);
+/** Bits of an f32 that a bucket does not look at: all but sign, exponent and four bits of mantissa. */
+const bucketShift = 19;
+
 function searchingEncoder(format: NumberFormat): Encoder {
-  const levels: number[] = [];
-  for (let code = 0; code < 2 ** format.bits; code++) {
-    const level = format.decode(code) + 0;
-    if (Number.isFinite(level) && format.decode(format.encode(level)) + 0 === level) levels.push(level);
-  }
-  const sorted = Float64Array.from(new Set(levels)).sort();
-  const codeOf = Uint8Array.from(sorted, (level) => format.encode(level));
-  // The threshold itself belongs to the upper level or to the lower one: nudge it so that `>` decides.
-  const thresholds = Float64Array.from({ length: sorted.length - 1 }, (_, k) => {
-    const middle = (sorted[k] + sorted[k + 1]) / 2;
-    return format.decode(format.encode(middle)) + 0 === sorted[k + 1] ? below(middle) : middle;
-  });
-  const negativeZero = format.min < 0 && format.family === 'float' ? format.encode(-0) : codeOf[sorted.indexOf(0)];
-  const zeroIndex = sorted.indexOf(0);
+  const { levels, thresholds, codes: codeOf } = levelTable(format);
+  const zeroIndex = levels.indexOf(0);
+  const negativeZero = format.min < 0 && format.family === 'float' ? format.encode(-0) : codeOf[zeroIndex];
+  const first = firstThresholds(thresholds);
   return (data, codes, start, end, scale) => {
     for (let i = start; i < end; i++) {
       const x = data[i] / scale;
-      let low = 0;
-      let high = thresholds.length;
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (x > thresholds[middle]) low = middle + 1;
-        else high = middle;
-      }
-      codes[i] = low === zeroIndex && (x < 0 || Object.is(x, -0)) ? negativeZero : codeOf[low];
+      single[0] = x;
+      let k = first[singleBits[0] >>> bucketShift];
+      while (k < thresholds.length && x > thresholds[k]) k++;
+      codes[i] = k === zeroIndex && (x < 0 || Object.is(x, -0)) ? negativeZero : codeOf[k];
     }
   };
 }
 
-const scratch = new Float64Array(1);
-const scratchBits = new BigInt64Array(scratch.buffer);
-
-/** The largest f64 below x. */
-function below(x: number): number {
-  if (x === 0) return -Number.MIN_VALUE;
-  scratch[0] = x;
-  scratchBits[0] += x > 0 ? -1n : 1n;
-  return scratch[0];
+/**
+ * For each bucket of f32 patterns the number of thresholds below everything that is in it, values included that only
+ * rounding to f32 has put there.
+ */
+function firstThresholds(thresholds: Float64Array): Uint8Array {
+  const buckets = 2 ** (32 - bucketShift);
+  const first = new Uint8Array(buckets);
+  for (let bucket = 0; bucket < buckets; bucket++) {
+    const negative = bucket >= buckets / 2;
+    // The end of the bucket that is lowest: of negative values the one of largest magnitude, one ulp further.
+    singleBits[0] = negative ? ((bucket + 1) << bucketShift) >>> 0 : (bucket << bucketShift) >>> 0;
+    let lowest = single[0] - Math.abs(single[0]) * 2 ** -23 - 2 ** -149;
+    if (negative && (bucket + 1) % (buckets / 2) === 0) lowest = Number.NEGATIVE_INFINITY;
+    if (Number.isNaN(lowest)) lowest = negative ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
+    // Infinity less an ulp is NaN-free but not lowest: what overflows f32 has the largest finite f32 before it.
+    if (!negative && lowest === Number.POSITIVE_INFINITY) lowest = 3.4e38;
+    let count = 0;
+    while (count < thresholds.length && thresholds[count] < lowest) count++;
+    first[bucket] = count;
+  }
+  return first;
 }

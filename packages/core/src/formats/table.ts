@@ -1,6 +1,7 @@
 import { NumericError, SchemeError } from '../contracts/errors.js';
 import type { NumberFormat } from '../contracts/number-format.js';
 import { roundHalfEven } from '../dtypes/round.js';
+import { leastSquaresSupport } from '../fit/least-squares-support.js';
 import { meanAbsFit } from '../fit/mean-abs.js';
 import { inverseNormal } from './inverse-normal.js';
 
@@ -94,8 +95,8 @@ export const binary: TableFormat = {
     return x < 0 ? 0 : 1;
   },
 };
-/** {0, 1}. */
-export const binary01 = tableFormat('binary01', [0, 1]);
+/** {0, 1}; values below zero are 0. */
+export const binary01: TableFormat = { ...tableFormat('binary01', [0, 1]), fit: leastSquaresSupport() };
 /** {-1, 0, 1} in two bits, rounded half to even (BitNet b1.58, TWN); code 3 is not used. */
 export const ternary: TableFormat = {
   ...tableFormat('ternary', [-1, 0, 1]),

@@ -34,3 +34,19 @@ export const bf16Scale = plainStorage(
   16,
   (scale) => bf16ToF32(f32ToBf16(scale)) || Math.sign(scale) * 2 ** -133,
 );
+
+/** No scale at all: every scale is 1 and takes no bits. For casts (FP16, BF16) and for levels that carry their own scale. */
+export const unitScale: ScaleStorage = {
+  name: 'unit',
+  store: (scales) => ({ effective: new Float32Array(scales.length).fill(1) }),
+  bits: () => 0,
+  fit: {
+    name: 'unit',
+    options: {},
+    fit(_values, rows, _columns, _scheme, _importance, scale, zero) {
+      scale.fill(1, 0, rows);
+      zero.fill(0, 0, rows);
+    },
+  },
+  toJSON: () => 'unit',
+};

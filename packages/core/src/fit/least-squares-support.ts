@@ -1,0 +1,32 @@
+import type { ScaleFit } from './scale-fit.js';
+
+/**
+ * The exact least-squares scale for {0, s} and {-s, 0, s}: for a set of values that are not zero the best s is their mean
+ * (magnitude), which takes `(sum)^2 / count` off the squared error; the best set of a size is the largest values, so one pass
+ * over the sorted values tries them all. For {0, s} values below zero are zero.
+ */
+export function leastSquaresSupport(): ScaleFit {
+  return {
+    name: 'leastSquaresSupport',
+    options: {},
+    fit(values, rows, columns, { format }, _importance, scale, zero) {
+      const signed = format.min < 0;
+      for (let row = 0; row < rows; row++) {
+        const own = values.subarray(row * columns, (row + 1) * columns);
+        const sorted = Float32Array.from(own, (x) => (signed ? Math.abs(x) : Math.max(0, x))).sort();
+        let sum = 0;
+        let best = 0;
+        scale[row] = own.some((x) => x !== 0) ? 2 ** -149 : 0;
+        zero[row] = 0;
+        for (let count = 1; count <= columns; count++) {
+          sum += sorted[columns - count];
+          const gain = (sum * sum) / count;
+          if (gain > best) {
+            best = gain;
+            scale[row] = Math.fround(sum / count) || 2 ** -149;
+          }
+        }
+      }
+    },
+  };
+}

@@ -1,0 +1,90 @@
+import { SchemeError } from '../contracts/errors.js';
+import type { Granularity } from '../contracts/granularity.js';
+import type { NumberFormat } from '../contracts/number-format.js';
+import type { ScaleStorage, Scheme } from '../contracts/scheme.js';
+import { builtinFormats } from '../formats/builtin.js';
+import { doubleQuantizedScale } from './double-quantized-scale.js';
+import { perBlock, perChannel, perFlat, perGroup, perTensor, perToken } from './granularity.js';
+import { bf16Scale, f16Scale, f32Scale, unitScale } from './scale-storage.js';
+import { scheme } from './scheme.js';
+import { sharedExponentScale } from './shared-exponent-scale.js';
+import { twoLevelScale } from './two-level-scale.js';
+
+/** Makes a storage from the options that its `toJSON` wrote; by the name of the storage. */
+export type ScaleStorageMakers = Readonly<Record<string, (options: any) => ScaleStorage>>;
+
+export const builtinScaleStorages: ScaleStorageMakers = {
+  f32: () => f32Scale,
+  f16: () => f16Scale,
+  bf16: () => bf16Scale,
+  unit: () => unitScale,
+  e8m0: sharedExponentScale,
+  e4m3: twoLevelScale,
+  double: doubleQuantizedScale,
+};
+
+export interface SchemeVocabulary {
+  /** Formats that may be named. Default {@link builtinFormats}; add codebooks and formats of your own. */
+  readonly formats?: readonly NumberFormat[];
+  /** Default {@link builtinScaleStorages}. */
+  readonly scaleStorages?: ScaleStorageMakers;
+}
+
+/**
+ * A scheme from what `JSON.stringify(scheme)` gave, text or parsed.
+ * @throws SchemeError naming the key that is missing or unknown and what it may be
+ */
+export function schemeFromJSON(json: unknown, vocabulary: SchemeVocabulary = {}): Scheme {
+  const { formats = builtinFormats, scaleStorages = builtinScaleStorages } = vocabulary;
+  const value = typeof json === 'string' ? parse(json) : json;
+  if (typeof value !== 'object' || value === null) throw new SchemeError(`a scheme is an object, got ${json}`);
+  const { format: name, granularity, zeroPoint, scaleStorage, dynamic } = value as Record<string, unknown>;
+  const format = formats.find((known) => known.name === name);
+  if (!format) {
+    throw new SchemeError(`scheme.format ${name}: is not known (${formats.map((known) => known.name).join(', ')})`);
+  }
+  if (zeroPoint !== 'none' && zeroPoint !== 'integer' && zeroPoint !== 'float') {
+    throw new SchemeError(`scheme.zeroPoint ${zeroPoint}: none, integer or float was expected`);
+  }
+  if (dynamic !== undefined && typeof dynamic !== 'boolean') {
+    throw new SchemeError(`scheme.dynamic ${dynamic}: true or false was expected`);
+  }
+  return scheme({
+    format,
+    granularity: readGranularity(granularity),
+    zeroPoint,
+    scaleStorage: readScaleStorage(scaleStorage, scaleStorages),
+    dynamic,
+  });
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new SchemeError(`a scheme that is not valid JSON: ${(error as Error).message}`);
+  }
+}
+
+const granularities: Readonly<Record<string, (from: any) => Granularity>> = {
+  tensor: () => perTensor,
+  channel: () => perChannel,
+  token: () => perToken,
+  group: ({ size }) => perGroup(size),
+  block: ({ rows, columns }) => perBlock(rows, columns),
+  flat: ({ size }) => perFlat(size),
+};
+
+function readGranularity(from: unknown): Granularity {
+  const kind = (from as { kind?: unknown } | null)?.kind;
+  if (typeof kind === 'string' && Object.hasOwn(granularities, kind)) return granularities[kind](from);
+  throw new SchemeError(
+    `scheme.granularity ${JSON.stringify(from)}: kind must be one of ${Object.keys(granularities).join(', ')}`,
+  );
+}
+
+function readScaleStorage(from: unknown, makers: ScaleStorageMakers): ScaleStorage {
+  const { name, ...options } = typeof from === 'string' ? { name: from } : ((from ?? {}) as { name?: unknown });
+  if (typeof name === 'string' && Object.hasOwn(makers, name)) return makers[name](options);
+  throw new SchemeError(`scheme.scaleStorage ${JSON.stringify(from)}: is not one of ${Object.keys(makers).join(', ')}`);
+}

@@ -1,0 +1,32 @@
+/** One thing that is timed. */
+interface Contender {
+  readonly name: string;
+  /** Does the work once. Whatever it needs is made before; results go to memory that is already there where possible. */
+  run(): unknown;
+}
+
+/** Contenders that do the same amount of work and are compared with one of them. */
+export interface Comparison {
+  readonly title: string;
+  /** What one run handles: 16777216 elements, 2e9 multiplications. */
+  readonly work: number;
+  /** Unit of `work`, for the rate: `elements`, `FLOP`, `bytes`. */
+  readonly unit: string;
+  /** The first one is what the others are compared with. */
+  readonly contenders: readonly Contender[];
+  /**
+   * Least speed of a contender, as a share of the first one's. What stays below is printed as such and makes the run end
+   * with 1 when it was started with `--check`.
+   */
+  readonly atLeast?: Readonly<Record<string, number>>;
+}
+
+/**
+ * A file in `src/benchmarks` exports one as `benchmark`; `pnpm bench NAME` runs it by the name of its file. Comparisons are
+ * made one after the other, so that only one holds memory at a time.
+ */
+export interface Benchmark {
+  /** In a sentence: what is measured, and beside what. */
+  readonly description: string;
+  comparisons(): Iterable<Comparison> | AsyncIterable<Comparison>;
+}

@@ -1,0 +1,56 @@
+/**
+ * `pnpm bench [NAME ...] [--rounds n] [--check]`: runs the benchmarks of `src/benchmarks`, all of them when none is named.
+ * Prints the machine and a table a comparison; figures go to `.reports/bench-NAME.json`.
+ */
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import type { Benchmark } from './benchmark.js';
+import { describeMachine } from './machine.js';
+import { type Measurement, measure } from './measure.js';
+import { formatComparison, shortfalls } from './table.js';
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { rounds: { type: 'string' }, check: { type: 'boolean', default: false } },
+});
+const folder = new URL('./benchmarks/', import.meta.url);
+const known = (await readdir(folder))
+  .filter((file) => file.endsWith('.ts'))
+  .map((file) => basename(file, '.ts'))
+  .sort();
+const unknown = positionals.filter((name) => !known.includes(name));
+const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
+if (unknown.length > 0 || (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0))) {
+  const problem = unknown.length > 0 ? `${unknown.join(', ')}: no such benchmark` : `--rounds ${values.rounds}`;
+  console.error(`${problem}. Usage: pnpm bench [${known.join(' | ')}] [--rounds n] [--check]`);
+  process.exit(1);
+}
+
+const machine = describeMachine();
+console.log(
+  `${machine.processor}, ${machine.threads} threads, ${machine.memoryGiB} GiB, Node ${machine.node}, ${machine.platform}, load ${machine.load}`,
+);
+const reports = fileURLToPath(new URL('../../../.reports/', import.meta.url));
+await mkdir(reports, { recursive: true });
+const short: string[] = [];
+for (const name of positionals.length > 0 ? positionals : known) {
+  const { benchmark } = (await import(new URL(`${name}.ts`, folder).href)) as { benchmark: Benchmark };
+  console.log(`\n${name}: ${benchmark.description}`);
+  const report: { title: string; unit: string; work: number; rows: Measurement[] }[] = [];
+  for await (const comparison of benchmark.comparisons()) {
+    const rows = await measure(comparison, { rounds });
+    console.log(formatComparison(comparison, rows));
+    short.push(...shortfalls(comparison, rows));
+    report.push({ title: comparison.title, unit: comparison.unit, work: comparison.work, rows });
+  }
+  await writeFile(
+    `${reports}bench-${name}.json`,
+    `${JSON.stringify({ name, machine, comparisons: report }, null, 2)}\n`,
+  );
+}
+if (short.length > 0) {
+  console.log(`\nSlower than expected:\n${short.join('\n')}`);
+  if (values.check) process.exitCode = 1;
+}

@@ -1,0 +1,79 @@
+import type { Comparison } from './benchmark.js';
+
+export interface MeasureOptions {
+  /** Rounds that count; each one times every contender once. Default 15. */
+  readonly rounds?: number;
+  /** Rounds before them that do not. Default 2. */
+  readonly warmUps?: number;
+  /** A sample repeats a run until it takes this long, milliseconds. Default 20. */
+  readonly sampleMilliseconds?: number;
+  /** Milliseconds since any moment. Default `performance.now`. */
+  readonly clock?: () => number;
+}
+
+/** What was measured of one contender. */
+export interface Measurement {
+  readonly name: string;
+  /** Median of one run, milliseconds. */
+  readonly milliseconds: number;
+  /** Half of what lies between the first and the third quartile, as a share of the median. */
+  readonly spread: number;
+  /** `work` per second at the median. */
+  readonly rate: number;
+  /** Speed as a share of the first contender's: median over rounds of what both took in the same round. */
+  readonly ratio: number;
+  /** Runs in a sample. */
+  readonly repeats: number;
+}
+
+/**
+ * Times all contenders of a comparison in turn, round after round, each round in the opposite order of the one before, so
+ * that a machine that slows down or is busy for a while slows all of them. Ratios are taken within a round.
+ */
+export async function measure(comparison: Comparison, options: MeasureOptions = {}): Promise<Measurement[]> {
+  const { rounds = 15, warmUps = 2, sampleMilliseconds = 20, clock = () => performance.now() } = options;
+  const { contenders, work } = comparison;
+  const time = async (index: number, repeats: number) => {
+    const started = clock();
+    for (let i = 0; i < repeats; i++) {
+      const result = contenders[index].run();
+      if (result instanceof Promise) await result;
+    }
+    return (clock() - started) / repeats;
+  };
+  const repeats = contenders.map(() => 1);
+  for (let round = 0; round < warmUps; round++) {
+    for (let i = 0; i < contenders.length; i++) {
+      const took = await time(i, repeats[i]);
+      repeats[i] = Math.max(1, Math.min(10_000, Math.ceil(sampleMilliseconds / Math.max(took, 1e-6))));
+    }
+  }
+  const samples: number[][] = contenders.map(() => []);
+  const order = contenders.map((_, i) => i);
+  for (let round = 0; round < rounds; round++) {
+    for (const i of order) samples[i].push(await time(i, repeats[i]));
+    order.reverse();
+  }
+  return contenders.map(({ name }, i) => {
+    const milliseconds = quantile(samples[i], 0.5);
+    return {
+      name,
+      milliseconds,
+      spread: (quantile(samples[i], 0.75) - quantile(samples[i], 0.25)) / 2 / milliseconds,
+      rate: (1000 * work) / milliseconds,
+      ratio: quantile(
+        samples[i].map((own, round) => samples[0][round] / own),
+        0.5,
+      ),
+      repeats: repeats[i],
+    };
+  });
+}
+
+/** Linear interpolation between order statistics. */
+export function quantile(values: readonly number[], p: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = p * (sorted.length - 1);
+  const below = Math.floor(at);
+  return sorted[below] + (at - below) * (sorted[Math.min(below + 1, sorted.length - 1)] - sorted[below]);
+}
