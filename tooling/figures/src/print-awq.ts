@@ -1,5 +1,5 @@
 /**
- * `pnpm figures:awq [MODEL ...] [--bits 4,3,2] [--variants a,b]`: AWQ by both objectives, with and without clipping, beside
+ * `pnpm figures:awq [MODEL ...] [--bits 4,3,2] [--groups 64,-1] [--variants 'a;b']`: AWQ by both objectives, with and without clipping, beside
  * round-to-nearest and HQQ: KL on held-out windows, and time.
  */
 import { parseArgs } from 'node:util';
@@ -15,7 +15,11 @@ const shared = process.env.QUANT_SHARED;
 if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { bits: { type: 'string', default: '4,3,2' }, variants: { type: 'string' } },
+  options: {
+    bits: { type: 'string', default: '4,3,2' },
+    groups: { type: 'string' },
+    variants: { type: 'string' },
+  },
 });
 
 interface Variant {
@@ -41,7 +45,7 @@ console.log('model     bits group  variant                       perplexity     
 for (const name of positionals.length > 0 ? positionals : Object.keys(groups)) {
   const subject = await openSubject(shared, name);
   for (const bits of values.bits.split(',').map(Number)) {
-    for (const group of [groups[name] ?? 64, -1]) {
+    for (const group of values.groups?.split(',').map(Number) ?? [groups[name] ?? 64, -1]) {
       for (const variant of wanted) {
         const { quantizer, awq: options } = variants[variant];
         const transforms: ModelStep[] = options ? [awq(options)] : [];
