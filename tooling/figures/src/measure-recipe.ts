@@ -2,7 +2,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readU16Windows, type Windows } from '@q/calib';
-import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { type Checkpoint, gptqLayout, openCheckpoint, type QuantizedLayout } from '@q/checkpoint';
 import {
   createContext,
   type Kernels,
@@ -44,8 +44,6 @@ export interface MeasuredRun {
   readonly bitsPerWeight: number;
 }
 
-const layout = gptqLayout();
-
 /** Asymmetric integers for the linears of the blocks, as all peers have them. */
 export function asymmetric(bits: number, group: number) {
   return scheme({
@@ -62,6 +60,7 @@ export async function measureRecipe(
   target: ReturnType<typeof scheme>,
   kernels: Kernels,
   transforms: readonly ModelStep[] = [],
+  layout: QuantizedLayout = gptqLayout(),
 ): Promise<MeasuredRun> {
   const out = join(tmpdir(), `q-figures-${process.pid}`);
   const source = await openCheckpoint(folder, [layout]);
