@@ -27,7 +27,11 @@ export function packageTests(overrides = {}) {
       maxWorkers: 2,
       reporters: process.env.Q_REPORT ? ['default', 'json'] : ['default'],
       outputFile: { json: resolve(root, `.reports/vitest-${name}.json`) },
-      env: shared ? { QUANT_SHARED: shared } : {},
+      env: {
+        ...(shared ? { QUANT_SHARED: shared } : {}),
+        // Every machine tests the same engine: a native one in the person's cache is not found, unless it is asked for.
+        ...(process.env.Q_TEST_BACKENDS ? {} : { QUANT_CACHE: resolve(root, '.reports/no-cache') }),
+      },
       ...overrides,
     },
   });

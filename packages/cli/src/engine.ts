@@ -4,7 +4,7 @@ import { createEngine, type TfjsEngine } from '@q/tfjs';
 import { UsageError } from './usage-error.js';
 
 const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
-type Backend = (typeof backends)[number];
+export type Backend = (typeof backends)[number];
 
 export interface Compute {
   readonly kernels: Kernels;
@@ -30,7 +30,7 @@ export async function createCompute(options: {
   return {
     kernels,
     notes,
-    engine: () => createEngine({ backend, kernels }),
+    engine: () => createEngine({ backend, kernels, threads: options.threads }),
     dispose: () => kernels.dispose(),
   };
 }

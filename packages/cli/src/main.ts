@@ -1,5 +1,6 @@
 import { QuantError } from '@q/core';
 import { Command, CommanderError } from 'commander';
+import { engineListCommand, engineSetupCommand } from './commands/engine.js';
 import { evalCommand } from './commands/evaluate.js';
 import { inspectCommand } from './commands/inspect.js';
 import { planCommand } from './commands/plan.js';
@@ -104,6 +105,20 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .description('list every tensor, its scheme and bytes')
     .option('--json', 'print one JSON object on standard output and nothing else there')
     .action((path, options) => inspectCommand(path, options, terminal));
+  const engine = program.command('engine').description('what computes: list the engines, set one up');
+  engine
+    .command('list')
+    .description('engines, whether they start here, and how fast they multiply')
+    .option('--threads <n>', 'threads of the kernels and of the native engine (default: the cores)')
+    .option('--json', 'print one JSON object on standard output and nothing else there')
+    .action((options) => engineListCommand(options, terminal, signal));
+  engine
+    .command('setup')
+    .argument('<name>', 'tfjs-node')
+    .description('get the native engine: downloads 315 MB, takes 1.2 GB of the cache folder')
+    .option('--force', 'set up again, whatever is there')
+    .option('--json', 'print one JSON object on standard output and nothing else there')
+    .action((name, options) => engineSetupCommand(name, options, terminal, signal));
   program
     .command('start')
     .description('quantize the embedded demo model')

@@ -1,5 +1,5 @@
 import { fromF32 } from '@q/core';
-import { createEngine } from '@q/tfjs';
+import { type BackendChoice, createEngine } from '@q/tfjs';
 import { describe, expect, it } from 'vitest';
 import { describeModel } from './describe-model.js';
 import { loadWeights } from './load-weights.js';
@@ -7,6 +7,9 @@ import { forward } from './run.js';
 import { createRuntime } from './runtime.js';
 // By tooling/figures/reference/transformers_logits.py, transformers 5.
 import golden from './testing/transformers-logits.json' with { type: 'json' };
+
+/** `Q_TEST_BACKENDS` names others; the checks of the native engine ask for node. */
+const backends = (process.env['Q_TEST_BACKENDS'] ?? 'wasm,cpu').split(',') as BackendChoice[];
 
 /** The script's weights: uniform in +-0.3 from the name and the index, around 1 for the gains of norms. */
 function weightValues(name: string, count: number): Float32Array {
@@ -23,7 +26,7 @@ function weightValues(name: string, count: number): Float32Array {
   });
 }
 
-describe.each(['wasm', 'cpu'] as const)('forward passes on %s beside transformers', (backend) => {
+describe.each(backends)('forward passes on %s beside transformers', (backend) => {
   it.each(golden.cases)('$name', async ({ config, ids, logits }) => {
     const { ops, memory } = await createEngine({ backend });
     const model = describeModel(config);

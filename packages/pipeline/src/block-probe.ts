@@ -5,7 +5,7 @@ import { type BlockStream, beginStep, type HostState, type Step, stageStep } fro
  * Batches that a module's output is compared on: two of 8 windows. Twenty candidates an edge are tried, each a run through
  * half a block: on all of the calibration data that would cost many times the run itself.
  */
-export const probeBatches = 2;
+const probeBatches = 2;
 
 /** A block's states on a few batches, so that a change of weights can be judged by what it does to the residual stream. */
 export class BlockProbe<T> {

@@ -10,7 +10,7 @@ describe('selection of a backend', () => {
     const engine = await createEngine();
     expect(engine.name).toBe('tfjs-wasm');
     expect(engine.notes).toEqual([
-      'node: @tensorflow/tfjs-node is not installed',
+      'node: @tensorflow/tfjs-node is not installed (to get it: q engine setup tfjs-node)',
       'wasm: the first backend that started',
     ]);
   });

@@ -14,6 +14,8 @@ export interface LoadedBackend {
   readonly backend: 'wasm' | 'cpu' | 'tensorflow' | 'webgpu';
   /** The engine's name: `tfjs-wasm`, `tfjs-cpu`, `tfjs-node`. */
   readonly name: string;
+  /** What is worth knowing about it, for the engine's notes. */
+  readonly notes?: readonly string[];
 }
 
 export interface EngineOptions {

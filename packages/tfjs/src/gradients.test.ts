@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TfjsEngine } from './engine.js';
 import type { Handle } from './handle.js';
 import { createEngine } from './node-engine.js';
+import { testedBackends } from './testing/backends.js';
 import * as brute from './testing/brute-force.js';
 import { largestDifference, normals } from './testing/values.js';
 
@@ -92,7 +93,7 @@ const cases: readonly Case[] = [
   },
 ];
 
-describe.each(['wasm', 'cpu'] as const)('gradients on %s', (backend) => {
+describe.each(testedBackends)('gradients on %s', (backend) => {
   let engine: TfjsEngine;
   let ops: DifferentiableOps<Handle>;
   beforeAll(async () => {

@@ -1,21 +1,25 @@
 import type { EngineOptions, TfjsEngine } from './engine.js';
-import { isNodeBackendInstalled, loadCpu, loadNode, loadWasm } from './load-node.js';
+import { loadCpu, loadNode, loadWasm, nativeAbsence } from './load-node.js';
 import { type BackendChoice, type Candidate, selectBackend } from './select-backend.js';
 
-const candidates: readonly Candidate[] = [
-  {
-    choice: 'node',
-    absent: () => (isNodeBackendInstalled() ? undefined : '@tensorflow/tfjs-node is not installed'),
-    load: loadNode,
-  },
-  { choice: 'wasm', load: loadWasm },
-  { choice: 'cpu', load: loadCpu },
-];
+export interface NodeEngineOptions extends EngineOptions {
+  readonly backend?: BackendChoice;
+  /**
+   * Threads of the native backend (default: all cores). TensorFlow reads it once a process, when its first operation
+   * runs. The wasm backend computes on one thread, and on those of `kernels`.
+   */
+  readonly threads?: number;
+}
 
 /**
- * Makes an engine in Node. `auto` takes tfjs-node when it is installed, else wasm, else cpu; why is in `engine.notes`.
+ * Makes an engine in Node. `auto` takes tfjs-node when it is there, else wasm, else cpu; why is in `engine.notes`.
  * @throws SchemeError when the backend asked for does not start
  */
-export function createEngine(options: EngineOptions & { readonly backend?: BackendChoice } = {}): Promise<TfjsEngine> {
+export function createEngine(options: NodeEngineOptions = {}): Promise<TfjsEngine> {
+  const candidates: readonly Candidate[] = [
+    { choice: 'node', absent: nativeAbsence, load: () => loadNode({ threads: options.threads }) },
+    { choice: 'wasm', load: loadWasm },
+    { choice: 'cpu', load: loadCpu },
+  ];
   return selectBackend(candidates, options.backend ?? 'auto', options);
 }

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TfjsEngine } from './engine.js';
 import type { Handle } from './handle.js';
 import { createEngine } from './node-engine.js';
+import { testedBackends } from './testing/backends.js';
 import * as brute from './testing/brute-force.js';
 import { largestDifference, normals } from './testing/values.js';
 
@@ -20,7 +21,7 @@ function rotaryTable(positions: number, headDim: number, theta: number): RotaryT
   };
 }
 
-describe.each(['wasm', 'cpu'] as const)('operations on %s', (backend) => {
+describe.each(testedBackends)('operations on %s', (backend) => {
   let engine: TfjsEngine;
   let ops: DifferentiableOps<Handle>;
   beforeAll(async () => {

@@ -37,7 +37,7 @@ export async function selectBackend(
     try {
       const loaded = await candidate.load();
       const reason = choice === 'auto' ? 'the first backend that started' : 'asked for';
-      return await startEngine(loaded, options, [...notes, `${candidate.choice}: ${reason}`]);
+      return await startEngine(loaded, options, [...notes, `${candidate.choice}: ${reason}`, ...(loaded.notes ?? [])]);
     } catch (error) {
       notes.push(`${candidate.choice}: did not start (${firstLine(error)})`);
     }

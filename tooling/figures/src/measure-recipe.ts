@@ -15,7 +15,7 @@ import {
 } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
 import { planRun, runPlan } from '@q/pipeline';
-import { createEngine } from '@q/tfjs';
+import { type BackendChoice, createEngine } from '@q/tfjs';
 
 /** A shared model with the windows that all peers were given. */
 export interface Subject {
@@ -53,15 +53,22 @@ export function asymmetric(bits: number, group: number) {
   });
 }
 
+export interface MeasureOptions {
+  readonly transforms?: readonly ModelStep[];
+  /** Default: the GPTQ layout. */
+  readonly layout?: QuantizedLayout;
+  readonly backend?: BackendChoice;
+}
+
 /** Quantizes a subject to disk, reads it back, and compares it with the original on the valid windows. */
 export async function measureRecipe(
   { folder, calibration, valid }: Subject,
   quantizer: Quantizer,
   target: ReturnType<typeof scheme>,
   kernels: Kernels,
-  transforms: readonly ModelStep[] = [],
-  layout: QuantizedLayout = gptqLayout(),
+  options: MeasureOptions = {},
 ): Promise<MeasuredRun> {
+  const { transforms = [], layout = gptqLayout(), backend = 'auto' } = options;
   const out = join(tmpdir(), `q-figures-${process.pid}`);
   const source = await openCheckpoint(folder, [layout]);
   const rules = [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
@@ -70,10 +77,10 @@ export async function measureRecipe(
     out,
     context: createContext({ kernels }),
     calibration,
-    engine: () => createEngine({ kernels }),
+    engine: () => createEngine({ kernels, backend }),
   });
   const written = await openCheckpoint(out, [layout]);
-  const engine = await createEngine({ kernels });
+  const engine = await createEngine({ kernels, backend });
   const logits = (checkpoint: Checkpoint) => {
     if (!checkpoint.model) throw new Error(`${folder}: unknown architecture`);
     return runWindows(checkpoint.model, engine, (tensor) => checkpoint.weight(tensor), valid);

@@ -63,8 +63,7 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(groups)) {
           quantizer,
           plain ? { ...scheme, zeroPoint: 'float' } : scheme,
           kernels,
-          transforms,
-          plain ? plainLayout() : gptqLayout(),
+          { transforms, layout: plain ? plainLayout() : gptqLayout() },
         );
         console.log(
           `${name.padEnd(9)} ${`${bits}`.padStart(4)} ${`${group}`.padStart(5)}  ${variant.padEnd(28)} ${perplexity.toFixed(4).padStart(11)} ${kl.toFixed(6).padStart(10)}  ${seconds.toFixed(1).padStart(7)}`,

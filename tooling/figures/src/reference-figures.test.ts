@@ -1,7 +1,10 @@
-import { createEngine, type TfjsEngine } from '@q/tfjs';
+import { type BackendChoice, createEngine, type TfjsEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { measureReferenceFigures, type ReferenceFigures, sharedModels } from './reference-figures.js';
 import { sharedFolder } from './shared-model.js';
+
+/** The checks of the native engine name node. */
+const [backend] = (process.env['Q_TEST_BACKENDS'] ?? 'wasm').split(',') as [BackendChoice];
 
 describe.each(sharedModels)('%s against PyTorch', (name) => {
   const folder = sharedFolder('models', name);
@@ -9,7 +12,7 @@ describe.each(sharedModels)('%s against PyTorch', (name) => {
     let engine: TfjsEngine;
     let figures: ReferenceFigures;
     beforeAll(async () => {
-      engine = await createEngine({ backend: 'wasm' });
+      engine = await createEngine({ backend });
       figures = await measureReferenceFigures(engine, folder!);
     });
     afterAll(() => engine?.dispose());

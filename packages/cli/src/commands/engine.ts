@@ -1,0 +1,107 @@
+import { createRandom } from '@q/core';
+import { closest } from '../closest.js';
+import { type Backend, createCompute } from '../engine.js';
+import { setUpTfjsNode } from '../engine-setup/setup-tfjs-node.js';
+import { measureProducts, type ProductSpeed } from '../measure-engine.js';
+import { wholeNumber } from '../recipe-options.js';
+import type { Terminal } from '../terminal.js';
+import { formatTable } from '../units.js';
+import { UsageError } from '../usage-error.js';
+
+/** The order in which `auto` tries them. */
+const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly Backend[];
+
+interface EngineRow {
+  /** What `--engine` takes. */
+  readonly choice: Backend;
+  readonly available: boolean;
+  /** The engine's own name, or null. */
+  readonly engine: string | null;
+  /** Of matrix products in f32, or null. */
+  readonly speed: ProductSpeed | null;
+  /** Why it is not available; what it says about itself. */
+  readonly notes: readonly string[];
+}
+
+/** `q engine list`: every engine, whether it starts here or why not, and how fast it multiplies. */
+export async function engineListCommand(
+  options: { readonly threads?: string; readonly json?: boolean },
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  const threads = wholeNumber('--threads', options.threads, 1);
+  const rows: EngineRow[] = [];
+  for (const choice of automaticOrder) {
+    signal.throwIfAborted();
+    rows.push(await tryEngine(choice, threads));
+  }
+  const automatic = rows.find(({ available }) => available)?.choice;
+  if (options.json) {
+    terminal.printJson({ engines: rows, auto: automatic ?? null });
+    return;
+  }
+  terminal.print(
+    formatTable(
+      ['--engine', 'engine', 'GFLOP/s', 'product'],
+      rows.map(({ choice, engine, speed }) => [
+        choice === automatic ? `${choice} (auto)` : choice,
+        engine ?? 'not available',
+        speed?.gflops.toPrecision(3) ?? '',
+        speed ? `${speed.size} x ${speed.size}` : '',
+      ]),
+    ),
+  );
+  terminal.print('');
+  for (const { choice, notes } of rows) for (const note of notes) terminal.print(`${choice}: ${note}`);
+  terminal.print('GFLOP/s: product of two f32 matrices, median of 7');
+}
+
+async function tryEngine(choice: Backend, threads: number | undefined): Promise<EngineRow> {
+  const compute = await createCompute({ engine: choice, threads });
+  try {
+    const engine = await compute.engine();
+    try {
+      const speed = measureProducts(engine, createRandom('engine list'));
+      const notes = [...compute.notes, ...engine.notes.map(withoutPrefix).filter((note) => note !== 'asked for')];
+      return { choice, available: true, engine: engine.name, speed, notes };
+    } finally {
+      await engine.dispose();
+    }
+  } catch (error) {
+    const notes = [withoutPrefix((error as Error).message.replace(/^no engine: /, ''))];
+    return { choice, available: false, engine: null, speed: null, notes };
+  } finally {
+    await compute.dispose();
+  }
+}
+
+function withoutPrefix(note: string): string {
+  return note.replace(/^(node|wasm|cpu): /, '');
+}
+
+/** Engines that can be set up, by the name that is given on the command line. */
+const setups = { 'tfjs-node': setUpTfjsNode } as const;
+
+/** `q engine setup NAME`: gets an engine that npm alone does not install. */
+export async function engineSetupCommand(
+  name: string,
+  options: { readonly force?: boolean; readonly json?: boolean },
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  const setup = Object.hasOwn(setups, name) ? setups[name as keyof typeof setups] : undefined;
+  if (!setup) {
+    const meant = closest(name, Object.keys(setups));
+    throw new UsageError(
+      `engine "${name}" cannot be set up${meant ? `: did you mean ${meant}?` : `: ${Object.keys(setups).join(', ')} can`}`,
+    );
+  }
+  const { folder, changed, contents } = await setup({ force: options.force ?? false, note: terminal.note, signal });
+  if (options.json) {
+    terminal.printJson({ engine: name, folder, changed, ...contents });
+    return;
+  }
+  terminal.print(`${name} ${changed ? 'is set up' : 'was ready'}: ${folder}`);
+  terminal.print(`TensorFlow ${contents.tensorflow}, from ${contents.source}`);
+  terminal.print('--engine node uses it, and so does --engine auto.');
+}
