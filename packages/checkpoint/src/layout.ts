@@ -7,6 +7,8 @@ export interface QuantizedModule {
   readonly scheme: Scheme;
   /** Groups are not consecutive columns (act-order without static groups). */
   readonly reordered?: boolean;
+  /** The weight comes with a table of levels of its own, one for all rows or one a row. */
+  readonly codebook?: 'tensor' | 'row';
 }
 
 /** Settings of a run that a layout's config may record. */
@@ -30,6 +32,8 @@ export interface QuantizedLayout {
   readonly name: string;
   /** Why a module cannot be stored, or nothing. Asked by the plan. */
   refuse(module: QuantizedModule): string | undefined;
+  /** Why these modules cannot be in one folder, or nothing. Asked by the plan. */
+  refuseTogether?(modules: readonly QuantizedModule[]): string | undefined;
   /** What some readers will not take although the layout can hold it, or nothing. A note in the plan. */
   caution?(module: QuantizedModule): string | undefined;
   /** Tensors that replace the module's weight, without its bias. */

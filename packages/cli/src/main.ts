@@ -6,7 +6,7 @@ import { inspectCommand } from './commands/inspect.js';
 import { planCommand } from './commands/plan.js';
 import { quantizeCommand } from './commands/quantize.js';
 import { startCommand } from './commands/start.js';
-import { fits } from './registry.js';
+import { fits, layouts, methods } from './registry.js';
 import { createTerminal, type Streams } from './terminal.js';
 import { version } from './version.js';
 
@@ -14,7 +14,7 @@ import { version } from './version.js';
 function withRecipe(command: Command): Command {
   return command
     .option('--recipe <file>', 'recipe as JSON or YAML; options given beside it win')
-    .option('--method <name>', 'rtn or gptq (default gptq)')
+    .option('--method <name>', `${Object.keys(methods).join(', ')} (default gptq)`)
     .option('--bits <n>', 'bits of a weight, 2 to 8 (default 4)')
     .option('--group <n>', 'columns that share a scale; -1: one scale per output channel (default 128)')
     .option('--sym', 'symmetric: no zero points')
@@ -32,8 +32,11 @@ function withRecipe(command: Command): Command {
     .option('--refine-rounds <n>', 'gptq: rounds of scale refit and coordinate descent after the sweep (default 3)')
     .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
     .option('--fit <rule>', `how scales are fitted (${Object.keys(fits).join(', ')}; default weightedSearch)`)
+    .option('--objective <kind>', 'awq: judge scales by the whole module (module, default) or by its linears (layer)')
+    .option('--clip', 'awq: also search a clamping range for each group (default)')
+    .option('--no-clip', 'awq: only scale')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
-    .option('--format <layout>', 'layout of the written folder (default gptq)')
+    .option('--format <layout>', `layout of the written folder: ${Object.keys(layouts).join(', ')} (default gptq)`)
     .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')
     .option('--max-shard <bytes>', 'largest weight file (default 5e9)')
     .option('--seed <n>', 'seed of everything random (default 0)')

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import {
   type LinearFormat,
+  type ModelStep,
   perChannel,
   perGroup,
+  type Quantizer,
   type Scheme,
   scheme,
   signedIntegers,
@@ -12,7 +14,7 @@ import type { Recipe, Rule } from '@q/pipeline';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { closest } from './closest.js';
-import { fits, layouts, type MethodOptions, methods } from './registry.js';
+import { fits, floatZeroPointLayouts, layouts, type MethodOptions, methods } from './registry.js';
 import { UsageError } from './usage-error.js';
 
 /** Options of the command line that make a recipe. */
@@ -31,6 +33,8 @@ export interface RecipeOptions {
   readonly retarget?: string;
   readonly residual?: boolean;
   readonly refineRounds?: string;
+  readonly objective?: string;
+  readonly clip?: boolean;
   readonly format?: string;
   readonly formatVersion?: string;
   readonly seed?: string;
@@ -41,6 +45,7 @@ export interface RecipeOptions {
 const methodNames = Object.keys(methods) as [string, ...string[]];
 const layoutNames = Object.keys(layouts) as [string, ...string[]];
 const importances = ['none', 'diagonal', 'conditional', 'reference'] as const;
+const objectives = ['module', 'layer'] as const;
 const fitNames = Object.keys(fits) as [string, ...string[]];
 
 const settings = {
@@ -56,6 +61,8 @@ const settings = {
   retarget: z.number().min(0).max(1),
   residual: z.boolean(),
   refineRounds: z.int().min(0).max(100),
+  objective: z.enum(objectives),
+  clip: z.boolean(),
 };
 
 const ruleFile = z.strictObject({
@@ -84,16 +91,19 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
   const file = options.recipe === undefined ? {} : await readRecipeFile(options.recipe);
   const given = fromOptions(options);
   const base = { ...file, ...given };
+  const layoutName = options.format ?? file.layout ?? 'gptq';
+  const main = method(base, layoutName);
   const rules: Rule[] = [
     ...(options.keep ?? []).map((match) => ({ match, keep: true })),
     ...(file.rules ?? []).map(({ match, keep, ...own }) =>
-      keep ? { match, keep } : { match, ...method({ ...base, ...own }) },
+      keep ? { match, keep } : { match, ...ruleMethod(match, { ...base, ...own }, base, layoutName) },
     ),
-    { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...method(base) },
+    { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...applied(main) },
   ];
-  const layout = choose('--format', options.format ?? file.layout ?? 'gptq', layouts);
+  const layout = choose('--format', layoutName, layouts);
   return {
     layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
+    ...(main.steps.length > 0 ? { transforms: main.steps } : {}),
     rules,
     seed: given.seed ?? file.seed ?? 0,
     ...((given.maxShardBytes ?? file.maxShardBytes)
@@ -102,8 +112,27 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
   };
 }
 
-function method(from: Settings): { quantizer: ReturnType<(typeof methods)[string]['make']>; scheme: Scheme } {
-  const { make, options: known } = choose('--method', from.method ?? defaults.method, methods);
+interface AppliedMethod {
+  readonly quantizer: Quantizer;
+  readonly scheme: Scheme;
+  readonly steps: readonly ModelStep[];
+}
+
+/** What goes into a rule. */
+const applied = ({ quantizer, scheme }: AppliedMethod) => ({ quantizer, scheme });
+
+/** The method of one rule: what changes whole blocks cannot be asked for by a part of their linears. */
+function ruleMethod(match: string, own: Settings, base: Settings, layoutName: string) {
+  const found = method(own, layoutName);
+  if (found.steps.length > 0 && own.method !== base.method)
+    throw new UsageError(
+      `rule ${match}: ${own.method} changes whole blocks: name it as the method of the recipe, not of a rule`,
+    );
+  return applied(found);
+}
+
+function method(from: Settings, layoutName: string): AppliedMethod {
+  const { make, steps, floatZeroPoints, options: known } = choose('--method', from.method ?? defaults.method, methods);
   const bits = from.bits ?? defaults.bits;
   const group = from.group ?? defaults.group;
   if (group === 0) throw new UsageError('--group 0: a group has at least 1 column; -1 means one scale per channel');
@@ -118,17 +147,20 @@ function method(from: Settings): { quantizer: ReturnType<(typeof methods)[string
     retarget: from.retarget,
     residual: from.residual,
     refineRounds: from.refineRounds,
+    objective: from.objective,
+    clip: from.clip,
   };
+  const taken: MethodOptions = Object.fromEntries(
+    Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
+  );
+  const asymmetric = floatZeroPoints && floatZeroPointLayouts.includes(layoutName) ? 'float' : 'integer';
   return {
-    quantizer: make(
-      Object.fromEntries(
-        Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
-      ),
-    ),
+    quantizer: make(taken),
+    steps: steps?.(taken) ?? [],
     scheme: scheme({
       format,
       granularity: group === -1 ? perChannel : perGroup(group),
-      zeroPoint: symmetric ? 'none' : 'integer',
+      zeroPoint: symmetric ? 'none' : asymmetric,
     }),
   };
 }
@@ -148,6 +180,8 @@ function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxSha
     retarget: options.retarget === '0' ? 0 : options.retarget === '1' ? 1 : decimal('--retarget', options.retarget),
     residual: options.residual,
     refineRounds: wholeNumber('--refine-rounds', options.refineRounds, 0, 100),
+    objective: oneOf('--objective', options.objective, objectives),
+    clip: options.clip,
     seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
     maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
   };

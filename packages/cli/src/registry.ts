@@ -1,8 +1,10 @@
 /** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
-import { gptqLayout, type QuantizedLayout } from '@q/checkpoint';
+import { type AwqOptions, awq } from '@q/awq';
+import { awqLayout, gptqLayout, plainLayout, type QuantizedLayout } from '@q/checkpoint';
 import {
   absMax,
   halfQuadratic,
+  type ModelStep,
   minMax,
   mseSearch,
   percentile,
@@ -11,6 +13,7 @@ import {
   weightedSearch,
 } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
+import { hqq } from '@q/hqq';
 import { type RtnOptions, rtn } from '@q/rtn';
 
 /** Options that methods share; each takes what it knows. */
@@ -24,21 +27,33 @@ export interface MethodOptions {
   readonly retarget?: number;
   readonly residual?: boolean;
   readonly refineRounds?: number;
+  readonly objective?: AwqOptions['objective'];
+  readonly clip?: boolean;
+}
+
+export interface Method {
+  readonly options: readonly (keyof MethodOptions)[];
+  make(options: MethodOptions): Quantizer;
+  /** What changes the model before its weights are quantized. */
+  steps?(options: MethodOptions): readonly ModelStep[];
+  /** Zero points are real numbers where the layout can hold them ({@link floatZeroPointLayouts}), else rounded to whole ones. */
+  readonly floatZeroPoints?: boolean;
 }
 
 const sweep = ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'] as const;
 
-export const methods: Readonly<
-  Record<
-    string,
-    { readonly options: readonly (keyof MethodOptions)[]; readonly make: (options: MethodOptions) => Quantizer }
-  >
-> = {
+export const methods: Readonly<Record<string, Method>> = {
   rtn: {
     options: ['fit', 'importance'],
     make: ({ importance, ...options }) => rtn({ ...options, importance: importance as RtnOptions['importance'] }),
   },
   gptq: { options: [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'], make: gptq },
+  awq: {
+    options: ['fit', 'objective', 'clip'],
+    make: ({ fit = minMax() }) => rtn({ fit }),
+    steps: (options) => [awq(options)],
+  },
+  hqq: { options: [], make: () => hqq(), floatZeroPoints: true },
   'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },
 };
 
@@ -55,7 +70,11 @@ export const fits: Readonly<Record<string, () => ScaleFit>> = {
 
 export const layouts: Readonly<Record<string, (options: { version?: 1 | 2 | 'auto' }) => QuantizedLayout>> = {
   gptq: gptqLayout,
+  awq: awqLayout,
+  plain: plainLayout,
 };
+
+export const floatZeroPointLayouts: readonly string[] = ['plain'];
 
 /** Readers of every layout, for opening folders. */
 export const knownLayouts: readonly QuantizedLayout[] = Object.values(layouts).map((make) => make({}));

@@ -90,6 +90,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   if (modules.size === 0 && !recipe.transforms?.length)
     throw new SchemeError(`no linear of ${checkpoint.path} matches a rule of the recipe: nothing would be quantized`);
   checkFusionGroups(model, modules);
+  const unlike = recipe.layout.refuseTogether?.([...modules.values()]);
+  if (unlike) throw new SchemeError(unlike);
   if (checkpoint.quantizedModules.length > 0) {
     throw new SchemeError(
       `${checkpoint.path} is already quantized (${checkpoint.layout}): start from the original model`,

@@ -52,14 +52,18 @@ export async function transformBlock<T>(
   for (const transform of transforms) {
     const result = await applyTransform(transform, plan, block, all, stream, context);
     for (const [name, tensor] of result.weights) {
-      checkChanged(plan, transform, name, tensor, all.get(name));
+      if (!plan.changed.get(name)?.scaled)
+        throw new SchemeError(
+          `${transform.name} changed ${name}, which is on none of the edges that it named in the plan`,
+        );
+      checkChanged(transform, name, tensor, all.get(name));
       all.set(name, tensor);
       weights.set(name, tensor);
       clipped.delete(name);
       stream.setWeight(name, tensor);
     }
     for (const [name, tensor] of result.clipped ?? []) {
-      checkChanged(plan, transform, name, tensor, all.get(name));
+      checkChanged(transform, name, tensor, all.get(name));
       clipped.set(name, tensor);
     }
     for (const [module, scales] of result.inputScales) {
@@ -82,7 +86,6 @@ async function applyTransform<T>(
   context: Context,
 ): Promise<TransformResult> {
   const edges = transform.edges(block.edges);
-  const wanted = new Set(edges.flatMap(({ consumers }) => consumers));
   const walk = stream.fork();
   const probe = new BlockProbe(block, stream);
   const collectors = new Map<string, Collector>();
@@ -90,10 +93,8 @@ async function applyTransform<T>(
   await walk.begin(block);
   for (const stage of block.stages) {
     probe.record(walk);
-    const reader = stage.linears.find((module) => wanted.has(module));
-    if (reader && transform.needs.length > 0) {
-      const { width } = walk.input(0);
-      const collector = createCollector(transform.needs, width, reader);
+    if (transform.needs.length > 0) {
+      const collector = createCollector(transform.needs, walk.input(0).width, stage.linears[0]);
       await collect(collector, walk, context);
       for (const module of stage.linears) collectors.set(module, collector);
     }
@@ -107,7 +108,9 @@ async function applyTransform<T>(
       statistics(module) {
         const found = collectors.get(module);
         if (!found)
-          throw new CalibrationError(`${module}: no statistics of its inputs: no edge of ${transform.name} ends there`);
+          throw new CalibrationError(
+            `${module}: ${transform.name} asked for no statistics, or it is no linear of the block`,
+          );
         return found.statistics;
       },
       scheme: (module) => plan.modules.get(module)?.scheme,
@@ -118,14 +121,11 @@ async function applyTransform<T>(
 }
 
 function checkChanged(
-  plan: Plan,
   { name }: Transform,
   tensor: string,
   { shape, data }: Tensor<'f32'>,
   before: Tensor<'f32'> | undefined,
 ): void {
-  if (!plan.changed.get(tensor)?.scaled)
-    throw new SchemeError(`${name} changed ${tensor}, which is on none of the edges that it named in the plan`);
   if (`${shape}` !== `${before?.shape}`)
     throw new SchemeError(`${name} changed the shape of ${tensor} from [${before?.shape}] to [${shape}]`);
   const bad = data.findIndex((value) => !Number.isFinite(value));

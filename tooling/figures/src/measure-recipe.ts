@@ -2,8 +2,17 @@ import { readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readU16Windows, type Windows } from '@q/calib';
-import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, type Kernels, perChannel, perGroup, type Quantizer, scheme, unsignedIntegers } from '@q/core';
+import { type Checkpoint, gptqLayout, openCheckpoint, type QuantizedLayout } from '@q/checkpoint';
+import {
+  createContext,
+  type Kernels,
+  type ModelStep,
+  perChannel,
+  perGroup,
+  type Quantizer,
+  scheme,
+  unsignedIntegers,
+} from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
 import { planRun, runPlan } from '@q/pipeline';
 import { type BackendChoice, createEngine } from '@q/tfjs';
@@ -35,8 +44,6 @@ export interface MeasuredRun {
   readonly bitsPerWeight: number;
 }
 
-const layout = gptqLayout();
-
 /** Asymmetric integers for the linears of the blocks, as all peers have them. */
 export function asymmetric(bits: number, group: number) {
   return scheme({
@@ -46,17 +53,26 @@ export function asymmetric(bits: number, group: number) {
   });
 }
 
+export interface MeasureOptions {
+  readonly transforms?: readonly ModelStep[];
+  /** Default: the GPTQ layout. */
+  readonly layout?: QuantizedLayout;
+  readonly backend?: BackendChoice;
+}
+
 /** Quantizes a subject to disk, reads it back, and compares it with the original on the valid windows. */
 export async function measureRecipe(
   { folder, calibration, valid }: Subject,
   quantizer: Quantizer,
   target: ReturnType<typeof scheme>,
   kernels: Kernels,
-  backend: BackendChoice = 'auto',
+  options: MeasureOptions = {},
 ): Promise<MeasuredRun> {
+  const { transforms = [], layout = gptqLayout(), backend = 'auto' } = options;
   const out = join(tmpdir(), `q-figures-${process.pid}`);
   const source = await openCheckpoint(folder, [layout]);
-  const plan = planRun(source, { layout, rules: [{ match: /^(?!lm_head$)/, quantizer, scheme: target }], seed: 0 });
+  const rules = [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
+  const plan = planRun(source, { layout, transforms, rules, seed: 0 });
   const { seconds } = await runPlan(plan, {
     out,
     context: createContext({ kernels }),

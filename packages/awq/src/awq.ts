@@ -1,0 +1,131 @@
+import {
+  type BlockWeights,
+  type Context,
+  edgeChannels,
+  foldEdge,
+  hessian,
+  meanAbs,
+  minMax,
+  type ScaleFit,
+  SchemeError,
+  type Transform,
+  type TransformInput,
+  type TransformResult,
+} from '@q/core';
+import { clipWeight } from './clip.js';
+import { layerError, moduleError, type Objective } from './objective.js';
+import { searchScales } from './search-scales.js';
+
+export interface AwqOptions {
+  /** Ratios tried between 0 (no scaling) and 1 (exclusive). Default 20, as in the paper. */
+  readonly gridPoints?: number;
+  /**
+   * What a candidate is judged by. `module` (default, the paper's): the output of the whole attention or MLP on a few calibration
+   * windows. `layer`: the outputs of the linears alone, `tr(D H D^T)` over all calibration tokens; no forward pass is run.
+   */
+  readonly objective?: 'module' | 'layer';
+  /** Search a clamping range for each group after scaling, but for queries and keys. Default true. */
+  readonly clip?: boolean;
+  /** How the quantizer that follows fits its grid; the search judges candidates on that grid. Default `minMax()`. */
+  readonly fit?: ScaleFit;
+}
+
+const objectives: Readonly<Record<'module' | 'layer', Objective>> = { module: moduleError, layer: layerError };
+
+/**
+ * Names of linears that are not clamped: an error of queries or keys is multiplied with each other in the scores, which a loss of
+ * single linears does not see (llm-awq skips the same; GPT-2's fused `c_attn` holds both).
+ */
+const notClamped = /(^|\.)(q_|k_|query|key|w?qkv|c_attn)/i;
+
+/**
+ * AWQ (Lin et al., arXiv 2306.00978, section 3.2): scales `s_j = mean|x_j|^r` for the inputs of each group of linears, with the
+ * ratio r that has the least error on the scheme's real grid; folded into what produces the inputs. Then clamped weights for the
+ * quantizer, which any method can be: `rtn` gives AWQ itself.
+ * @throws SchemeError for options out of range
+ */
+export function awq(options: AwqOptions = {}): Transform {
+  const { gridPoints = 20, objective = 'module', clip = true, fit = minMax() } = options;
+  if (!Number.isInteger(gridPoints) || gridPoints < 2)
+    throw new SchemeError(`awq: gridPoints must be a whole number of at least 2, got ${gridPoints}`);
+  if (!Object.hasOwn(objectives, objective))
+    throw new SchemeError(`awq: objective ${JSON.stringify(objective)} is not known: module or layer`);
+  return {
+    name: 'awq',
+    options: { gridPoints, objective, clip, fit: fit.name, ...fit.options },
+    needs: clip || objective === 'layer' ? [meanAbs, hessian] : [meanAbs],
+    edges: (edges) => edges,
+    refuse(_before, after) {
+      const later = after.find((step) => 'edges' in step);
+      return later
+        ? `${later.name} comes after it and chooses its scales anew, which takes back those of awq, and the clamped weights fit only the grid they were searched on. Put awq last`
+        : undefined;
+    },
+    apply: (input, context) => applyAwq(input, context, { gridPoints, objective: objectives[objective], clip, fit }),
+  };
+}
+
+interface Settings {
+  readonly gridPoints: number;
+  readonly objective: Objective;
+  readonly clip: boolean;
+  readonly fit: ScaleFit;
+}
+
+async function applyAwq(input: TransformInput, context: Context, settings: Settings): Promise<TransformResult> {
+  const weights: BlockWeights = new Map(input.weights);
+  const inputScales = new Map<string, Float32Array>();
+  const figures: Record<string, number> = {};
+  const notes: string[] = [];
+  for (const edge of input.edges) {
+    // Kept linears share the input, and are scaled with the others; they have no error to search by.
+    const quantized = edge.consumers.filter((module) => input.scheme(module));
+    if (quantized.length === 0) continue;
+    const statistic = input.statistics(edge.consumers[0]).get(meanAbs);
+    if (statistic.count === 0) {
+      notes.push(`${edge.id}: no calibration token reached it: not scaled`);
+      continue;
+    }
+    const magnitudes = Float64Array.from(statistic.values, (sum) => sum / statistic.count);
+    const error = settings.objective(input, quantized, settings.fit, context);
+    const found = await searchScales(magnitudes, edgeChannels(edge, magnitudes.length), settings.gridPoints, error);
+    figures[`${edge.id} ratio`] = found.ratio;
+    figures[`${edge.id} error`] = found.error;
+    figures[`${edge.id} errorUnscaled`] = found.errorUnscaled;
+    if (found.deadChannels > 0) figures[`${edge.id} deadChannels`] = found.deadChannels;
+    if (found.ratio === 0) continue;
+    const folded = foldEdge(edge, found.scales, weights);
+    for (const [name, values] of folded.weights) weights.set(name, values);
+    for (const [module, factors] of folded.inputScales) inputScales.set(module, factors);
+  }
+  const changed: BlockWeights = new Map([...weights].filter(([name, values]) => input.weights.get(name) !== values));
+  const clipped = settings.clip
+    ? await clipWeights(input, weights, inputScales, settings.fit, figures, context)
+    : undefined;
+  return { weights: changed, ...(clipped ? { clipped } : {}), inputScales, figures, notes };
+}
+
+/** Clamps every quantized linear of the block but queries and keys. */
+async function clipWeights(
+  input: TransformInput,
+  weights: BlockWeights,
+  inputScales: ReadonlyMap<string, Float32Array>,
+  fit: ScaleFit,
+  figures: Record<string, number>,
+  context: Context,
+): Promise<BlockWeights> {
+  const clipped: BlockWeights = new Map();
+  for (const [name, weight] of weights) {
+    const module = name.replace(/\.weight$/, '');
+    const scheme = name.endsWith('.weight') ? input.scheme(module) : undefined;
+    if (!scheme || notClamped.test(module.replace(/^.*\.(?=[^.]+$)/, ''))) continue;
+    const { kind } = scheme.granularity;
+    if (kind !== 'channel' && kind !== 'group') continue;
+    const { sum } = input.statistics(module).get(hessian);
+    const result = await clipWeight(weight, scheme, sum, inputScales.get(module), fit, context.kernels);
+    if (result.clippedGroups === 0) continue;
+    clipped.set(name, result.weight);
+    figures[`${module} clippedGroups`] = result.clippedGroups;
+  }
+  return clipped;
+}

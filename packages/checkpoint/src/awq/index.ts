@@ -1,0 +1,1 @@
+export { awqLayout } from './layout.js';

@@ -1,0 +1,1 @@
+export { plainLayout } from './layout.js';

@@ -1,0 +1,257 @@
+import {
+  decodeBf16,
+  decodeF16,
+  elementCount,
+  encodeBf16,
+  encodeF16,
+  FormatError,
+  lsbFirst,
+  type QuantizedTensor,
+  type Scheme,
+  type StoredScales,
+  schemeFromJSON,
+  type Tensor,
+  tensor,
+  tiling,
+} from '@q/core';
+import type { PlannedTensor } from '@q/safetensors';
+import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+
+/** Raised when a folder can no longer be read by the code before it. */
+const version = 1;
+const quantMethod = 'q-plain';
+
+/**
+ * Our own layout: any quantized tensor under any scheme that JSON can name, exactly. Codes are one LSB-first stream of bits; scales
+ * are kept in their own storage where that is f16 or bf16, in f32 otherwise, with the parts of two-level storages beside them;
+ * config.json says which scheme each module has. No other runtime reads it: it is for schemes that no other layout can hold
+ * (float zero points, block scales, tables), and for going on from where one stopped.
+ */
+export function plainLayout(): QuantizedLayout {
+  return {
+    name: 'plain',
+    refuse({ scheme }) {
+      try {
+        schemeFromJSON(JSON.stringify(scheme));
+      } catch (error) {
+        return `the plain layout keeps a scheme by its names: ${(error as Error).message}`;
+      }
+      return scheme.format.bits > 16
+        ? `the plain layout keeps codes of at most 16 bits, not ${scheme.format.name}`
+        : undefined;
+    },
+    plan: planned,
+    encode: (module, quantized) => encode(module, quantized),
+    config(modules, kept, record) {
+      const schemes: string[] = [];
+      const indexOf = (scheme: Scheme) => {
+        const json = JSON.stringify(scheme);
+        if (!schemes.includes(json)) schemes.push(json);
+        return schemes.indexOf(json);
+      };
+      const entries = modules.map(({ linear, scheme, codebook }) => [
+        linear.module,
+        {
+          scheme: indexOf(scheme),
+          shape: [linear.outFeatures, linear.inFeatures],
+          ...(codebook ? { codebook } : {}),
+        },
+      ]);
+      const config = {
+        quant_method: quantMethod,
+        version,
+        schemes: schemes.map((json) => JSON.parse(json)),
+        modules: Object.fromEntries(entries),
+        kept,
+        method: record.method,
+        options: record.options,
+      };
+      return { config, files: new Map() };
+    },
+    reader: (config) => (config.quant_method === quantMethod ? reader(config) : undefined),
+  };
+}
+
+interface Grid {
+  readonly scheme: Scheme;
+  readonly shape: readonly [number, number];
+  readonly codebook?: 'tensor' | 'row';
+}
+
+/** What a module's tensors are; everything follows from its scheme and shape. */
+function parts(module: string, { scheme, shape, codebook }: Grid): Record<string, PlannedTensor> {
+  const { bits } = scheme.format;
+  const { scaleRows, scaleColumns } = tiling(scheme.granularity, shape);
+  const grid = [scaleRows, scaleColumns];
+  const count = elementCount(shape);
+  const bytes = bits <= 8 ? lsbFirst(bits).bytes(count) : 2 * count;
+  const all: Record<string, PlannedTensor> = {
+    codes: { name: `${module}.codes`, dtype: 'U8', shape: [bytes] },
+    scales: { name: `${module}.scales`, dtype: scaleDtype(scheme), shape: grid },
+  };
+  if (scheme.zeroPoint !== 'none')
+    all.zeros = { name: `${module}.zero_points`, dtype: wholeZeros(scheme) ? 'U8' : 'F32', shape: grid };
+  // Whether groups follow another order is known only when they have been made: -1 stands for their own.
+  if (scheme.granularity.kind === 'group')
+    all.group = { name: `${module}.group_index`, dtype: 'I32', shape: [shape[1]] };
+  if (codebook)
+    all.codebook = {
+      name: `${module}.codebook`,
+      dtype: 'F32',
+      shape: codebook === 'row' ? [shape[0], 2 ** bits] : [2 ** bits],
+    };
+  for (const [part, values] of Object.entries(partsOfOnes(scheme, scaleRows * scaleColumns)))
+    all[`scale:${part}`] = {
+      name: `${module}.scale_${part}`,
+      dtype: values instanceof Uint8Array ? 'U8' : 'F32',
+      shape: [values.length],
+    };
+  return all;
+}
+
+/** A two-level storage has the same parts for any scales of one count. */
+function partsOfOnes({ scaleStorage }: Scheme, count: number): NonNullable<StoredScales['parts']> {
+  return scaleStorage.store(new Float32Array(count).fill(1)).parts ?? {};
+}
+
+const scaleDtype = ({ scaleStorage: { name } }: Scheme) => (name === 'f16' ? 'F16' : name === 'bf16' ? 'BF16' : 'F32');
+
+const wholeZeros = ({ zeroPoint, format }: Scheme) => zeroPoint === 'integer' && format.bits <= 8;
+
+function gridOf({ linear, scheme, codebook }: QuantizedModule): Grid {
+  return { scheme, shape: [linear.outFeatures, linear.inFeatures], ...(codebook ? { codebook } : {}) };
+}
+
+const planned = (module: QuantizedModule): PlannedTensor[] =>
+  Object.values(parts(module.linear.module, gridOf(module)));
+
+function encode(module: QuantizedModule, quantized: QuantizedTensor): Map<string, Tensor> {
+  const { scheme } = module;
+  const { bits, min } = scheme.format;
+  const { module: name } = module.linear;
+  const places = parts(name, gridOf(module));
+  const { codes, scales, zeroPoints, groupIndex, codebook } = quantized;
+  const out = new Map<string, Tensor>();
+  const put = (part: string, data: Uint8Array | Uint16Array | Int32Array | Float32Array) => {
+    const place = places[part];
+    if (!place || data.length !== elementCount(place.shape))
+      throw new FormatError(
+        place
+          ? `${place.name}: ${data.length} values came where the scheme has ${elementCount(place.shape)}`
+          : `${name}: a ${part} came that was not planned: say so in the module`,
+      );
+    out.set(place.name, tensor(place.dtype.toLowerCase() as 'u8', place.shape, data as Uint8Array));
+  };
+  put('codes', bits <= 8 ? lsbFirst(bits).pack(codes as Uint8Array) : bytesOf(codes));
+  put('scales', storeScales(name, scheme, scales));
+  if (zeroPoints) put('zeros', wholeZeros(scheme) ? Uint8Array.from(zeroPoints, (zero) => zero - min) : zeroPoints);
+  if (places.group) put('group', groupIndex ?? new Int32Array(module.linear.inFeatures).fill(-1));
+  if (codebook) put('codebook', codebook);
+  for (const [part, values] of Object.entries(storedParts(name, quantized))) put(`scale:${part}`, values);
+  const absent = Object.values(places).find((place) => !out.has(place.name));
+  if (absent) throw new FormatError(`${absent.name}: was planned and did not come`);
+  return out;
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array) =>
+  new Uint8Array(buffer, byteOffset, byteLength);
+
+/** Scales in their storage's own width; a method that hands over others than its storage has would lose them silently. */
+function storeScales(name: string, scheme: Scheme, scales: Float32Array): Float32Array | Uint16Array {
+  const dtype = scaleDtype(scheme);
+  if (dtype === 'F32') return scales;
+  const stored = dtype === 'F16' ? encodeF16(scales) : encodeBf16(scales);
+  const back = dtype === 'F16' ? decodeF16(stored) : decodeBf16(stored);
+  const bad = scales.findIndex((scale, i) => scale !== back[i]);
+  if (bad >= 0)
+    throw new FormatError(
+      `${name}: scale ${bad} is ${scales[bad]}, which ${scheme.scaleStorage.name} cannot hold exactly`,
+    );
+  return stored;
+}
+
+/** Second-level values; made again from the scales when the method did not hand them over. */
+function storedParts(
+  name: string,
+  { scheme, scales, storedScales }: QuantizedTensor,
+): NonNullable<StoredScales['parts']> {
+  if (storedScales) return storedScales.parts ?? {};
+  const again = scheme.scaleStorage.store(scales);
+  if (again.parts && again.effective.some((scale, i) => scale !== scales[i]))
+    throw new FormatError(`${name}: its scales are not those of a ${scheme.scaleStorage.name} storage`);
+  return again.parts ?? {};
+}
+
+function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
+  if (config.version !== version)
+    throw new FormatError(
+      `quantization_config: version ${config.version} of the plain layout is not known, only ${version}`,
+    );
+  const schemes = (config.schemes as unknown[]).map((json) => schemeFromJSON(json));
+  const modules = config.modules as Record<
+    string,
+    { scheme: number; shape: [number, number]; codebook?: 'tensor' | 'row' }
+  >;
+  const grid = (module: string): Grid => {
+    const found = modules[module];
+    const scheme = found && schemes[found.scheme];
+    if (!scheme) throw new FormatError(`quantization_config: has no scheme for ${module}`);
+    return { ...found, scheme };
+  };
+  return {
+    layout: 'plain',
+    has: (module, tensors) => Object.hasOwn(modules, module) && tensors.has(`${module}.codes`),
+    tensors: (module) => Object.values(parts(module, grid(module))).map(({ name }) => name),
+    read: (module, tensors) => decode(module, grid(module), tensors),
+  };
+}
+
+async function decode(module: string, grid: Grid, tensors: TensorLookup): Promise<QuantizedTensor> {
+  const { scheme, shape } = grid;
+  const { bits, min } = scheme.format;
+  const places = parts(module, grid);
+  const read = async (part: string) => {
+    const { name, dtype, shape: expected } = places[part];
+    if (!tensors.has(name)) throw new FormatError(`${name}: is absent; its scheme needs it`);
+    const found = await tensors.read(name);
+    if (`${found.shape}` !== `${expected}` || found.dtype !== dtype.toLowerCase())
+      throw new FormatError(
+        `${name}: is ${found.dtype} [${found.shape}]; ${dtype.toLowerCase()} [${expected}] was expected`,
+      );
+    return found.data;
+  };
+  const packed = (await read('codes')) as Uint8Array;
+  const count = elementCount(shape);
+  const codes = bits <= 8 ? lsbFirst(bits).unpack(packed, count) : new Uint16Array(packed.slice().buffer);
+  const stored = await read('scales');
+  const dtype = scaleDtype(scheme);
+  const scales =
+    dtype === 'F32'
+      ? (stored as Float32Array)
+      : dtype === 'F16'
+        ? decodeF16(stored as Uint16Array)
+        : decodeBf16(stored as Uint16Array);
+  const zeros = places.zeros && (await read('zeros'));
+  const group = places.group && ((await read('group')) as Int32Array);
+  const bad = group?.findIndex((value) => value >= tiling(scheme.granularity, shape).scaleColumns) ?? -1;
+  if (bad >= 0) throw new FormatError(`${module}.group_index: entry ${bad} is ${group?.[bad]}, beyond the last group`);
+  const names = Object.keys(places).filter((part) => part.startsWith('scale:'));
+  const storedParts: Record<string, Float32Array | Uint8Array> = {};
+  for (const part of names) storedParts[part.slice('scale:'.length)] = (await read(part)) as Float32Array | Uint8Array;
+  return {
+    scheme,
+    shape,
+    codes,
+    scales,
+    ...(zeros
+      ? {
+          zeroPoints: wholeZeros(scheme)
+            ? Float32Array.from(zeros as Uint8Array, (z) => z + min)
+            : (zeros as Float32Array),
+        }
+      : {}),
+    ...(group && group[0] >= 0 ? { groupIndex: group } : {}),
+    ...(places.codebook ? { codebook: (await read('codebook')) as Float32Array } : {}),
+    ...(names.length > 0 ? { storedScales: { effective: scales, parts: storedParts } } : {}),
+  };
+}

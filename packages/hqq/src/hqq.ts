@@ -1,0 +1,30 @@
+import { type HalfQuadraticOptions, halfQuadratic, type Quantizer, quantize } from '@q/core';
+
+export type HqqOptions = HalfQuadraticOptions;
+
+/**
+ * HQQ (half-quadratic quantization, Badri and Shaji 2023; papers.md section 4): round to nearest on the range of the values with
+ * zero points that minimise the p-norm of the error, p < 1. Data-free, a few passes over the weights.
+ *
+ * Zero points are real numbers under a scheme with `zeroPoint: 'float'`; under `'integer'` the solved ones are rounded, which
+ * gives back much of the gain and fits every layout. A symmetric scheme has nothing to solve for and is refused.
+ */
+export function hqq(options: HqqOptions = {}): Quantizer {
+  const fit = halfQuadratic(options);
+  return {
+    name: 'hqq',
+    options: fit.options,
+    needs: [],
+    refuse(scheme) {
+      if (scheme.zeroPoint === 'none')
+        return 'hqq solves for zero points, and a symmetric scheme has none: use an asymmetric one';
+      return undefined;
+    },
+    async quantize(weight, _statistics, scheme) {
+      return {
+        quantized: quantize(weight, scheme, { fit }),
+        report: { method: 'hqq', tokens: 0, figures: {}, notes: [] },
+      };
+    },
+  };
+}

@@ -1,0 +1,1 @@
+export { type HqqOptions, hqq } from './hqq.js';

@@ -1,0 +1,75 @@
+/**
+ * `pnpm figures:awq [MODEL ...] [--bits 4,3,2] [--groups 64,-1] [--windows 60] [--variants 'a;b']`: AWQ by both objectives, with and without clipping, beside
+ * round-to-nearest and HQQ: KL on held-out windows, and time.
+ */
+import { parseArgs } from 'node:util';
+import { type AwqOptions, awq } from '@q/awq';
+import { gptqLayout, plainLayout } from '@q/checkpoint';
+import { type ModelStep, minMax, type Quantizer } from '@q/core';
+import { gptq } from '@q/gptq';
+import { hqq } from '@q/hqq';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { rtn } from '@q/rtn';
+import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
+
+const shared = process.env.QUANT_SHARED;
+if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    bits: { type: 'string', default: '4,3,2' },
+    groups: { type: 'string' },
+    windows: { type: 'string', default: '60' },
+    variants: { type: 'string' },
+  },
+});
+
+interface Variant {
+  readonly quantizer: Quantizer;
+  readonly awq?: AwqOptions;
+  /** Float zero points, in the layout that holds them. */
+  readonly plain?: boolean;
+}
+const range = rtn({ fit: minMax() });
+const variants: Readonly<Record<string, Variant>> = {
+  rtn: { quantizer: range },
+  'rtn, search': { quantizer: rtn() },
+  'hqq, whole zero points': { quantizer: hqq() },
+  'hqq, float zero points': { quantizer: hqq(), plain: true },
+  'awq, module': { quantizer: range, awq: {} },
+  'awq, module, no clip': { quantizer: range, awq: { clip: false } },
+  'awq, layer': { quantizer: range, awq: { objective: 'layer' } },
+  'awq, layer, no clip': { quantizer: range, awq: { objective: 'layer', clip: false } },
+  gptq: { quantizer: gptq() },
+  'awq + gptq': { quantizer: gptq(), awq: { clip: false } },
+};
+const wanted = values.variants?.split(';') ?? Object.keys(variants);
+const groups: Readonly<Record<string, number>> = { 'llama-5m': 128, 'gpt2-3m': 64, 'opt-3m': 64 };
+const kernels = await createWasmKernels();
+console.log('model     bits group  variant                       perplexity         KL  seconds');
+for (const name of positionals.length > 0 ? positionals : Object.keys(groups)) {
+  const all = await openSubject(shared, name);
+  const count = Math.min(Number(values.windows), all.valid.count);
+  const ids = all.valid.ids.subarray(0, count * all.valid.length);
+  const subject = { ...all, valid: { ...all.valid, count, ids } };
+  for (const bits of values.bits.split(',').map(Number)) {
+    for (const group of values.groups?.split(',').map(Number) ?? [groups[name] ?? 64, -1]) {
+      for (const variant of wanted) {
+        const { quantizer, awq: options, plain } = variants[variant];
+        const scheme = asymmetric(bits, group);
+        const transforms: ModelStep[] = options ? [awq(options)] : [];
+        const { perplexity, kl, seconds } = await measureRecipe(
+          subject,
+          quantizer,
+          plain ? { ...scheme, zeroPoint: 'float' } : scheme,
+          kernels,
+          { transforms, layout: plain ? plainLayout() : gptqLayout() },
+        );
+        console.log(
+          `${name.padEnd(9)} ${`${bits}`.padStart(4)} ${`${group}`.padStart(5)}  ${variant.padEnd(28)} ${perplexity.toFixed(4).padStart(11)} ${kl.toFixed(6).padStart(10)}  ${seconds.toFixed(1).padStart(7)}`,
+        );
+      }
+    }
+  }
+}
+await kernels.dispose();
