@@ -138,7 +138,12 @@ it('clamped weights and scales reach the file, in every layout that can hold the
   const found: Float32Array[] = [];
   for (const layout of [gptqLayout(), awqLayout(), plainLayout()]) {
     const quantizer = rtn({ fit: minMax() });
-    const out = await write(path, calibration, layout.name, { layout, transforms: [awq({ gridPoints: 4 })], quantizer, of });
+    const out = await write(path, calibration, layout.name, {
+      layout,
+      transforms: [awq({ gridPoints: 4 })],
+      quantizer,
+      of,
+    });
     const written = await openCheckpoint(out, [layout]);
     expect(written.layout).toBe(layout.name);
     found.push((await written.weight('model.layers.1.mlp.down_proj.weight')).data);
