@@ -2,6 +2,7 @@ import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fits } from './registry.js';
 import { demo } from './testing/demo.js';
 import { runCommand } from './testing/run-command.js';
 
@@ -125,6 +126,32 @@ describe('q quantize', () => {
       const plan = JSON.parse((await runCommand(['plan', demo.model, '--method', 'rtn', ...options, '--json'])).out);
       expect(JSON.parse((await runCommand(['inspect', out, '--json'])).out).bytes).toBe(plan.bytesAfter);
     }
+  });
+
+  it('every rule for scales can be asked for, and rtn searches by default', async () => {
+    const out = join(folder, 'fitted');
+    const error = async (...options: string[]) => {
+      await rm(out, { recursive: true, force: true });
+      const argv = [
+        'quantize',
+        demo.model,
+        out,
+        '--method',
+        'rtn',
+        '--bits',
+        '3',
+        '--group',
+        '32',
+        '--json',
+        ...options,
+      ];
+      const { layers } = JSON.parse((await runCommand(argv)).out);
+      return layers.reduce((sum: number, row: { error: number }) => sum + row.error, 0) / layers.length;
+    };
+    const range = await error('--fit', 'minMax');
+    expect(await error()).toBeLessThan(0.9 * range);
+    // Symmetric grids err more than asymmetric ones, but none by a factor: every rule fits this kind of scheme too.
+    for (const rule of Object.keys(fits)) expect(await error('--fit', rule, '--sym'), rule).toBeLessThan(2 * range);
   });
 
   it('gives the same bytes with shards, and reads shards', async () => {

@@ -16,7 +16,9 @@ const bytesOf = (bits: number) => (count: number) => Math.ceil((count * bits) / 
 
 /** Any width, one code after the other, from code `first` on (which must start a byte). */
 function packStream(codes: Uint8Array, bits: number, out: Uint8Array, first: number): void {
-  let [pending, filled, index] = [0, 0, (first * bits) / 8];
+  let pending = 0;
+  let filled = 0;
+  let index = (first * bits) / 8;
   for (let i = first; i < codes.length; i++) {
     pending |= codes[i] << filled;
     filled += bits;
@@ -71,6 +73,27 @@ function packOddWidth(codes: Uint8Array, bits: number, out: Uint8Array): void {
   packStream(codes, bits, out, whole);
 }
 
+function unpackOddWidth(bytes: Uint8Array, bits: number, out: Uint8Array): void {
+  const mask = 2 ** bits - 1;
+  const [middle, shift] = [(4 * bits) >>> 3, (4 * bits) & 7];
+  // The last step reads up to three bytes beyond its own.
+  const whole = Math.max(0, out.length - (out.length % 8) - 8);
+  for (let i = 0, o = 0; i < whole; i += 8, o += bits) {
+    const m = o + middle;
+    const low = bytes[o] | (bytes[o + 1] << 8) | (bytes[o + 2] << 16) | (bytes[o + 3] << 24);
+    const high = (bytes[m] | (bytes[m + 1] << 8) | (bytes[m + 2] << 16) | (bytes[m + 3] << 24)) >>> shift;
+    out[i] = low & mask;
+    out[i + 1] = (low >>> bits) & mask;
+    out[i + 2] = (low >>> (2 * bits)) & mask;
+    out[i + 3] = (low >>> (3 * bits)) & mask;
+    out[i + 4] = high & mask;
+    out[i + 5] = (high >>> bits) & mask;
+    out[i + 6] = (high >>> (2 * bits)) & mask;
+    out[i + 7] = (high >>> (3 * bits)) & mask;
+  }
+  unpackStream(bytes, bits, out, whole);
+}
+
 /**
  * Four codes of a word side by side in its low `4 * bits` bits, and back: the pairs of bytes first, then the pairs of pairs.
  * Codes of 1, 2 and 4 bits fill a word with `8 / bits` such words.
@@ -102,11 +125,15 @@ function unpack1(bytes: Uint8Array, out: Uint8Array): void {
 }
 
 function pack2(codes: Uint8Array, out: Uint8Array): void {
-  const [words, target] = [wordsOf(codes), wordsOf(out)];
+  const words = wordsOf(codes);
+  const target = wordsOf(out);
   const whole = words && target ? codes.length >>> 4 : 0;
   if (words && target) {
     for (let i = 0, j = 0; i < whole; i++, j += 4) {
-      let [a, b, c, d] = [words[j], words[j + 1], words[j + 2], words[j + 3]];
+      let a = words[j];
+      let b = words[j + 1];
+      let c = words[j + 2];
+      let d = words[j + 3];
       a = (a | (a >>> 6)) & 0x000f000f;
       b = (b | (b >>> 6)) & 0x000f000f;
       c = (c | (c >>> 6)) & 0x000f000f;
@@ -122,7 +149,8 @@ function pack2(codes: Uint8Array, out: Uint8Array): void {
 }
 
 function unpack2(bytes: Uint8Array, out: Uint8Array): void {
-  const [words, target] = [wordsOf(bytes), wordsOf(out)];
+  const words = wordsOf(bytes);
+  const target = wordsOf(out);
   const whole = words && target ? out.length >>> 4 : 0;
   const spread = (byte: number) => {
     const pairs = (byte | (byte << 12)) & 0x000f000f;
@@ -141,13 +169,20 @@ function unpack2(bytes: Uint8Array, out: Uint8Array): void {
 }
 
 function pack4(codes: Uint8Array, out: Uint8Array): void {
-  const [words, target] = [wordsOf(codes), wordsOf(out)];
+  const words = wordsOf(codes);
+  const target = wordsOf(out);
   const whole = words && target ? codes.length >>> 5 : 0;
   if (words && target) {
     // Four words of the result a step: one a step is a third slower.
     for (let i = 0, j = 0; i < 4 * whole; i += 4, j += 8) {
-      let [a, b, c, d] = [words[j], words[j + 1], words[j + 2], words[j + 3]];
-      let [e, f, g, h] = [words[j + 4], words[j + 5], words[j + 6], words[j + 7]];
+      let a = words[j];
+      let b = words[j + 1];
+      let c = words[j + 2];
+      let d = words[j + 3];
+      let e = words[j + 4];
+      let f = words[j + 5];
+      let g = words[j + 6];
+      let h = words[j + 7];
       a = (a | (a >>> 4)) & 0x00ff00ff;
       b = (b | (b >>> 4)) & 0x00ff00ff;
       c = (c | (c >>> 4)) & 0x00ff00ff;
@@ -166,12 +201,17 @@ function pack4(codes: Uint8Array, out: Uint8Array): void {
 }
 
 function unpack4(bytes: Uint8Array, out: Uint8Array): void {
-  const [words, target] = [wordsOf(bytes), wordsOf(out)];
+  const words = wordsOf(bytes);
+  const target = wordsOf(out);
   const whole = words && target ? out.length >>> 4 : 0;
   if (words && target) {
     for (let i = 0, j = 0; i < 2 * whole; i += 2, j += 4) {
-      const [v, w] = [words[i], words[i + 1]];
-      let [a, b, c, d] = [v & 0xffff, v >>> 16, w & 0xffff, w >>> 16];
+      const v = words[i];
+      const w = words[i + 1];
+      let a = v & 0xffff;
+      let b = v >>> 16;
+      let c = w & 0xffff;
+      let d = w >>> 16;
       a = (a | (a << 8)) & 0x00ff00ff;
       b = (b | (b << 8)) & 0x00ff00ff;
       c = (c | (c << 8)) & 0x00ff00ff;
@@ -193,7 +233,7 @@ function oddWidth(bits: number): Packing {
     bits,
     bytes: bytesOf(bits),
     pack: (codes, out) => packOddWidth(codes, bits, out),
-    unpack: (bytes, out) => unpackStream(bytes, bits, out, 0),
+    unpack: (bytes, out) => unpackOddWidth(bytes, bits, out),
   });
 }
 
