@@ -25,19 +25,20 @@ export function finiteField(order: number): FiniteField | undefined {
   const power = primePower(order);
   if (!power || power.prime === 2) return undefined;
   const { prime, degree } = power;
-  const digits = (a: number) => Array.from({ length: degree }, (_, i) => Math.floor(a / prime ** i) % prime);
+  const digits = Array.from({ length: order }, (_, a) => baseDigits(a, prime, degree));
   const number = (coefficients: readonly number[]) => coefficients.reduceRight((sum, c) => sum * prime + c, 0);
   const modulus = irreducible(prime, degree);
   const squares = new Set<number>();
   for (let a = 1; a < order; a++) {
-    const factor = digits(a);
-    squares.add(number(remainder(multiply(factor, factor, prime), modulus, prime)));
+    squares.add(number(remainder(multiply(digits[a], digits[a], prime), modulus, prime)));
   }
   return {
     order,
     subtract(a, b) {
-      const subtrahend = digits(b);
-      return number(digits(a).map((digit, i) => (digit - subtrahend[i] + prime) % prime));
+      let difference = 0;
+      for (let i = degree - 1; i >= 0; i--)
+        difference = difference * prime + ((digits[a][i] - digits[b][i] + prime) % prime);
+      return difference;
     },
     character: (a) => (a === 0 ? 0 : squares.has(a) ? 1 : -1),
   };
@@ -64,7 +65,11 @@ function hasDivisor(polynomial: readonly number[], prime: number): boolean {
 }
 
 function monic(low: number, prime: number, degree: number): number[] {
-  return [...Array.from({ length: degree }, (_, i) => Math.floor(low / prime ** i) % prime), 1];
+  return [...baseDigits(low, prime, degree), 1];
+}
+
+function baseDigits(a: number, prime: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => Math.floor(a / prime ** i) % prime);
 }
 
 function multiply(a: readonly number[], b: readonly number[], prime: number): number[] {

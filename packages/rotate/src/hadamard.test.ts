@@ -149,21 +149,23 @@ describe('rotations', () => {
     const kept = await keepOnes(plain, referenceKernels);
     const q = await full(kept);
     expect(distanceFromOrthogonal(q, n)).toBeLessThan(2e-6);
+    let worst = 0;
     for (let i = 0; i < n; i++) {
-      let row = 0;
-      let column = 0;
+      let row = -1;
+      let column = -1;
       for (let j = 0; j < n; j++) {
         row += q[i * n + j];
         column += q[j * n + i];
       }
-      expect(Math.abs(row - 1)).toBeLessThan(2e-5);
-      expect(Math.abs(column - 1)).toBeLessThan(2e-5);
+      worst = Math.max(worst, Math.abs(row), Math.abs(column));
     }
+    expect(worst).toBeLessThan(2e-5);
   });
 
   it.each([256, 192, 688])('of size %i spread one channel evenly over all', async (n) => {
     const plain = await full(randomRotation(n, createRandom(3)));
-    for (const value of plain) expect(Math.abs(Math.abs(value) * Math.sqrt(n) - 1)).toBeLessThan(1e-5);
+    const uneven = plain.reduce((most, value) => Math.max(most, Math.abs(Math.abs(value) * Math.sqrt(n) - 1)), 0);
+    expect(uneven).toBeLessThan(1e-5);
     // Keeping the ones leaves every entry of order 1/sqrt(n); a normal variable reaches 4.5 deviations once in 150000.
     const kept = await full(await keepOnes(randomRotation(n, createRandom(3)), referenceKernels));
     expect(kept.reduce((most, value) => Math.max(most, Math.abs(value)), 0) * Math.sqrt(n)).toBeLessThan(4.5);

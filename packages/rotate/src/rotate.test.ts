@@ -199,7 +199,7 @@ describe.runIf(shared)('the shared model', () => {
     const shards = await openShards(folder);
     const source = sourceOf(model, (name) => shards.read(name));
     const windows = await readFile(join(folder, 'valid-60x256.u16'));
-    const valid = Int32Array.from({ length: 64 }, (_, i) => windows.readUInt16LE(2 * i));
+    const valid = Int32Array.from({ length: 32 }, (_, i) => windows.readUInt16LE(2 * i));
     const wasm = await createEngine({ backend: 'wasm' });
     const before = await logitsOf(model, source, wasm.ops, valid, 1);
     const rotated = rewrite(config, source, rotate({ mlpInner: true }));
