@@ -12,7 +12,7 @@ import type { Recipe, Rule } from '@q/pipeline';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { closest } from './closest.js';
-import { fits, layouts, type MethodOptions, methods } from './registry.js';
+import { fits, layouts, type MethodOptions, methods, rewrites } from './registry.js';
 import { UsageError } from './usage-error.js';
 
 /** Options of the command line that make a recipe. */
@@ -35,6 +35,7 @@ export interface RecipeOptions {
   readonly formatVersion?: string;
   readonly seed?: string;
   readonly maxShard?: string;
+  readonly rotate?: boolean;
   readonly keep?: readonly string[];
 }
 
@@ -70,6 +71,7 @@ const recipeFile = z.strictObject({
   layout: z.enum(layoutNames).optional(),
   layoutVersion: z.union([z.literal(1), z.literal(2), z.literal('auto')]).optional(),
   seed: z.int().optional(),
+  rotate: z.boolean().optional(),
   maxShardBytes: z.number().positive().optional(),
   rules: z.array(ruleFile).optional(),
 });
@@ -94,6 +96,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
   const layout = choose('--format', options.format ?? file.layout ?? 'gptq', layouts);
   return {
     layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
+    transforms: (options.rotate ?? file.rotate) ? [rewrites.rotate()] : [],
     rules,
     seed: given.seed ?? file.seed ?? 0,
     ...((given.maxShardBytes ?? file.maxShardBytes)

@@ -1,7 +1,8 @@
 /** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
 import { gptqLayout, type QuantizedLayout } from '@q/checkpoint';
-import { absMax, minMax, type Quantizer, type ScaleFit } from '@q/core';
+import { absMax, minMax, type Quantizer, type Rewrite, type ScaleFit } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
+import { rotate } from '@q/rotate';
 import { rtn } from '@q/rtn';
 
 /** Options that methods share; each takes what it knows. */
@@ -29,6 +30,9 @@ export const methods: Readonly<
   gptq: { options: [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'], make: gptq },
   'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },
 };
+
+/** What changes the whole model before anything else does, by the option that asks for it. */
+export const rewrites: Readonly<Record<'rotate', () => Rewrite>> = { rotate };
 
 export const fits: Readonly<Record<string, () => ScaleFit>> = {
   minMax,

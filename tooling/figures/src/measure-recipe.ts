@@ -3,7 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readU16Windows, type Windows } from '@q/calib';
 import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, type Kernels, perChannel, perGroup, type Quantizer, scheme, unsignedIntegers } from '@q/core';
+import {
+  createContext,
+  type Kernels,
+  type ModelStep,
+  perChannel,
+  perGroup,
+  type Quantizer,
+  scheme,
+  unsignedIntegers,
+} from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
 import { planRun, runPlan } from '@q/pipeline';
 import { type BackendChoice, createEngine } from '@q/tfjs';
@@ -46,20 +55,30 @@ export function asymmetric(bits: number, group: number) {
   });
 }
 
+export interface MeasureOptions {
+  /** Before quantization. */
+  readonly transforms?: readonly ModelStep[];
+  /** 0 when absent. */
+  readonly seed?: number;
+  /** The best there is when absent. */
+  readonly backend?: BackendChoice;
+}
+
 /** Quantizes a subject to disk, reads it back, and compares it with the original on the valid windows. */
 export async function measureRecipe(
   { folder, calibration, valid }: Subject,
   quantizer: Quantizer,
   target: ReturnType<typeof scheme>,
   kernels: Kernels,
-  backend: BackendChoice = 'auto',
+  { transforms = [], seed = 0, backend = 'auto' }: MeasureOptions = {},
 ): Promise<MeasuredRun> {
   const out = join(tmpdir(), `q-figures-${process.pid}`);
   const source = await openCheckpoint(folder, [layout]);
-  const plan = planRun(source, { layout, rules: [{ match: /^(?!lm_head$)/, quantizer, scheme: target }], seed: 0 });
+  const rules = [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
+  const plan = planRun(source, { layout, transforms, rules, seed });
   const { seconds } = await runPlan(plan, {
     out,
-    context: createContext({ kernels }),
+    context: createContext({ kernels, seed }),
     calibration,
     engine: () => createEngine({ kernels, backend }),
   });
