@@ -30,6 +30,11 @@ export interface TensorLookup {
  */
 export interface QuantizedLayout {
   readonly name: string;
+  /**
+   * Names of rewrites whose online part the runtime of this layout computes (`Rewrite.online`). The plan refuses every other
+   * rewrite that needs one: the file would load and give wrong text.
+   */
+  readonly online?: readonly string[];
   /** Why a module cannot be stored, or nothing. Asked by the plan. */
   refuse(module: QuantizedModule): string | undefined;
   /** Why these modules cannot be in one folder, or nothing. Asked by the plan. */

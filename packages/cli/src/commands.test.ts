@@ -154,6 +154,36 @@ describe('q quantize', () => {
     for (const rule of Object.keys(fits)) expect(await error('--fit', rule, '--sym'), rule).toBeLessThan(2 * range);
   });
 
+  it('rotates: the same function in other weights, by the seed; then quantizes those', async () => {
+    const rotated = async (name: string, ...options: string[]) => {
+      const scored = ['--eval-text', demo.heldOut, '--windows', '2', '--json'];
+      const args = ['quantize', demo.model, join(folder, name), '--rotate', '--method', 'rtn', ...scored, ...options];
+      const { code, out, err } = await runCommand(args);
+      expect(err).not.toContain('error');
+      expect(code).toBe(0);
+      return JSON.parse(out);
+    };
+    const plain = await rotated('plain', '--keep', '*');
+    expect(plain.evaluation.after.kl).toBeLessThan(1e-8);
+    const config = JSON.parse(await readFile(join(folder, 'plain', 'config.json'), 'utf8'));
+    expect(config.tie_word_embeddings).toBe(false);
+    expect(config.quantization_config).toBeUndefined();
+    const four = await rotated('four', '--group', '-1');
+    expect(four.evaluation.after.kl).toBeGreaterThan(1e-6);
+    expect(four.evaluation.after.kl).toBeLessThan(0.5);
+    await writeFile(join(folder, 'rotate.yaml'), 'rotate: true\nmethod: rtn\nseed: 1\n');
+    const other = ['plan', demo.model, '--recipe', join(folder, 'rotate.yaml'), '--json'];
+    const { tensors } = JSON.parse((await runCommand(other)).out);
+    expect(tensors.find(({ name }: { name: string }) => name === 'lm_head.weight')).toMatchObject({
+      action: 'rewrite',
+      bytesBefore: 0,
+    });
+    const again = await rotated('again', '--group', '-1');
+    expect(again.evaluation.after.kl).toBe(four.evaluation.after.kl);
+    const seeded = await rotated('seeded', '--group', '-1', '--seed', '1');
+    expect(seeded.evaluation.after.kl).not.toBe(four.evaluation.after.kl);
+  });
+
   it('gives the same bytes with shards, and reads shards', async () => {
     const one = join(folder, 'one');
     const many = join(folder, 'many');

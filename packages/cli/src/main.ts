@@ -39,6 +39,7 @@ function withRecipe(command: Command): Command {
     .option('--format <layout>', `layout of the written folder: ${Object.keys(layouts).join(', ')} (default gptq)`)
     .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')
     .option('--max-shard <bytes>', 'largest weight file (default 5e9)')
+    .option('--rotate', 'rotate the residual stream and the heads first: spreads outlier channels, keeps the function')
     .option('--seed <n>', 'seed of everything random (default 0)')
     .option('--samples <n>', 'calibration windows (default 128)')
     .option('--length <n>', 'tokens of a window (default 256)')

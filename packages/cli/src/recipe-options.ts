@@ -14,7 +14,7 @@ import type { Recipe, Rule } from '@q/pipeline';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { closest } from './closest.js';
-import { fits, floatZeroPointLayouts, layouts, type MethodOptions, methods } from './registry.js';
+import { fits, floatZeroPointLayouts, layouts, type MethodOptions, methods, rewrites } from './registry.js';
 import { UsageError } from './usage-error.js';
 
 /** Options of the command line that make a recipe. */
@@ -39,6 +39,7 @@ export interface RecipeOptions {
   readonly formatVersion?: string;
   readonly seed?: string;
   readonly maxShard?: string;
+  readonly rotate?: boolean;
   readonly keep?: readonly string[];
 }
 
@@ -77,6 +78,7 @@ const recipeFile = z.strictObject({
   layout: z.enum(layoutNames).optional(),
   layoutVersion: z.union([z.literal(1), z.literal(2), z.literal('auto')]).optional(),
   seed: z.int().optional(),
+  rotate: z.boolean().optional(),
   maxShardBytes: z.number().positive().optional(),
   rules: z.array(ruleFile).optional(),
 });
@@ -101,9 +103,11 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
     { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...applied(main) },
   ];
   const layout = choose('--format', layoutName, layouts);
+  // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
+  const steps = [...((options.rotate ?? file.rotate) ? [rewrites.rotate()] : []), ...main.steps];
   return {
     layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
-    ...(main.steps.length > 0 ? { transforms: main.steps } : {}),
+    ...(steps.length > 0 ? { transforms: steps } : {}),
     rules,
     seed: given.seed ?? file.seed ?? 0,
     ...((given.maxShardBytes ?? file.maxShardBytes)

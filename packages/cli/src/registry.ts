@@ -9,11 +9,13 @@ import {
   mseSearch,
   percentile,
   type Quantizer,
+  type Rewrite,
   type ScaleFit,
   weightedSearch,
 } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
+import { rotate } from '@q/rotate';
 import { type RtnOptions, rtn } from '@q/rtn';
 
 /** Options that methods share; each takes what it knows. */
@@ -56,6 +58,9 @@ export const methods: Readonly<Record<string, Method>> = {
   hqq: { options: [], make: () => hqq(), floatZeroPoints: true },
   'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },
 };
+
+/** What changes the whole model before anything else does, by the option that asks for it. */
+export const rewrites: Readonly<Record<'rotate', () => Rewrite>> = { rotate };
 
 export const fits: Readonly<Record<string, () => ScaleFit>> = {
   minMax,

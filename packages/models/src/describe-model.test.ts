@@ -118,6 +118,20 @@ describe('describeModel', () => {
     const model = describeModel(config);
     checkTensors(model);
     for (const block of model.blocks) checkBlock(block, model);
+    checkResidualStream(model);
+  });
+
+  it('says where the stream is more than a sum: after a norm, before a head without one, in a file without a head', () => {
+    const { config } = published['opt-125m']!;
+    const after = describeModel({ ...config, do_layer_norm_before: false });
+    expect(after.residualStream!.norms.every(({ writesStream }) => writesStream)).toBe(true);
+    expect(after.residualStream!.norms).toHaveLength(24);
+    expect(after.residualStream!.readers).toEqual(['lm_head']);
+    const bare = describeModel({ ...config, _remove_final_layer_norm: true });
+    expect(bare.residualStream!.readers).toEqual(['lm_head']);
+    checkResidualStream(bare);
+    expect(describeModel(config, undefined, new Set(['decoder.embed_tokens.weight'])).headless).toBe(true);
+    expect(describeModel(config).headless).toBeUndefined();
   });
 
   it.each([
@@ -204,5 +218,28 @@ function checkBlock(block: ModelDescription['blocks'][number], { expected }: Mod
     ];
     expect((end - start) * (repeat?.times ?? 1), id).toBe(width);
     for (const consumer of consumers) expect(linears.get(consumer)!.inFeatures).toBe(width);
+  }
+}
+
+/** Every tensor that has to do with the stream is named once: embeddings, norms, and the two sides of every linear. */
+function checkResidualStream({ residualStream, blocks, head, expected, hiddenSize }: ModelDescription): void {
+  const { embeddings, norms, readers, writers } = residualStream!;
+  const linears = blocks.flatMap((block) => block.linears);
+  const reading = [...norms.flatMap(({ consumers }) => consumers), ...readers];
+  const inner = blocks.flatMap(({ attention, mlpOutputs }) => [attention!.output, ...mlpOutputs!]);
+  expect([...reading, ...inner].toSorted()).toEqual([...linears, head].map(({ module }) => module).toSorted());
+  expect(writers.toSorted()).toEqual(inner.toSorted());
+  for (const name of embeddings) expect(expected.get(name)![1]).toBe(hiddenSize);
+  const one = (name: string) => expected.get(name)!.length === 1 && !linears.some((l) => name === `${l.module}.bias`);
+  const vectors = norms.flatMap(({ module, kind }) =>
+    (kind === 'rms' ? ['weight'] : ['weight', 'bias']).map((part) => `${module}.${part}`),
+  );
+  expect(vectors.toSorted()).toEqual([...expected.keys()].filter(one).toSorted());
+  for (const { attention } of blocks) {
+    const { heads, kvHeads, headDim, value, output } = attention!;
+    const of = (module: string) => linears.find((linear) => linear.module === module)!;
+    const [start, end] = value.rows ?? [0, of(value.module).outFeatures];
+    expect(end - start).toBe(kvHeads * headDim);
+    expect(of(output).inFeatures).toBe(heads * headDim);
   }
 }

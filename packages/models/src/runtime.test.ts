@@ -56,6 +56,13 @@ describe('a runtime', () => {
     expect(values(runtime.cache(site, vector(1, 2)))).toEqual([3, 6]);
   });
 
+  it('passes queries by', () => {
+    const plain = createRuntime(ops, weights());
+    expect(values(plain.query(3, vector(1, 2)))).toEqual([1, 2]);
+    const runtime = wrapRuntime(plain, { query: (layer, x, inner) => ops.scale(inner(layer, x), layer) });
+    expect(values(runtime.query(3, vector(1, 2)))).toEqual([3, 6]);
+  });
+
   it('that was made elsewhere can be wrapped', () => {
     const foreign = { ...createRuntime(ops, weights()), has: () => false };
     const runtime = wrapRuntime(foreign, { linear: (module, x, inner) => ops.scale(inner(module, x), -1) });

@@ -11,6 +11,7 @@ interface Layer<T> {
   weight(name: string, self: Runtime<T>): T;
   has(name: string): boolean;
   linear(module: string, x: T, self: Runtime<T>): T;
+  query(layer: number, x: T, self: Runtime<T>): T;
   cache(site: CacheSite, x: T, self: Runtime<T>): T;
 }
 
@@ -41,6 +42,7 @@ export function createRuntime<T>(
       const bias = `${module}.bias`;
       return ops.linear(x, self.weight(`${module}.weight`), self.has(bias) ? self.weight(bias) : undefined);
     },
+    query: (_layer, x) => x,
     cache: (_site, x) => x,
   });
 }
@@ -62,6 +64,10 @@ export function wrapRuntime<T>(runtime: Runtime<T>, wrapper: RuntimeWrapper<T>):
       const plain = (asked: string, input: T) => inner.linear(asked, input, self);
       return wrapper.linear ? wrapper.linear(module, x, plain, self) : plain(module, x);
     },
+    query(layer, x, self) {
+      const plain = (asked: number, input: T) => inner.query(asked, input, self);
+      return wrapper.query ? wrapper.query(layer, x, plain, self) : plain(layer, x);
+    },
     cache(site, x, self) {
       const plain = (asked: CacheSite, input: T) => inner.cache(asked, input, self);
       return wrapper.cache ? wrapper.cache(site, x, plain, self) : plain(site, x);
@@ -75,6 +81,7 @@ function bind<T>(layer: Layer<T>): Runtime<T> {
     weight: (name) => layer.weight(name, runtime),
     has: (name) => layer.has(name),
     linear: (module, x) => layer.linear(module, x, runtime),
+    query: (index, x) => layer.query(index, x, runtime),
     cache: (site, x) => layer.cache(site, x, runtime),
   };
   layers.set(runtime, layer);
@@ -89,6 +96,7 @@ function layerOf<T>(runtime: Runtime<T>): Layer<T> {
       weight: (name) => runtime.weight(name),
       has: (name) => runtime.has(name),
       linear: (module, x) => runtime.linear(module, x),
+      query: (index, x) => runtime.query(index, x),
       cache: (site, x) => runtime.cache(site, x),
     }
   );

@@ -13,7 +13,7 @@ import { byteLength } from '@q/safetensors';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
-import { describeRule, matches, type Recipe, transformsOf } from './recipe.js';
+import { describeRule, matches, type Recipe, rewritesOf, transformsOf } from './recipe.js';
 import { refuseOrder } from './step-order.js';
 
 /** One tensor of the source and what becomes of it. */
@@ -63,6 +63,12 @@ export interface Plan {
 export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: CalibrationShape): Plan {
   const disorder = refuseOrder(recipe.transforms ?? []);
   if (disorder) throw new SchemeError(disorder);
+  for (const { name, online } of rewritesOf(recipe)) {
+    if (online && !recipe.layout.online?.includes(name))
+      throw new SchemeError(
+        `${name}: the model would need ${online} as it runs, which runtimes that read the ${recipe.layout.name} layout do not compute. Leave that part out`,
+      );
+  }
   const notes: string[] = [];
   const source = rewriteModel(checkpoint, recipe, referenceKernels);
   const { model } = source;

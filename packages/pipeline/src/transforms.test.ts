@@ -232,6 +232,11 @@ describe('transforms and rewrites', () => {
       [{ ...foldNorms, refuse: () => 'its head cannot be untied' }],
       'fold-norms: its head cannot be untied',
     ],
+    [
+      'a rewrite that the runtime would have to help',
+      [{ ...foldNorms, online: 'a turn before the head' }],
+      'fold-norms: the model would need a turn before the head as it runs, which runtimes that read the gptq layout do not',
+    ],
   ])('refuses %s', async (_what, transforms, message) => {
     await expect(plan(transforms, [{ match: all, quantizer: rtn(), scheme: target }])).rejects.toThrow(message);
   });

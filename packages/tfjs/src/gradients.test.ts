@@ -74,6 +74,12 @@ const cases: readonly Case[] = [
     exact: ({ x }) => brute.rotary(x!, 3, 2, 4, 10000),
   },
   {
+    name: 'transpose',
+    variables: { x: { shape: [2, 3, 4] } },
+    engine: (ops, { x }) => ops.transpose(x!),
+    exact: ({ x }) => x!.map((_, i) => x![12 * Math.floor(i / 12) + 4 * (i % 3) + (Math.floor(i / 3) % 4)]!),
+  },
+  {
     name: 'embed with repeated ids',
     variables: { table: { shape: [5, 3] } },
     engine: (ops, { table }) => ops.embed(table!, Int32Array.of(1, 4, 1, 0), 2, 2),

@@ -107,6 +107,15 @@ describe.each(testedBackends)('operations on %s', (backend) => {
     expect(largestDifference(actual, brute.attention(q, k, v, c))).toBeLessThan(3e-6);
   });
 
+  it('transposes the last two axes', () => {
+    const actual = run(() => {
+      const y = ops.transpose(upload([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], [2, 3, 2]));
+      expect(ops.shape(y)).toEqual([2, 2, 3]);
+      return y;
+    });
+    expect([...actual]).toEqual([1, 3, 5, 2, 4, 6, 7, 9, 11, 8, 10, 12]);
+  });
+
   it('embeds, slices, splits, reshapes, adds, multiplies', () => {
     const table = Array.from({ length: 12 }, (_, i) => i);
     expect([...run(() => ops.embed(upload(table, [4, 3]), Int32Array.of(3, 0), 1, 2))]).toEqual([9, 10, 11, 0, 1, 2]);

@@ -52,6 +52,10 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
     },
     rows: (x, start, count) => tf.slice(x, [start], [count]),
     reshape: (x, shape) => tf.reshape(x, [...shape]),
+    transpose: (x) => {
+      const outer = Array.from({ length: x.rank - 2 }, (_, axis) => axis);
+      return tf.transpose(x, [...outer, x.rank - 1, x.rank - 2]);
+    },
 
     valueAndGradients: (f, variables) => valueAndGradients(tf, f, variables),
     crossEntropy: (logits, targets) => tf.tidy(() => crossEntropy(tf, logits, targets)),

@@ -15,7 +15,7 @@ describe.skipIf(!sharedFolder('models', 'llama-5m'))('GPTQ of llama-5m', () => {
     const subject = { ...whole, calibration: first(whole.calibration, 16), valid: first(whole.valid, 8) };
     const kernels = await createWasmKernels();
     const measure = (backend: 'node' | 'wasm') =>
-      measureRecipe(subject, gptq(paperOptions), asymmetric(4, 128), kernels, backend);
+      measureRecipe(subject, gptq(paperOptions), asymmetric(4, 128), kernels, { backend });
     const [native, wasm] = [await measure('node'), await measure('wasm')];
     await kernels.dispose();
     console.log(

@@ -54,9 +54,13 @@ export function asymmetric(bits: number, group: number) {
 }
 
 export interface MeasureOptions {
+  /** Before quantization. */
   readonly transforms?: readonly ModelStep[];
   /** Default: the GPTQ layout. */
   readonly layout?: QuantizedLayout;
+  /** 0 when absent. */
+  readonly seed?: number;
+  /** The best there is when absent. */
   readonly backend?: BackendChoice;
 }
 
@@ -68,14 +72,14 @@ export async function measureRecipe(
   kernels: Kernels,
   options: MeasureOptions = {},
 ): Promise<MeasuredRun> {
-  const { transforms = [], layout = gptqLayout(), backend = 'auto' } = options;
+  const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto' } = options;
   const out = join(tmpdir(), `q-figures-${process.pid}`);
   const source = await openCheckpoint(folder, [layout]);
   const rules = [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
-  const plan = planRun(source, { layout, transforms, rules, seed: 0 });
+  const plan = planRun(source, { layout, transforms, rules, seed });
   const { seconds } = await runPlan(plan, {
     out,
-    context: createContext({ kernels }),
+    context: createContext({ kernels, seed }),
     calibration,
     engine: () => createEngine({ kernels, backend }),
   });

@@ -85,12 +85,7 @@ export function reportHtml(report: RunReport): string {
 <div class="cards">${cards.join('')}</div>
 <h2>Before and after</h2>
 <div class="pair">${plots.join('')}</div>
-<h2>Error of each layer</h2>
-${figure(layerErrorPlot(report), '<span class="dot own"></span>as written <span class="dot"></span>round-to-nearest; a line joins the two. Further left is better.')}
-<h2>Layers</h2>
-<div class="scroll"><table><thead><tr><th>layer</th><th class="text">scheme</th><th class="text">method</th><th>before</th><th>after</th><th>tokens seen</th><th>error</th><th>of round-to-nearest</th></tr></thead><tbody>
-${layers.map(layerRow).join('\n')}
-</tbody></table></div>
+${layers.length > 0 ? layerSections(report) : ''}
 <h2>Notes</h2>
 ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as asked.</p>'}
 <h2>How it was made</h2>
@@ -102,6 +97,16 @@ ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(
 <p><code>${escapeHtml(JSON.stringify(report.recipe))}</code></p>
 </main></body></html>
 `;
+}
+
+/** Plot and table of the quantized layers; a run that only rewrites has none. */
+function layerSections(report: RunReport): string {
+  return `<h2>Error of each layer</h2>
+${figure(layerErrorPlot(report), '<span class="dot own"></span>as written <span class="dot"></span>round-to-nearest; a line joins the two. Further left is better.')}
+<h2>Layers</h2>
+<div class="scroll"><table><thead><tr><th>layer</th><th class="text">scheme</th><th class="text">method</th><th>before</th><th>after</th><th>tokens seen</th><th>error</th><th>of round-to-nearest</th></tr></thead><tbody>
+${report.layers.map(layerRow).join('\n')}
+</tbody></table></div>`;
 }
 
 function pair(before: number, after: number, format: (value: number) => string) {

@@ -11,6 +11,39 @@ export interface LinearDescription {
   readonly bias: boolean;
 }
 
+/** A norm that reads the residual stream, and what reads its output. */
+export interface NormDescription {
+  readonly module: string;
+  /** `rms`: `x / rms(x) * weight`. `layer`: `(x - mean(x)) / deviation(x) * weight + bias`. */
+  readonly kind: 'rms' | 'layer';
+  /** Modules whose weight `[out, in]` reads the output: linears, routers, the head. Nothing else in its block does. */
+  readonly consumers: readonly string[];
+  /** The norm stands after the sum (post-norm): its output is the residual stream itself. */
+  readonly writesStream?: true;
+}
+
+/** Everything that writes the residual stream `[batch, length, hiddenSize]`, and everything that reads it. */
+export interface ResidualStream {
+  /** Tensors `[rows, hiddenSize]` whose rows are summed at the start: tokens, positions. */
+  readonly embeddings: readonly string[];
+  readonly norms: readonly NormDescription[];
+  /** Modules that read the stream without a norm (a head without a final norm). */
+  readonly readers: readonly string[];
+  /** Linears whose output is added to the stream. */
+  readonly writers: readonly string[];
+}
+
+/** Heads of a block's attention. Query head h reads key and value head `floor(h * kvHeads / heads)`. */
+export interface AttentionDescription {
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  /** The linear that gives the values `[kvHeads*headDim]`, and which of its rows do; all when absent. */
+  readonly value: { readonly module: string; readonly rows?: readonly [start: number, end: number] };
+  /** The linear that reads the mixed values `[heads*headDim]`. */
+  readonly output: string;
+}
+
 /** Values that flow from stage to stage. `residual` and `input` always exist; shapes `[batch, length, features]`. */
 export type StageState<T> = { residual: T; input: T } & Record<string, T>;
 
@@ -41,6 +74,10 @@ export interface BlockDescription {
   readonly edges: readonly ScalableEdge[];
   /** Linears that runtimes fuse (q,k,v; gate,up): they must keep one scheme. */
   readonly fusionGroups: readonly (readonly string[])[];
+  /** Absent where a block's attention is of another kind. */
+  readonly attention?: AttentionDescription;
+  /** Linears that read the inner values of the MLP (down projections). */
+  readonly mlpOutputs?: readonly string[];
   begin<T>(runtime: Runtime<T>, hidden: T): StageState<T>;
 }
 
@@ -58,6 +95,13 @@ export interface ModelDescription {
   readonly head: LinearDescription;
   /** Tensors that are absent from the file and equal another one: `lm_head.weight` -> `model.embed_tokens.weight`. */
   readonly ties: ReadonlyMap<string, string>;
+  /** Absent where the architecture does not declare it: such a model cannot be rotated. */
+  readonly residualStream?: ResidualStream;
+  /**
+   * The checkpoint was published without the head (its names lack the whole model's prefix): readers of such a file look
+   * for no `lm_head.weight` in it, so that a tied head cannot get weights of its own.
+   */
+  readonly headless?: true;
   /** All expected tensors with their shapes in the file, for the check on opening. Optional ones are not listed. */
   readonly expected: ReadonlyMap<string, readonly number[]>;
   /** Ids `[batch, length]`, row-major -> hidden `[batch, length, hiddenSize]`. */

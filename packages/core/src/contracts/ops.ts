@@ -46,6 +46,7 @@ export interface Ops<T> {
   embed(table: T, ids: Int32Array, batch: number, length: number): T;
   /** `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` -> `[..., out]`. */
   linear(x: T, weight: T, bias?: T): T;
+  /** Of equal shapes, or `b` `[features]` for every row of `a` `[..., features]`; so does `mul`. */
   add(a: T, b: T): T;
   mul(a: T, b: T): T;
   scale(a: T, factor: number): T;
@@ -62,6 +63,8 @@ export interface Ops<T> {
   /** Rows `start..start+count` of the first axis. */
   rows(x: T, start: number, count: number): T;
   reshape(x: T, shape: readonly number[]): T;
+  /** Swaps the last two axes. */
+  transpose(x: T): T;
 }
 
 /** Ops that also differentiate. */

@@ -19,6 +19,8 @@ export interface Runtime<T> {
   has(name: string): boolean;
   /** Applies the linear `module` (`model.layers.0.self_attn.q_proj`): weight and, if there is one, bias. */
   linear(module: string, x: T): T;
+  /** Queries on their way into attention, positions applied `[batch, length, heads*headDim]`. */
+  query(layer: number, x: T): T;
   /** Keys and values on their way into attention `[batch, length, kvHeads*headDim]`. */
   cache(site: CacheSite, x: T): T;
 }
@@ -27,5 +29,6 @@ export interface Runtime<T> {
 export interface RuntimeWrapper<T> {
   weight?(name: string, inner: (name: string) => T, runtime: Runtime<T>): T;
   linear?(module: string, x: T, inner: (module: string, x: T) => T, runtime: Runtime<T>): T;
+  query?(layer: number, x: T, inner: (layer: number, x: T) => T, runtime: Runtime<T>): T;
   cache?(site: CacheSite, x: T, inner: (site: CacheSite, x: T) => T, runtime: Runtime<T>): T;
 }

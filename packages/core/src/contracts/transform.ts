@@ -92,6 +92,11 @@ export interface WeightSource {
 export interface Rewrite {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
+  /**
+   * What a runtime has to compute for the rewritten model beyond its architecture, in words (`a Hadamard transform before
+   * down_proj`). Layouts of runtimes that do not compute it must refuse the recipe, or the result would be wrong.
+   */
+  readonly online?: string;
   /** Why this model cannot be rewritten, naming what stands in the way; or nothing. Asked by the plan. */
   refuse?(model: ModelDescription): string | undefined;
   /** @param context `random` comes from the recipe's seed. Called for the plan and again for the run: it must draw the same. */

@@ -10,6 +10,7 @@ import {
 } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { linear, linearTensors, normTensors } from './linear-description.js';
+import { describeResidualStream } from './residual-stream.js';
 
 interface Sizes {
   readonly width: number;
@@ -66,6 +67,8 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     headTensors: [`${finalNormModule}.weight`, `${finalNormModule}.bias`, tied ? tokens : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', tokens]] : []),
+    residualStream: describeResidualStream(blocks, 'layer', [tokens, places], finalNormModule),
+    ...(prefix === '' ? { headless: true } : {}),
     expected: new Map([
       [tokens, [vocabulary, width]],
       [places, [positions, width]],
@@ -125,6 +128,14 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
       { id: 'ln_2->c_fc', producer: { kind: 'norm', module: mlpNorm }, consumers: [up] },
     ],
     fusionGroups: [],
+    attention: {
+      heads,
+      kvHeads: heads,
+      headDim: width / heads,
+      value: { module: attention, rows: [2 * width, 3 * width] },
+      output,
+    },
+    mlpOutputs: [down],
     begin: (runtime, x) => ({ residual: x, input: layerNorm(runtime, attentionNorm, x, epsilon) }),
     stages: [
       {
@@ -134,7 +145,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
           const { ops } = runtime;
           const [q, k, v] = ops.split(runtime.linear(attention, input), [width, width, width]) as [T, T, T];
           const mixed = ops.attention({
-            q,
+            q: runtime.query(index, q),
             k: runtime.cache(site('key'), k),
             v: runtime.cache(site('value'), v),
             heads,

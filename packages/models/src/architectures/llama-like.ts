@@ -2,6 +2,7 @@ import type { Activation, BlockDescription, CacheSite, LinearDescription, ModelD
 import type { ConfigReader } from '../config-reader.js';
 import { type RotaryPositions, readRotaryPositions } from '../rotary-positions.js';
 import { linear, linearTensors, normTensors } from './linear-description.js';
+import { describeResidualStream } from './residual-stream.js';
 
 /** In what the descendants of Llama differ. */
 export interface LlamaVariant {
@@ -61,6 +62,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     headTensors: ['model.norm.weight', tied ? embedding : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', embedding]] : []),
+    residualStream: describeResidualStream(blocks, 'rms', [embedding], 'model.norm'),
     expected: new Map([
       [embedding, [vocabulary, hidden]],
       ...blocks.flatMap(({ prefix, linears }) => [
@@ -117,6 +119,8 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
       [q, k, v],
       [gate, up],
     ],
+    attention: { heads, kvHeads, headDim, value: { module: v }, output: o },
+    mlpOutputs: [down],
     begin: (runtime, x) => ({ residual: x, input: rmsNorm(runtime, attentionNorm, x, epsilon) }),
     stages: [
       {
@@ -128,7 +132,7 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
           const queries = runtime.linear(q, input);
           const keys = runtime.cache(site('key', 'beforeRope'), runtime.linear(k, input));
           const mixed = ops.attention({
-            q: ops.rotary(queries, heads, table),
+            q: runtime.query(index, ops.rotary(queries, heads, table)),
             k: runtime.cache(site('key', 'afterRope'), ops.rotary(keys, kvHeads, table)),
             v: runtime.cache(site('value', 'afterRope'), runtime.linear(v, input)),
             heads,

@@ -4,11 +4,13 @@ import {
   type BlockDescription,
   type CacheSite,
   type ModelDescription,
+  type NormDescription,
   type Runtime,
   ShapeError,
 } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { linear, linearTensors, normTensors } from './linear-description.js';
+import { describeResidualStream } from './residual-stream.js';
 
 interface Sizes {
   readonly hidden: number;
@@ -62,6 +64,13 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
   const hasFinalNorm = sizes.normFirst && !config.boolean('_remove_final_layer_norm', false);
   const norms = hasFinalNorm ? normTensors([`${root}.final_layer_norm`], hidden, true) : [];
   const head = linear('lm_head', hidden, vocabulary, false);
+  const stream = describeResidualStream(
+    blocks,
+    'layer',
+    [tokens, places],
+    hasFinalNorm ? `${root}.final_layer_norm` : undefined,
+  );
+  const normsOfStream = sizes.normFirst ? [] : blocks.flatMap(describePostNorms);
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T =>
     hasFinalNorm ? layerNorm(runtime, `${root}.final_layer_norm`, x) : x;
   return {
@@ -74,6 +83,8 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     headTensors: [...norms.map(([name]) => name), tied ? tokens : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', tokens]] : []),
+    residualStream: { ...stream, norms: [...stream.norms, ...normsOfStream] },
+    ...(root === 'decoder' ? { headless: true } : {}),
     expected: new Map([
       [tokens, [vocabulary, hidden]],
       [places, [positions + positionOffset, hidden]],
@@ -93,6 +104,15 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     finalNorm,
     logits: (runtime, x) => runtime.linear('lm_head', finalNorm(runtime, x)),
   };
+}
+
+/** After the sum: what they give is the stream, which the next linears read. */
+function describePostNorms({ prefix, stages }: BlockDescription): NormDescription[] {
+  const reading = (stage: string) => stages.find(({ name }) => name === stage)!.linears;
+  return [
+    { module: `${prefix}.self_attn_layer_norm`, kind: 'layer', consumers: reading('mlp'), writesStream: true },
+    { module: `${prefix}.final_layer_norm`, kind: 'layer', consumers: [], writesStream: true },
+  ];
 }
 
 function describeBlock(sizes: Sizes, index: number): BlockDescription {
@@ -142,6 +162,8 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
         : []),
     ],
     fusionGroups: [[q, k, v]],
+    attention: { heads, kvHeads: heads, headDim: hidden / heads, value: { module: v }, output: o },
+    mlpOutputs: [down],
     begin: (runtime, x) => ({ residual: x, input: before(runtime, attentionNorm, x) }),
     stages: [
       {
@@ -149,7 +171,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
         linears: [q, k, v],
         run(runtime, { residual, input }) {
           const mixed = runtime.ops.attention({
-            q: runtime.linear(q, input),
+            q: runtime.query(index, runtime.linear(q, input)),
             k: runtime.cache(site('key'), runtime.linear(k, input)),
             v: runtime.cache(site('value'), runtime.linear(v, input)),
             heads,

@@ -1,0 +1,81 @@
+import type { Kernels, ModelDescription, Random } from '@q/core';
+import { refuseSize } from './factors.js';
+import { headRotation, keepOnes, type Rotation, randomRotation, repeatHeads } from './rotation.js';
+
+/** Names of QuaRot's rotations in SpinQuant's counting (arXiv 2405.16406, figure 1), by what they turn. */
+export interface RotatedPlaces {
+  /** R1: the residual stream. */
+  readonly residual: boolean;
+  /** R2: each head's values, between v and o. */
+  readonly values: boolean;
+  /** R4: the inputs of the down projections, which a runtime has to rotate as it runs. */
+  readonly mlpInner: boolean;
+}
+
+/** Every rotation of a model comes from here, so that a rewrite and a runtime with the same seed use the same ones. */
+export async function residualRotation(model: ModelDescription, random: Random, kernels: Kernels): Promise<Rotation> {
+  const rotation = randomRotation(model.hiddenSize, random.fork('rotate/residual'));
+  const centred = model.residualStream?.norms.some(({ kind }) => kind === 'layer');
+  return centred ? keepOnes(rotation, kernels) : rotation;
+}
+
+/** R2 of a block: for the rows of v, and the same ones repeated for the columns of o. */
+export function valueRotations(
+  { prefix, attention }: ModelDescription['blocks'][number],
+  random: Random,
+): { value: Rotation; output: Rotation } | undefined {
+  if (!attention) return undefined;
+  const { heads, kvHeads, headDim } = attention;
+  const value = headRotation(kvHeads, headDim, random.fork(`rotate/values/${prefix}`));
+  return { value, output: repeatHeads(value, heads / kvHeads) };
+}
+
+/** R3 of every layer: the same for keys and queries, and for all heads, so that scores stay what they are. */
+export function keyRotation(model: ModelDescription, layer: number, random: Random): Rotation | undefined {
+  const block = model.blocks[layer];
+  return block?.attention && randomRotation(block.attention.headDim, random.fork(`rotate/keys/${block.prefix}`));
+}
+
+/** R4 by down projection. */
+export function innerRotations(model: ModelDescription, random: Random): ReadonlyMap<string, Rotation> {
+  const rotations = new Map<string, Rotation>();
+  for (const { prefix, linears, mlpOutputs = [] } of model.blocks) {
+    for (const { module, inFeatures } of linears) {
+      if (!mlpOutputs.includes(module)) continue;
+      rotations.set(module, randomRotation(inFeatures, random.fork(`rotate/inner/${prefix}`)));
+    }
+  }
+  return rotations;
+}
+
+/** Why these places of the model cannot be rotated, or nothing. */
+export function refusePlaces(model: ModelDescription, places: RotatedPlaces): string | undefined {
+  const { architecture, residualStream: stream } = model;
+  if (places.residual) {
+    if (!stream) return `${architecture} does not declare what reads and writes its residual stream`;
+    const post = stream.norms.find(({ writesStream }) => writesStream);
+    if (post) {
+      return `the norm ${post.module} stands after the residual sum, so that its weight scales the residual stream itself, channel by channel: a rotation cannot pass it`;
+    }
+    const kinds = new Set(stream.norms.map(({ kind }) => kind));
+    if (kinds.size > 1) return `${architecture} mixes RMS norms and layer norms on one residual stream`;
+    const head = `${model.head.module}.weight`;
+    if (model.headless && model.ties.has(head)) {
+      return `${head} is tied to ${model.ties.get(head)} and would need weights of its own, but the checkpoint holds the model without its head (its names have no prefix), where readers look for none. Save it once with its head`;
+    }
+    const refusal = refuseSize(model.hiddenSize);
+    if (refusal) return refusal;
+  }
+  for (const { prefix, attention, linears, mlpOutputs } of model.blocks) {
+    if (places.values && !attention) return `${prefix} does not declare the heads of its attention`;
+    const size = places.values && attention && refuseSize(attention.headDim);
+    if (size) return `${prefix}: ${size}`;
+    if (!places.mlpInner) continue;
+    if (!mlpOutputs) return `${prefix} does not declare the down projections of its MLP`;
+    for (const { module, inFeatures } of linears) {
+      const inner = mlpOutputs.includes(module) && refuseSize(inFeatures);
+      if (inner) return `${module}: ${inner}`;
+    }
+  }
+  return undefined;
+}
