@@ -1,4 +1,5 @@
 export * from './context.js';
+export * from './contracts/activation-scheme.js';
 export * from './contracts/context.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';
@@ -57,6 +58,9 @@ export {
   tableFormat,
   ternary,
 } from './formats/table.js';
+export * from './int8/int8-input.js';
+export * from './int8/int8-linear.js';
+export * from './int8/int8-weight.js';
 export * from './kernels/reference.js';
 export * from './packing/words.js';
 export { type QuantizeOptions, quantize } from './quantize.js';

@@ -34,3 +34,11 @@ export const bf16Scale = plainStorage(
   16,
   (scale) => bf16ToF32(f32ToBf16(scale)) || Math.sign(scale) * 2 ** -133,
 );
+/**
+ * Row maxima in f32, 127 times the scale (bitsandbytes' `SCB`). Multiplying and dividing by 127 skips one f32 in 128, so
+ * the scale is rounded to one that survives both.
+ */
+export const absMax127Scale = plainStorage('absmax127', 32, (scale) => {
+  const row = Math.fround(scale * 127);
+  return Number.isFinite(row) ? Math.fround(row / 127) || Math.sign(scale) * 2 ** -149 : scale;
+});
