@@ -1,4 +1,6 @@
+export * from './bitsandbytes-int8/index.js';
 export * from './checkpoint.js';
+export * from './compressed-tensors-int8/index.js';
 export * from './gptq/index.js';
 export * from './layout.js';
 export * from './writer.js';

@@ -13,7 +13,7 @@ import { version } from './version.js';
 function withRecipe(command: Command): Command {
   return command
     .option('--recipe <file>', 'recipe as JSON or YAML; options given beside it win')
-    .option('--method <name>', 'rtn or gptq (default gptq)')
+    .option('--method <name>', 'rtn, gptq, smoothquant or llm-int8 (default gptq)')
     .option('--bits <n>', 'bits of a weight, 2 to 8 (default 4)')
     .option('--group <n>', 'columns that share a scale; -1: one scale per output channel (default 128)')
     .option('--sym', 'symmetric: no zero points')
@@ -29,10 +29,13 @@ function withRecipe(command: Command): Command {
     .option('--retarget <share>', "gptq: 0 to 1, how much of the earlier layers' errors is corrected (default 1)")
     .option('--no-residual', 'gptq: do not correct the error of the residual stream')
     .option('--refine-rounds <n>', 'gptq: rounds of scale refit and coordinate descent after the sweep (default 3)')
+    .option('--alpha <share>', 'smoothquant: 0 to 1, how much is moved into the weights, or search (default 0.5)')
+    .option('--level <name>', 'smoothquant: o1, o2, o3 or per-channel (default per-channel)')
+    .option('--threshold <x>', 'llm-int8: columns with a magnitude from here on stay in f32; 0: none (default 6)')
     .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
     .option('--fit <rule>', 'how scales are fitted (minMax, absMax)')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
-    .option('--format <layout>', 'layout of the written folder (default gptq)')
+    .option('--format <layout>', 'layout of the written folder: gptq, compressed-tensors-int8, bitsandbytes-int8 (default: by the method)')
     .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')
     .option('--max-shard <bytes>', 'largest weight file (default 5e9)')
     .option('--seed <n>', 'seed of everything random (default 0)')

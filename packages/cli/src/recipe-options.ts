@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import {
+  type ActivationScheme,
   type LinearFormat,
+  type ModelStep,
   perChannel,
   perGroup,
+  type Quantizer,
   type Scheme,
   scheme,
   signedIntegers,
@@ -12,7 +15,7 @@ import type { Recipe, Rule } from '@q/pipeline';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { closest } from './closest.js';
-import { fits, layouts, type MethodOptions, methods } from './registry.js';
+import { fits, layouts, levels, type MethodOptions, methods } from './registry.js';
 import { UsageError } from './usage-error.js';
 
 /** Options of the command line that make a recipe. */
@@ -31,6 +34,9 @@ export interface RecipeOptions {
   readonly retarget?: string;
   readonly residual?: boolean;
   readonly refineRounds?: string;
+  readonly alpha?: string;
+  readonly level?: string;
+  readonly threshold?: string;
   readonly format?: string;
   readonly formatVersion?: string;
   readonly seed?: string;
@@ -42,6 +48,7 @@ const methodNames = Object.keys(methods) as [string, ...string[]];
 const layoutNames = Object.keys(layouts) as [string, ...string[]];
 const importances = ['none', 'diagonal', 'conditional', 'reference'] as const;
 const fitNames = Object.keys(fits) as [string, ...string[]];
+const levelNames = Object.keys(levels) as [string, ...string[]];
 
 const settings = {
   method: z.enum(methodNames),
@@ -56,6 +63,9 @@ const settings = {
   retarget: z.number().min(0).max(1),
   residual: z.boolean(),
   refineRounds: z.int().min(0).max(100),
+  alpha: z.union([z.number().min(0).max(1), z.literal('search')]),
+  level: z.enum(levelNames),
+  threshold: z.number().min(0),
 };
 
 const ruleFile = z.strictObject({
@@ -84,16 +94,18 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
   const file = options.recipe === undefined ? {} : await readRecipeFile(options.recipe);
   const given = fromOptions(options);
   const base = { ...file, ...given };
+  const main = method(base);
   const rules: Rule[] = [
     ...(options.keep ?? []).map((match) => ({ match, keep: true })),
     ...(file.rules ?? []).map(({ match, keep, ...own }) =>
-      keep ? { match, keep } : { match, ...method({ ...base, ...own }) },
+      keep ? { match, keep } : { match, ...ruleMethod(match, { ...base, ...own }, base) },
     ),
-    { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...method(base) },
+    { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...applied(main) },
   ];
-  const layout = choose('--format', options.format ?? file.layout ?? 'gptq', layouts);
+  const layout = choose('--format', options.format ?? file.layout ?? main.layout, layouts);
   return {
     layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
+    ...(main.steps.length > 0 ? { transforms: main.steps } : {}),
     rules,
     seed: given.seed ?? file.seed ?? 0,
     ...((given.maxShardBytes ?? file.maxShardBytes)
@@ -102,8 +114,34 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
   };
 }
 
-function method(from: Settings): { quantizer: ReturnType<(typeof methods)[string]['make']>; scheme: Scheme } {
-  const { make, options: known } = choose('--method', from.method ?? defaults.method, methods);
+interface AppliedMethod {
+  readonly quantizer: Quantizer;
+  readonly scheme: Scheme;
+  readonly activation?: ActivationScheme;
+  readonly steps: readonly ModelStep[];
+  readonly layout: string;
+}
+
+/** What goes into a rule. */
+const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
+  quantizer,
+  scheme,
+  ...(activation ? { activation } : {}),
+});
+
+/** The method of one rule: what changes whole blocks cannot be asked for by a part of their linears. */
+function ruleMethod(match: string, own: Settings, base: Settings) {
+  const found = method(own);
+  if (found.steps.length > 0 && own.method !== base.method)
+    throw new UsageError(
+      `rule ${match}: ${own.method} changes whole blocks: name it as the method of the recipe, not of a rule`,
+    );
+  return applied(found);
+}
+
+function method(from: Settings): AppliedMethod {
+  const name = from.method ?? defaults.method;
+  const { make, steps, schemes, layout = 'gptq', options: known } = choose('--method', name, methods);
   const bits = from.bits ?? defaults.bits;
   const group = from.group ?? defaults.group;
   if (group === 0) throw new UsageError('--group 0: a group has at least 1 column; -1 means one scale per channel');
@@ -118,13 +156,24 @@ function method(from: Settings): { quantizer: ReturnType<(typeof methods)[string
     retarget: from.retarget,
     residual: from.residual,
     refineRounds: from.refineRounds,
+    alpha: from.alpha,
+    level: from.level === undefined ? undefined : levels[from.level],
+    threshold: from.threshold,
   };
+  const taken: MethodOptions = Object.fromEntries(
+    Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
+  );
+  if (schemes) {
+    if ((from.bits ?? 8) !== 8 || from.group !== undefined || from.symmetric === false)
+      throw new UsageError(
+        `--method ${name}: is symmetric int8 with scales of its own: leave --bits, --group and --asym out`,
+      );
+    return { quantizer: make(taken), ...schemes(taken), steps: steps?.(taken) ?? [], layout };
+  }
   return {
-    quantizer: make(
-      Object.fromEntries(
-        Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
-      ),
-    ),
+    quantizer: make(taken),
+    steps: steps?.(taken) ?? [],
+    layout,
     scheme: scheme({
       format,
       granularity: group === -1 ? perChannel : perGroup(group),
@@ -148,6 +197,9 @@ function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxSha
     retarget: options.retarget === '0' ? 0 : options.retarget === '1' ? 1 : decimal('--retarget', options.retarget),
     residual: options.residual,
     refineRounds: wholeNumber('--refine-rounds', options.refineRounds, 0, 100),
+    alpha: options.alpha === 'search' ? ('search' as const) : number('--alpha', options.alpha, 0, 1),
+    level: oneOf('--level', options.level, levelNames),
+    threshold: number('--threshold', options.threshold, 0, Number.MAX_VALUE),
     seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
     maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
   };
@@ -196,6 +248,16 @@ function decimal(option: string, text: string | undefined): number | undefined {
   const value = Number(text);
   if (text.trim() === '' || !(value > 0 && value < 1))
     throw new UsageError(`${option} ${text}: a number between 0 and 1 was expected`);
+  return value;
+}
+
+function number(option: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= min && value <= max)) {
+    const range = max < Number.MAX_VALUE ? `from ${min} to ${max}` : `of at least ${min}`;
+    throw new UsageError(`${option} ${text}: a number ${range} was expected`);
+  }
   return value;
 }
 

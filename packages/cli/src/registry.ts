@@ -1,8 +1,23 @@
 /** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
-import { gptqLayout, type QuantizedLayout } from '@q/checkpoint';
-import { absMax, minMax, type Quantizer, type ScaleFit } from '@q/core';
+import {
+  bitsandbytesInt8Layout,
+  compressedTensorsInt8Layout,
+  gptqLayout,
+  type QuantizedLayout,
+} from '@q/checkpoint';
+import {
+  type ActivationScheme,
+  absMax,
+  type ModelStep,
+  minMax,
+  type Quantizer,
+  type ScaleFit,
+  type Scheme,
+} from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
+import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
 import { rtn } from '@q/rtn';
+import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
 
 /** Options that methods share; each takes what it knows. */
 export interface MethodOptions {
@@ -15,19 +30,43 @@ export interface MethodOptions {
   readonly retarget?: number;
   readonly residual?: boolean;
   readonly refineRounds?: number;
+  readonly alpha?: number | 'search';
+  readonly level?: Level;
+  readonly threshold?: number;
+}
+
+export interface Method {
+  readonly options: readonly (keyof MethodOptions)[];
+  make(options: MethodOptions): Quantizer;
+  /** What changes the model before its weights are quantized. */
+  steps?(options: MethodOptions): readonly ModelStep[];
+  /** The method's own schemes, when bits and groups are not to be chosen: weights, and inputs that run on integers. */
+  schemes?(options: MethodOptions): { readonly scheme: Scheme; readonly activation: ActivationScheme };
+  /** The layout that holds its result, when nothing is said; `gptq` when absent. */
+  readonly layout?: string;
 }
 
 const sweep = ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'] as const;
 
-export const methods: Readonly<
-  Record<
-    string,
-    { readonly options: readonly (keyof MethodOptions)[]; readonly make: (options: MethodOptions) => Quantizer }
-  >
-> = {
+export const levels: Readonly<Record<string, Level>> = { o1, o2, o3, 'per-channel': perChannelPerToken };
+
+export const methods: Readonly<Record<string, Method>> = {
   rtn: { options: ['fit'], make: rtn },
   gptq: { options: [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'], make: gptq },
   'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },
+  smoothquant: {
+    options: ['alpha', 'level'],
+    make: () => rtn({ fit: absMax({ range: 'narrow' }) }),
+    steps: ({ alpha, level = perChannelPerToken }) => [smoothquant({ alpha, level })],
+    schemes: ({ level: { weight, activation } = perChannelPerToken }) => ({ scheme: weight, activation }),
+    layout: 'compressed-tensors-int8',
+  },
+  'llm-int8': {
+    options: ['threshold'],
+    make: llmInt8,
+    schemes: ({ threshold }) => ({ scheme: llmInt8Weight, activation: llmInt8Input(threshold) }),
+    layout: 'bitsandbytes-int8',
+  },
 };
 
 export const fits: Readonly<Record<string, () => ScaleFit>> = {
@@ -37,6 +76,8 @@ export const fits: Readonly<Record<string, () => ScaleFit>> = {
 
 export const layouts: Readonly<Record<string, (options: { version?: 1 | 2 | 'auto' }) => QuantizedLayout>> = {
   gptq: gptqLayout,
+  'compressed-tensors-int8': compressedTensorsInt8Layout,
+  'bitsandbytes-int8': bitsandbytesInt8Layout,
 };
 
 /** Readers of every layout, for opening folders. */

@@ -61,6 +61,7 @@ export {
 export * from './int8/int8-input.js';
 export * from './int8/int8-linear.js';
 export * from './int8/int8-weight.js';
+export * from './int8/static-input-scale.js';
 export * from './kernels/reference.js';
 export * from './packing/words.js';
 export { type QuantizeOptions, quantize } from './quantize.js';

@@ -12,6 +12,12 @@ export interface Int8Input {
   readonly scales: Float32Array;
 }
 
+/** In words: `int8 per token sym, f32 scales, dynamic`. */
+export function describeActivation({ scheme, outlierThreshold }: ActivationScheme): string {
+  const outliers = outlierThreshold === undefined ? '' : `, outliers from ${outlierThreshold} on in f32`;
+  return `${describeScheme(scheme)}${outliers}`;
+}
+
 /** The largest code that is used: grids are symmetric, -128 never occurs in inputs. */
 export const largestInt8Code = 127;
 
