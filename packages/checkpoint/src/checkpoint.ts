@@ -159,8 +159,7 @@ async function describe(
         : tensor('f32', read.shape, values);
     },
     quantized,
-    activation: async (module) =>
-      reader && isQuantized.has(module) ? reader.activation?.(module, lookup) : undefined,
+    activation: async (module) => (reader && isQuantized.has(module) ? reader.activation?.(module, lookup) : undefined),
     close: () => shards.close(),
   };
 }

@@ -35,7 +35,10 @@ function withRecipe(command: Command): Command {
     .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
     .option('--fit <rule>', 'how scales are fitted (minMax, absMax)')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
-    .option('--format <layout>', 'layout of the written folder: gptq, compressed-tensors-int8, bitsandbytes-int8 (default: by the method)')
+    .option(
+      '--format <layout>',
+      'layout of the written folder: gptq, compressed-tensors-int8, bitsandbytes-int8 (default: by the method)',
+    )
     .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')
     .option('--max-shard <bytes>', 'largest weight file (default 5e9)')
     .option('--seed <n>', 'seed of everything random (default 0)')

@@ -1,10 +1,5 @@
 /** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
-import {
-  bitsandbytesInt8Layout,
-  compressedTensorsInt8Layout,
-  gptqLayout,
-  type QuantizedLayout,
-} from '@q/checkpoint';
+import { bitsandbytesInt8Layout, compressedTensorsInt8Layout, gptqLayout, type QuantizedLayout } from '@q/checkpoint';
 import {
   type ActivationScheme,
   absMax,

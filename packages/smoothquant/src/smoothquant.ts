@@ -136,7 +136,6 @@ function shareCopies(edge: ScalableEdge, scales: Float32Array): Float32Array {
   if ((edge.repeat?.times ?? 1) === 1) return scales;
   const channels = edgeChannels(edge, scales.length);
   const largest = new Map<number, number>();
-  for (const [j, channel] of channels.entries())
-    largest.set(channel, Math.max(largest.get(channel) ?? 0, scales[j]));
+  for (const [j, channel] of channels.entries()) largest.set(channel, Math.max(largest.get(channel) ?? 0, scales[j]));
   return scales.map((_, j) => largest.get(channels[j]) as number);
 }

@@ -15,7 +15,10 @@ export async function plantOutliers(folder: string, out: string, channels: numbe
   const changed = new Map<string, Tensor<'f32'>>();
   for (const block of model.blocks) {
     for (const edge of block.edges.filter(({ producer }) => producer.kind === 'norm')) {
-      const names = [edge.producer.module, ...edge.consumers].flatMap((module) => [`${module}.weight`, `${module}.bias`]);
+      const names = [edge.producer.module, ...edge.consumers].flatMap((module) => [
+        `${module}.weight`,
+        `${module}.bias`,
+      ]);
       const weights = new Map<string, Tensor<'f32'>>();
       for (const name of names) if (source.tensors.has(name)) weights.set(name, await source.weight(name));
       const width = (weights.get(`${edge.producer.module}.weight`) as Tensor).shape[0];

@@ -1,5 +1,5 @@
 /**
- * `pnpm figures:w8a8 [MODEL ...] [--alpha 0.5] [--only NAME,NAME]`: perplexity and KL to the original of W8A8 models that
+ * `pnpm figures:w8a8 [MODEL ...] [--alpha 0.5] [--only NAME,NAME] [--samples 128] [--windows 60]`: perplexity and KL to the original of W8A8 models that
  * run on integers: naive, SmoothQuant's O1 to O3 and its per-channel variant, LLM.int8(); on the shared models as they are,
  * and with planted outlier channels. Each is written, read back and run from its folder. `--alphas` adds the grid of alpha.
  */
@@ -7,7 +7,13 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { bitsandbytesInt8Layout, compressedTensorsInt8Layout, openCheckpoint, type QuantizedLayout } from '@q/checkpoint';
+import type { Windows } from '@q/calib';
+import {
+  bitsandbytesInt8Layout,
+  compressedTensorsInt8Layout,
+  openCheckpoint,
+  type QuantizedLayout,
+} from '@q/checkpoint';
 import { absMax, createContext, type Kernels, type ModelStep, type Quantizer } from '@q/core';
 import { evaluate, integerExecution, type LogitsSource, runWindows } from '@q/eval';
 import { createWasmKernels } from '@q/kernels-wasm';
@@ -35,6 +41,8 @@ const { positionals, values } = parseArgs({
     alphas: { type: 'boolean', default: false },
     only: { type: 'string' },
     planted: { type: 'string' },
+    samples: { type: 'string', default: '128' },
+    windows: { type: 'string', default: '60' },
   },
 });
 const alpha = values.alpha === 'search' ? ('search' as const) : Number(values.alpha);
@@ -99,7 +107,12 @@ async function measure(
   const out = join(tmpdir(), `q-w8a8-${process.pid}`);
   const source = await openCheckpoint(folder, []);
   const { rule, transforms, layout } = variant;
-  const plan = planRun(source, { layout, rules: [{ match: /^(?!lm_head$)/, ...rule }], seed: 0, ...(transforms ? { transforms } : {}) });
+  const plan = planRun(source, {
+    layout,
+    rules: [{ match: /^(?!lm_head$)/, ...rule }],
+    seed: 0,
+    ...(transforms ? { transforms } : {}),
+  });
   const { seconds } = await runPlan(plan, {
     out,
     context: createContext({ kernels }),
@@ -124,7 +137,13 @@ async function measure(
 const kernels = await createWasmKernels();
 console.log('model     outliers  variant                     perplexity         KL   quantize s   run s');
 for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m', 'opt-3m']) {
-  const subject = await openSubject(shared, name);
+  const whole = await openSubject(shared, name);
+  const first = ({ ids, length }: Windows, count: number) => ({ ids: ids.subarray(0, count * length), count, length });
+  const subject = {
+    ...whole,
+    calibration: first(whole.calibration, Math.min(whole.calibration.count, Number(values.samples))),
+    valid: first(whole.valid, Math.min(whole.valid.count, Number(values.windows))),
+  };
   const planted = join(tmpdir(), `q-planted-${process.pid}`);
   await plantOutliers(subject.folder, planted, 1, 30);
   for (const [kind, folder] of [

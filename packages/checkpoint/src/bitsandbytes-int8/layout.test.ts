@@ -78,7 +78,9 @@ describe('the bitsandbytes int8 layout', () => {
       ['m.weight', tensor('i8', [2, 2], Int8Array.of(127, -64, 1, -127))],
       ['m.SCB', tensor('f32', [2], Float32Array.of(254, 12.7))],
     ]);
-    const { data } = dequantize(await readerOf({ quant_method: 'bitsandbytes', load_in_8bit: true }).read('m', lookup(tensors)));
+    const { data } = dequantize(
+      await readerOf({ quant_method: 'bitsandbytes', load_in_8bit: true }).read('m', lookup(tensors)),
+    );
     [254, -128, 0.1, -12.7].forEach((value, i) => expect(data[i]).toBeCloseTo(value, 5));
   });
 
@@ -103,12 +105,18 @@ describe('the bitsandbytes int8 layout', () => {
 
   it.each([
     [{ ...module, scheme: scheme({ format: int4, scaleStorage: absMax127Scale }) }, 'symmetric int8'],
-    [{ ...module, scheme: scheme({ format: int8, granularity: perGroup(2), scaleStorage: absMax127Scale }) }, 'one scale'],
+    [
+      { ...module, scheme: scheme({ format: int8, granularity: perGroup(2), scaleStorage: absMax127Scale }) },
+      'one scale',
+    ],
     [{ ...module, scheme: scheme({ format: int8, scaleStorage: f16Scale }) }, 'row maxima'],
     [{ linear, scheme: rows }, 'method llm-int8'],
     [{ ...module, activation: { ...activation, outlierThreshold: undefined } }, 'method llm-int8'],
     [
-      { ...module, activation: { ...activation, scheme: scheme({ format: int8, granularity: perTensor, dynamic: true }) } },
+      {
+        ...module,
+        activation: { ...activation, scheme: scheme({ format: int8, granularity: perTensor, dynamic: true }) },
+      },
       'per token',
     ],
   ])('refuses what it cannot hold (%#)', (other, words) => {
@@ -128,8 +136,8 @@ describe('the bitsandbytes int8 layout', () => {
   });
 
   it('refuses a threshold that is no number', () => {
-    expect(() => layout.reader({ quant_method: 'bitsandbytes', load_in_8bit: true, llm_int8_threshold: 'six' })).toThrow(
-      'llm_int8_threshold is six',
-    );
+    expect(() =>
+      layout.reader({ quant_method: 'bitsandbytes', load_in_8bit: true, llm_int8_threshold: 'six' }),
+    ).toThrow('llm_int8_threshold is six');
   });
 });

@@ -1,6 +1,6 @@
 import {
-  absMax127Scale,
   type ActivationScheme,
+  absMax127Scale,
   FormatError,
   f32Scale,
   int8,
@@ -48,7 +48,9 @@ export function bitsandbytesInt8Layout(): QuantizedLayout {
         [`${module}.weight_format`, tensor('u8', [], Uint8Array.of(0))],
       ]),
     config(modules, kept) {
-      const thresholds = [...new Set(modules.map(({ activation }) => activation?.outlierThreshold ?? defaultThreshold))];
+      const thresholds = [
+        ...new Set(modules.map(({ activation }) => activation?.outlierThreshold ?? defaultThreshold)),
+      ];
       if (thresholds.length !== 1)
         throw new SchemeError(
           `a bitsandbytes folder has one outlier threshold, the rules ask for ${thresholds.join(' and ')}`,

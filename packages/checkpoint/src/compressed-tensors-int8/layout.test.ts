@@ -74,9 +74,9 @@ describe('the compressed-tensors int8 layout', () => {
       expect(layout.plan(module).map(({ name, shape }) => [name, shape])).toEqual(
         [...tensors].map(([name, { shape }]) => [name, shape]),
       );
-    expect(() => layout.encode({ ...staticModule, activation: inputs(perTensor, false) }, quantized(weights(perTensor)))).toThrow(
-      'm: its static input scale',
-    );
+    expect(() =>
+      layout.encode({ ...staticModule, activation: inputs(perTensor, false) }, quantized(weights(perTensor))),
+    ).toThrow('m: its static input scale');
   });
 
   it.each([
@@ -117,8 +117,7 @@ describe('the compressed-tensors int8 layout', () => {
     expect(await reader.activation?.('m', tensors)).toEqual(staticModule.activation);
     expect(await reader.activation?.('n', tensors)).toEqual(other.activation);
     expect(await reader.activation?.('o', tensors)).toBeUndefined();
-    for (const each of modules)
-      expect(await reader.read(each.linear.module, tensors)).toEqual(quantized(each.scheme));
+    for (const each of modules) expect(await reader.read(each.linear.module, tensors)).toEqual(quantized(each.scheme));
   });
 
   it('understands targets by name, by expression and by class', async () => {
@@ -132,7 +131,8 @@ describe('the compressed-tensors int8 layout', () => {
         c: { targets: ['x.mlp.exact.not'], input_activations: null },
       },
     });
-    const kind = async (module: string) => (await reader.activation?.(module, lookup(new Map())))?.scheme.granularity.kind;
+    const kind = async (module: string) =>
+      (await reader.activation?.(module, lookup(new Map())))?.scheme.granularity.kind;
     expect(await kind('x.attn.q')).toBe('tensor');
     expect(await kind('x.mlp.up')).toBe('token');
   });

@@ -9,7 +9,8 @@ import { largestInt8Code } from './int8-input.js';
  * @throws CalibrationError when no token was seen, NumericError when an input was NaN or infinite
  */
 export function staticInputScale({ values, count }: FeatureState): number {
-  if (count === 0) throw new CalibrationError('no calibration token reached this layer: a static input scale needs some');
+  if (count === 0)
+    throw new CalibrationError('no calibration token reached this layer: a static input scale needs some');
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
     throw new NumericError(
