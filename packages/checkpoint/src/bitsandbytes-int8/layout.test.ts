@@ -81,7 +81,7 @@ describe('the bitsandbytes int8 layout', () => {
     const { data } = dequantize(
       await readerOf({ quant_method: 'bitsandbytes', load_in_8bit: true }).read('m', lookup(tensors)),
     );
-    [254, -128, 0.1, -12.7].forEach((value, i) => expect(data[i]).toBeCloseTo(value, 5));
+    for (const [i, value] of [254, -128, 0.1, -12.7].entries()) expect(data[i]).toBeCloseTo(value, 5);
   });
 
   it('names skipped linears, and the head unless it is quantized', () => {
