@@ -1,8 +1,8 @@
 import { CalibrationError, NumericError, ShapeError, type Tensor } from '@q/core';
 
 /** Divisors of the formula and its result never fall below these (the official implementation's guards). */
-export const smallestWeightMaximum = 1e-5;
-export const smallestScale = 1e-4;
+const smallestWeightMaximum = 1e-5;
+const smallestScale = 1e-4;
 
 /**
  * Smoothing factors of one edge (SmoothQuant, eq. 4): `s_j = max|X_j|^alpha / max|W_j|^(1-alpha)`, the weight's maximum
@@ -44,7 +44,7 @@ export function smoothingScales(
 }
 
 /** Largest magnitude of each column over several matrices `[out, width]`. */
-export function columnMaxima(weights: readonly Tensor<'f32'>[], width: number): Float32Array {
+function columnMaxima(weights: readonly Tensor<'f32'>[], width: number): Float32Array {
   const maxima = new Float32Array(width);
   for (const { data, shape } of weights) {
     if (shape.length !== 2 || shape[1] !== width)

@@ -11,7 +11,7 @@ import {
 import type { QuantizedModule } from '../layout.js';
 
 /** `QuantizationArgs` of compressed-tensors (formats.md 4.1); unknown keys are an error there, so these are all. */
-export interface QuantizationArgs {
+interface QuantizationArgs {
   readonly num_bits: number;
   readonly type: 'int';
   readonly symmetric: boolean;

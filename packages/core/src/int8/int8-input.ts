@@ -82,10 +82,8 @@ function roundRange(x: Float32Array, codes: Int8Array, start: number, end: numbe
   for (let i = start; i < end; i++) {
     const ratio = x[i] / scale;
     finite += ratio - ratio; // stays 0 until a NaN or an infinity comes by
-    codes[i] =
-      (ratio < -largestInt8Code ? -largestInt8Code : ratio > largestInt8Code ? largestInt8Code : ratio) +
-      roundingMagic -
-      roundingMagic;
+    const clamped = Math.max(-largestInt8Code, Math.min(largestInt8Code, ratio));
+    codes[i] = clamped + roundingMagic - roundingMagic;
   }
   if (finite !== 0) {
     const bad = x.subarray(start, end).findIndex((value) => !Number.isFinite(value));
