@@ -4,7 +4,8 @@ Static scales leave nothing to choose: the two runs agree but for values on the 
 a small part of what quantization itself changes. So do dynamic scales once the library divides maxima by 127 as the papers and
 vLLM do; as it is, compressed-tensors divides by 127.5. bitsandbytes rounds inputs to f16 before it finds their codes: that
 moves some of them, each moved code moves others behind it, and the two runs end as two independent roundings. They must then
-be equally far from the unquantized model, and no farther from each other than two such roundings are.
+be about equally far from the unquantized model, and no farther from each other than two such roundings are. The same holds for
+OPT per token: transformers flattens the inputs of its MLP to two dimensions, where compressed-tensors takes one scale for all of them.
 """
 
 import json
@@ -17,7 +18,7 @@ from compressed_tensors.quantization.utils import helpers
 from transformers import AutoModelForCausalLM, GPT2PreTrainedModel
 
 SAME = 0.35
-INDEPENDENT = 2.0
+INDEPENDENT = 1.6
 original_qparams = helpers.calculate_qparams
 
 
@@ -43,8 +44,10 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
         changed = float(np.linalg.norm(ours - original) / np.linalg.norm(original))
         changed_there = float(np.linalg.norm(theirs - original) / np.linalg.norm(original))
         distance = float(np.linalg.norm(theirs - ours) / np.linalg.norm(original))
-        limit = INDEPENDENT if "llm-int8" in folder.name else SAME
-        good = integers > 0 and distance <= limit * changed and changed_there <= 1.5 * changed
+        per_token = folder.name.endswith(("o1", "per-channel"))
+        flat = folder.name.startswith("opt") and per_token
+        limit = INDEPENDENT if "llm-int8" in folder.name or flat else SAME
+        good = integers > 0 and distance <= limit * changed and changed_there <= (1 + limit) * changed
         print(
             f"{'ok  ' if good else 'FAIL'} {folder.name}: relative distance {distance:.2e}, quantization changed {changed:.2e} here, {changed_there:.2e} there"
             f" ({', '.join(sorted(kinds))}, {integers} int8 values)"
