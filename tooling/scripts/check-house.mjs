@@ -9,6 +9,7 @@ const methods = new Set([
   'gptq',
   'awq',
   'smoothquant',
+  'int8',
   'llm-int8',
   'hqq',
   'rotate',

@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import {
+  type ActivationScheme,
   dequantize,
   FormatError,
   type LinearDescription,
@@ -45,6 +46,8 @@ export interface Checkpoint {
    */
   weight(name: string): Promise<Tensor<'f32'>>;
   quantized(module: string): Promise<QuantizedTensor | undefined>;
+  /** How a quantized module's inputs are quantized when it runs; nothing when only its weight is quantized. */
+  activation(module: string): Promise<ActivationScheme | undefined>;
   close(): Promise<void>;
 }
 
@@ -156,6 +159,7 @@ async function describe(
         : tensor('f32', read.shape, values);
     },
     quantized,
+    activation: async (module) => (reader && isQuantized.has(module) ? reader.activation?.(module, lookup) : undefined),
     close: () => shards.close(),
   };
 }

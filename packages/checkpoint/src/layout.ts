@@ -1,10 +1,12 @@
-import type { LinearDescription, QuantizedTensor, Scheme, Tensor } from '@q/core';
+import type { ActivationScheme, LinearDescription, QuantizedTensor, Scheme, Tensor } from '@q/core';
 import type { PlannedTensor } from '@q/safetensors';
 
 /** A linear that is going to be stored quantized. */
 export interface QuantizedModule {
   readonly linear: LinearDescription;
   readonly scheme: Scheme;
+  /** How its inputs are quantized when it runs; absent for weights alone. A static scale is known once it is encoded. */
+  readonly activation?: ActivationScheme;
   /** Groups are not consecutive columns (act-order without static groups). */
   readonly reordered?: boolean;
   /** The weight comes with a table of levels of its own, one for all rows or one a row. */
@@ -35,6 +37,8 @@ export interface QuantizedLayout {
    * rewrite that needs one: the file would load and give wrong text.
    */
   readonly online?: readonly string[];
+  /** Keys of its config whose value readers insist on being written as a float: `6.0`, never `6`. */
+  readonly floatKeys?: readonly string[];
   /** Why a module cannot be stored, or nothing. Asked by the plan. */
   refuse(module: QuantizedModule): string | undefined;
   /** Why these modules cannot be in one folder, or nothing. Asked by the plan. */
@@ -63,4 +67,6 @@ export interface LayoutReader {
   /** Names of the tensors that belong to a quantized module (bias excluded). */
   tensors(module: string): readonly string[];
   read(module: string, tensors: TensorLookup): Promise<QuantizedTensor>;
+  /** How its inputs are quantized when it runs; nothing for weights alone. Absent: the layout knows no such thing. */
+  activation?(module: string, tensors: TensorLookup): Promise<ActivationScheme | undefined>;
 }

@@ -1,6 +1,6 @@
 import { copyFile, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FormatError, type QuantizedTensor, type Tensor } from '@q/core';
+import { type ActivationScheme, FormatError, type QuantizedTensor, type Tensor } from '@q/core';
 import {
   coreDtype,
   createShardWriter,
@@ -14,6 +14,7 @@ import {
   writeError,
 } from '@q/safetensors';
 import type { Checkpoint } from './checkpoint.js';
+import { configText } from './config-text.js';
 import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
 import { transpose } from './transpose.js';
 
@@ -87,7 +88,8 @@ export function planCheckpoint(
 /** Writes a planned folder piece by piece. */
 export interface CheckpointWriter {
   readonly plan: CheckpointPlan;
-  writeModule(module: string, quantized: QuantizedTensor): Promise<void>;
+  /** @param activation of the module, with its static scale when it has one */
+  writeModule(module: string, quantized: QuantizedTensor, activation?: ActivationScheme): Promise<void>;
   /** Reads a module back from what was written, for a resumed run. */
   readModule(module: string): Promise<QuantizedTensor>;
   /** Writes a rewritten tensor; linears `[out, in]`. */
@@ -127,8 +129,8 @@ export async function createCheckpointWriter(
   };
   return {
     plan,
-    async writeModule(name, quantized) {
-      const module = moduleOf(name);
+    async writeModule(name, quantized, activation) {
+      const module = { ...moduleOf(name), ...(activation ? { activation } : {}) };
       if (quantized.groupIndex) reordered.add(name);
       for (const [tensorName, tensor] of layout.encode({ ...module, reordered: reordered.has(name) }, quantized))
         await shards.write(tensorName, tensor);
@@ -175,7 +177,10 @@ export async function createCheckpointWriter(
       const original = JSON.parse(await readFile(join(source.path, 'config.json'), 'utf8'));
       await replaceFile(
         join(out, 'config.json'),
-        `${JSON.stringify({ ...original, ...plan.config, ...(config ? { quantization_config: config } : {}) }, null, 2)}\n`,
+        configText(
+          { ...original, ...plan.config, ...(config ? { quantization_config: config } : {}) },
+          layout.floatKeys,
+        ),
       );
       return [...weights, ...source.otherFiles, ...files.keys(), 'config.json'];
     },

@@ -30,13 +30,19 @@ function withRecipe(command: Command): Command {
     .option('--retarget <share>', "gptq: 0 to 1, how much of the earlier layers' errors is corrected (default 1)")
     .option('--no-residual', 'gptq: do not correct the error of the residual stream')
     .option('--refine-rounds <n>', 'gptq: rounds of scale refit and coordinate descent after the sweep (default 3)')
+    .option('--alpha <share>', 'smoothquant: 0 to 1, how much is moved into the weights, or search (default 0.5)')
+    .option('--level <name>', 'smoothquant: o1, o2, o3 or per-channel (default per-channel)')
+    .option('--threshold <x>', 'llm-int8: columns with a magnitude from here on stay in f32; 0: none (default 6)')
     .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
     .option('--fit <rule>', `how scales are fitted (${Object.keys(fits).join(', ')}; default weightedSearch)`)
     .option('--objective <kind>', 'awq: judge scales by the whole module (module, default) or by its linears (layer)')
     .option('--clip', 'awq: also search a clamping range for each group (default)')
     .option('--no-clip', 'awq: only scale')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
-    .option('--format <layout>', `layout of the written folder: ${Object.keys(layouts).join(', ')} (default gptq)`)
+    .option(
+      '--format <layout>',
+      `layout of the written folder: ${Object.keys(layouts).join(', ')} (default: by the method)`,
+    )
     .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')
     .option('--max-shard <bytes>', 'largest weight file (default 5e9)')
     .option('--rotate', 'rotate the residual stream and the heads first: spreads outlier channels, keeps the function')

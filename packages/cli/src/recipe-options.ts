@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import {
+  type ActivationScheme,
   type LinearFormat,
   type ModelStep,
   perChannel,
@@ -14,7 +15,7 @@ import type { Recipe, Rule } from '@q/pipeline';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { closest } from './closest.js';
-import { fits, floatZeroPointLayouts, layouts, type MethodOptions, methods, rewrites } from './registry.js';
+import { fits, floatZeroPointLayouts, layouts, levels, type MethodOptions, methods, rewrites } from './registry.js';
 import { UsageError } from './usage-error.js';
 
 /** Options of the command line that make a recipe. */
@@ -35,6 +36,9 @@ export interface RecipeOptions {
   readonly refineRounds?: string;
   readonly objective?: string;
   readonly clip?: boolean;
+  readonly alpha?: string;
+  readonly level?: string;
+  readonly threshold?: string;
   readonly format?: string;
   readonly formatVersion?: string;
   readonly seed?: string;
@@ -48,6 +52,7 @@ const layoutNames = Object.keys(layouts) as [string, ...string[]];
 const importances = ['none', 'diagonal', 'conditional', 'reference'] as const;
 const objectives = ['module', 'layer'] as const;
 const fitNames = Object.keys(fits) as [string, ...string[]];
+const levelNames = Object.keys(levels) as [string, ...string[]];
 
 const settings = {
   method: z.enum(methodNames),
@@ -64,6 +69,9 @@ const settings = {
   refineRounds: z.int().min(0).max(100),
   objective: z.enum(objectives),
   clip: z.boolean(),
+  alpha: z.union([z.number().min(0).max(1), z.literal('search')]),
+  level: z.enum(levelNames),
+  threshold: z.number().min(0),
 };
 
 const ruleFile = z.strictObject({
@@ -93,7 +101,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
   const file = options.recipe === undefined ? {} : await readRecipeFile(options.recipe);
   const given = fromOptions(options);
   const base = { ...file, ...given };
-  const layoutName = options.format ?? file.layout ?? 'gptq';
+  const layoutName = options.format ?? file.layout;
   const main = method(base, layoutName);
   const rules: Rule[] = [
     ...(options.keep ?? []).map((match) => ({ match, keep: true })),
@@ -102,7 +110,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
     ),
     { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...applied(main) },
   ];
-  const layout = choose('--format', layoutName, layouts);
+  const layout = choose('--format', layoutName ?? main.layout, layouts);
   // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
   const steps = [...((options.rotate ?? file.rotate) ? [rewrites.rotate()] : []), ...main.steps];
   return {
@@ -119,14 +127,20 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
 interface AppliedMethod {
   readonly quantizer: Quantizer;
   readonly scheme: Scheme;
+  readonly activation?: ActivationScheme;
   readonly steps: readonly ModelStep[];
+  readonly layout: string;
 }
 
 /** What goes into a rule. */
-const applied = ({ quantizer, scheme }: AppliedMethod) => ({ quantizer, scheme });
+const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
+  quantizer,
+  scheme,
+  ...(activation ? { activation } : {}),
+});
 
 /** The method of one rule: what changes whole blocks cannot be asked for by a part of their linears. */
-function ruleMethod(match: string, own: Settings, base: Settings, layoutName: string) {
+function ruleMethod(match: string, own: Settings, base: Settings, layoutName: string | undefined) {
   const found = method(own, layoutName);
   if (found.steps.length > 0 && own.method !== base.method)
     throw new UsageError(
@@ -135,8 +149,10 @@ function ruleMethod(match: string, own: Settings, base: Settings, layoutName: st
   return applied(found);
 }
 
-function method(from: Settings, layoutName: string): AppliedMethod {
-  const { make, steps, floatZeroPoints, options: known } = choose('--method', from.method ?? defaults.method, methods);
+function method(from: Settings, layoutName: string | undefined): AppliedMethod {
+  const name = from.method ?? defaults.method;
+  const found = choose('--method', name, methods);
+  const { make, steps, schemes, floatZeroPoints, layout = 'gptq', options: known } = found;
   const bits = from.bits ?? defaults.bits;
   const group = from.group ?? defaults.group;
   if (group === 0) throw new UsageError('--group 0: a group has at least 1 column; -1 means one scale per channel');
@@ -153,14 +169,25 @@ function method(from: Settings, layoutName: string): AppliedMethod {
     refineRounds: from.refineRounds,
     objective: from.objective,
     clip: from.clip,
+    alpha: from.alpha,
+    level: from.level === undefined ? undefined : levels[from.level],
+    threshold: from.threshold,
   };
   const taken: MethodOptions = Object.fromEntries(
     Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
   );
-  const asymmetric = floatZeroPoints && floatZeroPointLayouts.includes(layoutName) ? 'float' : 'integer';
+  if (schemes) {
+    if ((from.bits ?? 8) !== 8 || from.group !== undefined || from.symmetric === false)
+      throw new UsageError(
+        `--method ${name}: is symmetric int8 with scales of its own: leave --bits, --group and --asym out`,
+      );
+    return { quantizer: make(taken), ...schemes(taken), steps: steps?.(taken) ?? [], layout };
+  }
+  const asymmetric = floatZeroPoints && floatZeroPointLayouts.includes(layoutName ?? layout) ? 'float' : 'integer';
   return {
     quantizer: make(taken),
     steps: steps?.(taken) ?? [],
+    layout,
     scheme: scheme({
       format,
       granularity: group === -1 ? perChannel : perGroup(group),
@@ -186,6 +213,9 @@ function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxSha
     refineRounds: wholeNumber('--refine-rounds', options.refineRounds, 0, 100),
     objective: oneOf('--objective', options.objective, objectives),
     clip: options.clip,
+    alpha: options.alpha === 'search' ? ('search' as const) : number('--alpha', options.alpha, 0, 1),
+    level: oneOf('--level', options.level, levelNames),
+    threshold: number('--threshold', options.threshold, 0, Number.MAX_VALUE),
     seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
     maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
   };
@@ -234,6 +264,16 @@ function decimal(option: string, text: string | undefined): number | undefined {
   const value = Number(text);
   if (text.trim() === '' || !(value > 0 && value < 1))
     throw new UsageError(`${option} ${text}: a number between 0 and 1 was expected`);
+  return value;
+}
+
+function number(option: string, text: string | undefined, min: number, max: number): number | undefined {
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= min && value <= max)) {
+    const range = max < Number.MAX_VALUE ? `from ${min} to ${max}` : `of at least ${min}`;
+    throw new UsageError(`${option} ${text}: a number ${range} was expected`);
+  }
   return value;
 }
 

@@ -1,7 +1,15 @@
 /** Names of everything that a command line or a recipe file can ask for. The only registry of names in the toolkit. */
 import { type AwqOptions, awq } from '@q/awq';
-import { awqLayout, gptqLayout, plainLayout, type QuantizedLayout } from '@q/checkpoint';
 import {
+  awqLayout,
+  bitsandbytesInt8Layout,
+  compressedTensorsInt8Layout,
+  gptqLayout,
+  plainLayout,
+  type QuantizedLayout,
+} from '@q/checkpoint';
+import {
+  type ActivationScheme,
   absMax,
   halfQuadratic,
   type ModelStep,
@@ -11,12 +19,15 @@ import {
   type Quantizer,
   type Rewrite,
   type ScaleFit,
+  type Scheme,
   weightedSearch,
 } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
+import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
 import { rotate } from '@q/rotate';
 import { type RtnOptions, rtn } from '@q/rtn';
+import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
 
 /** Options that methods share; each takes what it knows. */
 export interface MethodOptions {
@@ -31,6 +42,9 @@ export interface MethodOptions {
   readonly refineRounds?: number;
   readonly objective?: AwqOptions['objective'];
   readonly clip?: boolean;
+  readonly alpha?: number | 'search';
+  readonly level?: Level;
+  readonly threshold?: number;
 }
 
 export interface Method {
@@ -40,9 +54,15 @@ export interface Method {
   steps?(options: MethodOptions): readonly ModelStep[];
   /** Zero points are real numbers where the layout can hold them ({@link floatZeroPointLayouts}), else rounded to whole ones. */
   readonly floatZeroPoints?: boolean;
+  /** The method's own schemes, when bits and groups are not to be chosen: weights, and inputs that run on integers. */
+  schemes?(options: MethodOptions): { readonly scheme: Scheme; readonly activation: ActivationScheme };
+  /** The layout that holds its result, when nothing is said; `gptq` when absent. */
+  readonly layout?: string;
 }
 
 const sweep = ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'] as const;
+
+export const levels: Readonly<Record<string, Level>> = { o1, o2, o3, 'per-channel': perChannelPerToken };
 
 export const methods: Readonly<Record<string, Method>> = {
   rtn: {
@@ -57,6 +77,19 @@ export const methods: Readonly<Record<string, Method>> = {
   },
   hqq: { options: [], make: () => hqq(), floatZeroPoints: true },
   'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },
+  smoothquant: {
+    options: ['alpha', 'level'],
+    make: () => rtn({ fit: absMax({ range: 'narrow' }) }),
+    steps: ({ alpha, level = perChannelPerToken }) => [smoothquant({ alpha, level })],
+    schemes: ({ level: { weight, activation } = perChannelPerToken }) => ({ scheme: weight, activation }),
+    layout: 'compressed-tensors-int8',
+  },
+  'llm-int8': {
+    options: ['threshold'],
+    make: llmInt8,
+    schemes: ({ threshold }) => ({ scheme: llmInt8Weight, activation: llmInt8Input(threshold) }),
+    layout: 'bitsandbytes-int8',
+  },
 };
 
 /** What changes the whole model before anything else does, by the option that asks for it. */
@@ -77,6 +110,8 @@ export const layouts: Readonly<Record<string, (options: { version?: 1 | 2 | 'aut
   gptq: gptqLayout,
   awq: awqLayout,
   plain: plainLayout,
+  'compressed-tensors-int8': compressedTensorsInt8Layout,
+  'bitsandbytes-int8': bitsandbytesInt8Layout,
 };
 
 export const floatZeroPointLayouts: readonly string[] = ['plain'];

@@ -1,6 +1,7 @@
 export * from './activations/activation-fit.js';
 export * from './activations/quantize-activations.js';
 export * from './context.js';
+export * from './contracts/activation-scheme.js';
 export * from './contracts/context.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';
@@ -60,6 +61,10 @@ export {
   tableFormat,
   ternary,
 } from './formats/table.js';
+export * from './int8/int8-input.js';
+export * from './int8/int8-linear.js';
+export * from './int8/int8-weight.js';
+export * from './int8/static-input-scale.js';
 export * from './kernels/bitwise-matmul.js';
 export * from './kernels/reference.js';
 export { awqOrder } from './packing/awq-order.js';

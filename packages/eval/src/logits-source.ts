@@ -12,8 +12,11 @@ export interface LogitsSource {
 export interface WindowRunOptions {
   /** Windows at a time; 4 when absent. */
   readonly batch?: number;
-  /** Wraps the runtime of each block and of the head: quantized activations, int8 linears, a quantized cache. */
-  readonly wrap?: <T>(runtime: Runtime<T>) => Runtime<T>;
+  /**
+   * Wraps the runtime of each block and of the head: quantized activations, int8 linears, a quantized cache. It is told the
+   * names of the tensors in the runtime, so that it can prepare what it needs for them, and no more.
+   */
+  readonly wrap?: <T>(runtime: Runtime<T>, tensors: readonly string[]) => Runtime<T> | Promise<Runtime<T>>;
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
   /** Shown in progress. */
@@ -41,7 +44,7 @@ export async function runWindows<T>(
     const loaded = new Map<string, T>();
     for (const name of names) loaded.set(name, ops.fromTensor(await weight(name)));
     try {
-      return await use(wrap(createRuntime(ops, loaded, { ties: model.ties })));
+      return await use(await wrap(createRuntime(ops, loaded, { ties: model.ties }), names));
     } finally {
       for (const handle of loaded.values()) ops.dispose(handle);
     }
@@ -80,7 +83,7 @@ export async function runWindows<T>(
     vocabularySize: model.vocabularySize,
     async logits(first, size) {
       const loaded = new Map([...head].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
-      const runtime = wrap(createRuntime(ops, loaded, { ties: model.ties }));
+      const runtime = await wrap(createRuntime(ops, loaded, { ties: model.ties }), model.headTensors);
       const result = ops.scope(() => model.logits(runtime, upload(first, size)));
       const data = await ops.data(result);
       ops.dispose(result);

@@ -1,3 +1,7 @@
+// Products go through 16-bit lanes: i32x4.dot_i16x8_s is exact and one instruction on x86 (pmaddwd) and two on ARM. The
+// relaxed 8-bit dot product takes 7-bit right operands, so a full int8 needs two of them or a change of signs: on x86
+// without VNNI that is slower than widening once, and its results may differ between machines.
+
 /** Widens i8 rows `[first, last)` of `columns` values to i16 rows of `padded` (a multiple of 8), zero filled. */
 export function widen(from: usize, columns: usize, padded: usize, to: usize, first: usize, last: usize, worker: usize): void {
   for (let row = first; row < last; row++) {
@@ -9,39 +13,54 @@ export function widen(from: usize, columns: usize, padded: usize, to: usize, fir
   }
 }
 
+// A tile of 2x4: 8 accumulators, 2 vectors of a, one of b and one product leave no register to spill. Larger tiles save
+// loads and were slower.
+const ROWS: usize = 2;
+const COLUMNS: usize = 4;
+
 /**
  * `out[m,n] = a b^T` in i32 for rows `[first, last)` of a, both operands widened to i16 rows of `padded` values. Four rows
- * of b at a time share the loads of a.
+ * of b stay in the first-level cache while all rows of a pass by. Tiles beyond the edge repeat the last row or column, and
+ * store the same value again.
  */
 export function int8Rows(a: usize, b: usize, out: usize, n: usize, padded: usize, first: usize, last: usize, worker: usize): void {
   const bytes = padded * 2;
-  for (let row = first; row < last; row++) {
-    const x = a + row * bytes;
-    let j: usize = 0;
-    for (; j + 4 <= n; j += 4) {
-      let y = b + j * bytes;
-      let s0 = i32x4.splat(0), s1 = s0, s2 = s0, s3 = s0;
+  for (let j: usize = 0; j < n; j += COLUMNS) {
+    const j1 = min(j + 1, n - 1), j2 = min(j + 2, n - 1), j3 = min(j + 3, n - 1);
+    const y0 = b + j * bytes, y1 = b + j1 * bytes, y2 = b + j2 * bytes, y3 = b + j3 * bytes;
+    for (let row = first; row < last; row += ROWS) {
+      const next = min(row + 1, last - 1);
+      const x0 = a + row * bytes, x1 = a + next * bytes;
+      let s00 = i32x4.splat(0), s01 = s00, s02 = s00, s03 = s00, s10 = s00, s11 = s00, s12 = s00, s13 = s00;
       for (let p: usize = 0; p < bytes; p += 16) {
-        const v = v128.load(x + p);
-        s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v, v128.load(y)));
-        s1 = i32x4.add(s1, i32x4.dot_i16x8_s(v, v128.load(y + bytes)));
-        s2 = i32x4.add(s2, i32x4.dot_i16x8_s(v, v128.load(y + 2 * bytes)));
-        s3 = i32x4.add(s3, i32x4.dot_i16x8_s(v, v128.load(y + 3 * bytes)));
-        y += 16;
+        const v0 = v128.load(x0 + p);
+        const v1 = v128.load(x1 + p);
+        let w = v128.load(y0 + p);
+        s00 = i32x4.add(s00, i32x4.dot_i16x8_s(v0, w));
+        s10 = i32x4.add(s10, i32x4.dot_i16x8_s(v1, w));
+        w = v128.load(y1 + p);
+        s01 = i32x4.add(s01, i32x4.dot_i16x8_s(v0, w));
+        s11 = i32x4.add(s11, i32x4.dot_i16x8_s(v1, w));
+        w = v128.load(y2 + p);
+        s02 = i32x4.add(s02, i32x4.dot_i16x8_s(v0, w));
+        s12 = i32x4.add(s12, i32x4.dot_i16x8_s(v1, w));
+        w = v128.load(y3 + p);
+        s03 = i32x4.add(s03, i32x4.dot_i16x8_s(v0, w));
+        s13 = i32x4.add(s13, i32x4.dot_i16x8_s(v1, w));
       }
-      const to = out + (row * n + j) * 4;
-      store<i32>(to, sum(s0));
-      store<i32>(to, sum(s1), 4);
-      store<i32>(to, sum(s2), 8);
-      store<i32>(to, sum(s3), 12);
-    }
-    for (; j < n; j++) {
-      const y = b + j * bytes;
-      let s0 = i32x4.splat(0);
-      for (let p: usize = 0; p < bytes; p += 16) s0 = i32x4.add(s0, i32x4.dot_i16x8_s(v128.load(x + p), v128.load(y + p)));
-      store<i32>(out + (row * n + j) * 4, sum(s0));
+      put(out + row * n * 4, j, j1, j2, j3, s00, s01, s02, s03);
+      put(out + next * n * 4, j, j1, j2, j3, s10, s11, s12, s13);
     }
   }
+}
+
+// @ts-expect-error: decorator
+@inline
+function put(row: usize, j0: usize, j1: usize, j2: usize, j3: usize, s0: v128, s1: v128, s2: v128, s3: v128): void {
+  store<i32>(row + j0 * 4, sum(s0));
+  store<i32>(row + j1 * 4, sum(s1));
+  store<i32>(row + j2 * 4, sum(s2));
+  store<i32>(row + j3 * 4, sum(s3));
 }
 
 // @ts-expect-error: decorator

@@ -31,7 +31,7 @@ export function matmulInt8(pool: Pool, { a, b, m, n, k, out = new Int32Array(m *
   const result = pool.bytes(4 * m * n);
   pool.run('widen', [bytesA.byteOffset, k, padded, wideA], m, 64);
   pool.run('widen', [bytesB.byteOffset, k, padded, wideB], n, 64);
-  pool.run('int8Rows', [wideA, wideB, result.byteOffset, n, padded], m, 8);
+  pool.run('int8Rows', [wideA, wideB, result.byteOffset, n, padded], m, 32);
   out.set(new Int32Array(result.buffer, result.byteOffset, m * n));
   return out;
 }

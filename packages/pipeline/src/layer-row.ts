@@ -24,13 +24,14 @@ const measuredRows = 256;
  */
 export async function layerRow(
   plan: Plan,
-  { linear, scheme }: PlannedModule,
+  planned: PlannedModule,
   weight: Tensor<'f32'>,
   quantized: QuantizedTensor,
   report: LayerReport,
   hessian: ArrayLike<number> | undefined,
   kernels: Kernels,
 ): Promise<{ row: LayerRow; values: Tensor<'f32'> }> {
+  const { linear, scheme } = planned;
   const values = dequantize(quantized);
   let finite = 0;
   for (let i = 0; i < values.data.length; i++) finite += values.data[i] - values.data[i];
@@ -53,7 +54,7 @@ export async function layerRow(
       shape: weight.shape,
       bytesBefore:
         plan.rows.find(({ name }) => name === `${linear.module}.weight`)?.bytesBefore ?? 4 * elementCount(weight.shape),
-      bytesAfter: plan.recipe.layout.plan({ linear, scheme }).reduce((sum, part) => sum + byteLength(part), 0),
+      bytesAfter: plan.recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
       tokens: report.tokens,
       error,
       rtnError,

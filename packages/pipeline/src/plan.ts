@@ -1,12 +1,13 @@
 import { type Checkpoint, type CheckpointPlan, planCheckpoint, type QuantizedModule } from '@q/checkpoint';
 import {
+  type ActivationScheme,
+  describeActivation,
   describeScheme,
   elementCount,
   type LinearDescription,
   type ModelDescription,
   type Quantizer,
   referenceKernels,
-  type Scheme,
   SchemeError,
 } from '@q/core';
 import { byteLength } from '@q/safetensors';
@@ -82,10 +83,10 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       reasons.set(linear.module, rule ? `kept by ${describeRule(rule, index)}` : 'kept: no rule matches');
       continue;
     }
-    const { quantizer, scheme } = rule;
+    const { quantizer, scheme, activation } = rule;
     if (!quantizer || !scheme)
       throw new SchemeError(`${describeRule(rule, index)}: needs a method and a scheme, or keep`);
-    const planned = { linear, scheme, quantizer };
+    const planned = { linear, scheme, quantizer, ...(activation ? { activation } : {}) };
     const refusal = refuse(planned, recipe);
     if (refusal)
       throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
@@ -104,7 +105,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     );
   }
   const calibrated =
-    transformsOf(recipe).length > 0 || [...modules.values()].some(({ quantizer }) => quantizer.needs.length > 0);
+    transformsOf(recipe).length > 0 ||
+    [...modules.values()].some(({ quantizer, activation }) => quantizer.needs.length > 0 || isStatic(activation));
   if (calibrated && !model) throw checkpoint.unknownArchitecture as Error;
   const cautions = new Map<string, string[]>();
   for (const module of modules.values()) {
@@ -163,7 +165,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       shape,
       bytesBefore,
       bytesAfter: recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
-      scheme: describeScheme(planned.scheme),
+      scheme: describe(planned),
       method: planned.quantizer.name,
       why: [reasons.get(module), change].filter(Boolean).join('; '),
     };
@@ -186,6 +188,13 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     notes,
   };
 }
+
+/** A scheme of inputs whose scale comes from calibration. */
+export const isStatic = (activation: ActivationScheme | undefined): activation is ActivationScheme =>
+  activation !== undefined && !activation.scheme.dynamic;
+
+const describe = ({ scheme, activation }: QuantizedModule) =>
+  activation ? `${describeScheme(scheme)}; inputs ${describeActivation(activation)}` : describeScheme(scheme);
 
 function refuse(planned: PlannedModule, recipe: Recipe): string | undefined {
   const { linear, scheme, quantizer } = planned;
@@ -228,8 +237,8 @@ function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource):
 /** Runtimes fuse q,k,v and gate,up: the members must share one scheme (formats.md 0). */
 function checkFusionGroups(model: ModelDescription | undefined, modules: ReadonlyMap<string, PlannedModule>): void {
   const schemeOf = (module: string): string => {
-    const scheme: Scheme | undefined = modules.get(module)?.scheme;
-    return scheme ? describeScheme(scheme) : 'kept';
+    const planned = modules.get(module);
+    return planned ? describe(planned) : 'kept';
   };
   for (const block of model?.blocks ?? []) {
     for (const group of block.fusionGroups) {

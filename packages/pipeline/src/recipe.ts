@@ -1,5 +1,5 @@
 import type { QuantizedLayout } from '@q/checkpoint';
-import type { ModelStep, Quantizer, Rewrite, Scheme, Transform } from '@q/core';
+import type { ActivationScheme, ModelStep, Quantizer, Rewrite, Scheme, Transform } from '@q/core';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
 export interface Rule {
@@ -11,6 +11,8 @@ export interface Rule {
   readonly keep?: boolean;
   readonly quantizer?: Quantizer;
   readonly scheme?: Scheme;
+  /** How the linear's inputs are quantized when it runs; weights alone when absent. Static scales come from calibration. */
+  readonly activation?: ActivationScheme;
 }
 
 /** Everything that decides the bytes of the result, but the model and the calibration data. */
@@ -51,11 +53,12 @@ export function recipeJSON({ layout, transforms = [], rules, seed, maxShardBytes
     seed,
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
-    rules: rules.map(({ match, keep, quantizer, scheme }) => ({
+    rules: rules.map(({ match, keep, quantizer, scheme, activation }) => ({
       match: match instanceof RegExp ? `${match}` : match,
       ...(keep ? { keep } : {}),
       ...(quantizer ? { method: quantizer.name, options: quantizer.options } : {}),
       ...(scheme ? { scheme: JSON.parse(JSON.stringify(scheme)) } : {}),
+      ...(activation ? { activation: JSON.parse(JSON.stringify(activation)) } : {}),
     })),
   };
 }

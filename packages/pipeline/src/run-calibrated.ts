@@ -1,6 +1,7 @@
 import { type Collector, createCollector, type Windows } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
 import {
+  absMaxStat,
   type BlockDescription,
   CalibrationError,
   type Context,
@@ -9,15 +10,17 @@ import {
   hessian,
   hessianF32,
   type ModelDescription,
+  NumericError,
   type Stage,
   type Statistic,
+  staticInputScale,
 } from '@q/core';
 import { BlockStream } from './block-stream.js';
 import { collect } from './collect.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
-import type { Plan } from './plan.js';
+import { isStatic, type Plan, type PlannedModule } from './plan.js';
 import type { LayerRow } from './report.js';
 import { type TransformedBlock, transformBlock } from './transform-block.js';
 
@@ -136,6 +139,7 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
   if (planned.length === 0) return [];
   const needs = new Map<string, Statistic<any>>();
   for (const { quantizer } of planned) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+  if (planned.some(({ activation }) => isStatic(activation))) needs.set(absMaxStat.name, absMaxStat);
   const collector = createCollector([...needs.values()], planned[0].linear.inFeatures, stage.linears[0]);
   const inputScales = transformed.inputScales.get(stage.linears[0]);
   await collect(collector, stream, context, original && { stream: original, stage, inputScales });
@@ -147,7 +151,7 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
     const { quantized, report } = await module.quantizer.quantize(target, collector.statistics, module.scheme, context);
     if (module.quantizer.needs.length > 0 && report.tokens === 0)
       throw new CalibrationError(`${name}: no calibration token reached this layer`);
-    await writer.writeModule(name, quantized);
+    await writer.writeModule(name, quantized, calibratedInput(module, collector));
     const { row, values } = await layerRow(
       plan,
       module,
@@ -162,6 +166,17 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
     stream.setWeight(`${name}.weight`, values);
   }
   return rows;
+}
+
+/** A static scheme of inputs with the scale of what was collected. */
+function calibratedInput({ linear, activation }: PlannedModule, { statistics }: Collector) {
+  if (!isStatic(activation)) return activation;
+  try {
+    return { ...activation, scale: staticInputScale(statistics.get(absMaxStat)) };
+  } catch (error) {
+    if (error instanceof NumericError) throw new NumericError(`${linear.module}: ${error.message}`);
+    throw error instanceof CalibrationError ? new CalibrationError(`${linear.module}: ${error.message}`) : error;
+  }
 }
 
 function hessianOf(collector: Collector): ArrayLike<number> | undefined {
@@ -181,7 +196,7 @@ async function quantizeHead(
   const head = plan.modules.get(source.model?.head.module ?? '');
   if (!head || journal.finished.has(head.linear.module)) return;
   const { module } = head.linear;
-  if (head.quantizer.needs.length > 0)
+  if (head.quantizer.needs.length > 0 || isStatic(head.activation))
     throw new CalibrationError(
       `${module}: calibrated methods quantize the linears of blocks; use a data-free method for the head`,
     );

@@ -2,7 +2,7 @@ import type { Windows } from '@q/calib';
 import { checkVocabulary } from '@q/calib';
 import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, elementCount } from '@q/core';
-import { type Evaluation, evaluate, runWindows } from '@q/eval';
+import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval';
 import { type Compute, createCompute } from '../engine.js';
 import { wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
@@ -81,7 +81,7 @@ export async function score(
   const engine = await compute.engine();
   const options = { progress: terminal.progress, signal };
   try {
-    const prepare = (checkpoint: Checkpoint, task: string) => {
+    const prepare = async (checkpoint: Checkpoint, task: string) => {
       if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
       if (windows.length > checkpoint.model.maxPositions) {
         throw new CalibrationError(
@@ -89,7 +89,13 @@ export async function score(
         );
       }
       checkVocabulary(windows, checkpoint.model.vocabularySize, 'the text');
-      return runWindows(checkpoint.model, engine, (name) => checkpoint.weight(name), windows, { ...options, task });
+      const execution = await integerExecution(checkpoint, compute.kernels);
+      if (execution) terminal.note(`${checkpoint.path}: ${execution.note}`);
+      return runWindows(checkpoint.model, engine, (name) => checkpoint.weight(name), windows, {
+        ...options,
+        task,
+        ...(execution ? { wrap: execution.wrap } : {}),
+      });
     };
     const original = against && (await prepare(against, 'original'));
     return await evaluate(await prepare(model, 'model'), windows, { ...options, against: original });

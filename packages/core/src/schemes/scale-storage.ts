@@ -50,3 +50,11 @@ export const unitScale: ScaleStorage = {
   },
   toJSON: () => 'unit',
 };
+/**
+ * Row maxima in f32, 127 times the scale (bitsandbytes' `SCB`). Multiplying and dividing by 127 skips one f32 in 128, so
+ * the scale is rounded to one that survives both.
+ */
+export const absMax127Scale = plainStorage('absmax127', 32, (scale) => {
+  const row = Math.fround(scale * 127);
+  return Number.isFinite(row) ? Math.fround(row / 127) || Math.sign(scale) * 2 ** -149 : scale;
+});

@@ -5,7 +5,7 @@ import type { ScaleStorage, Scheme } from '../contracts/scheme.js';
 import { builtinFormats } from '../formats/builtin.js';
 import { doubleQuantizedScale } from './double-quantized-scale.js';
 import { perBlock, perChannel, perFlat, perGroup, perTensor, perToken } from './granularity.js';
-import { bf16Scale, f16Scale, f32Scale, unitScale } from './scale-storage.js';
+import { absMax127Scale, bf16Scale, f16Scale, f32Scale, unitScale } from './scale-storage.js';
 import { scheme } from './scheme.js';
 import { sharedExponentScale } from './shared-exponent-scale.js';
 import { twoLevelScale } from './two-level-scale.js';
@@ -18,6 +18,7 @@ export const builtinScaleStorages: ScaleStorageMakers = {
   f16: () => f16Scale,
   bf16: () => bf16Scale,
   unit: () => unitScale,
+  absmax127: () => absMax127Scale,
   e8m0: sharedExponentScale,
   e4m3: twoLevelScale,
   double: doubleQuantizedScale,

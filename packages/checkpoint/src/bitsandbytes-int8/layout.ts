@@ -1,0 +1,141 @@
+import {
+  type ActivationScheme,
+  absMax127Scale,
+  FormatError,
+  f32Scale,
+  int8,
+  scheme as makeScheme,
+  perChannel,
+  perToken,
+  type QuantizedTensor,
+  type Scheme,
+  SchemeError,
+  type Tensor,
+  tensor,
+} from '@q/core';
+import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { fromSigned, toSigned } from '../signed-codes.js';
+
+/** What bitsandbytes and transformers take when the config does not say. */
+const defaultThreshold = 6;
+const weightScheme: Scheme = makeScheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale });
+const inputScheme: Scheme = makeScheme({
+  format: int8,
+  granularity: perToken,
+  scaleStorage: f32Scale,
+  dynamic: true,
+});
+
+/**
+ * LLM.int8() as bitsandbytes stores it (formats.md 5.2): codes, the absolute maximum of each row (`SCB`, not divided by 127),
+ * and the outlier threshold in the config. Outliers themselves are found when the model runs.
+ */
+export function bitsandbytesInt8Layout(): QuantizedLayout {
+  return {
+    name: 'bitsandbytes-int8',
+    floatKeys: ['llm_int8_threshold'],
+    refuse,
+    plan: ({ linear: { module, inFeatures, outFeatures } }) => [
+      { name: `${module}.weight`, dtype: 'I8', shape: [outFeatures, inFeatures] },
+      { name: `${module}.SCB`, dtype: 'F32', shape: [outFeatures] },
+      { name: `${module}.weight_format`, dtype: 'U8', shape: [] },
+    ],
+    encode: ({ linear: { module } }, { codes, scales, shape }) =>
+      new Map<string, Tensor>([
+        [`${module}.weight`, tensor('i8', shape, toSigned(codes))],
+        [`${module}.SCB`, tensor('f32', [scales.length], rowMaxima(codes, scales))],
+        // 0: rows as they are. Other numbers are orders for tensor cores that no longer exist.
+        [`${module}.weight_format`, tensor('u8', [], Uint8Array.of(0))],
+      ]),
+    config(modules, kept) {
+      const thresholds = [
+        ...new Set(modules.map(({ activation }) => activation?.outlierThreshold ?? defaultThreshold)),
+      ];
+      if (thresholds.length !== 1)
+        throw new SchemeError(
+          `a bitsandbytes folder has one outlier threshold, the rules ask for ${thresholds.join(' and ')}`,
+        );
+      const head = modules.some(({ linear }) => linear.module === 'lm_head') ? [] : ['lm_head'];
+      return {
+        config: {
+          quant_method: 'bitsandbytes',
+          load_in_8bit: true,
+          load_in_4bit: false,
+          _load_in_8bit: true,
+          _load_in_4bit: false,
+          llm_int8_threshold: thresholds[0],
+          llm_int8_skip_modules: [...head, ...kept],
+          llm_int8_enable_fp32_cpu_offload: false,
+          llm_int8_has_fp16_weight: false,
+          bnb_4bit_quant_type: 'fp4',
+          bnb_4bit_use_double_quant: false,
+          bnb_4bit_compute_dtype: 'float32',
+          bnb_4bit_quant_storage: 'uint8',
+        },
+        files: new Map(),
+      };
+    },
+    reader: (config) =>
+      config.quant_method === 'bitsandbytes' && config.load_in_8bit === true ? reader(config) : undefined,
+  };
+}
+
+function refuse({ scheme, activation }: QuantizedModule): string | undefined {
+  if (scheme.format.name !== 'int8' || scheme.zeroPoint !== 'none' || scheme.granularity.kind !== 'channel')
+    return 'the bitsandbytes int8 layout stores symmetric int8 with one scale per output channel';
+  if (scheme.scaleStorage.name !== absMax127Scale.name)
+    return `the bitsandbytes int8 layout stores row maxima (${absMax127Scale.name}), not ${scheme.scaleStorage.name} scales`;
+  const { scheme: inputs, outlierThreshold } = activation ?? {};
+  if (outlierThreshold === undefined || !inputs?.dynamic || inputs.granularity.kind !== 'token')
+    return 'bitsandbytes runs int8 weights as LLM.int8(), with dynamic inputs per token and an outlier threshold: use the method llm-int8';
+  return undefined;
+}
+
+/** `SCB`: 127 times the scale; 0 for rows of zeros, which any scale fits. */
+function rowMaxima(codes: ArrayLike<number>, scales: Float32Array): Float32Array {
+  const width = codes.length / scales.length;
+  return scales.map((scale, row) => {
+    for (let i = row * width; i < (row + 1) * width; i++) if (codes[i] !== 128) return scale * 127;
+    return 0;
+  });
+}
+
+function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
+  const threshold = Number(config.llm_int8_threshold ?? defaultThreshold);
+  if (!(threshold >= 0))
+    throw new FormatError(
+      `quantization_config: llm_int8_threshold is ${config.llm_int8_threshold}; 0 or a positive number was expected`,
+    );
+  const activation: ActivationScheme = { scheme: inputScheme, outlierThreshold: threshold };
+  return {
+    layout: 'bitsandbytes-int8',
+    has: (module, tensors) => tensors.has(`${module}.SCB`),
+    tensors: (module) => ['weight', 'SCB', 'weight_format'].map((part) => `${module}.${part}`),
+    read,
+    activation: async () => activation,
+  };
+}
+
+async function read(module: string, tensors: TensorLookup): Promise<QuantizedTensor> {
+  const weight = await tensors.read(`${module}.weight`);
+  const maxima = await tensors.read(`${module}.SCB`);
+  if (weight.dtype !== 'i8' || weight.shape.length !== 2)
+    throw new FormatError(`${module}.weight: ${weight.dtype} [${weight.shape}] beside SCB; i8 [out, in] was expected`);
+  if (maxima.dtype !== 'f32' || `${maxima.shape}` !== `${weight.shape[0]}`)
+    throw new FormatError(
+      `${module}.SCB: ${maxima.dtype} [${maxima.shape}] does not fit a weight [${weight.shape}]; f32 [${weight.shape[0]}] was expected`,
+    );
+  if (tensors.has(`${module}.weight_format`)) {
+    const order = Number((await tensors.read(`${module}.weight_format`)).data[0]);
+    if (order !== 0)
+      throw new FormatError(`${module}.weight_format is ${order}: only rows as they are (0) can be read; save it anew`);
+  }
+  const bad = (maxima.data as Float32Array).findIndex((value) => !(value >= 0 && Number.isFinite(value)));
+  if (bad >= 0) throw new FormatError(`${module}.SCB: row ${bad} has the maximum ${maxima.data[bad]}`);
+  return {
+    scheme: weightScheme,
+    shape: weight.shape,
+    codes: fromSigned(weight.data as Int8Array),
+    scales: (maxima.data as Float32Array).map((value) => (value === 0 ? 1 : value / 127)),
+  };
+}

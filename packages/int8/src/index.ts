@@ -1,0 +1,1 @@
+export * from './int8-linears.js';

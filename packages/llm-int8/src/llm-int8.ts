@@ -1,0 +1,54 @@
+import {
+  type ActivationScheme,
+  absMax,
+  absMax127Scale,
+  f32Scale,
+  int8,
+  perChannel,
+  perToken,
+  type Quantizer,
+  quantize,
+  type Scheme,
+  scheme,
+} from '@q/core';
+import { checkThreshold } from './mixed-linears.js';
+
+/** Weights of LLM.int8(): one absolute maximum per output row, kept in f32. */
+export const llmInt8Weight: Scheme = scheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale });
+
+/** Magnitude from which a feature is an outlier (section 3.2.1). */
+export const paperThreshold = 6;
+
+/** Inputs of LLM.int8(): per token, dynamic, outlier columns apart. */
+export function llmInt8Input(threshold: number = paperThreshold): ActivationScheme {
+  checkThreshold(threshold, 'llm-int8');
+  return {
+    scheme: scheme({ format: int8, granularity: perToken, scaleStorage: f32Scale, dynamic: true }),
+    outlierThreshold: threshold,
+  };
+}
+
+const fit = absMax({ range: 'narrow' });
+
+/**
+ * The weight side of LLM.int8(): `code = round(127 w / max|row|)`, half to even. Data-free; outliers are a matter of the
+ * activations, found when the layer runs ({@link mixedLinears}).
+ */
+export function llmInt8(): Quantizer {
+  return {
+    name: 'llm-int8',
+    options: {},
+    needs: [],
+    refuse(asked) {
+      return asked.format.name === 'int8' && asked.zeroPoint === 'none' && asked.granularity.kind === 'channel'
+        ? undefined
+        : 'LLM.int8() has symmetric int8 weights with one scale per output channel';
+    },
+    async quantize(weight, _statistics, asked) {
+      return {
+        quantized: quantize(weight, asked, { fit }),
+        report: { method: 'llm-int8', tokens: 0, figures: {}, notes: [] },
+      };
+    },
+  };
+}

@@ -1,0 +1,141 @@
+import {
+  absMaxStat,
+  type BlockWeights,
+  type Context,
+  edgeChannels,
+  foldEdge,
+  NumericError,
+  type ScalableEdge,
+  SchemeError,
+  type Statistic,
+  type Transform,
+  type TransformInput,
+} from '@q/core';
+import { type InputRowsState, inputRows } from './input-rows.js';
+import { type Level, o1 } from './levels.js';
+import { type Consumer, productError } from './product-error.js';
+import { smoothingScales } from './smoothing-scales.js';
+
+export interface SmoothQuantOptions {
+  /**
+   * Migration strength: 0 leaves the difficulty with the activations, 1 moves all of it into the weights. `search` takes the
+   * value of {@link alphaGrid} with the smallest error of the quantized product, for each edge on its own. 0.5 when absent,
+   * the paper's value for OPT and BLOOM (Llama wants 0.8 to 0.9).
+   */
+  readonly alpha?: number | 'search';
+  /** `norms`: edges whose producer is a norm, as in the paper. `all`: also v -> o, up -> down and fc1 -> relu -> fc2. */
+  readonly edges?: 'norms' | 'all';
+  /** The grids that the search minimises the error of; O1 when absent. Weights that have a scheme of their own keep it. */
+  readonly level?: Level;
+}
+
+/** What `alpha: 'search'` tries. */
+export const alphaGrid: readonly number[] = Array.from({ length: 20 }, (_, i) => (i + 1) / 20);
+
+/** Inputs of each edge that the search measures on. */
+const searchRows = inputRows(256);
+
+/**
+ * SmoothQuant (arXiv 2211.10438): divides input channels by per-channel factors and multiplies the weights' columns by
+ * them, so that outlier channels no longer stretch the activations' grid. The function of the model does not change.
+ * @throws SchemeError when alpha is not in [0, 1]
+ */
+export function smoothquant(options: SmoothQuantOptions = {}): Transform {
+  const { alpha = 0.5, edges = 'norms', level = o1 } = options;
+  if (alpha !== 'search' && !(alpha >= 0 && alpha <= 1))
+    throw new SchemeError(`smoothquant: alpha ${alpha} is outside 0 to 1; 0.5 suits OPT, 0.8 to 0.9 Llama`);
+  const needs: Statistic<any>[] = alpha === 'search' ? [absMaxStat, searchRows] : [absMaxStat];
+  return {
+    name: 'smoothquant',
+    options: { alpha, edges },
+    needs,
+    edges: (all) => (edges === 'all' ? all : all.filter(({ producer }) => producer.kind === 'norm')),
+    async apply(input, context) {
+      const changed: BlockWeights = new Map();
+      const inputScales = new Map<string, Float32Array>();
+      const figures: Record<string, number> = {};
+      const notes: string[] = [];
+      for (const edge of this.edges(input.edges)) {
+        const weights = new Map([...input.weights, ...changed]);
+        const found = await edgeScales(edge, weights, input, alpha, level, context);
+        if (typeof found === 'string') {
+          notes.push(`edge ${edge.id}: ${found}`);
+          continue;
+        }
+        const folded = foldEdge(edge, found.scales, weights);
+        for (const [name, value] of folded.weights) changed.set(name, value);
+        for (const [module, factors] of folded.inputScales) inputScales.set(module, factors);
+        figures[`alpha ${edge.id}`] = found.alpha;
+      }
+      return { weights: changed, inputScales, figures, notes };
+    },
+  };
+}
+
+/** Factors of one edge and the alpha that made them; or, in words, why the edge stays as it is. */
+async function edgeScales(
+  edge: ScalableEdge,
+  weights: BlockWeights,
+  input: TransformInput,
+  alpha: number | 'search',
+  level: Level,
+  context: Context,
+): Promise<{ scales: Float32Array; alpha: number } | string> {
+  const statistics = input.statistics(edge.consumers[0]);
+  const { values: maxima } = statistics.get(absMaxStat);
+  const consumers = edge.consumers.map((module) => {
+    const weight = weights.get(`${module}.weight`);
+    if (!weight) throw new SchemeError(`edge ${edge.id}: ${module}.weight is not among the block's tensors`);
+    return { weight, scheme: input.scheme(module) ?? level.weight };
+  });
+  const bad = maxima.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0) {
+    throw new NumericError(
+      `edge ${edge.id}: the largest input of channel ${bad} is ${maxima[bad]}: a calibration batch made the model overflow, or holds NaN`,
+    );
+  }
+  if (maxima.every((value) => value === 0)) return 'every input was 0 on the calibration tokens; not smoothed';
+  if (consumers.every(({ weight }) => weight.data.every((value) => value === 0)))
+    return 'all its weights are 0; not smoothed';
+  const scalesFor = (strength: number) =>
+    shareCopies(
+      edge,
+      smoothingScales(
+        maxima,
+        consumers.map(({ weight }) => weight),
+        strength,
+      ),
+    );
+  if (alpha !== 'search') return { scales: scalesFor(alpha), alpha };
+  const best = await searchAlpha(statistics.get(searchRows), maxima, consumers, scalesFor, level, context);
+  return { scales: scalesFor(best), alpha: best };
+}
+
+/** The alpha of the grid with the smallest error of the quantized product; of equals the smaller. */
+async function searchAlpha(
+  { rows, kept, width }: InputRowsState,
+  maxima: ArrayLike<number>,
+  consumers: readonly Consumer[],
+  scalesFor: (alpha: number) => Float32Array,
+  level: Level,
+  { kernels, signal }: Context,
+): Promise<number> {
+  const shared = { rows: rows.subarray(0, kept * width), width, maxima };
+  let best = { alpha: Number.NaN, error: Number.POSITIVE_INFINITY };
+  for (const alpha of alphaGrid) {
+    signal?.throwIfAborted();
+    const error = await productError(shared, consumers, level.activation, scalesFor(alpha), kernels);
+    if (error < best.error) best = { alpha, error };
+  }
+  if (!Number.isFinite(best.error)) throw new NumericError('smoothquant: no alpha gives a finite error of the product');
+  return best.alpha;
+}
+
+/** Copies of a repeated head share one factor: the largest of theirs, so that no copy keeps an outlier. */
+function shareCopies(edge: ScalableEdge, scales: Float32Array): Float32Array {
+  if ((edge.repeat?.times ?? 1) === 1) return scales;
+  const channels = edgeChannels(edge, scales.length);
+  const largest = new Map<number, number>();
+  for (const [j, channel] of channels.entries()) largest.set(channel, Math.max(largest.get(channel) ?? 0, scales[j]));
+  return scales.map((_, j) => largest.get(channels[j]) as number);
+}

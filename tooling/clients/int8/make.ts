@@ -1,0 +1,110 @@
+/** Writes int8 folders of every kind, each with the logits of our own forward on integers, and of the original model. */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cutWindows, splitDocuments, tokenStream } from '@q/calib';
+import {
+  bitsandbytesInt8Layout,
+  type Checkpoint,
+  compressedTensorsInt8Layout,
+  openCheckpoint,
+  type QuantizedLayout,
+} from '@q/checkpoint';
+import { absMax, createContext } from '@q/core';
+import { integerExecution, runWindows } from '@q/eval';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
+import { loadTokenizer } from '@q/models';
+import { planRun, type Recipe, runPlan } from '@q/pipeline';
+import { rtn } from '@q/rtn';
+import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
+import { createEngine } from '@q/tfjs';
+
+const out = process.argv[2];
+const shared = process.env.QUANT_SHARED;
+const text = await readFile(new URL('../../../packages/cli/demo/text/calibration.txt', import.meta.url), 'utf8');
+const models: Record<string, string> = {
+  demo: fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url)),
+  ...(shared
+    ? Object.fromEntries(['llama-5m', 'gpt2-3m', 'opt-3m'].map((name) => [name, join(shared, 'models', name)]))
+    : {}),
+};
+
+const integers = compressedTensorsInt8Layout();
+const smooth = (level: Level): Recipe => ({
+  layout: integers,
+  transforms: [smoothquant({ level })],
+  rules: [
+    {
+      match: /^(?!lm_head$)/,
+      quantizer: rtn({ fit: absMax({ range: 'narrow' }) }),
+      scheme: level.weight,
+      activation: level.activation,
+    },
+  ],
+  seed: 0,
+});
+const mixed = (threshold: number): Recipe => ({
+  layout: bitsandbytesInt8Layout(),
+  rules: [
+    {
+      match: /^(?!lm_head$)/,
+      quantizer: llmInt8(),
+      scheme: llmInt8Weight,
+      activation: llmInt8Input(threshold),
+    },
+  ],
+  seed: 0,
+});
+const recipes: Record<string, Recipe> = {
+  'w8a8-o1': smooth(o1),
+  'w8a8-o2': smooth(o2),
+  'w8a8-o3': smooth(o3),
+  'w8a8-per-channel': smooth(perChannelPerToken),
+  'llm-int8-6': mixed(6),
+  // Low enough that every layer has outlier columns.
+  'llm-int8-2': mixed(2),
+};
+
+const kernels = await createWasmKernels();
+const context = createContext({ kernels });
+for (const [name, folder] of Object.entries(models)) {
+  const json = async (file: string) => JSON.parse(await readFile(join(folder, file), 'utf8'));
+  const tokenizer = loadTokenizer({
+    tokenizer: await json('tokenizer.json'),
+    config: await json('tokenizer_config.json'),
+    model: await json('config.json'),
+  });
+  const calibration = cutWindows(tokenStream(splitDocuments(text), tokenizer), 128, { count: 16 });
+  const window = { ids: calibration.ids.slice(0, 64), count: 1, length: 64 };
+  const logits = async (checkpoint: Checkpoint) => {
+    if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+    const engine = await createEngine({ kernels });
+    const execution = await integerExecution(checkpoint, kernels);
+    const source = await runWindows(checkpoint.model, engine, (tensor) => checkpoint.weight(tensor), window, execution);
+    const values = await source.logits(0, 1);
+    await engine.dispose();
+    return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  };
+  const layouts: QuantizedLayout[] = [integers, bitsandbytesInt8Layout()];
+  for (const [kind, recipe] of Object.entries(recipes)) {
+    // transformers builds GPT-2 with Conv1D, which compressed-tensors does not look for: the plan says so.
+    if (name === 'gpt2-3m' && recipe.layout === integers) continue;
+    const source = await openCheckpoint(folder, layouts);
+    const target = join(out, `${name}-${kind}`);
+    await runPlan(planRun(source, recipe), {
+      out: target,
+      context,
+      calibration,
+      engine: () => createEngine({ kernels }),
+    });
+    const written = await openCheckpoint(target, layouts);
+    await writeFile(join(target, 'ids.json'), JSON.stringify([...window.ids]));
+    await writeFile(join(target, 'logits.f32'), await logits(written));
+    await writeFile(join(target, 'original.f32'), await logits(source));
+    await source.close();
+    await written.close();
+    console.log(`wrote ${name}-${kind}`);
+  }
+}
+await kernels.dispose();
