@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -38,19 +38,11 @@ export function runTypeScript(snippet: Snippet, file: string): Promise<Ran> {
   );
 }
 
-/**
- * Runs shell lines, each of which must succeed, in a folder that looks like the root of the checkout and is not: what they
- * write is gone afterwards.
- */
-export function runShell({ code }: Snippet): Promise<Ran> {
-  return withTemporaryFolder((folder) => {
-    const work = join(folder, 'checkout');
-    mkdirSync(work);
-    for (const name of readdirSync(root)) {
-      if (!/^\.|^demo-quantized/.test(name)) symlinkSync(join(root, name), join(work, name));
-    }
-    return run('bash', ['-euo', 'pipefail', '-c', code], work, { TMPDIR: folder });
-  });
+/** Runs shell lines in the root, each of which must succeed. They write to `mktemp -d`, which is gone afterwards. */
+export function runShell({ code, folder }: Snippet): Promise<Ran> {
+  return withTemporaryFolder((temporary) =>
+    run('bash', ['-euo', 'pipefail', '-c', code], folder, { TMPDIR: temporary }),
+  );
 }
 
 async function withTemporaryFolder(work: (folder: string) => Promise<Ran>): Promise<Ran> {
