@@ -28,7 +28,7 @@ export interface Ran {
 
 /** Runs a TypeScript snippet in Node. Temporary files that it leaves are removed. */
 export function runTypeScript(snippet: Snippet, file: string): Promise<Ran> {
-  const config = snippet.folder === root ? { TSX_TSCONFIG_PATH: pagesConfig } : {};
+  const config: Record<string, string> = snippet.folder === root ? { TSX_TSCONFIG_PATH: pagesConfig } : {};
   const tsx = import.meta.resolve('tsx');
   return withTemporaryFolder((folder) =>
     run(process.execPath, ['--conditions=@q/source', '--import', tsx, file], snippet.folder, {
