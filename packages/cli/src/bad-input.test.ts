@@ -278,6 +278,9 @@ describe('an output folder', () => {
     expect(code).toBe(1);
     expect(err).toContain('file: is a file; an output folder was expected');
     expect(await readFile(join(folder, 'file'), 'utf8')).toBe('x');
+    // /proc answers ENOENT to mkdir, which Node's recursive mkdir takes for a reason to go on for ever.
+    for (const place of [join(folder, 'file', 'below'), '/proc/q-out'])
+      await fails([...quantize, demo.model, place, ...rtn], /(below|q-out): the folder cannot be made \(E[A-Z]+\)/);
     expect((await readdir(folder)).sort()).toEqual(['file', 'model']);
   });
 });
