@@ -78,5 +78,5 @@ export function printSummary() {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [flag, name, why] = process.argv.slice(2);
   if (flag !== '--failed') process.exit(printSummary());
-  recordFailure(name, why, name === 'npm-test' ? [''] : [`${name}.json`]);
+  recordFailure(name, why, name === 'npm-test' ? [''] : [name]);
 }
