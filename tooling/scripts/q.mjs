@@ -1,13 +1,16 @@
-/** `pnpm q …`: builds the command when a source is newer than its build, then runs it in this process. */
-import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+/**
+ * `pnpm q …`: the command as it is built when no source is newer, else straight from the sources. Nobody waits for a
+ * build, and nobody runs an old one.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
+import { ensureInstalled, root, runPnpm } from './pnpm.mjs';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const packages = join(root, 'packages');
 
-/** Newest modification below `folder`; tests do not count. */
+/** Newest modification below `folder`, 0 when it does not exist; tests do not count. */
 function newest(folder) {
   let time = 0;
   for (const entry of existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : []) {
@@ -18,25 +21,56 @@ function newest(folder) {
   return time;
 }
 
-const stale = readdirSync(packages).some((name) => {
-  const built = join(packages, name, 'dist', 'index.js');
-  return !existsSync(built) || newest(join(packages, name, 'src')) > statSync(built).mtimeMs;
-});
-if (stale) {
-  console.error('Building the command …');
-  const { status } = spawnSync(
-    'pnpm',
-    ['exec', 'turbo', 'run', 'build', '--output-logs=errors-only', '--filter=@q/cli...', '--force'],
-    {
-      cwd: root,
-      stdio: ['ignore', 2, 2],
-      shell: process.platform === 'win32',
-    },
-  );
-  if (status !== 0) process.exit(1);
+/** The command's package and every package of the workspace that it is made of. */
+function withDependencies(name, found = new Set()) {
+  if (found.has(name)) return found;
+  found.add(name);
+  const { dependencies = {} } = JSON.parse(readFileSync(join(packages, name, 'package.json'), 'utf8'));
+  for (const dependency of Object.keys(dependencies))
+    if (dependency.startsWith('@q/')) withDependencies(dependency.slice(3), found);
+  return found;
 }
+
+const parts = [...withDependencies('cli')];
+const isBuilt = parts.every((name) => {
+  const built = join(packages, name, 'dist', 'index.js');
+  return existsSync(built) && newest(join(packages, name, 'src')) <= statSync(built).mtimeMs;
+});
+await ensureInstalled();
 // pnpm runs scripts from the folder of package.json; paths are meant from where the person stands.
-if (process.env.INIT_CWD) process.chdir(process.env.INIT_CWD);
-const bin = join(packages, 'cli', 'dist', 'bin.js');
-process.argv[1] = bin;
-await import(pathToFileURL(bin).href);
+const cwd = process.env.INIT_CWD ?? process.cwd();
+if (isBuilt) {
+  process.chdir(cwd);
+  const bin = join(packages, 'cli', 'dist', 'bin.js');
+  process.argv[1] = bin;
+  await import(pathToFileURL(bin).href);
+} else {
+  await generate();
+  const tsx = import.meta.resolve('tsx');
+  const bin = join(packages, 'cli', 'src', 'bin.ts');
+  const child = spawn(process.execPath, ['--conditions=@q/source', '--import', tsx, bin, ...process.argv.slice(2)], {
+    cwd,
+    stdio: 'inherit',
+  });
+  // A terminal sends Ctrl-C to both; the command decides what becomes of it.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
+  child.on('exit', (code, signal) => {
+    process.exitCode = signal ? 1 : code;
+  });
+}
+
+/** Makes what is generated (WebAssembly modules) where it is absent or older than what it is made from. */
+async function generate() {
+  for (const name of parts) {
+    const folder = join(packages, name);
+    const source = newest(join(folder, 'assembly'));
+    const generated = join(folder, 'src', 'generated');
+    const files = existsSync(generated) ? readdirSync(generated) : [];
+    if (source === 0 || (files.length > 0 && files.every((file) => statSync(join(generated, file)).mtimeMs >= source)))
+      continue;
+    console.error(`Generating the code of @q/${name} …`);
+    const code = await runPnpm(['--silent', '--filter', `@q/${name}`, 'run', 'generate'], ['ignore', 2, 2]);
+    if (code !== 0) process.exit(1);
+  }
+}

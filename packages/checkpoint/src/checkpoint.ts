@@ -98,7 +98,7 @@ async function describe(
     model = describeModel(config, undefined, new Set(shards.entries.keys()));
   } catch (error) {
     if (!(error instanceof SchemeError)) throw error;
-    unknownArchitecture = error;
+    unknownArchitecture = new SchemeError(`${join(path, 'config.json')}: ${error.message}`);
   }
   const lookup: TensorLookup = {
     has: (name) => shards.entries.has(name),

@@ -169,6 +169,22 @@ describe('options', () => {
   });
 });
 
+describe('--json', () => {
+  it.each<[string[], RegExp]>([
+    [['plan', demo.model, '--group', '4096'], /groupSize 4096/],
+    [['quantize', demo.model, 'OUT'], /--calib FILE is needed/],
+    [['eval', join('absent', 'model'), '--text', demo.heldOut], /absent.model: is not a folder/],
+    [['inspect', 'absent'], /absent: does not exist/],
+    [['inspect', demo.model, '--jsn'], /unknown option/],
+  ])('%j leaves one object on standard output when it fails', async (argv, message) => {
+    const { code, out, err } = await runCommand([...argv, '--json']);
+    expect(code).toBe(1);
+    expect(Object.keys(JSON.parse(out))).toEqual(['error']);
+    expect(JSON.parse(out).error).toMatch(message);
+    expect(err).toMatch(message);
+  });
+});
+
 describe('a recipe file', () => {
   it.each<[string, string, RegExp]>([
     ['recipe.yaml', 'metod: gptq', /unknown key "metod"; did you mean method\? Allowed are/],
@@ -262,6 +278,9 @@ describe('an output folder', () => {
     expect(code).toBe(1);
     expect(err).toContain('file: is a file; an output folder was expected');
     expect(await readFile(join(folder, 'file'), 'utf8')).toBe('x');
+    // /proc answers ENOENT to mkdir, which Node's recursive mkdir takes for a reason to go on for ever.
+    for (const place of [join(folder, 'file', 'below'), '/proc/q-out'])
+      await fails([...quantize, demo.model, place, ...rtn], /(below|q-out): the folder cannot be made \(E[A-Z]+\)/);
     expect((await readdir(folder)).sort()).toEqual(['file', 'model']);
   });
 });

@@ -132,18 +132,26 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--json', 'print one JSON object on standard output and nothing else there')
     .action((options) => startCommand(options, terminal, signal));
 
+  // A script that asked for JSON finds one object on standard output whatever happens.
+  const json = argv.includes('--json');
   try {
     await program.parseAsync(argv as string[], { from: 'user' });
     return 0;
   } catch (error) {
     terminal.done();
-    if (error instanceof CommanderError) return error.exitCode;
+    if (error instanceof CommanderError) {
+      if (json && error.exitCode !== 0) terminal.printJson({ error: error.message.replace(/^error: /, '') });
+      return error.exitCode;
+    }
     if (signal.aborted) {
       terminal.note('Interrupted. The same command goes on where this one stopped.');
+      if (json) terminal.printJson({ error: 'interrupted' });
       return 130;
     }
-    terminal.note(`error: ${message(error)}`);
+    const text = message(error);
+    terminal.note(`error: ${text}`);
     if (process.env.Q_DEBUG) terminal.note((error as Error).stack ?? '');
+    if (json) terminal.printJson({ error: text });
     return 1;
   }
 }

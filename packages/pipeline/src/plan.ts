@@ -222,7 +222,7 @@ function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[
     });
   }
   notes.push(
-    `${(checkpoint.unknownArchitecture as Error).message} Every matrix named *.weight that is not an embedding, norm, router or head is taken as a linear [out, in].`,
+    `${(checkpoint.unknownArchitecture as Error).message}. Every matrix named *.weight that is not an embedding, norm, router or head is taken as a linear [out, in].`,
   );
   return linears;
 }

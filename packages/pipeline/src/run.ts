@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
 import { CalibrationError, type Context, type Engine, QuantError } from '@q/core';
@@ -126,7 +126,9 @@ async function openWriter(plan: Plan, out: string, resume: boolean): Promise<Che
 async function prepareFolder(out: string, identity: string): Promise<boolean> {
   const info = await stat(out).catch(() => undefined);
   if (!info) {
-    await mkdir(out, { recursive: true });
+    await makeFolder(resolve(out)).catch((error: NodeJS.ErrnoException) => {
+      throw new OutputFolderError(`${out}: the folder cannot be made (${error.code}): choose another output folder`);
+    });
     return false;
   }
   if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
@@ -139,6 +141,18 @@ async function prepareFolder(out: string, identity: string): Promise<boolean> {
       ? `${out}: exists, is not empty and is not an interrupted run: choose another output folder or remove it`
       : `${out}: holds an interrupted run of another recipe, model or calibration text: give the same ones to resume it, or choose another folder`,
   );
+}
+
+/** Makes a folder and what it lies in. Node's own `recursive` never returns where an existing parent answers ENOENT (/proc). */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    const parent = dirname(path);
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || (await stat(parent).catch(() => undefined))) throw error;
+    await makeFolder(parent);
+    await mkdir(path);
+  }
 }
 
 /** Hash of everything that decides the bytes of the result. */

@@ -44,6 +44,7 @@ export async function evalCommand(
     if (options.json)
       terminal.printJson({
         ...result,
+        kl: result.kl ?? null,
         bytes,
         bitsPerWeight,
         windows: windows.count,

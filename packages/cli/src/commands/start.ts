@@ -4,8 +4,10 @@ import { fileURLToPath } from 'node:url';
 import type { Terminal } from '../terminal.js';
 import { quantizeCommand } from './quantize.js';
 
-/** The demo model and texts that come with the package. */
-const demo = fileURLToPath(new URL('../demo', import.meta.url));
+/** The demo model and texts that come with the package: beside `dist/`, or two levels up from here in the sources. */
+const demo = ['../demo', '../../demo']
+  .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+  .find((path) => existsSync(path)) as string;
 
 /** `q start`: the main job on the embedded model, GPTQ to 4 bits. */
 export async function startCommand(

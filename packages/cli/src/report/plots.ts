@@ -17,23 +17,42 @@ function svg(options: Plot.PlotOptions): string {
   return (plot as unknown as { outerHTML: string }).outerHTML;
 }
 
+const floor = 1e-9;
+
+/** 1, 2 and 5 times the powers of ten in `[low, high]`; over more than two decades the powers alone. */
+function logTicks(low: number, high: number): number[] {
+  const from = Math.floor(Math.log10(low));
+  const to = Math.ceil(Math.log10(high));
+  const steps = to - from > 3 ? [1] : [1, 2, 5];
+  const ticks = Array.from({ length: to - from + 1 }, (_, i) => steps.map((step) => step * 10 ** (from + i))).flat();
+  return ticks.filter((tick) => tick >= low && tick <= high);
+}
+
 /** Relative error of each layer, the method's beside round-to-nearest's, on a log axis. */
 export function layerErrorPlot({ layers }: RunReport): string {
-  const floor = 1e-9;
   const names = layers.map(({ module }) => module);
   const points = layers.flatMap(({ module, error, rtnError }) => [
     { module, error: Math.max(floor, rtnError), method: 'rtn' },
     { module, error: Math.max(floor, error), method: 'own' },
   ]);
+  const seen = layers.some(({ tokens }) => tokens > 0);
+  const label = seen ? 'relative error on the calibration inputs' : 'relative error of the weights';
+  const errors = points.map(({ error }) => error);
   return svg({
-    width: 860,
-    height: 40 + 20 * layers.length,
+    width: 920,
+    height: 60 + 20 * layers.length,
+    marginTop: 8,
+    marginBottom: 52,
     marginLeft: Math.min(320, 12 + 7 * Math.max(...names.map((name) => name.length))),
     marginRight: 24,
     x: {
       type: 'log',
-      label: 'relative error on the calibration inputs',
+      label,
+      labelAnchor: 'center',
+      labelOffset: 44,
+      inset: 12,
       grid: true,
+      ticks: logTicks(Math.min(...errors) / 1.1, Math.max(...errors) * 1.1),
       tickFormat: (x: number) => x.toExponential(0),
     },
     y: { domain: names, label: null, tickSize: 0 },
@@ -57,21 +76,19 @@ export function layerErrorPlot({ layers }: RunReport): string {
   } as Plot.PlotOptions);
 }
 
-/** Two bars with their values. */
+/** Bars with their values, from zero on. */
 export function barPlot(
   bars: readonly { readonly label: string; readonly value: number; readonly text: string }[],
-  axis: string,
 ): string {
   return svg({
-    width: 400,
-    height: 34 + 44 * bars.length,
-    marginLeft: 90,
-    marginRight: 90,
+    width: 300,
+    height: 8 + 34 * bars.length,
+    marginTop: 4,
+    marginBottom: 4,
+    marginLeft: 52,
+    marginRight: 80,
     x: {
-      label: axis,
-      grid: false,
       domain: [0, Math.max(...bars.map(({ value }) => value)) || 1],
-      ticks: 3,
       axis: null,
     },
     y: { domain: bars.map(({ label }) => label), label: null, tickSize: 0 },
@@ -80,8 +97,8 @@ export function barPlot(
         y: 'label',
         x: 'value',
         fill: (bar: { label: string }) => (bar.label === 'before' ? other : own),
-        insetTop: 6,
-        insetBottom: 6,
+        insetTop: 4,
+        insetBottom: 4,
         rx: 2,
       }),
       Plot.text(bars, { y: 'label', x: 'value', text: 'text', textAnchor: 'start', dx: 6, fill: 'currentColor' }),

@@ -9,23 +9,24 @@ const style = `
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--background); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 940px; margin: 0 auto; padding: 40px 24px 80px; }
+main { max-width: 1040px; margin: 0 auto; padding: 40px 24px 80px; }
 h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 17px; margin: 40px 0 12px; }
 p { margin: 4px 0; color: var(--muted); overflow-wrap: anywhere; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 12px; margin-top: 24px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; margin-top: 24px; }
 .card { background: var(--surface); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
 .card b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
 .card span { color: var(--muted); font-size: 13px; }
 figure { margin: 0; background: var(--surface); border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; overflow-x: auto; }
-figcaption { font-size: 13px; color: var(--muted); }
+figcaption { font-size: 13px; color: var(--muted); margin-top: 8px; }
 figure svg { max-width: 100%; height: auto; display: block; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 12px; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }
+.pair figure svg { margin: 0 auto; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; border: 1.5px solid var(--muted-mark); vertical-align: -1px; margin: 0 4px 0 10px; }
 .dot.own { background: var(--accent); border-color: var(--accent); }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--surface); }
 table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 12px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
 tr:last-child td { border-bottom: 0; }
 th { color: var(--muted); font-weight: 500; }
@@ -43,45 +44,40 @@ const figure = (plot: string, caption: string) => `<figure>${plot}<figcaption>${
 /** The report as one page that needs nothing else: no script, no request, light and dark. */
 export function reportHtml(report: RunReport): string {
   const { evaluation, bytesBefore, bytesAfter, bitsPerWeight, layers } = report;
-  const first = layers[0];
   const cards = [
     card(formatBytes(bytesAfter), `${((100 * bytesAfter) / bytesBefore).toFixed(1)} % of ${formatBytes(bytesBefore)}`),
     card(bitsPerWeight.toFixed(3), 'bits per weight of the quantized linears'),
+    card(`${(100 * meanShare(layers)).toFixed(0)} %`, "layer error, as a share of round-to-nearest's (geometric mean)"),
     ...(evaluation
       ? [
           card(evaluation.after.perplexity.toFixed(3), `perplexity, before ${evaluation.before.perplexity.toFixed(3)}`),
-          card((evaluation.after.kl as number).toFixed(5), 'KL to the original, nats per token'),
+          card(formatSmall(evaluation.after.kl as number), 'KL to the original, nats per token'),
         ]
       : []),
   ];
   const plots = [
-    figure(barPlot(pair(bytesBefore, bytesAfter, formatBytes), 'bytes'), 'Size of all weight files'),
+    figure(barPlot(pair(bytesBefore, bytesAfter, formatBytes)), 'Size of all tensors'),
     ...(evaluation
       ? [
           figure(
-            barPlot(
-              pair(evaluation.before.perplexity, evaluation.after.perplexity, (x) => x.toFixed(3)),
-              'perplexity',
-            ),
+            barPlot(pair(evaluation.before.perplexity, evaluation.after.perplexity, (x) => x.toFixed(3))),
             `Perplexity on ${evaluation.windows} windows of ${evaluation.length} tokens; lower is better`,
           ),
           figure(
-            barPlot(
-              pair(0, evaluation.after.kl as number, (x) => x.toFixed(5)),
-              'KL',
-            ),
+            barPlot(pair(0, evaluation.after.kl as number, formatSmall)),
             `KL divergence to the original; the same top token at ${(100 * (evaluation.after.topAgreement as number)).toFixed(1)} % of the positions`,
           ),
         ]
       : []),
   ];
+  const columns = tableColumns.filter(({ always, cell }) => always || new Set(layers.map(cell)).size > 1);
   return `<!doctype html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Quantization report</title><style>${style}</style></head>
 <body><main>
 <h1>Quantization report</h1>
 <p><code>${escapeHtml(report.source)}</code> → <code>${escapeHtml(report.out)}</code></p>
-<p>${escapeHtml(first ? `${first.method}, ${first.scheme}` : '')}${report.calibration ? `; calibrated on ${report.calibration.samples} windows of ${report.calibration.length} tokens of ${escapeHtml(report.calibration.name)}` : ''}</p>
+<p>${escapeHtml([...new Set(layers.map(({ method, scheme }) => `${method}, ${scheme}`))].join('; '))}${report.calibration ? `; calibrated on ${report.calibration.samples} windows of ${report.calibration.length} tokens of ${escapeHtml(report.calibration.name)}` : ''}</p>
 <div class="cards">${cards.join('')}</div>
 <h2>Before and after</h2>
 <div class="pair">${plots.join('')}</div>
@@ -104,8 +100,8 @@ function layerSections(report: RunReport): string {
   return `<h2>Error of each layer</h2>
 ${figure(layerErrorPlot(report), '<span class="dot own"></span>as written <span class="dot"></span>round-to-nearest; a line joins the two. Further left is better.')}
 <h2>Layers</h2>
-<div class="scroll"><table><thead><tr><th>layer</th><th class="text">scheme</th><th class="text">method</th><th>before</th><th>after</th><th>tokens seen</th><th>error</th><th>of round-to-nearest</th></tr></thead><tbody>
-${report.layers.map(layerRow).join('\n')}
+<div class="scroll"><table><thead><tr>${columns.map(({ title, text }) => `<th${text ? ' class="text"' : ''}>${title}</th>`).join('')}</tr></thead><tbody>
+${report.layers.map((row) => `<tr>${columns.map(({ cell, text }) => `<td${text ? ' class="text"' : ''}>${escapeHtml(cell(row))}</td>`).join('')}</tr>`).join('\n')}
 </tbody></table></div>`;
 }
 
@@ -116,16 +112,40 @@ function pair(before: number, after: number, format: (value: number) => string) 
   ];
 }
 
-function layerRow({
-  module,
-  scheme,
-  method,
-  bytesBefore,
-  bytesAfter,
-  tokens,
-  error,
-  rtnError,
-}: RunReport['layers'][number]): string {
-  const share = rtnError > 0 ? `${((100 * error) / rtnError).toFixed(0)} %` : '';
-  return `<tr><td>${escapeHtml(module)}</td><td class="text">${escapeHtml(scheme)}</td><td class="text">${escapeHtml(method)}</td><td>${formatBytes(bytesBefore)}</td><td>${formatBytes(bytesAfter)}</td><td>${tokens || ''}</td><td>${error.toExponential(2)}</td><td>${share}</td></tr>`;
+type Layer = RunReport['layers'][number];
+
+interface Column {
+  readonly title: string;
+  readonly text?: boolean;
+  /** Also shown when it says the same of every layer. */
+  readonly always?: boolean;
+  readonly cell: (layer: Layer) => string;
+}
+
+const tableColumns: readonly Column[] = [
+  { title: 'layer', text: true, always: true, cell: ({ module }) => module },
+  { title: 'shape', text: true, always: true, cell: ({ shape }) => shape.join(' × ') },
+  { title: 'scheme', text: true, cell: ({ scheme }) => scheme },
+  { title: 'method', text: true, cell: ({ method }) => method },
+  { title: 'before', always: true, cell: ({ bytesBefore }) => formatBytes(bytesBefore) },
+  { title: 'after', always: true, cell: ({ bytesAfter }) => formatBytes(bytesAfter) },
+  { title: 'tokens seen', always: true, cell: ({ tokens }) => (tokens ? `${tokens}` : 'none') },
+  { title: 'error', always: true, cell: ({ error }) => error.toExponential(2) },
+  { title: 'round-to-nearest', always: true, cell: ({ rtnError }) => rtnError.toExponential(2) },
+  {
+    title: 'share',
+    always: true,
+    cell: ({ error, rtnError }) => (rtnError > 0 ? `${((100 * error) / rtnError).toFixed(0)} %` : ''),
+  },
+];
+
+/** Geometric mean of error over round-to-nearest's; layers without any error do not count. */
+function meanShare(layers: readonly Layer[]): number {
+  const logs = layers.filter(({ error, rtnError }) => error > 0 && rtnError > 0);
+  return Math.exp(logs.reduce((sum, { error, rtnError }) => sum + Math.log(error / rtnError), 0) / (logs.length || 1));
+}
+
+/** Three digits, whatever the size: `0.0123`, `1.49e-5`. */
+function formatSmall(x: number): string {
+  return x === 0 ? '0' : Math.abs(x) < 1e-3 ? x.toExponential(2) : x.toPrecision(3);
 }
