@@ -81,7 +81,7 @@ export function reportHtml(report: RunReport): string {
 <div class="cards">${cards.join('')}</div>
 <h2>Before and after</h2>
 <div class="pair">${plots.join('')}</div>
-${layers.length > 0 ? layerSections(report) : ''}
+${layers.length > 0 ? layerSections(report, columns) : ''}
 <h2>Notes</h2>
 ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as asked.</p>'}
 <h2>How it was made</h2>
@@ -96,7 +96,7 @@ ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(
 }
 
 /** Plot and table of the quantized layers; a run that only rewrites has none. */
-function layerSections(report: RunReport): string {
+function layerSections(report: RunReport, columns: readonly Column[]): string {
   return `<h2>Error of each layer</h2>
 ${figure(layerErrorPlot(report), '<span class="dot own"></span>as written <span class="dot"></span>round-to-nearest; a line joins the two. Further left is better.')}
 <h2>Layers</h2>
