@@ -6,3 +6,4 @@ export * from './recipe.js';
 export * from './report.js';
 export * from './run.js';
 export { calibrationBatch } from './run-calibrated.js';
+export { trainingName } from './training-store.js';
