@@ -63,7 +63,7 @@ export function efficientQat(options: EfficientQatOptions = {}): Tuner {
           rates,
           steps,
           batch,
-          clip: 1,
+          clipNorm: 1,
           keepBest: false,
           task: 'block-ap',
         },

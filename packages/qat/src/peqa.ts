@@ -21,7 +21,7 @@ export interface PeqaOptions {
   /** Share of the peak rate at the end. Default 0. */
   readonly finalRate?: number;
   /** Default 1. */
-  readonly clip?: number;
+  readonly clipNorm?: number;
   readonly heldOut?: number;
   readonly patience?: number;
   readonly checkpointing?: boolean;
@@ -32,7 +32,7 @@ const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, t
 
 /** How scales alone are trained; PEQA, and the second phase of EfficientQAT. */
 export function scalesTuning(options: PeqaOptions, count: number): ModelTuning {
-  const { loss = 'labels', epochs = 5, batch = 8, rate = 1e-4, warmUp = 0, finalRate = 0, clip = 1 } = options;
+  const { loss = 'labels', epochs = 5, batch = 8, rate = 1e-4, warmUp = 0, finalRate = 0, clipNorm = 1 } = options;
   const { heldOut = 0, patience = 3, checkpointing = false } = options;
   const settings = { epochs, batch, accumulate: 1, heldOut };
   return {
@@ -42,7 +42,7 @@ export function scalesTuning(options: PeqaOptions, count: number): ModelTuning {
     optimizer: adamW({ beta2: 0.999 }),
     schedule: cosine({ warmUp: Math.min(warmUp, Math.floor(stepsOf(settings, count) / 4)), final: finalRate }),
     rates: { scale: rate },
-    clip,
+    clipNorm,
     patience,
     checkpointing,
     memory: options.memory ?? Number.POSITIVE_INFINITY,
@@ -56,11 +56,11 @@ export function scalesTuning(options: PeqaOptions, count: number): ModelTuning {
  * them, the scales learn. A task is its scales: see `tasks` for keeping several beside one set of integers.
  */
 export function peqa(options: PeqaOptions = {}): Tuner {
-  const { loss, epochs, batch, rates, clip, heldOut } = scalesTuning(options, 1);
+  const { loss, epochs, batch, rates, clipNorm, heldOut } = scalesTuning(options, 1);
   const { warmUp = 0, finalRate = 0 } = options;
   return {
     name: 'peqa',
-    options: { loss, epochs, batch, rates, clip, heldOut, warmUp, finalRate },
+    options: { loss, epochs, batch, rates, clipNorm, heldOut, warmUp, finalRate },
     refuse: refuseLearnedStep,
     forecast: (model, modules, windows) =>
       forecastTuning(model, modules, windows, scalesTuning(options, windows.count)),

@@ -24,7 +24,7 @@ export interface QaftOptions {
   /** Steps of linear warm-up before the cosine. Default 20. */
   readonly warmUp?: number;
   /** Largest norm of all gradients together. Default 1. */
-  readonly clip?: number;
+  readonly clipNorm?: number;
   /**
    * Where the weights start. `codes` (default): at the point nearest to the original weight that rounds to the code that
    * the quantizer chose. `weights`: at the original weights; the quantizer gives the grids alone.
@@ -50,11 +50,11 @@ const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, t
  * zero points (LSQ+). With the teacher's loss it is the knowledge distillation of LLM-QAT and QAD on given text.
  */
 export function qaft(options: QaftOptions = {}): Tuner {
-  const { epochs = 20, batch = 8, accumulate = 1, warmUp = 20, clip = 1, heldOut = 0, patience = 3 } = options;
+  const { epochs = 20, batch = 8, accumulate = 1, warmUp = 20, clipNorm = 1, heldOut = 0, patience = 3 } = options;
   const { startFrom = 'codes', estimator = 'clipped', checkpointing = false, loss = 'teacher' } = options;
   const weights: LossWeights = typeof loss === 'string' ? lossWeights[loss] : loss;
   const rates = { weight: 3e-4, scale: 1e-4, zero: 1e-3, ...options.rates };
-  const settings = { epochs, batch, accumulate, rates, clip, heldOut, patience, checkpointing, loss: weights };
+  const settings = { epochs, batch, accumulate, rates, clipNorm, heldOut, patience, checkpointing, loss: weights };
   const tuning = (count: number): ModelTuning => ({
     ...settings,
     parameterize(original, start) {

@@ -20,7 +20,7 @@ export interface TrainOptions {
   /** Batches whose gradients are averaged for one step. Default 1. */
   readonly accumulate?: number;
   /** Largest norm of all gradients together. Default: none. */
-  readonly clip?: number;
+  readonly clipNorm?: number;
   /** Keep the parameters of the step with the lowest loss: `batch` the loss of its batch, `heldOut` of the held-out windows. */
   readonly keepBest?: 'batch' | 'heldOut';
   /** Steps between two looks at the held-out windows. */
@@ -51,7 +51,7 @@ export interface TrainResult {
  * @throws NumericError when the loss or a gradient is not finite, naming the step and the layer; nothing is saved then
  */
 export async function train(options: TrainOptions, context: Context): Promise<TrainResult> {
-  const { tensors, objective, optimizer, schedule, rates, steps, batch, accumulate = 1, clip, store } = options;
+  const { tensors, objective, optimizer, schedule, rates, steps, batch, accumulate = 1, clipNorm, store } = options;
   const { task = 'train', keepBest, evaluateEvery = steps, patience = Number.POSITIVE_INFINITY } = options;
   if (batch < 1 || batch * accumulate > objective.windows)
     throw new SchemeError(
@@ -105,7 +105,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
       );
     }
     if (keepBest === 'batch') remember(loss);
-    if (clip !== undefined) clipGradients(gradients, norm, clip);
+    if (clipNorm !== undefined) clipGradients(gradients, norm, clipNorm);
     const share = schedule(step, steps);
     optimizer.step(parameters, gradients, (name) => rateOf(name) * share);
     state.step++;

@@ -18,7 +18,7 @@ export interface BlockTuning {
   /** Of each block. */
   readonly steps: number;
   readonly batch: number;
-  readonly clip?: number;
+  readonly clipNorm?: number;
   /** Keep the iterate whose batch had the least error. */
   readonly keepBest: boolean;
   readonly task: string;
@@ -112,7 +112,7 @@ export async function tuneBlocks<T>(
         targets: reference,
         length,
       });
-      const { schedule, rates, batch, clip, task } = tuning;
+      const { schedule, rates, batch, clipNorm, task } = tuning;
       const result = await train(
         {
           tensors,
@@ -122,7 +122,7 @@ export async function tuneBlocks<T>(
           rates,
           steps: tuning.steps,
           batch,
-          clip,
+          clipNorm,
           ...(tuning.keepBest ? { keepBest: 'batch' } : {}),
           task: `${task} ${block.prefix}`,
         },

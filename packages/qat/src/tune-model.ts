@@ -31,7 +31,7 @@ export interface ModelTuning {
   readonly epochs: number;
   readonly batch: number;
   readonly accumulate: number;
-  readonly clip?: number;
+  readonly clipNorm?: number;
   readonly heldOut: number;
   readonly patience: number;
   readonly checkpointing: boolean;
@@ -123,7 +123,7 @@ export async function tuneModel<T>(
     });
     const steps = stepsOf(tuning, windows.count);
     const epoch = Math.max(1, steps / tuning.epochs);
-    const { optimizer, schedule, rates, batch, accumulate, clip, heldOut, patience, task } = tuning;
+    const { optimizer, schedule, rates, batch, accumulate, clipNorm, heldOut, patience, task } = tuning;
     const result = await train(
       {
         tensors,
@@ -134,7 +134,7 @@ export async function tuneModel<T>(
         steps,
         batch,
         accumulate,
-        clip,
+        clipNorm,
         store,
         saveEvery: tuning.saveEvery ?? epoch,
         ...(heldOut > 0 ? { keepBest: 'heldOut', evaluateEvery: epoch, patience } : {}),
