@@ -26,8 +26,8 @@ import {
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
-import { rotate } from '@q/rotate';
 import { efficientQat, peqa, qaft, signRound } from '@q/qat';
+import { rotate } from '@q/rotate';
 import { type RtnOptions, rtn } from '@q/rtn';
 import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
 
