@@ -268,3 +268,50 @@ describe('resuming', () => {
     expect((await readdir(join(folder, 'full'))).sort()).toEqual((await readdir(demo.model)).sort());
   });
 });
+
+describe('q quantize with training', () => {
+  const short = [
+    '--calib',
+    demo.calibration,
+    '--samples',
+    '4',
+    '--length',
+    '32',
+    '--batch',
+    '2',
+    '--no-eval',
+    '--json',
+  ];
+  it.each([
+    ['qaft', ['--epochs', '1']],
+    ['peqa', ['--epochs', '1', '--loss', 'labels']],
+    ['signround', ['--steps', '2']],
+    ['efficient-qat', ['--epochs', '1']],
+  ])('%s', async (method, options) => {
+    const out = join(folder, 'out');
+    const bits = ['--bits', '3', '--group', '64'];
+    const argv = ['quantize', demo.model, out, '--method', method, ...bits, ...options, ...short];
+    const { code, out: printed, err } = await runCommand(argv);
+    expect(err).not.toContain('error');
+    expect(code).toBe(0);
+    const { layers } = JSON.parse(printed);
+    expect(layers.length).toBe(28);
+    for (const layer of layers) {
+      expect(layer.method).toBe(method);
+      expect(layer.figures.trainedParameters).toBeGreaterThan(0);
+    }
+  });
+
+  it('takes the training from a recipe file, for the whole recipe alone', async () => {
+    const recipe = join(folder, 'recipe.yaml');
+    await writeFile(recipe, 'method: rtn\nrules:\n  - match: "*mlp*"\n    method: qaft\n');
+    const { code, err } = await runCommand(['plan', demo.model, '--recipe', recipe]);
+    expect(code).toBe(1);
+    expect(err).toMatch(/qaft trains all linears together/);
+    await writeFile(recipe, 'method: qaft\nbits: 2\ngroup: -1\nepochs: 3\nloss: teacher\n');
+    const plan = await runCommand(['plan', demo.model, '--recipe', recipe, '--json']);
+    expect(JSON.parse(plan.out).recipe.tuner).toMatchObject({ method: 'qaft', options: { epochs: 3 } });
+    const refused = await runCommand(['plan', demo.model, '--recipe', recipe, '--memory', '30000000']);
+    expect(refused.err).toMatch(/30 MB are allowed/);
+  });
+});

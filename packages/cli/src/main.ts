@@ -38,6 +38,20 @@ function withRecipe(command: Command): Command {
     .option('--objective <kind>', 'awq: judge scales by the whole module (module, default) or by its linears (layer)')
     .option('--clip', 'awq: also search a clamping range for each group (default)')
     .option('--no-clip', 'awq: only scale')
+    .option('--steps <n>', 'signround: steps of each block (default 200)')
+    .option(
+      '--loss <kind>',
+      'qaft, peqa: teacher (the unquantized model; default of qaft) or labels (the text; default of peqa)',
+    )
+    .option(
+      '--epochs <n>',
+      'training: passes over the calibration windows (default: qaft 20, efficient-qat 10, peqa 5)',
+    )
+    .option('--batch <n>', 'training: windows a step (default 8)')
+    .option('--rate <x>', 'training: peak learning rate, of the weights or of what is trained in their place')
+    .option('--held-out <n>', 'training: windows held out; it stops when their loss rises (default 0)')
+    .option('--checkpointing', 'training: run blocks twice in place of keeping their activations')
+    .option('--memory <bytes>', 'training: refuse when it is predicted to need more (default: what the machine has)')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
     .option(
       '--rule <rule...>',

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { totalmem } from 'node:os';
 import {
   type ActivationScheme,
   type LinearFormat,
@@ -9,6 +10,7 @@ import {
   type Scheme,
   scheme,
   signedIntegers,
+  type Tuner,
   unsignedIntegers,
 } from '@q/core';
 import type { Budget, Recipe, Rule } from '@q/pipeline';
@@ -41,6 +43,14 @@ export interface RecipeOptions {
   readonly alpha?: string;
   readonly level?: string;
   readonly threshold?: string;
+  readonly loss?: string;
+  readonly epochs?: string;
+  readonly steps?: string;
+  readonly batch?: string;
+  readonly rate?: string;
+  readonly heldOut?: string;
+  readonly checkpointing?: boolean;
+  readonly memory?: string;
   readonly format?: string;
   readonly formatVersion?: string;
   readonly seed?: string;
@@ -57,6 +67,7 @@ const methodNames = Object.keys(methods) as [string, ...string[]];
 const layoutNames = Object.keys(layouts) as [string, ...string[]];
 const importances = ['none', 'diagonal', 'conditional', 'reference'] as const;
 const objectives = ['module', 'layer'] as const;
+const losses = ['teacher', 'labels'] as const;
 const fitNames = Object.keys(fits) as [string, ...string[]];
 const levelNames = Object.keys(levels) as [string, ...string[]];
 
@@ -78,6 +89,14 @@ const settings = {
   alpha: z.union([z.number().min(0).max(1), z.literal('search')]),
   level: z.enum(levelNames),
   threshold: z.number().min(0),
+  loss: z.enum(losses),
+  epochs: z.int().min(1),
+  steps: z.int().min(1),
+  batch: z.int().min(1),
+  rate: z.number().positive().lt(1),
+  heldOut: z.int().min(0),
+  checkpointing: z.boolean(),
+  memory: z.number().positive(),
 };
 
 const ruleFile = z.strictObject({
@@ -149,6 +168,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
     layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
     ...(steps.length > 0 ? { transforms: steps } : {}),
     rules,
+    ...(main.tuner ? { tuner: main.tuner } : {}),
     seed: given.seed ?? file.seed ?? 0,
     ...((given.maxShardBytes ?? file.maxShardBytes)
       ? { maxShardBytes: given.maxShardBytes ?? file.maxShardBytes }
@@ -195,6 +215,7 @@ interface AppliedMethod {
   readonly activation?: ActivationScheme;
   readonly steps: readonly ModelStep[];
   readonly layout: string;
+  readonly tuner?: Tuner;
 }
 
 /** What goes into a rule. */
@@ -204,12 +225,12 @@ const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
   ...(activation ? { activation } : {}),
 });
 
-/** The method of one rule: what changes whole blocks cannot be asked for by a part of their linears. */
+/** The method of one rule: what changes whole blocks, or trains the model, cannot be asked for by a part of their linears. */
 function ruleMethod(match: string, own: Settings, base: Settings, layoutName: string | undefined) {
   const found = method(own, layoutName);
-  if (found.steps.length > 0 && own.method !== base.method)
+  if ((found.steps.length > 0 || found.tuner) && own.method !== base.method)
     throw new UsageError(
-      `rule ${match}: ${own.method} changes whole blocks: name it as the method of the recipe, not of a rule`,
+      `rule ${match}: ${own.method} ${found.tuner ? 'trains all linears together' : 'changes whole blocks'}: name it as the method of the recipe, not of a rule`,
     );
   return applied(found);
 }
@@ -217,7 +238,7 @@ function ruleMethod(match: string, own: Settings, base: Settings, layoutName: st
 function method(from: Settings, layoutName: string | undefined): AppliedMethod {
   const name = from.method ?? defaults.method;
   const found = choose('--method', name, methods);
-  const { make, steps, schemes, floatZeroPoints, layout = 'gptq', options: known } = found;
+  const { make, steps, tuner, schemes, floatZeroPoints, layout = 'gptq', options: known } = found;
   const bits = from.bits ?? defaults.bits;
   const group = from.group ?? defaults.group;
   if (group === 0) throw new UsageError('--group 0: a group has at least 1 column; -1 means one scale per channel');
@@ -237,6 +258,14 @@ function method(from: Settings, layoutName: string | undefined): AppliedMethod {
     alpha: from.alpha,
     level: from.level === undefined ? undefined : levels[from.level],
     threshold: from.threshold,
+    loss: from.loss,
+    epochs: from.epochs,
+    steps: from.steps,
+    batch: from.batch,
+    rate: from.rate,
+    heldOut: from.heldOut,
+    checkpointing: from.checkpointing,
+    memory: from.memory ?? totalmem(),
   };
   const taken: MethodOptions = Object.fromEntries(
     Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
@@ -253,6 +282,7 @@ function method(from: Settings, layoutName: string | undefined): AppliedMethod {
     quantizer: make(taken),
     steps: steps?.(taken) ?? [],
     layout,
+    ...(tuner ? { tuner: tuner(taken) } : {}),
     scheme: scheme({
       format,
       granularity: group === -1 ? perChannel : perGroup(group),
@@ -281,6 +311,14 @@ function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxSha
     alpha: options.alpha === 'search' ? ('search' as const) : number('--alpha', options.alpha, 0, 1),
     level: oneOf('--level', options.level, levelNames),
     threshold: number('--threshold', options.threshold, 0, Number.MAX_VALUE),
+    loss: oneOf('--loss', options.loss, losses),
+    epochs: wholeNumber('--epochs', options.epochs, 1),
+    steps: wholeNumber('--steps', options.steps, 1),
+    batch: wholeNumber('--batch', options.batch, 1),
+    rate: decimal('--rate', options.rate),
+    heldOut: wholeNumber('--held-out', options.heldOut, 0),
+    checkpointing: options.checkpointing,
+    memory: wholeNumber('--memory', options.memory, 1),
     seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
     maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
   };

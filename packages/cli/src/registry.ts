@@ -20,11 +20,13 @@ import {
   type Rewrite,
   type ScaleFit,
   type Scheme,
+  type Tuner,
   weightedSearch,
 } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
+import { efficientQat, peqa, qaft, signRound } from '@q/qat';
 import { rotate } from '@q/rotate';
 import { type RtnOptions, rtn } from '@q/rtn';
 import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
@@ -45,6 +47,14 @@ export interface MethodOptions {
   readonly alpha?: number | 'search';
   readonly level?: Level;
   readonly threshold?: number;
+  readonly loss?: 'teacher' | 'labels';
+  readonly epochs?: number;
+  readonly steps?: number;
+  readonly batch?: number;
+  readonly rate?: number;
+  readonly heldOut?: number;
+  readonly checkpointing?: boolean;
+  readonly memory?: number;
 }
 
 export interface Method {
@@ -58,22 +68,42 @@ export interface Method {
   schemes?(options: MethodOptions): { readonly scheme: Scheme; readonly activation: ActivationScheme };
   /** The layout that holds its result, when nothing is said; `gptq` when absent. */
   readonly layout?: string;
+  /** Methods that train: what goes on from where the quantizer's result is. */
+  tuner?(options: MethodOptions): Tuner;
 }
 
 const sweep = ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'] as const;
 
 export const levels: Readonly<Record<string, Level>> = { o1, o2, o3, 'per-channel': perChannelPerToken };
+const gptqOptions = [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'] as const;
+const training = ['epochs', 'batch', 'heldOut', 'checkpointing', 'memory'] as const;
 
 export const methods: Readonly<Record<string, Method>> = {
   rtn: {
     options: ['fit', 'importance'],
     make: ({ importance, ...options }) => rtn({ ...options, importance: importance as RtnOptions['importance'] }),
   },
-  gptq: { options: [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'], make: gptq },
+  gptq: { options: gptqOptions, make: gptq },
   awq: {
     options: ['fit', 'objective', 'clip'],
     make: ({ fit = minMax() }) => rtn({ fit }),
     steps: (options) => [awq(options)],
+  },
+  qaft: {
+    options: [...gptqOptions, ...training, 'loss', 'rate'],
+    make: gptq,
+    tuner: ({ rate, ...options }) => qaft({ ...options, ...(rate === undefined ? {} : { rates: { weight: rate } }) }),
+  },
+  peqa: { options: [...gptqOptions, ...training, 'loss', 'rate'], make: gptq, tuner: peqa },
+  signround: {
+    options: ['fit', 'steps', 'batch', 'rate'],
+    make: ({ fit = weightedSearch() }) => rtn({ fit }),
+    tuner: signRound,
+  },
+  'efficient-qat': {
+    options: ['fit', 'epochs', 'batch', 'memory'],
+    make: ({ fit = weightedSearch() }) => rtn({ fit }),
+    tuner: ({ epochs, ...options }) => efficientQat({ ...options, blockEpochs: epochs }),
   },
   hqq: { options: [], make: () => hqq(), floatZeroPoints: true },
   'gptq-paper': { options: sweep, make: (options) => gptq({ ...paperOptions, ...options }) },

@@ -15,6 +15,7 @@ export * from './contracts/runtime.js';
 export * from './contracts/scheme.js';
 export * from './contracts/statistic.js';
 export * from './contracts/transform.js';
+export * from './contracts/tuner.js';
 export * from './dequantize.js';
 export * from './dtypes/convert.js';
 export * from './dtypes/dtype.js';

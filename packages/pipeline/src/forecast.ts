@@ -1,5 +1,5 @@
 import type { Checkpoint } from '@q/checkpoint';
-import { elementCount, type ModelDescription } from '@q/core';
+import { elementCount, type ModelDescription, type Tuner } from '@q/core';
 import type { PlannedModule } from './plan.js';
 import { type Recipe, transformsOf } from './recipe.js';
 
@@ -19,10 +19,10 @@ export interface Forecast {
 }
 
 /**
- * Rates that times are forecast with, per second: f32 operations of a product, of the solver's column sweep, and bytes
- * of reading, rounding and writing. Measured on two x86 cores with the wasm kernels; a forecast is good within a factor of two.
+ * Rates that times are forecast with, per second: f32 operations of a product, of the solver's column sweep, bytes
+ * of reading, rounding and writing, and operations of a training step. Measured on two x86 cores with the wasm kernels; a forecast is good within a factor of two.
  */
-const rates = { matmul: 40e9, solve: 8e9, stream: 250e6 };
+const rates = { matmul: 40e9, solve: 8e9, stream: 250e6, training: 20e9 };
 
 /** The runtime itself: Node, the engine, the command. */
 const baseBytes = 150e6;
@@ -33,6 +33,7 @@ export function forecast(
   recipe: Recipe,
   modules: readonly PlannedModule[],
   calibration?: CalibrationShape,
+  tuner?: Tuner,
 ): Forecast {
   const streamed = checkpoint.bytes / rates.stream;
   const largest = Math.max(...[...checkpoint.tensors.values()].map(({ shape }) => elementCount(shape)));
@@ -72,7 +73,13 @@ export function forecast(
   }
   for (const { linear } of modules)
     solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
-  return { memory: total(memory), seconds: 2 + streamed + products / rates.matmul + solves / rates.solve };
+  const seconds = 2 + streamed + products / rates.matmul + solves / rates.solve;
+  if (!tuner) return { memory: total(memory), seconds };
+  const training = tuner.forecast(model, modules, { count: calibration.samples, length: calibration.length });
+  // Quantizing is over, and its memory free, when training begins: the larger of the two is the peak.
+  const trained: Record<string, number> = { runtime: baseBytes, ...training.memory };
+  const larger = total(trained).total > total(memory).total ? trained : memory;
+  return { memory: total(larger), seconds: seconds + training.operations / rates.training };
 }
 
 function total(memory: Record<string, number>): Record<string, number> {

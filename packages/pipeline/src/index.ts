@@ -10,3 +10,4 @@ export { defaultExpertTokens } from './round-expert.js';
 export * from './run.js';
 export { calibrationBatch } from './run-calibrated.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './sensitivity.js';
+export { trainingName } from './training-store.js';

@@ -9,6 +9,7 @@ import {
   type Quantizer,
   referenceKernels,
   SchemeError,
+  type Tuner,
 } from '@q/core';
 import { byteLength } from '@q/safetensors';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
@@ -109,9 +110,9 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       `${checkpoint.path} is already quantized (${checkpoint.layout}): start from the original model`,
     );
   }
-  const calibrated =
-    transformsOf(recipe).length > 0 ||
-    [...modules.values()].some(({ quantizer, activation }) => quantizer.needs.length > 0 || isStatic(activation));
+  const { tuner } = recipe;
+  if (tuner) checkTuner(tuner, checkpoint, recipe, model, modules);
+  const calibrated = tuner !== undefined || walksModel(recipe, modules);
   if (calibrated && !model) throw checkpoint.unknownArchitecture as Error;
   const cautions = new Map<string, string[]>();
   for (const module of modules.values()) {
@@ -171,7 +172,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       bytesBefore,
       bytesAfter: recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
       scheme: describe(planned),
-      method: planned.quantizer.name,
+      method: tuner ? `${planned.quantizer.name}, ${tuner.name}` : planned.quantizer.name,
       why: [reasons.get(module), change].filter(Boolean).join('; '),
     };
   });
@@ -191,10 +192,15 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     bytesAfter: rows.reduce((sum, row) => sum + row.bytesAfter, 0),
     bytesOfModules,
     bitsPerWeight: weights > 0 ? (8 * bytesOfModules) / weights : 0,
-    forecast: forecast(checkpoint, model, recipe, [...modules.values()], calibrated ? calibration : undefined),
+    forecast: forecast(checkpoint, model, recipe, [...modules.values()], calibrated ? calibration : undefined, tuner),
     notes,
   };
 }
+
+/** Whether quantizing runs the model block by block; if not, it streams tensors. */
+export const walksModel = (recipe: Recipe, modules: ReadonlyMap<string, PlannedModule>): boolean =>
+  transformsOf(recipe).length > 0 ||
+  [...modules.values()].some(({ quantizer, activation }) => quantizer.needs.length > 0 || isStatic(activation));
 
 /** A scheme of inputs whose scale comes from calibration. */
 export const isStatic = (activation: ActivationScheme | undefined): activation is ActivationScheme =>
@@ -202,6 +208,30 @@ export const isStatic = (activation: ActivationScheme | undefined): activation i
 
 const describe = ({ scheme, activation }: QuantizedModule) =>
   activation ? `${describeScheme(scheme)}; inputs ${describeActivation(activation)}` : describeScheme(scheme);
+
+/** @throws SchemeError naming the module and the reason when the training cannot be carried out */
+function checkTuner(
+  tuner: Tuner,
+  checkpoint: Checkpoint,
+  recipe: Recipe,
+  model: ModelDescription | undefined,
+  modules: ReadonlyMap<string, PlannedModule>,
+): void {
+  if (!model) throw checkpoint.unknownArchitecture as Error;
+  const [transform] = transformsOf(recipe);
+  if (transform)
+    throw new SchemeError(
+      `${tuner.name} cannot follow ${transform.name}, which changes weights while it learns from text: leave one of them out`,
+    );
+  for (const { linear, scheme, activation } of modules.values()) {
+    const refusal = isStatic(activation)
+      ? `${tuner.name} changes what the layers see, so calibrated scales of inputs would no longer fit: use dynamic ones`
+      : linear.module === model.head.module
+        ? `${tuner.name} trains the linears of the blocks, not the head: keep it with a rule`
+        : tuner.refuse?.(scheme);
+    if (refusal) throw new SchemeError(`${linear.module}: ${refusal}`);
+  }
+}
 
 /** Linears of the blocks; for an unknown architecture every matrix that does not look like an embedding, norm or head. */
 function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): readonly LinearDescription[] {

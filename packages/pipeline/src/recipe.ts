@@ -1,5 +1,5 @@
 import type { QuantizedLayout } from '@q/checkpoint';
-import type { ActivationScheme, ModelStep, Quantizer, Rewrite, Scheme, Transform } from '@q/core';
+import type { ActivationScheme, ModelStep, Quantizer, Rewrite, Scheme, Transform, Tuner } from '@q/core';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
 export interface Rule {
@@ -24,6 +24,8 @@ export interface Recipe {
   readonly transforms?: readonly ModelStep[];
   /** Linears that no rule matches are kept. */
   readonly rules: readonly Rule[];
+  /** Trains all quantized linears after the rules' quantizers have given them their start. */
+  readonly tuner?: Tuner;
   readonly seed: number;
   readonly maxShardBytes?: number;
   /** Calibration tokens that an expert needs; with fewer it is rounded to nearest. {@link defaultExpertTokens} when absent. */
@@ -52,13 +54,14 @@ export function describeRule(rule: Rule, index: number): string {
 
 /** The recipe as plain JSON: its identity, and a part of the report. */
 export function recipeJSON(recipe: Recipe): Record<string, unknown> {
-  const { layout, transforms = [], rules, seed, maxShardBytes, expertTokens } = recipe;
+  const { layout, transforms = [], rules, tuner, seed, maxShardBytes, expertTokens } = recipe;
   return {
     layout: layout.name,
     seed,
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
     ...(expertTokens === undefined ? {} : { expertTokens }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
+    ...(tuner ? { tuner: { method: tuner.name, options: tuner.options } } : {}),
     rules: rules.map(({ match, keep, quantizer, scheme, activation }) => ({
       match: match instanceof RegExp ? `${match}` : match,
       ...(keep ? { keep } : {}),

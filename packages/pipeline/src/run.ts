@@ -7,13 +7,15 @@ import { CalibrationError, type Context, type Engine, QuantError } from '@q/core
 import { breathe } from './breathe.js';
 import { journalIdentity, journalName, openJournal } from './journal.js';
 import { rewriteModel } from './model-source.js';
-import type { Plan } from './plan.js';
+import { type Plan, walksModel } from './plan.js';
 import { recipeJSON } from './recipe.js';
 import type { LayerRow, TransformRow } from './report.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
+import { runTuner, tunedUnit } from './run-tuner.js';
 import { sensitivityName } from './sensitivity.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
+import { trainingStore } from './training-store.js';
 
 export interface RunOptions<T> {
   readonly out: string;
@@ -26,6 +28,8 @@ export interface RunOptions<T> {
 export interface RunResult {
   readonly layers: readonly LayerRow[];
   readonly transforms: readonly TransformRow[];
+  /** What the training has to say; the layers' own notes are in their rows. */
+  readonly notes: readonly string[];
   readonly files: readonly string[];
   readonly seconds: number;
   /** True when an earlier, interrupted run was continued. */
@@ -58,16 +62,29 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
   const resumed = await prepareFolder(out, identity);
   const writer = await openWriter(plan, out, resumed);
   const journal = await openJournal<LayerRow>(join(out, journalName), identity);
+  const { tuner } = plan.recipe;
+  const store = trainingStore(out);
+  let training = false;
+  const notes: string[] = [];
   try {
-    if (plan.calibrated) {
+    const withEngine = async (use: (engine: Engine<T>, windows: Windows) => Promise<void>) => {
       const engine = await (options.engine as () => Promise<Engine<T>>)();
       try {
-        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context);
+        await use(engine, calibration as Windows);
       } finally {
         await engine.dispose();
       }
-    } else {
-      await runDataFree(plan, writer, journal, context);
+    };
+    const walks = walksModel(plan.recipe, plan.modules);
+    if (!walks) await runDataFree(plan, writer, journal, context);
+    if (plan.calibrated) {
+      await withEngine(async (engine, windows) => {
+        if (walks) await runCalibrated(plan, writer, journal, engine, windows, context);
+        if (!tuner) return;
+        training = true;
+        notes.push(...(await runTuner(plan, tuner, writer, journal, engine, windows, store, context)));
+        training = false;
+      });
     }
     for (const [index, name] of plan.files.copied.entries()) {
       context.signal?.throwIfAborted();
@@ -76,7 +93,7 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
     }
     await writeRewritten(plan, writer, context);
     const quantizer = [...plan.modules.values()][0]?.quantizer;
-    const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : [])];
+    const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : []), ...(tuner ? [tuner] : [])];
     const files = await writer.finish({
       method: steps.map(({ name }) => name).join('+'),
       options: quantizer?.options ?? {},
@@ -84,9 +101,11 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
     await journal.close();
     await rm(join(out, journalName));
     await rm(join(out, sensitivityName), { force: true });
+    await store.remove();
     return {
-      layers: [...journal.finished.values()].flat(),
+      layers: [...(journal.finished.get(tunedUnit) ?? [...journal.finished.values()].flat())],
       transforms: journal.transforms,
+      notes,
       files,
       seconds: (performance.now() - started) / 1000,
       resumed: resumed && journal.finished.size > 0,
@@ -94,10 +113,12 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
   } catch (error) {
     await journal.close().catch(() => {});
     // An abort and a crash leave a run that can be resumed; an error would come again, so nothing half-written stays.
-    if (context.signal?.aborted) await writer.close();
+    // A training that failed leaves its last good checkpoint, where it has one.
+    if (context.signal?.aborted || (training && (await store.load()))) await writer.close();
     else {
       await writer.abort();
       for (const name of [journalName, sensitivityName]) await rm(join(out, name), { force: true });
+      await store.remove();
       if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
     }
     throw error;

@@ -115,6 +115,19 @@ const cases: readonly Case[] = [
         [0, 1, 2].map((j) => (x![row * 6 + j]! + x![row * 6 + 3 + j]!) * x![row * 6 + 3 + j]! * 3),
       ),
   },
+  {
+    name: 'sub and div with broadcasting, abs',
+    variables: { a: { shape: [3, 4] }, b: { shape: [3, 1] }, c: { shape: [4] } },
+    engine: (ops, { a, b, c }) =>
+      ops.div(ops.sub(ops.abs(a!), b!), ops.add(ops.abs(c!), ops.fromF32(Float32Array.of(1), []))),
+    exact: ({ a, b, c }) => a!.map((x, i) => (Math.abs(x) - b![Math.floor(i / 4)]!) / (Math.abs(c![i % 4]!) + 1)),
+  },
+  {
+    name: 'clip',
+    variables: { x: { shape: [2, 9] } },
+    engine: (ops, { x }) => ops.clip(x!, -0.7, 0.4),
+    exact: ({ x }) => x!.map((value) => Math.min(0.4, Math.max(-0.7, value))),
+  },
 ];
 
 describe.each(testedBackends)('gradients on %s', (backend) => {
@@ -180,6 +193,32 @@ describe.each(testedBackends)('gradients on %s', (backend) => {
       ({ logits }) => ops.crossEntropy(logits!, Int32Array.from(targets)),
       ({ logits }) => brute.crossEntropy(logits!, targets, 7),
     );
+  });
+
+  it('KL divergence to a teacher', () => {
+    const teacher = normals(28, 'teacher').map((x) => 2 * x);
+    check(
+      { logits: { shape: [4, 7] } },
+      ({ logits }) => ops.klDivergence(logits!, ops.fromF32(Float32Array.from(teacher), [4, 7])),
+      ({ logits }) => brute.klDivergence(logits!, teacher, 7),
+    );
+    const [a, b] = [ops.fromF32(new Float32Array(6), [2, 3]), ops.fromF32(new Float32Array(8), [2, 4])];
+    expect(() => ops.klDivergence(a, b)).toThrow(/one vocabulary/);
+    for (const x of [a, b]) ops.dispose(x);
+  });
+
+  it('round is straight-through, rowMax a constant', () => {
+    const x = ops.fromF32(Float32Array.of(0.5, 1.5, 2.6, -0.5, -1.4, 3), [2, 3]);
+    const weights = ops.fromF32(Float32Array.of(1, 2, 3, 4, 5, 6), [2, 3]);
+    expect([...ops.dataSync(ops.round(x))].map((v) => v + 0)).toEqual([0, 2, 3, 0, -1, 3]);
+    expect([...ops.dataSync(ops.rowMax(x))].map(Math.fround)).toEqual([Math.fround(2.6), 3]);
+    const { gradients } = ops.valueAndGradients(
+      (v) => ops.sum(ops.mul(ops.mul(ops.round(v['x']!), weights), ops.rowMax(v['x']!))),
+      { x },
+    );
+    const expected = [1, 2, 3].map((w) => Math.fround(2.6 * w)).concat([12, 15, 18]);
+    expect(largestDifference(ops.dataSync(gradients['x']!), expected)).toBeLessThan(1e-5);
+    for (const each of [x, weights, gradients['x']!]) ops.dispose(each);
   });
 
   it('attention over more scores than are computed at once, along one direction', () => {

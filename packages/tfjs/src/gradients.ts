@@ -33,6 +33,8 @@ function gradients(tf: Tfjs): GradConfig[] {
     const axes = dy.shape.map((_, axis) => axis).filter((axis) => axis < lead || shape[axis - lead] !== dy.shape[axis]);
     return tf.reshape(axes.length > 0 ? tf.sum(dy, axes) : dy, [...shape]);
   };
+  /** 1, 0 or -1: tfjs-wasm has no Sign. */
+  const sign = (x: Tensor): Tensor => tf.sub(tf.cast(tf.greater(x, 0), 'float32'), tf.cast(tf.less(x, 0), 'float32'));
   const product = (a: Tensor, b: Tensor, transposeA: boolean, transposeB: boolean): Tensor =>
     tf.matMul(a, b, transposeA, transposeB);
 
@@ -64,6 +66,27 @@ function gradients(tf: Tfjs): GradConfig[] {
     fromInputs('Multiply', ['a', 'b'], (dy, [a, b]) => ({
       a: () => reduceTo(tf.mul(dy, b!), a!.shape),
       b: () => reduceTo(tf.mul(dy, a!), b!.shape),
+    })),
+    fromInputs('RealDiv', ['a', 'b'], (dy, [a, b]) => ({
+      a: () => reduceTo(tf.div(dy, b!), a!.shape),
+      b: () => reduceTo(tf.neg(tf.div(tf.mul(dy, a!), tf.square(b!))), b!.shape),
+    })),
+    fromInputs('Abs', ['x'], (dy, [x]) => ({ x: () => tf.mul(dy, sign(x!)) })),
+    fromInputs('ClipByValue', ['x'], (dy, [x], { clipValueMin, clipValueMax }) => ({
+      x: () => {
+        const inside = tf.logicalAnd(
+          tf.greaterEqual(x!, clipValueMin as number),
+          tf.lessEqual(x!, clipValueMax as number),
+        );
+        return tf.mul(dy, tf.cast(inside, 'float32'));
+      },
+    })),
+    fromInputs('Sum', ['x'], (dy, [x], { axis }) => ({
+      x: () => {
+        const axes = tf.util.parseAxisParam(axis as number | number[], x!.shape);
+        const kept = x!.shape.map((size, position) => (axes.includes(position) ? 1 : size));
+        return tf.mul(tf.ones(x!.shape), tf.reshape(dy, kept));
+      },
     })),
     fromInputs('Mean', ['x'], (dy, [x], { axis }) => ({
       x: () => {

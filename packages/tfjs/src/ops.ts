@@ -3,6 +3,7 @@ import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import { attention, causalMask } from './attention.js';
 import { crossEntropy } from './cross-entropy.js';
 import type { Tfjs } from './handle.js';
+import { klDivergence } from './kl-divergence.js';
 import { createRotaryTensors, type RotaryTensors, rotary } from './rotary.js';
 
 /** Tables and masks that forward passes share; one length of each is kept. */
@@ -61,6 +62,14 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
 
     valueAndGradients: (f, variables) => valueAndGradients(tf, f, variables),
     crossEntropy: (logits, targets) => tf.tidy(() => crossEntropy(tf, logits, targets)),
+    klDivergence: (student, teacher) => tf.tidy(() => klDivergence(tf, student, teacher)),
+    sub: (a, b) => tf.sub(a, b),
+    div: (a, b) => tf.div(a, b),
+    abs: (x) => tf.abs(x),
+    sum: (x) => tf.sum(x),
+    round: (x) => tf.customGrad((v) => ({ value: tf.round(v as Tensor), gradFunc: (dy: Tensor) => dy }))(x),
+    clip: (x, min, max) => tf.clipByValue(x, min, max),
+    rowMax: (x) => tf.customGrad((v) => ({ value: tf.max(v as Tensor, -1, true), gradFunc: () => tf.zerosLike(x) }))(x),
   };
 }
 

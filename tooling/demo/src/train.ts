@@ -1,6 +1,6 @@
 import { type Engine, type ModelDescription, type Random, type Tensor, tensor } from '@q/core';
 import { createRuntime } from '@q/models';
-import { AdamW } from './adamw.js';
+import { adamW, clipGradients, cosine, gradientNorm } from '@q/qat';
 
 export interface TrainingSettings {
   readonly steps: number;
@@ -39,8 +39,9 @@ export async function train<T>(
   settings: TrainingSettings,
 ): Promise<void> {
   const { steps, batch, length, rate, warmUp, clip } = settings;
-  const optimizer = new AdamW({ beta1: 0.9, beta2: 0.95, epsilon: 1e-8, decay: 0.1 });
   const decays = (name: string) => (model.expected.get(name) as readonly number[]).length > 1;
+  const optimizer = adamW({ decay: 0.1, decays });
+  const schedule = cosine({ warmUp, final: 0.1 });
   const started = performance.now();
   for (let step = 0; step < steps; step++) {
     const ids = new Int32Array(batch * length);
@@ -69,22 +70,14 @@ export async function train<T>(
     const loss = (await ops.data(value))[0];
     if (!Number.isFinite(loss)) throw new Error(`the loss is ${loss} at step ${step}: lower the rate`);
     const downloaded = new Map<string, Float32Array>();
-    let square = 0;
     for (const [name, gradient] of Object.entries(gradients)) {
-      const data = await ops.data(gradient);
-      for (const x of data) square += x * x;
-      downloaded.set(name, data);
+      downloaded.set(name, await ops.data(gradient));
       ops.dispose(gradient);
     }
     ops.dispose(value);
     for (const handle of Object.values(handles)) ops.dispose(handle);
-    const norm = Math.sqrt(square);
-    if (norm > clip)
-      for (const data of downloaded.values()) for (let i = 0; i < data.length; i++) data[i] *= clip / norm;
-    const progress = Math.max(0, step - warmUp) / (steps - warmUp);
-    const scheduled =
-      step < warmUp ? (rate * (step + 1)) / warmUp : rate * (0.1 + 0.45 * (1 + Math.cos(Math.PI * progress)));
-    optimizer.step(parameters, downloaded, scheduled, decays);
+    clipGradients(downloaded, gradientNorm(downloaded), clip);
+    optimizer.step(parameters, downloaded, () => rate * schedule(step, steps));
     settings.report(step, loss, ((step + 1) * batch * length) / ((performance.now() - started) / 1000));
   }
 }

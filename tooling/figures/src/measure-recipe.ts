@@ -7,10 +7,12 @@ import {
   createContext,
   type Kernels,
   type ModelStep,
+  type ProgressEvent,
   perChannel,
   perGroup,
   type Quantizer,
   scheme,
+  type Tuner,
   unsignedIntegers,
 } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
@@ -42,6 +44,8 @@ export interface MeasuredRun {
   /** Of quantizing, load and save included. */
   readonly seconds: number;
   readonly bitsPerWeight: number;
+  /** Parameters that training changed; 0 for methods that do not train. */
+  readonly trainedParameters: number;
 }
 
 /** Asymmetric integers for the linears of the blocks, as all peers have them. */
@@ -62,6 +66,10 @@ export interface MeasureOptions {
   readonly seed?: number;
   /** The best there is when absent. */
   readonly backend?: BackendChoice;
+  readonly tuner?: Tuner;
+  readonly progress?: (event: ProgressEvent) => void;
+  /** Folder to write to; an unfinished run in it is continued. One in the temporary folder when absent. */
+  readonly out?: string;
 }
 
 /** Quantizes a subject to disk, reads it back, and compares it with the original on the valid windows. */
@@ -72,14 +80,14 @@ export async function measureRecipe(
   kernels: Kernels,
   options: MeasureOptions = {},
 ): Promise<MeasuredRun> {
-  const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto' } = options;
-  const out = join(tmpdir(), `q-figures-${process.pid}`);
+  const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto', tuner, progress } = options;
+  const { out = join(tmpdir(), `q-figures-${process.pid}`) } = options;
   const source = await openCheckpoint(folder, [layout]);
   const rules = [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
-  const plan = planRun(source, { layout, transforms, rules, seed });
-  const { seconds } = await runPlan(plan, {
+  const plan = planRun(source, { layout, transforms, rules, tuner, seed });
+  const { seconds, layers } = await runPlan(plan, {
     out,
-    context: createContext({ kernels, seed }),
+    context: createContext({ kernels, seed, progress }),
     calibration,
     engine: () => createEngine({ kernels, backend }),
   });
@@ -96,5 +104,6 @@ export async function measureRecipe(
   await source.close();
   await written.close();
   await rm(out, { recursive: true });
-  return { perplexity, kl, seconds, bitsPerWeight: plan.bitsPerWeight };
+  const trainedParameters = layers[0].figures.trainedParameters ?? 0;
+  return { perplexity, kl, seconds, bitsPerWeight: plan.bitsPerWeight, trainedParameters };
 }

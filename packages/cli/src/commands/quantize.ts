@@ -137,7 +137,11 @@ export async function quantizeCommand(
             },
           }
         : {}),
-      notes: [...notes, ...result.layers.flatMap(({ module, notes: own }) => own.map((note) => `${module}: ${note}`))],
+      notes: [
+        ...notes,
+        ...result.notes,
+        ...result.layers.flatMap(({ module, notes: own }) => own.map((note) => `${module}: ${note}`)),
+      ],
       files: result.files,
       seconds: result.seconds,
       resumed: result.resumed,
@@ -157,7 +161,8 @@ export async function quantizeCommand(
 function learner({ recipe, modules }: Plan): string {
   const transform = recipe.transforms?.find((step) => !isRewrite(step));
   return (
-    (transform ?? [...modules.values()].find(({ quantizer }) => quantizer.needs.length > 0)?.quantizer)?.name ?? ''
+    (transform ?? recipe.tuner ?? [...modules.values()].find(({ quantizer }) => quantizer.needs.length > 0)?.quantizer)
+      ?.name ?? ''
   );
 }
 

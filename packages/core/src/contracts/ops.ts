@@ -81,6 +81,22 @@ export interface DifferentiableOps<T> extends Ops<T> {
   ): { value: T; gradients: Record<string, T> };
   /** Mean negative log likelihood of `targets` under `logits` `[tokens, vocabulary]`; -1 is ignored. */
   crossEntropy(logits: T, targets: Int32Array): T;
+  /**
+   * Mean over tokens of KL(teacher || student) in nats, both logits `[tokens, vocabulary]`. The teacher is a constant:
+   * the gradient by the student's logits is the difference of the probabilities over the number of tokens.
+   */
+  klDivergence(student: T, teacher: T): T;
+  sub(a: T, b: T): T;
+  div(a: T, b: T): T;
+  abs(x: T): T;
+  /** Sum of all elements, a scalar. */
+  sum(x: T): T;
+  /** Nearest integer, half to even. The gradient is the identity (straight-through). */
+  round(x: T): T;
+  /** Limits to `[min, max]`; outside of it the gradient is 0. */
+  clip(x: T, min: number, max: number): T;
+  /** Largest element of each row of the last axis, kept as an axis of size 1. A constant: it has no gradient. */
+  rowMax(x: T): T;
 }
 
 /** A backend, made ready. */

@@ -134,3 +134,22 @@ export function crossEntropy(logits: Values, targets: readonly number[], vocabul
   });
   return sum / counted;
 }
+
+/** Mean over rows of KL(p || q) from logits, by its definition. */
+export function klDivergence(student: Values, teacher: Values, vocabulary: number): number {
+  const logProbabilities = (logits: Values, row: number) => {
+    const values = logits.slice(row * vocabulary, (row + 1) * vocabulary);
+    const largest = Math.max(...values);
+    const log = largest + Math.log(values.reduce((total, x) => total + Math.exp(x - largest), 0));
+    return values.map((x) => x - log);
+  };
+  const rows = student.length / vocabulary;
+  let sum = 0;
+  for (let row = 0; row < rows; row++) {
+    const [p, q] = [logProbabilities(teacher, row), logProbabilities(student, row)];
+    p.forEach((logP, i) => {
+      sum += Math.exp(logP) * (logP - q[i]!);
+    });
+  }
+  return sum / rows;
+}

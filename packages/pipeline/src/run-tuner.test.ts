@@ -1,0 +1,113 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import { gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { createContext, perChannel, type QuantizedTensor, scheme, type Tuner, uint2 } from '@q/core';
+import { loadTokenizer } from '@q/models';
+import { qaft } from '@q/qat';
+import { rtn } from '@q/rtn';
+import { createEngine } from '@q/tfjs';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { planRun } from './plan.js';
+import { runPlan } from './run.js';
+
+const demo = fileURLToPath(new URL('../../cli/demo/', import.meta.url));
+const layout = gptqLayout();
+const target = scheme({ format: uint2, granularity: perChannel, zeroPoint: 'integer' });
+const tuner = qaft({ epochs: 2, batch: 2, warmUp: 1, saveEvery: 1 });
+
+let folder: string;
+let calibration: Windows;
+beforeAll(async () => {
+  const json = async (name: string) => JSON.parse(await readFile(join(demo, 'model', name), 'utf8'));
+  const tokenizer = loadTokenizer({
+    tokenizer: await json('tokenizer.json'),
+    config: await json('tokenizer_config.json'),
+    model: await json('config.json'),
+  });
+  const text = await readFile(join(demo, 'text/calibration.txt'), 'utf8');
+  calibration = cutWindows(tokenStream(splitDocuments(text), tokenizer), 32, { count: 4 });
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'q-tuner-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+async function run(name: string, use: Tuner, options: Parameters<typeof createContext>[0] = {}) {
+  const source = await openCheckpoint(join(demo, 'model'), [layout]);
+  try {
+    const recipe = { layout, rules: [{ match: /layers/, quantizer: rtn(), scheme: target }], tuner: use, seed: 0 };
+    return await runPlan(planRun(source, recipe, { samples: 4, length: 32, batch: 8 }), {
+      out: join(folder, name),
+      context: createContext(options),
+      calibration,
+      engine: () => createEngine({ backend: 'wasm' }),
+    });
+  } finally {
+    await source.close();
+  }
+}
+
+describe('a recipe with a tuner', () => {
+  it('writes what the training gave, to the bit, and reports it', async () => {
+    let trained: ReadonlyMap<string, QuantizedTensor> = new Map();
+    const spy: Tuner = {
+      ...tuner,
+      async tune(input, context) {
+        const result = await tuner.tune(input, context);
+        trained = result.modules;
+        return result;
+      },
+    };
+    const { layers } = await run('out', spy);
+    const written = await openCheckpoint(join(folder, 'out'), [layout]);
+    expect(trained.size).toBe(28);
+    for (const [module, { codes, scales, zeroPoints }] of trained)
+      expect(await written.quantized(module)).toMatchObject({ codes, scales, zeroPoints });
+    await written.close();
+    expect(layers.length).toBe(28);
+    expect(new Set(layers.map(({ method }) => method))).toEqual(new Set(['qaft']));
+    expect(layers[0].figures.steps).toBe(4);
+    expect((await readdir(join(folder, 'out'))).filter((name) => name.startsWith('q-'))).toEqual([]);
+  });
+
+  it('goes on where it was interrupted, to the same bytes', async () => {
+    await run('whole', tuner);
+    for (const step of [1, 3]) {
+      const controller = new AbortController();
+      const interrupted = run(`parts${step}`, tuner, {
+        signal: controller.signal,
+        progress: ({ task, done }) => {
+          if (task === 'qaft' && done === step) controller.abort();
+        },
+      });
+      await expect(interrupted).rejects.toThrow();
+      expect((await run(`parts${step}`, tuner)).resumed).toBe(true);
+      for (const name of await readdir(join(folder, 'whole')))
+        expect(await readFile(join(folder, `parts${step}`, name)), name).toEqual(
+          await readFile(join(folder, 'whole', name)),
+        );
+    }
+  });
+
+  it('keeps the last good checkpoint of a training that failed, and nothing of one that never began', async () => {
+    const failing: Tuner = {
+      ...tuner,
+      async tune(input) {
+        await input.store?.save(new Map([['progress', Float32Array.of(1)]]));
+        throw new Error('the loss is NaN');
+      },
+    };
+    await expect(run('failed', failing)).rejects.toThrow(/loss is NaN/);
+    expect(await readdir(join(folder, 'failed'))).toContain('q-training');
+    await expect(run('never', qaft({ batch: 8 }))).rejects.toThrow(/needs as many; there are 4/);
+    await expect(readdir(join(folder, 'never'))).rejects.toThrow();
+  });
+
+  it('refuses too little memory in the plan, with the batch that fits', async () => {
+    await expect(run('small', qaft({ batch: 4, memory: 30e6 }))).rejects.toThrow(/a batch of \d fits/);
+    await expect(readdir(join(folder, 'small'))).rejects.toThrow();
+  });
+});

@@ -1,0 +1,48 @@
+import type { Windows } from '@q/calib';
+import type { CheckpointWriter } from '@q/checkpoint';
+import type { Context, Engine, ModelDescription, QuantizedTensor, TrainingStore, Tuner } from '@q/core';
+import type { Journal } from './journal.js';
+import { layerRow } from './layer-row.js';
+import { rewriteModel } from './model-source.js';
+import type { Plan } from './plan.js';
+import type { LayerRow } from './report.js';
+
+/** The journal's name of the training as a whole: its rows replace the quantizers'. */
+export const tunedUnit = 'training';
+
+/**
+ * Trains what the quantizers have written and writes it anew, into the same places. Its journal is the training
+ * checkpoint: the last one is on the disk before the first tensor is written over, so a run that dies while writing
+ * starts from there and not from what is half written.
+ */
+export async function runTuner<T>(
+  plan: Plan,
+  tuner: Tuner,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  engine: Engine<T>,
+  windows: Windows,
+  store: TrainingStore,
+  context: Context,
+): Promise<readonly string[]> {
+  if (journal.finished.has(tunedUnit)) return [];
+  const model = plan.model as ModelDescription;
+  const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+  const start = new Map<string, QuantizedTensor>();
+  for (const module of plan.modules.keys()) start.set(module, await writer.readModule(module));
+  const { modules, figures, notes } = await tuner.tune({ model, engine, source, start, windows, store }, context);
+  const rows: LayerRow[] = [];
+  for (const [module, quantized] of modules) {
+    const planned = plan.modules.get(module);
+    if (!planned) throw new Error(`${tuner.name} returned ${module}, which is not planned`);
+    await writer.writeModule(module, quantized);
+    const weight = await source.weight(`${module}.weight`);
+    const report = { method: tuner.name, tokens: windows.count * windows.length, figures, notes: [] };
+    const { row } = await layerRow(plan, planned, weight, quantized, report, undefined, context.kernels);
+    rows.push(row);
+  }
+  await writer.sync();
+  await journal.append({ unit: tunedUnit, rows });
+  for (const note of notes) context.logger.warn(note);
+  return notes;
+}

@@ -1,0 +1,90 @@
+import type { ModelDescription, TokenWindows, TunedModule, TunerForecast } from '@q/core';
+import { SchemeError, tiling } from '@q/core';
+import type { Optimizer } from './optimizers/optimizer.js';
+
+/** What decides the memory of a training. */
+export interface TrainingShape {
+  readonly batch: number;
+  readonly checkpointing: boolean;
+  /** Bytes of optimizer state for a number of parameters. */
+  readonly optimizer: Pick<Optimizer, 'stateBytes'>;
+  /** Whether the weights themselves are trained, or scales and zero points alone. */
+  readonly weights: boolean;
+  /** Whether logits of a teacher are compared with. */
+  readonly teacher: boolean;
+  /** Whether one block at a time is trained against its own output. */
+  readonly blockWise?: boolean;
+}
+
+/** Parameters that training changes: weights, and scales and zero points of every tile. */
+export function trainedParameters(modules: readonly TunedModule[], weights: boolean): number {
+  return modules.reduce((sum, { linear, scheme }) => {
+    const shape = [linear.outFeatures, linear.inFeatures];
+    const { scaleRows, scaleColumns } = tiling(scheme.granularity, shape);
+    const tiles = scaleRows * scaleColumns * (weights && scheme.zeroPoint !== 'none' ? 2 : 1);
+    return sum + tiles + (weights ? shape[0] * shape[1] : 0);
+  }, 0);
+}
+
+/**
+ * Bytes and operations of a training from shapes alone. Activations: what the tape keeps of one token in one block, which
+ * is its widths several times over and three copies of its attention scores; with checkpointing one block's tape is alive.
+ */
+export function forecastTraining(
+  model: ModelDescription,
+  modules: readonly TunedModule[],
+  windows: Pick<TokenWindows, 'count' | 'length'>,
+  shape: TrainingShape,
+  steps: number,
+): TunerForecast {
+  const { length } = windows;
+  const tokens = shape.batch * length;
+  const elements = modules.reduce((sum, { linear }) => sum + linear.inFeatures * linear.outFeatures, 0);
+  const parameters = trainedParameters(modules, shape.weights);
+  const blocks = model.blocks.map(({ linears }) => {
+    const widths = linears.reduce((sum, { outFeatures }) => sum + 3 * outFeatures, 0);
+    return 4 * tokens * (widths + 8 * model.hiddenSize + 3 * headsOf(model) * length);
+  });
+  const live = shape.checkpointing || shape.blockWise ? Math.max(...blocks) : blocks.reduce((a, b) => a + b, 0);
+  const logits = shape.blockWise ? 0 : 4 * tokens * model.vocabularySize * (shape.teacher ? 6 : 4);
+  const memory: Record<string, number> = {
+    // Trained values on the host, and the tensors made of them there and on the engine.
+    parameters: 4 * parameters + 3 * 4 * elements,
+    gradients: 4 * parameters + 2 * 4 * elements,
+    optimizer: shape.optimizer.stateBytes(parameters),
+    activations: live + logits,
+    teacher: shape.teacher || shape.blockWise ? 4 * windows.count * length * model.hiddenSize : 0,
+    frozen: 4 * 2 * model.vocabularySize * model.hiddenSize,
+  };
+  const perToken = 2 * (elements + model.vocabularySize * model.hiddenSize) + 4 * length * model.hiddenSize;
+  return { memory, operations: steps * tokens * perToken * (shape.checkpointing ? 4 : 3) };
+}
+
+/**
+ * @throws SchemeError naming the predicted bytes and the largest batch that fits
+ */
+export function checkMemory(predict: (batch: number) => TunerForecast, batch: number, limit: number): void {
+  const total = (of: number) => Object.values(predict(of).memory).reduce((sum, bytes) => sum + bytes, 0);
+  if (total(batch) <= limit) return;
+  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+  let fits = batch - 1;
+  while (fits > 0 && total(fits) > limit) fits--;
+  throw new SchemeError(
+    `training with batch ${batch} needs about ${megabytes(total(batch))}, ${megabytes(limit)} are allowed: ${
+      fits > 0 ? `a batch of ${fits} fits, or turn activation checkpointing on` : 'not even a batch of 1 fits'
+    }`,
+  );
+}
+
+/** Heads are not part of a description: the usual 64 channels each, and at least as many as small models have. */
+function headsOf(model: ModelDescription): number {
+  return Math.max(4, Math.ceil(model.hiddenSize / 32));
+}
+
+/** Bytes in words, the largest first. */
+export function describeMemory({ memory }: TunerForecast): string {
+  const parts = Object.entries(memory).sort(([, a], [, b]) => b - a);
+  const total = parts.reduce((sum, [, bytes]) => sum + bytes, 0);
+  const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+  return `${megabytes(total)} (${parts.map(([name, bytes]) => `${name} ${megabytes(bytes)}`).join(', ')})`;
+}

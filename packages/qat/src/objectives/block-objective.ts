@@ -1,0 +1,62 @@
+import { type BlockDescription, type DifferentiableOps, type ModelDescription, SchemeError } from '@q/core';
+import { createRuntime, runBlock } from '@q/models';
+import type { LossAndDerivatives, Objective, TensorValues } from './objective.js';
+
+export interface BlockObjectiveOptions<T> {
+  readonly ops: DifferentiableOps<T>;
+  readonly model: ModelDescription;
+  readonly block: BlockDescription;
+  /** The block's tensors that are not trained, on the engine. */
+  readonly frozen: ReadonlyMap<string, T>;
+  /** Shapes of the trained tensors. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** Hidden states `[count, length, hidden]` that the block gets ... */
+  readonly inputs: Float32Array;
+  /** ... and those that it shall give. */
+  readonly targets: Float32Array;
+  readonly length: number;
+}
+
+/** Mean squared difference between a block's output and what the unquantized model has at that place. */
+export function blockObjective<T>(options: BlockObjectiveOptions<T>): Objective {
+  const { ops, model, block, frozen, shapes, inputs, targets, length } = options;
+  if (inputs.length !== targets.length)
+    throw new SchemeError(
+      `${block.prefix}: ${inputs.length} input values and ${targets.length} targets do not belong together`,
+    );
+  const row = length * model.hiddenSize;
+  const gather = (values: Float32Array, windows: Int32Array): T => {
+    const out = new Float32Array(windows.length * row);
+    windows.forEach((window, i) => {
+      out.set(values.subarray(window * row, (window + 1) * row), i * row);
+    });
+    return ops.fromF32(out, [windows.length, length, model.hiddenSize]);
+  };
+  return {
+    windows: inputs.length / row,
+    async evaluate(values: TensorValues, windows): Promise<LossAndDerivatives> {
+      const [x, target] = [gather(inputs, windows), gather(targets, windows)];
+      const trained = Object.fromEntries(
+        [...values].map(([name, data]) => [name, ops.fromF32(data, shapes.get(name) as number[])]),
+      );
+      const { value, gradients } = ops.valueAndGradients((variables) => {
+        const runtime = createRuntime(
+          ops,
+          { get: (name) => variables[name] ?? frozen.get(name) },
+          { ties: model.ties },
+        );
+        const difference = ops.sub(runBlock(block, runtime, x), target);
+        return ops.scale(ops.sum(ops.mul(difference, difference)), 1 / (windows.length * row));
+      }, trained);
+      const loss = (await ops.data(value))[0];
+      const derivatives = new Map<string, Float32Array>();
+      for (const name of values.keys()) derivatives.set(name, await ops.data(gradients[name]));
+      for (const handle of [x, target, value, ...Object.values(gradients), ...Object.values(trained)])
+        ops.dispose(handle);
+      return { loss, derivatives };
+    },
+    async locate() {
+      return block.prefix;
+    },
+  };
+}

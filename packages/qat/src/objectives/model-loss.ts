@@ -1,0 +1,111 @@
+import { type DifferentiableOps, type ModelDescription, type Runtime, SchemeError, type TokenWindows } from '@q/core';
+import { runBlock } from '@q/models';
+
+/** What the logits are compared with, each with its weight. At least one weight is above 0. */
+export interface LossWeights {
+  /** Mean negative log likelihood of the next token. */
+  readonly labels: number;
+  /** Mean KL(teacher || model) over all positions, in nats. */
+  readonly teacher: number;
+}
+
+/** A teacher's logits `[tokens, vocabulary]` of some windows. Called inside a scope of the engine. */
+export interface Teacher<T> {
+  readonly vocabularySize: number;
+  logits(windows: Int32Array): T;
+}
+
+/**
+ * The model itself as teacher, unquantized: its last hidden states are computed once and kept on the host; logits are one
+ * product away. `4 * tokens * hiddenSize` bytes in place of a second forward pass each step.
+ */
+export async function selfTeacher<T>(
+  model: ModelDescription,
+  runtime: Runtime<T>,
+  windows: TokenWindows,
+  batch: number,
+  onBatch: (done: number) => Promise<void> = async () => {},
+): Promise<Teacher<T>> {
+  const { ops } = runtime;
+  const { count, length } = windows;
+  const rowSize = length * model.hiddenSize;
+  const hidden = new Float32Array(count * rowSize);
+  for (let start = 0; start < count; start += batch) {
+    const size = Math.min(batch, count - start);
+    const indices = Int32Array.from({ length: size }, (_, i) => start + i);
+    const result = ops.scope(() => lastHidden(model, runtime, pick(windows, indices), size, length));
+    hidden.set(await ops.data(result), start * rowSize);
+    ops.dispose(result);
+    await onBatch(start + size);
+  }
+  return {
+    vocabularySize: model.vocabularySize,
+    logits(indices) {
+      const chosen = new Float32Array(indices.length * rowSize);
+      indices.forEach((window, i) => {
+        chosen.set(hidden.subarray(window * rowSize, (window + 1) * rowSize), i * rowSize);
+      });
+      const logits = model.logits(runtime, ops.fromF32(chosen, [indices.length, length, model.hiddenSize]));
+      return ops.reshape(logits, [indices.length * length, model.vocabularySize]);
+    },
+  };
+}
+
+/** @throws SchemeError when a teacher cannot teach this model */
+export function checkTeacher<T>(model: ModelDescription, teacher: Teacher<T>): void {
+  if (teacher.vocabularySize === model.vocabularySize) return;
+  throw new SchemeError(
+    `the teacher has a vocabulary of ${teacher.vocabularySize} tokens, the model one of ${model.vocabularySize}: distillation needs the same tokenizer`,
+  );
+}
+
+/** The ids of some windows, one after another. */
+export function pick({ ids, length }: TokenWindows, windows: Int32Array): Int32Array {
+  const out = new Int32Array(windows.length * length);
+  windows.forEach((window, i) => {
+    out.set(ids.subarray(window * length, (window + 1) * length), i * length);
+  });
+  return out;
+}
+
+/** Hidden states after the last block, before the final norm. */
+export function lastHidden<T>(
+  model: ModelDescription,
+  runtime: Runtime<T>,
+  ids: Int32Array,
+  batch: number,
+  length: number,
+): T {
+  let hidden = model.embed(runtime, ids, batch, length);
+  for (const block of model.blocks) hidden = runBlock(block, runtime, hidden);
+  return hidden;
+}
+
+/** The next token of every position; -1 at the end of each window. */
+export function nextTokens(ids: Int32Array, length: number): Int32Array {
+  const targets = new Int32Array(ids.length);
+  for (let i = 0; i < ids.length; i++) targets[i] = (i + 1) % length === 0 ? -1 : ids[i + 1];
+  return targets;
+}
+
+/** The weighted loss of hidden states `[batch, length, hidden]`, a scalar. */
+export function headLoss<T>(
+  ops: DifferentiableOps<T>,
+  model: ModelDescription,
+  runtime: Runtime<T>,
+  hidden: T,
+  ids: Int32Array,
+  length: number,
+  weights: LossWeights,
+  teacher: T | undefined,
+): T {
+  const logits = ops.reshape(model.logits(runtime, hidden), [ids.length, model.vocabularySize]);
+  const parts: T[] = [];
+  if (weights.labels > 0) parts.push(ops.scale(ops.crossEntropy(logits, nextTokens(ids, length)), weights.labels));
+  if (weights.teacher > 0) {
+    if (teacher === undefined) throw new SchemeError('a loss against a teacher was asked for, and no teacher given');
+    parts.push(ops.scale(ops.klDivergence(logits, teacher), weights.teacher));
+  }
+  if (parts.length === 0) throw new SchemeError('the loss has no part: give labels or teacher a weight above 0');
+  return parts.length === 1 ? parts[0] : ops.add(parts[0], parts[1]);
+}

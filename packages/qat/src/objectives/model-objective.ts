@@ -1,0 +1,174 @@
+import {
+  type BlockDescription,
+  type DifferentiableOps,
+  type ModelDescription,
+  type Runtime,
+  SchemeError,
+  type TokenWindows,
+} from '@q/core';
+import { createRuntime, runBlock } from '@q/models';
+import { checkTeacher, headLoss, type LossWeights, pick, type Teacher } from './model-loss.js';
+import type { LossAndDerivatives, Objective, TensorValues } from './objective.js';
+
+export interface ModelObjectiveOptions<T> {
+  readonly ops: DifferentiableOps<T>;
+  readonly model: ModelDescription;
+  /** Tensors that are not trained, on the engine. Trained ones may be in it; they are not read. */
+  readonly frozen: ReadonlyMap<string, T>;
+  /** Shapes of the trained tensors. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly windows: TokenWindows;
+  readonly loss: LossWeights;
+  /** On the same windows; needed when the loss asks for it. */
+  readonly teacher?: Teacher<T>;
+  /** The last so many windows are held out. */
+  readonly heldOut?: number;
+  /** Wraps the runtime of the trained model: quantized activations and cache. */
+  readonly wrap?: (runtime: Runtime<T>) => Runtime<T>;
+  /**
+   * Keep only the input of each block, and run each block again when its turn in the backward pass comes: a third more
+   * time, and the activations of one block in place of all. For trained tensors of the blocks alone.
+   */
+  readonly checkpointing?: boolean;
+}
+
+/** The loss of a whole model: labels, a teacher, or both. */
+export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective {
+  const { ops, model, frozen, shapes, windows, loss, teacher, wrap = (runtime) => runtime } = options;
+  const { length } = windows;
+  const heldOut = options.heldOut ?? 0;
+  const trainingWindows = windows.count - heldOut;
+  if (trainingWindows < 1)
+    throw new SchemeError(`${heldOut} of ${windows.count} windows are held out: nothing is left to train on`);
+  if (loss.teacher > 0 && teacher) checkTeacher(model, teacher);
+  if (options.checkpointing) checkBlockTensors(model, shapes);
+
+  const runtimeWith = (trained: Readonly<Record<string, T>>): Runtime<T> =>
+    wrap(createRuntime(ops, { get: (name) => trained[name] ?? frozen.get(name) }, { ties: model.ties }));
+  const upload = (values: TensorValues): Record<string, T> =>
+    Object.fromEntries([...values].map(([name, data]) => [name, ops.fromF32(data, shapes.get(name) as number[])]));
+  const teacherLogits = (indices: Int32Array) => (loss.teacher > 0 ? teacher?.logits(indices) : undefined);
+
+  /** The model's blocks one after another, each given what it reads. */
+  const throughBlocks = (runtime: Runtime<T>, ids: Int32Array, batch: number): T => {
+    let hidden = model.embed(runtime, ids, batch, length);
+    for (const block of model.blocks) hidden = runBlock(block, runtime, hidden);
+    return hidden;
+  };
+
+  const whole = (trained: Record<string, T>, indices: Int32Array): Derived<T> => {
+    const ids = pick(windows, indices);
+    const target = ops.scope(() => teacherLogits(indices) as T);
+    const result = ops.valueAndGradients((variables) => {
+      const runtime = runtimeWith(variables);
+      const hidden = throughBlocks(runtime, ids, indices.length);
+      return headLoss(ops, model, runtime, hidden, ids, length, loss, target);
+    }, trained);
+    if (target !== undefined) ops.dispose(target);
+    return result;
+  };
+
+  const blockByBlock = (trained: Record<string, T>, indices: Int32Array): Derived<T> => {
+    const ids = pick(windows, indices);
+    const runtime = runtimeWith(trained);
+    const inputs: T[] = [ops.scope(() => model.embed(runtime, ids, indices.length, length))];
+    for (const block of model.blocks) inputs.push(runBlock(block, runtime, inputs[inputs.length - 1]));
+    const target = ops.scope(() => teacherLogits(indices) as T);
+    const last = inputs.pop() as T;
+    const head = ops.valueAndGradients(
+      ({ hidden }) => headLoss(ops, model, runtime, hidden, ids, length, loss, target),
+      { hidden: last },
+    );
+    for (const handle of [last, target]) if (handle !== undefined) ops.dispose(handle);
+    const gradients: Record<string, T> = {};
+    let arriving = head.gradients.hidden;
+    for (const block of [...model.blocks].reverse()) {
+      const input = inputs.pop() as T;
+      const own = Object.fromEntries(Object.entries(trained).filter(([name]) => block.tensors.includes(name)));
+      const derived = backwardThrough(ops, block, runtimeWith, own, input, arriving);
+      for (const handle of [input, arriving]) ops.dispose(handle);
+      arriving = derived.input;
+      Object.assign(gradients, derived.gradients);
+    }
+    ops.dispose(arriving);
+    return { value: head.value, gradients };
+  };
+
+  return {
+    windows: trainingWindows,
+    async evaluate(values, indices): Promise<LossAndDerivatives> {
+      const trained = upload(values);
+      const { value, gradients } = (options.checkpointing ? blockByBlock : whole)(trained, indices);
+      const [lossValue] = await ops.data(value);
+      const derivatives = new Map<string, Float32Array>();
+      for (const name of values.keys()) derivatives.set(name, await ops.data(gradients[name]));
+      for (const handle of [value, ...Object.values(gradients), ...Object.values(trained)]) ops.dispose(handle);
+      return { loss: lossValue, derivatives };
+    },
+    async heldOut(values) {
+      const trained = upload(values);
+      let sum = 0;
+      for (let window = trainingWindows; window < windows.count; window++) {
+        const indices = Int32Array.of(window);
+        const result = ops.scope(() => {
+          const runtime = runtimeWith(trained);
+          const ids = pick(windows, indices);
+          const hidden = throughBlocks(runtime, ids, 1);
+          return headLoss(ops, model, runtime, hidden, ids, length, loss, teacherLogits(indices));
+        });
+        sum += (await ops.data(result))[0];
+        ops.dispose(result);
+      }
+      for (const handle of Object.values(trained)) ops.dispose(handle);
+      return sum / heldOut;
+    },
+    async locate(values, indices) {
+      for (const [name, data] of values) if (!data.every(Number.isFinite)) return `${name} itself`;
+      const trained = upload(values);
+      const runtime = runtimeWith(trained);
+      let hidden = ops.scope(() => model.embed(runtime, pick(windows, indices), indices.length, length));
+      let found = 'the output projection';
+      for (const block of model.blocks) {
+        const next = runBlock(block, runtime, hidden);
+        ops.dispose(hidden);
+        hidden = next;
+        if (!(await ops.data(hidden)).every(Number.isFinite)) {
+          found = block.prefix;
+          break;
+        }
+      }
+      for (const handle of [hidden, ...Object.values(trained)]) ops.dispose(handle);
+      return found;
+    },
+  };
+}
+
+interface Derived<T> {
+  readonly value: T;
+  readonly gradients: Readonly<Record<string, T>>;
+}
+
+/** Derivatives by a block's tensors and input, from those by its output: the gradient of `sum(output * arriving)`. */
+function backwardThrough<T>(
+  ops: DifferentiableOps<T>,
+  block: BlockDescription,
+  runtimeWith: (trained: Readonly<Record<string, T>>) => Runtime<T>,
+  own: Readonly<Record<string, T>>,
+  input: T,
+  arriving: T,
+): { input: T; gradients: Record<string, T> } {
+  const inputKey = 'block input';
+  const { value, gradients } = ops.valueAndGradients(
+    (variables) => ops.sum(ops.mul(runBlock(block, runtimeWith(variables), variables[inputKey]), arriving)),
+    { ...own, [inputKey]: input },
+  );
+  ops.dispose(value);
+  const { [inputKey]: byInput, ...rest } = gradients;
+  return { input: byInput, gradients: rest };
+}
+
+function checkBlockTensors(model: ModelDescription, shapes: ReadonlyMap<string, readonly number[]>): void {
+  const inBlocks = new Set(model.blocks.flatMap(({ tensors }) => tensors));
+  const other = [...shapes.keys()].find((name) => !inBlocks.has(name));
+  if (other) throw new SchemeError(`${other} is not part of a block: activation checkpointing trains the blocks alone`);
+}

@@ -1,0 +1,66 @@
+import type { Optimizer, ParameterSet } from './optimizer.js';
+
+export interface AdamWOptions {
+  /** Default 0.9. */
+  readonly beta1?: number;
+  /** Default 0.95. */
+  readonly beta2?: number;
+  /** Default 1e-8. */
+  readonly epsilon?: number;
+  /** Weight decay, decoupled from the gradient: each step shrinks by `rate * decay`. Default 0. */
+  readonly decay?: number;
+  /** Which parameters decay. Default: all. */
+  readonly decays?: (name: string) => boolean;
+}
+
+/** AdamW (Loshchilov and Hutter, arXiv 1711.05101): decoupled decay, bias correction; states in f32, on the host. */
+export function adamW(options: AdamWOptions = {}): Optimizer {
+  const { beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, decay = 0, decays = () => true } = options;
+  const first = new Map<string, Float32Array>();
+  const second = new Map<string, Float32Array>();
+  let steps = 0;
+  return {
+    name: 'adamW',
+    options: { beta1, beta2, epsilon, decay },
+    step(parameters: ParameterSet, gradients: ParameterSet, rate) {
+      steps++;
+      const correct1 = 1 - beta1 ** steps;
+      const correct2 = 1 - beta2 ** steps;
+      for (const [name, x] of parameters) {
+        const g = gradients.get(name) as Float32Array;
+        const m = stateOf(first, name, x.length);
+        const v = stateOf(second, name, x.length);
+        const size = rate(name);
+        const shrink = decay > 0 && decays(name) ? 1 - size * decay : 1;
+        for (let i = 0; i < x.length; i++) {
+          m[i] += (1 - beta1) * (g[i] - m[i]);
+          v[i] += (1 - beta2) * (g[i] * g[i] - v[i]);
+          x[i] = x[i] * shrink - (size * (m[i] / correct1)) / (Math.sqrt(v[i] / correct2) + epsilon);
+        }
+      }
+    },
+    stateBytes: (parameters) => 8 * parameters,
+    save: () =>
+      new Map([
+        ['steps', Float32Array.of(steps)],
+        ...[...first].map(([name, values]): [string, Float32Array] => [`first/${name}`, values]),
+        ...[...second].map(([name, values]): [string, Float32Array] => [`second/${name}`, values]),
+      ]),
+    load(state) {
+      steps = state.get('steps')?.[0] ?? 0;
+      for (const [key, values] of state) {
+        const slash = key.indexOf('/');
+        if (slash > 0) (key.startsWith('first/') ? first : second).set(key.slice(slash + 1), values.slice());
+      }
+    },
+  };
+}
+
+function stateOf(states: Map<string, Float32Array>, name: string, length: number): Float32Array {
+  let found = states.get(name);
+  if (!found) {
+    found = new Float32Array(length);
+    states.set(name, found);
+  }
+  return found;
+}

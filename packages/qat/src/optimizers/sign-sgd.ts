@@ -1,0 +1,22 @@
+import type { Optimizer } from './optimizer.js';
+
+/**
+ * Steps of one size: `x -= rate * sign(gradient)`. Over T steps with a rate falling linearly from 1/T to 0 a parameter
+ * moves by at most half: SignRound's bound on its rounding offsets (arXiv 2309.05516).
+ */
+export function signSgd(): Optimizer {
+  return {
+    name: 'signSgd',
+    options: {},
+    step(parameters, gradients, rate) {
+      for (const [name, x] of parameters) {
+        const g = gradients.get(name) as Float32Array;
+        const size = rate(name);
+        for (let i = 0; i < x.length; i++) x[i] -= size * Math.sign(g[i]);
+      }
+    },
+    stateBytes: () => 0,
+    save: () => new Map(),
+    load() {},
+  };
+}

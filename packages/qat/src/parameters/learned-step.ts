@@ -1,0 +1,153 @@
+import {
+  dequantize,
+  type FittedScales,
+  NumericError,
+  type QuantizedTensor,
+  quantize,
+  roundHalfEven,
+  type Scheme,
+  SchemeError,
+  type Tensor,
+  tensor,
+  tiling,
+} from '@q/core';
+import type { QuantizedParameterization } from './parameterization.js';
+import { stepGradients } from './step-gradient.js';
+
+/** What is trained beside the weights. */
+export interface LearnedStepOptions {
+  /** Train scales. Default true. */
+  readonly scales?: boolean;
+  /** Train zero points, where the scheme has them. Default true. */
+  readonly zeros?: boolean;
+  /**
+   * `clipped` (default): weights beyond the last level get no gradient (LSQ). `plain`: they do. `stretched`: up to
+   * almost half a step beyond it they do (SEQ of ParetoQ).
+   */
+  readonly estimator?: 'clipped' | 'plain' | 'stretched';
+  /**
+   * Multiplies the derivatives of scales and zero points by `1 / sqrt(elements of a tile * largest code)`, as LSQ does to
+   * balance them with the weights' under SGD. Adam does not need it. Default false.
+   */
+  readonly scaleGradient?: boolean;
+}
+
+/** SEQ clips `w / a` at 0.99, where 1 is half a step beyond the last level (papers.md section 4): 0.99 * k/2 - (k-1)/2. */
+const stretchedReach = (levels: number) => (0.99 * levels) / 2 - (levels - 1) / 2;
+
+/** The smallest scale that training may reach: a step through zero would turn the grid over. */
+const smallestScale = 2 ** -20;
+
+/**
+ * Trained weights, scales and zero points (LSQ and its kin) for every scheme whose scales are stored one by one.
+ *
+ * The forward pass uses what a file will hold: the scale rounded to its storage, the zero point rounded to a whole
+ * number and limited to the format's range. Gradients pass through both roundings.
+ * @param weight `[out, in]`, where training starts from; copied
+ * @param start scales and zero points to start from, as long as the scheme's tiles
+ * @throws SchemeError for storages whose scales depend on each other: they have no gradient
+ */
+export function learnedStep(
+  weight: Tensor<'f32'>,
+  scheme: Scheme,
+  start: Pick<FittedScales, 'scales' | 'zeroPoints'>,
+  options: LearnedStepOptions = {},
+): QuantizedParameterization {
+  const refusal = refuseLearnedStep(scheme);
+  if (refusal) throw new SchemeError(refusal);
+  const { format, zeroPoint } = scheme;
+  const { estimator = 'clipped' } = options;
+  const hasZeros = zeroPoint !== 'none';
+  const tiles = tiling(scheme.granularity, weight.shape);
+  const reach =
+    estimator === 'clipped' ? 0 : estimator === 'plain' ? Number.POSITIVE_INFINITY : stretchedReach(levelCount(scheme));
+  const parameters = {
+    weight: weight.data.slice(),
+    scale: start.scales.slice(),
+    zero: hasZeros ? (start.zeroPoints ?? new Float32Array(start.scales.length)).slice() : new Float32Array(0),
+  };
+  const trained: Record<string, Float32Array> = { weight: parameters.weight };
+  if (options.scales ?? true) trained.scale = parameters.scale;
+  if (hasZeros && (options.zeros ?? true)) trained.zero = parameters.zero;
+  const factor = options.scaleGradient
+    ? 1 / Math.sqrt(tiles.tileRows * tiles.tileColumns * Math.max(Math.abs(format.min), format.max))
+    : 1;
+
+  /** Scales and zero points as a reader will see them. */
+  const effective = (): FittedScales => {
+    const { scale, zero } = parameters;
+    for (let i = 0; i < scale.length; i++) {
+      // Scales keep the sign that they started with (full-range symmetric grids have negative ones).
+      if (Math.abs(scale[i]) < smallestScale || scale[i] * start.scales[i] < 0)
+        scale[i] = Math.sign(start.scales[i]) * smallestScale;
+    }
+    const storedScales = scheme.scaleStorage.store(scale);
+    if (!hasZeros) return { scales: storedScales.effective, storedScales };
+    const zeroPoints =
+      zeroPoint === 'float'
+        ? zero.slice()
+        : zero.map((z) => Math.min(format.max, Math.max(format.min, roundHalfEven(z))));
+    return { scales: storedScales.effective, zeroPoints, storedScales };
+  };
+  const levels = decodeTable(scheme);
+  let current: QuantizedTensor | undefined;
+  const requantize = (): QuantizedTensor => {
+    current = quantize(tensor('f32', weight.shape, parameters.weight), scheme, { fitted: effective() });
+    return current;
+  };
+  return {
+    shape: weight.shape,
+    parameters: trained,
+    value: () => dequantize(requantize()).data,
+    backward(derivative) {
+      if (!current) throw new NumericError('backward() before value(): nothing has been computed yet');
+      const gradients = stepGradients(
+        {
+          weight: parameters.weight,
+          codes: current.codes,
+          levels,
+          scales: current.scales,
+          zeros: current.zeroPoints,
+          tiles,
+          min: format.min,
+          max: format.max,
+          reach,
+        },
+        derivative,
+      );
+      const out: Record<string, Float32Array> = { weight: gradients.weight };
+      if (trained.scale) out.scale = scaled(gradients.scale, factor);
+      if (trained.zero) out.zero = scaled(gradients.zero, factor);
+      return out;
+    },
+    quantized: () => requantize(),
+  };
+}
+
+/** Why a scheme cannot be trained by its steps, or nothing. */
+export function refuseLearnedStep({ scaleStorage, format, zeroPoint }: Scheme): string | undefined {
+  if (!separateStorages.has(scaleStorage.name))
+    return `scales stored as ${scaleStorage.name} depend on each other and have no gradient: use f32, f16 or bf16 scales`;
+  if (format.bits > 8) return `${format.name} has more than 8 bits: there is nothing to train`;
+  if (format.family === 'linear' && zeroPoint === 'none' && format.min >= 0)
+    return `a symmetric scheme needs a signed format, not ${format.name}`;
+  return undefined;
+}
+
+/** Storages whose scales are rounded one by one, so that the gradient of one is its own. */
+export const separateStorages = new Set(['f32', 'f16', 'bf16']);
+
+function levelCount({ format }: Scheme): number {
+  if (format.family === 'linear') return format.max - format.min + 1;
+  const levels = new Set(Array.from(decodeTable({ format })).filter(Number.isFinite));
+  return levels.size;
+}
+
+/** Value of each code of a format. */
+export function decodeTable({ format }: Pick<Scheme, 'format'>): Float32Array {
+  return Float32Array.from({ length: 2 ** format.bits }, (_, code) => format.decode(code));
+}
+
+function scaled(values: Float32Array, factor: number): Float32Array {
+  return factor === 1 ? values : values.map((x) => x * factor);
+}

@@ -1,0 +1,73 @@
+import type { Tuner } from '@q/core';
+import { forecastTraining, trainedParameters } from './memory.js';
+import { linearDecay } from './optimizers/schedule.js';
+import { signSgd } from './optimizers/sign-sgd.js';
+import { refuseSignedRounding, signedRounding } from './parameters/signed-rounding.js';
+import { refuseReordered } from './qaft.js';
+import { tuneBlocks } from './tune-blocks.js';
+import { tunedModules } from './tune-model.js';
+
+export interface SignRoundOptions {
+  /** Of each block. Default 200. */
+  readonly steps?: number;
+  /** Windows a step. Default 8. */
+  readonly batch?: number;
+  /** First step size of offsets and range factors; falls linearly to 0. Default `1 / steps`. */
+  readonly rate?: number;
+  /**
+   * The range that the factors shrink. `grid` (default): the one that the quantizer's scales and zero points span.
+   * `values`: the smallest and largest weight, as in the paper.
+   */
+  readonly range?: 'grid' | 'values';
+}
+
+/**
+ * SignRound (AutoRound, arXiv 2309.05516): rounding offsets and range factors of one block at a time by the sign of their
+ * gradients, against what the unquantized model has behind the block; inputs come from the blocks quantized before it.
+ * The iterate with the least error is kept.
+ */
+export function signRound(options: SignRoundOptions = {}): Tuner {
+  const { steps = 200, batch = 8, range = 'grid' } = options;
+  const rate = options.rate ?? 1 / steps;
+  const shape = { batch, checkpointing: false, optimizer: signSgd(), weights: true, teacher: false, blockWise: true };
+  return {
+    name: 'signround',
+    options: { steps, batch, rate, range },
+    refuse: refuseSignedRounding,
+    forecast: (model, modules, windows) => forecastTraining(model, modules, windows, shape, steps),
+    async tune(input, context) {
+      const tuning = {
+        parameterize: (
+          original: Parameters<typeof signedRounding>[0],
+          start: Parameters<typeof refuseReordered>[0],
+        ) => {
+          refuseReordered(start);
+          return signedRounding(original, start.scheme, range === 'grid' ? start : undefined);
+        },
+        optimizer: signSgd,
+        schedule: linearDecay,
+        rates: { rounding: rate, lowFactor: rate, highFactor: rate },
+        steps,
+        batch,
+        keepBest: true,
+        task: 'signround',
+      };
+      const { modules, losses, secondsPerStep } = await tuneBlocks(input, tuning, context);
+      return {
+        modules: new Map([...modules].map(([module, each]) => [module, each.quantized()])),
+        figures: {
+          steps: steps * losses.length,
+          trainedParameters: trainedParameters(tunedModules(input), true),
+          secondsPerStep,
+          ...blockLosses(losses),
+        },
+        notes: [],
+      };
+    },
+  };
+}
+
+/** Mean squared error behind each block, as figures of a report. */
+export function blockLosses(losses: readonly number[]): Record<string, number> {
+  return Object.fromEntries(losses.map((loss, index) => [`block${index}Loss`, loss]));
+}

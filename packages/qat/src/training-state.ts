@@ -1,0 +1,60 @@
+import { FormatError } from '@q/core';
+import type { Optimizer } from './optimizers/optimizer.js';
+
+/** Where a training stands, beside its parameters and its optimizer. */
+export interface TrainingState {
+  /** Steps taken. */
+  step: number;
+  bestLoss: number;
+  /** Looks at the held-out windows since the best one. */
+  sinceBest: number;
+  /** Parameters of the best step, by name. */
+  readonly best: Map<string, Float32Array>;
+}
+
+/** Everything that a training needs to go on, as arrays by name. */
+export function writeState(
+  parameters: ReadonlyMap<string, Float32Array>,
+  optimizer: Optimizer,
+  state: TrainingState,
+): Map<string, Float32Array> {
+  const group = (name: string, values: ReadonlyMap<string, Float32Array>) =>
+    [...values].map(([key, data]): [string, Float32Array] => [`${name}/${key}`, data]);
+  return new Map([
+    ['progress', Float32Array.of(state.step, state.bestLoss, state.sinceBest)],
+    ...group('parameters', parameters),
+    ...group('optimizer', optimizer.save()),
+    ...group('best', state.best),
+  ]);
+}
+
+/**
+ * Puts a saved state in place.
+ * @throws FormatError naming the first parameter that the checkpoint does not have, or has in another size
+ */
+export function readState(
+  saved: ReadonlyMap<string, Float32Array>,
+  parameters: ReadonlyMap<string, Float32Array>,
+  optimizer: Optimizer,
+  state: TrainingState,
+): void {
+  const group = (name: string) =>
+    new Map(
+      [...saved]
+        .filter(([key]) => key.startsWith(`${name}/`))
+        .map(([key, data]): [string, Float32Array] => [key.slice(name.length + 1), data]),
+    );
+  const found = group('parameters');
+  for (const [name, values] of parameters) {
+    const data = found.get(name);
+    if (data?.length !== values.length)
+      throw new FormatError(
+        `the training checkpoint has ${data ? `${data.length} values` : 'nothing'} for ${name}, ${values.length} were expected: it is of another training`,
+      );
+    values.set(data);
+  }
+  const [step, bestLoss, sinceBest] = saved.get('progress') as Float32Array;
+  Object.assign(state, { step, bestLoss, sinceBest });
+  for (const [name, values] of group('best')) state.best.set(name, values.slice());
+  optimizer.load(group('optimizer'));
+}

@@ -1,0 +1,170 @@
+import type { BlockDescription, Context, QuantizedTensor, Tensor, TrainingStore, TunerInput } from '@q/core';
+import { createRuntime, runBlock } from '@q/models';
+import { blockObjective } from './objectives/block-objective.js';
+import { pick } from './objectives/model-loss.js';
+import type { Optimizer } from './optimizers/optimizer.js';
+import type { Schedule } from './optimizers/schedule.js';
+import type { QuantizedParameterization } from './parameters/parameterization.js';
+import { train } from './train.js';
+import { moduleOf, tunedModules } from './tune-model.js';
+
+/** What training one block against its own output needs. */
+export interface BlockTuning {
+  parameterize(original: Tensor<'f32'>, start: QuantizedTensor): QuantizedParameterization;
+  /** Made anew for every block. */
+  optimizer(): Optimizer;
+  readonly schedule: Schedule;
+  readonly rates: Readonly<Record<string, number>>;
+  /** Of each block. */
+  readonly steps: number;
+  readonly batch: number;
+  readonly clipNorm?: number;
+  /** Keep the iterate whose batch had the least error. */
+  readonly keepBest: boolean;
+  readonly task: string;
+}
+
+export interface TunedBlocks {
+  /** By module name. */
+  readonly modules: ReadonlyMap<string, QuantizedParameterization>;
+  /** Mean squared error of each block's last steps. */
+  readonly losses: readonly number[];
+  readonly secondsPerStep: number;
+}
+
+/**
+ * Block by block: what the trained blocks before it give goes in, what the unquantized model has behind it should come
+ * out. Hidden states of both wait on the host, one block's weights are on the engine. Finished blocks are in the store: a
+ * training that goes on replays them and trains the rest.
+ */
+export async function tuneBlocks<T>(
+  input: TunerInput<T>,
+  tuning: BlockTuning,
+  context: Context,
+  store: TrainingStore | undefined = input.store,
+): Promise<TunedBlocks> {
+  const { model, engine, source, windows } = input;
+  const { ops } = engine;
+  tunedModules(input);
+  const { count, length } = windows;
+  const row = length * model.hiddenSize;
+  const modules = new Map<string, QuantizedParameterization>();
+  const losses: number[] = [];
+  const saved = await store?.load();
+  const finished = saved?.get('finished blocks')?.[0] ?? 0;
+  let [seconds, steps] = [0, 0];
+
+  /** Runs hidden states through `step`, a batch at a time, in place. */
+  const advance = async (states: Float32Array, step: (x: T, batch: number, first: number) => T): Promise<void> => {
+    for (let first = 0; first < count; first += tuning.batch) {
+      context.signal?.throwIfAborted();
+      const size = Math.min(tuning.batch, count - first);
+      const part = states.subarray(first * row, (first + size) * row);
+      const result = ops.scope(() => step(ops.fromF32(part, [size, length, model.hiddenSize]), size, first));
+      states.set(await ops.data(result), first * row);
+      ops.dispose(result);
+    }
+  };
+  const upload = async (names: readonly string[]): Promise<Map<string, T>> => {
+    const handles = new Map<string, T>();
+    for (const name of names) handles.set(name, ops.keep(ops.fromTensor(await source.weight(name))));
+    return handles;
+  };
+  const release = (handles: ReadonlyMap<string, T>) => {
+    for (const handle of handles.values()) ops.dispose(handle);
+  };
+  const runtimeOf = (weights: ReadonlyMap<string, T>) => createRuntime(ops, weights, { ties: model.ties });
+
+  const reference = new Float32Array(count * row);
+  const embeddings = await upload(model.embeddingTensors);
+  await advance(reference, (_x, size, first) => {
+    const ids = pick(
+      windows,
+      Int32Array.from({ length: size }, (_, i) => first + i),
+    );
+    return model.embed(runtimeOf(embeddings), ids, size, length);
+  });
+  release(embeddings);
+  const trained = reference.slice();
+
+  for (const block of model.blocks) {
+    const originals = await upload(block.tensors);
+    await advance(reference, (x) => runBlock(block, runtimeOf(originals), x));
+    const tensors = await parameterizeBlock(block, input, tuning);
+    for (const [name, each] of tensors) {
+      modules.set(moduleOf(name), each);
+      ops.dispose(originals.get(name) as T);
+      originals.delete(name);
+    }
+    if (block.index < finished) {
+      for (const [name, each] of tensors)
+        for (const [role, values] of Object.entries(each.parameters))
+          values.set(saved?.get(`${name}#${role}`) as Float32Array);
+      losses.push(saved?.get('losses')?.[block.index] ?? Number.NaN);
+    } else if (tensors.size > 0) {
+      const objective = blockObjective({
+        ops,
+        model,
+        block,
+        frozen: originals,
+        shapes: new Map([...tensors].map(([name, each]) => [name, each.shape])),
+        inputs: trained,
+        targets: reference,
+        length,
+      });
+      const { schedule, rates, batch, clipNorm, task } = tuning;
+      const result = await train(
+        {
+          tensors,
+          objective,
+          optimizer: tuning.optimizer(),
+          schedule,
+          rates,
+          steps: tuning.steps,
+          batch,
+          clipNorm,
+          ...(tuning.keepBest ? { keepBest: 'batch' } : {}),
+          task: `${task} ${block.prefix}`,
+        },
+        { ...context, random: context.random.fork(block.prefix) },
+      );
+      losses.push(result.bestLoss ?? result.loss);
+      seconds += result.secondsPerStep * result.steps;
+      steps += result.steps;
+    }
+    const values = new Map(originals);
+    for (const [name, each] of tensors) values.set(name, ops.keep(ops.fromF32(each.value(), each.shape)));
+    await advance(trained, (x) => runBlock(block, runtimeOf(values), x));
+    release(values);
+    if (block.index >= finished) await store?.save(stateOf(block.index + 1, losses, modules));
+  }
+  return { modules, losses, secondsPerStep: steps > 0 ? seconds / steps : 0 };
+}
+
+async function parameterizeBlock<T>(
+  block: BlockDescription,
+  { source, start }: TunerInput<T>,
+  tuning: BlockTuning,
+): Promise<Map<string, QuantizedParameterization>> {
+  const tensors = new Map<string, QuantizedParameterization>();
+  for (const { module } of block.linears) {
+    const quantized = start.get(module);
+    const name = `${module}.weight`;
+    if (quantized) tensors.set(name, tuning.parameterize(await source.weight(name), quantized));
+  }
+  return tensors;
+}
+
+function stateOf(
+  finished: number,
+  losses: readonly number[],
+  modules: ReadonlyMap<string, QuantizedParameterization>,
+): Map<string, Float32Array> {
+  return new Map([
+    ['finished blocks', Float32Array.of(finished)],
+    ['losses', Float32Array.from(losses)],
+    ...[...modules].flatMap(([module, { parameters }]) =>
+      Object.entries(parameters).map(([role, values]): [string, Float32Array] => [`${module}.weight#${role}`, values]),
+    ),
+  ]);
+}

@@ -1,0 +1,166 @@
+import {
+  type Context,
+  type ModelDescription,
+  type QuantizedTensor,
+  type Runtime,
+  SchemeError,
+  type Tensor,
+  type TokenWindows,
+  type TrainingStore,
+  type TunedModule,
+  type TunerForecast,
+  type TunerInput,
+} from '@q/core';
+import { createRuntime } from '@q/models';
+import { checkMemory, describeMemory, forecastTraining } from './memory.js';
+import { type LossWeights, selfTeacher } from './objectives/model-loss.js';
+import { modelObjective } from './objectives/model-objective.js';
+import type { Optimizer } from './optimizers/optimizer.js';
+import type { Schedule } from './optimizers/schedule.js';
+import type { QuantizedParameterization } from './parameters/parameterization.js';
+import { type TrainResult, train } from './train.js';
+
+/** What training on the end loss needs beside the model. */
+export interface ModelTuning {
+  /** What is trained of a linear, from its original weight and what the quantizer made of it. */
+  parameterize(original: Tensor<'f32'>, start: QuantizedTensor): QuantizedParameterization;
+  readonly loss: LossWeights;
+  readonly optimizer: Optimizer;
+  readonly schedule: Schedule;
+  readonly rates: Readonly<Record<string, number>>;
+  readonly epochs: number;
+  readonly batch: number;
+  readonly accumulate: number;
+  readonly clipNorm?: number;
+  readonly heldOut: number;
+  readonly patience: number;
+  readonly checkpointing: boolean;
+  readonly saveEvery?: number;
+  /** Bytes that training may take. */
+  readonly memory: number;
+  /** Whether the weights themselves are trained: for the memory forecast. */
+  readonly trainsWeights: boolean;
+  /** Wraps the trained model's runtime: quantized activations and cache. */
+  wrap?<T>(runtime: Runtime<T>): Runtime<T>;
+  readonly task: string;
+}
+
+export interface TunedModel {
+  /** By module name. */
+  readonly modules: ReadonlyMap<string, QuantizedParameterization>;
+  readonly result: TrainResult;
+  readonly notes: readonly string[];
+}
+
+export function stepsOf(
+  tuning: Pick<ModelTuning, 'epochs' | 'batch' | 'accumulate' | 'heldOut'>,
+  count: number,
+): number {
+  return tuning.epochs * Math.max(1, Math.floor((count - tuning.heldOut) / (tuning.batch * tuning.accumulate)));
+}
+
+/**
+ * @throws SchemeError when it is more memory than the tuning is allowed, naming the batch that fits
+ */
+export function forecastTuning(
+  model: ModelDescription,
+  modules: readonly TunedModule[],
+  windows: Pick<TokenWindows, 'count' | 'length'>,
+  tuning: ModelTuning,
+): TunerForecast {
+  const { checkpointing, optimizer, trainsWeights, loss } = tuning;
+  const shape = { checkpointing, optimizer, weights: trainsWeights, teacher: loss.teacher > 0 };
+  const steps = stepsOf(tuning, windows.count);
+  const predict = (batch: number) => forecastTraining(model, modules, windows, { ...shape, batch }, steps);
+  checkMemory(predict, tuning.batch, tuning.memory);
+  return predict(tuning.batch);
+}
+
+/**
+ * Trains all linears of a model together on its end loss. The unquantized weights are on the engine while the teacher's
+ * hidden states are computed; then those of the trained linears go.
+ */
+export async function tuneModel<T>(
+  input: TunerInput<T>,
+  tuning: ModelTuning,
+  context: Context,
+  store: TrainingStore | undefined = input.store,
+): Promise<TunedModel> {
+  const { model, engine, source, start, windows } = input;
+  const { ops } = engine;
+  const forecast = forecastTuning(model, tunedModules(input), windows, tuning);
+  context.logger.info(`training is predicted to need ${describeMemory(forecast)}`);
+  const frozen = new Map<string, T>();
+  try {
+    const originals = new Map<string, Tensor<'f32'>>();
+    for (const name of model.expected.keys()) {
+      const tensor = await source.weight(name);
+      frozen.set(name, ops.keep(ops.fromTensor(tensor)));
+      if (start.has(moduleOf(name))) originals.set(name, tensor);
+    }
+    const original = createRuntime(ops, frozen, { ties: model.ties });
+    const teacher =
+      tuning.loss.teacher > 0
+        ? await selfTeacher(model, original, windows, tuning.batch, async () => context.signal?.throwIfAborted())
+        : undefined;
+    const tensors = new Map<string, QuantizedParameterization>();
+    for (const [name, tensor] of originals) {
+      tensors.set(name, tuning.parameterize(tensor, start.get(moduleOf(name)) as QuantizedTensor));
+      ops.dispose(frozen.get(name) as T);
+      frozen.delete(name);
+    }
+    const objective = modelObjective({
+      ops,
+      model,
+      frozen,
+      shapes: new Map([...tensors].map(([name, each]) => [name, each.shape])),
+      windows,
+      loss: tuning.loss,
+      teacher,
+      heldOut: tuning.heldOut,
+      checkpointing: tuning.checkpointing,
+      wrap: tuning.wrap,
+    });
+    const steps = stepsOf(tuning, windows.count);
+    const epoch = Math.max(1, steps / tuning.epochs);
+    const { optimizer, schedule, rates, batch, accumulate, clipNorm, heldOut, patience, task } = tuning;
+    const result = await train(
+      {
+        tensors,
+        objective,
+        optimizer,
+        schedule,
+        rates,
+        steps,
+        batch,
+        accumulate,
+        clipNorm,
+        store,
+        saveEvery: tuning.saveEvery ?? epoch,
+        ...(heldOut > 0 ? { keepBest: 'heldOut', evaluateEvery: epoch, patience } : {}),
+        task,
+      },
+      context,
+    );
+    const notes = result.stoppedEarly
+      ? [`stopped after ${result.steps} of ${steps} steps: the held-out loss has not fallen for ${patience} epochs`]
+      : [];
+    return { modules: new Map([...tensors].map(([name, each]) => [moduleOf(name), each])), result, notes };
+  } finally {
+    for (const handle of frozen.values()) ops.dispose(handle);
+  }
+}
+
+/** @throws SchemeError naming a quantized module that is not a linear of a block */
+export function tunedModules<T>({ model, start }: Pick<TunerInput<T>, 'model' | 'start'>): TunedModule[] {
+  const linears = new Map(model.blocks.flatMap((block) => block.linears).map((linear) => [linear.module, linear]));
+  return [...start].map(([module, { scheme }]) => {
+    const linear = linears.get(module);
+    if (!linear) throw new SchemeError(`${module} is not a linear of a block: it cannot be trained`);
+    return { linear, scheme };
+  });
+}
+
+export function moduleOf(name: string): string {
+  return name.replace(/\.weight$/, '');
+}
