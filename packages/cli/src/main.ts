@@ -40,6 +40,17 @@ function withRecipe(command: Command): Command {
     .option('--no-clip', 'awq: only scale')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
     .option(
+      '--rule <rule...>',
+      "settings of some linears: 'PATTERN=bits:3,group:64' or 'PATTERN=keep'; the first rule that matches wins",
+    )
+    .option('--budget <size>', 'choose the bits of each layer: bits per weight (3.0), or bytes of all tensors (900MB)')
+    .option('--candidate-bits <list>', 'with --budget: widths to choose from (default: all that the layout holds)')
+    .option('--sensitivity <file>', 'with --budget: keep what was measured here, and use it again')
+    .option(
+      '--expert-tokens <n>',
+      'calibration tokens that an expert needs, with fewer it is rounded to nearest (default 64)',
+    )
+    .option(
       '--format <layout>',
       `layout of the written folder: ${Object.keys(layouts).join(', ')} (default: by the method)`,
     )
@@ -73,9 +84,13 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .showSuggestionAfterError()
     .enablePositionalOptions();
 
-  withRecipe(
-    program.command('plan').argument('<model>', 'model folder').description('show what would happen to every tensor'),
-  ).action((model, options) => planCommand(model, options, terminal));
+  withCompute(
+    withRecipe(
+      program.command('plan').argument('<model>', 'model folder').description('show what would happen to every tensor'),
+    ),
+  )
+    .option('--calib <file>', 'with --budget: text to measure on')
+    .action((model, options) => planCommand(model, options, terminal, signal));
   withCompute(
     withRecipe(
       program

@@ -11,11 +11,13 @@ import {
   signedIntegers,
   unsignedIntegers,
 } from '@q/core';
-import type { Recipe, Rule } from '@q/pipeline';
+import type { Budget, Recipe, Rule } from '@q/pipeline';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { parseBudget, parseCandidateBits } from './budget-option.js';
 import { closest } from './closest.js';
 import { fits, floatZeroPointLayouts, layouts, levels, type MethodOptions, methods, rewrites } from './registry.js';
+import { parseRule } from './rule-option.js';
 import { UsageError } from './usage-error.js';
 
 /** Options of the command line that make a recipe. */
@@ -45,6 +47,10 @@ export interface RecipeOptions {
   readonly maxShard?: string;
   readonly rotate?: boolean;
   readonly keep?: readonly string[];
+  readonly rule?: readonly string[];
+  readonly budget?: string;
+  readonly candidateBits?: string;
+  readonly expertTokens?: string;
 }
 
 const methodNames = Object.keys(methods) as [string, ...string[]];
@@ -88,32 +94,58 @@ const recipeFile = z.strictObject({
   seed: z.int().optional(),
   rotate: z.boolean().optional(),
   maxShardBytes: z.number().positive().optional(),
+  expertTokens: z.int().min(0).optional(),
   rules: z.array(ruleFile).optional(),
+  budget: z.union([z.number(), z.string()]).optional(),
+  candidateBits: z.array(z.int().min(2).max(8)).min(1).optional(),
 });
 
 type RecipeFile = z.infer<typeof recipeFile>;
 type Settings = Partial<Pick<RecipeFile, keyof typeof settings>>;
 
-const defaults = { method: 'gptq', bits: 4, group: 128 } as const;
+const defaults = { method: 'gptq', bits: 4, group: 128, candidateBits: [2, 3, 4, 5, 6, 7, 8] } as const;
 
-/** The recipe that the options or the recipe file ask for. Options win over the file's settings. */
-export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
+/** A recipe as it was asked for: with a budget, its rules have candidates that are still to be chosen from. */
+export interface RequestedRecipe {
+  readonly recipe: Recipe;
+  readonly budget?: Budget;
+}
+
+/**
+ * The recipe that the options or the recipe file ask for. Options win over the file's settings, and go before its rules.
+ */
+export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecipe> {
   const file = options.recipe === undefined ? {} : await readRecipeFile(options.recipe);
   const given = fromOptions(options);
   const base = { ...file, ...given };
   const layoutName = options.format ?? file.layout;
+  const expertTokens = wholeNumber('--expert-tokens', options.expertTokens, 0) ?? file.expertTokens;
+  const budget = budgetFrom(options, file);
+  const candidateBits =
+    options.candidateBits === undefined
+      ? (file.candidateBits ?? defaults.candidateBits)
+      : parseCandidateBits('--candidate-bits', options.candidateBits);
+  /** A rule without bits of its own takes part in the budget. */
+  const choice = (own: Settings, methodOf: (from: Settings) => RuleMethod) => {
+    const from = { ...base, ...own };
+    return budget && own.bits === undefined ? withCandidates(from, candidateBits, methodOf) : methodOf(from);
+  };
   const main = method(base, layoutName);
   const rules: Rule[] = [
     ...(options.keep ?? []).map((match) => ({ match, keep: true })),
-    ...(file.rules ?? []).map(({ match, keep, ...own }) =>
-      keep ? { match, keep } : { match, ...ruleMethod(match, { ...base, ...own }, base, layoutName) },
+    ...[...(options.rule ?? []).map(ruleOption), ...(file.rules ?? [])].map(({ match, keep, ...own }) =>
+      keep ? { match, keep } : { match, ...choice(own, (from) => ruleMethod(match, from, base, layoutName)) },
     ),
-    { name: 'linears of the blocks', match: /^(?!lm_head$)/, ...applied(main) },
+    {
+      name: 'linears of the blocks',
+      match: /^(?!lm_head$)/,
+      ...choice({}, (from) => applied(method(from, layoutName))),
+    },
   ];
   const layout = choose('--format', layoutName ?? main.layout, layouts);
   // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
   const steps = [...((options.rotate ?? file.rotate) ? [rewrites.rotate()] : []), ...main.steps];
-  return {
+  const recipe = {
     layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
     ...(steps.length > 0 ? { transforms: steps } : {}),
     rules,
@@ -121,7 +153,43 @@ export async function recipeFrom(options: RecipeOptions): Promise<Recipe> {
     ...((given.maxShardBytes ?? file.maxShardBytes)
       ? { maxShardBytes: given.maxShardBytes ?? file.maxShardBytes }
       : {}),
+    ...(expertTokens === undefined ? {} : { expertTokens }),
   };
+  return budget ? { recipe, budget } : { recipe };
+}
+
+/** One `--rule`, checked like a rule of a recipe file. */
+function ruleOption(text: string): z.infer<typeof ruleFile> {
+  const result = ruleFile.safeParse(parseRule(text));
+  if (result.success) return result.data;
+  throw new UsageError(`--rule ${text}: ${explain(result.error.issues[0], true)}`);
+}
+
+function budgetFrom(options: RecipeOptions, file: RecipeFile): Budget | undefined {
+  const [name, value] = options.budget === undefined ? ['budget', file.budget] : ['--budget', options.budget];
+  if (value === undefined) {
+    if (options.candidateBits !== undefined)
+      throw new UsageError('--candidate-bits: is what a budget chooses from: give --budget too');
+    return undefined;
+  }
+  if (options.bits !== undefined)
+    throw new UsageError(
+      `--bits ${options.bits} and ${name} ${value} exclude each other: a budget chooses the bits (fix those of some linears with --rule 'PATTERN=bits:${options.bits}')`,
+    );
+  return parseBudget(name, value);
+}
+
+/** A method, and the schemes of several widths in place of one. */
+function withCandidates(
+  from: Settings,
+  bits: readonly number[],
+  methodOf: (from: Settings) => RuleMethod,
+): Pick<Rule, 'quantizer' | 'candidates'> {
+  const name = from.method ?? defaults.method;
+  if (choose('--method', name, methods).schemes)
+    throw new UsageError(`--method ${name} has one width: a budget has nothing to choose from`);
+  const all = bits.map((width) => methodOf({ ...from, bits: width }));
+  return { quantizer: all[0].quantizer, candidates: all.map(({ scheme }) => scheme) };
 }
 
 interface AppliedMethod {
@@ -138,6 +206,8 @@ const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
   scheme,
   ...(activation ? { activation } : {}),
 });
+
+type RuleMethod = ReturnType<typeof applied>;
 
 /** The method of one rule: what changes whole blocks cannot be asked for by a part of their linears. */
 function ruleMethod(match: string, own: Settings, base: Settings, layoutName: string | undefined) {
@@ -295,10 +365,9 @@ async function readRecipeFile(path: string): Promise<RecipeFile> {
 }
 
 /** A validation issue in words, with the nearest allowed key for a misspelt one. */
-function explain(issue: z.core.$ZodIssue): string {
+function explain(issue: z.core.$ZodIssue, inRule = issue.path[0] === 'rules'): string {
   const where = issue.path.length > 0 ? `${issue.path.join('.')}: ` : '';
   if (issue.code !== 'unrecognized_keys') return `${where}${issue.message}`;
-  const inRule = issue.path[0] === 'rules';
   const allowed = Object.keys((inRule ? ruleFile : recipeFile).shape);
   const slip = closest(issue.keys[0], allowed);
   return `${where}unknown key ${JSON.stringify(issue.keys[0])}${slip ? `; did you mean ${slip}?` : ''} Allowed are ${allowed.join(', ')}`;

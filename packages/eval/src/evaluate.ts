@@ -1,5 +1,6 @@
 import type { Windows } from '@q/calib';
 import { NumericError, type ProgressEvent, SchemeError } from '@q/core';
+import { divergence, logNormalizer } from './divergence.js';
 import type { LogitsSource } from './logits-source.js';
 
 export interface EvaluateOptions {
@@ -81,31 +82,4 @@ export async function evaluate(
       ? { kl: kl / tokens, topAgreement: agree / tokens, againstPerplexity: Math.exp(againstNll / tokens) }
       : {}),
   };
-}
-
-/** Log of the sum of exponentials of a row, and its largest entry. */
-function logNormalizer(logits: Float32Array, row: number, vocabulary: number): { log: number; top: number } {
-  let top = row;
-  for (let i = row + 1; i < row + vocabulary; i++) if (logits[i] > logits[top]) top = i;
-  const largest = logits[top];
-  let sum = 0;
-  for (let i = row; i < row + vocabulary; i++) sum += Math.exp(logits[i] - largest);
-  return { log: largest + Math.log(sum), top: top - row };
-}
-
-/** KL(p || q) of one position from logits and their normalizers. */
-function divergence(
-  p: Float32Array,
-  pLog: number,
-  q: Float32Array,
-  qLog: number,
-  row: number,
-  vocabulary: number,
-): number {
-  let sum = 0;
-  for (let i = row; i < row + vocabulary; i++) {
-    const logP = p[i] - pLog;
-    sum += Math.exp(logP) * (logP - (q[i] - qLog));
-  }
-  return sum;
 }

@@ -1,3 +1,4 @@
+export { divergenceFrom } from './divergence.js';
 export * from './evaluate.js';
 export * from './integer-execution.js';
 export * from './layer-error.js';

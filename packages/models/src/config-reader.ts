@@ -58,6 +58,13 @@ export class ConfigReader {
     return value;
   }
 
+  integers(key: string): readonly number[] | undefined {
+    const value = this.config[key];
+    if (value === undefined || value === null) return undefined;
+    if (!Array.isArray(value) || !value.every(Number.isInteger)) this.refuse(key, 'a list of whole numbers is needed');
+    return value;
+  }
+
   /** The object under `key`, or an empty one. */
   object(key: string): ConfigReader {
     const value = this.config[key] ?? {};

@@ -2,11 +2,13 @@ import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
 import { gpt2 } from './architectures/gpt2.js';
 import { llama } from './architectures/llama.js';
 import { mistral } from './architectures/mistral.js';
+import { mixtral } from './architectures/mixtral.js';
 import { opt } from './architectures/opt.js';
 import { qwen2 } from './architectures/qwen2.js';
+import { qwen2Moe } from './architectures/qwen2-moe.js';
 
 /** The architectures of this package. */
-export const architectures: readonly Architecture[] = [llama, mistral, qwen2, gpt2, opt];
+export const architectures: readonly Architecture[] = [llama, mistral, qwen2, mixtral, qwen2Moe, gpt2, opt];
 
 /**
  * Describes the model of a `config.json` by the first of `known` that has its `model_type`.

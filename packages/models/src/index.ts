@@ -1,8 +1,10 @@
 export { gpt2 } from './architectures/gpt2.js';
 export { llama } from './architectures/llama.js';
 export { mistral } from './architectures/mistral.js';
+export { mixtral } from './architectures/mixtral.js';
 export { opt } from './architectures/opt.js';
 export { qwen2 } from './architectures/qwen2.js';
+export { qwen2Moe } from './architectures/qwen2-moe.js';
 export { ConfigReader } from './config-reader.js';
 export { architectures, describeModel } from './describe-model.js';
 export { loadWeights } from './load-weights.js';

@@ -55,7 +55,9 @@ export class BlockProbe<T> {
     if (stage >= 0) return stage + 1;
     const readers = this.block.edges
       .filter(({ producer }) => producer.module === module)
-      .flatMap(({ consumers }) => consumers.map((consumer) => this.stageOf(consumer)));
+      .flatMap(({ consumers }) => consumers.map((consumer) => this.stageOf(consumer)))
+      // A router is in no stage: it reads what the linears beside it read.
+      .filter((reader) => reader >= 0);
     return readers.length > 0 ? Math.min(...readers) : 0;
   }
 }

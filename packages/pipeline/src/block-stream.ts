@@ -31,6 +31,15 @@ export const stageStep =
   <T>(runtime: Runtime<T>, state: Record<string, T>) =>
     stage.run(runtime, state as StageState<T>);
 
+/** Inputs of linears: `x` is `[tokens, width]`. */
+export interface StagePart {
+  readonly x: Float32Array;
+  readonly tokens: number;
+  readonly width: number;
+  /** Which tokens of the batch the rows are, in rising order; absent when they are all of them. */
+  readonly tokenOf?: Float32Array;
+}
+
 /**
  * The calibration windows on their way through a model, stage by stage. Between two stages every batch waits on the host,
  * so the engine holds one block's weights and one batch, and a stage is computed once, with its final weights.
@@ -102,6 +111,15 @@ export class BlockStream<T> {
     const { data, shape } = this.states[batch].parts.input;
     const width = shape[shape.length - 1];
     return { x: data, tokens: data.length / width, width };
+  }
+
+  /** What some linears of the current stage read in a batch, by the name of the part; nothing when it has no tokens. */
+  part(batch: number, name: string): StagePart | undefined {
+    const { parts } = this.states[batch];
+    const part = parts[name];
+    if (part === undefined) return undefined;
+    const width = part.shape[part.shape.length - 1];
+    return { x: part.data, tokens: part.data.length / width, width, tokenOf: parts[`${name}.tokens`]?.data };
   }
 
   /** The residual stream of a batch before the current stage: `[tokens, hidden]`. */

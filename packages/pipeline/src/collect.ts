@@ -2,6 +2,7 @@ import type { Collector } from '@q/calib';
 import type { Context, Stage } from '@q/core';
 import type { BlockStream } from './block-stream.js';
 import { breathe } from './breathe.js';
+import { commonTokens } from './stage-inputs.js';
 
 /** The unquantized model at the same stage, for statistics that compare with it. */
 export interface ReferenceStream<T> {
@@ -11,20 +12,29 @@ export interface ReferenceStream<T> {
   readonly inputScales?: Float32Array;
 }
 
-/** One pass over a stage's inputs serves all of its linears: they share the input. */
+/**
+ * One pass over what linears of a stage read serves all of them. Of a part that holds the tokens which a router chose,
+ * only those count that both models send there.
+ */
 export async function collect<T>(
   collector: Collector,
   stream: BlockStream<T>,
   context: Context,
   original?: ReferenceStream<T>,
+  part = 'input',
 ): Promise<void> {
   for (let batch = 0; batch < stream.batches; batch++) {
     await breathe(context.signal);
-    const reference = original && scaled(original.stream.input(batch).x, original.inputScales);
+    const here = stream.part(batch, part);
+    const there = original?.stream.part(batch, part);
+    if (!here || (original && !there)) continue;
+    const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
+    if (own.tokens === 0) continue;
+    const reference = other && scaled(other.x, original?.inputScales);
     const residualError =
       original?.stage.addsToResidual && subtract(original.stream.residual(batch), stream.residual(batch));
     await collector.update(
-      { ...stream.input(batch), ...(reference ? { reference } : {}), ...(residualError ? { residualError } : {}) },
+      { ...own, ...(reference ? { reference } : {}), ...(residualError ? { residualError } : {}) },
       context.kernels,
     );
   }

@@ -1,8 +1,12 @@
 export * from './block-stream.js';
+export * from './budget.js';
+export * from './expert-coverage.js';
 export * from './forecast.js';
 export { type Journal, type JournalEntry, journalName } from './journal.js';
 export * from './plan.js';
 export * from './recipe.js';
 export * from './report.js';
+export { defaultExpertTokens } from './round-expert.js';
 export * from './run.js';
 export { calibrationBatch } from './run-calibrated.js';
+export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './sensitivity.js';

@@ -15,6 +15,7 @@ import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
 import { describeRule, matches, type Recipe, rewritesOf, transformsOf } from './recipe.js';
+import { refuseModule } from './refuse-module.js';
 import { refuseOrder } from './step-order.js';
 
 /** One tensor of the source and what becomes of it. */
@@ -51,6 +52,8 @@ export interface Plan {
   readonly calibrated: boolean;
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  /** Bytes of the quantized linears, scales and zero points included. */
+  readonly bytesOfModules: number;
   /** Bits per weight of the quantized linears, scales and zero points included. */
   readonly bitsPerWeight: number;
   readonly forecast: Forecast;
@@ -84,10 +87,12 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       continue;
     }
     const { quantizer, scheme, activation } = rule;
+    if (rule.candidates)
+      throw new SchemeError(`${describeRule(rule, index)}: has candidates to choose from, but no budget was given`);
     if (!quantizer || !scheme)
       throw new SchemeError(`${describeRule(rule, index)}: needs a method and a scheme, or keep`);
     const planned = { linear, scheme, quantizer, ...(activation ? { activation } : {}) };
-    const refusal = refuse(planned, recipe);
+    const refusal = refuseModule(planned, recipe);
     if (refusal)
       throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
     modules.set(linear.module, planned);
@@ -172,6 +177,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   });
   const quantized = rows.filter(({ action }) => action === 'quantize');
   const weights = quantized.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const bytesOfModules = quantized.reduce((sum, row) => sum + row.bytesAfter, 0);
   return {
     checkpoint,
     recipe,
@@ -183,7 +189,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     calibrated,
     bytesBefore: rows.reduce((sum, row) => sum + row.bytesBefore, 0),
     bytesAfter: rows.reduce((sum, row) => sum + row.bytesAfter, 0),
-    bitsPerWeight: weights > 0 ? (8 * quantized.reduce((sum, row) => sum + row.bytesAfter, 0)) / weights : 0,
+    bytesOfModules,
+    bitsPerWeight: weights > 0 ? (8 * bytesOfModules) / weights : 0,
     forecast: forecast(checkpoint, model, recipe, [...modules.values()], calibrated ? calibration : undefined),
     notes,
   };
@@ -195,15 +202,6 @@ export const isStatic = (activation: ActivationScheme | undefined): activation i
 
 const describe = ({ scheme, activation }: QuantizedModule) =>
   activation ? `${describeScheme(scheme)}; inputs ${describeActivation(activation)}` : describeScheme(scheme);
-
-function refuse(planned: PlannedModule, recipe: Recipe): string | undefined {
-  const { linear, scheme, quantizer } = planned;
-  const { granularity } = scheme;
-  if (granularity.kind === 'group' && granularity.size > linear.inFeatures) {
-    return `groupSize ${granularity.size} is larger than its ${linear.inFeatures} input features`;
-  }
-  return quantizer.refuse?.(scheme, [linear.outFeatures, linear.inFeatures]) ?? recipe.layout.refuse(planned);
-}
 
 /** Linears of the blocks; for an unknown architecture every matrix that does not look like an embedding, norm or head. */
 function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): readonly LinearDescription[] {

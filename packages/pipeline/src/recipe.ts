@@ -13,6 +13,8 @@ export interface Rule {
   readonly scheme?: Scheme;
   /** How the linear's inputs are quantized when it runs; weights alone when absent. Static scales come from calibration. */
   readonly activation?: ActivationScheme;
+  /** In place of `scheme`: schemes that a budget chooses from, one for each unit of the model ({@link fitToBudget}). */
+  readonly candidates?: readonly Scheme[];
 }
 
 /** Everything that decides the bytes of the result, but the model and the calibration data. */
@@ -24,6 +26,8 @@ export interface Recipe {
   readonly rules: readonly Rule[];
   readonly seed: number;
   readonly maxShardBytes?: number;
+  /** Calibration tokens that an expert needs; with fewer it is rounded to nearest. {@link defaultExpertTokens} when absent. */
+  readonly expertTokens?: number;
 }
 
 /** A rewrite changes the whole model before anything runs; a transform works block by block on calibration inputs. */
@@ -47,11 +51,13 @@ export function describeRule(rule: Rule, index: number): string {
 }
 
 /** The recipe as plain JSON: its identity, and a part of the report. */
-export function recipeJSON({ layout, transforms = [], rules, seed, maxShardBytes }: Recipe): Record<string, unknown> {
+export function recipeJSON(recipe: Recipe): Record<string, unknown> {
+  const { layout, transforms = [], rules, seed, maxShardBytes, expertTokens } = recipe;
   return {
     layout: layout.name,
     seed,
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+    ...(expertTokens === undefined ? {} : { expertTokens }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
     rules: rules.map(({ match, keep, quantizer, scheme, activation }) => ({
       match: match instanceof RegExp ? `${match}` : match,

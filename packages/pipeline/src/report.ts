@@ -1,4 +1,6 @@
 import type { Evaluation } from '@q/eval';
+import type { Budget, BudgetChoice } from './budget.js';
+import type { ExpertRow } from './expert-coverage.js';
 
 /** What happened to one quantized linear. */
 export interface LayerRow {
@@ -27,6 +29,17 @@ export interface TransformRow {
   readonly notes: readonly string[];
 }
 
+/** What a budget chose, and from what. */
+export interface BudgetReport {
+  readonly asked: Budget;
+  /** Windows that the sensitivities were measured on, and their length. */
+  readonly windows: number;
+  readonly length: number;
+  readonly choices: readonly BudgetChoice[];
+  /** Sum of the chosen options' KL divergences, in nats per token: each was measured with its unit alone quantized. */
+  readonly predictedKl: number;
+}
+
 /** The record of a run; goes to q-report.json as it is. */
 export interface RunReport {
   readonly source: string;
@@ -39,6 +52,10 @@ export interface RunReport {
   readonly bitsPerWeight: number;
   readonly layers: readonly LayerRow[];
   readonly transforms: readonly TransformRow[];
+  /** Calibration tokens of every expert, when the model has experts and the run was calibrated. */
+  readonly experts?: readonly ExpertRow[];
+  /** When the recipe had a budget. */
+  readonly budget?: BudgetReport;
   /** Before and after on the same held-out windows; absent when there was no text for it (a note says so). */
   readonly evaluation?: {
     readonly text: string;

@@ -22,6 +22,8 @@ import { layerRow } from './layer-row.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
 import { isStatic, type Plan, type PlannedModule } from './plan.js';
 import type { LayerRow } from './report.js';
+import { defaultExpertTokens, roundExpert } from './round-expert.js';
+import { stageInputs } from './stage-inputs.js';
 import { type TransformedBlock, transformBlock } from './transform-block.js';
 
 /** Windows at a time: wide enough for the products, small enough for the engine's memory. */
@@ -136,34 +138,34 @@ interface StageWork<T> {
 async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
   const { plan, source, stage, transformed, stream, original, writer, context } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
-  if (planned.length === 0) return [];
-  const needs = new Map<string, Statistic<any>>();
-  for (const { quantizer } of planned) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
-  if (planned.some(({ activation }) => isStatic(activation))) needs.set(absMaxStat.name, absMaxStat);
-  const collector = createCollector([...needs.values()], planned[0].linear.inFeatures, stage.linears[0]);
-  const inputScales = transformed.inputScales.get(stage.linears[0]);
-  await collect(collector, stream, context, original && { stream: original, stage, inputScales });
+  const floor = plan.recipe.expertTokens ?? defaultExpertTokens;
   const rows: LayerRow[] = [];
-  for (const module of planned) {
-    const name = module.linear.module;
-    const weight = transformed.weights.get(`${name}.weight`) ?? (await source.weight(`${name}.weight`));
-    const target = transformed.clipped.get(`${name}.weight`) ?? weight;
-    const { quantized, report } = await module.quantizer.quantize(target, collector.statistics, module.scheme, context);
-    if (module.quantizer.needs.length > 0 && report.tokens === 0)
-      throw new CalibrationError(`${name}: no calibration token reached this layer`);
-    await writer.writeModule(name, quantized, calibratedInput(module, collector));
-    const { row, values } = await layerRow(
-      plan,
-      module,
-      weight,
-      quantized,
-      report,
-      hessianOf(collector),
-      context.kernels,
-    );
-    for (const text of report.notes) context.logger.warn(`${name}: ${text}`);
-    rows.push(row);
-    stream.setWeight(`${name}.weight`, values);
+  for (const { part, routed, modules } of stageInputs(stage, planned)) {
+    const needs = new Map<string, Statistic<any>>();
+    for (const { quantizer } of modules) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+    if (modules.some(({ activation }) => isStatic(activation))) needs.set(absMaxStat.name, absMaxStat);
+    const [{ linear: first }] = modules;
+    const collector = createCollector([...needs.values()], first.inFeatures, first.module);
+    const inputScales = transformed.inputScales.get(first.module);
+    await collect(collector, stream, context, original && { stream: original, stage, inputScales }, part);
+    for (const module of modules) {
+      const name = module.linear.module;
+      const weight = transformed.weights.get(`${name}.weight`) ?? (await source.weight(`${name}.weight`));
+      const target = transformed.clipped.get(`${name}.weight`) ?? weight;
+      const learns = module.quantizer.needs.length > 0;
+      const { quantized, report } =
+        learns && routed && collector.tokens < floor
+          ? roundExpert(target, module, collector.tokens, floor)
+          : await module.quantizer.quantize(target, collector.statistics, module.scheme, context);
+      if (learns && !routed && report.tokens === 0)
+        throw new CalibrationError(`${name}: no calibration token reached this layer`);
+      await writer.writeModule(name, quantized, calibratedInput(module, collector));
+      const seen = collector.tokens > 0 ? hessianOf(collector) : undefined;
+      const { row, values } = await layerRow(plan, module, weight, quantized, report, seen, context.kernels);
+      for (const text of report.notes) context.logger.warn(`${name}: ${text}`);
+      rows.push(row);
+      stream.setWeight(`${name}.weight`, values);
+    }
   }
   return rows;
 }

@@ -12,6 +12,8 @@ import { recipeJSON } from './recipe.js';
 import type { LayerRow, TransformRow } from './report.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
+import { sensitivityName } from './sensitivity.js';
+import { hashCheckpoint, hashWindows } from './source-identity.js';
 
 export interface RunOptions<T> {
   readonly out: string;
@@ -81,6 +83,7 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
     });
     await journal.close();
     await rm(join(out, journalName));
+    await rm(join(out, sensitivityName), { force: true });
     return {
       layers: [...journal.finished.values()].flat(),
       transforms: journal.transforms,
@@ -94,7 +97,7 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
     if (context.signal?.aborted) await writer.close();
     else {
       await writer.abort();
-      await rm(join(out, journalName), { force: true });
+      for (const name of [journalName, sensitivityName]) await rm(join(out, name), { force: true });
       if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
     }
     throw error;
@@ -122,6 +125,22 @@ async function openWriter(plan: Plan, out: string, resume: boolean): Promise<Che
   }
 }
 
+/**
+ * Refuses an output folder that holds something else than an interrupted run, before anything is computed for it.
+ * @throws OutputFolderError
+ */
+export async function checkOutputFolder(out: string): Promise<void> {
+  const info = await stat(out).catch(() => undefined);
+  if (!info) return;
+  if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
+  const names = await readdir(out);
+  if (names.length > 0 && !names.includes(journalName) && !names.includes(sensitivityName))
+    throw new OutputFolderError(notOurs(out));
+}
+
+const notOurs = (out: string) =>
+  `${out}: exists, is not empty and is not an interrupted run: choose another output folder or remove it`;
+
 /** Makes the folder, or finds an interrupted run of the same identity in it. */
 async function prepareFolder(out: string, identity: string): Promise<boolean> {
   const info = await stat(out).catch(() => undefined);
@@ -130,13 +149,14 @@ async function prepareFolder(out: string, identity: string): Promise<boolean> {
     return false;
   }
   if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
-  const names = await readdir(out);
+  // Sensitivities are measured before the run, and kept in its folder while it lasts.
+  const names = (await readdir(out)).filter((name) => name !== sensitivityName);
   if (names.length === 0) return false;
   const found = await journalIdentity(join(out, journalName));
   if (found === identity) return true;
   throw new OutputFolderError(
     found === undefined
-      ? `${out}: exists, is not empty and is not an interrupted run: choose another output folder or remove it`
+      ? notOurs(out)
       : `${out}: holds an interrupted run of another recipe, model or calibration text: give the same ones to resume it, or choose another folder`,
   );
 }
@@ -145,15 +165,7 @@ async function prepareFolder(out: string, identity: string): Promise<boolean> {
 async function runIdentity(plan: Plan, calibration: Windows | undefined): Promise<string> {
   const hash = createHash('sha256');
   hash.update(JSON.stringify(recipeJSON(plan.recipe)));
-  hash.update(JSON.stringify(plan.checkpoint.config));
-  hash.update(JSON.stringify([...plan.checkpoint.tensors]));
-  for (const file of new Set([...plan.checkpoint.tensors.values()].map(({ file }) => file))) {
-    const { size, mtimeMs } = await stat(join(plan.checkpoint.path, file));
-    hash.update(`${file} ${size} ${mtimeMs}`);
-  }
-  if (calibration) {
-    hash.update(`${calibration.count} ${calibration.length}`);
-    hash.update(new Uint8Array(calibration.ids.buffer, calibration.ids.byteOffset, calibration.ids.byteLength));
-  }
+  await hashCheckpoint(hash, plan.checkpoint);
+  if (calibration) hashWindows(hash, calibration);
   return hash.digest('hex');
 }

@@ -4,8 +4,11 @@ import {
   type BlockWeights,
   CalibrationError,
   type Context,
+  type LinearDescription,
   NumericError,
+  type ScalableEdge,
   SchemeError,
+  type Stage,
   type Tensor,
   type Transform,
   type TransformResult,
@@ -93,17 +96,20 @@ async function applyTransform<T>(
   await walk.begin(block);
   for (const stage of block.stages) {
     probe.record(walk);
-    if (transform.needs.length > 0) {
-      const collector = createCollector(transform.needs, walk.input(0).width, stage.linears[0]);
-      await collect(collector, walk, context);
-      for (const module of stage.linears) collectors.set(module, collector);
+    for (const { part, modules } of transform.needs.length > 0 ? judgedInputs(stage, edges) : []) {
+      const { inFeatures } = block.linears.find(({ module }) => module === modules[0]) as LinearDescription;
+      const collector = createCollector(transform.needs, inFeatures, modules[0]);
+      await collect(collector, walk, context, undefined, part);
+      for (const module of modules) collectors.set(module, collector);
     }
     await walk.run(stage);
   }
   probe.record(walk);
-  return transform.apply(
+  // An expert that no token reached has no statistics: its edge stays as it is.
+  const lost = edges.filter(({ consumers }) => consumers.some((module) => collectors.get(module)?.tokens === 0));
+  const result = await transform.apply(
     {
-      edges,
+      edges: edges.filter((edge) => !lost.includes(edge)),
       weights,
       statistics(module) {
         const found = collectors.get(module);
@@ -118,6 +124,30 @@ async function applyTransform<T>(
     },
     context,
   );
+  return {
+    ...result,
+    notes: [...result.notes, ...lost.map(({ id }) => `${id}: no calibration token reached it, it was left as it is`)],
+  };
+}
+
+/**
+ * What the linears of a stage are judged by. Behind a norm that is all tokens, also where a router hands them out; a router
+ * itself, which is in no stage, belongs to the linears beside it.
+ */
+function judgedInputs(
+  stage: Stage,
+  edges: readonly ScalableEdge[],
+): readonly { readonly part: string; readonly modules: readonly string[] }[] {
+  const norms = edges.filter(
+    ({ producer, consumers }) => producer.kind === 'norm' && stage.linears.includes(consumers[0]),
+  );
+  const shared = norms.flatMap(({ consumers }) => consumers);
+  const parts = new Map<string, string[]>();
+  for (const module of new Set([...stage.linears, ...shared])) {
+    const part = shared.includes(module) ? 'input' : (stage.inputs?.get(module) ?? 'input');
+    parts.set(part, [...(parts.get(part) ?? []), module]);
+  }
+  return [...parts].map(([part, modules]) => ({ part, modules }));
 }
 
 function checkChanged(

@@ -51,7 +51,7 @@ const cases: readonly Case[] = [
     engine: (ops, { x, g, b }) => ops.layerNorm(x!, g!, b!, 1e-5),
     exact: ({ x, g, b }) => brute.normalize(x!, g!, b!, 1e-5, true),
   },
-  ...(['relu', 'silu', 'gelu', 'geluTanh'] as const).map((kind) => ({
+  ...(['relu', 'silu', 'gelu', 'geluTanh', 'sigmoid'] as const).map((kind) => ({
     name: kind,
     variables: { x: { shape: [1, 3, 8] } },
     engine: (ops: DifferentiableOps<Handle>, { x }: Readonly<Record<string, Handle>>) => ops.activation(kind, x!),
@@ -84,6 +84,24 @@ const cases: readonly Case[] = [
     variables: { table: { shape: [5, 3] } },
     engine: (ops, { table }) => ops.embed(table!, Int32Array.of(1, 4, 1, 0), 2, 2),
     exact: ({ table }) => [1, 4, 1, 0].flatMap((id) => table!.slice(id * 3, id * 3 + 3)),
+  },
+  {
+    name: 'softmax',
+    variables: { x: { shape: [2, 3, 5] } },
+    engine: (ops, { x }) => ops.softmax(x!),
+    exact: ({ x }) => brute.softmax(x!, 5),
+  },
+  {
+    name: 'scatterRows with repeated and absent ids',
+    variables: { x: { shape: [4, 3] } },
+    engine: (ops, { x }) => ops.scatterRows(x!, Int32Array.of(4, 0, 4, 2), 6),
+    exact: ({ x }) => brute.scatterRows(x!, [4, 0, 4, 2], 6, 3),
+  },
+  {
+    name: 'mul by a column',
+    variables: { x: { shape: [4, 3] }, w: { shape: [4, 1] } },
+    engine: (ops, { x, w }) => ops.mul(x!, w!),
+    exact: ({ x, w }) => x!.map((value, i) => value * w![Math.floor(i / 3)]!),
   },
   {
     name: 'split, rows, add, mul, scale',

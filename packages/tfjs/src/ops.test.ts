@@ -66,10 +66,29 @@ describe.each(testedBackends)('operations on %s', (backend) => {
     expect(largestDifference(plain, brute.normalize(x, gain, undefined, 1e-5, true))).toBeLessThan(3e-6);
   });
 
-  it.each(['relu', 'silu', 'gelu', 'geluTanh'] as Activation[])('activation %s', (kind) => {
+  it.each(['relu', 'silu', 'gelu', 'geluTanh', 'sigmoid'] as Activation[])('activation %s', (kind) => {
     const x = [...normals(200, 'x'), 0, -4, 4, 1e-6];
     const actual = run(() => ops.activation(kind, upload(x, [x.length])));
     expect(largestDifference(actual, x.map(brute.activations[kind]))).toBeLessThan(2e-6);
+  });
+
+  it('softmax over the last axis, rows gathered and scattered back', () => {
+    const x = normals(2 * 3 * 7, 'x');
+    expect(
+      largestDifference(
+        run(() => ops.softmax(upload(x, [2, 3, 7]))),
+        brute.softmax(x, 7),
+      ),
+    ).toBeLessThan(1e-6);
+    const ids = [5, 1, 5, 0, 5, 3];
+    const actual = run(() => {
+      const y = ops.scatterRows(upload(x, [6, 7]), Int32Array.from(ids), 8);
+      expect(ops.shape(y)).toEqual([8, 7]);
+      return y;
+    });
+    expect(largestDifference(actual, brute.scatterRows(x, ids, 8, 7))).toBeLessThan(1e-6);
+    expect(() => run(() => ops.scatterRows(upload(x, [6, 7]), Int32Array.from(ids), 5))).toThrow('id 5 at position 0');
+    expect(() => run(() => ops.scatterRows(upload(x, [6, 7]), Int32Array.of(1), 5))).toThrow('1 ids for 6 rows');
   });
 
   it('rotates halves', () => {

@@ -42,6 +42,7 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
         return bias ? tf.add(scaled, bias) : scaled;
       }),
     activation: (kind, x) => tf.tidy(() => activations[kind](tf, x)),
+    softmax: (x) => tf.softmax(x),
     split: (x, sizes) => tf.split(x, [...sizes], -1),
     rotary: (x, heads, table) => tf.tidy(() => rotary(tf, x, heads, shared.rotary(table, x.shape[1]!))),
     attention: (args) => {
@@ -51,6 +52,7 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
       return tf.tidy(() => attention(tf, args, shared.mask(length, window)));
     },
     rows: (x, start, count) => tf.slice(x, [start], [count]),
+    scatterRows: (x, ids, count) => scatterRows(tf, x, ids, count),
     reshape: (x, shape) => tf.reshape(x, [...shape]),
     transpose: (x) => {
       const outer = Array.from({ length: x.rank - 2 }, (_, axis) => axis);
@@ -135,8 +137,27 @@ function gatherRows(tf: Tfjs, table: Tensor, ids: Int32Array): Tensor {
   });
 }
 
+/** The transpose of {@link gatherRows}: each is the other's gradient. */
+function scatterRows(tf: Tfjs, x: Tensor, ids: Int32Array, count: number): Tensor {
+  const [rows, width] = x.shape as [number, number];
+  if (ids.length !== rows) throw new ShapeError(`scatterRows: ${ids.length} ids for ${rows} rows`);
+  for (let i = 0; i < ids.length; i++) {
+    if (!(ids[i]! >= 0 && ids[i]! < count)) {
+      throw new ShapeError(`scatterRows: id ${ids[i]} at position ${i} is not among ${count} rows`);
+    }
+  }
+  return tf.tidy(() => {
+    const scatter = tf.customGrad((values) => ({
+      value: tf.scatterND(tf.tensor2d(ids, [rows, 1], 'int32'), values as Tensor, [count, width]),
+      gradFunc: (dy: Tensor) => tf.gather(dy, tf.tensor1d(ids, 'int32')),
+    }));
+    return scatter(x);
+  });
+}
+
 const activations: Record<Activation, (tf: Tfjs, x: Tensor) => Tensor> = {
   relu: (tf, x) => tf.relu(x),
+  sigmoid: (tf, x) => tf.sigmoid(x),
   silu: (tf, x) => tf.mul(x, tf.sigmoid(x)),
   gelu: (tf, x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
   // (1 + tanh u) / 2 is sigmoid(2u), which wasm has vectorised: 0.7 ms against 11 ms a million values.

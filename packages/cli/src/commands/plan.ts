@@ -1,25 +1,62 @@
 import { openCheckpoint } from '@q/checkpoint';
+import { createContext } from '@q/core';
 import { calibrationBatch, type Plan, planRun, recipeJSON } from '@q/pipeline';
+import { createCompute } from '../engine.js';
 import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
+import { budgetText, settleBudget } from './budget.js';
 
 export interface PlanOptions extends RecipeOptions {
   readonly samples?: string;
   readonly length?: string;
+  /** Only a budget needs text: it is measured before the plan is final. */
+  readonly calib?: string;
+  readonly sensitivity?: string;
+  readonly engine?: string;
+  readonly threads?: string;
   readonly json?: boolean;
 }
 
 /** `q plan MODEL`: what would happen, before anything is computed. */
-export async function planCommand(path: string, options: PlanOptions, terminal: Terminal): Promise<void> {
-  const recipe = await recipeFrom(options);
+export async function planCommand(
+  path: string,
+  options: PlanOptions,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  const requested = await recipeFrom(options);
+  const shape = calibrationShape(options);
   const checkpoint = await openCheckpoint(path, knownLayouts);
+  const compute = await createCompute({
+    engine: options.engine,
+    threads: wholeNumber('--threads', options.threads, 1),
+  });
   try {
-    const plan = planRun(checkpoint, recipe, calibrationShape(options));
-    if (options.json) terminal.printJson(planJSON(plan));
-    else terminal.print(planText(plan));
+    const context = createContext({
+      kernels: compute.kernels,
+      seed: requested.recipe.seed,
+      logger: terminal.logger,
+      progress: terminal.progress,
+      signal,
+    });
+    const { calib, sensitivity } = options;
+    const { recipe, budget } = await settleBudget({
+      path,
+      checkpoint,
+      requested,
+      calib,
+      shape,
+      sensitivity,
+      compute,
+      context,
+    });
+    const plan = planRun(checkpoint, recipe, shape);
+    if (options.json) terminal.printJson({ ...planJSON(plan), ...(budget ? { budget } : {}) });
+    else terminal.print([planText(plan), ...(budget ? ['', budgetText(budget)] : [])].join('\n'));
   } finally {
+    await compute.dispose();
     await checkpoint.close();
   }
 }

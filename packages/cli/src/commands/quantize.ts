@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { cutWindows, type Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, createContext, createRandom } from '@q/core';
-import { isRewrite, type Plan, planRun, type RunReport, recipeJSON, runPlan } from '@q/pipeline';
+import { expertCoverage, isRewrite, type Plan, planRun, type RunReport, recipeJSON, runPlan } from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
 import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
@@ -12,7 +12,9 @@ import type { Terminal } from '../terminal.js';
 import { loadWindows } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import { budgetText, settleBudget } from './budget.js';
 import { score } from './evaluate.js';
+import { expertsText } from './experts.js';
 import { calibrationShape, planText } from './plan.js';
 
 export interface QuantizeOptions extends RecipeOptions {
@@ -23,6 +25,7 @@ export interface QuantizeOptions extends RecipeOptions {
   readonly evalText?: string;
   readonly windows?: string;
   readonly eval?: boolean;
+  readonly sensitivity?: string;
   readonly engine?: string;
   readonly threads?: string;
   readonly json?: boolean;
@@ -40,7 +43,7 @@ export async function quantizeCommand(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<RunReport> {
-  const recipe = await recipeFrom(options);
+  const requested = await recipeFrom(options);
   const shape = calibrationShape(options);
   const checkpoint = await openCheckpoint(path, knownLayouts);
   const compute = await createCompute({
@@ -48,8 +51,28 @@ export async function quantizeCommand(
     threads: wholeNumber('--threads', options.threads, 1),
   });
   try {
+    const context = createContext({
+      kernels: compute.kernels,
+      seed: requested.recipe.seed,
+      logger: terminal.logger,
+      progress: terminal.progress,
+      signal,
+    });
+    const { recipe, budget } = await settleBudget({
+      path,
+      checkpoint,
+      requested,
+      calib: options.calib,
+      shuffle: options.shuffle,
+      shape,
+      sensitivity: options.sensitivity,
+      out,
+      compute,
+      context,
+    });
     const plan = planRun(checkpoint, recipe, shape);
     terminal.note(planText(plan));
+    if (budget) terminal.note(budgetText(budget));
     if (plan.calibrated && !options.calib) {
       throw new UsageError(
         `--calib FILE is needed: ${learner(plan)} learns from text what the layers see (or choose --method rtn)`,
@@ -67,13 +90,6 @@ export async function quantizeCommand(
     const notes = [...plan.notes, ...compute.notes];
     const evaluation = await evaluationWindows(path, options, shape, calibration, notes);
 
-    const context = createContext({
-      kernels: compute.kernels,
-      seed: recipe.seed,
-      logger: terminal.logger,
-      progress: terminal.progress,
-      signal,
-    });
     let engineName = 'none';
     const result = await runPlan(plan, {
       out,
@@ -87,6 +103,10 @@ export async function quantizeCommand(
       },
     });
     const scores = evaluation && (await scoreBoth(path, out, evaluation.windows, compute, terminal, signal));
+    const asked = new Map([...plan.modules].map(([module, { quantizer }]) => [module, quantizer]));
+    const experts = checkpoint.model
+      ? expertCoverage(checkpoint.model, result.layers, (module) => (asked.get(module)?.needs.length ?? 0) > 0)
+      : [];
     const report: RunReport = {
       source: path,
       out,
@@ -105,6 +125,8 @@ export async function quantizeCommand(
       bitsPerWeight: plan.bitsPerWeight,
       layers: result.layers,
       transforms: result.transforms,
+      ...(budget ? { budget } : {}),
+      ...(experts.length > 0 ? { experts } : {}),
       ...(evaluation && scores
         ? {
             evaluation: {
@@ -212,6 +234,7 @@ function summary(report: RunReport): string {
     '',
     formatTable(['', 'before', 'after'], rows),
     '',
+    ...(report.experts ? [expertsText(report.experts), ''] : []),
     `mean relative layer error ${error((row) => row.error).toExponential(2)}, round-to-nearest has ${error((row) => row.rtnError).toExponential(2)}`,
     ...report.notes.map((note) => `note: ${note}`),
     `quantized in ${formatSeconds(report.seconds)}${report.resumed ? ' (resumed)' : ''}`,

@@ -44,21 +44,34 @@ export interface AttentionDescription {
   readonly output: string;
 }
 
-/** Values that flow from stage to stage. `residual` and `input` always exist; shapes `[batch, length, features]`. */
+/**
+ * Values that flow from stage to stage. `residual` and `input` always exist; shapes `[batch, length, features]`.
+ * A part that holds only some tokens (`expert.3`) is `[rows, features]`, and `expert.3.tokens` `[rows, 1]` says which
+ * tokens of the batch its rows are. It is absent when there are none.
+ */
 export type StageState<T> = { residual: T; input: T } & Record<string, T>;
 
 /**
- * The linears that share one input, and the code from that input to the next stage's input. Running a block is
+ * The linears that share one input (experts: that read at the same time), and the code from that input to the next stage's input. Running a block is
  * `begin`, then each stage's `run`; between stages the state may leave the engine, so a calibrated run computes each
  * stage once, after its weights are final, and never runs a block again from its start (true-sequential at no cost).
  */
 export interface Stage {
   readonly name: string;
-  /** Linears that read `state.input`, in the order of the reference implementation. */
+  /** Linears that read `state.input` (or their part in `inputs`), in the order of the reference implementation. */
   readonly linears: readonly string[];
+  /** Linears that read another part of the state, by module: experts see only the tokens that were sent to them. */
+  readonly inputs?: ReadonlyMap<string, string>;
   /** True when what the linears give is added to `state.residual` as it is. */
   readonly addsToResidual?: boolean;
   run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T>;
+}
+
+/** One expert of a mixture: linears that see only the tokens which the router sends to them. */
+export interface ExpertDescription {
+  /** `model.layers.0.block_sparse_moe.experts.3` */
+  readonly name: string;
+  readonly linears: readonly string[];
 }
 
 /** One block (transformer layer). Its output is `state.residual` after the last stage. */
@@ -78,6 +91,8 @@ export interface BlockDescription {
   readonly attention?: AttentionDescription;
   /** Linears that read the inner values of the MLP (down projections). */
   readonly mlpOutputs?: readonly string[];
+  /** Absent in blocks without a router. */
+  readonly experts?: readonly ExpertDescription[];
   begin<T>(runtime: Runtime<T>, hidden: T): StageState<T>;
 }
 

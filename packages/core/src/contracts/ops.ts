@@ -8,7 +8,7 @@ export interface RotaryTable {
   readonly headDim: number;
 }
 
-export type Activation = 'relu' | 'silu' | 'gelu' | 'geluTanh';
+export type Activation = 'relu' | 'silu' | 'gelu' | 'geluTanh' | 'sigmoid';
 
 export interface AttentionArgs<T> {
   /** `[batch, length, heads*headDim]` */
@@ -48,12 +48,15 @@ export interface Ops<T> {
   linear(x: T, weight: T, bias?: T): T;
   /** Of equal shapes, or `b` `[features]` for every row of `a` `[..., features]`; so does `mul`. */
   add(a: T, b: T): T;
+  /** Elementwise; an axis of length 1 is repeated. */
   mul(a: T, b: T): T;
   scale(a: T, factor: number): T;
   /** `x * gain / sqrt(mean(x^2) + epsilon)` over the last axis. */
   rmsNorm(x: T, gain: T, epsilon: number): T;
   layerNorm(x: T, gain: T, bias: T | undefined, epsilon: number): T;
   activation(kind: Activation, x: T): T;
+  /** Over the last axis. */
+  softmax(x: T): T;
   /** Splits the last axis. */
   split(x: T, sizes: readonly number[]): T[];
   /** Rotates halves (Hugging Face layout: pairs are j and j + headDim/2) of each head; positions start at 0. */
@@ -62,6 +65,8 @@ export interface Ops<T> {
   attention(args: AttentionArgs<T>): T;
   /** Rows `start..start+count` of the first axis. */
   rows(x: T, start: number, count: number): T;
+  /** `x` `[n, width]` -> `[count, width]`: row `ids[i]` is the sum of the rows `i` of `x` that name it, 0 where none does. */
+  scatterRows(x: T, ids: Int32Array, count: number): T;
   reshape(x: T, shape: readonly number[]): T;
   /** Swaps the last two axes. */
   transpose(x: T): T;

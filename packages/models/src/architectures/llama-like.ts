@@ -1,6 +1,7 @@
 import type { Activation, BlockDescription, CacheSite, LinearDescription, ModelDescription, Runtime } from '@q/core';
 import type { ConfigReader } from '../config-reader.js';
 import { type RotaryPositions, readRotaryPositions } from '../rotary-positions.js';
+import { type FeedForward, gatedMlp } from './feed-forward.js';
 import { linear, linearTensors, normTensors } from './linear-description.js';
 import { describeResidualStream } from './residual-stream.js';
 
@@ -14,11 +15,15 @@ export interface LlamaVariant {
   readonly defaultKeyValueHeads?: number;
   /** Sliding window of a layer in tokens; unlimited when absent. */
   window(layer: number): number | undefined;
+  /** What follows the attention of a layer; a gated MLP of `intermediate_size` when absent. */
+  feedForward?(
+    layer: number,
+    sizes: { readonly hidden: number; readonly activation: Activation },
+  ): FeedForward | undefined;
 }
 
 interface Sizes {
   readonly hidden: number;
-  readonly intermediate: number;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
@@ -37,7 +42,6 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   if (!Number.isInteger(headDim / 2)) config.refuse('head_dim', `rotary positions need an even size, not ${headDim}`);
   const sizes: Sizes = {
     hidden,
-    intermediate: config.positiveInteger('intermediate_size'),
     heads,
     kvHeads,
     headDim,
@@ -50,7 +54,20 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   const tied = config.boolean('tie_word_embeddings', false);
   const embedding = 'model.embed_tokens.weight';
   const head = linear('lm_head', hidden, vocabulary, false);
-  const blocks = Array.from({ length: layers }, (_, index) => describeBlock(sizes, variant, index));
+  const feedForward = (layer: number) =>
+    variant.feedForward?.(layer, sizes) ??
+    gatedMlp(
+      `model.layers.${layer}.mlp`,
+      hidden,
+      config.positiveInteger('intermediate_size'),
+      sizes.activation,
+      variant.mlpBias,
+    );
+  const described = Array.from({ length: layers }, (_, index) => {
+    const own = feedForward(index);
+    return { block: describeBlock(sizes, variant, index, own), kept: own.kept };
+  });
+  const blocks = described.map(({ block }) => block);
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T => rmsNorm(runtime, 'model.norm', x, sizes.epsilon);
   return {
     architecture: variant.architecture,
@@ -65,8 +82,9 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     residualStream: describeResidualStream(blocks, 'rms', [embedding], 'model.norm'),
     expected: new Map([
       [embedding, [vocabulary, hidden]],
-      ...blocks.flatMap(({ prefix, linears }) => [
+      ...described.flatMap(({ block: { prefix, linears }, kept }) => [
         ...normTensors([`${prefix}.input_layernorm`, `${prefix}.post_attention_layernorm`], hidden, false),
+        ...kept,
         ...linears.flatMap(linearTensors),
       ]),
       ...normTensors(['model.norm'], hidden, false),
@@ -78,11 +96,10 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   };
 }
 
-function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): BlockDescription {
-  const { hidden, intermediate, heads, kvHeads, headDim, epsilon } = sizes;
+function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number, feedForward: FeedForward): BlockDescription {
+  const { hidden, heads, kvHeads, headDim, epsilon } = sizes;
   const prefix = `model.layers.${index}`;
   const [q, k, v, o] = ['q', 'k', 'v', 'o'].map((name) => `${prefix}.self_attn.${name}_proj`) as Four;
-  const [gate, up, down] = ['gate', 'up', 'down'].map((name) => `${prefix}.mlp.${name}_proj`) as Three;
   const attentionNorm = `${prefix}.input_layernorm`;
   const mlpNorm = `${prefix}.post_attention_layernorm`;
   const linears: LinearDescription[] = [
@@ -90,9 +107,7 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
     linear(k, hidden, kvHeads * headDim, variant.queryKeyValueBias),
     linear(v, hidden, kvHeads * headDim, variant.queryKeyValueBias),
     linear(o, heads * headDim, hidden, variant.outputBias),
-    linear(gate, hidden, intermediate, variant.mlpBias),
-    linear(up, hidden, intermediate, variant.mlpBias),
-    linear(down, intermediate, hidden, variant.mlpBias),
+    ...feedForward.linears,
   ];
   const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ layer: index, kind, stage });
   return {
@@ -102,6 +117,7 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
     tensors: [
       `${attentionNorm}.weight`,
       `${mlpNorm}.weight`,
+      ...feedForward.kept.map(([name]) => name),
       ...linears.flatMap((each) => linearTensors(each).map(([name]) => name)),
     ],
     edges: [
@@ -112,15 +128,17 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
         consumers: [o],
         repeat: { times: heads / kvHeads, headDim },
       },
-      { id: 'post_attention_layernorm->gate,up', producer: { kind: 'norm', module: mlpNorm }, consumers: [gate, up] },
-      { id: 'up->down', producer: { kind: 'linear', module: up }, consumers: [down] },
+      {
+        id: feedForward.experts ? 'post_attention_layernorm->experts' : 'post_attention_layernorm->gate,up',
+        producer: { kind: 'norm', module: mlpNorm },
+        consumers: feedForward.readers,
+      },
+      ...feedForward.edges,
     ],
-    fusionGroups: [
-      [q, k, v],
-      [gate, up],
-    ],
+    fusionGroups: [[q, k, v], ...feedForward.fusionGroups],
+    ...(feedForward.experts ? { experts: feedForward.experts } : {}),
     attention: { heads, kvHeads, headDim, value: { module: v }, output: o },
-    mlpOutputs: [down],
+    mlpOutputs: feedForward.outputs,
     begin: (runtime, x) => ({ residual: x, input: rmsNorm(runtime, attentionNorm, x, epsilon) }),
     stages: [
       {
@@ -150,26 +168,11 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number): Bloc
         addsToResidual: true,
         run(runtime, { residual, input }) {
           const sum = runtime.ops.add(residual, runtime.linear(o, input));
-          return { residual: sum, input: rmsNorm(runtime, mlpNorm, sum, epsilon) };
+          const normed = rmsNorm(runtime, mlpNorm, sum, epsilon);
+          return { residual: sum, input: normed, ...feedForward.route?.(runtime, normed) };
         },
       },
-      {
-        name: 'mlp',
-        linears: [gate, up],
-        run(runtime, { residual, input }) {
-          const gated = runtime.ops.activation(sizes.activation, runtime.linear(gate, input));
-          return { residual, input: runtime.ops.mul(gated, runtime.linear(up, input)) };
-        },
-      },
-      {
-        name: 'mlp output',
-        linears: [down],
-        addsToResidual: true,
-        run(runtime, { residual, input }) {
-          const sum = runtime.ops.add(residual, runtime.linear(down, input));
-          return { residual: sum, input: sum };
-        },
-      },
+      ...feedForward.stages,
     ],
   };
 }
@@ -178,5 +181,4 @@ function rmsNorm<T>(runtime: Runtime<T>, module: string, x: T, epsilon: number):
   return runtime.ops.rmsNorm(x, runtime.weight(`${module}.weight`), epsilon);
 }
 
-type Three = [string, string, string];
 type Four = [string, string, string, string];

@@ -19,7 +19,8 @@ export const qwen2: Architecture = {
   },
 };
 
-function readWindows(config: ConfigReader): (layer: number) => number | undefined {
+/** Windows of the upper layers, where `use_sliding_window` is set. */
+export function readWindows(config: ConfigReader): (layer: number) => number | undefined {
   if (!config.boolean('use_sliding_window', false)) return () => undefined;
   const size = config.positiveInteger('sliding_window', 4096);
   const types = config.strings('layer_types');

@@ -32,10 +32,27 @@ export function normalize(x: Values, gain: Values, bias: Values | undefined, eps
 
 export const activations: Record<Activation, (x: number) => number> = {
   relu: (x) => Math.max(x, 0),
+  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   geluTanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
 };
+
+export function softmax(x: Values, width: number): number[] {
+  const out: number[] = [];
+  for (let start = 0; start < x.length; start += width) {
+    const powers = x.slice(start, start + width).map(Math.exp);
+    const sum = powers.reduce((a, b) => a + b);
+    out.push(...powers.map((power) => power / sum));
+  }
+  return out;
+}
+
+export function scatterRows(x: Values, ids: readonly number[], count: number, width: number): number[] {
+  const out = new Array<number>(count * width).fill(0);
+  for (const [row, id] of ids.entries()) for (let j = 0; j < width; j++) out[id * width + j]! += x[row * width + j]!;
+  return out;
+}
 
 /** Maclaurin series; converges for every x that the tests use. */
 function erf(x: number): number {

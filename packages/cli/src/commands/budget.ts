@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import type { Checkpoint } from '@q/checkpoint';
+import { CalibrationError, type Context, createRandom } from '@q/core';
+import {
+  type BudgetReport,
+  checkOutputFolder,
+  checkpointSensitivity,
+  fitToBudget,
+  type Recipe,
+  sensitivityName,
+} from '@q/pipeline';
+import type { Compute } from '../engine.js';
+import type { RequestedRecipe } from '../recipe-options.js';
+import { loadWindows } from '../texts.js';
+import { formatBytes, formatTable } from '../units.js';
+import { UsageError } from '../usage-error.js';
+
+/** Windows that sensitivities are measured on: the first ones of the calibration. */
+const measuredWindows = 16;
+
+export interface BudgetRequest {
+  readonly path: string;
+  readonly checkpoint: Checkpoint;
+  readonly requested: RequestedRecipe;
+  readonly calib?: string;
+  readonly shuffle?: boolean;
+  readonly shape: { readonly samples: number; readonly length: number };
+  /** File that sensitivities are kept in. */
+  readonly sensitivity?: string;
+  /** The output folder, which keeps them while the run lasts when no file is named. */
+  readonly out?: string;
+  readonly compute: Compute;
+  readonly context: Context;
+}
+
+/** Chooses what a budget leaves open. A recipe without one is returned as it is. */
+export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Recipe; budget?: BudgetReport }> {
+  const { path, checkpoint, requested, calib, shape, out, compute, context } = request;
+  const { recipe, budget } = requested;
+  if (!budget) {
+    if (request.sensitivity !== undefined)
+      throw new UsageError('--sensitivity: belongs to a budget: give --budget too');
+    return { recipe };
+  }
+  if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+  if (calib === undefined)
+    throw new UsageError('--calib FILE is needed: a budget is spent by what each layer does to the model on text');
+  if (shape.length > checkpoint.model.maxPositions)
+    throw new CalibrationError(
+      `--length ${shape.length} is longer than the model's ${checkpoint.model.maxPositions} positions`,
+    );
+  if (out !== undefined) await checkOutputFolder(out);
+  const count = Math.min(measuredWindows, shape.samples);
+  const shuffle = request.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
+  const windows = await loadWindows(path, { path: calib, length: shape.length, count, shuffle });
+  const file = request.sensitivity ?? (out === undefined ? undefined : join(out, sensitivityName));
+  const fitted = await fitToBudget(checkpoint, recipe, budget, (units) =>
+    checkpointSensitivity(checkpoint, recipe, units, { context, engine: compute.engine, windows, file }),
+  );
+  const { choices, predictedKl } = fitted;
+  return {
+    recipe: fitted.recipe,
+    budget: { asked: budget, windows: count, length: shape.length, choices, predictedKl },
+  };
+}
+
+/** Why each unit has its bits, for people. */
+export function budgetText({ asked, windows, length, choices, predictedKl }: BudgetReport): string {
+  const widths = [...new Set(choices.flatMap(({ options }) => options.map(({ bits }) => bits)))].sort((a, b) => a - b);
+  const rows = choices.map(({ unit, options, chosen }) => [
+    unit,
+    ...widths.map((width) => options.find(({ bits }) => bits === width)?.kl.toExponential(2) ?? ''),
+    `${options[chosen].bits}`,
+    formatBytes(options[chosen].bytes),
+  ]);
+  const size = 'bytes' in asked ? formatBytes(asked.bytes) : `${asked.bitsPerWeight} bits per weight`;
+  return [
+    formatTable(['unit', ...widths.map((width) => `KL at ${width}`), 'chosen', 'takes'], rows),
+    '',
+    `budget of ${size}: each unit alone quantized, KL of the whole model on ${windows} windows of ${length} tokens; the chosen ones add up to ${predictedKl.toExponential(2)}`,
+  ].join('\n');
+}

@@ -1,0 +1,58 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createRandom, fromF32 } from '@q/core';
+import { describeModel } from '@q/models';
+import { createShardWriter, planShards } from '@q/safetensors';
+
+const shared = {
+  hidden_size: 32,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  vocab_size: 48,
+  num_experts_per_tok: 2,
+  tie_word_embeddings: false,
+};
+
+export const tinyConfigs = {
+  mixtral: { ...shared, model_type: 'mixtral', intermediate_size: 64, num_local_experts: 8 },
+  qwen2_moe: {
+    ...shared,
+    model_type: 'qwen2_moe',
+    intermediate_size: 64,
+    moe_intermediate_size: 32,
+    shared_expert_intermediate_size: 64,
+    num_experts: 8,
+    mlp_only_layers: [],
+  },
+} as const;
+
+/**
+ * A model folder with random weights, and ids to calibrate and score it with. In the last layer the routers' rows from 4 on
+ * are zero: of equal logits the lower index wins, so no token ever reaches the experts 6 and 7.
+ */
+export async function writeTinyMixture(folder: string, config: Record<string, unknown>): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+  const { expected } = describeModel(config);
+  const writer = await createShardWriter(
+    folder,
+    planShards([...expected].map(([name, shape]) => ({ name, dtype: 'F32', shape }))),
+  );
+  const random = createRandom(11);
+  for (const [name, shape] of expected) {
+    const [rows, columns = 1] = shape;
+    const scale = shape.length === 1 ? 0.1 : 1 / Math.sqrt(columns);
+    const values = Float32Array.from({ length: rows * columns }, () => scale * random.normal());
+    if (shape.length === 1 && !name.endsWith('.bias')) for (let i = 0; i < rows; i++) values[i] += 1;
+    if (/layers\.1\.(mlp|block_sparse_moe)\.gate\.weight$/.test(name)) values.fill(0, 4 * columns);
+    await writer.write(name, fromF32('f32', shape, values));
+  }
+  await writer.finish();
+  await writeFile(
+    join(folder, 'ids.u16'),
+    Uint16Array.from({ length: 64 * 16 }, () => random.integer(48)),
+  );
+}

@@ -1,0 +1,37 @@
+import type { Architecture } from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { describeLlamaLike } from './llama-like.js';
+import { mixtureOfExperts, refuseStackedExperts } from './mixture-of-experts.js';
+
+/** Mixtral: Mistral's attention, and in every layer `num_local_experts` MLPs of which each token uses the best few. */
+export const mixtral: Architecture = {
+  name: 'mixtral',
+  modelTypes: ['mixtral'],
+  describe(json, tensorNames) {
+    const config = new ConfigReader(json);
+    refuseStackedExperts(tensorNames);
+    const window = config.has('sliding_window') ? config.positiveInteger('sliding_window') : undefined;
+    const experts = config.positiveInteger('num_local_experts', 8);
+    const perToken = config.positiveInteger('num_experts_per_tok', 2);
+    if (perToken > experts) config.refuse('num_experts_per_tok', `there are ${experts} experts`);
+    return describeLlamaLike(config, {
+      architecture: 'mixtral',
+      queryKeyValueBias: false,
+      outputBias: false,
+      mlpBias: false,
+      defaultKeyValueHeads: 8,
+      window: () => window,
+      feedForward: (layer, { hidden, activation }) =>
+        mixtureOfExperts({
+          prefix: `model.layers.${layer}.block_sparse_moe`,
+          hidden,
+          intermediate: config.positiveInteger('intermediate_size'),
+          activation,
+          experts,
+          perToken,
+          normalize: true,
+          names: { gate: 'w1', up: 'w3', down: 'w2' },
+        }),
+    });
+  },
+};

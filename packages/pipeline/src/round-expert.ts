@@ -1,0 +1,26 @@
+import { type QuantizeResult, quantize, type Tensor, weightedSearch } from '@q/core';
+import type { PlannedModule } from './plan.js';
+
+/** Tokens below which statistics of an expert say less than its weights alone do (`pnpm figures:tokens`). */
+export const defaultExpertTokens = 64;
+
+/** What an expert gets that too few calibration tokens reached: no statistics, a scale search on its weights. */
+export function roundExpert(
+  weight: Tensor<'f32'>,
+  { scheme, quantizer }: PlannedModule,
+  tokens: number,
+  floor: number,
+): QuantizeResult {
+  const reached = tokens === 0 ? 'no calibration token reached' : `only ${tokens} calibration tokens reached`;
+  return {
+    quantized: quantize(weight, scheme, { fit: weightedSearch() }),
+    report: {
+      method: 'rtn',
+      tokens,
+      figures: { tokenFloor: floor },
+      notes: [
+        `${reached} this expert, ${floor} are needed for ${quantizer.name}: it was rounded to nearest with a scale search; more calibration text reaches more experts`,
+      ],
+    },
+  };
+}

@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { checkVocabulary, type Windows } from '@q/calib';
+import type { Checkpoint } from '@q/checkpoint';
+import { type Context, type Engine, FormatError, type ModelDescription } from '@q/core';
+import { measureSensitivity, type SensitivityUnit } from '@q/mixed-precision';
+import { journalIdentity, openJournal } from './journal.js';
+import { rewriteModel } from './model-source.js';
+import { type Recipe, rewritesOf } from './recipe.js';
+import { hashCheckpoint, hashWindows } from './source-identity.js';
+
+/** Name of the file in the output folder that sensitivities are kept in while a run lasts. */
+export const sensitivityName = 'q-sensitivity.jsonl';
+
+export interface SensitivityRun<T> {
+  readonly context: Context;
+  readonly engine: () => Promise<Engine<T>>;
+  readonly windows: Windows;
+  /** Where numbers are kept as they are measured; what it holds already is not measured again. */
+  readonly file?: string;
+}
+
+/**
+ * Measures the units of a checkpoint, or reads what an earlier measurement of the same model, windows, units and methods
+ * has left in `file`: a resumed run sees the very same numbers.
+ * @throws FormatError when the file holds sensitivities of something else
+ */
+export async function checkpointSensitivity<T>(
+  checkpoint: Checkpoint,
+  recipe: Recipe,
+  units: readonly SensitivityUnit[],
+  { context, engine: makeEngine, windows, file }: SensitivityRun<T>,
+): Promise<ReadonlyMap<string, readonly number[]>> {
+  // Rotations and other rewrites change what is rounded, and so what it costs.
+  const source = rewriteModel(checkpoint, recipe, context.kernels);
+  if (!source.model) throw checkpoint.unknownArchitecture as Error;
+  const model: ModelDescription = source.model;
+  checkVocabulary(windows, model.vocabularySize);
+  const journal = file === undefined ? undefined : await openSensitivities(file, checkpoint, recipe, units, windows);
+  const finished = journal?.finished ?? new Map<string, readonly number[]>();
+  try {
+    if (units.every(({ name }) => finished.has(name))) return finished;
+    const engine = await makeEngine();
+    try {
+      return await measureSensitivity({
+        model,
+        engine,
+        context,
+        weight: (name) => source.weight(name),
+        windows,
+        units,
+        finished,
+        onMeasured: async (unit, rows) => journal?.append({ unit, rows }),
+      });
+    } finally {
+      await engine.dispose();
+    }
+  } catch (error) {
+    // An error would come again: only an interrupted measurement is worth keeping.
+    if (file !== undefined && !context.signal?.aborted && finished.size === 0) await rm(file, { force: true });
+    throw error;
+  } finally {
+    await journal?.close();
+  }
+}
+
+async function openSensitivities(
+  file: string,
+  checkpoint: Checkpoint,
+  recipe: Recipe,
+  units: readonly SensitivityUnit[],
+  windows: Windows,
+) {
+  const hash = createHash('sha256');
+  await hashCheckpoint(hash, checkpoint);
+  hashWindows(hash, windows);
+  hash.update(JSON.stringify([recipe.seed, rewritesOf(recipe).map(({ name, options }) => [name, options])]));
+  hash.update(JSON.stringify(units.map(({ name, modules, candidates }) => [name, modules, candidates])));
+  const identity = hash.digest('hex');
+  await mkdir(dirname(file), { recursive: true });
+  const found = await journalIdentity(file);
+  if (found !== undefined && found !== identity)
+    throw new FormatError(
+      `${file}: holds sensitivities of another model, calibration text, seed, rotation or list of schemes: give the same ones, or another file`,
+    );
+  return openJournal<number>(file, identity);
+}
