@@ -13,14 +13,14 @@ export interface RotaryPositions {
  * Reads both forms of the config: `rope_theta` with `rope_scaling` (transformers 4), and `rope_parameters`
  * (transformers 5). Scaling `linear` and `llama3`; others are refused by name.
  */
-export function readRotaryPositions(config: ConfigReader, headDim: number): RotaryPositions {
+export function readRotaryPositions(config: ConfigReader, headDim: number, absentTheta = 10000): RotaryPositions {
   config.only('partial_rotary_factor', [1], 'only full rotary embeddings are supported');
   const key = config.has('rope_parameters') ? 'rope_parameters' : 'rope_scaling';
   const rope = config.object(key);
   const typeKey = rope.has('rope_type') ? 'rope_type' : 'type';
   const type = rope.string(typeKey, 'default');
   rope.only('partial_rotary_factor', [1], 'only full rotary embeddings are supported');
-  const theta = rope.has('rope_theta') ? rope.number('rope_theta') : config.number('rope_theta', 10000);
+  const theta = rope.has('rope_theta') ? rope.number('rope_theta') : config.number('rope_theta', absentTheta);
   const base = baseFrequencies(theta, headDim);
   if (type === 'default') return createRotaryPositions(base, headDim);
   if (type === 'linear') {

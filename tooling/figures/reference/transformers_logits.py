@@ -8,9 +8,11 @@ head size, norms after the sums, an exact gelu.
 """
 
 import json
+import tempfile
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 BASE = {"vocab_size": 24, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
@@ -58,6 +60,33 @@ CASES = {
         "max_window_layers": 1,
         "tie_word_embeddings": True,
     },
+    "mixtral, 2 of 5 experts": {
+        **LLAMA,
+        "model_type": "mixtral",
+        "num_local_experts": 5,
+        "num_experts_per_tok": 2,
+        "tie_word_embeddings": False,
+    },
+    "qwen2_moe, a dense layer, weights of the softmax over all": {
+        **LLAMA,
+        "model_type": "qwen2_moe",
+        "moe_intermediate_size": 12,
+        "shared_expert_intermediate_size": 28,
+        "num_experts": 6,
+        "num_experts_per_tok": 3,
+        "mlp_only_layers": [0],
+        "tie_word_embeddings": False,
+    },
+    "qwen2_moe, weights that add up to 1": {
+        **LLAMA,
+        "model_type": "qwen2_moe",
+        "moe_intermediate_size": 12,
+        "shared_expert_intermediate_size": 28,
+        "num_experts": 6,
+        "num_experts_per_tok": 2,
+        "norm_topk_prob": True,
+        "tie_word_embeddings": True,
+    },
     "gpt2, scale by layer, untied": {
         **BASE,
         "model_type": "gpt2",
@@ -102,12 +131,13 @@ def weight(name: str, count: int) -> np.ndarray:
 
 
 def logits(config: dict) -> tuple[list[list[int]], list[float]]:
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), attn_implementation="eager")
-    model = model.to(torch.float32).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            values = torch.from_numpy(weight(name, parameter.numel()))
-            parameter.copy_(values.reshape(parameter.shape))
+    # By way of a file: experts, which transformers 5 stacks in memory, have a tensor each there.
+    with tempfile.TemporaryDirectory() as folder:
+        AutoModelForCausalLM.from_config(AutoConfig.for_model(**config)).to(torch.float32).save_pretrained(folder)
+        path = f"{folder}/model.safetensors"
+        tensors = {name: weight(name, x.size).reshape(x.shape) for name, x in load_file(path).items()}
+        save_file(tensors, path, metadata={"format": "pt"})
+        model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32).eval()
     ids = [[(7 * i * i + 3 * i + 5 * row) % config["vocab_size"] for i in range(LENGTH)] for row in range(BATCH)]
     with torch.no_grad():
         out = model(torch.tensor(ids), use_cache=False).logits

@@ -13,6 +13,10 @@ export interface LlamaVariant {
   readonly mlpBias: boolean;
   /** Key heads where the config does not say. */
   readonly defaultKeyValueHeads?: number;
+  /** Base of the rotary frequencies where the config does not say; 10000 when absent. */
+  readonly defaultTheta?: number;
+  /** Of the norms, where the config does not say; 1e-6 when absent. */
+  readonly defaultEpsilon?: number;
   /** Sliding window of a layer in tokens; unlimited when absent. */
   window(layer: number): number | undefined;
   /** What follows the attention of a layer; a gated MLP of `intermediate_size` when absent. */
@@ -45,9 +49,9 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     heads,
     kvHeads,
     headDim,
-    epsilon: config.number('rms_norm_eps', 1e-6),
+    epsilon: config.number('rms_norm_eps', variant.defaultEpsilon ?? 1e-6),
     activation: config.activation('hidden_act', 'silu'),
-    rotary: readRotaryPositions(config, headDim),
+    rotary: readRotaryPositions(config, headDim, variant.defaultTheta),
   };
   const layers = config.positiveInteger('num_hidden_layers');
   const vocabulary = config.positiveInteger('vocab_size');

@@ -20,6 +20,8 @@ export const mixtral: Architecture = {
       outputBias: false,
       mlpBias: false,
       defaultKeyValueHeads: 8,
+      defaultTheta: 1e6,
+      defaultEpsilon: 1e-5,
       window: () => window,
       feedForward: (layer, { hidden, activation }) =>
         mixtureOfExperts({
