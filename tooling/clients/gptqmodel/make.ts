@@ -19,6 +19,8 @@ interface Variant {
   readonly group: number;
   readonly symmetric: boolean;
   readonly staticGroups?: boolean;
+  /** Bits of some linears, in place of the variant's (an override in the config's `dynamic`). */
+  readonly others?: { readonly match: RegExp; readonly bits: number };
 }
 
 const out = process.argv[2];
@@ -33,6 +35,14 @@ const variants: Variant[] = [
   { name: 'demo-3-asym', model: demo, bits: 3, group: 32, symmetric: false },
   { name: 'demo-8-sym', model: demo, bits: 8, group: -1, symmetric: true },
   { name: 'demo-4-reordered', model: demo, bits: 4, group: 32, symmetric: true, staticGroups: false },
+  {
+    name: 'demo-4-mixed',
+    model: demo,
+    bits: 4,
+    group: 32,
+    symmetric: true,
+    others: { match: /layers\.[02]\.mlp\./, bits: 8 },
+  },
   ...(shared
     ? [
         { name: 'llama-5m-4-sym', model: join(shared, 'models/llama-5m'), bits: 4, group: 128, symmetric: true },
@@ -56,7 +66,7 @@ const variants: Variant[] = [
 const kernels = await createWasmKernels();
 const layout = gptqLayout();
 const context = createContext({ kernels });
-for (const { name, model, bits, group, symmetric, staticGroups } of variants) {
+for (const { name, model, bits, group, symmetric, staticGroups, others } of variants) {
   const json = async (file: string) => JSON.parse(await readFile(join(model, file), 'utf8'));
   const tokenizer = loadTokenizer({
     tokenizer: await json('tokenizer.json'),
@@ -65,16 +75,17 @@ for (const { name, model, bits, group, symmetric, staticGroups } of variants) {
   });
   const calibration: Windows = cutWindows(tokenStream(splitDocuments(text), tokenizer), 128, { count: 16 });
   const source = await openCheckpoint(model, [layout]);
-  const rule = {
-    match: /^(?!lm_head$)/,
+  const rule = (match: RegExp, width: number) => ({
+    match,
     quantizer: gptq({ staticGroups }),
     scheme: scheme({
-      format: (symmetric ? signedIntegers : unsignedIntegers)[bits - 2],
+      format: (symmetric ? signedIntegers : unsignedIntegers)[width - 2],
       granularity: group === -1 ? perChannel : perGroup(group),
       zeroPoint: symmetric ? 'none' : 'integer',
     }),
-  };
-  const plan = planRun(source, { layout, rules: [rule], seed: 0 });
+  });
+  const rules = [...(others ? [rule(others.match, others.bits)] : []), rule(/^(?!lm_head$)/, bits)];
+  const plan = planRun(source, { layout, rules, seed: 0 });
   await runPlan(plan, { out: join(out, name), context, calibration, engine: () => createEngine({ kernels }) });
   const written = await openCheckpoint(join(out, name), [layout]);
   if (!written.model) throw new Error(`${model}: unknown architecture`);
