@@ -64,7 +64,7 @@ describe('--method awq', () => {
 describe('--method hqq', () => {
   it('has whole zero points where runtimes read them and real ones in the plain layout', async () => {
     const zeroPoint = async (format: string) =>
-      (await recipeFrom({ method: 'hqq', format })).rules.map(({ scheme }) => scheme?.zeroPoint);
+      (await recipeFrom({ method: 'hqq', format })).recipe.rules.map(({ scheme }) => scheme?.zeroPoint);
     expect(await zeroPoint('gptq')).toEqual(['integer']);
     expect(await zeroPoint('plain')).toEqual(['float']);
     const out = join(folder, 'out');
@@ -95,7 +95,8 @@ describe('--method hqq', () => {
   });
 });
 
-it.each(['awq.yaml', 'hqq.yaml'])('the recipe file %s is read', async (name) => {
-  const recipe = await recipeFrom({ recipe: new URL(name, recipes).pathname });
-  expect(recipe.rules.at(-1)?.scheme).toBeDefined();
+it.each(['awq.yaml', 'hqq.yaml', 'budget-3.yaml', 'budget-4.yaml'])('the recipe file %s is read', async (name) => {
+  const { recipe, budget } = await recipeFrom({ recipe: new URL(name, recipes).pathname });
+  const last = recipe.rules.at(-1);
+  expect(budget ? last?.candidates : last?.scheme).toBeDefined();
 });

@@ -1,10 +1,51 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { RunReport } from '@q/pipeline';
+import { readU16Windows } from '@q/calib';
+import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
+import {
+  createContext,
+  createRandom,
+  edgeChannels,
+  foldEdge,
+  type ModelDescription,
+  meanAbs,
+  type Transform,
+} from '@q/core';
+import { runWindows } from '@q/eval';
+import { planRun, type RunReport, runPlan } from '@q/pipeline';
+import { createEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { knownLayouts, layouts } from './registry.js';
 import { runCommand } from './testing/run-command.js';
 import { tinyConfigs, writeTinyMixture } from './testing/tiny-mixture.js';
+
+/** Random positive scales on every edge that has statistics. */
+const scaling: Transform = {
+  name: 'scaling',
+  options: {},
+  needs: [meanAbs],
+  edges: (edges) => edges,
+  async apply({ edges, weights, statistics }) {
+    const current = new Map(weights);
+    const inputScales = new Map<string, Float32Array>();
+    for (const edge of edges) {
+      const width = current.get(`${edge.consumers[0]}.weight`)!.shape[1];
+      expect(statistics(edge.consumers[0]).get(meanAbs).width).toBe(width);
+      const random = createRandom(1).fork(edge.id);
+      const shared = Float32Array.from({ length: width }, () => Math.exp(0.5 * random.normal()));
+      const folded = foldEdge(
+        edge,
+        Float32Array.from(edgeChannels(edge, width), (channel) => shared[channel]),
+        current,
+      );
+      for (const [name, values] of folded.weights) current.set(name, values);
+      for (const [module, factors] of folded.inputScales) inputScales.set(module, factors);
+    }
+    const changed = [...current].filter(([name, values]) => weights.get(name) !== values);
+    return { weights: new Map(changed), inputScales, figures: {}, notes: [] };
+  },
+};
 
 describe.each(Object.entries(tinyConfigs))('%s', (type, config) => {
   let folder: string;
@@ -78,6 +119,32 @@ describe.each(Object.entries(tinyConfigs))('%s', (type, config) => {
       '--json',
     ]);
     expect(JSON.parse(scores.out).kl).toBeLessThan(0.05);
+  });
+
+  it('keeps its function when every edge is scaled: routers are scaled along, and choose as before', async () => {
+    const out = join(folder, 'scaled');
+    const source = await openCheckpoint(model, knownLayouts);
+    const windows = readU16Windows(await readFile(join(model, 'ids.u16')), 16);
+    const recipe = { layout: layouts.gptq({}), transforms: [scaling], rules: [{ match: '*', keep: true }], seed: 0 };
+    const plan = planRun(source, recipe);
+    const context = createContext();
+    const { transforms } = await runPlan(plan, { out, context, calibration: windows, engine: () => createEngine() });
+    const notes = transforms.flatMap((row) => row.notes);
+    expect(notes.filter((note) => /^experts\.[67]\.up->down: no calibration token reached it/.test(note)).length).toBe(
+      2,
+    );
+    const written = await openCheckpoint(out, knownLayouts);
+    const router = `${layer(0)}.gate.weight`;
+    expect((await written.weight(router)).data).not.toEqual((await source.weight(router)).data);
+    const engine = await createEngine();
+    const logits = async ({ model: description, weight }: Checkpoint) =>
+      (await runWindows(description as ModelDescription, engine, weight, windows)).logits(0, windows.count);
+    const [before, after] = [await logits(source), await logits(written)];
+    const largest = before.reduce((most, x, i) => Math.max(most, Math.abs(x - after[i])), 0);
+    expect(largest).toBeLessThan(1e-4);
+    await engine.dispose();
+    await source.close();
+    await written.close();
   });
 
   it('is rounded without data, and spends a budget on its experts together', async () => {
