@@ -147,6 +147,27 @@ describe.each(Object.entries(tinyConfigs))('%s', (type, config) => {
     await written.close();
   });
 
+  it('keeps its function when it is rotated, routers included', async () => {
+    const out = join(folder, 'rotated');
+    const { code, err } = await runCommand([
+      'quantize',
+      model,
+      out,
+      '--rotate',
+      '--method',
+      'rtn',
+      '--keep',
+      '*',
+      '--format',
+      'plain',
+      '--no-eval',
+      '--json',
+    ]);
+    expect(code, err).toBe(0);
+    const against = ['--against', model, '--text', join(model, 'ids.u16'), '--length', '16', '--json'];
+    expect(JSON.parse((await runCommand(['eval', out, ...against])).out).kl).toBeLessThan(1e-9);
+  });
+
   it('is rounded without data, and spends a budget on its experts together', async () => {
     const data = await runCommand([
       'quantize',

@@ -145,7 +145,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
       ? (file.candidateBits ?? defaults.candidateBits)
       : parseCandidateBits('--candidate-bits', options.candidateBits);
   /** A rule without bits of its own takes part in the budget. */
-  const choice = (own: Settings, methodOf: (from: Settings) => Pick<AppliedMethod, 'quantizer' | 'scheme'>) => {
+  const choice = (own: Settings, methodOf: (from: Settings) => RuleMethod) => {
     const from = { ...base, ...own };
     return budget && own.bits === undefined ? withCandidates(from, candidateBits, methodOf) : methodOf(from);
   };
@@ -203,8 +203,11 @@ function budgetFrom(options: RecipeOptions, file: RecipeFile): Budget | undefine
 function withCandidates(
   from: Settings,
   bits: readonly number[],
-  methodOf: (from: Settings) => Pick<AppliedMethod, 'quantizer' | 'scheme'>,
+  methodOf: (from: Settings) => RuleMethod,
 ): Pick<Rule, 'quantizer' | 'candidates'> {
+  const name = from.method ?? defaults.method;
+  if (choose('--method', name, methods).schemes)
+    throw new UsageError(`--method ${name} has one width: a budget has nothing to choose from`);
   const all = bits.map((width) => methodOf({ ...from, bits: width }));
   return { quantizer: all[0].quantizer, candidates: all.map(({ scheme }) => scheme) };
 }
@@ -224,6 +227,8 @@ const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
   scheme,
   ...(activation ? { activation } : {}),
 });
+
+type RuleMethod = ReturnType<typeof applied>;
 
 /** The method of one rule: what changes whole blocks, or trains the model, cannot be asked for by a part of their linears. */
 function ruleMethod(match: string, own: Settings, base: Settings, layoutName: string | undefined) {

@@ -17,6 +17,8 @@ export type Budget =
 export interface BudgetUnit extends SensitivityUnit {
   /** The method that is going to quantize it. */
   readonly quantizer: Quantizer;
+  /** How its inputs are quantized. */
+  readonly activation?: Rule['activation'];
   /** Bytes in the layout, for each candidate. */
   readonly bytes: readonly number[];
 }
@@ -85,12 +87,14 @@ export function budgetUnits(checkpoint: Checkpoint, recipe: Recipe): readonly Bu
 }
 
 function unitOf(linears: readonly LinearDescription[], rule: Rule, recipe: Recipe): BudgetUnit {
-  const { quantizer, candidates: all = [] } = rule;
+  const { quantizer, activation, candidates: all = [] } = rule;
   const modules = linears.map(({ module }) => module);
   if (!quantizer) throw new SchemeError(`${describeRule(rule, recipe.rules.indexOf(rule))}: needs a method`);
   let reason = '';
   const candidates = all.filter((scheme) => {
-    const refused = linears.map((linear) => refuseModule({ linear, scheme, quantizer }, recipe)).find(Boolean);
+    const refused = linears
+      .map((linear) => refuseModule({ linear, scheme, quantizer, ...(activation ? { activation } : {}) }, recipe))
+      .find(Boolean);
     reason = refused ?? reason;
     return !refused;
   });
@@ -100,7 +104,7 @@ function unitOf(linears: readonly LinearDescription[], rule: Rule, recipe: Recip
       .flatMap((linear) => recipe.layout.plan({ linear, scheme }))
       .reduce((sum, part) => sum + byteLength(part), 0),
   );
-  return { name: unitName(modules), modules, quantizer, candidates, bytes };
+  return { name: unitName(modules), modules, quantizer, candidates, bytes, ...(activation ? { activation } : {}) };
 }
 
 /** `model.layers.0.self_attn.{q_proj,k_proj,v_proj}`; long lists by what they have in common. */
@@ -175,11 +179,12 @@ function limitOf(checkpoint: Checkpoint, recipe: Recipe, units: readonly BudgetU
 /** The recipe with a rule for each unit before the rules that they came from. */
 function withSchemes(recipe: Recipe, units: readonly BudgetUnit[], chosen: readonly number[]): Recipe {
   const rules = units.map(
-    ({ modules, quantizer, candidates }, i): Rule => ({
+    ({ modules, quantizer, activation, candidates }, i): Rule => ({
       name: 'chosen within the budget',
       match: new RegExp(`^(?:${modules.map((module) => module.replace(/[.]/g, '\\.')).join('|')})$`),
       quantizer,
       scheme: candidates[chosen[i]],
+      ...(activation ? { activation } : {}),
     }),
   );
   // Whatever such a rule matches is in a unit, so it need not stay.

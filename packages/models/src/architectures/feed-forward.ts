@@ -8,6 +8,8 @@ export interface FeedForward {
   readonly kept: readonly [name: string, shape: readonly number[]][];
   /** Modules that read the norm's output: linears, then the router, which stays as it is but for its scale. */
   readonly readers: readonly string[];
+  /** Linears whose output is added to the residual stream, as it is or weighed. */
+  readonly outputs: readonly string[];
   /** Edges inside; the norm's own is made from `readers`. */
   readonly edges: readonly ScalableEdge[];
   readonly fusionGroups: readonly (readonly string[])[];
@@ -34,6 +36,7 @@ export function gatedMlp(
     ],
     kept: [],
     readers: [gate, up],
+    outputs: [down],
     edges: [{ id: 'up->down', producer: { kind: 'linear', module: up }, consumers: [down] }],
     fusionGroups: [[gate, up]],
     stages: [

@@ -139,10 +139,10 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number, feedF
       },
       ...feedForward.edges,
     ],
-    attention: { heads, kvHeads, headDim, value: { module: v }, output: o },
-    mlpOutputs: feedForward.edges.flatMap(({ consumers }) => consumers),
     fusionGroups: [[q, k, v], ...feedForward.fusionGroups],
     ...(feedForward.experts ? { experts: feedForward.experts } : {}),
+    attention: { heads, kvHeads, headDim, value: { module: v }, output: o },
+    mlpOutputs: feedForward.outputs,
     begin: (runtime, x) => ({ residual: x, input: rmsNorm(runtime, attentionNorm, x, epsilon) }),
     stages: [
       {

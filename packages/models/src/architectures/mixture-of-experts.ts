@@ -65,6 +65,7 @@ export function mixtureOfExperts(options: MixtureOptions): FeedForward {
       router,
       ...(shared ? [shared.gateOfAll] : []),
     ],
+    outputs: [...experts.map(({ down }) => down), ...(shared ? [shared.down] : [])],
     edges: [
       ...experts.map(({ up, down }, index) => ({
         id: `experts.${index}.up->down`,

@@ -2,7 +2,8 @@ import type { BlockDescription, NormDescription, ResidualStream } from '@q/core'
 
 /**
  * The residual stream of a pre-norm model, from what its blocks say already: norms and their consumers are the edges
- * whose producer is a norm, writers are the linears of the stages that add to the residual.
+ * whose producer is a norm, writers are the linears of the stages that add to the residual: as they are, or, in the last
+ * stage of a block with experts, weighed.
  * @param finalNorm module between the last block and the head; the head reads the stream itself when there is none
  */
 export function describeResidualStream(
@@ -21,6 +22,8 @@ export function describeResidualStream(
     embeddings,
     norms: finalNorm === undefined ? norms : [...norms, { module: finalNorm, kind, consumers: head }],
     readers: finalNorm === undefined ? head : [],
-    writers: blocks.flatMap(({ stages }) => stages.filter((stage) => stage.addsToResidual).flatMap((s) => s.linears)),
+    writers: blocks.flatMap(({ stages }) =>
+      stages.filter((stage) => stage.addsToResidual || stage === stages.at(-1)).flatMap((stage) => stage.linears),
+    ),
   };
 }
