@@ -16,7 +16,7 @@ import {
   unsignedIntegers,
 } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
-import { planRun, runPlan } from '@q/pipeline';
+import { planRun, type Recipe, runPlan } from '@q/pipeline';
 import { type BackendChoice, createEngine } from '@q/tfjs';
 
 /** A shared model with the windows that all peers were given. */
@@ -58,6 +58,8 @@ export function asymmetric(bits: number, group: number) {
 }
 
 export interface MeasureOptions {
+  /** In place of the one rule of the quantizer and its scheme. */
+  readonly rules?: Recipe['rules'];
   /** Before quantization. */
   readonly transforms?: readonly ModelStep[];
   /** Default: the GPTQ layout. */
@@ -83,7 +85,7 @@ export async function measureRecipe(
   const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto', tuner, progress } = options;
   const { out = join(tmpdir(), `q-figures-${process.pid}`) } = options;
   const source = await openCheckpoint(folder, [layout]);
-  const rules = [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
+  const rules = options.rules ?? [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
   const plan = planRun(source, { layout, transforms, rules, tuner, seed });
   const { seconds, layers } = await runPlan(plan, {
     out,
