@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gptqmodel import BACKEND, GPTQModel
 from transformers import AutoModelForCausalLM, GPT2PreTrainedModel, GPTQConfig
 
 LIMIT = 1e-2
@@ -19,8 +20,14 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
         # The AVX-512 kernel that is chosen by itself refuses group sizes that do not divide the features (688 = 5 * 128 + 48)
         # and groups above 256; the plain torch one takes whatever the format can express.
         settings = json.loads((folder / "quantize_config.json").read_text())
-        config = GPTQConfig(bits=settings["bits"], backend="torch")
-        model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype=torch.float32, quantization_config=config)
+        if any(key.startswith("+:") for key in settings.get("dynamic", {})):
+            # Overrides of single modules are known to GPTQModel itself, not to the loader of transformers.
+            model = GPTQModel.load(str(folder), device="cpu", backend=BACKEND.GPTQ_TORCH, dtype=torch.float16).model
+        else:
+            config = GPTQConfig(bits=settings["bits"], backend="torch")
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, device_map="cpu", dtype=torch.float32, quantization_config=config
+            )
         kinds = {type(module).__name__ for module in model.modules() if "Linear" in type(module).__name__}
         with torch.no_grad():
             theirs = model(ids).logits[0].float().numpy().ravel()
