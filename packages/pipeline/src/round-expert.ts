@@ -1,7 +1,7 @@
 import { type QuantizeResult, quantize, type Tensor, weightedSearch } from '@q/core';
 import type { PlannedModule } from './plan.js';
 
-/** Tokens below which statistics of an expert say less than its weights alone do (`pnpm figures:tokens`). */
+/** Tokens below which statistics of an expert say less than its weights alone do. */
 export const defaultExpertTokens = 64;
 
 /** What an expert gets that too few calibration tokens reached: no statistics, a scale search on its weights. */
