@@ -49,7 +49,9 @@ const start = ({ module, memory, index, functions }) => {
   let seen = 0;
   for (;;) {
     for (let spin = 0; spin < 4000 && Atomics.load(control, 0) === seen; spin++);
-    Atomics.wait(control, 0, seen);
+    // The word decides, not the wake-up: a thread that saw a job while spinning may finish it, fall asleep, and be woken
+    // by that job's late notification. It would draw tiles of the next job before that one is posted.
+    while (Atomics.load(control, 0) === seen) Atomics.wait(control, 0, seen);
     seen = Atomics.load(control, 0);
     if (control[6] < 0) return;
     const run = exports[functions[control[6]]];
@@ -73,6 +75,8 @@ export interface Pool {
   readonly simd: SimdLevel;
   readonly threads: number;
   readonly exports: Exports;
+  /** Shared by all threads; the control words are at its start. */
+  readonly memory: WebAssembly.Memory;
   /** Forgets all allocations; makes room for at least `bytes`. */
   reset(bytes: number): void;
   /** Room for `count` values, aligned to 64 bytes. */
@@ -125,6 +129,7 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
     simd,
     threads,
     exports,
+    memory,
     reset(bytes) {
       top = heapStart;
       take(bytes);
