@@ -1,6 +1,7 @@
 import { createContext, createRandom, f32Scale, SchemeError, scheme, uint3 } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { asymmetricSolve } from './asymmetric.js';
+import { gptq } from './gptq.js';
 
 const { kernels } = createContext();
 const random = createRandom('asymmetric');
@@ -99,5 +100,12 @@ describe('asymmetricSolve', () => {
       blockSize: 128,
     };
     await expect(asymmetricSolve(problem, new Float32Array(n * n), 0.25, kernels)).rejects.toThrow(SchemeError);
+  });
+
+  it('is not combined with the retarget, which corrects the same error', () => {
+    expect(() => gptq({ asymmetric: 0.25, retarget: 1 })).toThrow('correct the same error twice');
+    expect(gptq({ asymmetric: 0.25 }).options).toMatchObject({ asymmetric: 0.25, retarget: 0 });
+    expect(gptq({ asymmetric: 0.25 }).needs.map(({ name }) => name)).toEqual(['hessian', 'crossHessian']);
+    for (const asymmetric of [-0.1, 1.5]) expect(() => gptq({ asymmetric })).toThrow('between 0 and 1');
   });
 });

@@ -44,7 +44,10 @@ export interface GptqOptions {
    * the least loss ({@link solveRanges}). Default 0.7, 0.85, 1, 1.15, 1.3.
    */
   readonly ranges?: readonly number[];
-  /** Alpha of GPTAQ's sweep ({@link asymmetricSolve}), in place of `retarget`, for comparison. Default 0: off. */
+  /**
+   * Alpha of GPTAQ's sweep ({@link asymmetricSolve}), 0 to 1, for comparison; `retarget` is 0 with it and `ranges` do not
+   * apply. Default 0: off.
+   */
   readonly asymmetric?: number;
 }
 
@@ -63,6 +66,8 @@ export const paperOptions: GptqOptions = {
  * further: targets corrected for the errors of earlier layers, weighted grids, and refinement after the sweep.
  * {@link paperOptions} turns all of that off. Works on any granularity whose scales belong to single
  * rows (channel, group) and on per-tensor grids, and on any number format.
+ *
+ * @throws SchemeError for an option out of its range, or two that exclude each other
  */
 export function gptq(options: GptqOptions = {}): Quantizer {
   const {
@@ -72,15 +77,19 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     blockSize = 128,
     fit = weightedSearch(),
     importance = 'diagonal',
-    retarget: share = 1,
+    asymmetric = 0,
+    retarget: share = asymmetric > 0 ? 0 : 1,
     residual = true,
     refineRounds = 3,
     ranges = [0.7, 0.85, 1, 1.15, 1.3],
-    asymmetric = 0,
   } = options;
   if (!(share >= 0 && share <= 1)) throw new SchemeError(`gptq: retarget must be between 0 and 1, got ${share}`);
   if (!(asymmetric >= 0 && asymmetric <= 1))
     throw new SchemeError(`gptq: asymmetric must be between 0 and 1, got ${asymmetric}`);
+  if (asymmetric > 0 && share > 0)
+    throw new SchemeError(
+      `gptq: asymmetric ${asymmetric} and retarget ${share} correct the same error twice: set one of them to 0`,
+    );
   if (ranges.length === 0 || !ranges.every((range) => range > 0 && Number.isFinite(range)))
     throw new SchemeError(`gptq: ranges must be one or more numbers above 0, got [${ranges.join(', ')}]`);
   const settings = {

@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { awq } from '@q/awq';
 import { readU16Windows, type Windows } from '@q/calib';
 import { awqLayout, gptqLayout, openCheckpoint, plainLayout, type QuantizedLayout } from '@q/checkpoint';
@@ -20,7 +19,6 @@ import {
   uint3,
   uint4,
 } from '@q/core';
-import { runWindows } from '@q/eval';
 import { hqq } from '@q/hqq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
@@ -28,8 +26,9 @@ import { createEngine } from '@q/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import { runPlan } from './run.js';
+import { demoModel } from './testing/demo-model.js';
+import { firstLogits, relativeError } from './testing/first-logits.js';
 
-const demo = fileURLToPath(new URL('../../cli/demo/model', import.meta.url));
 const target = scheme({ format: uint3, granularity: perGroup(32), zeroPoint: 'integer' });
 
 let folder: string;
@@ -47,7 +46,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 async function subjects(): Promise<{ path: string; calibration: Windows }[]> {
   const random = createRandom('ids');
   const ids = Int32Array.from({ length: 2 * 48 }, () => random.integer(768));
-  const found = [{ path: demo, calibration: { ids, count: 2, length: 48 } as Windows }];
+  const found = [{ path: demoModel, calibration: { ids, count: 2, length: 48 } as Windows }];
   const shared = process.env.QUANT_SHARED;
   for (const name of ['llama-5m', 'gpt2-3m', 'opt-3m']) {
     const path = join(shared ?? '', 'models', name);
@@ -83,27 +82,8 @@ async function write(path: string, calibration: Windows, name: string, recipe: R
   return out;
 }
 
-async function logits(path: string, windows: Windows, layouts: readonly QuantizedLayout[] = []): Promise<Float32Array> {
-  const checkpoint = await openCheckpoint(path, layouts);
-  const engine = await createEngine({ kernels });
-  const { model } = checkpoint;
-  if (!model) throw new Error('unknown architecture');
-  const first = { ...windows, count: 1, ids: windows.ids.slice(0, windows.length) };
-  const source = await runWindows(model, engine, (name) => checkpoint.weight(name), first);
-  const out = await source.logits(0, 1);
-  await engine.dispose();
-  await checkpoint.close();
-  return out;
-}
-
-function relativeError(a: Float32Array, b: Float32Array): number {
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < a.length; i++) {
-    difference += (a[i] - b[i]) ** 2;
-    norm += b[i] ** 2;
-  }
-  return Math.sqrt(difference / norm);
-}
+const logits = (path: string, windows: Windows, layouts: readonly QuantizedLayout[] = []) =>
+  firstLogits(path, windows, kernels, layouts);
 
 it('folding leaves the logits of every model within 1e-4', async () => {
   const seen: number[] = [];

@@ -1,19 +1,17 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { createContext, perChannel, type QuantizedTensor, scheme, type Tuner, uint2 } from '@q/core';
-import { loadTokenizer } from '@q/models';
 import { qaft } from '@q/qat';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import { runPlan } from './run.js';
+import { demoModel, demoWindows } from './testing/demo-model.js';
 
-const demo = fileURLToPath(new URL('../../cli/demo/', import.meta.url));
 const layout = gptqLayout();
 const target = scheme({ format: uint2, granularity: perChannel, zeroPoint: 'integer' });
 const tuner = qaft({ epochs: 2, batch: 2, warmUp: 1, saveEvery: 1 });
@@ -21,14 +19,7 @@ const tuner = qaft({ epochs: 2, batch: 2, warmUp: 1, saveEvery: 1 });
 let folder: string;
 let calibration: Windows;
 beforeAll(async () => {
-  const json = async (name: string) => JSON.parse(await readFile(join(demo, 'model', name), 'utf8'));
-  const tokenizer = loadTokenizer({
-    tokenizer: await json('tokenizer.json'),
-    config: await json('tokenizer_config.json'),
-    model: await json('config.json'),
-  });
-  const text = await readFile(join(demo, 'text/calibration.txt'), 'utf8');
-  calibration = cutWindows(tokenStream(splitDocuments(text), tokenizer), 32, { count: 4 });
+  calibration = await demoWindows(32, 4);
 });
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'q-tuner-'));
@@ -36,7 +27,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function run(name: string, use: Tuner, options: Parameters<typeof createContext>[0] = {}) {
-  const source = await openCheckpoint(join(demo, 'model'), [layout]);
+  const source = await openCheckpoint(demoModel, [layout]);
   try {
     const recipe = { layout, rules: [{ match: /layers/, quantizer: rtn(), scheme: target }], tuner: use, seed: 0 };
     return await runPlan(planRun(source, recipe, { samples: 4, length: 32, batch: 8 }), {

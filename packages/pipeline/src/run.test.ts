@@ -1,8 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
   createContext,
@@ -17,15 +16,14 @@ import {
 } from '@q/core';
 import { gptq as fullGptq, type GptqOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
-import { loadTokenizer } from '@q/models';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import type { Rule } from './recipe.js';
 import { runPlan } from './run.js';
+import { demoModel, demoWindows } from './testing/demo-model.js';
 
-const demo = fileURLToPath(new URL('../../cli/demo/', import.meta.url));
 const layout = gptqLayout();
 /** Without the searches that make it good and slow: the walk is what is tested here. */
 const gptq = (options: GptqOptions = {}) =>
@@ -37,14 +35,7 @@ let calibration: Windows;
 let kernels: Kernels;
 beforeAll(async () => {
   kernels = await createWasmKernels({ threads: 1 });
-  const json = async (name: string) => JSON.parse(await readFile(join(demo, 'model', name), 'utf8'));
-  const tokenizer = loadTokenizer({
-    tokenizer: await json('tokenizer.json'),
-    config: await json('tokenizer_config.json'),
-    model: await json('config.json'),
-  });
-  const text = await readFile(join(demo, 'text/calibration.txt'), 'utf8');
-  calibration = cutWindows(tokenStream(splitDocuments(text), tokenizer), 32, { count: 2 });
+  calibration = await demoWindows(32, 2);
 });
 afterAll(() => kernels.dispose());
 beforeEach(async () => {
@@ -53,7 +44,7 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function run(rules: readonly Rule[], name = 'out', signal?: AbortSignal) {
-  const source = await openCheckpoint(join(demo, 'model'), [layout]);
+  const source = await openCheckpoint(demoModel, [layout]);
   try {
     const out = join(folder, name);
     await runPlan(planRun(source, { layout, rules, seed: 0 }), {
@@ -132,10 +123,7 @@ describe('runPlan', () => {
 
   it('writes what the method decided', async () => {
     const out = await run([{ match: /layers/, quantizer: rtn(), scheme: symmetric }]);
-    const [source, written] = [
-      await openCheckpoint(join(demo, 'model'), [layout]),
-      await openCheckpoint(out, [layout]),
-    ];
+    const [source, written] = [await openCheckpoint(demoModel, [layout]), await openCheckpoint(out, [layout])];
     for (const module of ['model.layers.1.self_attn.k_proj', 'model.layers.3.mlp.gate_proj']) {
       const weight = await source.weight(`${module}.weight`);
       const statistics = { get: () => expect.fail('rtn needs no statistics'), has: () => false };

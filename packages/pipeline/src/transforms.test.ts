@@ -1,8 +1,7 @@
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
   createContext,
@@ -24,17 +23,16 @@ import {
   type Transform,
   tensor,
 } from '@q/core';
-import { runWindows } from '@q/eval';
 import { createWasmKernels } from '@q/kernels-wasm';
-import { loadTokenizer } from '@q/models';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import type { Rule } from './recipe.js';
 import { runPlan } from './run.js';
+import { demoModel, demoWindows } from './testing/demo-model.js';
+import { firstLogits, relativeError } from './testing/first-logits.js';
 
-const demo = fileURLToPath(new URL('../../cli/demo/', import.meta.url));
 const layout = gptqLayout();
 const target = scheme({ format: int4, granularity: perGroup(32) });
 const all = /layers/;
@@ -113,14 +111,7 @@ let calibration: Windows;
 let kernels: Kernels;
 beforeAll(async () => {
   kernels = await createWasmKernels({ threads: 1 });
-  const json = async (name: string) => JSON.parse(await readFile(join(demo, 'model', name), 'utf8'));
-  const tokenizer = loadTokenizer({
-    tokenizer: await json('tokenizer.json'),
-    config: await json('tokenizer_config.json'),
-    model: await json('config.json'),
-  });
-  const text = await readFile(join(demo, 'text/calibration.txt'), 'utf8');
-  calibration = cutWindows(tokenStream(splitDocuments(text), tokenizer), 32, { count: 2 });
+  calibration = await demoWindows(32, 2);
 });
 afterAll(() => kernels.dispose());
 beforeEach(async () => {
@@ -129,13 +120,13 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function plan(transforms: readonly ModelStep[], rules: readonly Rule[]) {
-  const source = await openCheckpoint(join(demo, 'model'), [layout]);
+  const source = await openCheckpoint(demoModel, [layout]);
   await source.close();
   return planRun(source, { layout, transforms, rules, seed: 0 });
 }
 
 async function run(transforms: readonly ModelStep[], rules: readonly Rule[], name: string, signal?: AbortSignal) {
-  const source = await openCheckpoint(join(demo, 'model'), [layout]);
+  const source = await openCheckpoint(demoModel, [layout]);
   try {
     const out = join(folder, name);
     const result = await runPlan(planRun(source, { layout, transforms, rules, seed: 0 }), {
@@ -150,30 +141,7 @@ async function run(transforms: readonly ModelStep[], rules: readonly Rule[], nam
   }
 }
 
-async function logits(path: string): Promise<Float32Array> {
-  const checkpoint = await openCheckpoint(path, [layout]);
-  const engine = await createEngine({ kernels });
-  const { model } = checkpoint;
-  if (!model) throw new Error('unknown architecture');
-  const source = await runWindows(model, engine, (name) => checkpoint.weight(name), {
-    ...calibration,
-    count: 1,
-    ids: calibration.ids.subarray(0, 32),
-  });
-  const out = await source.logits(0, 1);
-  await engine.dispose();
-  await checkpoint.close();
-  return out;
-}
-
-function relativeError(a: Float32Array, b: Float32Array): number {
-  let [difference, norm] = [0, 0];
-  for (let i = 0; i < a.length; i++) {
-    difference += (a[i] - b[i]) ** 2;
-    norm += b[i] ** 2;
-  }
-  return Math.sqrt(difference / norm);
-}
+const logits = (path: string) => firstLogits(path, calibration, kernels, [layout]);
 
 describe('transforms and rewrites', () => {
   it('write another model of the same function when nothing is quantized', async () => {
@@ -186,7 +154,7 @@ describe('transforms and rewrites', () => {
       'model.layers.0 b',
       'model.layers.1 a',
     ]);
-    expect(relativeError(await logits(out), await logits(join(demo, 'model')))).toBeLessThan(1e-5);
+    expect(relativeError(await logits(out), await logits(demoModel))).toBeLessThan(1e-5);
   });
 
   it('rewrites reach data-free methods, whose rows they are quantized in', async () => {

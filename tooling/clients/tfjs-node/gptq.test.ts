@@ -1,12 +1,13 @@
 import { gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { describe, expect, it } from 'vitest';
-import { asymmetric, measureRecipe, openSubject } from '../../figures/src/measure-recipe.js';
+import { asymmetric, measureRecipe } from '../../figures/src/measure-recipe.js';
 import { sharedFolder } from '../../figures/src/shared-model.js';
+import { openSubject } from '../../figures/src/subject.js';
 
 describe.skipIf(!sharedFolder('models', 'llama-5m'))('GPTQ of llama-5m', () => {
   it('is as close to the original on tfjs-node as on wasm', async () => {
-    const whole = await openSubject(process.env['QUANT_SHARED'] as string, 'llama-5m');
+    const whole = await openSubject('llama-5m');
     const first = (windows: typeof whole.valid, count: number) => ({
       ...windows,
       count,

@@ -2,32 +2,40 @@ import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { createContext, type Kernels, type Quantizer } from '@q/core';
 import { type Budget, checkpointSensitivity, fitToBudget } from '@q/pipeline';
 import { createEngine } from '@q/tfjs';
-import { asymmetric, type MeasuredRun, measureRecipe, type Subject } from './measure-recipe.js';
+import { asymmetric, type MeasuredRun, measureRecipe } from './measure-recipe.js';
+import type { Subject } from './subject.js';
 
-/** Calibration windows that sensitivities are measured on. */
-const sensitivityWindows = 16;
+const layout = gptqLayout();
 
-/** Chooses the width of each unit within a budget by what the whole model loses, quantizes, and measures as the others. */
-export async function measureBudget(
+/**
+ * Measures recipes that choose the width of each unit within a budget by what the whole model loses. Sensitivities are
+ * measured once, on the first calibration windows, and serve every budget.
+ */
+export function budgetMeasure(
   subject: Subject,
   quantizer: Quantizer,
-  budget: Budget,
   group: number,
   kernels: Kernels,
-): Promise<MeasuredRun> {
-  const layout = gptqLayout();
-  const source = await openCheckpoint(subject.folder, [layout]);
+  sensitivityWindows = 16,
+): (budget: Budget) => Promise<{ run: MeasuredRun; widths: readonly number[] }> {
   const candidates = [2, 3, 4, 8].map((bits) => asymmetric(bits, group));
-  const { ids, length } = subject.calibration;
-  const windows = { ids: ids.subarray(0, sensitivityWindows * length), count: sensitivityWindows, length };
+  const { ids, length, count: all } = subject.calibration;
+  const count = Math.min(sensitivityWindows, all);
+  const windows = { ids: ids.subarray(0, count * length), count, length };
   const open = { layout, rules: [{ match: /^(?!lm_head$)/, quantizer, candidates }], seed: 0 };
-  const { recipe } = await fitToBudget(source, open, budget, (units) =>
-    checkpointSensitivity(source, open, units, {
-      context: createContext({ kernels }),
-      engine: () => createEngine({ kernels }),
-      windows,
-    }),
-  );
-  await source.close();
-  return measureRecipe(subject, quantizer, candidates[0], kernels, { rules: recipe.rules });
+  let sensitivities: ReadonlyMap<string, readonly number[]> | undefined;
+  return async (budget) => {
+    const source = await openCheckpoint(subject.folder, [layout]);
+    const { recipe, choices } = await fitToBudget(source, open, budget, async (units) => {
+      sensitivities ??= await checkpointSensitivity(source, open, units, {
+        context: createContext({ kernels }),
+        engine: () => createEngine({ kernels }),
+        windows,
+      });
+      return sensitivities;
+    });
+    await source.close();
+    const run = await measureRecipe(subject, quantizer, candidates[0], kernels, { rules: recipe.rules });
+    return { run, widths: choices.map(({ options, chosen }) => options[chosen].bits) };
+  };
 }

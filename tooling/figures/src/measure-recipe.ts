@@ -1,7 +1,6 @@
-import { readFile, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readU16Windows, type Windows } from '@q/calib';
 import { type Checkpoint, gptqLayout, openCheckpoint, type QuantizedLayout } from '@q/checkpoint';
 import {
   createContext,
@@ -18,25 +17,7 @@ import {
 import { evaluate, runWindows } from '@q/eval';
 import { planRun, type Recipe, runPlan } from '@q/pipeline';
 import { type BackendChoice, createEngine } from '@q/tfjs';
-
-/** A shared model with the windows that all peers were given. */
-export interface Subject {
-  readonly name: string;
-  readonly folder: string;
-  readonly calibration: Windows;
-  readonly valid: Windows;
-}
-
-export async function openSubject(shared: string, name: string): Promise<Subject> {
-  const folder = join(shared, 'models', name);
-  const windows = async (file: string) => readU16Windows(await readFile(join(folder, file)), 256);
-  return {
-    name,
-    folder,
-    calibration: await windows('calib-128x256.u16'),
-    valid: await windows('valid-60x256.u16'),
-  };
-}
+import type { Subject } from './subject.js';
 
 export interface MeasuredRun {
   readonly perplexity: number;

@@ -10,10 +10,9 @@ import { gptq } from '@q/gptq';
 import { hqq } from '@q/hqq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
-import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
+import { asymmetric, measureRecipe } from './measure-recipe.js';
+import { openSubject, subjectGroups } from './subject.js';
 
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
@@ -44,16 +43,15 @@ const variants: Readonly<Record<string, Variant>> = {
   'awq + gptq': { quantizer: gptq(), awq: { clip: false } },
 };
 const wanted = values.variants?.split(';') ?? Object.keys(variants);
-const groups: Readonly<Record<string, number>> = { 'llama-5m': 128, 'gpt2-3m': 64, 'opt-3m': 64 };
 const kernels = await createWasmKernels();
 console.log('model     bits group  variant                       perplexity         KL  seconds');
-for (const name of positionals.length > 0 ? positionals : Object.keys(groups)) {
-  const all = await openSubject(shared, name);
+for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGroups)) {
+  const all = await openSubject(name);
   const count = Math.min(Number(values.windows), all.valid.count);
   const ids = all.valid.ids.subarray(0, count * all.valid.length);
   const subject = { ...all, valid: { ...all.valid, count, ids } };
   for (const bits of values.bits.split(',').map(Number)) {
-    for (const group of values.groups?.split(',').map(Number) ?? [groups[name] ?? 64, -1]) {
+    for (const group of values.groups?.split(',').map(Number) ?? [subjectGroups[name] ?? 64, -1]) {
       for (const variant of wanted) {
         const { quantizer, awq: options, plain } = variants[variant];
         const scheme = asymmetric(bits, group);

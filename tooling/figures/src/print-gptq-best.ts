@@ -1,25 +1,15 @@
 /**
- * `pnpm figures:gptq-best [MODEL ...] [--bits 2,3,4] [--group=-1] [--variants a,b]`: what each step beyond the paper's GPTQ brings, by KL
- * on held-out windows, beside the reference solver with act-order and AutoRound (reference/peers.json).
+ * `pnpm figures:gptq-best [MODEL ...] [--bits 2,3,4] [--group=-1] [--variants 'a;b']`: what each step beyond the paper's
+ * GPTQ brings, by KL on held-out windows, beside the reference solver with act-order and AutoRound (reference/peers.json).
  */
-import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import type { Quantizer } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
-import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
+import { asymmetric, measureRecipe } from './measure-recipe.js';
+import { peerKl, peers } from './peers.js';
+import { openSubject } from './subject.js';
 
-interface PeerLine {
-  readonly model: string;
-  readonly method: string;
-  readonly bits: number;
-  readonly group: number;
-  readonly kl: number;
-}
-
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
-const peers: PeerLine[] = JSON.parse(await readFile(new URL('../reference/peers.json', import.meta.url), 'utf8'));
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: { bits: { type: 'string', default: '4,3,2' }, group: { type: 'string' }, variants: { type: 'string' } },
@@ -44,21 +34,20 @@ const variants: Record<string, GptqOptions> = {
   'damping 0.03': { damping: 0.03 },
   '10 rounds': { refineRounds: 10 },
 };
-const wanted = values.variants?.split(',') ?? Object.keys(variants);
-const kernels = await createWasmKernels({ threads: Number(process.env.THREADS ?? 2) });
+const wanted = values.variants?.split(';') ?? Object.keys(variants);
+const kernels = await createWasmKernels();
 const ratios = new Map<string, number[]>();
 console.log('model     bits group  variant                             KL  / act-order  / AutoRound  seconds');
 for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m', 'opt-3m']) {
-  const subject = await openSubject(shared, name);
+  const subject = await openSubject(name);
   const settings = peers.filter(({ model, method }) => model === name && method === 'gptq-act-order');
   for (const { bits, group, kl: reference } of settings) {
     if (!values.bits.split(',').map(Number).includes(bits)) continue;
     if (values.group !== undefined && Number(values.group) !== group) continue;
-    const find = (method: string) =>
-      peers.find((line) => line.model === name && line.method === method && line.bits === bits && line.group === group)
-        ?.kl;
-    const autoRound = find('autoround');
+    const autoRound = peerKl('autoround', name, bits, group);
     for (const variant of wanted) {
+      if (!variants[variant])
+        throw new Error(`--variants ${variant}: is not known (${Object.keys(variants).join('; ')})`);
       const quantizer: Quantizer = gptq(variants[variant]);
       const { kl, seconds } = await measureRecipe(subject, quantizer, asymmetric(bits, group), kernels);
       ratios.set(variant, [...(ratios.get(variant) ?? []), kl / reference]);

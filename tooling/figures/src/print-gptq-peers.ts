@@ -2,27 +2,15 @@
  * `pnpm figures:gptq [MODEL ...] [--bits 2,3,4]`: RTN and GPTQ on the shared models beside what the reference solver and
  * other tools reach with the same windows (reference/peers.json). Prints KL, perplexity and the ratio of each line.
  */
-import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { minMax, type Quantizer } from '@q/core';
 import { gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
-import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
+import { asymmetric, measureRecipe } from './measure-recipe.js';
+import { peers } from './peers.js';
+import { openSubject } from './subject.js';
 
-interface PeerLine {
-  readonly model: string;
-  readonly method: string;
-  readonly bits: number;
-  readonly group: number;
-  readonly perplexity: number;
-  readonly kl: number;
-  readonly seconds: number;
-}
-
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
-const peers: PeerLine[] = JSON.parse(await readFile(new URL('../reference/peers.json', import.meta.url), 'utf8'));
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: { bits: { type: 'string', default: '4,3,2' }, methods: { type: 'string' } },
@@ -41,7 +29,7 @@ const kernels = await createWasmKernels();
 const ratios = new Map<string, number[]>();
 console.log('model     method          bits group  perplexity         KL   reference  ratio  seconds');
 for (const name of models) {
-  const subject = await openSubject(shared, name);
+  const subject = await openSubject(name);
   for (const peer of peers) {
     if (peer.model !== name || !bitWidths.includes(peer.bits) || !wanted.includes(peer.method) || !methods[peer.method])
       continue;

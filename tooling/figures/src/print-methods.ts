@@ -3,7 +3,7 @@
  * post-training method on the shared models with the windows that all tools were given: perplexity, KL, bits per weight and
  * time, beside the act-order reference and AutoRound. Leaves the table and one plot in `.reports/methods.{json,svg}`.
  */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { awq } from '@q/awq';
 import { type ModelStep, minMax, type Quantizer } from '@q/core';
@@ -12,12 +12,12 @@ import { hqq } from '@q/hqq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { rotate } from '@q/rotate';
 import { rtn } from '@q/rtn';
-import { measureBudget } from './measure-budget.js';
-import { asymmetric, type MeasuredRun, measureRecipe, openSubject } from './measure-recipe.js';
+import { budgetMeasure } from './measure-budget.js';
+import { asymmetric, type MeasuredRun, measureRecipe } from './measure-recipe.js';
 import { type MethodLine, methodsPlot } from './methods-plot.js';
+import { peerKl } from './peers.js';
+import { openSubject, subjectGroups } from './subject.js';
 
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
@@ -43,19 +43,13 @@ const methods: Readonly<Record<string, () => Method>> = {
 };
 const wanted = values.methods?.split(';') ?? Object.keys(methods);
 const budgets = values.budgets === '' ? [] : values.budgets.split(',').map(Number);
-const ownGroups: Readonly<Record<string, number>> = { 'llama-5m': 128, 'gpt2-3m': 64, 'opt-3m': 64 };
-const peers: { model: string; method: string; bits: number; group: number; kl: number }[] = JSON.parse(
-  await readFile(new URL('../reference/peers.json', import.meta.url), 'utf8'),
-);
 
 const kernels = await createWasmKernels();
 const lines: MethodLine[] = [];
 function print(model: string, bits: number, group: number, method: string, run: MeasuredRun): void {
-  const peer = (name: string) =>
-    peers.find((line) => line.model === model && line.method === name && line.bits === bits && line.group === group);
   const against = (name: string) => {
-    const line = peer(name);
-    return (line ? (run.kl / line.kl).toFixed(3) : '').padStart(9);
+    const kl = peerKl(name, model, bits, group);
+    return (kl ? (run.kl / kl).toFixed(3) : '').padStart(9);
   };
   lines.push({ model, bits, group, method, ...run });
   console.log(
@@ -64,9 +58,9 @@ function print(model: string, bits: number, group: number, method: string, run: 
 }
 
 console.log('model     bits group  method         perplexity         KL  bits/w  seconds  /act-order /AutoRound');
-for (const name of positionals.length > 0 ? positionals : Object.keys(ownGroups)) {
-  const subject = await openSubject(shared, name);
-  const groups = values.groups?.split(',').map(Number) ?? [-1, ownGroups[name] ?? 64];
+for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGroups)) {
+  const subject = await openSubject(name);
+  const groups = values.groups?.split(',').map(Number) ?? [-1, subjectGroups[name] ?? 64];
   for (const bits of values.bits.split(',').map(Number)) {
     for (const group of groups) {
       for (const label of wanted) {
@@ -76,9 +70,10 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(ownGroups)
       }
     }
   }
+  const group = groups[groups.length - 1];
+  const within = budgetMeasure(subject, gptq(), group, kernels);
   for (const budget of budgets) {
-    const group = groups[groups.length - 1];
-    const run = await measureBudget(subject, gptq(), { bitsPerWeight: budget }, group, kernels);
+    const { run } = await within({ bitsPerWeight: budget });
     print(name, budget, group, `gptq, budget ${budget}`, run);
   }
 }

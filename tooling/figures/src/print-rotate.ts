@@ -10,11 +10,10 @@ import { gptq } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { type RotateOptions, rotate } from '@q/rotate';
 import { rtn } from '@q/rtn';
-import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
+import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { measureRounded } from './measure-rounded.js';
+import { openSubject } from './subject.js';
 
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
@@ -44,7 +43,7 @@ await kernels.dispose();
 async function printWeights(): Promise<void> {
   console.log('model     bits  group  method  rotation  seed         KL  / none  seconds');
   for (const name of names) {
-    const subject = await openSubject(shared as string, name);
+    const subject = await openSubject(name);
     for (const bits of numbers(values.bits)) {
       for (const group of [-1, 64]) {
         for (const method of values.methods.split(',')) {
@@ -71,7 +70,7 @@ async function printWeights(): Promise<void> {
 async function printRounded(): Promise<void> {
   console.log('model     what is rounded             rotations             KL  / none');
   for (const name of names) {
-    const subject = await openSubject(shared as string, name);
+    const subject = await openSubject(name);
     const source = await openCheckpoint(subject.folder, [gptqLayout()]);
     let plain = Number.NaN;
     for await (const { what, rotations, kl } of measureRounded(

@@ -15,24 +15,22 @@ import { createWasmKernels } from '@q/kernels-wasm';
 import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
-import { asymmetric, openSubject } from './measure-recipe.js';
+import { asymmetric } from './measure-recipe.js';
 import { type Choice, channelMagnitudes, chooseChannels, keepChannels, scaleChannels } from './salient.js';
+import { openSubject, subjectGroups } from './subject.js';
 
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: { bits: { type: 'string', default: '3' }, share: { type: 'string', default: '0.01' } },
 });
 const bits = Number(values.bits);
 const share = Number(values.share);
-const groups: Readonly<Record<string, number>> = { 'llama-5m': 128, 'gpt2-3m': 64, 'opt-3m': 64 };
 const kernels = await createWasmKernels();
 const engine = await createEngine({ kernels });
 console.log(`round to nearest, ${bits} bits, ${100 * share} % of the input channels of every linear (at least one)`);
 console.log('model     group  variant                       perplexity         KL');
-for (const name of positionals.length > 0 ? positionals : Object.keys(groups)) {
-  const { folder, calibration, valid } = await openSubject(shared, name);
+for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGroups)) {
+  const { folder, calibration, valid } = await openSubject(name);
   const source = await openCheckpoint(folder, []);
   const { model } = source;
   if (!model) throw new Error(`${folder}: unknown architecture`);
@@ -40,7 +38,7 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(groups)) {
   const original = await logitsOf((tensor) => source.weight(tensor));
   const magnitudes = await channelMagnitudes(model, engine, (tensor) => source.weight(tensor), calibration);
   const linears = new Set(model.blocks.flatMap((block) => block.linears.map(({ module }) => module)));
-  const group = groups[name] ?? 64;
+  const group = subjectGroups[name] ?? 64;
   const scheme = asymmetric(bits, group);
   const print = (variant: string, { perplexity, kl = Number.NaN }: { perplexity: number; kl?: number }) =>
     console.log(

@@ -10,10 +10,9 @@ import { gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { efficientQat, peqa, qaft, signRound } from '@q/qat';
 import { rtn } from '@q/rtn';
-import { asymmetric, measureRecipe, openSubject } from './measure-recipe.js';
+import { asymmetric, measureRecipe } from './measure-recipe.js';
+import { openSubject } from './subject.js';
 
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
@@ -42,7 +41,7 @@ const wanted = values.methods?.split(',') ?? Object.keys(methods);
 const kernels = await createWasmKernels({ threads: values.threads ? Number(values.threads) : undefined });
 console.log('model     bits  method            perplexity        KL    seconds    trained');
 for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m']) {
-  const subject = await openSubject(shared, name);
+  const subject = await openSubject(name);
   for (const bits of values.bits.split(',').map(Number)) {
     for (const method of wanted) {
       const { quantizer, tuner } = methods[method];

@@ -22,8 +22,8 @@ import { planRun, type Rule, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
 import { createEngine } from '@q/tfjs';
-import { openSubject, type Subject } from './measure-recipe.js';
 import { plantOutliers } from './planted-outliers.js';
+import { openSubject, type Subject } from './subject.js';
 
 interface Variant {
   readonly name: string;
@@ -32,8 +32,6 @@ interface Variant {
   readonly layout: QuantizedLayout;
 }
 
-const shared = process.env.QUANT_SHARED;
-if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
@@ -137,7 +135,7 @@ async function measure(
 const kernels = await createWasmKernels();
 console.log('model     outliers  variant                     perplexity         KL   quantize s   run s');
 for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m', 'opt-3m']) {
-  const whole = await openSubject(shared, name);
+  const whole = await openSubject(name);
   const first = ({ ids, length }: Windows, count: number) => ({ ids: ids.subarray(0, count * length), count, length });
   const subject = {
     ...whole,
