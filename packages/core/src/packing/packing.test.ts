@@ -106,6 +106,29 @@ describe.each(all.map((packing) => [packing.name, packing] as const))('%s', (_na
 describe('orders, from their definitions', () => {
   const random = createRandom(5);
 
+  it.each([
+    { packing: lsbFirst(4), order: [0, 1] },
+    { packing: highNibbleFirst, order: [1, 0] },
+    { packing: awqOrder, order: [0, 2, 4, 6, 1, 3, 5, 7] },
+    { packing: bitPlanes(4, 16), order: [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15] },
+  ])(
+    '$packing.name: nibble k of every $order.length holds code order[k], over many chunks of the vector loop',
+    ({ packing, order }) => {
+      for (const count of [240, 256, 272, 4080, 4096, 4112, 8192, 20_016]) {
+        const raw = codes(count, () => random.integer(16));
+        const packed = packing.pack(raw);
+        const expected = codes(count / 2, (byte) => {
+          const [low, high] = [2 * byte, 2 * byte + 1].map(
+            (n) => raw[n - (n % order.length) + order[n % order.length]],
+          );
+          return low + 16 * high;
+        });
+        expect(packed).toEqual(expected);
+        expect(packing.unpack(packed, count)).toEqual(raw);
+      }
+    },
+  );
+
   it('LSB-first is the binary number that the codes write from the right', () => {
     for (let bits = 1; bits <= 8; bits++) {
       for (const count of [0, 1, 7, 8, 31, 32, 33, 100]) {

@@ -1,4 +1,5 @@
 import { ShapeError } from '../contracts/errors.js';
+import { nibblePacking } from './nibbles.js';
 import { definePacking, type Packing, wordsOf } from './packing.js';
 
 /**
@@ -16,10 +17,15 @@ export function bitPlanes(bits: 1 | 2 | 4, chunk: number): Packing {
   if (!Number.isInteger(parts) || !Number.isInteger(width) || width < 1) {
     throw new ShapeError(`chunks of ${chunk} codes of ${bits} bits cannot be divided into ${parts} equal parts`);
   }
+  const name = `planes${bits}x${chunk}`;
+  if (bits === 4 && 32 % chunk === 0) {
+    const order = Array.from({ length: chunk }, (_, nibble) => (nibble >> 1) + (nibble % 2) * width);
+    return nibblePacking({ name, order, multiple: chunk });
+  }
   const mask = 2 ** bits - 1;
   const wordMask = mask * 0x01010101;
   return definePacking({
-    name: `planes${bits}x${chunk}`,
+    name,
     bits,
     multiple: chunk,
     bytes: (count) => count / parts,
