@@ -17,6 +17,12 @@ export interface JournalEntry<Row> {
 export interface Journal<Row> {
   readonly finished: ReadonlyMap<string, readonly Row[]>;
   readonly transforms: readonly TransformRow[];
+  /**
+   * Notes what computes the run. Engines and kernels differ in the last bits of a sum, so a run must be ended on what it was
+   * begun with.
+   * @returns what an earlier part of the run was computed with when that is something else
+   */
+  computeWith(name: string): Promise<string | undefined>;
   append(entry: JournalEntry<Row>): Promise<void>;
   close(): Promise<void>;
 }
@@ -41,6 +47,7 @@ export async function openJournal<Row>(path: string, identity: string): Promise<
   const found = await journalIdentity(path);
   const finished = new Map<string, readonly Row[]>();
   const transforms: TransformRow[] = [];
+  let computedWith: string | undefined;
   const handle: FileHandle = await open(path, found === undefined ? 'w+' : 'r+');
   let position = 0;
   const write = async (value: unknown) => {
@@ -56,7 +63,11 @@ export async function openJournal<Row>(path: string, identity: string): Promise<
     const whole = text.slice(0, text.lastIndexOf('\n') + 1);
     for (const line of whole.split('\n').slice(1)) {
       if (!line) continue;
-      const entry = JSON.parse(line) as JournalEntry<Row>;
+      const entry = JSON.parse(line) as JournalEntry<Row> | { readonly computedWith: string };
+      if ('computedWith' in entry) {
+        computedWith = entry.computedWith;
+        continue;
+      }
       finished.set(entry.unit, entry.rows);
       transforms.push(...(entry.transforms ?? []));
     }
@@ -66,6 +77,13 @@ export async function openJournal<Row>(path: string, identity: string): Promise<
   return {
     finished,
     transforms,
+    async computeWith(name) {
+      if (computedWith === undefined) {
+        computedWith = name;
+        await write({ computedWith });
+      }
+      return computedWith === name ? undefined : computedWith;
+    },
     async append(entry) {
       await write(entry);
       finished.set(entry.unit, entry.rows);

@@ -43,7 +43,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-async function run(rules: readonly Rule[], name = 'out', signal?: AbortSignal) {
+async function run(rules: readonly Rule[], name = 'out', signal?: AbortSignal, backend?: 'cpu') {
   const source = await openCheckpoint(demoModel, [layout]);
   try {
     const out = join(folder, name);
@@ -51,7 +51,7 @@ async function run(rules: readonly Rule[], name = 'out', signal?: AbortSignal) {
       out,
       context: createContext({ kernels, signal }),
       calibration,
-      engine: () => createEngine({ kernels }),
+      engine: () => createEngine({ kernels, backend }),
     });
     return out;
   } finally {
@@ -100,6 +100,26 @@ describe('runPlan', () => {
     for (const name of await readdir(whole))
       expect(await readFile(join(folder, 'parts', name)), name).toEqual(await readFile(join(whole, name)));
     expect((await quantizationConfig(await run([{ ...rules[0], quantizer: gptq() }], 'static'))).desc_act).toBe(false);
+  });
+
+  it('goes on only with the engine that it was begun with, and is kept when another one is refused', async () => {
+    const controller = new AbortController();
+    let calls = 0;
+    const interrupted: Quantizer = {
+      ...gptq(),
+      async quantize(...args) {
+        if (++calls === 9) controller.abort();
+        return gptq().quantize(...args);
+      },
+    };
+    const rule = { match: /layers/, scheme: symmetric };
+    await expect(run([{ ...rule, quantizer: interrupted }], 'parts', controller.signal)).rejects.toThrow();
+    const before = await readdir(join(folder, 'parts'));
+    await expect(run([{ ...rule, quantizer: gptq() }], 'parts', undefined, 'cpu')).rejects.toThrow(
+      /computed with tfjs-(node|wasm), .*; this one computes with tfjs-cpu, .*choose the same engine/,
+    );
+    expect(await readdir(join(folder, 'parts'))).toEqual(before);
+    await run([{ ...rule, quantizer: gptq() }], 'parts');
   });
 
   it('gives a stage the inputs that its quantized predecessors produce', async () => {

@@ -70,6 +70,9 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
     const withEngine = async (use: (engine: Engine<T>, windows: Windows) => Promise<void>) => {
       const engine = await (options.engine as () => Promise<Engine<T>>)();
       try {
+        const own = `${engine.name}, ${context.kernels.name}`;
+        const earlier = await journal.computeWith(own);
+        if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
         await use(engine, calibration as Windows);
       } finally {
         await engine.dispose();
@@ -113,8 +116,9 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
   } catch (error) {
     await journal.close().catch(() => {});
     // An abort and a crash leave a run that can be resumed; an error would come again, so nothing half-written stays.
-    // A training that failed leaves its last good checkpoint, where it has one.
-    if (context.signal?.aborted || (training && (await store.load()))) await writer.close();
+    // A training that failed leaves its last good checkpoint, where it has one. A run of another engine is not ours to remove.
+    if (context.signal?.aborted || error instanceof OutputFolderError || (training && (await store.load())))
+      await writer.close();
     else {
       await writer.abort();
       for (const name of [journalName, sensitivityName]) await rm(join(out, name), { force: true });
@@ -161,6 +165,9 @@ export async function checkOutputFolder(out: string): Promise<void> {
 
 const notOurs = (out: string) =>
   `${out}: exists, is not empty and is not an interrupted run: choose another output folder or remove it`;
+
+const otherEngine = (out: string, earlier: string, own: string) =>
+  `${out}: holds an interrupted run that was computed with ${earlier}; this one computes with ${own}, whose last bits differ: choose the same engine to resume it, or another folder`;
 
 /** Makes the folder, or finds an interrupted run of the same identity in it. */
 async function prepareFolder(out: string, identity: string): Promise<boolean> {
