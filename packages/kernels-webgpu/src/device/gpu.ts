@@ -1,6 +1,8 @@
 /// <reference types="@webgpu/types" />
 import { KernelError } from '@q/core';
 import type { KernelSource } from '../wgsl/module.js';
+import { largeTile, smallTile, type TileShape } from '../wgsl/tile-product.js';
+import { type VectorShape, vectorShape } from '../wgsl/vector-product.js';
 import { type Buffers, createBuffers, GPU_COPY_DST, GPU_MAP_READ, GPU_UNIFORM } from './buffers.js';
 import { type Capabilities, capabilitiesOf } from './capabilities.js';
 import { createPipelineCache } from './pipeline-cache.js';
@@ -26,6 +28,9 @@ export interface Gpu {
   readonly device: GPUDevice;
   readonly capabilities: Capabilities;
   readonly buffers: Buffers;
+  /** Shapes that suit the device: processors that stand in for a GPU get small tiles, which they compile ten times faster. */
+  readonly tile: TileShape;
+  readonly vector: VectorShape;
   /** The device in words: vendor, architecture, description. */
   readonly description: string;
   /** Compiles (once) and binds. Storage buffers in the order of the kernel's bindings. */
@@ -65,6 +70,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [] }: GpuOptio
   const info = device.adapterInfo;
   const description =
     [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' ') || 'unnamed device';
+  const software = info?.isFallbackAdapter || /swiftshader|llvmpipe|software/i.test(description);
   let lost: GPUDeviceLostInfo | undefined;
   const whenLost = device.lost.then((why) => {
     lost = why;
@@ -104,6 +110,8 @@ export function openGpu({ device, wgslLanguageFeatures, without = [] }: GpuOptio
     device,
     capabilities,
     buffers,
+    tile: software ? smallTile : largeTile,
+    vector: vectorShape,
     description,
     check,
     async prepare(source, parameters, storage, [x, y = 1, z = 1]) {

@@ -22,6 +22,8 @@ export async function openDawn(
   let gpu: GPU | undefined = create(options.backend ? [`backend=${options.backend}`] : []);
   const adapter = await gpu.requestAdapter();
   if (!adapter) {
+    if (process.env['Q_WEBGPU'] === 'required')
+      throw new Error('no WebGPU adapter, and Q_WEBGPU says that there is one');
     if (!reported) {
       console.error(
         '[kernels-webgpu] no Vulkan driver on this machine: kernels are compiled, but not run (tooling/clients/webgpu runs them on a software driver)',
