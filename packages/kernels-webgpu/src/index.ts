@@ -1,3 +1,18 @@
+export type { Buffers, HostArray } from './device/buffers.js';
 export { type Capabilities, capabilitiesOf } from './device/capabilities.js';
-export { type Dispatch, type Gpu, type GpuOptions, openGpu, record } from './device/gpu.js';
+export { type Dispatch, type Gpu, type GpuOptions, openGpu, type ReadableArray, record } from './device/gpu.js';
 export { createWebgpuKernels, type WebgpuKernelOptions } from './kernels/webgpu-kernels.js';
+export { type AffineWeight, affineWeight } from './linear/affine-weight.js';
+export { type AwqWeight, awqWeight } from './linear/awq-weight.js';
+export { type Float8Scales, type Float8Weight, float8Weight } from './linear/float8-weight.js';
+export { type GgufWeight, ggufWeight } from './linear/gguf-weight.js';
+export { type GptqWeight, gptqWeight } from './linear/gptq-weight.js';
+export { createGpuLinear, type GpuLinear, type GpuLinearOptions } from './linear/gpu-linear.js';
+export type { GpuWeight, WeightPart } from './linear/gpu-weight.js';
+export {
+  type BitsandbytesWeight,
+  bitsandbytesWeight,
+  type Float4Weight,
+  mxfp4Weight,
+  nvfp4Weight,
+} from './linear/table-weight.js';

@@ -62,7 +62,7 @@ export function createBuffers(device: GPUDevice): Buffers {
 
 // The values of GPUBufferUsage: the global of that name is there in browsers, but not in Node.
 export const GPU_MAP_READ = 0x1;
-export const GPU_COPY_SRC = 0x4;
+const GPU_COPY_SRC = 0x4;
 export const GPU_COPY_DST = 0x8;
 export const GPU_UNIFORM = 0x40;
-export const GPU_STORAGE = 0x80;
+const GPU_STORAGE = 0x80;

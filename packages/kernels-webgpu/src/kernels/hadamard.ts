@@ -7,7 +7,7 @@ import { ranges } from './slices.js';
 const largestSpan = 4096;
 
 /** The transform of `values` on the device, consecutive chunks of `size`, as dispatches in order. */
-export async function hadamardDispatches(gpu: Gpu, x: GPUBuffer, values: number, size: number): Promise<Dispatch[]> {
+async function hadamardDispatches(gpu: Gpu, x: GPUBuffer, values: number, size: number): Promise<Dispatch[]> {
   const inner = Math.min(size, largestSpan);
   const span = Math.max(inner, 256);
   const norm = 1 / Math.sqrt(size);
