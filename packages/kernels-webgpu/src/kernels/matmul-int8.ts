@@ -5,7 +5,7 @@ import { tileWorkgroups } from '../wgsl/tile-product.js';
 import { type Range, ranges } from './slices.js';
 
 /** Rows of bytes, each padded with zeros to whole words. */
-function paddedRows(x: Int8Array, columns: number, { start, size }: Range): Int8Array {
+export function paddedRows(x: Int8Array, columns: number, { start, size }: Range): Int8Array {
   const stride = Math.ceil(columns / 4) * 4;
   if (stride === columns) return x.subarray(start * columns, (start + size) * columns);
   const out = new Int8Array(size * stride);

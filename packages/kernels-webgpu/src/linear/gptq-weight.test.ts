@@ -78,6 +78,17 @@ describe.runIf(found)('GPTQ weights on the device', () => {
       const y = await linear.multiply(x, tokens);
       expect(relativeError(y, product(x, weights, tokens, 72, width)), `${tokens} tokens`).toBeLessThan(1e-6);
     }
+    const plain = openGpu({ ...found, without: ['subgroups'] });
+    const x = normals(2 * width);
+    const y = await createGpuLinear(plain, weight).multiply(x, 2);
+    expect(relativeError(y, product(x, weights, 2, 72, width)), 'without subgroups').toBeLessThan(1e-6);
+    if (gpu.capabilities.f16) {
+      const prompt = normals(20 * width);
+      const half = await createGpuLinear(gpu, weight, { f16: true }).multiply(prompt, 20);
+      const error = relativeError(half, product(prompt, weights, 20, 72, width));
+      expect(error, 'products in f16').toBeLessThan(2e-3);
+      expect(error, 'f16 is used').toBeGreaterThan(1e-6);
+    }
     weight.dispose();
     expect(gpu.buffers.bytes).toBe(0);
   });

@@ -1,13 +1,18 @@
+import { bitwiseProduct } from '../wgsl/bitwise-product.js';
 import { dequantizeWeights } from '../wgsl/dequantize.js';
 import { gatherColumns } from '../wgsl/gather-columns.js';
 import { gptqSweep } from '../wgsl/gptq-sweep.js';
 import { hadamardSpan, hadamardStep } from '../wgsl/hadamard.js';
 import { int8Product } from '../wgsl/int8-product.js';
+import { kvAttention } from '../wgsl/kv-attention.js';
 import { affineLayout } from '../wgsl/layouts/affine.js';
 import { float8Layout } from '../wgsl/layouts/float8.js';
 import { q4kLayout } from '../wgsl/layouts/q4k.js';
 import { tableLayout } from '../wgsl/layouts/table.js';
 import type { KernelSource } from '../wgsl/module.js';
+import { addOutliers, listOutliers, markOutliers } from '../wgsl/outlier-columns.js';
+import { quantizeGroups } from '../wgsl/quantize-groups.js';
+import { quantizeRows } from '../wgsl/quantize-rows.js';
 import { repackAwq, repackGptq, repackQ4_0, repackQ8_0 } from '../wgsl/repack.js';
 import { denseOperand, smallTile, tileProduct } from '../wgsl/tile-product.js';
 import { vectorProduct } from '../wgsl/vector-product.js';
@@ -57,6 +62,25 @@ export const catalogue: Readonly<Record<string, KernelSource>> = {
   'decode-affine4-subgroups': vectorProduct({ label: 'decode', b: affine4, tokens: 4, subgroups: true }),
   dequantize: dequantizeWeights('affine 4-bit', affine4),
   'gather-columns': gatherColumns(),
+  'quantize-groups': quantizeGroups(),
+  'quantize-rows': quantizeRows({ outliers: false }),
+  'quantize-rows-without-outliers': quantizeRows({ outliers: true }),
+  'outliers-mark': markOutliers(),
+  'outliers-list': listOutliers(),
+  'outliers-add': addOutliers(),
+  'product-of-signs': bitwiseProduct('signs'),
+  'product-of-bits': bitwiseProduct('bits'),
+  'product-of-ternary': bitwiseProduct('ternary'),
+  'attention-int8': kvAttention({
+    headDim: 64,
+    keys: { bits: 8, along: 'channels', size: 64 },
+    values: { bits: 8, along: 'channels', size: 64 },
+  }),
+  'attention-kivi2': kvAttention({
+    headDim: 64,
+    keys: { bits: 2, along: 'tokens', size: 32 },
+    values: { bits: 2, along: 'channels', size: 32 },
+  }),
   'repack-gptq3': repackGptq(3),
   'repack-gptq4': repackGptq(4),
   'repack-awq': repackAwq(),
