@@ -30,3 +30,8 @@ export class CalibrationError extends QuantError {
 export class FormatError extends QuantError {
   override name = 'FormatError';
 }
+
+/** Kernels that cannot run here: a device that is absent, lost or too small, or one that refuses a kernel. */
+export class KernelError extends QuantError {
+  override name = 'KernelError';
+}

@@ -1,0 +1,184 @@
+/// <reference types="@webgpu/types" />
+import { KernelError } from '@q/core';
+import type { KernelSource } from '../wgsl/module.js';
+import { largeTile, smallTile, type TileShape } from '../wgsl/tile-product.js';
+import { type VectorShape, vectorShape } from '../wgsl/vector-product.js';
+import { type Buffers, createBuffers, GPU_COPY_DST, GPU_MAP_READ, GPU_UNIFORM } from './buffers.js';
+import { type Capabilities, capabilitiesOf } from './capabilities.js';
+import { createPipelineCache } from './pipeline-cache.js';
+
+export interface GpuOptions {
+  /** Ours while the kernels live: it is not destroyed, neither here nor by `dispose`. */
+  readonly device: GPUDevice;
+  /** `navigator.gpu.wgslLanguageFeatures`; without it products of bytes do without `dot4I8Packed`. */
+  readonly wgslLanguageFeatures?: { has(name: string): boolean };
+  /** Turns single variants off, to compare or to get round a driver. */
+  readonly without?: readonly (keyof Capabilities)[];
+}
+
+/** One kernel on its buffers, ready to be recorded. */
+export interface Dispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly workgroups: readonly [x: number, y: number, z: number];
+}
+
+/** What all kernels share: the device, what it can do, its pipelines and its buffers. */
+export interface Gpu {
+  readonly device: GPUDevice;
+  readonly capabilities: Capabilities;
+  readonly buffers: Buffers;
+  /** Shapes that suit the device: processors that stand in for a GPU get small tiles, which they compile ten times faster. */
+  readonly tile: TileShape;
+  readonly vector: VectorShape;
+  /** The device in words: vendor, architecture, description. */
+  readonly description: string;
+  /** Compiles (once) and binds. Storage buffers in the order of the kernel's bindings. */
+  prepare(
+    source: KernelSource,
+    parameters: Readonly<Record<string, number>>,
+    storage: readonly GPUBuffer[],
+    workgroups: readonly [x: number, y?: number, z?: number],
+  ): Promise<Dispatch>;
+  /** Runs kernels in order, each after the one before is done. @throws KernelError when the device refuses or is lost */
+  run(dispatches: readonly Dispatch[]): Promise<void>;
+  /** Copies `out.byteLength` bytes to the host. */
+  read<T extends ReadableArray>(buffer: GPUBuffer, out: T, offset?: number): Promise<T>;
+  /** @throws KernelError when the device is lost */
+  check(): void;
+}
+
+export type ReadableArray = Float32Array | Int32Array | Uint32Array | Uint8Array;
+
+/** Records kernels into a compute pass that the caller has begun. */
+export function record(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[]): void {
+  for (const { pipeline, group, workgroups } of dispatches) {
+    pass.setPipeline(pipeline);
+    pass.setBindGroup(0, group);
+    pass.dispatchWorkgroups(...workgroups);
+  }
+}
+
+/** Opens the kernels' side of a device. Nothing is compiled or allocated yet. */
+export function openGpu({ device, wgslLanguageFeatures, without = [] }: GpuOptions): Gpu {
+  if (!device?.limits || typeof device.createShaderModule !== 'function')
+    throw new KernelError('the WebGPU kernels take a GPUDevice: request one from an adapter, and hand it in');
+  const pipelines = createPipelineCache(device);
+  const buffers = createBuffers(device);
+  const found = capabilitiesOf(device.features, wgslLanguageFeatures);
+  const capabilities = { ...found, ...Object.fromEntries(without.map((name) => [name, false])) };
+  const info = device.adapterInfo;
+  const description =
+    [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' ') || 'unnamed device';
+  const software = info?.isFallbackAdapter || /swiftshader|llvmpipe|software/i.test(description);
+  let lost: GPUDeviceLostInfo | undefined;
+  const whenLost = device.lost.then((why) => {
+    lost = why;
+  });
+  const check = () => {
+    if (lost) {
+      throw new KernelError(
+        `the WebGPU device is lost (${lost.reason || 'unknown'}: ${lost.message || 'no message'}): request a new one, or use another backend`,
+      );
+    }
+  };
+  /** Waits for the device, which may be lost meanwhile: its own promises need not settle then. */
+  const wait = async <T>(promise: Promise<T>): Promise<T> => {
+    const nothing = Symbol();
+    const result = await Promise.race([promise, whenLost.then(() => nothing)]).catch((error) => {
+      check();
+      throw new KernelError(`the WebGPU device failed: ${(error as Error).message}`, { cause: error });
+    });
+    if (result === nothing) check();
+    return result as T;
+  };
+  /** The device's complaints about what `act` does; out of memory is told apart. */
+  const guarded = async (act: () => void): Promise<void> => {
+    device.pushErrorScope('out-of-memory');
+    device.pushErrorScope('validation');
+    act();
+    const scopes = [device.popErrorScope(), device.popErrorScope()];
+    const [invalid, memory] = await wait(Promise.all(scopes));
+    if (memory) {
+      throw new KernelError(
+        `the WebGPU device is out of memory (${buffers.bytes} bytes are held by these kernels): free weights, or use another backend`,
+      );
+    }
+    if (invalid) throw new KernelError(`the WebGPU device refuses a kernel: ${invalid.message}`);
+  };
+  return {
+    device,
+    capabilities,
+    buffers,
+    tile: software ? smallTile : largeTile,
+    vector: vectorShape,
+    description,
+    check,
+    async prepare(source, parameters, storage, [x, y = 1, z = 1]) {
+      check();
+      const most = device.limits.maxComputeWorkgroupsPerDimension;
+      if (Math.max(x, y, z) > most) {
+        throw new KernelError(
+          `${source.label} needs ${x} x ${y} x ${z} workgroups, the device allows ${most} in a dimension: split the rows`,
+        );
+      }
+      const pipeline = await wait(pipelines.get(source));
+      const uniform = device.createBuffer({
+        label: `${source.label} parameters`,
+        size: Math.max(16, Math.ceil(Object.keys(source.parameters).length / 4) * 16),
+        usage: GPU_UNIFORM,
+        mappedAtCreation: true,
+      });
+      const view = new DataView(uniform.getMappedRange());
+      Object.entries(source.parameters).forEach(([name, type], i) => {
+        const value = parameters[name];
+        if (value === undefined) throw new KernelError(`${source.label}: parameter ${name} is missing`);
+        if (type === 'u32') view.setUint32(4 * i, value, true);
+        else view.setFloat32(4 * i, value, true);
+      });
+      uniform.unmap();
+      const group = device.createBindGroup({
+        label: source.label,
+        layout: pipeline.getBindGroupLayout(0),
+        entries: [uniform, ...storage].map((buffer, binding) => ({ binding, resource: { buffer } })),
+      });
+      return { pipeline, group, workgroups: [x, y, z] };
+    },
+    async run(dispatches) {
+      check();
+      await guarded(() => {
+        const encoder = device.createCommandEncoder();
+        const pass = encoder.beginComputePass();
+        record(pass, dispatches);
+        pass.end();
+        device.queue.submit([encoder.finish()]);
+      });
+    },
+    async read(buffer, out, offset = 0) {
+      check();
+      const size = Math.ceil(out.byteLength / 4) * 4;
+      if (size === 0) return out;
+      const staging = device.createBuffer({ label: 'readback', size, usage: GPU_MAP_READ | GPU_COPY_DST });
+      try {
+        const encoder = device.createCommandEncoder();
+        encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
+        device.queue.submit([encoder.finish()]);
+        await wait(staging.mapAsync(1));
+        const bytes = new Uint8Array(staging.getMappedRange(), 0, out.byteLength);
+        new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes);
+        staging.unmap();
+      } finally {
+        staging.destroy();
+      }
+      return out;
+    },
+  };
+}
+
+/** Workgroups of a one-dimensional kernel, spread over two dimensions when one is not enough. */
+export function linearWorkgroups(gpu: Gpu, items: number, size: number): [number, number] {
+  const count = Math.max(1, Math.ceil(items / size));
+  const most = gpu.device.limits.maxComputeWorkgroupsPerDimension;
+  const x = Math.min(count, most);
+  return [x, Math.ceil(count / x)];
+}

@@ -1,0 +1,49 @@
+import type { GptqBlockArgs } from '@q/core';
+import { type Gpu, linearWorkgroups } from '../device/gpu.js';
+import { gptqSweep, sweepInvocations, sweepStrip } from '../wgsl/gptq-sweep.js';
+import { ranges, sliceRows } from './slices.js';
+
+/** The column sweep, rows in parts that fit a binding. Losses are f32 sums within the block, added in f64. */
+export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
+  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, codes, difference, loss } = args;
+  const { buffers } = gpu;
+  if (rows === 0 || columns === 0) return;
+  const stride = Math.ceil(columns / sweepStrip) * sweepStrip;
+  const source = gptqSweep(grid);
+  const shared = [buffers.upload(factor, 'gptq factor'), buffers.upload(group, 'gptq groups')];
+  try {
+    for (const range of ranges(rows, buffers.largest / Math.max(4 * stride, 8 * groups))) {
+      const { start, size } = range;
+      const pairs = new Float32Array(2 * size * groups);
+      for (let i = 0, at = start * groups; i < size * groups; i++, at++) {
+        pairs[2 * i] = scales[at];
+        pairs[2 * i + 1] = zeros[at];
+      }
+      const own = [
+        buffers.upload(sliceRows(weight, columns, range), 'gptq weight'),
+        buffers.upload(sliceRows(feedback, columns, range), 'gptq feedback'),
+        buffers.upload(pairs, 'gptq scales'),
+        buffers.create(size * stride, 'gptq codes'),
+        buffers.create(4 * size * columns, 'gptq differences'),
+        buffers.create(4 * size, 'gptq loss'),
+      ];
+      const [d, f, s, c, transposed, l] = own;
+      try {
+        const parameters = { rows: size, columns, groups, words: stride / 4 };
+        const storage = [d, f, shared[0], s, shared[1], c, transposed, l];
+        await gpu.run([await gpu.prepare(source, parameters, storage, linearWorkgroups(gpu, size, sweepInvocations))]);
+        await gpu.read(d, sliceRows(difference, columns, range));
+        const found = await gpu.read(c, new Uint8Array(size * stride));
+        for (let row = 0; row < size; row++) {
+          codes.set(found.subarray(row * stride, row * stride + columns), (start + row) * columns);
+        }
+        const losses = await gpu.read(l, new Float32Array(size));
+        for (let row = 0; row < size; row++) loss[start + row] += losses[row];
+      } finally {
+        buffers.free(...own);
+      }
+    }
+  } finally {
+    buffers.free(...shared);
+  }
+}

@@ -1,0 +1,37 @@
+/**
+ * Core's kernels on a GPU. Products, the Gram matrix, the sweep and Hadamard are f32 with f32 sums in the order that the
+ * header of each file in `wgsl/` states; int8 products are exact. WGSL has no f64, which Cholesky and the triangular solves
+ * need, so these run on the kernels of the host.
+ */
+import { type Kernels, referenceKernels } from '@q/core';
+import { type GpuOptions, openGpu } from '../device/gpu.js';
+import { gptqBlock } from './gptq-block.js';
+import { gram } from './gram.js';
+import { hadamard } from './hadamard.js';
+import { matmul } from './matmul.js';
+import { matmulInt8 } from './matmul-int8.js';
+
+export interface WebgpuKernelOptions extends GpuOptions {
+  /** Computes what needs f64, `cholesky` and `triangularSolve`; disposed with these. Default: core's reference. */
+  readonly host?: Kernels;
+}
+
+/**
+ * Kernels on a device that the caller has requested. There are no synchronous forms: a GPU cannot be waited for in one.
+ * @throws KernelError when there is no device; each operation throws it when the device is lost, too small or refuses
+ */
+export function createWebgpuKernels({ host = referenceKernels, ...options }: WebgpuKernelOptions): Kernels {
+  const gpu = openGpu(options);
+  return {
+    name: 'webgpu',
+    threads: 1,
+    matmul: (args) => matmul(gpu, args),
+    gram: (args) => gram(gpu, args),
+    cholesky: (args) => host.cholesky(args),
+    triangularSolve: (args) => host.triangularSolve(args),
+    gptqBlock: (args) => gptqBlock(gpu, args),
+    hadamard: (args) => hadamard(gpu, args),
+    matmulInt8: (args) => matmulInt8(gpu, args),
+    dispose: () => host.dispose(),
+  };
+}

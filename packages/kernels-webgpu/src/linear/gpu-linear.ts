@@ -1,0 +1,123 @@
+import { ShapeError } from '@q/core';
+import { type Dispatch, type Gpu, linearWorkgroups } from '../device/gpu.js';
+import { ranges, sliceRows } from '../kernels/slices.js';
+import { dequantizeInvocations, dequantizeWeights } from '../wgsl/dequantize.js';
+import { gatherColumns, gatherInvocations } from '../wgsl/gather-columns.js';
+import { denseOperand, tileProduct, tileWorkgroups } from '../wgsl/tile-product.js';
+import { vectorProduct } from '../wgsl/vector-product.js';
+import type { GpuWeight } from './gpu-weight.js';
+
+export interface GpuLinearOptions {
+  /**
+   * Products of tiles in f16 with f32 sums, where the device has it: twice as fast on most, for prompts; a product of four
+   * values must stay below 65504. Default false: all f32.
+   */
+  readonly f16?: boolean;
+  /** Tokens up to which each weight is unpacked for few tokens at a time. Default 8. */
+  readonly decodeTokens?: number;
+}
+
+/** `y = x w^T` with a quantized weight that stays on the device. */
+export interface GpuLinear {
+  readonly weight: GpuWeight;
+  /** `x` `[tokens, in]` -> `[tokens, out]`, from host to host. Tokens go in parts when they do not fit a binding. */
+  multiply(x: Float32Array, tokens: number): Promise<Float32Array>;
+  /**
+   * The same on the device, for callers that record their own passes: `x` and `y` hold f32. `scratch` is what act-order
+   * weights need beside them, to be freed by the caller after the last use.
+   */
+  dispatches(x: GPUBuffer, tokens: number, y: GPUBuffer): Promise<{ dispatches: Dispatch[]; scratch?: GPUBuffer }>;
+  /** The weights as the products see them, `[out, in]` with inputs in their own order. */
+  dequantize(): Promise<Float32Array>;
+}
+
+/** Tokens that share an unpacked weight in the decode kernel. */
+const tokensTogether = 4;
+
+export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearOptions = {}): GpuLinear {
+  const { inFeatures: k, outFeatures: n, layout, parameters, parts, name } = weight;
+  const { f16 = false, decodeTokens = 8 } = options;
+  const tile = gpu.tile;
+  const prefill = tileProduct({
+    label: `${name}: prefill`,
+    a: denseOperand('a', 'm', { transposed: false, vector: true }),
+    b: layout,
+    tile,
+    f16: f16 && gpu.capabilities.f16,
+  });
+  const decode = (tokens: number) =>
+    vectorProduct({ label: `${name}: decode`, b: layout, tokens, subgroups: gpu.capabilities.subgroups });
+
+  const dispatches: GpuLinear['dispatches'] = async (x, tokens, y) => {
+    const list: Dispatch[] = [];
+    let input = x;
+    let scratch: GPUBuffer | undefined;
+    if (weight.order) {
+      scratch = gpu.buffers.create(4 * tokens * k, `${name}: ordered inputs`);
+      input = scratch;
+      const groups = linearWorkgroups(gpu, tokens * k, gatherInvocations);
+      list.push(await gpu.prepare(gatherColumns(), { m: tokens, k }, [x, weight.order, scratch], groups));
+    }
+    for (const { start, size, storage } of parts) {
+      const values = { m: tokens, n: size, k, stride: n, column0: start, ...parameters };
+      const buffers = [input, ...storage, y];
+      if (tokens > decodeTokens) {
+        list.push(await gpu.prepare(prefill, values, buffers, tileWorkgroups(tokens, size, tile)));
+      } else {
+        const together = Math.min(tokens, tokensTogether);
+        const groups = [Math.ceil(size / gpu.vector.rows), Math.ceil(tokens / together)] as const;
+        list.push(await gpu.prepare(decode(together), values, buffers, groups));
+      }
+    }
+    return { dispatches: list, scratch };
+  };
+
+  return {
+    weight,
+    dispatches,
+    async multiply(x, tokens) {
+      if (x.length !== tokens * k) throw new ShapeError(`${name}: ${x.length} values are not ${tokens} tokens of ${k}`);
+      const out = new Float32Array(tokens * n);
+      for (const range of ranges(tokens, gpu.buffers.largest / 4 / Math.max(k, n))) {
+        const input = gpu.buffers.upload(sliceRows(x, k, range), `${name}: inputs`);
+        const output = gpu.buffers.create(4 * range.size * n, `${name}: outputs`);
+        let scratch: GPUBuffer | undefined;
+        try {
+          const made = await dispatches(input, range.size, output);
+          scratch = made.scratch;
+          await gpu.run(made.dispatches);
+          await gpu.read(output, sliceRows(out, n, range));
+        } finally {
+          gpu.buffers.free(input, output, scratch);
+        }
+      }
+      return out;
+    },
+    async dequantize() {
+      const out = new Float32Array(n * k);
+      for (const { start, size, storage } of parts) {
+        // Parts are as large as their packed arrays may be: as f32 they need several steps on the device's side of it.
+        const values = gpu.buffers.create(4 * size * k, `${name}: dequantized`);
+        try {
+          const groups = linearWorkgroups(gpu, (size * k) / 8, dequantizeInvocations);
+          const kernel = dequantizeWeights(name, layout);
+          await gpu.run([await gpu.prepare(kernel, { n: size, k, ...parameters }, [...storage, values], groups)]);
+          await gpu.read(values, out.subarray(start * k, (start + size) * k));
+        } finally {
+          gpu.buffers.free(values);
+        }
+      }
+      return weight.order ? restoreOrder(out, await gpu.read(weight.order, new Uint32Array(k)), n) : out;
+    },
+  };
+}
+
+/** Puts value j of each row to where input `order[j]` is. */
+function restoreOrder(values: Float32Array, order: Uint32Array, rows: number): Float32Array {
+  const k = order.length;
+  const out = new Float32Array(values.length);
+  for (let row = 0; row < rows; row++) {
+    for (let j = 0; j < k; j++) out[row * k + order[j]] = values[row * k + j];
+  }
+  return out;
+}

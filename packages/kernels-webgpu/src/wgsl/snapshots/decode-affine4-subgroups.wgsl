@@ -1,0 +1,133 @@
+enable subgroups;
+struct Parameters {
+  m: u32,
+  n: u32,
+  k: u32,
+  stride: u32,
+  column0: u32,
+}
+@group(0) @binding(0) var<uniform> p: Parameters;
+@group(0) @binding(1) var<storage, read> a: array<vec4f>;
+@group(0) @binding(2) var<storage, read> codes: array<u32>;
+@group(0) @binding(3) var<storage, read> scales: array<u32>;
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+
+struct Eight {
+  low: vec4f,
+  high: vec4f,
+  factor: f32,
+}
+
+fn load_b(row: u32, k: u32) -> Eight {
+  let word = codes[(row * p.k + k) / 8u];
+  let low = vec4f(vec4u(word, word >> 4u, word >> 8u, word >> 12u) & vec4u(15u));
+  let high = vec4f(vec4u(word >> 16u, word >> 20u, word >> 24u, word >> 28u) & vec4u(15u));
+  let pair = unpack2x16float(scales[row * ((p.k + 127u) / 128u) + k / 128u]);
+  return Eight(low - pair.y, high - pair.y, pair.x);
+}
+
+var<workgroup> partial: array<f32, 1024>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) local: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let row0 = group.x * 4u;
+  let token0 = group.y * 4u;
+  var s0_0 = 0.0;
+  var s0_1 = 0.0;
+  var s0_2 = 0.0;
+  var s0_3 = 0.0;
+  var s1_0 = 0.0;
+  var s1_1 = 0.0;
+  var s1_2 = 0.0;
+  var s1_3 = 0.0;
+  var s2_0 = 0.0;
+  var s2_1 = 0.0;
+  var s2_2 = 0.0;
+  var s2_3 = 0.0;
+  var s3_0 = 0.0;
+  var s3_1 = 0.0;
+  var s3_2 = 0.0;
+  var s3_3 = 0.0;
+  for (var k = 8u * local; k < p.k; k += 512u) {
+    let at0 = ((token0 + 0u) * p.k + k) / 4u;
+    let low0 = a[at0];
+    let high0 = a[at0 + 1u];
+    let at1 = ((token0 + 1u) * p.k + k) / 4u;
+    let low1 = a[at1];
+    let high1 = a[at1 + 1u];
+    let at2 = ((token0 + 2u) * p.k + k) / 4u;
+    let low2 = a[at2];
+    let high2 = a[at2 + 1u];
+    let at3 = ((token0 + 3u) * p.k + k) / 4u;
+    let low3 = a[at3];
+    let high3 = a[at3 + 1u];
+    let w0 = load_b(row0 + 0u, k);
+    s0_0 += w0.factor * (dot(w0.low, low0) + dot(w0.high, high0));
+    s0_1 += w0.factor * (dot(w0.low, low1) + dot(w0.high, high1));
+    s0_2 += w0.factor * (dot(w0.low, low2) + dot(w0.high, high2));
+    s0_3 += w0.factor * (dot(w0.low, low3) + dot(w0.high, high3));
+    let w1 = load_b(row0 + 1u, k);
+    s1_0 += w1.factor * (dot(w1.low, low0) + dot(w1.high, high0));
+    s1_1 += w1.factor * (dot(w1.low, low1) + dot(w1.high, high1));
+    s1_2 += w1.factor * (dot(w1.low, low2) + dot(w1.high, high2));
+    s1_3 += w1.factor * (dot(w1.low, low3) + dot(w1.high, high3));
+    let w2 = load_b(row0 + 2u, k);
+    s2_0 += w2.factor * (dot(w2.low, low0) + dot(w2.high, high0));
+    s2_1 += w2.factor * (dot(w2.low, low1) + dot(w2.high, high1));
+    s2_2 += w2.factor * (dot(w2.low, low2) + dot(w2.high, high2));
+    s2_3 += w2.factor * (dot(w2.low, low3) + dot(w2.high, high3));
+    let w3 = load_b(row0 + 3u, k);
+    s3_0 += w3.factor * (dot(w3.low, low0) + dot(w3.high, high0));
+    s3_1 += w3.factor * (dot(w3.low, low1) + dot(w3.high, high1));
+    s3_2 += w3.factor * (dot(w3.low, low2) + dot(w3.high, high2));
+    s3_3 += w3.factor * (dot(w3.low, low3) + dot(w3.high, high3));
+  }
+  s0_0 = subgroupAdd(s0_0);
+  s0_1 = subgroupAdd(s0_1);
+  s0_2 = subgroupAdd(s0_2);
+  s0_3 = subgroupAdd(s0_3);
+  s1_0 = subgroupAdd(s1_0);
+  s1_1 = subgroupAdd(s1_1);
+  s1_2 = subgroupAdd(s1_2);
+  s1_3 = subgroupAdd(s1_3);
+  s2_0 = subgroupAdd(s2_0);
+  s2_1 = subgroupAdd(s2_1);
+  s2_2 = subgroupAdd(s2_2);
+  s2_3 = subgroupAdd(s2_3);
+  s3_0 = subgroupAdd(s3_0);
+  s3_1 = subgroupAdd(s3_1);
+  s3_2 = subgroupAdd(s3_2);
+  s3_3 = subgroupAdd(s3_3);
+  partial[local * 16u + 0u] = select(0.0, s0_0, lane == 0u);
+  partial[local * 16u + 1u] = select(0.0, s0_1, lane == 0u);
+  partial[local * 16u + 2u] = select(0.0, s0_2, lane == 0u);
+  partial[local * 16u + 3u] = select(0.0, s0_3, lane == 0u);
+  partial[local * 16u + 4u] = select(0.0, s1_0, lane == 0u);
+  partial[local * 16u + 5u] = select(0.0, s1_1, lane == 0u);
+  partial[local * 16u + 6u] = select(0.0, s1_2, lane == 0u);
+  partial[local * 16u + 7u] = select(0.0, s1_3, lane == 0u);
+  partial[local * 16u + 8u] = select(0.0, s2_0, lane == 0u);
+  partial[local * 16u + 9u] = select(0.0, s2_1, lane == 0u);
+  partial[local * 16u + 10u] = select(0.0, s2_2, lane == 0u);
+  partial[local * 16u + 11u] = select(0.0, s2_3, lane == 0u);
+  partial[local * 16u + 12u] = select(0.0, s3_0, lane == 0u);
+  partial[local * 16u + 13u] = select(0.0, s3_1, lane == 0u);
+  partial[local * 16u + 14u] = select(0.0, s3_2, lane == 0u);
+  partial[local * 16u + 15u] = select(0.0, s3_3, lane == 0u);
+  workgroupBarrier();
+  if (local < 16u) {
+    var total = 0.0;
+    for (var i = 0u; i < 64u; i++) {
+      total += partial[i * 16u + local];
+    }
+    let row = row0 + local / 4u;
+    let token = token0 + local % 4u;
+    if (row < p.n && token < p.m) {
+      c[token * p.stride + p.column0 + row] = total;
+    }
+  }
+}

@@ -1,0 +1,37 @@
+struct Parameters {
+  n: u32,
+  k: u32,
+}
+@group(0) @binding(0) var<uniform> p: Parameters;
+@group(0) @binding(1) var<storage, read> codes: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
+@group(0) @binding(3) var<storage, read_write> c: array<vec4f>;
+
+struct Eight {
+  low: vec4f,
+  high: vec4f,
+  factor: f32,
+}
+
+fn load_b(row: u32, k: u32) -> Eight {
+  let word = codes[(row * p.k + k) / 8u];
+  let low = vec4f(vec4u(word, word >> 4u, word >> 8u, word >> 12u) & vec4u(15u));
+  let high = vec4f(vec4u(word >> 16u, word >> 20u, word >> 24u, word >> 28u) & vec4u(15u));
+  let pair = unpack2x16float(scales[row * ((p.k + 127u) / 128u) + k / 128u]);
+  return Eight(low - pair.y, high - pair.y, pair.x);
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) local: u32,
+) {
+  let step = (group.y * groups.x + group.x) * 64u + local;
+  let row = step / (p.k / 8u);
+  if (row < p.n) {
+    let w = load_b(row, 8u * (step % (p.k / 8u)));
+    c[2u * step] = w.low * w.factor;
+    c[2u * step + 1u] = w.high * w.factor;
+  }
+}

@@ -1,0 +1,13 @@
+import { fileURLToPath } from 'node:url';
+import { packageTests } from '@q/presets/vitest';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+
+/** The suites of the kernels, on the driver that the environment names. */
+export default packageTests({
+  root,
+  include: ['packages/kernels-webgpu/src/**/*.test.ts'],
+  // Drivers that run shaders on the processor compile each for seconds.
+  testTimeout: 300_000,
+  outputFile: { json: `${root}/.reports/client-webgpu-dawn.json` },
+});
