@@ -8,8 +8,9 @@ import { gptqLayout, plainLayout } from '@q/checkpoint';
 import { type ModelStep, minMax, type Quantizer } from '@q/core';
 import { gptq } from '@q/gptq';
 import { hqq } from '@q/hqq';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { rtn } from '@q/rtn';
+import { figureKernels } from './figure-kernels.js';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { firstWindows, openSubject, subjectGroups } from './subject.js';
 
@@ -44,7 +45,7 @@ const variants: Readonly<Record<string, Variant>> = {
   'awq + gptq': { quantizer: gptq(), awq: { clip: false } },
 };
 const wanted = values.variants?.split(';') ?? Object.keys(variants);
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 console.log('model     bits group  variant                       perplexity         KL  seconds');
 for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGroups)) {
   const subject = firstWindows(await openSubject(name), Number(values.samples), Number(values.windows));

@@ -9,9 +9,10 @@ import { awq } from '@q/awq';
 import { type ModelStep, minMax, type Quantizer } from '@q/core';
 import { gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { rotate } from '@q/rotate';
 import { rtn } from '@q/rtn';
+import { figureKernels } from './figure-kernels.js';
 import { budgetMeasure } from './measure-budget.js';
 import { asymmetric, type MeasuredRun, measureRecipe } from './measure-recipe.js';
 import { type MethodLine, methodsPlot } from './methods-plot.js';
@@ -44,7 +45,7 @@ const methods: Readonly<Record<string, () => Method>> = {
 const wanted = values.methods?.split(';') ?? Object.keys(methods);
 const budgets = values.budgets === '' ? [] : values.budgets.split(',').map(Number);
 
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 const lines: MethodLine[] = [];
 function print(model: string, bits: number, group: number, method: string, run: MeasuredRun): void {
   const against = (name: string) => {

@@ -7,9 +7,10 @@ import { parseArgs } from 'node:util';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import type { Quantizer } from '@q/core';
 import { gptq } from '@q/gptq';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { type RotateOptions, rotate } from '@q/rotate';
 import { rtn } from '@q/rtn';
+import { figureKernels } from './figure-kernels.js';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { measureRounded } from './measure-rounded.js';
 import { openSubject } from './subject.js';
@@ -35,7 +36,7 @@ const variants: Readonly<Record<string, RotateOptions | undefined>> = {
   'r1+r2': {},
 };
 
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 if (values.online) await printRounded();
 else await printWeights();
 await kernels.dispose();

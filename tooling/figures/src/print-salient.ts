@@ -11,10 +11,11 @@ import { awq } from '@q/awq';
 import { openCheckpoint, plainLayout } from '@q/checkpoint';
 import { createContext, minMax } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
+import { figureKernels } from './figure-kernels.js';
 import { asymmetric } from './measure-recipe.js';
 import { type Choice, channelMagnitudes, chooseChannels, keepChannels, scaleChannels } from './salient.js';
 import { openSubject, subjectGroups } from './subject.js';
@@ -25,7 +26,7 @@ const { positionals, values } = parseArgs({
 });
 const bits = Number(values.bits);
 const share = Number(values.share);
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 const engine = await createEngine({ kernels });
 console.log(`round to nearest, ${bits} bits, ${100 * share} % of the input channels of every linear (at least one)`);
 console.log('model     group  variant                       perplexity         KL');
