@@ -83,7 +83,7 @@ function outputError(x: Float32Array, a: Tensor<'f32'>, b: Tensor<'f32'>): numbe
   return sum / (x.length / width);
 }
 
-const layer = (options: AwqOptions = {}) => awq({ objective: 'layer', clip: false, ...options });
+const layer = (options: AwqOptions = {}) => awq({ clip: false, ...options });
 
 describe('scales', () => {
   it('are a^r over the middle of their range', () => {
@@ -201,7 +201,7 @@ describe('awq', () => {
     expect(dead.inputScales.get('a')![3]).toBe(1);
     const zeros: BlockWeights = new Map([...weights].map(([name, { shape }]) => [name, tensor('f32', shape)]));
     zeros.set('n.weight', weights.get('n.weight')!);
-    const nothing = await awq({ objective: 'layer' }).apply(await input(x, zeros), context);
+    const nothing = await awq().apply(await input(x, zeros), context);
     expect([nothing.weights.size, nothing.clipped?.size, nothing.figures['n->a,b ratio']]).toEqual([0, 0, 0]);
     const unseen = await layer().apply(await input(new Float32Array(0), weights), context);
     expect(unseen.notes).toEqual(['n->a,b: no calibration token reached it: not scaled']);
@@ -210,10 +210,7 @@ describe('awq', () => {
   it('works with a Hessian of rank 1 and with fewer samples than columns', async () => {
     for (const tokens of [1, 5]) {
       const weights = block();
-      const { weights: changed } = await awq({ objective: 'layer' }).apply(
-        await input(uneven(tokens, 16), weights),
-        context,
-      );
+      const { weights: changed } = await awq().apply(await input(uneven(tokens, 16), weights), context);
       for (const { data } of changed.values()) expect(data.every(Number.isFinite)).toBe(true);
     }
   });
@@ -310,7 +307,7 @@ describe('clipping', () => {
       ]),
     );
     const statistics = await statisticsOf(uneven(64, 16), 16);
-    const { weights: changed, clipped } = await awq({ objective: 'layer' }).apply(
+    const { weights: changed, clipped } = await awq().apply(
       {
         edges: [{ ...edge, consumers: ['attn.q_proj', 'attn.v_proj'] }],
         weights,

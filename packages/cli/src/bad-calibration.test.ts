@@ -29,7 +29,7 @@ const layout = gptqLayout();
 const target = scheme({ format: uint4, granularity: perGroup(32), zeroPoint: 'integer' });
 /** Every way to use calibration inputs. */
 const methods: readonly [string, () => { steps: ModelStep[]; quantizer: Quantizer }][] = [
-  ['awq, by the layers', () => ({ steps: [awq({ objective: 'layer' })], quantizer: rtn({ fit: minMax() }) })],
+  ['awq, by the layers', () => ({ steps: [awq()], quantizer: rtn({ fit: minMax() }) })],
   ['awq, by the module', () => ({ steps: [awq({ objective: 'module' })], quantizer: rtn({ fit: minMax() }) })],
   ['smoothquant', () => ({ steps: [smoothquant({ alpha: 'search', edges: 'all' })], quantizer: rtn() })],
   ['gptq', () => ({ steps: [], quantizer: gptq() })],

@@ -21,7 +21,7 @@ import { runCommand } from './testing/run-command.js';
 const layout = gptqLayout();
 const target = scheme({ format: uint3, granularity: perGroup(32), zeroPoint: 'integer' });
 const linears = /^(?!lm_head$)/;
-const scaling = () => awq({ objective: 'layer', clip: false });
+const scaling = () => awq({ clip: false });
 /** Every sensible order: a rotation folds the norms' gains, so it comes first; AWQ judges by the real grid, so it comes last. */
 const orders: readonly [string, () => ModelStep[]][] = [
   ['rotate, smoothquant, awq', () => [rotate(), smoothquant(), scaling()]],

@@ -98,14 +98,14 @@ const peerSymbol = (name: string) => (name === 'AutoRound' ? 'times' : 'plus');
 function legend(names: readonly string[], color: ReadonlyMap<string, string>, peers: readonly string[]): string {
   let x = 64;
   const entry = (mark: string, name: string) => {
-    const out = `<g transform="translate(${x},22)">${mark}<text x="10" dy="0.35em">${escapeText(name)}</text></g>`;
-    x += 30 + 7 * name.length;
+    const out = `<g transform="translate(${x},32)">${mark}<text x="10" dy="0.35em">${escapeText(name)}</text></g>`;
+    x += 34 + 6.6 * name.length;
     return out;
   };
   const own = names.map((name) => entry(`<circle r="4.5" fill="${color.get(name)}"/>`, name));
   const cross = (name: string) => (name === 'AutoRound' ? 'M-4,-4L4,4M-4,4L4,-4' : 'M-5,0L5,0M0,-5L0,5');
   const theirs = peers.map((name) => entry(`<path d="${cross(name)}" stroke="#202124" stroke-width="1.5"/>`, name));
-  return `<g font-size="12" fill="#202124">${[...own, ...theirs].join('')}</g>`;
+  return `<g font-size="12" fill="#202124" text-anchor="start">${[...own, ...theirs].join('')}</g>`;
 }
 
 const escapeText = (text: string) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;');
