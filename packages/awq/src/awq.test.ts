@@ -83,7 +83,7 @@ function outputError(x: Float32Array, a: Tensor<'f32'>, b: Tensor<'f32'>): numbe
   return sum / (x.length / width);
 }
 
-const layer = (options: AwqOptions = {}) => awq({ objective: 'layer', clip: false, ...options });
+const layer = (options: AwqOptions = {}) => awq({ clip: false, ...options });
 
 describe('scales', () => {
   it('are a^r over the middle of their range', () => {
@@ -111,17 +111,38 @@ describe('scales', () => {
 
   it('the search takes the first least finite error', async () => {
     const tried: number[] = [];
-    const found = await searchScales(Float64Array.of(1, 4), Int32Array.of(0, 1), 5, async (scales) => {
-      tried.push(scales[1] / scales[0]);
-      return [3, Number.NaN, 2, 2, 5][tried.length - 1];
-    });
+    const found = await searchScales(
+      Float64Array.of(1, 4),
+      Int32Array.of(0, 1),
+      5,
+      async (scales) => {
+        tried.push(scales[1] / scales[0]);
+        return [3, Number.NaN, 2, 2, 5][tried.length - 1];
+      },
+      true,
+    );
     tried.forEach((ratio, i) => {
       expect(ratio).toBeCloseTo(4 ** (i / 5), 5);
     });
     expect(found).toMatchObject({ ratio: 0.4, error: 2, errorUnscaled: 3 });
-    await expect(searchScales(Float64Array.of(1), Int32Array.of(0), 3, async () => Number.NaN)).rejects.toThrow(
-      'every candidate',
-    );
+    for (const exhaustive of [true, false])
+      await expect(
+        searchScales(Float64Array.of(1), Int32Array.of(0), 3, async () => Number.NaN, exhaustive),
+      ).rejects.toThrow('every candidate');
+  });
+
+  it('refines a coarse grid: the best of all twenty, wherever it is, of a smooth error', async () => {
+    for (let place = 0; place < 20; place++) {
+      const judge = async (scales: Float32Array) =>
+        (Math.log(scales[1] / scales[0]) / Math.log(4) - place / 20) ** 2 + 1;
+      const [all, some] = [true, false].map((exhaustive) =>
+        searchScales(Float64Array.of(1, 4), Int32Array.of(0, 1), 20, judge, exhaustive),
+      );
+      expect(await some).toEqual({ ...(await all), tried: expect.any(Number) });
+      expect((await all).tried).toBe(20);
+      expect((await some).tried).toBeLessThanOrEqual(9);
+      expect((await some).ratio).toBeCloseTo(place / 20, 12);
+    }
   });
 });
 
@@ -160,11 +181,16 @@ describe('awq', () => {
       ]);
       return [...changed].reduce((sum, [name, values]) => sum + outputError(x, values, weights.get(name)!), 0);
     };
-    const found = await awq({ clip: false }).apply(await input(x, weights, { evaluate }), context);
-    const expected = await layer().apply(await input(x, weights), context);
+    const found = await awq({ clip: false, objective: 'module', exhaustive: true }).apply(
+      await input(x, weights, { evaluate }),
+      context,
+    );
+    const expected = await layer({ exhaustive: true }).apply(await input(x, weights), context);
     expect(calls).toBe(20);
     expect(found.figures['n->a,b ratio']).toBe(expected.figures['n->a,b ratio']);
-    await expect(awq().apply(await input(x, weights), context)).rejects.toThrow('objective layer');
+    await expect(awq({ objective: 'module' }).apply(await input(x, weights), context)).rejects.toThrow(
+      'objective layer',
+    );
   });
 
   it('keeps dead channels and says how many; a layer of zeros and one without tokens are left alone', async () => {
@@ -175,7 +201,7 @@ describe('awq', () => {
     expect(dead.inputScales.get('a')![3]).toBe(1);
     const zeros: BlockWeights = new Map([...weights].map(([name, { shape }]) => [name, tensor('f32', shape)]));
     zeros.set('n.weight', weights.get('n.weight')!);
-    const nothing = await awq({ objective: 'layer' }).apply(await input(x, zeros), context);
+    const nothing = await awq().apply(await input(x, zeros), context);
     expect([nothing.weights.size, nothing.clipped?.size, nothing.figures['n->a,b ratio']]).toEqual([0, 0, 0]);
     const unseen = await layer().apply(await input(new Float32Array(0), weights), context);
     expect(unseen.notes).toEqual(['n->a,b: no calibration token reached it: not scaled']);
@@ -184,10 +210,7 @@ describe('awq', () => {
   it('works with a Hessian of rank 1 and with fewer samples than columns', async () => {
     for (const tokens of [1, 5]) {
       const weights = block();
-      const { weights: changed } = await awq({ objective: 'layer' }).apply(
-        await input(uneven(tokens, 16), weights),
-        context,
-      );
+      const { weights: changed } = await awq().apply(await input(uneven(tokens, 16), weights), context);
       for (const { data } of changed.values()) expect(data.every(Number.isFinite)).toBe(true);
     }
   });
@@ -284,7 +307,7 @@ describe('clipping', () => {
       ]),
     );
     const statistics = await statisticsOf(uneven(64, 16), 16);
-    const { weights: changed, clipped } = await awq({ objective: 'layer' }).apply(
+    const { weights: changed, clipped } = await awq().apply(
       {
         edges: [{ ...edge, consumers: ['attn.q_proj', 'attn.v_proj'] }],
         weights,

@@ -10,6 +10,8 @@ export interface ScaleSearch {
   readonly error: number;
   readonly errorUnscaled: number;
   readonly deadChannels: number;
+  /** Candidates judged. */
+  readonly tried: number;
 }
 
 /**
@@ -31,8 +33,13 @@ export function scalesOfRatio(magnitudes: Float64Array, channels: Int32Array, ra
   return Float32Array.from(raw, (scale) => (scale > 0 ? scale / middle : 1));
 }
 
+/** Every fourth point of the grid first, then the neighbours of the best at distance 2, then those at distance 1. */
+const strides = [4, 2, 1];
+
 /**
- * Tries the ratios `0, 1/points, ..., (points-1)/points` and keeps the best; the smaller of two equal ones.
+ * Looks for the best of the ratios `0, 1/points, ..., (points-1)/points`; the smaller of two equal ones. The error is a smooth
+ * function of the ratio but for the noise of rounding, so the grid is refined around its best point: 9 of 20 ratios are tried.
+ * @param exhaustive tries all of them, as the paper does
  * @throws NumericError when not even the unscaled weights have a finite error
  */
 export async function searchScales(
@@ -40,21 +47,43 @@ export async function searchScales(
   channels: Int32Array,
   points: number,
   error: ScaleError,
+  exhaustive = false,
 ): Promise<ScaleSearch> {
-  let best: { scales: Float32Array; ratio: number; error: number } | undefined;
-  let errorUnscaled = Number.NaN;
-  for (let i = 0; i < points; i++) {
-    const scales =
-      i === 0 ? new Float32Array(magnitudes.length).fill(1) : scalesOfRatio(magnitudes, channels, i / points);
-    const found = await error(scales);
-    if (i === 0) errorUnscaled = found;
-    if (Number.isFinite(found) && (!best || found < best.error)) best = { scales, ratio: i / points, error: found };
-    // Nothing can be better than this, and nothing is scaled for nothing.
-    if (i === 0 && found === 0) break;
+  const found = new Map<number, number>();
+  const scalesAt = (i: number) =>
+    i === 0 ? new Float32Array(magnitudes.length).fill(1) : scalesOfRatio(magnitudes, channels, i / points);
+  const tryPoint = async (i: number) => {
+    if (i >= 0 && i < points && !found.has(i)) found.set(i, await error(scalesAt(i)));
+  };
+  const best = () => {
+    let at = -1;
+    for (const [i, value] of [...found].sort(([a], [b]) => a - b))
+      if (Number.isFinite(value) && !(value >= (found.get(at) ?? Number.POSITIVE_INFINITY))) at = i;
+    return at;
+  };
+  await tryPoint(0);
+  // Nothing can be better than no error, and nothing is scaled for nothing.
+  if (found.get(0) !== 0) {
+    const [first, ...finer] = exhaustive ? [1] : strides;
+    for (let i = first; i < points; i += first) await tryPoint(i);
+    for (const stride of finer) {
+      const middle = best();
+      if (middle < 0) continue;
+      await tryPoint(middle - stride);
+      await tryPoint(middle + stride);
+    }
   }
-  if (!best) throw new NumericError('awq: the error of every candidate is infinite or NaN: the block overflows f32');
+  const at = best();
+  if (at < 0) throw new NumericError('awq: the error of every candidate is infinite or NaN: the block overflows f32');
   const deadChannels = magnitudes.reduce((count, a) => count + (a > 0 ? 0 : 1), 0);
-  return { ...best, errorUnscaled, deadChannels };
+  return {
+    scales: scalesAt(at),
+    ratio: at / points,
+    error: found.get(at) as number,
+    errorUnscaled: found.get(0) as number,
+    deadChannels,
+    tried: found.size,
+  };
 }
 
 function shareMagnitudes(magnitudes: Float64Array, channels: Int32Array): Float64Array {

@@ -95,8 +95,11 @@ describe('--method hqq', () => {
   });
 });
 
-it.each(['awq.yaml', 'hqq.yaml', 'budget-3.yaml', 'budget-4.yaml'])('the recipe file %s is read', async (name) => {
-  const { recipe, budget } = await recipeFrom({ recipe: new URL(name, recipes).pathname });
-  const last = recipe.rules.at(-1);
-  expect(budget ? last?.candidates : last?.scheme).toBeDefined();
-});
+it.each(['awq.yaml', 'hqq.yaml', 'composed.yaml', 'budget-3.yaml', 'budget-4.yaml'])(
+  'the recipe file %s is read',
+  async (name) => {
+    const { recipe, budget } = await recipeFrom({ recipe: new URL(name, recipes).pathname });
+    const last = recipe.rules.at(-1);
+    expect(budget ? last?.candidates : last?.scheme).toBeDefined();
+  },
+);

@@ -35,7 +35,10 @@ function withRecipe(command: Command): Command {
     .option('--threshold <x>', 'llm-int8: columns with a magnitude from here on stay in f32; 0: none (default 6)')
     .option('--damping <share>', 'gptq: added to the Hessian, as a share of its mean diagonal (default 0.01)')
     .option('--fit <rule>', `how scales are fitted (${Object.keys(fits).join(', ')}; default weightedSearch)`)
-    .option('--objective <kind>', 'awq: judge scales by the whole module (module, default) or by its linears (layer)')
+    .option(
+      '--objective <kind>',
+      'awq: judge scales by the linears (layer, default) or by the whole attention or MLP (module)',
+    )
     .option('--clip', 'awq: also search a clamping range for each group (default)')
     .option('--no-clip', 'awq: only scale')
     .option('--steps <n>', 'signround: steps of each block (default 200)')

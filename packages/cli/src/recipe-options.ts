@@ -18,7 +18,16 @@ import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { parseBudget, parseCandidateBits } from './budget-option.js';
 import { closest } from './closest.js';
-import { fits, floatZeroPointLayouts, layouts, levels, type MethodOptions, methods, rewrites } from './registry.js';
+import {
+  fits,
+  floatZeroPointLayouts,
+  layouts,
+  levels,
+  type MethodOptions,
+  methods,
+  rewrites,
+  transforms,
+} from './registry.js';
 import { parseRule } from './rule-option.js';
 import { UsageError } from './usage-error.js';
 
@@ -65,6 +74,7 @@ export interface RecipeOptions {
 
 const methodNames = Object.keys(methods) as [string, ...string[]];
 const layoutNames = Object.keys(layouts) as [string, ...string[]];
+const transformNames = Object.keys(transforms) as [string, ...string[]];
 const importances = ['none', 'diagonal', 'conditional', 'reference'] as const;
 const objectives = ['module', 'layer'] as const;
 const losses = ['teacher', 'labels'] as const;
@@ -112,6 +122,7 @@ const recipeFile = z.strictObject({
   layoutVersion: z.union([z.literal(1), z.literal(2), z.literal('auto')]).optional(),
   seed: z.int().optional(),
   rotate: z.boolean().optional(),
+  transforms: z.array(z.enum(transformNames)).optional(),
   maxShardBytes: z.number().positive().optional(),
   expertTokens: z.int().min(0).optional(),
   rules: z.array(ruleFile).optional(),
@@ -163,7 +174,11 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
   ];
   const layout = choose('--format', layoutName ?? main.layout, layouts);
   // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
-  const steps = [...((options.rotate ?? file.rotate) ? [rewrites.rotate()] : []), ...main.steps];
+  const steps = [
+    ...((options.rotate ?? file.rotate) ? [rewrites.rotate()] : []),
+    ...(file.transforms ?? []).map((name) => transforms[name]()),
+    ...main.steps,
+  ];
   const recipe = {
     layout: layout({ version: version(options.formatVersion) ?? file.layoutVersion }),
     ...(steps.length > 0 ? { transforms: steps } : {}),

@@ -125,6 +125,14 @@ export const methods: Readonly<Record<string, Method>> = {
 /** What changes the whole model before anything else does, by the option that asks for it. */
 export const rewrites: Readonly<Record<'rotate', () => Rewrite>> = { rotate };
 
+/** What a recipe's `transforms` may name: steps before any method that change weights and not the function. */
+export const transforms: Readonly<Record<string, () => ModelStep>> = {
+  rotate,
+  smoothquant,
+  // The method behind it fits grids of its own, which clamped weights would not suit.
+  awq: () => awq({ clip: false }),
+};
+
 export const fits: Readonly<Record<string, () => ScaleFit>> = {
   minMax,
   absMax,

@@ -60,6 +60,26 @@ describe('hqq', () => {
     expect([Math.fround(sum / 6), start]).toContainEqual(zero);
   });
 
+  it('takes the mean error out of a group when no error reaches the threshold of the shrinkage, beta^(-1/(2-p)) = 0.17', async () => {
+    const small = tensor(
+      'f32',
+      weight.shape,
+      weight.data.map((value) => value / 50),
+    );
+    const range = quantize(small, float, { fit: minMax() });
+    const start = dequantize(range).data;
+    expect(Math.max(...start.map((value, i) => Math.abs(value - small.data[i])))).toBeLessThan(10 ** (-1 / 1.3));
+    const { quantized: own } = await hqq({ iterations: 2 }).quantize(small, none, float, createContext());
+    for (let group = 0; group < range.scales.length; group++) {
+      let mean = 0;
+      for (let i = 32 * group; i < 32 * (group + 1); i++) mean += (start[i] - small.data[i]) / 32;
+      const shift = (own.zeroPoints as Float32Array)[group] - (range.zeroPoints as Float32Array)[group];
+      // Scales are fitted in f32 and stored in f16. The second iterate is kept when its mean magnitude is smaller; else the range's own zero point stays.
+      if (shift !== 0) expect(shift * range.scales[group]).toBeCloseTo(mean, 5);
+      expect(Math.abs(mean)).toBeLessThan(0.5 * range.scales[group]);
+    }
+  });
+
   it('rounds them under a scheme with whole zero points', async () => {
     const zeros = (await quantized(integer)).zeroPoints as Float32Array;
     expect(zeros.every((zero) => Number.isInteger(zero) && zero >= 0 && zero <= 7)).toBe(true);

@@ -9,6 +9,7 @@ import {
   quantize,
   type Runtime,
   type Scheme,
+  type StageState,
   type Tensor,
   weightedSearch,
 } from '@q/core';
@@ -55,8 +56,8 @@ interface Variant {
  * Mean KL divergence (nats per token) of the whole model to the original when one unit alone is quantized, for each unit
  * and each of its candidates.
  *
- * Variants that differ in block b leave the original there: only the blocks from b on are computed for them, side by side,
- * so that the weights of each later block are read once for all variants of b.
+ * Variants that differ in block b leave the original there, at the stage that reads the changed linears: only what comes behind
+ * is computed for them, side by side, so that the weights of each later block are read once for all variants of b.
  * @throws NumericError naming the unit when logits are not finite
  */
 export async function measureSensitivity<T>(options: SensitivityOptions<T>): Promise<Map<string, readonly number[]>> {
@@ -69,8 +70,9 @@ export async function measureSensitivity<T>(options: SensitivityOptions<T>): Pro
     const open = own.filter(({ name }) => !measured.has(name));
     let variants: Variant[] = [];
     await run.withWeights(block.tensors, async (runtime) => {
-      variants = await variantsOf(run, runtime, block, open, original);
-      original = await run.block(block, runtime, original);
+      const states = await run.statesOf(block, runtime, original);
+      variants = await variantsOf(run, runtime, block, open, states);
+      original = states[states.length - 1].map(({ residual }) => residual.data);
     });
     if (open.length > 0) {
       const all = [{ unit: undefined, hidden: original }, ...variants];
@@ -93,28 +95,34 @@ export async function measureSensitivity<T>(options: SensitivityOptions<T>): Pro
   return measured;
 }
 
-/** The block's output of every variant of its units. */
+/** The block's output of every variant of its units, from the original's states before each stage. */
 async function variantsOf<T>(
   run: ModelRun<T>,
   runtime: Runtime<T>,
   block: BlockDescription,
   units: readonly SensitivityUnit[],
-  hidden: Float32Array[],
+  states: readonly (readonly HostState[])[],
 ): Promise<Variant[]> {
   const { weight } = run.options;
   const variants: Variant[] = [];
   for (const unit of units) {
+    const first = Math.min(
+      ...unit.modules.map((module) => block.stages.findIndex(({ linears }) => linears.includes(module))),
+    );
     for (const scheme of unit.candidates) {
       const replaced = new Map<string, Tensor<'f32'>>();
       for (const module of unit.modules) {
         const original = await weight(`${module}.weight`);
         replaced.set(`${module}.weight`, dequantize(quantize(original, scheme, { fit })));
       }
-      variants.push({ unit, hidden: await run.block(block, runtime, hidden, replaced) });
+      variants.push({ unit, hidden: await run.stages(block, Math.max(0, first), runtime, states, replaced) });
     }
   }
   return variants;
 }
+
+/** The state of a batch between two stages of a block. */
+type HostState = Readonly<Record<string, { readonly data: Float32Array; readonly shape: readonly number[] }>>;
 
 /** The model's parts on batches of hidden states that wait on the host. */
 class ModelRun<T> {
@@ -148,23 +156,55 @@ class ModelRun<T> {
     });
   }
 
-  /** One block, with some of its weights replaced. */
-  async block(
-    block: BlockDescription,
-    runtime: Runtime<T>,
-    hidden: readonly Float32Array[],
-    replaced: ReadonlyMap<string, Tensor<'f32'>> = new Map(),
-  ): Promise<Float32Array[]> {
-    const { ops } = runtime;
-    const handles = new Map([...replaced].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
-    const changed =
-      handles.size === 0
-        ? runtime
-        : wrapRuntime(runtime, { weight: (name, inner) => handles.get(name) ?? inner(name) });
+  /** One block: hidden states in, hidden states out. */
+  async block(block: BlockDescription, runtime: Runtime<T>, hidden: readonly Float32Array[]): Promise<Float32Array[]> {
     const out: Float32Array[] = [];
     for (const index of hidden.keys()) {
       this.options.context.signal?.throwIfAborted();
-      out.push(await this.download(() => runBlock(block, changed, this.upload(hidden, index))));
+      out.push(await this.download(() => runBlock(block, runtime, this.upload(hidden, index))));
+    }
+    return out;
+  }
+
+  /** The states of all batches before each stage of a block, and behind the last one. */
+  async statesOf(
+    block: BlockDescription,
+    runtime: Runtime<T>,
+    hidden: readonly Float32Array[],
+  ): Promise<HostState[][]> {
+    const all: HostState[][] = Array.from({ length: block.stages.length + 1 }, () => []);
+    for (const index of hidden.keys()) {
+      this.options.context.signal?.throwIfAborted();
+      let state = await this.downloadState(() => block.begin(runtime, this.upload(hidden, index)));
+      all[0].push(state);
+      for (const [i, stage] of block.stages.entries()) {
+        const before = state;
+        state = await this.downloadState(() => stage.run(runtime, this.uploadState(before)));
+        all[i + 1].push(state);
+      }
+    }
+    return all;
+  }
+
+  /** The rest of a block from one of its stages on, with some of its weights replaced. */
+  async stages(
+    { stages }: BlockDescription,
+    first: number,
+    runtime: Runtime<T>,
+    states: readonly (readonly HostState[])[],
+    replaced: ReadonlyMap<string, Tensor<'f32'>>,
+  ): Promise<Float32Array[]> {
+    const { ops } = runtime;
+    const handles = new Map([...replaced].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
+    const changed = wrapRuntime(runtime, { weight: (name, inner) => handles.get(name) ?? inner(name) });
+    const out: Float32Array[] = [];
+    for (const state of states[first]) {
+      this.options.context.signal?.throwIfAborted();
+      out.push(
+        await this.download(
+          () => stages.slice(first).reduce((now, stage) => stage.run(changed, now), this.uploadState(state)).residual,
+        ),
+      );
     }
     for (const handle of handles.values()) ops.dispose(handle);
     return out;
@@ -198,5 +238,21 @@ class ModelRun<T> {
     const data = await ops.data(handle);
     ops.dispose(handle);
     return data;
+  }
+
+  private uploadState(state: HostState): StageState<T> {
+    const { ops } = this.options.engine;
+    const handles = Object.entries(state).map(([name, { data, shape }]) => [name, ops.fromF32(data, shape)]);
+    return Object.fromEntries(handles) as StageState<T>;
+  }
+
+  private async downloadState(compute: () => StageState<T>): Promise<HostState> {
+    const { ops } = this.options.engine;
+    const handles = ops.scope(compute);
+    const state: Record<string, HostState[string]> = {};
+    for (const [name, handle] of Object.entries(handles))
+      state[name] = { data: await ops.data(handle), shape: ops.shape(handle) };
+    for (const handle of new Set(Object.values(handles))) ops.dispose(handle);
+    return state;
   }
 }

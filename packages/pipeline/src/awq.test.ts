@@ -88,7 +88,7 @@ const logits = (path: string, windows: Windows, layouts: readonly QuantizedLayou
 it('folding leaves the logits of every model within 1e-4', async () => {
   const seen: number[] = [];
   for (const { path, calibration } of await subjects()) {
-    const inner = awq({ objective: 'layer', clip: false, gridPoints: 4 });
+    const inner = awq({ clip: false, gridPoints: 4 });
     const folding: Transform = {
       ...inner,
       async apply(input, context) {

@@ -2,10 +2,10 @@ import type { BlockDescription, BlockWeights } from '@q/core';
 import { type BlockStream, beginStep, type HostState, type Step, stageStep } from './block-stream.js';
 
 /**
- * Batches that a module's output is compared on: two of 8 windows. Twenty candidates an edge are tried, each a run through
+ * Batches that a module's output is compared on: one of 8 windows. Nine candidates an edge are tried, each a run through
  * half a block: on all of the calibration data that would cost many times the run itself.
  */
-const probeBatches = 2;
+const probeBatches = 1;
 
 /** A block's states on a few batches, so that a change of weights can be judged by what it does to the residual stream. */
 export class BlockProbe<T> {

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from gptqmodel import BACKEND, GPTQModel
-from transformers import AutoModelForCausalLM, GPT2PreTrainedModel, GPTQConfig
+from transformers import AutoModelForCausalLM, AwqConfig, GPT2PreTrainedModel, GPTQConfig
 
 LIMIT = 1e-2
 # GPT-2's initialisation draws c_proj.weight, which a quantized linear does not have; everything is in the file anyway.
@@ -19,8 +19,19 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
     try:
         # The AVX-512 kernel that is chosen by itself refuses group sizes that do not divide the features (688 = 5 * 128 + 48)
         # and groups above 256; the plain torch one takes whatever the format can express.
-        settings = json.loads((folder / "quantize_config.json").read_text())
-        if any(key.startswith("+:") for key in settings.get("dynamic", {})):
+        settings = json.loads((folder / "config.json").read_text())["quantization_config"]
+        if settings["quant_method"] == "awq":
+            config = AwqConfig(
+                bits=settings["bits"],
+                group_size=settings["group_size"],
+                zero_point=settings["zero_point"],
+                modules_to_not_convert=settings["modules_to_not_convert"],
+                backend="torch_awq",
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, device_map="cpu", dtype=torch.float32, quantization_config=config
+            )
+        elif any(key.startswith("+:") for key in settings.get("dynamic", {})):
             # Overrides of single modules are known to GPTQModel itself, not to the loader of transformers.
             model = GPTQModel.load(str(folder), device="cpu", backend=BACKEND.GPTQ_TORCH, dtype=torch.float16).model
         else:

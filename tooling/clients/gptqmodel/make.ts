@@ -1,15 +1,17 @@
-/** Writes quantized folders of every kind, each with the logits of our own forward on the weights that were written. */
+/** `make.ts OUT [PATTERN]` writes quantized folders of every kind (or those whose name matches), each with the logits of our own forward on the weights that were written. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { awq } from '@q/awq';
 import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
-import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, perChannel, perGroup, scheme, signedIntegers, unsignedIntegers } from '@q/core';
+import { awqLayout, gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { createContext, minMax, perChannel, perGroup, scheme, signedIntegers, unsignedIntegers } from '@q/core';
 import { runWindows } from '@q/eval';
 import { gptq } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { loadTokenizer } from '@q/models';
 import { planRun, runPlan } from '@q/pipeline';
+import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
 
 interface Variant {
@@ -21,9 +23,11 @@ interface Variant {
   readonly staticGroups?: boolean;
   /** Bits of some linears, in place of the variant's (an override in the config's `dynamic`). */
   readonly others?: { readonly match: RegExp; readonly bits: number };
+  /** AWQ (scales, clipping, rounding to nearest) in AutoAWQ's layout; GPTQ in its own when absent. */
+  readonly awq?: boolean;
 }
 
-const out = process.argv[2];
+const [out, pattern = ''] = process.argv.slice(2);
 const demo = fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url));
 const shared = process.env.QUANT_SHARED;
 const text = await readFile(new URL('../../../packages/cli/demo/text/calibration.txt', import.meta.url), 'utf8');
@@ -43,8 +47,20 @@ const variants: Variant[] = [
     symmetric: true,
     others: { match: /layers\.[02]\.mlp\./, bits: 8 },
   },
+  { name: 'demo-awq', model: demo, bits: 4, group: 32, symmetric: false, awq: true },
+  { name: 'demo-awq-sym', model: demo, bits: 4, group: 32, symmetric: true, awq: true },
   ...(shared
     ? [
+        // 688 inputs are no whole number of groups of 128, which this layout needs.
+        {
+          name: 'llama-5m-awq',
+          model: join(shared, 'models/llama-5m'),
+          bits: 4,
+          group: -1,
+          symmetric: false,
+          awq: true,
+        },
+        { name: 'opt-3m-awq', model: join(shared, 'models/opt-3m'), bits: 4, group: 64, symmetric: false, awq: true },
         { name: 'llama-5m-4-sym', model: join(shared, 'models/llama-5m'), bits: 4, group: 128, symmetric: true },
         { name: 'llama-5m-4-asym', model: join(shared, 'models/llama-5m'), bits: 4, group: -1, symmetric: false },
         {
@@ -64,9 +80,11 @@ const variants: Variant[] = [
 ];
 
 const kernels = await createWasmKernels();
-const layout = gptqLayout();
 const context = createContext({ kernels });
-for (const { name, model, bits, group, symmetric, staticGroups, others } of variants) {
+for (const { name, model, bits, group, symmetric, staticGroups, others, awq: scaled } of variants.filter((variant) =>
+  new RegExp(pattern).test(variant.name),
+)) {
+  const layout = scaled ? awqLayout() : gptqLayout();
   const json = async (file: string) => JSON.parse(await readFile(join(model, file), 'utf8'));
   const tokenizer = loadTokenizer({
     tokenizer: await json('tokenizer.json'),
@@ -77,7 +95,7 @@ for (const { name, model, bits, group, symmetric, staticGroups, others } of vari
   const source = await openCheckpoint(model, [layout]);
   const rule = (match: RegExp, width: number) => ({
     match,
-    quantizer: gptq({ staticGroups }),
+    quantizer: scaled ? rtn({ fit: minMax() }) : gptq({ staticGroups }),
     scheme: scheme({
       format: (symmetric ? signedIntegers : unsignedIntegers)[width - 2],
       granularity: group === -1 ? perChannel : perGroup(group),
@@ -85,7 +103,7 @@ for (const { name, model, bits, group, symmetric, staticGroups, others } of vari
     }),
   });
   const rules = [...(others ? [rule(others.match, others.bits)] : []), rule(/^(?!lm_head$)/, bits)];
-  const plan = planRun(source, { layout, rules, seed: 0 });
+  const plan = planRun(source, { layout, transforms: scaled ? [awq()] : [], rules, seed: 0 });
   await runPlan(plan, { out: join(out, name), context, calibration, engine: () => createEngine({ kernels }) });
   const written = await openCheckpoint(join(out, name), [layout]);
   if (!written.model) throw new Error(`${model}: unknown architecture`);

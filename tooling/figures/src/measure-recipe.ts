@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type Checkpoint, gptqLayout, openCheckpoint, type QuantizedLayout } from '@q/checkpoint';
+import { gptqLayout, openCheckpoint, type QuantizedLayout } from '@q/checkpoint';
 import {
   createContext,
   type Kernels,
@@ -14,7 +14,7 @@ import {
   type Tuner,
   unsignedIntegers,
 } from '@q/core';
-import { evaluate, runWindows } from '@q/eval';
+import { evaluate, type LogitsSource, runWindows } from '@q/eval';
 import { planRun, type Recipe, runPlan } from '@q/pipeline';
 import { type BackendChoice, createEngine } from '@q/tfjs';
 import type { Subject } from './subject.js';
@@ -55,15 +55,43 @@ export interface MeasureOptions {
   readonly out?: string;
 }
 
+/** Logits of the originals on their valid windows: every line of a table is compared with the same ones. */
+const originals = new WeakMap<Subject, Promise<LogitsSource>>();
+
+async function originalLogits({ folder, valid }: Subject, kernels: Kernels, backend: BackendChoice) {
+  const source = await openCheckpoint(folder, []);
+  if (!source.model) throw new Error(`${folder}: unknown architecture`);
+  const engine = await createEngine({ kernels, backend });
+  const computed = await runWindows(source.model, engine, (tensor) => source.weight(tensor), valid);
+  const batch = 4;
+  const kept: Float32Array[] = [];
+  for (let start = 0; start < valid.count; start += batch)
+    kept.push(await computed.logits(start, Math.min(batch, valid.count - start)));
+  await engine.dispose();
+  await source.close();
+  const { vocabularySize } = computed;
+  const size = valid.length * vocabularySize;
+  return {
+    vocabularySize,
+    async logits(first: number, count: number) {
+      const batchOf = kept[Math.floor(first / batch)];
+      const start = (first % batch) * size;
+      if (start + count * size > batchOf.length) throw new RangeError(`${count} windows from ${first} cross a batch`);
+      return batchOf.subarray(start, start + count * size);
+    },
+  };
+}
+
 /** Quantizes a subject to disk, reads it back, and compares it with the original on the valid windows. */
 export async function measureRecipe(
-  { folder, calibration, valid }: Subject,
+  subject: Subject,
   quantizer: Quantizer,
   target: ReturnType<typeof scheme>,
   kernels: Kernels,
   options: MeasureOptions = {},
 ): Promise<MeasuredRun> {
   const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto', tuner, progress } = options;
+  const { folder, calibration, valid } = subject;
   const { out = join(tmpdir(), `q-figures-${process.pid}`) } = options;
   const source = await openCheckpoint(folder, [layout]);
   const rules = options.rules ?? [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
@@ -76,13 +104,14 @@ export async function measureRecipe(
   });
   const written = await openCheckpoint(out, [layout]);
   const engine = await createEngine({ kernels, backend });
-  const logits = (checkpoint: Checkpoint) => {
-    if (!checkpoint.model) throw new Error(`${folder}: unknown architecture`);
-    return runWindows(checkpoint.model, engine, (tensor) => checkpoint.weight(tensor), valid);
-  };
-  const { perplexity, kl = Number.NaN } = await evaluate(await logits(written), valid, {
-    against: await logits(source),
-  });
+  if (!written.model) throw new Error(`${folder}: unknown architecture`);
+  const logits = await runWindows(written.model, engine, (tensor) => written.weight(tensor), valid);
+  let against = originals.get(subject);
+  if (!against) {
+    against = originalLogits(subject, kernels, backend);
+    originals.set(subject, against);
+  }
+  const { perplexity, kl = Number.NaN } = await evaluate(logits, valid, { against: await against });
   await engine.dispose();
   await source.close();
   await written.close();

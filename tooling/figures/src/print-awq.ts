@@ -1,6 +1,6 @@
 /**
- * `pnpm figures:awq [MODEL ...] [--bits 4,3,2] [--groups 64,-1] [--windows 60] [--variants 'a;b']`: AWQ by both objectives, with and without clipping, beside
- * round-to-nearest and HQQ: KL on held-out windows, and time.
+ * `pnpm figures:awq [MODEL ...] [--bits 4,3,2] [--groups=64,-1] [--samples 128] [--windows 60] [--variants 'a;b']`: AWQ by
+ * both objectives, with and without clipping, beside round-to-nearest, HQQ and GPTQ: KL on held-out windows, and time.
  */
 import { parseArgs } from 'node:util';
 import { type AwqOptions, awq } from '@q/awq';
@@ -8,16 +8,18 @@ import { gptqLayout, plainLayout } from '@q/checkpoint';
 import { type ModelStep, minMax, type Quantizer } from '@q/core';
 import { gptq } from '@q/gptq';
 import { hqq } from '@q/hqq';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { rtn } from '@q/rtn';
+import { figureKernels } from './figure-kernels.js';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
-import { openSubject, subjectGroups } from './subject.js';
+import { firstWindows, openSubject, subjectGroups } from './subject.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     bits: { type: 'string', default: '4,3,2' },
     groups: { type: 'string' },
+    samples: { type: 'string', default: '128' },
     windows: { type: 'string', default: '60' },
     variants: { type: 'string' },
   },
@@ -35,21 +37,18 @@ const variants: Readonly<Record<string, Variant>> = {
   'rtn, search': { quantizer: rtn() },
   'hqq, whole zero points': { quantizer: hqq() },
   'hqq, float zero points': { quantizer: hqq(), plain: true },
-  'awq, module': { quantizer: range, awq: {} },
-  'awq, module, no clip': { quantizer: range, awq: { clip: false } },
-  'awq, layer': { quantizer: range, awq: { objective: 'layer' } },
-  'awq, layer, no clip': { quantizer: range, awq: { objective: 'layer', clip: false } },
+  'awq, module': { quantizer: range, awq: { objective: 'module' } },
+  'awq, module, no clip': { quantizer: range, awq: { objective: 'module', clip: false } },
+  'awq, layer': { quantizer: range, awq: {} },
+  'awq, layer, no clip': { quantizer: range, awq: { clip: false } },
   gptq: { quantizer: gptq() },
   'awq + gptq': { quantizer: gptq(), awq: { clip: false } },
 };
 const wanted = values.variants?.split(';') ?? Object.keys(variants);
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 console.log('model     bits group  variant                       perplexity         KL  seconds');
 for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGroups)) {
-  const all = await openSubject(name);
-  const count = Math.min(Number(values.windows), all.valid.count);
-  const ids = all.valid.ids.subarray(0, count * all.valid.length);
-  const subject = { ...all, valid: { ...all.valid, count, ids } };
+  const subject = firstWindows(await openSubject(name), Number(values.samples), Number(values.windows));
   for (const bits of values.bits.split(',').map(Number)) {
     for (const group of values.groups?.split(',').map(Number) ?? [subjectGroups[name] ?? 64, -1]) {
       for (const variant of wanted) {

@@ -6,8 +6,9 @@
 import { parseArgs } from 'node:util';
 import { minMax, type Quantizer } from '@q/core';
 import { gptq } from '@q/gptq';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { rtn } from '@q/rtn';
+import { figureKernels } from './figure-kernels.js';
 import { budgetMeasure } from './measure-budget.js';
 import { asymmetric, type MeasuredRun, measureRecipe } from './measure-recipe.js';
 import { openSubject, subjectGroups } from './subject.js';
@@ -22,7 +23,7 @@ const { positionals, values } = parseArgs({
   },
 });
 const quantizers: Readonly<Record<string, () => Quantizer>> = { gptq, rtn: () => rtn({ fit: minMax() }) };
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 
 console.log('model     group  recipe                 bits/weight         KL  perplexity  / uniform  widths');
 for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGroups)) {

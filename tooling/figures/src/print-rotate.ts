@@ -1,5 +1,6 @@
 /**
- * `pnpm figures:rotate [MODEL ...] [--bits 4,3,2] [--methods rtn,gptq] [--variants none,r1,r2,r1+r2] [--seeds 0,1]`: what
+ * `pnpm figures:rotate [MODEL ...] [--bits 4,3,2] [--methods rtn,gptq] [--variants none,r1,r2,r1+r2] [--seeds 0,1] [--groups=-1,64]
+ * [--samples 128]`: what
  * rotations bring to weights, by KL on held-out windows. `--online` instead: what R3 and R4 bring to activations and to the
  * cache, which are rounded to integers as they pass (weights stay as they are).
  */
@@ -7,12 +8,13 @@ import { parseArgs } from 'node:util';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import type { Quantizer } from '@q/core';
 import { gptq } from '@q/gptq';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { type RotateOptions, rotate } from '@q/rotate';
 import { rtn } from '@q/rtn';
+import { figureKernels } from './figure-kernels.js';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { measureRounded } from './measure-rounded.js';
-import { openSubject } from './subject.js';
+import { firstWindows, openSubject } from './subject.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -21,6 +23,8 @@ const { positionals, values } = parseArgs({
     methods: { type: 'string', default: 'rtn,gptq' },
     variants: { type: 'string', default: 'none,r1+r2' },
     seeds: { type: 'string', default: '0' },
+    groups: { type: 'string', default: '-1' },
+    samples: { type: 'string', default: '128' },
     windows: { type: 'string', default: '8' },
     online: { type: 'boolean', default: false },
   },
@@ -35,7 +39,7 @@ const variants: Readonly<Record<string, RotateOptions | undefined>> = {
   'r1+r2': {},
 };
 
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 if (values.online) await printRounded();
 else await printWeights();
 await kernels.dispose();
@@ -43,9 +47,10 @@ await kernels.dispose();
 async function printWeights(): Promise<void> {
   console.log('model     bits  group  method  rotation  seed         KL  / none  seconds');
   for (const name of names) {
-    const subject = await openSubject(name);
+    const whole = await openSubject(name);
+    const subject = firstWindows(whole, Number(values.samples), whole.valid.count);
     for (const bits of numbers(values.bits)) {
-      for (const group of [-1, 64]) {
+      for (const group of numbers(values.groups)) {
         for (const method of values.methods.split(',')) {
           let plain = Number.NaN;
           for (const variant of values.variants.split(',')) {

@@ -1,5 +1,5 @@
 /**
- * `pnpm figures:salient [MODEL ...] [--bits 3]`: the experiment that AWQ starts from (arXiv 2306.00978, tables 1 and 2): round to
+ * `pnpm figures:salient [MODEL ...] [--bits 3] [--samples 128] [--windows 60]`: the experiment that AWQ starts from (arXiv 2306.00978, tables 1 and 2): round to
  * nearest, the same with 1 % of each linear's input channels left in full precision - chosen by the inputs' mean magnitude, by the
  * norm of the weights' columns, or at random - and with those channels scaled by 2 in place of keeping them; AWQ itself last.
  */
@@ -11,26 +11,36 @@ import { awq } from '@q/awq';
 import { openCheckpoint, plainLayout } from '@q/checkpoint';
 import { createContext, minMax } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
+import { figureKernels } from './figure-kernels.js';
 import { asymmetric } from './measure-recipe.js';
 import { type Choice, channelMagnitudes, chooseChannels, keepChannels, scaleChannels } from './salient.js';
-import { openSubject, subjectGroups } from './subject.js';
+import { firstWindows, openSubject, subjectGroups } from './subject.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { bits: { type: 'string', default: '3' }, share: { type: 'string', default: '0.01' } },
+  options: {
+    bits: { type: 'string', default: '3' },
+    share: { type: 'string', default: '0.01' },
+    samples: { type: 'string', default: '128' },
+    windows: { type: 'string', default: '60' },
+  },
 });
 const bits = Number(values.bits);
 const share = Number(values.share);
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 const engine = await createEngine({ kernels });
 console.log(`round to nearest, ${bits} bits, ${100 * share} % of the input channels of every linear (at least one)`);
 console.log('model     group  variant                       perplexity         KL');
 for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGroups)) {
-  const { folder, calibration, valid } = await openSubject(name);
+  const { folder, calibration, valid } = firstWindows(
+    await openSubject(name),
+    Number(values.samples),
+    Number(values.windows),
+  );
   const source = await openCheckpoint(folder, []);
   const { model } = source;
   if (!model) throw new Error(`${folder}: unknown architecture`);
@@ -58,10 +68,10 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGro
     chooseChannels(choice, share, weight, magnitudes.get(module) as Float64Array, `${name} ${module}`);
   await measure('rtn', (weight, module) => keepChannels(weight, magnitudes.get(module)!.length, [], scheme));
   for (const choice of ['activation', 'weight', 'random'] as const)
-    await measure(`1 % kept by ${choice}`, (weight, module) =>
+    await measure(`${100 * share} % kept by ${choice}`, (weight, module) =>
       keepChannels(weight, magnitudes.get(module)!.length, channels(choice, weight, module), scheme),
     );
-  await measure('1 % by activation, times 2', (weight, module) =>
+  await measure(`${100 * share} % by activation, times 2`, (weight, module) =>
     scaleChannels(weight, magnitudes.get(module)!.length, channels('activation', weight, module), 2, scheme),
   );
   const layout = plainLayout();

@@ -16,12 +16,13 @@ import {
 } from '@q/checkpoint';
 import { absMax, createContext, type Kernels, type ModelStep, type Quantizer } from '@q/core';
 import { evaluate, integerExecution, type LogitsSource, runWindows } from '@q/eval';
-import { createWasmKernels } from '@q/kernels-wasm';
+
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
 import { planRun, type Rule, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
 import { createEngine } from '@q/tfjs';
+import { figureKernels } from './figure-kernels.js';
 import { plantOutliers } from './planted-outliers.js';
 import { openSubject, type Subject } from './subject.js';
 
@@ -132,7 +133,7 @@ async function measure(
   return { perplexity, kl, seconds, run };
 }
 
-const kernels = await createWasmKernels();
+const kernels = await figureKernels();
 console.log('model     outliers  variant                     perplexity         KL   quantize s   run s');
 for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m', 'opt-3m']) {
   const whole = await openSubject(name);

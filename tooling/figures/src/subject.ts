@@ -26,3 +26,13 @@ export async function openSubject(name: string): Promise<Subject> {
     valid: await windows('valid-60x256.u16'),
   };
 }
+
+/** The same subject with fewer windows: for a look that takes seconds. */
+export function firstWindows(subject: Subject, samples: number, valid: number): Subject {
+  return { ...subject, calibration: first(subject.calibration, samples), valid: first(subject.valid, valid) };
+}
+
+function first(windows: Windows, wanted: number): Windows {
+  const count = Math.min(wanted, windows.count);
+  return { ...windows, count, ids: windows.ids.subarray(0, count * windows.length) };
+}

@@ -1,0 +1,32 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { MethodLine } from './methods-plot.js';
+
+const key = ({ model, bits, group, method }: MethodLine) => JSON.stringify([model, bits, group, method]);
+
+/** New lines take the place of old ones of the same model, bits, group and method; others stay. Sorted, so that runs compare. */
+export function mergeLines(old: readonly MethodLine[], fresh: readonly MethodLine[]): MethodLine[] {
+  const all = new Map([...old, ...fresh].map((line) => [key(line), line]));
+  return [...all.values()].sort(
+    (a, b) => a.model.localeCompare(b.model) || b.bits - a.bits || b.group - a.group || (key(a) < key(b) ? -1 : 1),
+  );
+}
+
+/** @throws Error naming the file when it is there and cannot be read */
+export async function readLines(file: URL): Promise<MethodLine[]> {
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return '[]';
+    throw error;
+  });
+  try {
+    return JSON.parse(text) as MethodLine[];
+  } catch {
+    throw new Error(`${file.pathname} holds no table of an earlier run: remove it, or start with --fresh`);
+  }
+}
+
+/** Written after every line: a run of many minutes that is stopped leaves what it has measured. */
+export async function writeLines(file: URL, lines: readonly MethodLine[]): Promise<void> {
+  await mkdir(dirname(file.pathname), { recursive: true });
+  await writeFile(file, `${JSON.stringify(lines, null, 1)}\n`);
+}
