@@ -2,8 +2,8 @@ import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createRandom } from '@q/core';
-import { affineWeight, createGpuLinear, createWebgpuKernels, openGpu } from '@q/kernels-webgpu';
 import { createWasmKernels } from '@q/kernels-wasm';
+import { affineWeight, createGpuLinear, createWebgpuKernels, openGpu } from '@q/kernels-webgpu';
 import { create, globals } from 'webgpu';
 import type { Benchmark, Comparison } from '../benchmark.js';
 import { matmulNBitsModel } from '../matmul-nbits-model.js';
@@ -25,7 +25,9 @@ function loadOnnxRuntime(): OnnxRuntime | undefined {
   try {
     return createRequire(join(cache, 'onnxruntime', 'package.json'))('onnxruntime-node') as OnnxRuntime;
   } catch {
-    console.log('  onnxruntime-node is not there (tooling/clients/webgpu/onnxruntime installs it): only our own kernels');
+    console.log(
+      '  onnxruntime-node is not there (tooling/clients/webgpu/onnxruntime installs it): only our own kernels',
+    );
     return undefined;
   }
 }
@@ -55,7 +57,15 @@ async function* comparisons(): AsyncGenerator<Comparison> {
     const codes = Uint8Array.from({ length: (n * k) / 2 }, () => random.integer(256));
     const scales = normals((n * k) / blockSize).map((x) => (0.5 + Math.abs(x)) / 64);
     const x = normals(tokens * k);
-    const description = { outFeatures: n, inFeatures: k, bits: 4, groupSize: blockSize, codes, scales, zeros: 8 } as const;
+    const description = {
+      outFeatures: n,
+      inFeatures: k,
+      bits: 4,
+      groupSize: blockSize,
+      codes,
+      scales,
+      zeros: 8,
+    } as const;
     const weight = await affineWeight(gpu, description);
     const linear = createGpuLinear(gpu, weight);
     const dense = await linear.dequantize();
@@ -65,7 +75,10 @@ async function* comparisons(): AsyncGenerator<Comparison> {
     if (ort) {
       const model = matmulNBitsModel({ k, n, blockSize, codes, scales });
       for (const provider of ['webgpu', 'cpu']) {
-        const session = await ort.InferenceSession.create(model, { executionProviders: [provider], logSeverityLevel: 3 });
+        const session = await ort.InferenceSession.create(model, {
+          executionProviders: [provider],
+          logSeverityLevel: 3,
+        });
         const once = () => session.run({ x: new ort.Tensor('float32', x, [tokens, k]) });
         const theirs = (await once()).y.data;
         const apart = theirs.reduce((worst, value, i) => Math.max(worst, Math.abs(value - y[i])), 0);
@@ -90,7 +103,8 @@ async function* comparisons(): AsyncGenerator<Comparison> {
   const kernels = createWebgpuKernels({ device, wgslLanguageFeatures: dawn.wgslLanguageFeatures });
   const size = 512;
   const [a, b] = [normals(size * size), normals(size * size)];
-  const bytesOf = (values: Float32Array) => Int8Array.from(values, (value) => Math.max(-127, Math.min(127, 40 * value)));
+  const bytesOf = (values: Float32Array) =>
+    Int8Array.from(values, (value) => Math.max(-127, Math.min(127, 40 * value)));
   const [a8, b8] = [bytesOf(a), bytesOf(b)];
   const square = { m: size, n: size, k: size };
   yield {
