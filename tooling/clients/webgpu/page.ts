@@ -33,7 +33,7 @@ function near(found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: 
 async function run(): Promise<void> {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) throw new Error('this browser has no WebGPU adapter');
-  const wanted = (['shader-f16', 'subgroups'] as const).filter((feature) => adapter.features.has(feature));
+  const wanted = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature)) as GPUFeatureName[];
   const device = await adapter.requestDevice({ requiredFeatures: wanted });
   // A processor compiles small kernels in a fraction of the time.
   const shapes = { tile: { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 }, vector: { invocations: 32, rows: 4 } };

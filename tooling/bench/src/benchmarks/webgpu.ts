@@ -41,7 +41,7 @@ async function* comparisons(): AsyncGenerator<Comparison> {
     console.log('  no WebGPU adapter on this machine: nothing is measured');
     return;
   }
-  const wanted = (['shader-f16', 'subgroups'] as const).filter((name) => adapter.features.has(name));
+  const wanted = ['shader-f16', 'subgroups'].filter((name) => adapter.features.has(name)) as GPUFeatureName[];
   const device = await adapter.requestDevice({ requiredFeatures: wanted });
   const gpu = openGpu({ device, wgslLanguageFeatures: dawn.wgslLanguageFeatures });
   console.log(`  ${gpu.description}: ${JSON.stringify(gpu.capabilities)}`);
