@@ -2,6 +2,7 @@ export { gpuKvAttention, type KvAttentionArgs, type PackedKv } from './attention
 export type { Buffers, HostArray } from './device/buffers.js';
 export { type Capabilities, capabilitiesOf } from './device/capabilities.js';
 export { type Dispatch, type Gpu, type GpuOptions, openGpu, type ReadableArray, record } from './device/gpu.js';
+export { gpuShapes, processorShapes, type Shapes } from './device/shapes.js';
 export { gpuMatmulBits, gpuMatmulSigns, gpuMatmulTernary } from './kernels/bitwise-matmul.js';
 export { gpuQuantizeGroups, type QuantizeGroupsArgs } from './kernels/quantize-groups.js';
 export { createWebgpuKernels, type WebgpuKernelOptions } from './kernels/webgpu-kernels.js';
@@ -21,3 +22,5 @@ export {
   nvfp4Weight,
 } from './linear/table-weight.js';
 export type { KvLayout } from './wgsl/kv-attention.js';
+export type { TileShape } from './wgsl/tile-product.js';
+export type { VectorShape } from './wgsl/vector-product.js';

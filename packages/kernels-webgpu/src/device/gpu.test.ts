@@ -18,9 +18,10 @@ afterAll(() => {
 });
 
 /** A device whose bindings are at most `bytes`, as far as the kernels can tell. */
-const small = ({ device, wgslLanguageFeatures }: TestDevice, bytes: number) =>
+const small = ({ device, wgslLanguageFeatures, shapes }: TestDevice, bytes: number) =>
   openGpu({
     wgslLanguageFeatures,
+    shapes,
     device: new Proxy(device, {
       get(target, key) {
         if (key === 'limits')

@@ -1,11 +1,10 @@
 /// <reference types="@webgpu/types" />
 import { KernelError } from '@q/core';
 import type { KernelSource } from '../wgsl/module.js';
-import { largeTile, smallTile, type TileShape } from '../wgsl/tile-product.js';
-import { type VectorShape, vectorShape } from '../wgsl/vector-product.js';
 import { type Buffers, createBuffers, GPU_COPY_DST, GPU_MAP_READ, GPU_UNIFORM } from './buffers.js';
 import { type Capabilities, capabilitiesOf } from './capabilities.js';
 import { createPipelineCache } from './pipeline-cache.js';
+import { gpuShapes, isProcessor, processorShapes, type Shapes } from './shapes.js';
 
 export interface GpuOptions {
   /** Ours while the kernels live: it is not destroyed, neither here nor by `dispose`. */
@@ -14,6 +13,8 @@ export interface GpuOptions {
   readonly wgslLanguageFeatures?: { has(name: string): boolean };
   /** Turns single variants off, to compare or to get round a driver. */
   readonly without?: readonly (keyof Capabilities)[];
+  /** How work is cut into workgroups. Default: by what the device says of itself. */
+  readonly shapes?: Shapes;
 }
 
 /** One kernel on its buffers, ready to be recorded. */
@@ -28,9 +29,7 @@ export interface Gpu {
   readonly device: GPUDevice;
   readonly capabilities: Capabilities;
   readonly buffers: Buffers;
-  /** Shapes that suit the device: processors that stand in for a GPU get small tiles, which they compile ten times faster. */
-  readonly tile: TileShape;
-  readonly vector: VectorShape;
+  readonly shapes: Shapes;
   /** The device in words: vendor, architecture, description. */
   readonly description: string;
   /** Compiles (once) and binds. Storage buffers in the order of the kernel's bindings. */
@@ -60,7 +59,7 @@ export function record(pass: GPUComputePassEncoder, dispatches: readonly Dispatc
 }
 
 /** Opens the kernels' side of a device. Nothing is compiled or allocated yet. */
-export function openGpu({ device, wgslLanguageFeatures, without = [] }: GpuOptions): Gpu {
+export function openGpu({ device, wgslLanguageFeatures, without = [], ...options }: GpuOptions): Gpu {
   if (!device?.limits || typeof device.createShaderModule !== 'function')
     throw new KernelError('the WebGPU kernels take a GPUDevice: request one from an adapter, and hand it in');
   const pipelines = createPipelineCache(device);
@@ -68,9 +67,9 @@ export function openGpu({ device, wgslLanguageFeatures, without = [] }: GpuOptio
   const found = capabilitiesOf(device.features, wgslLanguageFeatures);
   const capabilities = { ...found, ...Object.fromEntries(without.map((name) => [name, false])) };
   const info = device.adapterInfo;
+  const shapes = options.shapes ?? (isProcessor(info) ? processorShapes : gpuShapes);
   const description =
     [info?.vendor, info?.architecture, info?.description].filter(Boolean).join(' ') || 'unnamed device';
-  const software = info?.isFallbackAdapter || /swiftshader|llvmpipe|software/i.test(description);
   let lost: GPUDeviceLostInfo | undefined;
   const whenLost = device.lost.then((why) => {
     lost = why;
@@ -87,6 +86,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [] }: GpuOptio
     const nothing = Symbol();
     const result = await Promise.race([promise, whenLost.then(() => nothing)]).catch((error) => {
       check();
+      if (error instanceof KernelError) throw error;
       throw new KernelError(`the WebGPU device failed: ${(error as Error).message}`, { cause: error });
     });
     if (result === nothing) check();
@@ -110,8 +110,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [] }: GpuOptio
     device,
     capabilities,
     buffers,
-    tile: software ? smallTile : largeTile,
-    vector: vectorShape,
+    shapes,
     description,
     check,
     async prepare(source, parameters, storage, [x, y = 1, z = 1]) {

@@ -37,7 +37,7 @@ const tokensTogether = 4;
 export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearOptions = {}): GpuLinear {
   const { inFeatures: k, outFeatures: n, layout, parameters, parts, name } = weight;
   const { f16 = false, decodeTokens = 8 } = options;
-  const tile = gpu.tile;
+  const tile = gpu.shapes.tile;
   const prefill = tileProduct({
     label: `${name}: prefill`,
     a: denseOperand('a', 'm', { transposed: false, vector: true }),
@@ -46,7 +46,13 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
     f16: f16 && gpu.capabilities.f16,
   });
   const decode = (tokens: number) =>
-    vectorProduct({ label: `${name}: decode`, b: layout, tokens, subgroups: gpu.capabilities.subgroups });
+    vectorProduct({
+      label: `${name}: decode`,
+      b: layout,
+      tokens,
+      shape: gpu.shapes.vector,
+      subgroups: gpu.capabilities.subgroups,
+    });
 
   const dispatches: GpuLinear['dispatches'] = async (x, tokens, y) => {
     const list: Dispatch[] = [];
@@ -65,7 +71,7 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
         list.push(await gpu.prepare(prefill, values, buffers, tileWorkgroups(tokens, size, tile)));
       } else {
         const together = Math.min(tokens, tokensTogether);
-        const groups = [Math.ceil(size / gpu.vector.rows), Math.ceil(tokens / together)] as const;
+        const groups = [Math.ceil(size / gpu.shapes.vector.rows), Math.ceil(tokens / together)] as const;
         list.push(await gpu.prepare(decode(together), values, buffers, groups));
       }
     }

@@ -1,3 +1,4 @@
+import { gpuShapes, processorShapes } from '../device/shapes.js';
 import { bitwiseProduct } from '../wgsl/bitwise-product.js';
 import { dequantizeWeights } from '../wgsl/dequantize.js';
 import { gatherColumns } from '../wgsl/gather-columns.js';
@@ -14,7 +15,7 @@ import { addOutliers, listOutliers, markOutliers } from '../wgsl/outlier-columns
 import { quantizeGroups } from '../wgsl/quantize-groups.js';
 import { quantizeRows } from '../wgsl/quantize-rows.js';
 import { repackAwq, repackGptq, repackQ4_0, repackQ8_0 } from '../wgsl/repack.js';
-import { denseOperand, smallTile, tileProduct } from '../wgsl/tile-product.js';
+import { denseOperand, tileProduct } from '../wgsl/tile-product.js';
 import { vectorProduct } from '../wgsl/vector-product.js';
 
 const dense = (transposed: boolean, vector: boolean) => ({
@@ -23,7 +24,7 @@ const dense = (transposed: boolean, vector: boolean) => ({
 });
 const affine4 = affineLayout({ bits: 4, groupSize: 128, scales: 'half' });
 const prompt = (label: string, b = affine4, f16 = false) =>
-  tileProduct({ label, a: dense(false, true).a, b, f16, tile: f16 ? undefined : smallTile });
+  tileProduct({ label, a: dense(false, true).a, b, f16, tile: f16 ? gpuShapes.tile : processorShapes.tile });
 
 /** One of every kernel and variant: what is reviewed as text, and compiled on every machine. */
 export const catalogue: Readonly<Record<string, KernelSource>> = {
@@ -58,8 +59,20 @@ export const catalogue: Readonly<Record<string, KernelSource>> = {
   ),
   'prefill-fp8-e5m2': prompt('e5m2', float8Layout({ format: 'e5m2', scales: 'f32', index: { kind: 'channel' } })),
   'prefill-q4k': prompt('q4_k', q4kLayout),
-  'decode-affine4': vectorProduct({ label: 'decode', b: affine4, tokens: 1, subgroups: false }),
-  'decode-affine4-subgroups': vectorProduct({ label: 'decode', b: affine4, tokens: 4, subgroups: true }),
+  'decode-affine4': vectorProduct({
+    label: 'decode',
+    b: affine4,
+    tokens: 1,
+    shape: gpuShapes.vector,
+    subgroups: false,
+  }),
+  'decode-affine4-subgroups': vectorProduct({
+    label: 'decode',
+    b: affine4,
+    tokens: 4,
+    shape: processorShapes.vector,
+    subgroups: true,
+  }),
   dequantize: dequantizeWeights('affine 4-bit', affine4),
   'gather-columns': gatherColumns(),
   'quantize-groups': quantizeGroups(),

@@ -1,10 +1,12 @@
 import { create, globals } from 'webgpu';
+import { quickShapes, type Shapes } from '../device/shapes.js';
 
 /** A device and what its `GPU` object says of WGSL. */
 export interface TestDevice {
   readonly name: string;
   readonly device: GPUDevice;
   readonly wgslLanguageFeatures: { has(name: string): boolean };
+  readonly shapes: Shapes;
   /** Ends the device, and lets go of Dawn, which keeps the process alive as long as it is referred to. */
   close(): void;
 }
@@ -41,6 +43,7 @@ export async function openDawn(
   return {
     name,
     device,
+    shapes: quickShapes,
     wgslLanguageFeatures: gpu.wgslLanguageFeatures,
     close() {
       device.destroy();

@@ -18,7 +18,7 @@ export interface KvAttentionOptions {
   readonly values: KvLayout;
 }
 
-export const attentionInvocations = 64;
+const attentionInvocations = 64;
 
 /** `fn NAME_at(head, position, channel) -> vec4f`: four channels from a cache, or from the f32 window behind it. */
 function load(name: 'key' | 'value', { bits, along, size }: KvLayout, headDim: number): string {

@@ -20,9 +20,6 @@ export interface TileShape {
 /** 64 x 64 outputs from 256 invocations: 8 kB of workgroup memory at depth 16. */
 export const largeTile: TileShape = { x: 16, y: 16, perColumn: 4, perRow: 4, depth: 16 };
 
-/** 32 x 32 outputs from 64 invocations, for drivers that run shaders on the processor. */
-export const smallTile: TileShape = { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 };
-
 /** Where the tiles come from: WGSL that defines a function, and the storage that it reads. */
 export interface Operand {
   readonly bindings: readonly Binding[];

@@ -11,20 +11,18 @@ export interface VectorProductOptions {
   readonly b: Operand;
   /** Tokens of a workgroup: 1 to 4. */
   readonly tokens: number;
-  readonly shape?: VectorShape;
+  readonly shape: VectorShape;
   readonly subgroups: boolean;
 }
 
 export interface VectorShape {
   readonly invocations: number;
-  /** Outputs of a workgroup. */
+  /** Outputs of a workgroup; times the tokens at most as many as invocations. */
   readonly rows: number;
 }
 
-export const vectorShape: VectorShape = { invocations: 64, rows: 4 };
-
 export function vectorProduct(options: VectorProductOptions): KernelSource {
-  const { label, b, tokens, shape = vectorShape, subgroups } = options;
+  const { label, b, tokens, shape, subgroups } = options;
   const { invocations, rows } = shape;
   const sums = rows * tokens;
   const forEach = (make: (r: number, t: number) => string, separator = '\n') =>

@@ -28,13 +28,13 @@ fn load_b(row: u32, k: u32) -> Eight {
 
 var<workgroup> partial: array<f32, 1024>;
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(32)
 fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) local: u32,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let row0 = group.x * 4u;
+  let row0 = group.x * 8u;
   let token0 = group.y * 4u;
   var s0_0 = 0.0;
   var s0_1 = 0.0;
@@ -52,7 +52,23 @@ fn main(
   var s3_1 = 0.0;
   var s3_2 = 0.0;
   var s3_3 = 0.0;
-  for (var k = 8u * local; k < p.k; k += 512u) {
+  var s4_0 = 0.0;
+  var s4_1 = 0.0;
+  var s4_2 = 0.0;
+  var s4_3 = 0.0;
+  var s5_0 = 0.0;
+  var s5_1 = 0.0;
+  var s5_2 = 0.0;
+  var s5_3 = 0.0;
+  var s6_0 = 0.0;
+  var s6_1 = 0.0;
+  var s6_2 = 0.0;
+  var s6_3 = 0.0;
+  var s7_0 = 0.0;
+  var s7_1 = 0.0;
+  var s7_2 = 0.0;
+  var s7_3 = 0.0;
+  for (var k = 8u * local; k < p.k; k += 256u) {
     let at0 = ((token0 + 0u) * p.k + k) / 4u;
     let low0 = a[at0];
     let high0 = a[at0 + 1u];
@@ -85,6 +101,26 @@ fn main(
     s3_1 += w3.factor * (dot(w3.low, low1) + dot(w3.high, high1));
     s3_2 += w3.factor * (dot(w3.low, low2) + dot(w3.high, high2));
     s3_3 += w3.factor * (dot(w3.low, low3) + dot(w3.high, high3));
+    let w4 = load_b(row0 + 4u, k);
+    s4_0 += w4.factor * (dot(w4.low, low0) + dot(w4.high, high0));
+    s4_1 += w4.factor * (dot(w4.low, low1) + dot(w4.high, high1));
+    s4_2 += w4.factor * (dot(w4.low, low2) + dot(w4.high, high2));
+    s4_3 += w4.factor * (dot(w4.low, low3) + dot(w4.high, high3));
+    let w5 = load_b(row0 + 5u, k);
+    s5_0 += w5.factor * (dot(w5.low, low0) + dot(w5.high, high0));
+    s5_1 += w5.factor * (dot(w5.low, low1) + dot(w5.high, high1));
+    s5_2 += w5.factor * (dot(w5.low, low2) + dot(w5.high, high2));
+    s5_3 += w5.factor * (dot(w5.low, low3) + dot(w5.high, high3));
+    let w6 = load_b(row0 + 6u, k);
+    s6_0 += w6.factor * (dot(w6.low, low0) + dot(w6.high, high0));
+    s6_1 += w6.factor * (dot(w6.low, low1) + dot(w6.high, high1));
+    s6_2 += w6.factor * (dot(w6.low, low2) + dot(w6.high, high2));
+    s6_3 += w6.factor * (dot(w6.low, low3) + dot(w6.high, high3));
+    let w7 = load_b(row0 + 7u, k);
+    s7_0 += w7.factor * (dot(w7.low, low0) + dot(w7.high, high0));
+    s7_1 += w7.factor * (dot(w7.low, low1) + dot(w7.high, high1));
+    s7_2 += w7.factor * (dot(w7.low, low2) + dot(w7.high, high2));
+    s7_3 += w7.factor * (dot(w7.low, low3) + dot(w7.high, high3));
   }
   s0_0 = subgroupAdd(s0_0);
   s0_1 = subgroupAdd(s0_1);
@@ -102,27 +138,59 @@ fn main(
   s3_1 = subgroupAdd(s3_1);
   s3_2 = subgroupAdd(s3_2);
   s3_3 = subgroupAdd(s3_3);
-  partial[local * 16u + 0u] = select(0.0, s0_0, lane == 0u);
-  partial[local * 16u + 1u] = select(0.0, s0_1, lane == 0u);
-  partial[local * 16u + 2u] = select(0.0, s0_2, lane == 0u);
-  partial[local * 16u + 3u] = select(0.0, s0_3, lane == 0u);
-  partial[local * 16u + 4u] = select(0.0, s1_0, lane == 0u);
-  partial[local * 16u + 5u] = select(0.0, s1_1, lane == 0u);
-  partial[local * 16u + 6u] = select(0.0, s1_2, lane == 0u);
-  partial[local * 16u + 7u] = select(0.0, s1_3, lane == 0u);
-  partial[local * 16u + 8u] = select(0.0, s2_0, lane == 0u);
-  partial[local * 16u + 9u] = select(0.0, s2_1, lane == 0u);
-  partial[local * 16u + 10u] = select(0.0, s2_2, lane == 0u);
-  partial[local * 16u + 11u] = select(0.0, s2_3, lane == 0u);
-  partial[local * 16u + 12u] = select(0.0, s3_0, lane == 0u);
-  partial[local * 16u + 13u] = select(0.0, s3_1, lane == 0u);
-  partial[local * 16u + 14u] = select(0.0, s3_2, lane == 0u);
-  partial[local * 16u + 15u] = select(0.0, s3_3, lane == 0u);
+  s4_0 = subgroupAdd(s4_0);
+  s4_1 = subgroupAdd(s4_1);
+  s4_2 = subgroupAdd(s4_2);
+  s4_3 = subgroupAdd(s4_3);
+  s5_0 = subgroupAdd(s5_0);
+  s5_1 = subgroupAdd(s5_1);
+  s5_2 = subgroupAdd(s5_2);
+  s5_3 = subgroupAdd(s5_3);
+  s6_0 = subgroupAdd(s6_0);
+  s6_1 = subgroupAdd(s6_1);
+  s6_2 = subgroupAdd(s6_2);
+  s6_3 = subgroupAdd(s6_3);
+  s7_0 = subgroupAdd(s7_0);
+  s7_1 = subgroupAdd(s7_1);
+  s7_2 = subgroupAdd(s7_2);
+  s7_3 = subgroupAdd(s7_3);
+  partial[local * 32u + 0u] = select(0.0, s0_0, lane == 0u);
+  partial[local * 32u + 1u] = select(0.0, s0_1, lane == 0u);
+  partial[local * 32u + 2u] = select(0.0, s0_2, lane == 0u);
+  partial[local * 32u + 3u] = select(0.0, s0_3, lane == 0u);
+  partial[local * 32u + 4u] = select(0.0, s1_0, lane == 0u);
+  partial[local * 32u + 5u] = select(0.0, s1_1, lane == 0u);
+  partial[local * 32u + 6u] = select(0.0, s1_2, lane == 0u);
+  partial[local * 32u + 7u] = select(0.0, s1_3, lane == 0u);
+  partial[local * 32u + 8u] = select(0.0, s2_0, lane == 0u);
+  partial[local * 32u + 9u] = select(0.0, s2_1, lane == 0u);
+  partial[local * 32u + 10u] = select(0.0, s2_2, lane == 0u);
+  partial[local * 32u + 11u] = select(0.0, s2_3, lane == 0u);
+  partial[local * 32u + 12u] = select(0.0, s3_0, lane == 0u);
+  partial[local * 32u + 13u] = select(0.0, s3_1, lane == 0u);
+  partial[local * 32u + 14u] = select(0.0, s3_2, lane == 0u);
+  partial[local * 32u + 15u] = select(0.0, s3_3, lane == 0u);
+  partial[local * 32u + 16u] = select(0.0, s4_0, lane == 0u);
+  partial[local * 32u + 17u] = select(0.0, s4_1, lane == 0u);
+  partial[local * 32u + 18u] = select(0.0, s4_2, lane == 0u);
+  partial[local * 32u + 19u] = select(0.0, s4_3, lane == 0u);
+  partial[local * 32u + 20u] = select(0.0, s5_0, lane == 0u);
+  partial[local * 32u + 21u] = select(0.0, s5_1, lane == 0u);
+  partial[local * 32u + 22u] = select(0.0, s5_2, lane == 0u);
+  partial[local * 32u + 23u] = select(0.0, s5_3, lane == 0u);
+  partial[local * 32u + 24u] = select(0.0, s6_0, lane == 0u);
+  partial[local * 32u + 25u] = select(0.0, s6_1, lane == 0u);
+  partial[local * 32u + 26u] = select(0.0, s6_2, lane == 0u);
+  partial[local * 32u + 27u] = select(0.0, s6_3, lane == 0u);
+  partial[local * 32u + 28u] = select(0.0, s7_0, lane == 0u);
+  partial[local * 32u + 29u] = select(0.0, s7_1, lane == 0u);
+  partial[local * 32u + 30u] = select(0.0, s7_2, lane == 0u);
+  partial[local * 32u + 31u] = select(0.0, s7_3, lane == 0u);
   workgroupBarrier();
-  if (local < 16u) {
+  if (local < 32u) {
     var total = 0.0;
-    for (var i = 0u; i < 64u; i++) {
-      total += partial[i * 16u + local];
+    for (var i = 0u; i < 32u; i++) {
+      total += partial[i * 32u + local];
     }
     let row = row0 + local / 4u;
     let token = token0 + local % 4u;

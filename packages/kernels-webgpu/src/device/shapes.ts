@@ -1,0 +1,35 @@
+import type { TileShape } from '../wgsl/tile-product.js';
+import { largeTile } from '../wgsl/tile-product.js';
+import type { VectorShape } from '../wgsl/vector-product.js';
+
+/** How work is cut into workgroups. Results do not depend on it beyond the order of sums. */
+export interface Shapes {
+  /** Of products in tiles. */
+  readonly tile: TileShape;
+  /** Of products with few tokens. */
+  readonly vector: VectorShape;
+}
+
+export const gpuShapes: Shapes = { tile: largeTile, vector: { invocations: 64, rows: 4 } };
+
+/**
+ * For drivers that run shaders on the processor (lavapipe, SwiftShader): few invocations with much work each, since a
+ * barrier costs them a switch of every invocation. Twice to four times as fast there as the shapes for GPUs, measured with
+ * linears of 4 bits on lavapipe (docs/webgpu.md).
+ */
+export const processorShapes: Shapes = {
+  tile: { x: 8, y: 4, perColumn: 8, perRow: 16, depth: 16 },
+  vector: { invocations: 32, rows: 8 },
+};
+
+/** Quick to compile: a processor's driver takes seconds for a large kernel, and tests have many. */
+export const quickShapes: Shapes = {
+  tile: { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 },
+  vector: { invocations: 32, rows: 4 },
+};
+
+/** Whether the device is a processor that stands in for a GPU. */
+export function isProcessor(info: GPUAdapterInfo | undefined): boolean {
+  if (!info) return false;
+  return info.isFallbackAdapter || /swiftshader|llvmpipe|software/i.test(`${info.architecture} ${info.description}`);
+}

@@ -1,0 +1,131 @@
+import { createRequire } from 'node:module';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { createRandom } from '@q/core';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { affineWeight, createGpuLinear, createWebgpuKernels, openGpu } from '@q/kernels-webgpu';
+import { create, globals } from 'webgpu';
+import type { Benchmark, Comparison } from '../benchmark.js';
+import { matmulNBitsModel } from '../matmul-nbits-model.js';
+
+interface Session {
+  run(feeds: Record<string, unknown>): Promise<{ y: { data: Float32Array } }>;
+}
+interface OnnxRuntime {
+  readonly InferenceSession: { create(model: Uint8Array, options: object): Promise<Session> };
+  readonly Tensor: new (type: 'float32', data: Float32Array, dims: readonly number[]) => unknown;
+}
+
+const random = createRandom('bench webgpu');
+const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
+
+/** onnxruntime-node is 45 MB and no dependency: it is found where tooling/clients/webgpu/onnxruntime puts it. */
+function loadOnnxRuntime(): OnnxRuntime | undefined {
+  const cache = process.env['QUANT_CACHE'] ?? join(homedir(), '.cache', 'q-ci');
+  try {
+    return createRequire(join(cache, 'onnxruntime', 'package.json'))('onnxruntime-node') as OnnxRuntime;
+  } catch {
+    console.log(
+      '  onnxruntime-node is not there (tooling/clients/webgpu/onnxruntime installs it): only our own kernels',
+    );
+    return undefined;
+  }
+}
+
+/** `[tokens, k] x [n, k]^T`, from host to host, as both sides offer it. */
+async function* comparisons(): AsyncGenerator<Comparison> {
+  Object.assign(globalThis, globals);
+  let dawn: GPU | undefined = create([]);
+  const adapter = await dawn.requestAdapter();
+  if (!adapter) {
+    console.log('  no WebGPU adapter on this machine: nothing is measured');
+    return;
+  }
+  const wanted = ['shader-f16', 'subgroups'].filter((name) => adapter.features.has(name)) as GPUFeatureName[];
+  const device = await adapter.requestDevice({ requiredFeatures: wanted });
+  const gpu = openGpu({ device, wgslLanguageFeatures: dawn.wgslLanguageFeatures });
+  console.log(`  ${gpu.description}: ${JSON.stringify(gpu.capabilities)}`);
+  const ort = loadOnnxRuntime();
+  const wasm = await createWasmKernels();
+  for (const [k, n, tokens, blockSize] of [
+    [2048, 2048, 1, 32],
+    [2048, 2048, 1, 128],
+    [2048, 5632, 1, 32],
+    [1024, 1024, 128, 32],
+    [2048, 2048, 128, 128],
+  ] as const) {
+    const codes = Uint8Array.from({ length: (n * k) / 2 }, () => random.integer(256));
+    const scales = normals((n * k) / blockSize).map((x) => (0.5 + Math.abs(x)) / 64);
+    const x = normals(tokens * k);
+    const description = {
+      outFeatures: n,
+      inFeatures: k,
+      bits: 4,
+      groupSize: blockSize,
+      codes,
+      scales,
+      zeros: 8,
+    } as const;
+    const weight = await affineWeight(gpu, description);
+    const linear = createGpuLinear(gpu, weight);
+    const dense = await linear.dequantize();
+    const contenders: Comparison['contenders'][number][] = [];
+    const y = await linear.multiply(x, tokens);
+    const bytes = codes.length + 2 * scales.length;
+    if (ort) {
+      const model = matmulNBitsModel({ k, n, blockSize, codes, scales });
+      for (const provider of ['webgpu', 'cpu']) {
+        const session = await ort.InferenceSession.create(model, {
+          executionProviders: [provider],
+          logSeverityLevel: 3,
+        });
+        const once = () => session.run({ x: new ort.Tensor('float32', x, [tokens, k]) });
+        const theirs = (await once()).y.data;
+        const apart = theirs.reduce((worst, value, i) => Math.max(worst, Math.abs(value - y[i])), 0);
+        console.log(`  onnxruntime ${provider} differs by ${apart.toExponential(1)} at most`);
+        contenders.push({ name: `onnxruntime ${provider} MatMulNBits`, run: once });
+      }
+    }
+    contenders.push({ name: 'webgpu, 4-bit weights', run: () => linear.multiply(x, tokens) });
+    contenders.push({
+      name: `${wasm.name}, f32 weights`,
+      run: () => wasm.matmul({ a: x, b: dense, m: tokens, n, k, transposeB: true }),
+    });
+    yield {
+      title: `W4 linear, ${tokens} x ${k} x ${n}, blocks of ${blockSize}`,
+      work: tokens === 1 ? bytes : 2 * tokens * k * n,
+      unit: tokens === 1 ? 'bytes' : 'FLOP',
+      contenders,
+      atLeast: ort ? { 'webgpu, 4-bit weights': 1 } : {},
+    };
+    weight.dispose();
+  }
+  const kernels = createWebgpuKernels({ device, wgslLanguageFeatures: dawn.wgslLanguageFeatures });
+  const size = 512;
+  const [a, b] = [normals(size * size), normals(size * size)];
+  const bytesOf = (values: Float32Array) =>
+    Int8Array.from(values, (value) => Math.max(-127, Math.min(127, 40 * value)));
+  const [a8, b8] = [bytesOf(a), bytesOf(b)];
+  const square = { m: size, n: size, k: size };
+  yield {
+    title: `f32 product, ${size} square`,
+    work: 2 * size ** 3,
+    unit: 'FLOP',
+    contenders: [wasm, kernels].map((of) => ({ name: of.name, run: () => of.matmul({ a, b, ...square }) })),
+  };
+  yield {
+    title: `int8 product, ${size} square`,
+    work: 2 * size ** 3,
+    unit: 'OP',
+    contenders: [wasm, kernels].map((of) => ({ name: of.name, run: () => of.matmulInt8({ a: a8, b: b8, ...square }) })),
+  };
+  await wasm.dispose();
+  device.destroy();
+  dawn = undefined;
+}
+
+export const benchmark: Benchmark = {
+  description:
+    'linears with 4-bit weights beside onnxruntime on the same adapter, and products beside wasm, from host to host',
+  comparisons,
+};
