@@ -13,6 +13,7 @@ import { rtn } from '@q/rtn';
 import { figureKernels } from './figure-kernels.js';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { firstWindows, openSubject, subjectGroups } from './subject.js';
+import { unbiased } from './unbiased.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -37,6 +38,7 @@ const range = rtn({ fit: minMax() });
 const variants: Readonly<Record<string, Variant>> = {
   rtn: { quantizer: range },
   'rtn, search': { quantizer: rtn() },
+  'rtn, search, unbiased': { quantizer: unbiased(rtn()) },
   'hqq, whole zero points': { quantizer: hqq() },
   'hqq, float zero points': { quantizer: hqq(), plain: true },
   'awq, module': { quantizer: range, awq: { objective: 'module' } },
