@@ -24,7 +24,7 @@ export interface AwqOptions {
   /**
    * What a candidate is judged by. `layer` (default): the outputs of the linears alone, `tr(D H D^T)` over all calibration tokens;
    * no forward pass is run. `module` (the paper's): the output of the whole attention or MLP on a few calibration windows. Measured
-   * side by side, `layer` ends nearer to the original and takes less time (docs/awq.md).
+   * side by side they end equally near to the original, and `layer` takes less time (docs/awq.md).
    */
   readonly objective?: 'module' | 'layer';
   /** Search a clamping range for each group after scaling, but for queries and keys. Default true. */

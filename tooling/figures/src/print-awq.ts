@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { type AwqOptions, awq } from '@q/awq';
 import { gptqLayout, plainLayout } from '@q/checkpoint';
-import { type ModelStep, minMax, type Quantizer } from '@q/core';
+import { type ModelStep, minMax, type Quantizer, type Transform } from '@q/core';
 import { gptq } from '@q/gptq';
 import { hqq } from '@q/hqq';
 
@@ -13,6 +13,7 @@ import { rtn } from '@q/rtn';
 import { figureKernels } from './figure-kernels.js';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { firstWindows, openSubject, subjectGroups } from './subject.js';
+import { unbiased } from './unbiased.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -28,6 +29,8 @@ const { positionals, values } = parseArgs({
 interface Variant {
   readonly quantizer: Quantizer;
   readonly awq?: AwqOptions;
+  /** Clipping of the weights as they are: no edge is scaled. */
+  readonly clipAlone?: boolean;
   /** Float zero points, in the layout that holds them. */
   readonly plain?: boolean;
 }
@@ -35,15 +38,19 @@ const range = rtn({ fit: minMax() });
 const variants: Readonly<Record<string, Variant>> = {
   rtn: { quantizer: range },
   'rtn, search': { quantizer: rtn() },
+  'rtn, search, unbiased': { quantizer: unbiased(rtn()) },
   'hqq, whole zero points': { quantizer: hqq() },
   'hqq, float zero points': { quantizer: hqq(), plain: true },
   'awq, module': { quantizer: range, awq: { objective: 'module' } },
   'awq, module, no clip': { quantizer: range, awq: { objective: 'module', clip: false } },
   'awq, layer': { quantizer: range, awq: {} },
   'awq, layer, no clip': { quantizer: range, awq: { clip: false } },
+  'clip alone': { quantizer: range, clipAlone: true },
+  'awq, every ratio': { quantizer: range, awq: { exhaustive: true } },
   gptq: { quantizer: gptq() },
   'awq + gptq': { quantizer: gptq(), awq: { clip: false } },
 };
+const clipping: Transform = { ...awq(), apply: (input, context) => awq().apply({ ...input, edges: [] }, context) };
 const wanted = values.variants?.split(';') ?? Object.keys(variants);
 const kernels = await figureKernels();
 console.log('model     bits group  variant                       perplexity         KL  seconds');
@@ -52,9 +59,9 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGro
   for (const bits of values.bits.split(',').map(Number)) {
     for (const group of values.groups?.split(',').map(Number) ?? [subjectGroups[name] ?? 64, -1]) {
       for (const variant of wanted) {
-        const { quantizer, awq: options, plain } = variants[variant];
+        const { quantizer, awq: options, clipAlone, plain } = variants[variant];
         const scheme = asymmetric(bits, group);
-        const transforms: ModelStep[] = options ? [awq(options)] : [];
+        const transforms: ModelStep[] = options ? [awq(options)] : clipAlone ? [clipping] : [];
         const { perplexity, kl, seconds } = await measureRecipe(
           subject,
           quantizer,
