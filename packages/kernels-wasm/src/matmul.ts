@@ -1,12 +1,12 @@
 import type { GramArgs, MatmulArgs } from '@q/core';
 import type { Pool } from './pool.js';
 
-const panelRows = 6;
+const panelRows = 4;
 const panelColumns = 8;
 /** Depth of a packed block: a panel of B is then 8 kB and stays in the first-level cache. */
 const blockDepth = 256;
 /** Panels of A a tile: 96 rows of 256 values are 98 kB, which stay in the second-level cache. */
-const tilePanels = 16;
+const tilePanels = 24;
 /** Largest part of A or C that is copied in at once, in values. */
 const chunkValues = 4 << 20;
 
@@ -25,7 +25,7 @@ interface Product {
   readonly accumulate: boolean;
 }
 
-/** C (+)= A B, all of them in the shared memory; A and B in any strides. */
+/** C (+)= A B, all of them in the shared memory; A and B by their strides, one of which is 1. */
 function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, upper, accumulate }: Product): void {
   const rowPanels = Math.ceil(m / panelRows);
   const columnPanels = Math.ceil(n / panelColumns);
@@ -39,7 +39,7 @@ function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, u
     const add = accumulate || start > 0 ? 1 : 0;
     pool.run(
       'matmulTile',
-      [packedA, packedB, c.byteOffset, m, n, size, add, upper ? 1 : 0],
+      [packedA, packedB, c.byteOffset, m, n, size, 0, add, upper ? 1 : 0],
       rowPanels,
       upper ? tilePanels / 2 : tilePanels,
     );
