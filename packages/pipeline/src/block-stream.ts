@@ -3,7 +3,7 @@ import type {
   BlockDescription,
   BlockWeights,
   Context,
-  Engine,
+  ForwardEngine,
   ModelDescription,
   Runtime,
   Stage,
@@ -49,7 +49,7 @@ export class BlockStream<T> {
   private weights = new Map<string, T>();
 
   constructor(
-    private readonly engine: Engine<T>,
+    private readonly engine: ForwardEngine<T>,
     private readonly model: ModelDescription,
     private readonly windows: Windows,
     private readonly batch: number,
@@ -151,9 +151,13 @@ export class BlockStream<T> {
     return out;
   }
 
-  private upload({ parts }: HostState): Record<string, T> {
+  private upload({ parts }: HostState, uploaded?: Map<T, HostState['parts'][string]>): Record<string, T> {
     return Object.fromEntries(
-      Object.entries(parts).map(([name, { data, shape }]) => [name, this.engine.ops.fromF32(data, shape)]),
+      Object.entries(parts).map(([name, part]) => {
+        const handle = this.engine.ops.fromF32(part.data, part.shape);
+        uploaded?.set(handle, part);
+        return [name, handle];
+      }),
     );
   }
 
@@ -162,16 +166,21 @@ export class BlockStream<T> {
     for (let i = 0; i < this.states.length; i++) {
       await breathe(this.context.signal);
       const state = this.states[i];
-      this.states[i] = await this.download(() => step(runtime, this.upload(state)));
+      const uploaded = new Map<T, HostState['parts'][string]>();
+      this.states[i] = await this.download(() => step(runtime, this.upload(state, uploaded)), uploaded);
     }
   }
 
-  private async download(compute: () => Record<string, T>): Promise<HostState> {
+  /** @param uploaded handles whose values the host has already: what a stage passes on is not downloaded again */
+  private async download(
+    compute: () => Record<string, T>,
+    uploaded?: ReadonlyMap<T, HostState['parts'][string]>,
+  ): Promise<HostState> {
     const { ops } = this.engine;
     const handles = ops.scope(compute);
-    const parts: Record<string, { data: Float32Array; shape: readonly number[] }> = {};
+    const parts: Record<string, HostState['parts'][string]> = {};
     for (const [name, handle] of Object.entries(handles))
-      parts[name] = { data: await ops.data(handle), shape: ops.shape(handle) };
+      parts[name] = uploaded?.get(handle) ?? { data: await ops.data(handle), shape: ops.shape(handle) };
     for (const handle of new Set(Object.values(handles))) ops.dispose(handle);
     return { parts };
   }

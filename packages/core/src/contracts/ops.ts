@@ -99,12 +99,17 @@ export interface DifferentiableOps<T> extends Ops<T> {
   rowMax(x: T): T;
 }
 
-/** A backend, made ready. */
-export interface Engine<T> {
-  /** Unique: `tfjs-wasm`, `tfjs-cpu`, `tfjs-node`. */
+/** A backend for forward passes, made ready. */
+export interface ForwardEngine<T> {
+  /** Unique: `wasm-relaxed`, `tfjs-wasm`, `tfjs-node`. */
   readonly name: string;
-  readonly ops: DifferentiableOps<T>;
+  readonly ops: Ops<T>;
   /** Why this one and not another, for the report. */
   readonly notes: readonly string[];
   dispose(): Promise<void>;
+}
+
+/** A backend that also differentiates. */
+export interface Engine<T> extends ForwardEngine<T> {
+  readonly ops: DifferentiableOps<T>;
 }
