@@ -6,14 +6,25 @@ import { madd } from './madd';
 export const MR: usize = 4;
 export const NR: usize = 8;
 
+/** Depth of a packed block: a panel of B is then 8 kB and stays in the first-level cache. */
+const DEPTH: usize = 256;
+
+// A packed operand is a sequence of blocks of 256 along the depth (the last one shorter), a block a sequence of panels, a
+// panel the 4 rows of A or 8 columns of B side by side for each step of the depth.
+
 /**
- * Packs panels `[first, last)` of 4 rows of A, `depth` times 4 values each. Element (i,p) is at
- * `a + 4*(i*rowStride + p*columnStride)`, one of the strides 1; rows beyond `m` are zero.
+ * Packs panels `[first, last)` of A `[m, k]`. Element (i,p) is at `a + 4*(i*rowStride + p*columnStride)`, one of the strides
+ * 1; rows beyond `m` are zero.
  */
-export function packA(a: usize, rowStride: usize, columnStride: usize, m: usize, depth: usize, out: usize, first: usize, last: usize, worker: usize): void {
-  for (let panel = first; panel < last; panel++) {
-    const row = panel * MR;
-    packPanel4(a + row * rowStride * 4, rowStride, columnStride, min(MR, m - row), depth, out + row * depth * 4);
+export function packA(a: usize, rowStride: usize, columnStride: usize, m: usize, k: usize, out: usize, first: usize, last: usize, worker: usize): void {
+  const padded = (m + MR - 1) / MR * MR;
+  for (let start: usize = 0; start < k; start += DEPTH) {
+    const depth = min(DEPTH, k - start);
+    for (let panel = first; panel < last; panel++) {
+      const row = panel * MR;
+      const to = out + (padded * start + row * depth) * 4;
+      packPanel4(a + (row * rowStride + start * columnStride) * 4, rowStride, columnStride, min(MR, m - row), depth, to);
+    }
   }
 }
 
@@ -42,10 +53,16 @@ export function packPanel4(a: usize, rowStride: usize, columnStride: usize, heig
   }
 }
 
-/** Packs panels of 8 columns of B, `depth` times 8 values each. Element (p,j) is at `b + 4*(p*rowStride + j*columnStride)`. */
-export function packB(b: usize, rowStride: usize, columnStride: usize, n: usize, depth: usize, out: usize, first: usize, last: usize, worker: usize): void {
-  for (let panel = first; panel < last; panel++) {
-    packPanel8(b + panel * NR * columnStride * 4, rowStride, columnStride, min(NR, n - panel * NR), depth, out + panel * NR * depth * 4);
+/** Packs panels `[first, last)` of B `[k, n]`. Element (p,j) is at `b + 4*(p*rowStride + j*columnStride)`. */
+export function packB(b: usize, rowStride: usize, columnStride: usize, n: usize, k: usize, out: usize, first: usize, last: usize, worker: usize): void {
+  const padded = (n + NR - 1) / NR * NR;
+  for (let start: usize = 0; start < k; start += DEPTH) {
+    const depth = min(DEPTH, k - start);
+    for (let panel = first; panel < last; panel++) {
+      const column = panel * NR;
+      const to = out + (padded * start + column * depth) * 4;
+      packPanel8(b + (column * columnStride + start * rowStride) * 4, rowStride, columnStride, min(NR, n - column), depth, to);
+    }
   }
 }
 
@@ -96,7 +113,8 @@ const edge: usize = memory.data(128 * 16);
 /**
  * Panels of 4 rows `[firstPanel, lastPanel)` of a packed A times all of a packed B, into C `[m, n]`: stored, added to what
  * is there (`accumulate`), or added to the row `bias` (0: none). `upper`: tiles that lie wholly below the diagonal are left
- * out (Gram matrices). Each worker has an edge tile of its own.
+ * out (Gram matrices). Sums run over 256 steps of the depth in a register, then over these blocks in C. Each worker has an
+ * edge tile of its own.
  */
 export function matmulTile(
   packedA: usize,
@@ -104,7 +122,7 @@ export function matmulTile(
   c: usize,
   m: usize,
   n: usize,
-  depth: usize,
+  k: usize,
   bias: usize,
   accumulate: bool,
   upper: bool,
@@ -112,31 +130,35 @@ export function matmulTile(
   lastPanel: usize,
   worker: usize,
 ): void {
-  const columnPanels = (n + NR - 1) / NR;
+  const rows = (m + MR - 1) / MR * MR;
+  const columns = (n + NR - 1) / NR * NR;
   const own = edge + worker * 128;
-  for (let jp: usize = 0; jp < columnPanels; jp++) {
-    const column = jp * NR;
-    const b = packedB + column * depth * 4;
-    const from = bias == 0 ? 0 : bias + column * 4;
-    for (let ip = firstPanel; ip < lastPanel; ip++) {
-      const row = ip * MR;
-      if (upper && column + NR <= row) continue;
-      const a = packedA + row * depth * 4;
-      const to = c + (row * n + column) * 4;
-      if (row + MR <= m && column + NR <= n) {
-        micro(a, b, to, n * 4, depth, from, accumulate);
-        continue;
-      }
-      const height = min(MR, m - row);
-      const width = min(NR, n - column);
-      micro(a, b, own, NR * 4, depth, 0, false);
-      for (let i: usize = 0; i < height; i++) {
-        for (let j: usize = 0; j < width; j++) {
-          const at = to + (i * n + j) * 4;
-          let value = load<f32>(own + (i * NR + j) * 4);
-          if (accumulate) value += load<f32>(at);
-          else if (bias != 0) value += load<f32>(from + j * 4);
-          store<f32>(at, value);
+  for (let start: usize = 0; start < k; start += DEPTH) {
+    const depth = min(DEPTH, k - start);
+    const add = accumulate || start > 0;
+    for (let column: usize = 0; column < n; column += NR) {
+      const b = packedB + (columns * start + column * depth) * 4;
+      const from = bias == 0 ? 0 : bias + column * 4;
+      for (let ip = firstPanel; ip < lastPanel; ip++) {
+        const row = ip * MR;
+        if (upper && column + NR <= row) continue;
+        const a = packedA + (rows * start + row * depth) * 4;
+        const to = c + (row * n + column) * 4;
+        if (row + MR <= m && column + NR <= n) {
+          micro(a, b, to, n * 4, depth, from, add);
+          continue;
+        }
+        const height = min(MR, m - row);
+        const width = min(NR, n - column);
+        micro(a, b, own, NR * 4, depth, 0, false);
+        for (let i: usize = 0; i < height; i++) {
+          for (let j: usize = 0; j < width; j++) {
+            const at = to + (i * n + j) * 4;
+            let value = load<f32>(own + (i * NR + j) * 4);
+            if (add) value += load<f32>(at);
+            else if (bias != 0) value += load<f32>(from + j * 4);
+            store<f32>(at, value);
+          }
         }
       }
     }

@@ -34,8 +34,8 @@ export interface Ops<T> {
   fromTensor(tensor: Tensor): T;
   fromF32(data: Float32Array, shape: readonly number[]): T;
   shape(x: T): readonly number[];
-  /** Downloads. */
-  data(x: T): Promise<Float32Array>;
+  /** Downloads; `into`, of the value's length, is memory that may be used for it. */
+  data(x: T, into?: Float32Array): Promise<Float32Array>;
   dataSync(x: T): Float32Array;
   /** Frees everything made inside `f` except what it returns (a handle, or an array or record of handles) and kept ones. */
   scope<R>(f: () => R): R;

@@ -84,7 +84,10 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
     fromTensor: (tensor) => upload(toF32(tensor), tensor.shape),
     fromF32: upload,
     shape: (x) => x.shape,
-    data: async (x) => values.read(x).slice(),
+    async data(x, into = new Float32Array(x.count)) {
+      into.set(values.read(x));
+      return into;
+    },
     dataSync: (x) => values.read(x).slice(),
     scope: (f) => values.scope(f),
     keep(x) {
