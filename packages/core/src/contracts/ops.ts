@@ -46,7 +46,7 @@ export interface Ops<T> {
   embed(table: T, ids: Int32Array, batch: number, length: number): T;
   /** `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` -> `[..., out]`. */
   linear(x: T, weight: T, bias?: T): T;
-  /** Of equal shapes, or `b` `[features]` for every row of `a` `[..., features]`; so does `mul`. */
+  /** Of equal shapes, or `b` repeated over the leading axes of `a`: a bias `[features]`, positions `[length, features]`. */
   add(a: T, b: T): T;
   /** Elementwise; an axis of length 1 is repeated. */
   mul(a: T, b: T): T;
@@ -67,6 +67,7 @@ export interface Ops<T> {
   rows(x: T, start: number, count: number): T;
   /** `x` `[n, width]` -> `[count, width]`: row `ids[i]` is the sum of the rows `i` of `x` that name it, 0 where none does. */
   scatterRows(x: T, ids: Int32Array, count: number): T;
+  /** One size may be -1: whatever is left. */
   reshape(x: T, shape: readonly number[]): T;
   /** Swaps the last two axes. */
   transpose(x: T): T;

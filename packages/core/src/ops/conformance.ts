@@ -208,6 +208,9 @@ const shapeCases: OpsConformanceCase[] = [
         return ops.reshape(ops.scale(ops.mul(ops.add(a, upload(ops, [10, 20], [2])), a), 2), [4]);
       };
       expectValues(ops, combined, [4], [22, 88, 78, 192], 0);
+      const positions = () => ops.add(upload(ops, table, [2, 2, 3]), upload(ops, [10, 20, 30, 40, 50, 60], [2, 3]));
+      expectValues(ops, positions, [2, 2, 3], [10, 21, 32, 43, 54, 65, 16, 27, 38, 49, 60, 71], 0);
+      expectValues(ops, () => ops.reshape(whole(), [2, -1]), [2, 6], table, 0);
       const repeated = () => ops.mul(upload(ops, [1, 2, 3, 4, 5, 6], [2, 3]), upload(ops, [10, 100], [2, 1]));
       expectValues(ops, repeated, [2, 3], [10, 20, 30, 400, 500, 600], 0);
       const scalar = () => ops.mul(upload(ops, [1, 2, 3, 4, 5, 6], [2, 1, 3]), upload(ops, [2, 3], [1, 2, 1]));

@@ -36,17 +36,18 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
   };
 
   const combine = (a: Value, b: Value, multiply: boolean): Value => {
-    const same = a.count === b.count && a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
-    if (!same && !(b.count === width(a) && width(b) === b.count)) {
+    const same = a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
+    const trailing = b.shape.every((n, i) => n === a.shape[a.shape.length - b.shape.length + i]);
+    if (!trailing) {
       if (multiply) return broadcastProduct(values, a, b);
-      throw new ShapeError(`add of [${a.shape}] and [${b.shape}]: equal shapes or a row were expected`);
+      throw new ShapeError(`add of [${a.shape}] and [${b.shape}]: the second must end the first one's shape`);
     }
     const out = values.make(a.shape);
-    const columns = width(a);
+    const columns = same ? width(a) : b.count;
     pool.run(
       'combineRows',
       [address(a), address(b), same ? 4 * columns : 0, address(out), columns, multiply ? 1 : 0],
-      rowsOf(a),
+      a.count / columns,
       rowsAtOnce(columns),
     );
     return out;
@@ -181,8 +182,10 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
       }
       return out;
     },
-    reshape(x, shape) {
-      if (elementCount(shape) !== x.count) throw new ShapeError(`[${x.shape}] cannot be seen as [${shape}]`);
+    reshape(x, wanted) {
+      const known = wanted.reduce((product, size) => (size === -1 ? product : product * size), 1);
+      const shape = wanted.map((size) => (size === -1 ? x.count / known : size));
+      if (elementCount(shape) !== x.count) throw new ShapeError(`[${x.shape}] cannot be seen as [${wanted}]`);
       return values.alias(x, shape);
     },
     transpose(x) {
