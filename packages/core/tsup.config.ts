@@ -1,3 +1,3 @@
 import { packageBuild } from '@q/presets/tsup';
 
-export default packageBuild({ entry: { index: 'src/index.ts', conformance: 'src/kernels/conformance.ts' } });
+export default packageBuild({ entry: { index: 'src/index.ts', conformance: 'src/conformance.ts' } });

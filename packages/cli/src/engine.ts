@@ -1,6 +1,6 @@
-import { type Kernels, referenceKernels } from '@q/core';
-import { createWasmKernels } from '@q/kernels-wasm';
-import { createEngine, type TfjsEngine } from '@q/tfjs';
+import { type ForwardEngine, type Kernels, referenceKernels } from '@q/core';
+import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
+import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
 import { UsageError } from './usage-error.js';
 
 const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
@@ -10,7 +10,10 @@ export interface Compute {
   readonly kernels: Kernels;
   /** What is not as one would expect, for the report. */
   readonly notes: readonly string[];
+  /** Forward passes and gradients. */
   engine(): Promise<TfjsEngine>;
+  /** Forward passes alone: on wasm an engine of the kernels' own, else the same as `engine`. */
+  forward(): Promise<ForwardEngine<any>>;
   dispose(): Promise<void>;
 }
 
@@ -27,10 +30,14 @@ export async function createCompute(options: {
     notes.push(`the wasm kernels could not start (${error.message}): the slow reference kernels are used`);
     return referenceKernels;
   });
+  const { threads } = options;
+  const engine = () => createEngine({ backend, kernels, threads });
+  const ownForward = kernels !== referenceKernels && (backend === 'wasm' || (backend === 'auto' && nativeAbsence()));
   return {
     kernels,
     notes,
-    engine: () => createEngine({ backend, kernels, threads: options.threads }),
+    engine,
+    forward: () => (ownForward ? createForwardEngine({ threads }) : engine()),
     dispose: () => kernels.dispose(),
   };
 }

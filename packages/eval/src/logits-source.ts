@@ -1,5 +1,5 @@
 import type { Windows } from '@q/calib';
-import type { Engine, ModelDescription, ProgressEvent, Runtime, Tensor } from '@q/core';
+import type { ForwardEngine, ModelDescription, ProgressEvent, Runtime, Tensor } from '@q/core';
 import { createRuntime } from '@q/models';
 
 /** A model's logits on fixed windows, on the host. */
@@ -30,7 +30,7 @@ export interface WindowRunOptions {
  */
 export async function runWindows<T>(
   model: ModelDescription,
-  { ops }: Engine<T>,
+  { ops }: ForwardEngine<T>,
   weight: (name: string) => Promise<Tensor<'f32'>>,
   windows: Windows,
   options: WindowRunOptions = {},

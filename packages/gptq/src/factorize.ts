@@ -53,12 +53,18 @@ export async function factorize(
       if (exact[i * n + i] === 0) exact[i * n + i] = mean;
       exact[i * n + i] += share * mean;
     }
-    const damped = Float32Array.from(exact);
-    if ((await kernels.cholesky({ a: exact, n, form: 'reversed-upper' })) && exact.every(Number.isFinite)) {
-      return { factor: Float32Array.from(exact), exact, damped, damping: share, retries, deadColumns };
+    const damped = new Float32Array(exact);
+    if ((await kernels.cholesky({ a: exact, n, form: 'reversed-upper' })) && allFinite(exact)) {
+      return { factor: new Float32Array(exact), exact, damped, damping: share, retries, deadColumns };
     }
   }
   throw new NumericError(
     `the Hessian of ${n} features could not be factored even with damping ${share / 10}: use more calibration samples`,
   );
+}
+
+function allFinite(x: Float64Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < x.length; i++) sum += x[i] - x[i];
+  return sum === 0;
 }

@@ -27,9 +27,12 @@ export async function retarget(
 ): Promise<Float32Array> {
   const n = Math.sqrt(shift.length);
   const product = await kernels.matmul({ a: weight, b: shift, m: rows, n, k: n });
-  const b = Float64Array.from(product, residual ? (x, i) => x + residual[i] : undefined);
+  const b = new Float64Array(product);
+  if (residual) for (let i = 0; i < b.length; i++) b[i] += residual[i];
   // x R R^T = b: first y R^T = b, then x R = y.
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', transpose: true, b, rows });
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', b, rows });
-  return Float32Array.from(weight, (x, i) => x + share * b[i]);
+  const target = new Float32Array(weight.length);
+  for (let i = 0; i < target.length; i++) target[i] = weight[i] + share * b[i];
+  return target;
 }

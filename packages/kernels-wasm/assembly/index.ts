@@ -1,6 +1,10 @@
+export { attentionHeads } from './attention';
 export { factorDiagonal, packPanel, solvePanelRow, updateTrailing } from './cholesky';
+export { combineRows, mapVectors } from './elementwise';
 export { gptqRows } from './gptq-block';
 export { hadamardRows } from './hadamard';
 export { matmulTile, packA, packB } from './matmul';
 export { int8Rows, widen } from './matmul-int8';
+export { normRows, softmaxRows } from './norm';
+export { rotaryRows } from './rotary';
 export { solveRows32, solveRows64 } from './triangular-solve';

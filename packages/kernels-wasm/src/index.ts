@@ -1,2 +1,3 @@
+export { createForwardEngine, type ForwardValue, type WasmForwardEngine } from './forward/forward-engine.js';
 export type { SimdLevel } from './simd.js';
 export { createWasmKernels, type WasmKernelOptions } from './wasm-kernels.js';

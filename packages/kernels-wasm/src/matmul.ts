@@ -1,12 +1,13 @@
 import type { GramArgs, MatmulArgs } from '@q/core';
 import type { Pool } from './pool.js';
 
-const panelRows = 6;
-const panelColumns = 8;
-/** Depth of a packed block: a panel of B is then 8 kB and stays in the first-level cache. */
-const blockDepth = 256;
+/** Rows of A and columns of B in a panel of `assembly/matmul.ts`. */
+export const panelRows = 4;
+export const panelColumns = 8;
 /** Panels of A a tile: 96 rows of 256 values are 98 kB, which stay in the second-level cache. */
-const tilePanels = 16;
+export const tilePanels = 24;
+/** Panels of B that are packed at a time. */
+export const packedAtOnce = 16;
 /** Largest part of A or C that is copied in at once, in values. */
 const chunkValues = 4 << 20;
 
@@ -25,25 +26,20 @@ interface Product {
   readonly accumulate: boolean;
 }
 
-/** C (+)= A B, all of them in the shared memory; A and B in any strides. */
+/** C (+)= A B, all of them in the shared memory; A and B by their strides, one of which is 1. */
 function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, upper, accumulate }: Product): void {
   const rowPanels = Math.ceil(m / panelRows);
   const columnPanels = Math.ceil(n / panelColumns);
-  const depth = Math.min(blockDepth, k);
-  const packedA = pool.f32(rowPanels * panelRows * depth).byteOffset;
-  const packedB = pool.f32(columnPanels * panelColumns * depth).byteOffset;
-  for (let start = 0; start < k; start += depth) {
-    const size = Math.min(depth, k - start);
-    pool.run('packA', [a.byteOffset + 4 * start * aColumn, aRow, aColumn, m, size, packedA], rowPanels, tilePanels);
-    pool.run('packB', [b.byteOffset + 4 * start * bRow, bRow, bColumn, n, size, packedB], columnPanels, tilePanels);
-    const add = accumulate || start > 0 ? 1 : 0;
-    pool.run(
-      'matmulTile',
-      [packedA, packedB, c.byteOffset, m, n, size, add, upper ? 1 : 0],
-      rowPanels,
-      upper ? tilePanels / 2 : tilePanels,
-    );
-  }
+  const packedA = pool.f32(rowPanels * panelRows * k).byteOffset;
+  const packedB = pool.f32(columnPanels * panelColumns * k).byteOffset;
+  pool.run('packA', [a.byteOffset, aRow, aColumn, m, k, packedA], rowPanels, tilePanels);
+  pool.run('packB', [b.byteOffset, bRow, bColumn, n, k, packedB], columnPanels, packedAtOnce);
+  pool.run(
+    'matmulTile',
+    [packedA, packedB, c.byteOffset, m, n, k, 0, accumulate ? 1 : 0, upper ? 1 : 0],
+    rowPanels,
+    upper ? tilePanels / 2 : tilePanels,
+  );
 }
 
 /** Large products go through the shared memory in chunks of rows of C. */
@@ -54,7 +50,7 @@ export function matmul(pool: Pool, args: MatmulArgs): Float32Array {
   if (k === 0) return accumulate ? out : out.fill(0);
   // A transposed A has its rows along the columns of the file order: it is copied in whole, else row chunk by row chunk.
   const rows = transposeA ? m : Math.max(panelRows * tilePanels, Math.floor(chunkValues / Math.max(k, n)));
-  pool.reset(4 * (2 * k * n + Math.min(rows, m) * (2 * k + n)) + 65536);
+  pool.reset(4 * (2 * k * (n + 8) + (Math.min(rows, m) + 4) * (2 * k + n)) + 65536);
   const sharedB = pool.f32(k * n);
   sharedB.set(b.subarray(0, k * n));
   const mark = Math.min(rows, m);
@@ -92,7 +88,7 @@ const gramTokens = 2048;
 export function gram(pool: Pool, { x, tokens, width, out }: GramArgs): void {
   for (let start = 0; start < tokens; start += gramTokens) {
     const size = Math.min(gramTokens, tokens - start);
-    pool.reset(4 * (size * width + width * width + 2 * blockDepth * (width + 16)) + 65536);
+    pool.reset(4 * (3 * size * (width + 16) + width * width) + 65536);
     const shared = pool.f32(size * width);
     shared.set(x.subarray(start * width, (start + size) * width));
     const sum = pool.f32(width * width);

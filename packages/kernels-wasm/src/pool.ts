@@ -14,8 +14,8 @@ const finishedWord = 2;
 const argumentsByte = 256;
 const maxArguments = 24;
 /** The module's static data ends below; what follows is handed out anew for each call. */
-const heapStart = 65536;
-const pageBytes = 65536;
+export const heapStart = 65536;
+export const pageBytes = 65536;
 /** The edge tiles of `matmulTile` are laid out for this many threads. */
 const maxThreads = 16;
 
@@ -32,6 +32,12 @@ const functions = [
   'hadamardRows',
   'widen',
   'int8Rows',
+  'attentionHeads',
+  'combineRows',
+  'mapVectors',
+  'normRows',
+  'softmaxRows',
+  'rotaryRows',
 ] as const;
 
 type PoolFunction = (typeof functions)[number];

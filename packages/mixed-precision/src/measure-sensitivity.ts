@@ -3,7 +3,7 @@ import {
   type BlockDescription,
   type Context,
   dequantize,
-  type Engine,
+  type ForwardEngine,
   type ModelDescription,
   NumericError,
   quantize,
@@ -32,7 +32,7 @@ export interface SensitivityUnit {
 
 export interface SensitivityOptions<T> {
   readonly model: ModelDescription;
-  readonly engine: Engine<T>;
+  readonly engine: ForwardEngine<T>;
   readonly context: Context;
   /** A tensor by its checkpoint name, linears `[out, in]`. */
   readonly weight: (name: string) => Promise<Tensor<'f32'>>;

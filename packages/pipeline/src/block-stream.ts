@@ -3,13 +3,14 @@ import type {
   BlockDescription,
   BlockWeights,
   Context,
-  Engine,
+  ForwardEngine,
   ModelDescription,
   Runtime,
   Stage,
   StageState,
   Tensor,
 } from '@q/core';
+import { elementCount } from '@q/core';
 import { createRuntime } from '@q/models';
 import { breathe } from './breathe.js';
 
@@ -47,9 +48,13 @@ export interface StagePart {
 export class BlockStream<T> {
   private states: HostState[] = [];
   private weights = new Map<string, T>();
+  /** Arrays of states that are gone, by their length: fresh memory costs more than what is copied into it. */
+  private readonly spare = new Map<number, Float32Array[]>();
+  /** States that somebody else holds as well. */
+  private readonly shared = new WeakSet<HostState>();
 
   constructor(
-    private readonly engine: Engine<T>,
+    private readonly engine: ForwardEngine<T>,
     private readonly model: ModelDescription,
     private readonly windows: Windows,
     private readonly batch: number,
@@ -82,6 +87,7 @@ export class BlockStream<T> {
     const copy = new BlockStream(this.engine, this.model, this.windows, this.batch, this.context);
     copy.states = [...this.states];
     copy.weights = this.weights;
+    for (const state of this.states) for (const each of [this, copy]) each.shared.add(state);
     return copy;
   }
 
@@ -129,7 +135,9 @@ export class BlockStream<T> {
 
   /** The first states, to come back to with {@link compute}. */
   snapshot(batches: number): readonly HostState[] {
-    return this.states.slice(0, batches);
+    const held = this.states.slice(0, batches);
+    for (const state of held) this.shared.add(state);
+    return held;
   }
 
   /** Sends earlier states through some steps, with some weights replaced; neither the stream nor its weights change. */
@@ -151,9 +159,19 @@ export class BlockStream<T> {
     return out;
   }
 
-  private upload({ parts }: HostState): Record<string, T> {
+  private async fetch(handle: T): Promise<HostState['parts'][string]> {
+    const { ops } = this.engine;
+    const shape = ops.shape(handle);
+    return { data: await ops.data(handle, this.spare.get(elementCount(shape))?.pop()), shape };
+  }
+
+  private upload({ parts }: HostState, uploaded?: Map<T, HostState['parts'][string]>): Record<string, T> {
     return Object.fromEntries(
-      Object.entries(parts).map(([name, { data, shape }]) => [name, this.engine.ops.fromF32(data, shape)]),
+      Object.entries(parts).map(([name, part]) => {
+        const handle = this.engine.ops.fromF32(part.data, part.shape);
+        uploaded?.set(handle, part);
+        return [name, handle];
+      }),
     );
   }
 
@@ -162,16 +180,38 @@ export class BlockStream<T> {
     for (let i = 0; i < this.states.length; i++) {
       await breathe(this.context.signal);
       const state = this.states[i];
-      this.states[i] = await this.download(() => step(runtime, this.upload(state)));
+      const uploaded = new Map<T, HostState['parts'][string]>();
+      this.states[i] = await this.download(() => step(runtime, this.upload(state, uploaded)), uploaded);
+      this.recycle(state, this.states[i]);
     }
   }
 
-  private async download(compute: () => Record<string, T>): Promise<HostState> {
+  /** Keeps the arrays of a state that nobody holds any more for later ones. */
+  private recycle(state: HostState, next: HostState): void {
+    if (this.shared.has(state)) {
+      // What it passes on is held, too.
+      if (Object.values(next.parts).some((part) => Object.values(state.parts).includes(part))) this.shared.add(next);
+      return;
+    }
+    const kept = new Set(Object.values(next.parts).map(({ data }) => data));
+    for (const { data } of Object.values(state.parts)) {
+      if (kept.has(data)) continue;
+      const sameLength = this.spare.get(data.length);
+      if (sameLength) sameLength.push(data);
+      else this.spare.set(data.length, [data]);
+    }
+  }
+
+  /** @param uploaded handles whose values the host has already: what a stage passes on is not downloaded again */
+  private async download(
+    compute: () => Record<string, T>,
+    uploaded?: ReadonlyMap<T, HostState['parts'][string]>,
+  ): Promise<HostState> {
     const { ops } = this.engine;
     const handles = ops.scope(compute);
-    const parts: Record<string, { data: Float32Array; shape: readonly number[] }> = {};
+    const parts: Record<string, HostState['parts'][string]> = {};
     for (const [name, handle] of Object.entries(handles))
-      parts[name] = { data: await ops.data(handle), shape: ops.shape(handle) };
+      parts[name] = uploaded?.get(handle) ?? (await this.fetch(handle));
     for (const handle of new Set(Object.values(handles))) ops.dispose(handle);
     return { parts };
   }

@@ -40,7 +40,11 @@ export async function collect<T>(
   }
 }
 
-const subtract = (a: Float32Array, b: Float32Array) => a.map((x, i) => x - b[i]);
+function subtract(a: Float32Array, b: Float32Array): Float32Array {
+  const out = new Float32Array(a.length);
+  for (let i = 0; i < a.length; i++) out[i] = a[i] - b[i];
+  return out;
+}
 
 function scaled(x: Float32Array, scales: Float32Array | undefined): Float32Array {
   if (!scales) return x;

@@ -81,7 +81,7 @@ async function errors(
     }
     return out;
   };
-  const b = hessian ? Float32Array.from(hessian) : undefined;
+  const b = hessian ? new Float32Array(hessian) : undefined;
   const energy = async (x: Float32Array) => {
     const product = b ? await kernels.matmul({ a: x, b, m: count, n: columns, k: columns }) : x;
     let sum = 0;

@@ -6,7 +6,7 @@ import {
   CalibrationError,
   type Context,
   dequantize,
-  type Engine,
+  type ForwardEngine,
   hessian,
   hessianF32,
   type ModelDescription,
@@ -37,7 +37,7 @@ export async function runCalibrated<T>(
   plan: Plan,
   writer: CheckpointWriter,
   journal: Journal<LayerRow>,
-  engine: Engine<T>,
+  engine: ForwardEngine<T>,
   windows: Windows,
   context: Context,
 ): Promise<void> {
@@ -56,6 +56,7 @@ export async function runCalibrated<T>(
     await each.embed();
     each.clearWeights();
   }
+  const lastStage = model.blocks.at(-1)?.stages.at(-1);
   for (const block of model.blocks) {
     const finished = journal.finished.get(block.prefix);
     for (const each of streams) {
@@ -70,7 +71,8 @@ export async function runCalibrated<T>(
     for (const stage of block.stages) {
       if (!transformed) await replay(plan, stage, writer, stream);
       else rows.push(...(await quantizeStage({ plan, source, stage, transformed, stream, original, writer, context })));
-      for (const each of streams) await each.run(stage);
+      // Nothing reads what the last stage of all gives.
+      if (stage !== lastStage) for (const each of streams) await each.run(stage);
     }
     for (const each of streams) each.clearWeights();
     if (!finished) {

@@ -3,7 +3,7 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
-import { CalibrationError, type Context, type Engine, QuantError } from '@q/core';
+import { CalibrationError, type Context, type Engine, type ForwardEngine, QuantError } from '@q/core';
 import { breathe } from './breathe.js';
 import { journalIdentity, journalName, openJournal } from './journal.js';
 import { rewriteModel } from './model-source.js';
@@ -17,11 +17,13 @@ import { sensitivityName } from './sensitivity.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
 import { trainingStore } from './training-store.js';
 
-export interface RunOptions<T> {
+export interface RunOptions<T, F = T> {
   readonly out: string;
   readonly context: Context;
-  /** Needed by calibrated methods. Made on demand: data-free runs never load an engine. */
+  /** Needed by calibrated methods and tuners. Made on demand: data-free runs never load an engine. */
   readonly engine?: () => Promise<Engine<T>>;
+  /** Computes the calibration windows in place of `engine`, which is then made for a tuner alone. */
+  readonly forward?: () => Promise<ForwardEngine<F>>;
   readonly calibration?: Windows;
 }
 
@@ -48,11 +50,11 @@ export class OutputFolderError extends QuantError {
  * undisturbed run; the journal in the output folder says which blocks are done.
  * @throws OutputFolderError, CalibrationError, WriteError
  */
-export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<RunResult> {
+export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): Promise<RunResult> {
   const { out, context, calibration } = options;
   const started = performance.now();
   if (plan.calibrated) {
-    if (!calibration || !options.engine)
+    if (!calibration || !(options.engine ?? options.forward) || (plan.recipe.tuner && !options.engine))
       throw new CalibrationError(
         'this recipe needs calibration text: give some, or choose a data-free method such as rtn',
       );
@@ -67,27 +69,29 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
   let training = false;
   const notes: string[] = [];
   try {
-    const withEngine = async (use: (engine: Engine<T>, windows: Windows) => Promise<void>) => {
-      const engine = await (options.engine as () => Promise<Engine<T>>)();
-      try {
-        const own = `${engine.name}, ${context.kernels.name}`;
-        const earlier = await journal.computeWith(own);
-        if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
-        await use(engine, calibration as Windows);
-      } finally {
-        await engine.dispose();
-      }
+    // A resumed run must not mix the bytes of two engines. What walks the model says which one it is, else the tuner's.
+    const claim = async ({ name }: { readonly name: string }) => {
+      const own = `${name}, ${context.kernels.name}`;
+      const earlier = await journal.computeWith(own);
+      if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
     };
     const walks = walksModel(plan.recipe, plan.modules);
     if (!walks) await runDataFree(plan, writer, journal, context);
-    if (plan.calibrated) {
-      await withEngine(async (engine, windows) => {
-        if (walks) await runCalibrated(plan, writer, journal, engine, windows, context);
-        if (!tuner) return;
-        training = true;
-        notes.push(...(await runTuner(plan, tuner, writer, journal, engine, windows, store, context)));
-        training = false;
+    if (plan.calibrated && walks) {
+      const walk = async <E>(engine: ForwardEngine<E>) => {
+        await claim(engine);
+        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context);
+      };
+      if (options.forward) await using(options.forward, walk);
+      else await using(options.engine as () => Promise<Engine<T>>, walk);
+    }
+    if (tuner) {
+      training = true;
+      await using(options.engine as () => Promise<Engine<T>>, async (engine) => {
+        if (!walks) await claim(engine);
+        notes.push(...(await runTuner(plan, tuner, writer, journal, engine, calibration as Windows, store, context)));
       });
+      training = false;
     }
     for (const [index, name] of plan.files.copied.entries()) {
       context.signal?.throwIfAborted();
@@ -126,6 +130,19 @@ export async function runPlan<T>(plan: Plan, options: RunOptions<T>): Promise<Ru
       if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
     }
     throw error;
+  }
+}
+
+/** Makes an engine, and disposes of it whatever happens. */
+async function using<E extends { dispose(): Promise<void> }>(
+  make: () => Promise<E>,
+  use: (engine: E) => Promise<void>,
+): Promise<void> {
+  const engine = await make();
+  try {
+    await use(engine);
+  } finally {
+    await engine.dispose();
   }
 }
 

@@ -3,7 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
-import { type Context, type Engine, FormatError, type ModelDescription } from '@q/core';
+import { type Context, FormatError, type ForwardEngine, type ModelDescription } from '@q/core';
 import { measureSensitivity, type SensitivityUnit } from '@q/mixed-precision';
 import { journalIdentity, openJournal } from './journal.js';
 import { rewriteModel } from './model-source.js';
@@ -15,7 +15,7 @@ export const sensitivityName = 'q-sensitivity.jsonl';
 
 export interface SensitivityRun<T> {
   readonly context: Context;
-  readonly engine: () => Promise<Engine<T>>;
+  readonly engine: () => Promise<ForwardEngine<T>>;
   readonly windows: Windows;
   /** Where numbers are kept as they are measured; what it holds already is not measured again. */
   readonly file?: string;

@@ -1,10 +1,10 @@
 import type { DifferentiableOps } from '@q/core';
+import { bruteForce as brute } from '@q/core/conformance';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TfjsEngine } from './engine.js';
 import type { Handle } from './handle.js';
 import { createEngine } from './node-engine.js';
 import { testedBackends } from './testing/backends.js';
-import * as brute from './testing/brute-force.js';
 import { largestDifference, normals } from './testing/values.js';
 
 type Arrays = Record<string, readonly number[]>;

@@ -1,5 +1,6 @@
 export type { EngineOptions, TfjsEngine } from './engine.js';
 export type { Handle } from './handle.js';
+export { nativeAbsence } from './load-node.js';
 export {
   cacheFolder,
   findTfjsNode,

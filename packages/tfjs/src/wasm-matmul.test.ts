@@ -1,10 +1,11 @@
 import { type Kernels, type MatmulArgs, referenceKernels } from '@q/core';
+import { bruteForce } from '@q/core/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { TfjsEngine } from './engine.js';
 import { loadWasm } from './load-node.js';
 import { createEngine } from './node-engine.js';
-import { linear } from './testing/brute-force.js';
+
 import { largestDifference, normals } from './testing/values.js';
 
 /** A straight f64 product in place of fast kernels, which notes what it was asked for. */
@@ -107,7 +108,7 @@ describe('matrix products on wasm', () => {
       ops.dispose(y);
       return values;
     };
-    const expected = linear(x, weight, bias, 16);
+    const expected = bruteForce.linear(x, weight, bias, 16);
     expect(largestDifference(product(routed, 20), expected)).toBeLessThan(1e-5);
     expect(calls.map(({ m, n, k, transposeB }) => ({ m, n, k, transposeB }))).toEqual([
       { m: 20, n: 12, k: 16, transposeB: true },

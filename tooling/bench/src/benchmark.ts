@@ -12,6 +12,8 @@ export interface Comparison {
   readonly work: number;
   /** Unit of `work`, for the rate: `elements`, `FLOP`, `bytes`. */
   readonly unit: string;
+  /** Rounds, for runs so long that the usual number of them would take an hour; they are warmed up once. */
+  readonly rounds?: number;
   /** The first one is what the others are compared with. */
   readonly contenders: readonly Contender[];
   /**

@@ -46,7 +46,11 @@ for (const name of positionals.length > 0 ? positionals : known) {
   console.log(`\n${name}: ${benchmark.description}`);
   const report: { title: string; unit: string; work: number; rows: Measurement[] }[] = [];
   for await (const comparison of benchmark.comparisons()) {
-    const rows = await measure(comparison, { rounds, clock: values.cpu ? processorTime : undefined });
+    const rows = await measure(comparison, {
+      rounds: rounds ?? comparison.rounds,
+      ...(comparison.rounds ? { warmUps: 1 } : {}),
+      clock: values.cpu ? processorTime : undefined,
+    });
     console.log(formatComparison(comparison, rows));
     short.push(...shortfalls(comparison, rows));
     report.push({ title: comparison.title, unit: comparison.unit, work: comparison.work, rows });

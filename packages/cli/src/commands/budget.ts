@@ -55,7 +55,7 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   const windows = await loadWindows(path, { path: calib, length: shape.length, count, shuffle });
   const file = request.sensitivity ?? (out === undefined ? undefined : join(out, sensitivityName));
   const fitted = await fitToBudget(checkpoint, recipe, budget, (units) =>
-    checkpointSensitivity(checkpoint, recipe, units, { context, engine: compute.engine, windows, file }),
+    checkpointSensitivity(checkpoint, recipe, units, { context, engine: compute.forward, windows, file }),
   );
   const { choices, predictedKl } = fitted;
   return {

@@ -79,7 +79,7 @@ export async function score(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<Evaluation> {
-  const engine = await compute.engine();
+  const engine = await compute.forward();
   const options = { progress: terminal.progress, signal };
   try {
     const prepare = async (checkpoint: Checkpoint, task: string) => {

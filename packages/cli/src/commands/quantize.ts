@@ -91,16 +91,17 @@ export async function quantizeCommand(
     const evaluation = await evaluationWindows(path, options, shape, calibration, notes);
 
     let engineName = 'none';
+    const named = <E extends { readonly name: string; readonly notes: readonly string[] }>(engine: E): E => {
+      engineName = engineName === 'none' || engineName === engine.name ? engine.name : `${engineName}, ${engine.name}`;
+      notes.push(...engine.notes);
+      return engine;
+    };
     const result = await runPlan(plan, {
       out,
       context,
       calibration,
-      engine: async () => {
-        const engine = await compute.engine();
-        engineName = engine.name;
-        notes.push(...engine.notes);
-        return engine;
-      },
+      engine: async () => named(await compute.engine()),
+      forward: async () => named(await compute.forward()),
     });
     const scores = evaluation && (await scoreBoth(path, out, evaluation.windows, compute, terminal, signal));
     const asked = new Map([...plan.modules].map(([module, { quantizer }]) => [module, quantizer]));

@@ -34,8 +34,8 @@ export interface Ops<T> {
   fromTensor(tensor: Tensor): T;
   fromF32(data: Float32Array, shape: readonly number[]): T;
   shape(x: T): readonly number[];
-  /** Downloads. */
-  data(x: T): Promise<Float32Array>;
+  /** Downloads; `into`, of the value's length, is memory that may be used for it. */
+  data(x: T, into?: Float32Array): Promise<Float32Array>;
   dataSync(x: T): Float32Array;
   /** Frees everything made inside `f` except what it returns (a handle, or an array or record of handles) and kept ones. */
   scope<R>(f: () => R): R;
@@ -46,7 +46,7 @@ export interface Ops<T> {
   embed(table: T, ids: Int32Array, batch: number, length: number): T;
   /** `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]` -> `[..., out]`. */
   linear(x: T, weight: T, bias?: T): T;
-  /** Of equal shapes, or `b` `[features]` for every row of `a` `[..., features]`; so does `mul`. */
+  /** Of equal shapes, or `b` repeated over the leading axes of `a`: a bias `[features]`, positions `[length, features]`. */
   add(a: T, b: T): T;
   /** Elementwise; an axis of length 1 is repeated. */
   mul(a: T, b: T): T;
@@ -67,6 +67,7 @@ export interface Ops<T> {
   rows(x: T, start: number, count: number): T;
   /** `x` `[n, width]` -> `[count, width]`: row `ids[i]` is the sum of the rows `i` of `x` that name it, 0 where none does. */
   scatterRows(x: T, ids: Int32Array, count: number): T;
+  /** One size may be -1: whatever is left. */
   reshape(x: T, shape: readonly number[]): T;
   /** Swaps the last two axes. */
   transpose(x: T): T;
@@ -99,12 +100,17 @@ export interface DifferentiableOps<T> extends Ops<T> {
   rowMax(x: T): T;
 }
 
-/** A backend, made ready. */
-export interface Engine<T> {
-  /** Unique: `tfjs-wasm`, `tfjs-cpu`, `tfjs-node`. */
+/** A backend for forward passes, made ready. */
+export interface ForwardEngine<T> {
+  /** Unique: `wasm-relaxed`, `tfjs-wasm`, `tfjs-node`. */
   readonly name: string;
-  readonly ops: DifferentiableOps<T>;
+  readonly ops: Ops<T>;
   /** Why this one and not another, for the report. */
   readonly notes: readonly string[];
   dispose(): Promise<void>;
+}
+
+/** A backend that also differentiates. */
+export interface Engine<T> extends ForwardEngine<T> {
+  readonly ops: DifferentiableOps<T>;
 }

@@ -1,4 +1,4 @@
-import type { Activation } from '@q/core';
+import type { Activation } from '../contracts/ops.js';
 
 /** Plain f64 forms of the operations, written from their definitions: what the engines are compared with. */
 export type Values = readonly number[];
@@ -9,7 +9,7 @@ export function linear(x: Values, weight: Values, bias: Values | undefined, inFe
   for (let token = 0; token < x.length / inFeatures; token++) {
     for (let o = 0; o < outFeatures; o++) {
       let sum = bias?.[o] ?? 0;
-      for (let i = 0; i < inFeatures; i++) sum += x[token * inFeatures + i]! * weight[o * inFeatures + i]!;
+      for (let i = 0; i < inFeatures; i++) sum += x[token * inFeatures + i] * weight[o * inFeatures + i];
       out.push(sum);
     }
   }
@@ -24,7 +24,7 @@ export function normalize(x: Values, gain: Values, bias: Values | undefined, eps
     const mean = centre ? row.reduce((sum, value) => sum + value, 0) / width : 0;
     const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width;
     row.forEach((value, j) => {
-      out.push(((value - mean) / Math.sqrt(variance + epsilon)) * gain[j]! + (bias?.[j] ?? 0));
+      out.push(((value - mean) / Math.sqrt(variance + epsilon)) * gain[j] + (bias?.[j] ?? 0));
     });
   }
   return out;
@@ -50,7 +50,7 @@ export function softmax(x: Values, width: number): number[] {
 
 export function scatterRows(x: Values, ids: readonly number[], count: number, width: number): number[] {
   const out = new Array<number>(count * width).fill(0);
-  for (const [row, id] of ids.entries()) for (let j = 0; j < width; j++) out[id * width + j]! += x[row * width + j]!;
+  for (const [row, id] of ids.entries()) for (let j = 0; j < width; j++) out[id * width + j] += x[row * width + j];
   return out;
 }
 
@@ -72,8 +72,8 @@ export function rotary(x: Values, length: number, heads: number, headDim: number
     const position = Math.floor(row / heads) % length;
     for (let j = 0; j < half; j++) {
       const angle = position * theta ** (-j / half);
-      const first = x[row * headDim + j]!;
-      const second = x[row * headDim + j + half]!;
+      const first = x[row * headDim + j];
+      const second = x[row * headDim + j + half];
       out[row * headDim + j] = first * Math.cos(angle) - second * Math.sin(angle);
       out[row * headDim + j + half] = second * Math.cos(angle) + first * Math.sin(angle);
     }
@@ -104,7 +104,7 @@ export function attention(q: Values, k: Values, v: Values, c: AttentionCase): nu
           if (c.window !== undefined && j <= i - c.window) scores.push(Number.NEGATIVE_INFINITY);
           else {
             let dot = 0;
-            for (let d = 0; d < headDim; d++) dot += q[at(b, i, h, heads) + d]! * k[at(b, j, shared, kvHeads) + d]!;
+            for (let d = 0; d < headDim; d++) dot += q[at(b, i, h, heads) + d] * k[at(b, j, shared, kvHeads) + d];
             scores.push(dot * c.scale);
           }
         }
@@ -113,7 +113,7 @@ export function attention(q: Values, k: Values, v: Values, c: AttentionCase): nu
         const total = weights.reduce((sum, weight) => sum + weight, 0);
         weights.forEach((weight, j) => {
           for (let d = 0; d < headDim; d++) {
-            out[at(b, i, h, heads) + d]! += (weight / total) * v[at(b, j, shared, kvHeads) + d]!;
+            out[at(b, i, h, heads) + d] += (weight / total) * v[at(b, j, shared, kvHeads) + d];
           }
         });
       }
@@ -129,7 +129,7 @@ export function crossEntropy(logits: Values, targets: readonly number[], vocabul
     if (target === -1) return;
     const values = logits.slice(row * vocabulary, (row + 1) * vocabulary);
     const largest = Math.max(...values);
-    sum += largest + Math.log(values.reduce((total, x) => total + Math.exp(x - largest), 0)) - values[target]!;
+    sum += largest + Math.log(values.reduce((total, x) => total + Math.exp(x - largest), 0)) - values[target];
     counted++;
   });
   return sum / counted;
@@ -148,7 +148,7 @@ export function klDivergence(student: Values, teacher: Values, vocabulary: numbe
   for (let row = 0; row < rows; row++) {
     const [p, q] = [logProbabilities(teacher, row), logProbabilities(student, row)];
     p.forEach((logP, i) => {
-      sum += Math.exp(logP) * (logP - q[i]!);
+      sum += Math.exp(logP) * (logP - q[i]);
     });
   }
   return sum / rows;

@@ -1,0 +1,119 @@
+import { exp4 } from './exp';
+import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
+
+/** Far below every score, and still finite. */
+const hidden: f32 = -1e30;
+
+/**
+ * Causal softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out` `[batch, length, heads*headDim]`, `k`,
+ * `v` `[batch, length, kvHeads*headDim]`. Eight queries at a time, scores kept as `[key][8 queries]`: the softmax runs over
+ * lanes, and both products are tiles of the matrix product. Keys beyond the queries, or `window` or more before them
+ * (0: no window), are not computed. `scratch`: `scratchBytes` for each worker.
+ */
+export function attentionHeads(
+  q: usize,
+  k: usize,
+  v: usize,
+  out: usize,
+  length: usize,
+  heads: usize,
+  kvHeads: usize,
+  headDim: usize,
+  scale: f32,
+  window: usize,
+  scratch: usize,
+  scratchBytes: usize,
+  first: usize,
+  last: usize,
+  worker: usize,
+): void {
+  const keys = (length + 7) / 8 * 8;
+  const dims = (headDim + 3) / 4 * 4;
+  const keyPanels = scratch + worker * scratchBytes;
+  const valuePanels = keyPanels + keys * headDim * 4;
+  const query = valuePanels + dims * length * 4;
+  const scores = query + headDim * 32;
+  const mixed = scores + keys * 32;
+  const qStride = heads * headDim;
+  const kStride = kvHeads * headDim;
+  const repeat = heads / kvHeads;
+  for (let unit = first; unit < last; unit++) {
+    const batch = unit / heads;
+    const head = unit % heads;
+    const qHead = q + (batch * length * qStride + head * headDim) * 4;
+    const outHead = out + (batch * length * qStride + head * headDim) * 4;
+    const shared = (batch * length * kStride + head / repeat * headDim) * 4;
+    for (let key: usize = 0; key < length; key += MR)
+      packPanel4(k + shared + key * kStride * 4, kStride, 1, min(MR, length - key), headDim, keyPanels + key * headDim * 4);
+    for (let dim: usize = 0; dim < headDim; dim += MR)
+      packPanel4(v + shared + dim * 4, 1, kStride, min(MR, headDim - dim), length, valuePanels + dim * length * 4);
+    for (let start: usize = 0; start < length; start += NR) {
+      const queries = min(NR, length - start);
+      const end = start + queries;
+      const begin = window > 0 && start + 1 > window ? (start + 1 - window) & ~3 : 0;
+      packPanel8(qHead + start * qStride * 4, 1, qStride, queries, headDim, query);
+      for (let at: usize = 0; at < headDim * 32; at += 16) v128.store(query + at, f32x4.mul(v128.load(query + at), f32x4.splat(scale)));
+      for (let key = begin; key < end; key += MR) micro(keyPanels + key * headDim * 4, query, scores + key * 32, 32, headDim, 0, false);
+      softmax(scores, start, begin, end, window, mixed);
+      const factor0 = v128.load(mixed), factor1 = v128.load(mixed, 16);
+      for (let dim: usize = 0; dim < headDim; dim += MR) {
+        micro(valuePanels + (dim * length + begin * MR) * 4, scores + begin * 32, mixed, 32, end - begin, 0, false);
+        for (let at: usize = 0; at < 128; at += 32) {
+          v128.store(mixed + at, f32x4.mul(v128.load(mixed + at), factor0));
+          v128.store(mixed + at, f32x4.mul(v128.load(mixed + at, 16), factor1), 16);
+        }
+        const to = outHead + (start * qStride + dim) * 4;
+        if (queries == NR && dim + MR <= headDim) {
+          turn(mixed, 32, to, qStride * 4);
+          turn(mixed + 16, 32, to + qStride * 16, qStride * 4);
+        } else {
+          const width = min(MR, headDim - dim);
+          for (let i: usize = 0; i < queries; i++)
+            for (let j: usize = 0; j < width; j++) store<f32>(to + (i * qStride + j) * 4, load<f32>(mixed + (j * NR + i) * 4));
+        }
+      }
+    }
+  }
+}
+
+/** Scores to e^(score - highest), and one over their sums to `factors`, for keys `[begin, end)` of eight queries from `start` on. */
+function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, factors: usize): void {
+  const query0 = i32x4.add(i32x4.splat(<i32>start), i32x4(0, 1, 2, 3));
+  const query1 = i32x4.add(query0, i32x4.splat(4));
+  const lowest = f32x4.splat(hidden);
+  let m0 = lowest, m1 = lowest;
+  // Every key from here to `start` is seen by all eight queries.
+  const clear = window > 0 && start + NR > window ? start + NR - window : 0;
+  for (let key = begin; key < end; key++) {
+    const at = scores + key * 32;
+    let s0 = v128.load(at), s1 = v128.load(at, 16);
+    if (key > start || key < clear) {
+      const id = i32x4.splat(<i32>key);
+      let seen0 = i32x4.le_s(id, query0), seen1 = i32x4.le_s(id, query1);
+      if (window > 0) {
+        const back = i32x4.splat(<i32>window);
+        seen0 = v128.and(seen0, i32x4.gt_s(id, i32x4.sub(query0, back)));
+        seen1 = v128.and(seen1, i32x4.gt_s(id, i32x4.sub(query1, back)));
+      }
+      s0 = v128.bitselect(s0, lowest, seen0);
+      s1 = v128.bitselect(s1, lowest, seen1);
+      v128.store(at, s0);
+      v128.store(at, s1, 16);
+    }
+    m0 = f32x4.max(m0, s0);
+    m1 = f32x4.max(m1, s1);
+  }
+  let sum0 = f32x4.splat(0), sum1 = sum0;
+  for (let key = begin; key < end; key++) {
+    const at = scores + key * 32;
+    const s0 = v128.load(at), s1 = v128.load(at, 16);
+    const e0 = v128.andnot(exp4(f32x4.sub(s0, m0)), f32x4.eq(s0, lowest));
+    const e1 = v128.andnot(exp4(f32x4.sub(s1, m1)), f32x4.eq(s1, lowest));
+    sum0 = f32x4.add(sum0, e0);
+    sum1 = f32x4.add(sum1, e1);
+    v128.store(at, e0);
+    v128.store(at, e1, 16);
+  }
+  v128.store(factors, f32x4.div(f32x4.splat(1), sum0));
+  v128.store(factors, f32x4.div(f32x4.splat(1), sum1), 16);
+}

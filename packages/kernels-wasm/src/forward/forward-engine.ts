@@ -1,0 +1,38 @@
+import type { ForwardEngine } from '@q/core';
+import { createPool, defaultThreads } from '../pool.js';
+import type { WasmKernelOptions } from '../wasm-kernels.js';
+import { createHeap } from './heap.js';
+import { createForwardOps } from './ops.js';
+import { createValues, type Value } from './values.js';
+
+declare const valueBrand: unique symbol;
+
+/** A value on the engine, opaque. */
+export interface ForwardValue {
+  readonly [valueBrand]: 'wasm';
+}
+
+/** The engine, with a look at what it holds. */
+export interface WasmForwardEngine extends ForwardEngine<ForwardValue> {
+  /** Values alive and the bytes of the memory that are in use, packed weights and position tables included. */
+  memory(): { readonly values: number; readonly bytes: number };
+}
+
+/**
+ * Forward passes wholly in one shared WebAssembly memory: no operation copies its operands anywhere, weights are packed
+ * once, and every operation runs on all threads. It has no gradients. Results do not depend on the number of threads.
+ * @throws Error when the platform has no WebAssembly SIMD and threads
+ */
+export async function createForwardEngine(options: WasmKernelOptions = {}): Promise<WasmForwardEngine> {
+  const pool = await createPool({ threads: options.threads ?? (await defaultThreads()), simd: options.simd ?? 'auto' });
+  const heap = createHeap(pool);
+  const values = createValues(pool, heap);
+  const ops = createForwardOps(pool, heap, values) satisfies ForwardEngine<Value>['ops'];
+  return {
+    name: pool.simd === 'relaxed' ? 'wasm-relaxed' : 'wasm-simd128',
+    ops: ops as unknown as ForwardEngine<ForwardValue>['ops'],
+    notes: [],
+    memory: () => ({ values: values.alive, bytes: heap.used }),
+    dispose: () => pool.dispose(),
+  };
+}

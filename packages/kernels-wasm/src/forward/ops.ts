@@ -1,0 +1,201 @@
+import { type Activation, elementCount, type Ops, type RotaryTable, ShapeError, toF32 } from '@q/core';
+import type { Pool } from '../pool.js';
+import { broadcastProduct } from './broadcast.js';
+import type { Heap } from './heap.js';
+import { createLinear } from './linear.js';
+import type { Value, Values } from './values.js';
+
+/** Kinds of `mapVectors`. */
+const kinds: Record<Activation | 'scale', number> = { scale: 0, relu: 1, sigmoid: 2, silu: 3, gelu: 4, geluTanh: 5 };
+/** Vectors of 4 values a tile, and about as many values of rows: 64 kB in and out. */
+const vectorsAtOnce = 4096;
+
+/**
+ * Operations of a forward pass on the pool's threads. Norms sum in 8 interleaved f32 sums joined in f64; products and
+ * attention in f32 in blocks of 256 (attention: over all keys); exponentials are exact to 1e-7. Rows, and heads of a
+ * sequence, are independent, so results do not depend on the number of threads.
+ */
+export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Value> {
+  const tables = new WeakMap<RotaryTable, { cosines: number; sines: number }>();
+  const address = (value: Value) => value.buffer.address;
+  const rowsAtOnce = (width: number) => Math.max(1, Math.floor((4 * vectorsAtOnce) / width));
+  const width = (value: Value) => value.shape[value.shape.length - 1];
+  const rowsOf = (value: Value) => value.count / width(value);
+
+  const upload = (data: Float32Array, shape: readonly number[]): Value => {
+    if (data.length !== elementCount(shape)) throw new ShapeError(`${data.length} values are not [${shape}]`);
+    const value = values.make(shape);
+    values.read(value).set(data);
+    return value;
+  };
+
+  const map = (kind: number, x: Value, factor: number): Value => {
+    const out = values.make(x.shape);
+    pool.run('mapVectors', [kind, address(x), factor, address(out)], Math.ceil(x.count / 4), vectorsAtOnce);
+    return out;
+  };
+
+  const combine = (a: Value, b: Value, multiply: boolean): Value => {
+    const same = a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
+    const trailing = b.shape.every((n, i) => n === a.shape[a.shape.length - b.shape.length + i]);
+    if (!trailing) {
+      if (multiply) return broadcastProduct(values, a, b);
+      throw new ShapeError(`add of [${a.shape}] and [${b.shape}]: the second must end the first one's shape`);
+    }
+    const out = values.make(a.shape);
+    const columns = same ? width(a) : b.count;
+    pool.run(
+      'combineRows',
+      [address(a), address(b), same ? 4 * columns : 0, address(out), columns, multiply ? 1 : 0],
+      a.count / columns,
+      rowsAtOnce(columns),
+    );
+    return out;
+  };
+
+  const norm = (x: Value, gain: Value, bias: Value | undefined, epsilon: number, centre: boolean): Value => {
+    const columns = width(x);
+    if (gain.count !== columns || (bias && bias.count !== columns))
+      throw new ShapeError(`a norm of ${gain.count} features cannot take [${x.shape}]`);
+    const out = values.make(x.shape);
+    pool.run(
+      'normRows',
+      [address(x), address(gain), bias ? address(bias) : 0, epsilon, centre ? 1 : 0, address(out), columns],
+      rowsOf(x),
+      rowsAtOnce(columns),
+    );
+    return out;
+  };
+
+  /** Cosines and sines of a table, uploaded once and kept as long as the engine. */
+  const tableOf = (table: RotaryTable) => {
+    const present = tables.get(table);
+    if (present) return present;
+    const place = (data: Float32Array) => {
+      const at = heap.allocate(4 * data.length);
+      new Float32Array(pool.memory.buffer, at, data.length).set(data);
+      return at;
+    };
+    const made = { cosines: place(table.cos), sines: place(table.sin) };
+    tables.set(table, made);
+    return made;
+  };
+
+  return {
+    fromTensor: (tensor) => upload(toF32(tensor), tensor.shape),
+    fromF32: upload,
+    shape: (x) => x.shape,
+    async data(x, into = new Float32Array(x.count)) {
+      into.set(values.read(x));
+      return into;
+    },
+    dataSync: (x) => values.read(x).slice(),
+    scope: (f) => values.scope(f),
+    keep(x) {
+      values.keep(x);
+      return x;
+    },
+    dispose: (x) => values.dispose(x),
+
+    embed(table, ids, batch, length) {
+      const [rows, columns] = table.shape;
+      const out = values.make([batch, length, columns]);
+      const [from, to] = [values.read(table), values.read(out)];
+      for (const [i, id] of ids.entries()) {
+        if (!(id >= 0 && id < rows))
+          throw new ShapeError(`embed: id ${id} at position ${i} is not in a table of ${rows} rows`);
+        to.set(from.subarray(id * columns, (id + 1) * columns), i * columns);
+      }
+      return out;
+    },
+    linear: createLinear(pool, heap, values),
+    add: (a, b) => combine(a, b, false),
+    mul: (a, b) => combine(a, b, true),
+    scale: (a, factor) => map(kinds.scale, a, factor),
+    rmsNorm: (x, gain, epsilon) => norm(x, gain, undefined, epsilon, false),
+    layerNorm: (x, gain, bias, epsilon) => norm(x, gain, bias, epsilon, true),
+    activation: (kind, x) => map(kinds[kind], x, 0),
+    softmax(x) {
+      const out = values.make(x.shape);
+      pool.run('softmaxRows', [address(x), address(out), width(x)], rowsOf(x), rowsAtOnce(width(x)));
+      return out;
+    },
+    split(x, sizes) {
+      const columns = width(x);
+      if (sizes.reduce((sum, size) => sum + size, 0) !== columns)
+        throw new ShapeError(`split: [${sizes}] are not the ${columns} features of [${x.shape}]`);
+      let first = 0;
+      return sizes.map((size) => {
+        const out = values.make([...x.shape.slice(0, -1), size]);
+        const [from, to] = [values.read(x), values.read(out)];
+        for (let row = 0, at = first; row * size < to.length; row++, at += columns)
+          to.set(from.subarray(at, at + size), row * size);
+        first += size;
+        return out;
+      });
+    },
+    rotary(x, heads, table) {
+      const length = x.shape[1];
+      if (length > table.positions) {
+        throw new ShapeError(`a sequence of ${length} positions is longer than the rotary table of ${table.positions}`);
+      }
+      const out = values.make(x.shape);
+      const { cosines, sines } = tableOf(table);
+      pool.run(
+        'rotaryRows',
+        [address(x), cosines, sines, address(out), heads, table.headDim, length],
+        rowsOf(x),
+        rowsAtOnce(width(x)),
+      );
+      return out;
+    },
+    attention({ q, k, v, heads, kvHeads, headDim, scale, window }) {
+      const [batch, length] = q.shape;
+      if (heads % kvHeads !== 0) throw new ShapeError(`attention of ${heads} heads cannot share ${kvHeads} key heads`);
+      const out = values.make([batch, length, heads * headDim]);
+      const keys = 8 * Math.ceil(length / 8);
+      const scratchBytes = 4 * (keys * headDim + 4 * Math.ceil(headDim / 4) * length + 8 * headDim + 8 * keys + 64);
+      const scratch = heap.allocate(pool.threads * scratchBytes);
+      const limit = window === undefined || window >= length ? 0 : window;
+      pool.run(
+        'attentionHeads',
+        [...[q, k, v, out].map(address), ...[length, heads, kvHeads, headDim, scale, limit, scratch, scratchBytes]],
+        batch * heads,
+        1,
+      );
+      heap.free(scratch);
+      return out;
+    },
+    rows(x, start, count) {
+      const columns = x.count / x.shape[0];
+      return upload(values.read(x).slice(start * columns, (start + count) * columns), [count, ...x.shape.slice(1)]);
+    },
+    scatterRows(x, ids, count) {
+      const [rows, columns] = x.shape;
+      if (ids.length !== rows) throw new ShapeError(`scatterRows: ${ids.length} ids for ${rows} rows`);
+      const out = values.make([count, columns]);
+      const [from, to] = [values.read(x), values.read(out).fill(0)];
+      for (const [i, id] of ids.entries()) {
+        if (!(id >= 0 && id < count))
+          throw new ShapeError(`scatterRows: id ${id} at position ${i} is not among ${count} rows`);
+        for (let j = 0; j < columns; j++) to[id * columns + j] += from[i * columns + j];
+      }
+      return out;
+    },
+    reshape(x, wanted) {
+      const known = wanted.reduce((product, size) => (size === -1 ? product : product * size), 1);
+      const shape = wanted.map((size) => (size === -1 ? x.count / known : size));
+      if (elementCount(shape) !== x.count) throw new ShapeError(`[${x.shape}] cannot be seen as [${wanted}]`);
+      return values.alias(x, shape);
+    },
+    transpose(x) {
+      const [rows, columns] = x.shape.slice(-2);
+      const out = values.make([...x.shape.slice(0, -2), columns, rows]);
+      const [from, to] = [values.read(x), values.read(out)];
+      for (let base = 0; base < x.count; base += rows * columns)
+        for (let i = 0; i < rows; i++)
+          for (let j = 0; j < columns; j++) to[base + j * rows + i] = from[base + i * columns + j];
+      return out;
+    },
+  };
+}
