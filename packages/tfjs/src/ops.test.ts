@@ -21,6 +21,10 @@ function rotaryTable(positions: number, headDim: number, theta: number): RotaryT
   };
 }
 
+/** Tokens `from..to` of each of two sequences of 9. */
+const splitRows = (values: readonly number[], width: number, from: number, to: number): number[] =>
+  [0, 1].flatMap((row) => values.slice((9 * row + from) * width, (9 * row + to) * width));
+
 describe.each(testedBackends)('operations on %s', (backend) => {
   let engine: TfjsEngine;
   let ops: DifferentiableOps<Handle>;
@@ -124,6 +128,35 @@ describe.each(testedBackends)('operations on %s', (backend) => {
       }),
     );
     expect(largestDifference(actual, brute.attention(q, k, v, c))).toBeLessThan(3e-6);
+  });
+
+  it.each([
+    { queries: 1, window: undefined },
+    { queries: 3, window: undefined },
+    { queries: 1, window: 4 },
+    { queries: 2, window: 4 },
+  ])('attention of the last $queries of 9 tokens, window $window', ({ queries, window }) => {
+    const c = { batch: 2, length: 9, heads: 4, kvHeads: 2, headDim: 4, scale: 0.5, window };
+    const [q, k, v] = [normals(2 * 9 * 16, 'q'), normals(2 * 9 * 8, 'k'), normals(2 * 9 * 8, 'v')];
+    const last = (values: readonly number[]) =>
+      [0, 1].flatMap((row) => values.slice((9 * row + 9 - queries) * 16, 9 * (row + 1) * 16));
+    const actual = run(() =>
+      ops.attention({
+        ...c,
+        q: upload(last(q), [2, queries, 16]),
+        k: ops.append(upload(splitRows(k, 8, 0, 5), [2, 5, 8]), upload(splitRows(k, 8, 5, 9), [2, 4, 8])),
+        v: upload(v, [2, 9, 8]),
+      }),
+    );
+    expect(largestDifference(actual, last(brute.attention(q, k, v, c)))).toBeLessThan(3e-6);
+  });
+
+  it('rotates from a position on', () => {
+    const table = rotaryTable(16, 8, 10000);
+    const x = normals(6 * 24, 'x');
+    const whole = brute.rotary(x, 6, 3, 8, 10000);
+    const actual = run(() => ops.rotary(upload(x.slice(4 * 24), [1, 2, 24]), 3, table, 4));
+    expect(largestDifference(actual, whole.slice(4 * 24))).toBeLessThan(2e-6);
   });
 
   it('transposes the last two axes', () => {
