@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { totalmem } from 'node:os';
+import { readAdapter } from '@q/checkpoint';
 import {
   type ActivationScheme,
   type LinearFormat,
@@ -14,6 +15,7 @@ import {
   unsignedIntegers,
 } from '@q/core';
 import type { Budget, Recipe, Rule } from '@q/pipeline';
+import { mergedAdapter } from '@q/qat';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { parseBudget, parseCandidateBits } from './budget-option.js';
@@ -60,11 +62,14 @@ export interface RecipeOptions {
   readonly heldOut?: string;
   readonly checkpointing?: boolean;
   readonly memory?: string;
+  readonly inputBits?: string;
+  readonly cacheBits?: string;
   readonly format?: string;
   readonly formatVersion?: string;
   readonly seed?: string;
   readonly maxShard?: string;
   readonly rotate?: boolean;
+  readonly adapter?: string;
   readonly keep?: readonly string[];
   readonly rule?: readonly string[];
   readonly budget?: string;
@@ -107,6 +112,8 @@ const settings = {
   heldOut: z.int().min(0),
   checkpointing: z.boolean(),
   memory: z.number().positive(),
+  inputBits: z.union([z.int().min(2).max(8), z.literal(16)]),
+  cacheBits: z.union([z.int().min(2).max(8), z.literal(16)]),
 };
 
 const ruleFile = z.strictObject({
@@ -139,6 +146,8 @@ const defaults = { method: 'gptq', bits: 4, group: 128, candidateBits: [2, 3, 4,
 export interface RequestedRecipe {
   readonly recipe: Recipe;
   readonly budget?: Budget;
+  /** The model writes its own calibration text when none is given. */
+  readonly writesText: boolean;
 }
 
 /**
@@ -174,7 +183,9 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
   ];
   const layout = choose('--format', layoutName ?? main.layout, layouts);
   // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
+  // An adapter before them: it belongs to the weights as they were when it was trained.
   const steps = [
+    ...(options.adapter === undefined ? [] : [mergedAdapter(await readAdapter(options.adapter), options.adapter)]),
     ...((options.rotate ?? file.rotate) ? [rewrites.rotate()] : []),
     ...(file.transforms ?? []).map((name) => transforms[name]()),
     ...main.steps,
@@ -190,7 +201,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
       : {}),
     ...(expertTokens === undefined ? {} : { expertTokens }),
   };
-  return budget ? { recipe, budget } : { recipe };
+  return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };
 }
 
 /** One `--rule`, checked like a rule of a recipe file. */
@@ -234,6 +245,7 @@ interface AppliedMethod {
   readonly steps: readonly ModelStep[];
   readonly layout: string;
   readonly tuner?: Tuner;
+  readonly writesText: boolean;
 }
 
 /** What goes into a rule. */
@@ -258,7 +270,7 @@ function ruleMethod(match: string, own: Settings, base: Settings, layoutName: st
 function method(from: Settings, layoutName: string | undefined): AppliedMethod {
   const name = from.method ?? defaults.method;
   const found = choose('--method', name, methods);
-  const { make, steps, tuner, schemes, floatZeroPoints, layout = 'gptq', options: known } = found;
+  const { make, steps, tuner, schemes, floatZeroPoints, layout = 'gptq', options: known, writesText = false } = found;
   const bits = from.bits ?? defaults.bits;
   const group = from.group ?? defaults.group;
   if (group === 0) throw new UsageError('--group 0: a group has at least 1 column; -1 means one scale per channel');
@@ -286,6 +298,8 @@ function method(from: Settings, layoutName: string | undefined): AppliedMethod {
     heldOut: from.heldOut,
     checkpointing: from.checkpointing,
     memory: from.memory ?? totalmem(),
+    inputBits: from.inputBits,
+    cacheBits: from.cacheBits,
   };
   const taken: MethodOptions = Object.fromEntries(
     Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
@@ -295,13 +309,14 @@ function method(from: Settings, layoutName: string | undefined): AppliedMethod {
       throw new UsageError(
         `--method ${name}: is symmetric int8 with scales of its own: leave --bits, --group and --asym out`,
       );
-    return { quantizer: make(taken), ...schemes(taken), steps: steps?.(taken) ?? [], layout };
+    return { quantizer: make(taken), ...schemes(taken), steps: steps?.(taken) ?? [], layout, writesText };
   }
   const asymmetric = floatZeroPoints && floatZeroPointLayouts.includes(layoutName ?? layout) ? 'float' : 'integer';
   return {
     quantizer: make(taken),
     steps: steps?.(taken) ?? [],
     layout,
+    writesText,
     ...(tuner ? { tuner: tuner(taken) } : {}),
     scheme: scheme({
       format,
@@ -339,6 +354,8 @@ function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxSha
     heldOut: wholeNumber('--held-out', options.heldOut, 0),
     checkpointing: options.checkpointing,
     memory: wholeNumber('--memory', options.memory, 1),
+    inputBits: bitsOrNone('--input-bits', options.inputBits),
+    cacheBits: bitsOrNone('--cache-bits', options.cacheBits),
     seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
     maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
   };
@@ -352,8 +369,13 @@ function version(text: string | undefined): 1 | 2 | 'auto' | undefined {
   throw new UsageError(`--format-version ${text}: 1, 2 or auto was expected`);
 }
 
+/** Integers of 2 to 8 bits, or 16: unquantized. */
+function bitsOrNone(option: string, text: string | undefined): number | undefined {
+  return text === '16' ? 16 : wholeNumber(option, text, 2, 8);
+}
+
 /** An entry of a registry by name. */
-function choose<V>(option: string, name: string, registry: Readonly<Record<string, V>>): V {
+export function choose<V>(option: string, name: string, registry: Readonly<Record<string, V>>): V {
   if (Object.hasOwn(registry, name)) return registry[name];
   const slip = closest(name, Object.keys(registry));
   throw new UsageError(
@@ -382,7 +404,8 @@ export function wholeNumber(
   return value;
 }
 
-function decimal(option: string, text: string | undefined): number | undefined {
+/** @throws UsageError when the text is not a number between 0 and 1 */
+export function decimal(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (text.trim() === '' || !(value > 0 && value < 1))
@@ -390,7 +413,8 @@ function decimal(option: string, text: string | undefined): number | undefined {
   return value;
 }
 
-function number(option: string, text: string | undefined, min: number, max: number): number | undefined {
+/** @throws UsageError when the text is not a number in range */
+export function number(option: string, text: string | undefined, min: number, max: number): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (text.trim() === '' || !(value >= min && value <= max)) {

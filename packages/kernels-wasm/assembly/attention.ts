@@ -5,8 +5,8 @@ import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
 const hidden: f32 = -1e30;
 
 /**
- * Causal softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out` `[batch, length, heads*headDim]`, `k`,
- * `v` `[batch, length, kvHeads*headDim]`. Eight queries at a time, scores kept as `[key][8 queries]`: the softmax runs over
+ * Causal softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out` `[batch, asked, heads*headDim]`, `k`,
+ * `v` `[batch, length, kvHeads*headDim]`: the queries are the last `asked` of the `length` tokens. Eight queries at a time, scores kept as `[key][8 queries]`: the softmax runs over
  * lanes, and both products are tiles of the matrix product. Keys beyond the queries, or `window` or more before them
  * (0: no window), are not computed. `scratch`: `scratchBytes` for each worker.
  */
@@ -15,6 +15,7 @@ export function attentionHeads(
   k: usize,
   v: usize,
   out: usize,
+  asked: usize,
   length: usize,
   heads: usize,
   kvHeads: usize,
@@ -37,24 +38,26 @@ export function attentionHeads(
   const qStride = heads * headDim;
   const kStride = kvHeads * headDim;
   const repeat = heads / kvHeads;
+  const past = length - asked;
   for (let unit = first; unit < last; unit++) {
     const batch = unit / heads;
     const head = unit % heads;
-    const qHead = q + (batch * length * qStride + head * headDim) * 4;
-    const outHead = out + (batch * length * qStride + head * headDim) * 4;
+    const qHead = q + (batch * asked * qStride + head * headDim) * 4;
+    const outHead = out + (batch * asked * qStride + head * headDim) * 4;
     const shared = (batch * length * kStride + head / repeat * headDim) * 4;
     for (let key: usize = 0; key < length; key += MR)
       packPanel4(k + shared + key * kStride * 4, kStride, 1, min(MR, length - key), headDim, keyPanels + key * headDim * 4);
     for (let dim: usize = 0; dim < headDim; dim += MR)
       packPanel4(v + shared + dim * 4, 1, kStride, min(MR, headDim - dim), length, valuePanels + dim * length * 4);
-    for (let start: usize = 0; start < length; start += NR) {
-      const queries = min(NR, length - start);
-      const end = start + queries;
-      const begin = window > 0 && start + 1 > window ? (start + 1 - window) & ~3 : 0;
+    for (let start: usize = 0; start < asked; start += NR) {
+      const queries = min(NR, asked - start);
+      const position = past + start;
+      const end = position + queries;
+      const begin = window > 0 && position + 1 > window ? (position + 1 - window) & ~3 : 0;
       packPanel8(qHead + start * qStride * 4, 1, qStride, queries, headDim, query);
       for (let at: usize = 0; at < headDim * 32; at += 16) v128.store(query + at, f32x4.mul(v128.load(query + at), f32x4.splat(scale)));
       for (let key = begin; key < end; key += MR) micro(keyPanels + key * headDim * 4, query, scores + key * 32, 32, headDim, 0, false);
-      softmax(scores, start, begin, end, window, mixed);
+      softmax(scores, position, begin, end, window, mixed);
       const factor0 = v128.load(mixed), factor1 = v128.load(mixed, 16);
       for (let dim: usize = 0; dim < headDim; dim += MR) {
         micro(valuePanels + (dim * length + begin * MR) * 4, scores + begin * 32, mixed, 32, end - begin, 0, false);

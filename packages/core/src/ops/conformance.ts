@@ -147,6 +147,15 @@ const rowCases: OpsConformanceCase[] = [
       }
     },
   },
+  {
+    name: 'rotates from a position on',
+    run(ops) {
+      const table = rotaryTable(16, 8, 10000);
+      const x = normals(6 * 24, 'x');
+      const rotated = () => ops.rotary(upload(ops, x.slice(4 * 24), [1, 2, 24]), 3, table, 4);
+      expectValues(ops, rotated, [1, 2, 24], brute.rotary(x, 6, 3, 8, 10000).slice(4 * 24), 2e-6);
+    },
+  },
 ];
 
 const attentionCases: OpsConformanceCase[] = [
@@ -174,6 +183,29 @@ const attentionCases: OpsConformanceCase[] = [
         v: upload(ops, v, [batch, length, kvHeads * headDim]),
       });
     expectValues(ops, compute, [batch, length, heads * headDim], brute.attention(q, k, v, c), 5e-6);
+  },
+}));
+
+/** Decoding with a cache: the queries are the last ones of 9 tokens, whose keys and values came in two parts. */
+const lastQueryCases: OpsConformanceCase[] = [
+  { queries: 1, window: undefined },
+  { queries: 3, window: undefined },
+  { queries: 1, window: 4 },
+  { queries: 2, window: 4 },
+].map(({ queries, window }) => ({
+  name: `attention of the last ${queries} of 9 tokens, window ${window}`,
+  run(ops) {
+    const c = { batch: 2, length: 9, heads: 4, kvHeads: 2, headDim: 4, scale: 0.5, window };
+    const [q, k, v] = [normals(2 * 9 * 16, 'q'), normals(2 * 9 * 8, 'k'), normals(2 * 9 * 8, 'v')];
+    /** Tokens `from..to` of both sequences. */
+    const part = (values: readonly number[], width: number, from: number, to: number) =>
+      [0, 1].flatMap((row) => values.slice((9 * row + from) * width, (9 * row + to) * width));
+    const last = (values: readonly number[]) => part(values, 16, 9 - queries, 9);
+    const cached = (values: readonly number[]) =>
+      ops.append(upload(ops, part(values, 8, 0, 5), [2, 5, 8]), upload(ops, part(values, 8, 5, 9), [2, 4, 8]));
+    const compute = () =>
+      ops.attention({ ...c, q: upload(ops, last(q), [2, queries, 16]), k: cached(k), v: cached(v) });
+    expectValues(ops, compute, [2, queries, 16], last(brute.attention(q, k, v, c)), 3e-6);
   },
 }));
 
@@ -225,5 +257,6 @@ export const opsConformance: readonly OpsConformanceCase[] = [
   ...activationCases,
   ...rowCases,
   ...attentionCases,
+  ...lastQueryCases,
   ...shapeCases,
 ];

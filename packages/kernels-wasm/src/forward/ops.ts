@@ -134,36 +134,55 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
         return out;
       });
     },
-    rotary(x, heads, table) {
+    rotary(x, heads, table, start = 0) {
       const length = x.shape[1];
-      if (length > table.positions) {
-        throw new ShapeError(`a sequence of ${length} positions is longer than the rotary table of ${table.positions}`);
+      if (start + length > table.positions) {
+        throw new ShapeError(
+          `a sequence of ${start + length} positions is longer than the rotary table of ${table.positions}`,
+        );
       }
       const out = values.make(x.shape);
       const { cosines, sines } = tableOf(table);
+      const skipped = 2 * start * table.headDim;
       pool.run(
         'rotaryRows',
-        [address(x), cosines, sines, address(out), heads, table.headDim, length],
+        [address(x), cosines + skipped, sines + skipped, address(out), heads, table.headDim, length],
         rowsOf(x),
         rowsAtOnce(width(x)),
       );
       return out;
     },
     attention({ q, k, v, heads, kvHeads, headDim, scale, window }) {
-      const [batch, length] = q.shape;
+      const [batch, asked] = q.shape;
+      const length = k.shape[1];
       if (heads % kvHeads !== 0) throw new ShapeError(`attention of ${heads} heads cannot share ${kvHeads} key heads`);
-      const out = values.make([batch, length, heads * headDim]);
+      const out = values.make([batch, asked, heads * headDim]);
       const keys = 8 * Math.ceil(length / 8);
       const scratchBytes = 4 * (keys * headDim + 4 * Math.ceil(headDim / 4) * length + 8 * headDim + 8 * keys + 64);
       const scratch = heap.allocate(pool.threads * scratchBytes);
       const limit = window === undefined || window >= length ? 0 : window;
       pool.run(
         'attentionHeads',
-        [...[q, k, v, out].map(address), ...[length, heads, kvHeads, headDim, scale, limit, scratch, scratchBytes]],
+        [
+          ...[q, k, v, out].map(address),
+          ...[asked, length, heads, kvHeads, headDim, scale, limit, scratch, scratchBytes],
+        ],
         batch * heads,
         1,
       );
       heap.free(scratch);
+      return out;
+    },
+    append(a, b) {
+      const [[batch, before, columns], [, added]] = [a.shape, b.shape];
+      const out = values.make([batch, before + added, columns]);
+      const [first, second, to] = [values.read(a), values.read(b), values.read(out)];
+      for (let row = 0, at = 0; row < batch; row++) {
+        to.set(first.subarray(row * before * columns, (row + 1) * before * columns), at);
+        at += before * columns;
+        to.set(second.subarray(row * added * columns, (row + 1) * added * columns), at);
+        at += added * columns;
+      }
       return out;
     },
     rows(x, start, count) {
