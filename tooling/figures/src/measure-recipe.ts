@@ -27,6 +27,8 @@ export interface MeasuredRun {
   readonly bitsPerWeight: number;
   /** Parameters that training changed; 0 for methods that do not train. */
   readonly trainedParameters: number;
+  /** What the first layer's report says: of a training `steps`, `loss`, `secondsPerStep`. */
+  readonly figures: Readonly<Record<string, number>>;
 }
 
 /** Asymmetric integers for the linears of the blocks, as all peers have them. */
@@ -53,6 +55,7 @@ export interface MeasureOptions {
   readonly progress?: (event: ProgressEvent) => void;
   /** Folder to write to; an unfinished run in it is continued. One in the temporary folder when absent. */
   readonly out?: string;
+  readonly signal?: AbortSignal;
 }
 
 /** Logits of the originals on their valid windows: every line of a table is compared with the same ones. */
@@ -90,7 +93,7 @@ export async function measureRecipe(
   kernels: Kernels,
   options: MeasureOptions = {},
 ): Promise<MeasuredRun> {
-  const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto', tuner, progress } = options;
+  const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto', tuner, progress, signal } = options;
   const { folder, calibration, valid } = subject;
   const { out = join(tmpdir(), `q-figures-${process.pid}`) } = options;
   const source = await openCheckpoint(folder, [layout]);
@@ -98,7 +101,7 @@ export async function measureRecipe(
   const plan = planRun(source, { layout, transforms, rules, tuner, seed });
   const { seconds, layers } = await runPlan(plan, {
     out,
-    context: createContext({ kernels, seed, progress }),
+    context: createContext({ kernels, seed, progress, signal }),
     calibration,
     engine: () => createEngine({ kernels, backend }),
   });
@@ -116,6 +119,7 @@ export async function measureRecipe(
   await source.close();
   await written.close();
   await rm(out, { recursive: true });
-  const trainedParameters = layers[0].figures.trainedParameters ?? 0;
-  return { perplexity, kl, seconds, bitsPerWeight: plan.bitsPerWeight, trainedParameters };
+  const { figures } = layers[0];
+  const { trainedParameters = 0 } = figures;
+  return { perplexity, kl, seconds, bitsPerWeight: plan.bitsPerWeight, trainedParameters, figures };
 }

@@ -1,61 +1,69 @@
 /**
- * `pnpm figures:training [MODEL ...] [--bits 2,3,4] [--methods a,b]`: what training brings beside round-to-nearest and GPTQ, by
- * perplexity and KL on held-out windows, wall time and trained parameters; integers with one scale per output channel. With `--work DIR` unfinished runs are
- * kept there and continued by the same command.
+ * `pnpm figures:training [MODEL ...] [--bits 2,3,4] [--groups=-1] [--methods a,b] [--epochs 20]`: what training brings beside
+ * round-to-nearest and GPTQ, by perplexity and KL on held-out windows, time and trained parameters. Each line is merged into
+ * `tooling/figures/reference/training.json` when it is done, and the whole table printed; `--table` prints it alone.
+ * With `--work DIR --limit SECONDS` a run stops after that time (exit code 75), and the same command goes on from its last checkpoint.
  */
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Quantizer, type Tuner, weightedSearch } from '@q/core';
-import { gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
-import { efficientQat, peqa, qaft, signRound } from '@q/qat';
-import { rtn } from '@q/rtn';
+import { createEngine } from '@q/tfjs';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { openSubject } from './subject.js';
+import { mergeTrainingLine, readTrainingLines, trainingTable } from './training-figures.js';
+import { trainingMethods } from './training-methods.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     bits: { type: 'string', default: '2,3,4' },
+    groups: { type: 'string', default: '-1' },
     methods: { type: 'string' },
     epochs: { type: 'string', default: '20' },
     engine: { type: 'string', default: 'auto' },
     threads: { type: 'string' },
     work: { type: 'string' },
+    limit: { type: 'string' },
+    table: { type: 'boolean' },
   },
 });
+const unfinished = 75;
+const backend = values.engine as 'auto';
 const epochs = Number(values.epochs);
+const wanted = values.methods?.split(',') ?? Object.keys(trainingMethods);
+const stop = new AbortController();
+if (values.limit) setTimeout(() => stop.abort(), 1000 * Number(values.limit)).unref();
 
-const searched = rtn({ fit: weightedSearch() });
-const methods: Record<string, { quantizer: Quantizer; tuner?: Tuner }> = {
-  rtn: { quantizer: rtn() },
-  'gptq-paper': { quantizer: gptq(paperOptions) },
-  gptq: { quantizer: gptq() },
-  signround: { quantizer: searched, tuner: signRound() },
-  'efficient-qat': { quantizer: searched, tuner: efficientQat() },
-  peqa: { quantizer: gptq(), tuner: peqa({ loss: 'teacher' }) },
-  'qaft-labels': { quantizer: gptq(), tuner: qaft({ epochs, loss: 'labels' }) },
-  qaft: { quantizer: gptq(), tuner: qaft({ epochs }) },
-};
-const wanted = values.methods?.split(',') ?? Object.keys(methods);
-const kernels = await createWasmKernels({ threads: values.threads ? Number(values.threads) : undefined });
-console.log('model     bits  method            perplexity        KL    seconds    trained');
-for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m']) {
-  const subject = await openSubject(name);
-  for (const bits of values.bits.split(',').map(Number)) {
-    for (const method of wanted) {
-      const { quantizer, tuner } = methods[method];
-      const run = await measureRecipe(subject, quantizer, asymmetric(bits, -1), kernels, {
-        tuner,
-        backend: values.engine as 'auto',
-        progress: ({ task, done, total, note }) =>
-          process.stderr.write(`\r${task} ${done}/${total} ${note ?? ''}      `),
-        ...(values.work ? { out: join(values.work, `${name}-${bits}-${method}`) } : {}),
-      });
-      console.log(
-        `${name.padEnd(9)} ${`${bits}`.padStart(4)}  ${method.padEnd(16)} ${run.perplexity.toFixed(4).padStart(11)} ${run.kl.toFixed(6).padStart(9)} ${run.seconds.toFixed(1).padStart(10)} ${`${run.trainedParameters}`.padStart(10)}`,
-      );
-    }
+if (!values.table) {
+  const kernels = await createWasmKernels({ threads: values.threads ? Number(values.threads) : undefined });
+  const probe = await createEngine({ backend, kernels });
+  const engine = probe.name;
+  await probe.dispose();
+  if (values.work) await mkdir(values.work, { recursive: true });
+  for (const model of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m']) {
+    const subject = await openSubject(model);
+    for (const bits of values.bits.split(',').map(Number))
+      for (const group of values.groups.split(',').map(Number))
+        for (const method of wanted) {
+          const { quantizer, tuner, passes } = trainingMethods[method](epochs);
+          const run = await measureRecipe(subject, quantizer, asymmetric(bits, group), kernels, {
+            ...{ tuner, backend, signal: stop.signal },
+            progress: ({ task, done, total, note }) =>
+              process.stderr.write(`\r${model} ${bits} ${method}: ${task} ${done}/${total} ${note ?? ''}      `),
+            ...(values.work ? { out: join(values.work, [model, bits, group, method, epochs].join(' ')) } : {}),
+          }).catch((error) => {
+            if (!stop.signal.aborted) throw error;
+            console.error('\nstopped at the time limit: the same command goes on');
+            process.exit(unfinished);
+          });
+          const { perplexity, kl, trainedParameters, figures } = run;
+          const { steps = 0, secondsPerStep } = figures;
+          const seconds = secondsPerStep === undefined ? run.seconds : steps * secondsPerStep;
+          const line = { model, bits, group, method, epochs: passes };
+          await mergeTrainingLine({ ...line, perplexity, kl, seconds, trainedParameters, engine });
+        }
   }
+  await kernels.dispose();
 }
-await kernels.dispose();
+console.log(trainingTable(await readTrainingLines()));

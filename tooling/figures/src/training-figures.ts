@@ -1,0 +1,60 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import { peerKl } from './peers.js';
+
+/** One trained (or compared) model. A line is known by its first five values: measuring it again replaces it. */
+export interface TrainingLine {
+  readonly model: string;
+  readonly bits: number;
+  /** -1: per output channel. */
+  readonly group: number;
+  readonly method: string;
+  /** Passes over the windows; 0 for methods that do not make any. */
+  readonly epochs: number;
+  readonly perplexity: number;
+  /** Nats a token, to the unquantized model. */
+  readonly kl: number;
+  /** Steps times the mean seconds of a step; of methods that do not train the whole run. */
+  readonly seconds: number;
+  readonly trainedParameters: number;
+  readonly engine: string;
+}
+
+const file = new URL('../reference/training.json', import.meta.url);
+
+export async function readTrainingLines(): Promise<TrainingLine[]> {
+  return JSON.parse(await readFile(file, 'utf8').catch(() => '[]')) as TrainingLine[];
+}
+
+/** Puts a line in its place. The file is read anew: several runs may be adding to it. */
+export async function mergeTrainingLine(line: TrainingLine): Promise<void> {
+  const others = (await readTrainingLines()).filter((other) => identity(other) !== identity(line));
+  const all = [...others, line].sort(byModelBitsAndKl);
+  await writeFile(file, `[\n${all.map((each) => `  ${JSON.stringify(each)}`).join(',\n')}\n]\n`);
+}
+
+export const identity = ({ model, bits, group, method, epochs }: TrainingLine): string =>
+  [model, bits, group, method, epochs].join(' ');
+
+const byModelBitsAndKl = (a: TrainingLine, b: TrainingLine): number =>
+  a.model.localeCompare(b.model) || b.bits - a.bits || a.group - b.group || b.kl - a.kl;
+
+/** A table in Markdown: every line beside the act-order reference of GPTQ and AutoRound at the same bits. */
+export function trainingTable(lines: readonly TrainingLine[]): string {
+  const head = [
+    ...['model', 'bits', 'group', 'method', 'epochs', 'perplexity', 'KL', 'of act-order', 'of AutoRound'],
+    ...['seconds', 'trained parameters', 'engine'],
+  ];
+  const rows = lines.map((line) => {
+    const { model, bits, group, method, epochs, perplexity, kl, seconds, trainedParameters, engine } = line;
+    const share = (peer: string): string => {
+      const other = peerKl(peer, model, bits, group);
+      return other === undefined ? '' : (kl / other).toFixed(3);
+    };
+    return [
+      ...[model, `${bits}`, `${group}`, method, epochs > 0 ? `${epochs}` : '', perplexity.toFixed(4), kl.toFixed(6)],
+      ...[share('gptq-act-order'), share('autoround'), seconds.toFixed(1), `${trainedParameters}`, engine],
+    ];
+  });
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}

@@ -1,0 +1,23 @@
+import { type Quantizer, type Tuner, weightedSearch } from '@q/core';
+import { gptq, paperOptions } from '@q/gptq';
+import { efficientQat, peqa, qaft, signRound } from '@q/qat';
+import { rtn } from '@q/rtn';
+
+/** A line of the table of trainings, and how many times it goes through the windows. */
+export interface TrainingMethod {
+  readonly quantizer: Quantizer;
+  readonly tuner?: Tuner;
+  readonly passes: number;
+}
+
+/** Methods by the name they have in the table, each made for a number of epochs of the global ones. */
+export const trainingMethods: Readonly<Record<string, (epochs: number) => TrainingMethod>> = {
+  rtn: () => ({ quantizer: rtn(), passes: 0 }),
+  'gptq-paper': () => ({ quantizer: gptq(paperOptions), passes: 0 }),
+  gptq: () => ({ quantizer: gptq(), passes: 0 }),
+  signround: () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: signRound(), passes: 0 }),
+  'efficient-qat': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: efficientQat(), passes: 10 }),
+  peqa: () => ({ quantizer: gptq(), tuner: peqa({ loss: 'teacher' }), passes: 5 }),
+  'qaft-labels': (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, loss: 'labels' }), passes: epochs }),
+  qaft: (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs }), passes: epochs }),
+};
