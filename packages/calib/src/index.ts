@@ -1,4 +1,5 @@
 export * from './collector.js';
 export * from './documents.js';
+export * from './self-generated.js';
 export * from './token-stream.js';
 export * from './windows.js';

@@ -6,6 +6,7 @@ export { opt } from './architectures/opt.js';
 export { qwen2 } from './architectures/qwen2.js';
 export { qwen2Moe } from './architectures/qwen2-moe.js';
 export { ConfigReader } from './config-reader.js';
+export { createDecoder, type Decoder } from './decode.js';
 export { architectures, describeModel } from './describe-model.js';
 export { loadWeights } from './load-weights.js';
 export { forward, greedy, runBlock } from './run.js';

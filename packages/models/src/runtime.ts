@@ -8,6 +8,7 @@ export interface RuntimeOptions {
 /** A runtime whose parts call each other through `self`, the outermost wrapper. */
 interface Layer<T> {
   readonly ops: Ops<T>;
+  readonly start?: number;
   weight(name: string, self: Runtime<T>): T;
   has(name: string): boolean;
   linear(module: string, x: T, self: Runtime<T>): T;
@@ -55,6 +56,7 @@ export function wrapRuntime<T>(runtime: Runtime<T>, wrapper: RuntimeWrapper<T>):
   const inner = layerOf(runtime);
   return bind({
     ops: inner.ops,
+    start: wrapper.start ?? inner.start,
     weight(name, self) {
       const plain = (asked: string) => inner.weight(asked, self);
       return wrapper.weight ? wrapper.weight(name, plain, self) : plain(name);
@@ -78,6 +80,7 @@ export function wrapRuntime<T>(runtime: Runtime<T>, wrapper: RuntimeWrapper<T>):
 function bind<T>(layer: Layer<T>): Runtime<T> {
   const runtime: Runtime<T> = {
     ops: layer.ops,
+    start: layer.start,
     weight: (name) => layer.weight(name, runtime),
     has: (name) => layer.has(name),
     linear: (module, x) => layer.linear(module, x, runtime),
@@ -93,6 +96,7 @@ function layerOf<T>(runtime: Runtime<T>): Layer<T> {
   return (
     layers.get(runtime) ?? {
       ops: runtime.ops,
+      start: runtime.start,
       weight: (name) => runtime.weight(name),
       has: (name) => runtime.has(name),
       linear: (module, x) => runtime.linear(module, x),

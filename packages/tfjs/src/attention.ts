@@ -4,33 +4,35 @@ import type { Tfjs } from './handle.js';
 
 /**
  * Causal softmax attention, grouped-query without repeating keys and values: the heads that share a key head are
- * stacked as rows of one product. `mask` is `[length, length]`, 0 where a query may look and a large negative number
- * elsewhere.
+ * stacked as rows of one product. `mask` is `[length, keys]`, 0 where a query may look and a large negative number
+ * elsewhere; absent when all may look everywhere.
  */
-export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor): Tensor {
+export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | undefined): Tensor {
   const { heads, kvHeads, headDim } = args;
   const [batch, length] = args.q.shape as [number, number];
+  const keys = args.k.shape[1]!;
   if (heads % kvHeads !== 0) throw new ShapeError(`attention of ${heads} heads cannot share ${kvHeads} key heads`);
   const repeat = heads / kvHeads;
   const groups = batch * kvHeads;
 
   // Scaling q touches fewer values than scaling the scores.
   const q = tf.transpose(tf.reshape(tf.mul(args.q, args.scale), [batch, length, heads, headDim]), [0, 2, 1, 3]);
-  const k = tf.transpose(tf.reshape(args.k, [batch, length, kvHeads, headDim]), [0, 2, 3, 1]);
-  const v = tf.transpose(tf.reshape(args.v, [batch, length, kvHeads, headDim]), [0, 2, 1, 3]);
+  const k = tf.transpose(tf.reshape(args.k, [batch, keys, kvHeads, headDim]), [0, 2, 3, 1]);
+  const v = tf.transpose(tf.reshape(args.v, [batch, keys, kvHeads, headDim]), [0, 2, 1, 3]);
 
   const q3: Tensor = tf.reshape(q, [groups, repeat * length, headDim]);
-  const k3: Tensor = tf.reshape(k, [groups, headDim, length]);
-  const v3: Tensor = tf.reshape(v, [groups, length, headDim]);
+  const k3: Tensor = tf.reshape(k, [groups, headDim, keys]);
+  const v3: Tensor = tf.reshape(v, [groups, keys, headDim]);
 
-  const atOnce = Math.max(1, Math.floor(scoresAtOnce / (repeat * length * length)));
+  const atOnce = Math.max(1, Math.floor(scoresAtOnce / (repeat * length * keys)));
   const sizes = Array.from({ length: Math.ceil(groups / atOnce) }, (_, i) => Math.min(atOnce, groups - i * atOnce));
   const parts = (x: Tensor): Tensor[] => (sizes.length === 1 ? [x] : tf.split(x, sizes, 0));
   const [qs, ks, vs] = [parts(q3), parts(k3), parts(v3)];
   const mixed = sizes.map((size, i) =>
     tf.tidy(() => {
-      const scores = tf.reshape(tf.matMul(qs[i]!, ks[i]!), [size * repeat, length, length]);
-      const weights = tf.reshape(tf.softmax(tf.add(scores, mask)), [size, repeat * length, length]);
+      const scores = tf.reshape(tf.matMul(qs[i]!, ks[i]!), [size * repeat, length, keys]);
+      const probabilities: Tensor = tf.softmax(mask ? tf.add(scores, mask) : scores);
+      const weights = tf.reshape(probabilities, [size, repeat * length, keys]);
       return tf.matMul(weights, vs[i]!) as Tensor;
     }),
   );

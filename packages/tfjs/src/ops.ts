@@ -45,13 +45,19 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
     activation: (kind, x) => tf.tidy(() => activations[kind](tf, x)),
     softmax: (x) => tf.softmax(x),
     split: (x, sizes) => tf.split(x, [...sizes], -1),
-    rotary: (x, heads, table) => tf.tidy(() => rotary(tf, x, heads, shared.rotary(table, x.shape[1]!))),
+    rotary: (x, heads, table, start = 0) =>
+      tf.tidy(() => rotary(tf, x, heads, shared.rotary(table, start + x.shape[1]!), start)),
     attention: (args) => {
-      const length = args.q.shape[1]!;
+      const [queries, keys] = [args.q.shape[1]!, args.k.shape[1]!];
       // A window as long as the sequence hides nothing: one mask serves both.
-      const window = Math.min(args.window ?? length, length);
-      return tf.tidy(() => attention(tf, args, shared.mask(length, window)));
+      const window = Math.min(args.window ?? keys, keys);
+      // The last query sees everything but what a window hides.
+      const mask = queries === 1 && window === keys ? undefined : shared.mask(keys, window);
+      return tf.tidy(() =>
+        attention(tf, args, mask && queries < keys ? tf.slice(mask, [keys - queries, 0], [queries, keys]) : mask),
+      );
     },
+    append: (a, b) => tf.concat([a, b], 1),
     rows: (x, start, count) => tf.slice(x, [start], [count]),
     scatterRows: (x, ids, count) => scatterRows(tf, x, ids, count),
     reshape: (x, shape) => tf.reshape(x, [...shape]),

@@ -13,7 +13,7 @@ export type Activation = 'relu' | 'silu' | 'gelu' | 'geluTanh' | 'sigmoid';
 export interface AttentionArgs<T> {
   /** `[batch, length, heads*headDim]` */
   readonly q: T;
-  /** `[batch, length, kvHeads*headDim]` */
+  /** `[batch, keys, kvHeads*headDim]`; `keys` is `length`, or more when the queries are the last ones of a sequence. */
   readonly k: T;
   readonly v: T;
   readonly heads: number;
@@ -59,10 +59,12 @@ export interface Ops<T> {
   softmax(x: T): T;
   /** Splits the last axis. */
   split(x: T, sizes: readonly number[]): T[];
-  /** Rotates halves (Hugging Face layout: pairs are j and j + headDim/2) of each head; positions start at 0. */
-  rotary(x: T, heads: number, table: RotaryTable): T;
+  /** Rotates halves (Hugging Face layout: pairs are j and j + headDim/2) of each head; the first position is `start`, or 0. */
+  rotary(x: T, heads: number, table: RotaryTable, start?: number): T;
   /** Causal softmax attention; -> `[batch, length, heads*headDim]`. */
   attention(args: AttentionArgs<T>): T;
+  /** `[batch, m, width]` and `[batch, n, width]`, one after the other -> `[batch, m + n, width]`. */
+  append(a: T, b: T): T;
   /** Rows `start..start+count` of the first axis. */
   rows(x: T, start: number, count: number): T;
   /** `x` `[n, width]` -> `[count, width]`: row `ids[i]` is the sum of the rows `i` of `x` that name it, 0 where none does. */

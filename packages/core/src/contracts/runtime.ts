@@ -14,6 +14,8 @@ export interface CacheSite {
  */
 export interface Runtime<T> {
   readonly ops: Ops<T>;
+  /** Position of the first token of a pass: above 0 when the cache holds the tokens before it. 0 when absent. */
+  readonly start?: number;
   /** A tensor by its name in the checkpoint (`model.norm.weight`); linears' weights are `[out, in]` here. */
   weight(name: string): T;
   has(name: string): boolean;
@@ -27,6 +29,7 @@ export interface Runtime<T> {
 
 /** Replaces parts of a runtime. Each function gets what it replaces as `inner` and may call it, or not. */
 export interface RuntimeWrapper<T> {
+  readonly start?: number;
   weight?(name: string, inner: (name: string) => T, runtime: Runtime<T>): T;
   linear?(module: string, x: T, inner: (module: string, x: T) => T, runtime: Runtime<T>): T;
   query?(layer: number, x: T, inner: (layer: number, x: T) => T, runtime: Runtime<T>): T;

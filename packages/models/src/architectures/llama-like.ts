@@ -149,13 +149,13 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number, feedF
         name: 'attention',
         linears: [q, k, v],
         run(runtime, { residual, input }) {
-          const { ops } = runtime;
-          const table = sizes.rotary.table(ops.shape(input)[1]!);
+          const { ops, start = 0 } = runtime;
+          const table = sizes.rotary.table(start + ops.shape(input)[1]!);
           const queries = runtime.linear(q, input);
           const keys = runtime.cache(site('key', 'beforeRope'), runtime.linear(k, input));
           const mixed = ops.attention({
-            q: runtime.query(index, ops.rotary(queries, heads, table)),
-            k: runtime.cache(site('key', 'afterRope'), ops.rotary(keys, kvHeads, table)),
+            q: runtime.query(index, ops.rotary(queries, heads, table, start)),
+            k: runtime.cache(site('key', 'afterRope'), ops.rotary(keys, kvHeads, table, start)),
             v: runtime.cache(site('value', 'afterRope'), runtime.linear(v, input)),
             heads,
             kvHeads,

@@ -96,9 +96,10 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
       ...(tied ? [] : linearTensors(head)),
     ]),
     embed(runtime, ids, batch, length) {
-      if (length > positions) throw new ShapeError(`${length} tokens are more than the model's ${positions} positions`);
-      const { ops } = runtime;
-      const positional = ops.rows(runtime.weight(places), positionOffset, length);
+      const { ops, start = 0 } = runtime;
+      if (start + length > positions)
+        throw new ShapeError(`${start + length} tokens are more than the model's ${positions} positions`);
+      const positional = ops.rows(runtime.weight(places), positionOffset + start, length);
       return ops.add(ops.embed(runtime.weight(tokens), ids, batch, length), positional);
     },
     finalNorm,

@@ -1,0 +1,28 @@
+import { fromF32, type ModelDescription, type Ops } from '@q/core';
+import { loadWeights } from '../load-weights.js';
+
+/**
+ * The weights of tooling/figures/reference/transformers_logits.py: uniform in +-0.3 from the name and the index, around 1 for the
+ * gains of norms.
+ */
+export function goldenWeights<T>(ops: Ops<T>, model: ModelDescription): Promise<Map<string, T>> {
+  return loadWeights(ops, model, async (name) => {
+    const shape = model.expected.get(name)!;
+    const count = shape.reduce((product, size) => product * size, 1);
+    return fromF32('f32', shape, weightValues(name, count));
+  });
+}
+
+function weightValues(name: string, count: number): Float32Array {
+  let seed = 2166136261;
+  for (const byte of new TextEncoder().encode(name)) seed = Math.imul(seed ^ byte, 16777619) >>> 0;
+  const [module, kind] = name.split('.').slice(-2) as [string, string];
+  const centre = kind === 'weight' && (module.includes('norm') || module.startsWith('ln_')) ? 1 : 0;
+  return Float32Array.from({ length: count }, (_, i) => {
+    let bits = (seed + Math.imul(i, 0x9e3779b9)) >>> 0;
+    bits ^= bits >>> 16;
+    bits = Math.imul(bits, 0x85ebca6b) >>> 0;
+    bits = (bits ^ (bits >>> 13)) >>> 0;
+    return (bits / 2 ** 32 - 0.5) * 0.6 + centre;
+  });
+}
