@@ -48,11 +48,16 @@ function withRecipe(command: Command): Command {
     )
     .option(
       '--epochs <n>',
-      'training: passes over the calibration windows (default: qaft 20, efficient-qat 10, peqa 5)',
+      'training: passes over the calibration windows (default: qaft and llm-qat 20, efficient-qat 10, peqa 5)',
     )
     .option('--batch <n>', 'training: windows a step (default 8)')
     .option('--rate <x>', 'training: peak learning rate, of the weights or of what is trained in their place')
     .option('--held-out <n>', 'training: windows held out; it stops when their loss rises (default 0)')
+    .option(
+      '--input-bits <n>',
+      'llm-qat: bits of the inputs of linears while training, 2 to 8, or 16: none (default 16)',
+    )
+    .option('--cache-bits <n>', 'llm-qat: bits of the key-value cache while training, 2 to 8, or 16: none (default 16)')
     .option('--checkpointing', 'training: run blocks twice in place of keeping their activations')
     .option('--memory <bytes>', 'training: refuse when it is predicted to need more (default: what the machine has)')
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
@@ -117,7 +122,7 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
         .description('write a smaller model'),
     ),
   )
-    .option('--calib <file>', 'calibration text, JSON Lines, or .u16 token ids')
+    .option('--calib <file>', 'calibration text, JSON Lines, .u16 token ids, or self: the model writes it')
     .option('--shuffle', 'draw the calibration windows at random in place of the first ones')
     .option('--eval-text <file>', 'text to score before and after (default: held-out windows of the calibration text)')
     .option('--windows <n>', 'windows to score')

@@ -60,6 +60,8 @@ export interface RecipeOptions {
   readonly heldOut?: string;
   readonly checkpointing?: boolean;
   readonly memory?: string;
+  readonly inputBits?: string;
+  readonly cacheBits?: string;
   readonly format?: string;
   readonly formatVersion?: string;
   readonly seed?: string;
@@ -107,6 +109,8 @@ const settings = {
   heldOut: z.int().min(0),
   checkpointing: z.boolean(),
   memory: z.number().positive(),
+  inputBits: z.union([z.int().min(2).max(8), z.literal(16)]),
+  cacheBits: z.union([z.int().min(2).max(8), z.literal(16)]),
 };
 
 const ruleFile = z.strictObject({
@@ -139,6 +143,8 @@ const defaults = { method: 'gptq', bits: 4, group: 128, candidateBits: [2, 3, 4,
 export interface RequestedRecipe {
   readonly recipe: Recipe;
   readonly budget?: Budget;
+  /** The model writes its own calibration text when none is given. */
+  readonly writesText: boolean;
 }
 
 /**
@@ -190,7 +196,7 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
       : {}),
     ...(expertTokens === undefined ? {} : { expertTokens }),
   };
-  return budget ? { recipe, budget } : { recipe };
+  return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };
 }
 
 /** One `--rule`, checked like a rule of a recipe file. */
@@ -234,6 +240,7 @@ interface AppliedMethod {
   readonly steps: readonly ModelStep[];
   readonly layout: string;
   readonly tuner?: Tuner;
+  readonly writesText: boolean;
 }
 
 /** What goes into a rule. */
@@ -258,7 +265,7 @@ function ruleMethod(match: string, own: Settings, base: Settings, layoutName: st
 function method(from: Settings, layoutName: string | undefined): AppliedMethod {
   const name = from.method ?? defaults.method;
   const found = choose('--method', name, methods);
-  const { make, steps, tuner, schemes, floatZeroPoints, layout = 'gptq', options: known } = found;
+  const { make, steps, tuner, schemes, floatZeroPoints, layout = 'gptq', options: known, writesText = false } = found;
   const bits = from.bits ?? defaults.bits;
   const group = from.group ?? defaults.group;
   if (group === 0) throw new UsageError('--group 0: a group has at least 1 column; -1 means one scale per channel');
@@ -286,6 +293,8 @@ function method(from: Settings, layoutName: string | undefined): AppliedMethod {
     heldOut: from.heldOut,
     checkpointing: from.checkpointing,
     memory: from.memory ?? totalmem(),
+    inputBits: from.inputBits,
+    cacheBits: from.cacheBits,
   };
   const taken: MethodOptions = Object.fromEntries(
     Object.entries(all).filter(([key, value]) => value !== undefined && known.includes(key as keyof MethodOptions)),
@@ -295,13 +304,14 @@ function method(from: Settings, layoutName: string | undefined): AppliedMethod {
       throw new UsageError(
         `--method ${name}: is symmetric int8 with scales of its own: leave --bits, --group and --asym out`,
       );
-    return { quantizer: make(taken), ...schemes(taken), steps: steps?.(taken) ?? [], layout };
+    return { quantizer: make(taken), ...schemes(taken), steps: steps?.(taken) ?? [], layout, writesText };
   }
   const asymmetric = floatZeroPoints && floatZeroPointLayouts.includes(layoutName ?? layout) ? 'float' : 'integer';
   return {
     quantizer: make(taken),
     steps: steps?.(taken) ?? [],
     layout,
+    writesText,
     ...(tuner ? { tuner: tuner(taken) } : {}),
     scheme: scheme({
       format,
@@ -339,6 +349,8 @@ function fromOptions(options: RecipeOptions): Settings & { seed?: number; maxSha
     heldOut: wholeNumber('--held-out', options.heldOut, 0),
     checkpointing: options.checkpointing,
     memory: wholeNumber('--memory', options.memory, 1),
+    inputBits: bitsOrNone('--input-bits', options.inputBits),
+    cacheBits: bitsOrNone('--cache-bits', options.cacheBits),
     seed: wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER),
     maxShardBytes: wholeNumber('--max-shard', options.maxShard, 1),
   };
@@ -350,6 +362,11 @@ function version(text: string | undefined): 1 | 2 | 'auto' | undefined {
   if (text === undefined || text === 'auto') return text;
   if (text === '1' || text === '2') return text === '1' ? 1 : 2;
   throw new UsageError(`--format-version ${text}: 1, 2 or auto was expected`);
+}
+
+/** Integers of 2 to 8 bits, or 16: unquantized. */
+function bitsOrNone(option: string, text: string | undefined): number | undefined {
+  return text === '16' ? 16 : wholeNumber(option, text, 2, 8);
 }
 
 /** An entry of a registry by name. */

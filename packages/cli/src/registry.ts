@@ -11,22 +11,26 @@ import {
 import {
   type ActivationScheme,
   absMax,
+  f32Scale,
   halfQuadratic,
   type ModelStep,
   minMax,
   mseSearch,
   percentile,
+  perToken,
   type Quantizer,
   type Rewrite,
   type ScaleFit,
   type Scheme,
+  scheme,
+  signedIntegers,
   type Tuner,
   weightedSearch,
 } from '@q/core';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
-import { efficientQat, peqa, qaft, signRound } from '@q/qat';
+import { efficientQat, llmQat, peqa, qaft, signRound } from '@q/qat';
 import { rotate } from '@q/rotate';
 import { type RtnOptions, rtn } from '@q/rtn';
 import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
@@ -55,6 +59,9 @@ export interface MethodOptions {
   readonly heldOut?: number;
   readonly checkpointing?: boolean;
   readonly memory?: number;
+  /** Bits of the linears' inputs and of the cache while training. */
+  readonly inputBits?: number;
+  readonly cacheBits?: number;
 }
 
 export interface Method {
@@ -70,12 +77,19 @@ export interface Method {
   readonly layout?: string;
   /** Methods that train: what goes on from where the quantizer's result is. */
   tuner?(options: MethodOptions): Tuner;
+  /** The model writes the text itself when none is given. */
+  readonly writesText?: true;
 }
 
 const sweep = ['actOrder', 'staticGroups', 'damping', 'blockSize', 'fit'] as const;
 
 export const levels: Readonly<Record<string, Level>> = { o1, o2, o3, 'per-channel': perChannelPerToken };
 const gptqOptions = [...sweep, 'importance', 'retarget', 'residual', 'refineRounds'] as const;
+/** Symmetric integers with one dynamic scale a token; 16 bits and none given mean unquantized. */
+const perTokenBits = (bits = 16): Scheme | undefined =>
+  bits < 16
+    ? scheme({ format: signedIntegers[bits - 2], granularity: perToken, scaleStorage: f32Scale, dynamic: true })
+    : undefined;
 const training = ['epochs', 'batch', 'heldOut', 'checkpointing', 'memory'] as const;
 
 export const methods: Readonly<Record<string, Method>> = {
@@ -93,6 +107,13 @@ export const methods: Readonly<Record<string, Method>> = {
     options: [...gptqOptions, ...training, 'loss', 'rate'],
     make: gptq,
     tuner: ({ rate, ...options }) => qaft({ ...options, ...(rate === undefined ? {} : { rates: { weight: rate } }) }),
+  },
+  'llm-qat': {
+    options: [...gptqOptions, ...training, 'rate', 'inputBits', 'cacheBits'],
+    make: gptq,
+    tuner: ({ inputBits, cacheBits, ...options }) =>
+      llmQat({ ...options, activations: perTokenBits(inputBits), cache: perTokenBits(cacheBits) }),
+    writesText: true,
   },
   peqa: { options: [...gptqOptions, ...training, 'loss', 'rate'], make: gptq, tuner: peqa },
   signround: {

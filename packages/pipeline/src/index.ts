@@ -11,3 +11,4 @@ export * from './run.js';
 export { calibrationBatch } from './run-calibrated.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './sensitivity.js';
 export { trainingName } from './training-store.js';
+export { type WrittenTextRun, writtenText, writtenTextName } from './written-text.js';

@@ -16,6 +16,7 @@ import { runTuner, tunedUnit } from './run-tuner.js';
 import { sensitivityName } from './sensitivity.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
 import { trainingStore } from './training-store.js';
+import { writtenTextName } from './written-text.js';
 
 export interface RunOptions<T, F = T> {
   readonly out: string;
@@ -44,6 +45,9 @@ export interface RunResult {
 export class OutputFolderError extends QuantError {
   override name = 'OutputFolderError';
 }
+
+/** What is made before the run, and kept in its folder while it lasts. */
+const preparations = [sensitivityName, writtenTextName];
 
 /**
  * Carries out a plan. Interrupted at any moment and called again with the same arguments, it gives the same bytes as an
@@ -107,7 +111,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
     });
     await journal.close();
     await rm(join(out, journalName));
-    await rm(join(out, sensitivityName), { force: true });
+    for (const name of preparations) await rm(join(out, name), { force: true });
     await store.remove();
     return {
       layers: [...(journal.finished.get(tunedUnit) ?? [...journal.finished.values()].flat())],
@@ -125,7 +129,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
       await writer.close();
     else {
       await writer.abort();
-      for (const name of [journalName, sensitivityName]) await rm(join(out, name), { force: true });
+      for (const name of [journalName, ...preparations]) await rm(join(out, name), { force: true });
       await store.remove();
       if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
     }
@@ -176,7 +180,7 @@ export async function checkOutputFolder(out: string): Promise<void> {
   if (!info) return;
   if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
   const names = await readdir(out);
-  if (names.length > 0 && !names.includes(journalName) && !names.includes(sensitivityName))
+  if (names.length > 0 && ![journalName, ...preparations].some((name) => names.includes(name)))
     throw new OutputFolderError(notOurs(out));
 }
 
@@ -196,8 +200,7 @@ async function prepareFolder(out: string, identity: string): Promise<boolean> {
     return false;
   }
   if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
-  // Sensitivities are measured before the run, and kept in its folder while it lasts.
-  const names = (await readdir(out)).filter((name) => name !== sensitivityName);
+  const names = (await readdir(out)).filter((name) => !preparations.includes(name));
   if (names.length === 0) return false;
   const found = await journalIdentity(join(out, journalName));
   if (found === identity) return true;

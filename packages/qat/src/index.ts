@@ -1,6 +1,7 @@
 export * from './activations/fake-quantize.js';
 export * from './activations/quantized-runtime.js';
 export * from './efficient-qat.js';
+export * from './llm-qat.js';
 export * from './memory.js';
 export * from './objectives/model-loss.js';
 export * from './objectives/model-objective.js';

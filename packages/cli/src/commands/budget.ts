@@ -45,6 +45,8 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   if (calib === undefined)
     throw new UsageError('--calib FILE is needed: a budget is spent by what each layer does to the model on text');
+  if (calib === 'self')
+    throw new UsageError('--calib self and --budget exclude each other: a budget is measured on given text');
   if (shape.length > checkpoint.model.maxPositions)
     throw new CalibrationError(
       `--length ${shape.length} is longer than the model's ${checkpoint.model.maxPositions} positions`,

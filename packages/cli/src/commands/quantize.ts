@@ -3,7 +3,18 @@ import { join } from 'node:path';
 import { cutWindows, type Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, createContext, createRandom } from '@q/core';
-import { expertCoverage, isRewrite, type Plan, planRun, type RunReport, recipeJSON, runPlan } from '@q/pipeline';
+import {
+  checkOutputFolder,
+  expertCoverage,
+  isRewrite,
+  type Plan,
+  planRun,
+  type RunReport,
+  recipeJSON,
+  runPlan,
+  writtenText,
+  writtenTextName,
+} from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
 import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
@@ -31,6 +42,9 @@ export interface QuantizeOptions extends RecipeOptions {
   readonly json?: boolean;
   readonly yes?: boolean;
 }
+
+/** `--calib` for text that the model writes itself. */
+const ownText = 'self';
 
 /** Held-out windows of the calibration text that are scored when no other text is given. */
 const heldOutWindows = 32;
@@ -73,9 +87,10 @@ export async function quantizeCommand(
     const plan = planRun(checkpoint, recipe, shape);
     terminal.note(planText(plan));
     if (budget) terminal.note(budgetText(budget));
-    if (plan.calibrated && !options.calib) {
+    const writes = options.calib === ownText || (options.calib === undefined && requested.writesText);
+    if (plan.calibrated && !options.calib && !writes) {
       throw new UsageError(
-        `--calib FILE is needed: ${learner(plan)} learns from text what the layers see (or choose --method rtn)`,
+        `--calib FILE is needed: ${learner(plan)} learns from text what the layers see (or --calib self: the model writes it; or choose --method rtn)`,
       );
     }
     if (plan.calibrated && plan.model && shape.length > plan.model.maxPositions) {
@@ -84,9 +99,20 @@ export async function quantizeCommand(
       );
     }
     const shuffle = options.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
-    const calibration = plan.calibrated
-      ? await loadWindows(path, { path: options.calib as string, length: shape.length, count: shape.samples, shuffle })
-      : undefined;
+    if (writes) await checkOutputFolder(out);
+    const calibration = !plan.calibrated
+      ? undefined
+      : writes
+        ? await writtenText(checkpoint, {
+            ...{ context, seed: recipe.seed, engine: compute.engine, file: join(out, writtenTextName) },
+            ...{ samples: shape.samples, length: shape.length },
+          })
+        : await loadWindows(path, {
+            path: options.calib as string,
+            length: shape.length,
+            count: shape.samples,
+            shuffle,
+          });
     const notes = [...plan.notes, ...compute.notes];
     const evaluation = await evaluationWindows(path, options, shape, calibration, notes);
 
@@ -113,7 +139,13 @@ export async function quantizeCommand(
       out,
       recipe: recipeJSON(recipe),
       ...(calibration
-        ? { calibration: { name: options.calib as string, samples: calibration.count, length: calibration.length } }
+        ? {
+            calibration: {
+              name: writes ? 'written by the model' : (options.calib as string),
+              samples: calibration.count,
+              length: calibration.length,
+            },
+          }
         : {}),
       environment: {
         node: process.version,
@@ -183,7 +215,7 @@ async function evaluationWindows(
     const count = wholeNumber('--windows', options.windows, 1);
     return { name: options.evalText, windows: await loadWindows(path, { path: options.evalText, length, count }) };
   }
-  if (!options.calib || !calibration || options.shuffle) {
+  if (!options.calib || options.calib === ownText || !calibration || options.shuffle) {
     notes.push('not evaluated: there is no held-out text (give some with --eval-text)');
     return undefined;
   }

@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto';
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { selfGeneratedWindows, type Windows } from '@q/calib';
+import type { Checkpoint } from '@q/checkpoint';
+import { CalibrationError, type Context, type Engine, FormatError } from '@q/core';
+import { createDecoder, createRuntime } from '@q/models';
+import { journalIdentity, openJournal } from './journal.js';
+import { hashCheckpoint } from './source-identity.js';
+
+/** Name of the file in the output folder that keeps the text which a model wrote for its own calibration, while a run lasts. */
+export const writtenTextName = 'q-written-text.jsonl';
+
+export interface WrittenTextRun<T> {
+  readonly context: Context;
+  readonly seed: number;
+  readonly engine: () => Promise<Engine<T>>;
+  readonly samples: number;
+  readonly length: number;
+  /** Windows that are written together. */
+  readonly batch?: number;
+  /** Where windows are kept as they are written; those that it holds already are not written again. */
+  readonly file?: string;
+}
+
+/**
+ * Calibration windows that the unquantized model writes itself (LLM-QAT): for calibration without data. Interrupted and called
+ * again it goes on after the last batch in `file`.
+ * @throws CalibrationError when the windows are longer than the model's positions
+ * @throws FormatError when the file holds text of another model, seed or shape
+ */
+export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun<T>): Promise<Windows> {
+  const { model } = checkpoint;
+  const { context, samples, length, batch = 64, file } = run;
+  if (!model) throw checkpoint.unknownArchitecture as Error;
+  if (length > model.maxPositions)
+    throw new CalibrationError(
+      `windows of ${length} tokens are longer than the model's ${model.maxPositions} positions`,
+    );
+  const journal = file === undefined ? undefined : await openText(file, checkpoint, { ...run, batch });
+  const finished = new Map(
+    [...(journal?.finished ?? [])].map(([unit, ids]) => [Number(unit), Int32Array.from(ids)] as const),
+  );
+  try {
+    if (finished.size === samples) {
+      const ids = new Int32Array(samples * length);
+      for (const [i, window] of finished) ids.set(window, i * length);
+      return { ids, count: samples, length };
+    }
+    const engine = await run.engine();
+    try {
+      const { ops } = engine;
+      const weights = new Map<string, T>();
+      for (const name of model.expected.keys())
+        weights.set(name, ops.keep(ops.fromTensor(await checkpoint.weight(name))));
+      const runtime = createRuntime(ops, weights, { ties: model.ties });
+      return await selfGeneratedWindows(
+        {
+          ops,
+          vocabularySize: model.vocabularySize,
+          decoder: (size) => createDecoder(model, runtime, size),
+        },
+        {
+          ...{ count: samples, length, batch, finished },
+          async onBatch(first, windows) {
+            for (const [i, ids] of windows.entries()) await journal?.append({ unit: `${first + i}`, rows: [...ids] });
+          },
+        },
+        context,
+      );
+    } finally {
+      await engine.dispose();
+    }
+  } catch (error) {
+    if (file !== undefined && !context.signal?.aborted && finished.size === 0) await rm(file, { force: true });
+    throw error;
+  } finally {
+    await journal?.close();
+  }
+}
+
+async function openText(
+  file: string,
+  checkpoint: Checkpoint,
+  run: { seed: number; samples: number; length: number; batch: number },
+) {
+  const { seed, samples, length, batch } = run;
+  const hash = createHash('sha256');
+  await hashCheckpoint(hash, checkpoint);
+  hash.update(JSON.stringify(['written text', seed, samples, length, batch]));
+  const identity = hash.digest('hex');
+  await mkdir(dirname(file), { recursive: true });
+  const found = await journalIdentity(file);
+  if (found !== undefined && found !== identity)
+    throw new FormatError(
+      `${file}: holds text written by another model, or with another seed, length or number of samples: give the same ones, or another folder`,
+    );
+  return openJournal<number>(file, identity);
+}
