@@ -2,6 +2,7 @@ export * from './activations/activation-fit.js';
 export * from './activations/quantize-activations.js';
 export * from './context.js';
 export * from './contracts/activation-scheme.js';
+export * from './contracts/adapter.js';
 export * from './contracts/context.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';

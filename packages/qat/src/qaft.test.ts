@@ -38,6 +38,7 @@ async function divergence(modules: ReadonlyMap<string, QuantizedTensor>): Promis
   const { loss } = await objective.evaluate(
     values,
     Int32Array.from({ length: windows.count }, (_, i) => i),
+    0,
   );
   for (const handle of handles.values()) ops.dispose(handle);
   return loss;
@@ -168,7 +169,10 @@ describe('model objective', () => {
       });
     const indices = Int32Array.of(0, 3, 5);
     const held = engine.memory().tensors;
-    const [plain, saved] = [await make(false).evaluate(values, indices), await make(true).evaluate(values, indices)];
+    const [plain, saved] = [
+      await make(false).evaluate(values, indices, 0),
+      await make(true).evaluate(values, indices, 0),
+    ];
     expect(engine.memory().tensors).toBe(held);
     expect(saved.loss).toBeCloseTo(plain.loss, 5);
     for (const [name, derivative] of plain.derivatives) {
@@ -180,7 +184,7 @@ describe('model objective', () => {
     const norm = Math.hypot(...gradient);
     const along = async (t: number) => {
       const moved = (values.get(tensorName) as Float32Array).map((w, i) => w + (t * gradient[i]) / norm);
-      return (await make(false).evaluate(new Map(values).set(tensorName, moved), indices)).loss;
+      return (await make(false).evaluate(new Map(values).set(tensorName, moved), indices, 0)).loss;
     };
     expect(((await along(0.01)) - (await along(-0.01))) / 0.02 / norm).toBeCloseTo(1, 2);
     for (const handle of handles.values()) ops.dispose(handle);

@@ -89,7 +89,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     let loss = 0;
     for (let part = 0; part < accumulate; part++) {
       const windows = windowsOf(step * accumulate + part, batch, objective.windows, context);
-      const result = await objective.evaluate(values, windows);
+      const result = await objective.evaluate(values, windows, step * accumulate + part);
       loss += result.loss / accumulate;
       if (!Number.isFinite(result.loss)) throw await diverged(options, values, windows, state, result.loss);
       for (const [name, each] of tensors) {

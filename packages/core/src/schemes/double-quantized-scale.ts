@@ -22,6 +22,21 @@ export function dynamicMapLevels(): number[] {
 /** 8 bits with tapered precision, values in (-1, 1]; codes in ascending order of value. */
 export const dynamicMap: TableFormat = tableFormat('dynamic8', dynamicMapLevels());
 
+/**
+ * Its counterpart for values of one sign in [0, 1] (second moments of 8-bit optimizers): for each decade the middles of 2^(i+1)
+ * equal parts, no negative ones.
+ */
+export const unsignedDynamicMap: TableFormat = tableFormat('unsigned-dynamic8', unsignedDynamicMapLevels());
+
+function unsignedDynamicMapLevels(): number[] {
+  const levels = [0, 1];
+  for (let i = 0; i <= 6; i++) {
+    const parts = 2 ** (i + 1);
+    for (let k = 0; k < parts; k++) levels.push((0.1 + (0.9 * (k + 0.5)) / parts) * 10 ** (i - 6));
+  }
+  return levels.sort((a, b) => a - b);
+}
+
 export interface DoubleQuantizationOptions {
   /** Scales that share a second-level scale. Default 256. */
   readonly blockSize?: number;

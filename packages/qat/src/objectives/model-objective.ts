@@ -23,8 +23,11 @@ export interface ModelObjectiveOptions<T> {
   readonly teacher?: Teacher<T>;
   /** The last so many windows are held out. */
   readonly heldOut?: number;
-  /** Wraps the runtime of the trained model: quantized activations and cache. */
-  readonly wrap?: (runtime: Runtime<T>) => Runtime<T>;
+  /**
+   * Wraps the runtime of the trained model: quantized activations and cache, adapters. `batch` is the number of the batch
+   * when it is trained on, and absent when it is only scored.
+   */
+  readonly wrap?: (runtime: Runtime<T>, batch?: number) => Runtime<T>;
   /**
    * Keep only the input of each block, and run each block again when its turn in the backward pass comes: a third more
    * time, and the activations of one block in place of all. For trained tensors of the blocks alone.
@@ -43,8 +46,8 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
   if (loss.teacher > 0 && teacher) checkTeacher(model, teacher);
   if (options.checkpointing) checkBlockTensors(model, shapes);
 
-  const runtimeWith = (trained: Readonly<Record<string, T>>): Runtime<T> =>
-    wrap(createRuntime(ops, { get: (name) => trained[name] ?? frozen.get(name) }, { ties: model.ties }));
+  const runtimeWith = (trained: Readonly<Record<string, T>>, batch?: number): Runtime<T> =>
+    wrap(createRuntime(ops, { get: (name) => trained[name] ?? frozen.get(name) }, { ties: model.ties }), batch);
   const upload = (values: TensorValues): Record<string, T> =>
     Object.fromEntries([...values].map(([name, data]) => [name, ops.fromF32(data, shapes.get(name) as number[])]));
   const teacherLogits = (indices: Int32Array) => (loss.teacher > 0 ? teacher?.logits(indices) : undefined);
@@ -56,11 +59,11 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     return hidden;
   };
 
-  const whole = (trained: Record<string, T>, indices: Int32Array): Derived<T> => {
+  const whole = (trained: Record<string, T>, indices: Int32Array, batch: number): Derived<T> => {
     const ids = pick(windows, indices);
     const target = ops.scope(() => teacherLogits(indices) as T);
     const result = ops.valueAndGradients((variables) => {
-      const runtime = runtimeWith(variables);
+      const runtime = runtimeWith(variables, batch);
       const hidden = throughBlocks(runtime, ids, indices.length);
       return headLoss(ops, model, runtime, hidden, ids, length, loss, target);
     }, trained);
@@ -68,9 +71,9 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     return result;
   };
 
-  const blockByBlock = (trained: Record<string, T>, indices: Int32Array): Derived<T> => {
+  const blockByBlock = (trained: Record<string, T>, indices: Int32Array, batch: number): Derived<T> => {
     const ids = pick(windows, indices);
-    const runtime = runtimeWith(trained);
+    const runtime = runtimeWith(trained, batch);
     const inputs: T[] = [ops.scope(() => model.embed(runtime, ids, indices.length, length))];
     for (const block of model.blocks) inputs.push(runBlock(block, runtime, inputs[inputs.length - 1]));
     const target = ops.scope(() => teacherLogits(indices) as T);
@@ -84,8 +87,8 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     let arriving = head.gradients.hidden;
     for (const block of [...model.blocks].reverse()) {
       const input = inputs.pop() as T;
-      const own = Object.fromEntries(Object.entries(trained).filter(([name]) => block.tensors.includes(name)));
-      const derived = backwardThrough(ops, block, runtimeWith, own, input, arriving);
+      const own = Object.fromEntries(Object.entries(trained).filter(([name]) => belongsTo(block, name)));
+      const derived = backwardThrough(ops, block, (values) => runtimeWith(values, batch), own, input, arriving);
       for (const handle of [input, arriving]) ops.dispose(handle);
       arriving = derived.input;
       Object.assign(gradients, derived.gradients);
@@ -96,9 +99,9 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
 
   return {
     windows: trainingWindows,
-    async evaluate(values, indices): Promise<LossAndDerivatives> {
+    async evaluate(values, indices, batch): Promise<LossAndDerivatives> {
       const trained = upload(values);
-      const { value, gradients } = (options.checkpointing ? blockByBlock : whole)(trained, indices);
+      const { value, gradients } = (options.checkpointing ? blockByBlock : whole)(trained, indices, batch);
       const [lossValue] = await ops.data(value);
       const derivatives = new Map<string, Float32Array>();
       for (const name of values.keys()) derivatives.set(name, await ops.data(gradients[name]));
@@ -167,8 +170,11 @@ function backwardThrough<T>(
   return { input: byInput, gradients: rest };
 }
 
+/** A block's own tensors, and what adapters add below its name. */
+const belongsTo = ({ tensors, prefix }: BlockDescription, name: string): boolean =>
+  tensors.includes(name) || name.startsWith(`${prefix}.`);
+
 function checkBlockTensors(model: ModelDescription, shapes: ReadonlyMap<string, readonly number[]>): void {
-  const inBlocks = new Set(model.blocks.flatMap(({ tensors }) => tensors));
-  const other = [...shapes.keys()].find((name) => !inBlocks.has(name));
+  const other = [...shapes.keys()].find((name) => !model.blocks.some((block) => belongsTo(block, name)));
   if (other) throw new SchemeError(`${other} is not part of a block: activation checkpointing trains the blocks alone`);
 }

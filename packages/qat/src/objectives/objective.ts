@@ -11,8 +11,11 @@ export interface LossAndDerivatives {
 export interface Objective {
   /** Training windows. */
   readonly windows: number;
-  /** Loss on these windows (mean over them) and its derivatives. */
-  evaluate(values: TensorValues, windows: Int32Array): Promise<LossAndDerivatives>;
+  /**
+   * Loss on these windows (mean over them) and its derivatives.
+   * @param batch number of the batch since the training began: what is drawn at random (dropout) depends on it
+   */
+  evaluate(values: TensorValues, windows: Int32Array, batch: number): Promise<LossAndDerivatives>;
   /** Loss alone, on the windows held out from training; not a number when there are none. */
   heldOut?(values: TensorValues): Promise<number>;
   /** The first part of the model whose output is not finite, in words. For messages. */

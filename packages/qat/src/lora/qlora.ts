@@ -1,0 +1,296 @@
+import {
+  type Context,
+  dequantize,
+  type Engine,
+  type LowRankAdapter,
+  type LowRankPair,
+  type ModelDescription,
+  type QuantizedTensor,
+  quantize,
+  type Random,
+  type Runtime,
+  type Scheme,
+  SchemeError,
+  schemes,
+  type Tensor,
+  type TokenWindows,
+  type TrainingStore,
+  type TunerForecast,
+  tensor,
+  type WeightSource,
+} from '@q/core';
+import { wrapRuntime } from '@q/models';
+import { checkMemory, describeMemory, forecastTraining } from '../memory.js';
+import { modelObjective } from '../objectives/model-objective.js';
+import { adamW8bit } from '../optimizers/adamw-8bit.js';
+import type { Optimizer } from '../optimizers/optimizer.js';
+import type { Schedule } from '../optimizers/schedule.js';
+import type { Parameterization } from '../parameters/parameterization.js';
+import { type TrainResult, train } from '../train.js';
+import { stepsOf } from '../tune-model.js';
+import { factorNames, lowRankRuntime } from './low-rank-runtime.js';
+
+export interface QloraOptions {
+  /**
+   * What the frozen linears are stored in. Default: NF4 in blocks of 64 with double quantization, 4.127 bits a weight. `none`: as
+   * they are, which makes it LoRA.
+   */
+  readonly base?: Scheme | 'none';
+  /** Default 16. The paper has 64. */
+  readonly rank?: number;
+  /** The product of the factors is scaled by `alpha / rank`. Default 16. */
+  readonly alpha?: number;
+  /** Default 0.05. */
+  readonly dropout?: number;
+  /** Linears that get factors. Default: every one of the blocks, which is what makes QLoRA reach full fine-tuning. */
+  readonly targets?: (module: string) => boolean;
+  /** Passes over the windows. Default 3. */
+  readonly epochs?: number;
+  /** Windows a step. Default 8. */
+  readonly batch?: number;
+  readonly accumulate?: number;
+  /** Constant after the warm-up, as in the paper. Default 2e-4. */
+  readonly rate?: number;
+  /** Default 3 % of the steps. */
+  readonly warmUp?: number;
+  /** Largest norm of all gradients together. Default 0.3. */
+  readonly clipNorm?: number;
+  /** Default: AdamW with 8-bit states, 0.9 and 0.999, no decay. */
+  readonly optimizer?: () => Optimizer;
+  /** Windows at the end that are scored and not trained on; the best epoch is kept. Default 0. */
+  readonly heldOut?: number;
+  readonly patience?: number;
+  /** One block's activations and dequantized weights at a time. Default true: without it the tape holds all of them in f32. */
+  readonly checkpointing?: boolean;
+  /** Bytes that training may take; more is refused with the batch that fits. Default: no limit. */
+  readonly memory?: number;
+}
+
+export interface QloraInput<T> {
+  readonly model: ModelDescription;
+  readonly engine: Engine<T>;
+  readonly source: WeightSource;
+  readonly windows: TokenWindows;
+  readonly store?: TrainingStore;
+}
+
+export interface QloraResult {
+  readonly adapter: LowRankAdapter;
+  /** The frozen linears, by module; empty for LoRA. */
+  readonly base: ReadonlyMap<string, QuantizedTensor>;
+  readonly training: TrainResult;
+  readonly trainedParameters: number;
+  /** Predicted bytes, by what holds them. */
+  readonly memory: Readonly<Record<string, number>>;
+}
+
+export interface Qlora {
+  readonly options: Readonly<Record<string, unknown>>;
+  /** @throws SchemeError when it is more memory than is allowed, naming the batch that fits */
+  forecast(model: ModelDescription, windows: Pick<TokenWindows, 'count' | 'length'>): TunerForecast;
+  /** @throws NumericError when the loss is not finite, naming the step and the layer; the store keeps the last good state */
+  train<T>(input: QloraInput<T>, context: Context): Promise<QloraResult>;
+}
+
+/**
+ * QLoRA (arXiv 2305.14314): the weights are frozen in 4 bits and low-rank factors beside them learn the next token of a text.
+ * Linears are dequantized when they are used and freed after it; gradients are computed for the factors alone.
+ */
+export function qlora(options: QloraOptions = {}): Qlora {
+  const { base = schemes.nf4DoubleQuantized, rank = 16, alpha = 16, dropout = 0.05, rate = 2e-4 } = options;
+  const { targets = () => true, epochs = 3, batch = 8, accumulate = 1, clipNorm = 0.3, heldOut = 0 } = options;
+  const { patience = 3, checkpointing = true, memory = Number.POSITIVE_INFINITY } = options;
+  const { optimizer: makeOptimizer = () => adamW8bit({ beta2: 0.999 }) } = options;
+  if (!Number.isInteger(rank) || rank < 1) throw new SchemeError(`a rank is a whole number of at least 1, not ${rank}`);
+  if (!(dropout >= 0 && dropout < 1)) throw new SchemeError(`dropout is a share from 0 to below 1, not ${dropout}`);
+  const settings = { epochs, batch, accumulate, heldOut };
+  const predict = (model: ModelDescription, windows: Pick<TokenWindows, 'count' | 'length'>, size: number) =>
+    forecastLora(model, windows, {
+      ...{ base, rank, targets, checkpointing, batch: size, optimizer: makeOptimizer() },
+      steps: stepsOf({ ...settings, batch: size }, windows.count),
+    });
+  const forecast: Qlora['forecast'] = (model, windows) => {
+    checkMemory((size) => predict(model, windows, size), batch, memory);
+    return predict(model, windows, batch);
+  };
+  return {
+    options: {
+      ...{ ...settings, rank, alpha, dropout, rate, clipNorm, patience, checkpointing },
+      base: base === 'none' ? base : { ...base },
+      optimizer: makeOptimizer().name,
+    },
+    forecast,
+    async train(input, context) {
+      const { model, engine, source, windows, store } = input;
+      const predicted = forecast(model, windows);
+      context.logger.info(`training is predicted to need ${describeMemory(predicted)}`);
+      const frozen = await freezeModel(engine, model, source, base);
+      const linears = model.blocks.flatMap((block) => block.linears).filter(({ module }) => targets(module));
+      if (linears.length === 0) throw new SchemeError('no linear of the model is a target of the adapter');
+      const modules = new Set(linears.map(({ module }) => module));
+      const pairs = new Map(
+        linears.map((linear) => [linear.module, startPair(linear, rank, context.random.fork(linear.module))]),
+      );
+      const tensors = new Map<string, Parameterization>();
+      for (const [module, { a, b }] of pairs) {
+        const names = factorNames(module);
+        tensors.set(names.a, plainParameters(a)).set(names.b, plainParameters(b));
+      }
+      const dropped = context.random.fork('dropout');
+      const steps = stepsOf(settings, windows.count);
+      const epoch = Math.max(1, steps / epochs);
+      try {
+        const training = await train(
+          {
+            tensors,
+            objective: modelObjective({
+              ...{ ops: engine.ops, model, frozen: frozen.handles, windows, heldOut, checkpointing },
+              shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
+              loss: { labels: 1, teacher: 0 },
+              wrap: (runtime, number) =>
+                lowRankRuntime(frozen.wrap(runtime), {
+                  ...{ modules, alpha, rank },
+                  // Only what is trained on is dropped from.
+                  ...(number === undefined ? {} : { dropout, random: dropped.fork(`batch ${number}`) }),
+                }),
+            }),
+            optimizer: makeOptimizer(),
+            schedule: constant(options.warmUp ?? Math.ceil(0.03 * steps)),
+            rates: { factor: rate },
+            ...{
+              steps,
+              batch,
+              accumulate,
+              clipNorm,
+              store,
+              saveEvery: epoch,
+              task: base === 'none' ? 'lora' : 'qlora',
+            },
+            ...(heldOut > 0 ? { keepBest: 'heldOut' as const, evaluateEvery: epoch, patience } : {}),
+          },
+          context,
+        );
+        const trainedParameters = [...tensors.values()].reduce((sum, { value }) => sum + value().length, 0);
+        const adapter = { rank, alpha, dropout, modules: pairs };
+        return { adapter, base: frozen.base, training, trainedParameters, memory: predicted.memory };
+      } finally {
+        for (const handle of frozen.handles.values()) engine.ops.dispose(handle);
+      }
+    },
+  };
+}
+
+interface FrozenModel<T> {
+  readonly base: ReadonlyMap<string, QuantizedTensor>;
+  /** Everything else, on the engine. */
+  readonly handles: Map<string, T>;
+  wrap(runtime: Runtime<T>): Runtime<T>;
+}
+
+/** Quantizes the linears of the blocks; the rest of the model goes to the engine as it is. */
+async function freezeModel<T>(
+  { ops }: Engine<T>,
+  model: ModelDescription,
+  source: WeightSource,
+  scheme: Scheme | 'none',
+): Promise<FrozenModel<T>> {
+  const linears = new Set(model.blocks.flatMap((block) => block.linears).map(({ module }) => `${module}.weight`));
+  const base = new Map<string, QuantizedTensor>();
+  const handles = new Map<string, T>();
+  for (const name of model.expected.keys()) {
+    const weight = await source.weight(name);
+    if (scheme !== 'none' && linears.has(name)) base.set(name.replace(/\.weight$/, ''), quantize(weight, scheme));
+    else handles.set(name, ops.keep(ops.fromTensor(weight)));
+  }
+  return {
+    base,
+    handles,
+    wrap: (runtime) =>
+      wrapRuntime(runtime, {
+        weight(name, inner) {
+          const frozen = name.endsWith('.weight') ? base.get(name.slice(0, -'.weight'.length)) : undefined;
+          // Freed with the scope in which it was asked for.
+          return frozen ? ops.fromTensor(dequantize(frozen)) : inner(name);
+        },
+      }),
+  };
+}
+
+/** `A` uniform in +-1/sqrt(in) (Kaiming with slope sqrt 5, as PEFT has it), `B` zero: the start is the model itself. */
+function startPair(
+  { inFeatures, outFeatures }: { readonly inFeatures: number; readonly outFeatures: number },
+  rank: number,
+  random: Random,
+): LowRankPair {
+  const bound = 1 / Math.sqrt(inFeatures);
+  const a = Float32Array.from({ length: rank * inFeatures }, () => bound * (2 * random.uniform() - 1));
+  return {
+    a: tensor('f32', [rank, inFeatures], a),
+    b: tensor('f32', [outFeatures, rank], new Float32Array(outFeatures * rank)),
+  };
+}
+
+/** A tensor that is trained as it is, in place. */
+function plainParameters({ shape, data }: Tensor<'f32'>): Parameterization {
+  return { shape, parameters: { factor: data }, value: () => data, backward: (derivative) => ({ factor: derivative }) };
+}
+
+const constant =
+  (warmUp: number): Schedule =>
+  (step) =>
+    Math.min(1, (step + 1) / Math.max(1, warmUp));
+
+interface LoraShape {
+  readonly base: Scheme | 'none';
+  readonly rank: number;
+  readonly targets: (module: string) => boolean;
+  readonly batch: number;
+  readonly checkpointing: boolean;
+  readonly optimizer: Pick<Optimizer, 'stateBytes'>;
+  readonly steps: number;
+}
+
+/** Bytes from shapes alone: the base in its bits, factors with their gradients and states, and the activations of a batch. */
+function forecastLora(
+  model: ModelDescription,
+  windows: Pick<TokenWindows, 'count' | 'length'>,
+  shape: LoraShape,
+): TunerForecast {
+  const { base, rank, targets, batch, checkpointing, optimizer, steps } = shape;
+  const linears = model.blocks.flatMap((block) => block.linears);
+  const elements = linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0);
+  const trained = linears
+    .filter(({ module }) => targets(module))
+    .reduce((sum, { inFeatures, outFeatures }) => sum + rank * (inFeatures + outFeatures), 0);
+  const ofBlocks = model.blocks.map((block) =>
+    block.linears.reduce((sum, { inFeatures, outFeatures }) => sum + 4 * inFeatures * outFeatures, 0),
+  );
+  const whole = forecastTraining(
+    model,
+    [],
+    windows,
+    { batch, checkpointing, optimizer, weights: false, teacher: false },
+    steps,
+  );
+  const dequantized = base === 'none' ? 0 : checkpointing ? Math.max(...ofBlocks) : 4 * elements;
+  const kept = (of: Scheme) =>
+    linears.reduce((sum, { inFeatures, outFeatures }) => sum + bytesOf(of, [outFeatures, inFeatures]), 0);
+  return {
+    operations: whole.operations + steps * batch * windows.length * 2 * (2 * elements + 3 * trained),
+    memory: {
+      base: base === 'none' ? 4 * elements : kept(base),
+      dequantized,
+      factors: 4 * trained,
+      gradients: 2 * 4 * trained,
+      optimizer: optimizer.stateBytes(trained),
+      activations: whole.memory.activations,
+      frozen: whole.memory.frozen,
+    },
+  };
+}
+
+/** A code a byte, as tensors are held on the host, and an f32 scale a block. */
+function bytesOf({ granularity }: Scheme, [rows, columns]: readonly [number, number]): number {
+  const size = 'size' in granularity && typeof granularity.size === 'number' ? granularity.size : columns;
+  return rows * columns + 4 * Math.ceil((rows * columns) / size);
+}
