@@ -4,5 +4,6 @@ export * from './checkpoint.js';
 export * from './compressed-tensors-int8/index.js';
 export * from './gptq/index.js';
 export * from './layout.js';
+export * from './peft/index.js';
 export * from './plain/index.js';
 export * from './writer.js';

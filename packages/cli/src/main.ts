@@ -2,11 +2,12 @@ import { QuantError } from '@q/core';
 import { Command, CommanderError } from 'commander';
 import { engineListCommand, engineSetupCommand } from './commands/engine.js';
 import { evalCommand } from './commands/evaluate.js';
+import { fineTuneCommand } from './commands/finetune.js';
 import { inspectCommand } from './commands/inspect.js';
 import { planCommand } from './commands/plan.js';
 import { quantizeCommand } from './commands/quantize.js';
 import { startCommand } from './commands/start.js';
-import { fits, layouts, methods } from './registry.js';
+import { fineTuners, fits, layouts, methods } from './registry.js';
 import { createTerminal, type Streams } from './terminal.js';
 import { version } from './version.js';
 
@@ -78,6 +79,7 @@ function withRecipe(command: Command): Command {
     )
     .option('--format-version <v>', 'gptq: 1, 2 or auto (default: 1 when symmetric, else 2)')
     .option('--max-shard <bytes>', 'largest weight file (default 5e9)')
+    .option('--adapter <folder>', 'merge this adapter of PEFT into the weights first')
     .option('--rotate', 'rotate the residual stream and the heads first: spreads outlier channels, keeps the function')
     .option('--seed <n>', 'seed of everything random (default 0)')
     .option('--samples <n>', 'calibration windows (default 128)')
@@ -133,10 +135,41 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     });
   withCompute(
     program
+      .command('finetune')
+      .argument('<model>', 'model folder; for peqa a quantized one')
+      .argument('<out>', 'folder to write the adapter or the task to')
+      .description('teach a model a text beside its weights: an adapter, or the scales of a task'),
+  )
+    .option('--method <name>', `${Object.keys(fineTuners).join(', ')} (default qlora)`)
+    .option('--text <file>', 'text to learn, JSON Lines, or .u16 token ids')
+    .option('--samples <n>', 'windows of it (default 128)')
+    .option('--length <n>', 'tokens of a window (default 256)')
+    .option('--shuffle', 'draw the windows at random in place of the first ones')
+    .option('--rank <n>', 'qlora, lora: rank of the factors (default 16)')
+    .option('--alpha <x>', 'qlora, lora: their product is scaled by alpha / rank (default 16)')
+    .option('--dropout <share>', 'qlora, lora: share of the inputs that training drops (default 0.05)')
+    .option('--epochs <n>', 'passes over the windows (default: qlora and lora 3, peqa 5)')
+    .option('--batch <n>', 'windows a step (default 8)')
+    .option('--rate <x>', 'peak learning rate (default: qlora and lora 2e-4, peqa 1e-4)')
+    .option('--held-out <n>', 'windows held out of the training, the best epoch on them is kept (default 0)')
+    .option('--checkpointing', 'run blocks twice in place of keeping their activations (default: qlora and lora)')
+    .option('--no-checkpointing', 'keep the activations of all blocks')
+    .option('--memory <bytes>', 'refuse when it is predicted to need more (default: what the machine has)')
+    .option('--seed <n>', 'seed of everything random (default 0)')
+    .option('--eval-text <file>', 'text to score before and after (default: the windows behind those of the training)')
+    .option('--windows <n>', 'windows to score (default 32, or all of --eval-text)')
+    .option('--no-eval', 'do not score')
+    .option('--json', 'print one JSON object on standard output and nothing else there')
+    .action(async (model, out, options) => {
+      await fineTuneCommand(model, out, options, terminal, signal);
+    });
+  withCompute(
+    program
       .command('eval')
       .argument('<model>', 'model folder')
       .description('perplexity, and KL divergence to another model'),
   )
+    .option('--adapter <folder>', 'score the model with this adapter of PEFT, or this task of q finetune --method peqa')
     .option('--against <model>', 'the original, for KL divergence')
     .option('--text <file>', 'text to score, JSON Lines, or .u16 token ids')
     .option('--length <n>', 'tokens of a window (default 256)')

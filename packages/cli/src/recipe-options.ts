@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { totalmem } from 'node:os';
+import { readAdapter } from '@q/checkpoint';
 import {
   type ActivationScheme,
   type LinearFormat,
@@ -14,6 +15,7 @@ import {
   unsignedIntegers,
 } from '@q/core';
 import type { Budget, Recipe, Rule } from '@q/pipeline';
+import { mergedAdapter } from '@q/qat';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
 import { parseBudget, parseCandidateBits } from './budget-option.js';
@@ -67,6 +69,7 @@ export interface RecipeOptions {
   readonly seed?: string;
   readonly maxShard?: string;
   readonly rotate?: boolean;
+  readonly adapter?: string;
   readonly keep?: readonly string[];
   readonly rule?: readonly string[];
   readonly budget?: string;
@@ -180,7 +183,9 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
   ];
   const layout = choose('--format', layoutName ?? main.layout, layouts);
   // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
+  // An adapter before them: it belongs to the weights as they were when it was trained.
   const steps = [
+    ...(options.adapter === undefined ? [] : [mergedAdapter(await readAdapter(options.adapter), options.adapter)]),
     ...((options.rotate ?? file.rotate) ? [rewrites.rotate()] : []),
     ...(file.transforms ?? []).map((name) => transforms[name]()),
     ...main.steps,
@@ -370,7 +375,7 @@ function bitsOrNone(option: string, text: string | undefined): number | undefine
 }
 
 /** An entry of a registry by name. */
-function choose<V>(option: string, name: string, registry: Readonly<Record<string, V>>): V {
+export function choose<V>(option: string, name: string, registry: Readonly<Record<string, V>>): V {
   if (Object.hasOwn(registry, name)) return registry[name];
   const slip = closest(name, Object.keys(registry));
   throw new UsageError(
@@ -399,7 +404,8 @@ export function wholeNumber(
   return value;
 }
 
-function decimal(option: string, text: string | undefined): number | undefined {
+/** @throws UsageError when the text is not a number between 0 and 1 */
+export function decimal(option: string, text: string | undefined): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (text.trim() === '' || !(value > 0 && value < 1))
@@ -407,7 +413,8 @@ function decimal(option: string, text: string | undefined): number | undefined {
   return value;
 }
 
-function number(option: string, text: string | undefined, min: number, max: number): number | undefined {
+/** @throws UsageError when the text is not a number in range */
+export function number(option: string, text: string | undefined, min: number, max: number): number | undefined {
   if (text === undefined) return undefined;
   const value = Number(text);
   if (text.trim() === '' || !(value >= min && value <= max)) {

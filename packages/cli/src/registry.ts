@@ -23,6 +23,7 @@ import {
   type ScaleFit,
   type Scheme,
   scheme,
+  schemes,
   signedIntegers,
   type Tuner,
   weightedSearch,
@@ -34,6 +35,9 @@ import { efficientQat, llmQat, peqa, qaft, signRound } from '@q/qat';
 import { rotate } from '@q/rotate';
 import { type RtnOptions, rtn } from '@q/rtn';
 import { type Level, o1, o2, o3, perChannelPerToken, smoothquant } from '@q/smoothquant';
+import type { FineTuning } from './fine-tuning/fine-tuning.js';
+import { lowRankTuning } from './fine-tuning/low-rank.js';
+import { taskScales } from './fine-tuning/task-scales.js';
 
 /** Options that methods share; each takes what it knows. */
 export interface MethodOptions {
@@ -141,6 +145,34 @@ export const methods: Readonly<Record<string, Method>> = {
     schemes: ({ threshold }) => ({ scheme: llmInt8Weight, activation: llmInt8Input(threshold) }),
     layout: 'bitsandbytes-int8',
   },
+};
+
+/** Options that fine-tunings share; each takes what it knows. */
+export interface FineTunerOptions {
+  readonly rank?: number;
+  readonly alpha?: number;
+  readonly dropout?: number;
+  readonly epochs?: number;
+  readonly batch?: number;
+  readonly rate?: number;
+  readonly heldOut?: number;
+  readonly checkpointing?: boolean;
+  readonly memory?: number;
+}
+
+export interface FineTuner {
+  readonly options: readonly (keyof FineTunerOptions)[];
+  make(options: FineTunerOptions): FineTuning;
+}
+
+const fineTuning = ['epochs', 'batch', 'rate', 'heldOut', 'checkpointing', 'memory'] as const;
+const factors = [...fineTuning, 'rank', 'alpha', 'dropout'] as const;
+
+/** What `q finetune` can do. */
+export const fineTuners: Readonly<Record<string, FineTuner>> = {
+  qlora: { options: factors, make: (options) => lowRankTuning(schemes.nf4DoubleQuantized, options) },
+  lora: { options: factors, make: (options) => lowRankTuning('none', options) },
+  peqa: { options: fineTuning, make: (options) => taskScales({ loss: 'labels', ...options }) },
 };
 
 /** What changes the whole model before anything else does, by the option that asks for it. */

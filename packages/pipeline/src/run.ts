@@ -1,22 +1,21 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
-import { CalibrationError, type Context, type Engine, type ForwardEngine, QuantError } from '@q/core';
+import { CalibrationError, type Context, type Engine, type ForwardEngine } from '@q/core';
 import { breathe } from './breathe.js';
-import { journalIdentity, journalName, openJournal } from './journal.js';
+import { journalName, openJournal } from './journal.js';
 import { rewriteModel } from './model-source.js';
+import { OutputFolderError, otherEngine, preparations, prepareFolder } from './output-folder.js';
 import { type Plan, walksModel } from './plan.js';
 import { recipeJSON } from './recipe.js';
 import type { LayerRow, TransformRow } from './report.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
 import { runTuner, tunedUnit } from './run-tuner.js';
-import { sensitivityName } from './sensitivity.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
 import { trainingStore } from './training-store.js';
-import { writtenTextName } from './written-text.js';
 
 export interface RunOptions<T, F = T> {
   readonly out: string;
@@ -38,16 +37,6 @@ export interface RunResult {
   /** True when an earlier, interrupted run was continued. */
   readonly resumed: boolean;
 }
-
-/**
- * The output folder exists and is neither empty nor an interrupted run of the same recipe, model and calibration data.
- */
-export class OutputFolderError extends QuantError {
-  override name = 'OutputFolderError';
-}
-
-/** What is made before the run, and kept in its folder while it lasts. */
-const preparations = [sensitivityName, writtenTextName];
 
 /**
  * Carries out a plan. Interrupted at any moment and called again with the same arguments, it gives the same bytes as an
@@ -168,58 +157,6 @@ async function openWriter(plan: Plan, out: string, resume: boolean): Promise<Che
   } catch (error) {
     if (!resume && (await readdir(out)).length === 0) await rm(out, { recursive: true });
     throw error;
-  }
-}
-
-/**
- * Refuses an output folder that holds something else than an interrupted run, before anything is computed for it.
- * @throws OutputFolderError
- */
-export async function checkOutputFolder(out: string): Promise<void> {
-  const info = await stat(out).catch(() => undefined);
-  if (!info) return;
-  if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
-  const names = await readdir(out);
-  if (names.length > 0 && ![journalName, ...preparations].some((name) => names.includes(name)))
-    throw new OutputFolderError(notOurs(out));
-}
-
-const notOurs = (out: string) =>
-  `${out}: exists, is not empty and is not an interrupted run: choose another output folder or remove it`;
-
-const otherEngine = (out: string, earlier: string, own: string) =>
-  `${out}: holds an interrupted run that was computed with ${earlier}; this one computes with ${own}, whose last bits differ: choose the same engine to resume it, or another folder`;
-
-/** Makes the folder, or finds an interrupted run of the same identity in it. */
-async function prepareFolder(out: string, identity: string): Promise<boolean> {
-  const info = await stat(out).catch(() => undefined);
-  if (!info) {
-    await makeFolder(resolve(out)).catch((error: NodeJS.ErrnoException) => {
-      throw new OutputFolderError(`${out}: the folder cannot be made (${error.code}): choose another output folder`);
-    });
-    return false;
-  }
-  if (!info.isDirectory()) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
-  const names = (await readdir(out)).filter((name) => !preparations.includes(name));
-  if (names.length === 0) return false;
-  const found = await journalIdentity(join(out, journalName));
-  if (found === identity) return true;
-  throw new OutputFolderError(
-    found === undefined
-      ? notOurs(out)
-      : `${out}: holds an interrupted run of another recipe, model or calibration text: give the same ones to resume it, or choose another folder`,
-  );
-}
-
-/** Makes a folder and what it lies in. Node's own `recursive` never returns where an existing parent answers ENOENT (/proc). */
-async function makeFolder(path: string): Promise<void> {
-  try {
-    await mkdir(path);
-  } catch (error) {
-    const parent = dirname(path);
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || (await stat(parent).catch(() => undefined))) throw error;
-    await makeFolder(parent);
-    await mkdir(path);
   }
 }
 

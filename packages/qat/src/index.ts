@@ -27,3 +27,4 @@ export * from './sign-round.js';
 export * from './start-weights.js';
 export * from './tasks.js';
 export * from './train.js';
+export { tunedModules } from './tune-model.js';

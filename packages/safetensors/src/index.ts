@@ -5,4 +5,5 @@ export * from './read-tensor.js';
 export * from './shard-plan.js';
 export * from './shard-reader.js';
 export * from './shard-writer.js';
+export * from './single-file.js';
 export { WriteError, writeError } from './write-error.js';

@@ -3,7 +3,9 @@ import { checkVocabulary } from '@q/calib';
 import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, elementCount } from '@q/core';
 import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval';
+import { adaptedWeights } from '../adapter-option.js';
 import { type Compute, createCompute } from '../engine.js';
+import type { Weights } from '../fine-tuning/fine-tuning.js';
 import { wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
@@ -13,6 +15,7 @@ import { UsageError } from '../usage-error.js';
 
 export interface EvalOptions {
   readonly against?: string;
+  readonly adapter?: string;
   readonly text?: string;
   readonly length?: string;
   readonly windows?: string;
@@ -39,7 +42,8 @@ export async function evalCommand(
   });
   try {
     const windows = await loadWindows(path, { path: options.text, length, count });
-    const result = await score(model, against, windows, compute, terminal, signal);
+    const weights = options.adapter === undefined ? undefined : await adaptedWeights(options.adapter, model);
+    const result = await score(model, against, windows, compute, terminal, signal, weights);
     const { bytes, bitsPerWeight } = sizeOf(model);
     if (options.json)
       terminal.printJson({
@@ -51,6 +55,7 @@ export async function evalCommand(
         length,
         model: path,
         against: options.against ?? null,
+        ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
       });
     else {
       terminal.print(`perplexity      ${result.perplexity.toFixed(4)}`);
@@ -70,7 +75,10 @@ export async function evalCommand(
   }
 }
 
-/** Scores a model, and compares it with another, on the same windows. */
+/**
+ * Scores a model, and compares it with another, on the same windows.
+ * @param weights in place of the model's own
+ */
 export async function score(
   model: Checkpoint,
   against: Checkpoint | undefined,
@@ -78,11 +86,12 @@ export async function score(
   compute: Compute,
   terminal: Terminal,
   signal: AbortSignal,
+  weights?: Weights,
 ): Promise<Evaluation> {
   const engine = await compute.forward();
   const options = { progress: terminal.progress, signal };
   try {
-    const prepare = async (checkpoint: Checkpoint, task: string) => {
+    const prepare = async (checkpoint: Checkpoint, task: string, own?: Weights) => {
       if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
       if (windows.length > checkpoint.model.maxPositions) {
         throw new CalibrationError(
@@ -90,16 +99,16 @@ export async function score(
         );
       }
       checkVocabulary(windows, checkpoint.model.vocabularySize, 'the text');
-      const execution = await integerExecution(checkpoint, compute.kernels);
+      const execution = own ? undefined : await integerExecution(checkpoint, compute.kernels);
       if (execution) terminal.note(`${checkpoint.path}: ${execution.note}`);
-      return runWindows(checkpoint.model, engine, (name) => checkpoint.weight(name), windows, {
+      return runWindows(checkpoint.model, engine, own ?? ((name) => checkpoint.weight(name)), windows, {
         ...options,
         task,
         ...(execution ? { wrap: execution.wrap } : {}),
       });
     };
     const original = against && (await prepare(against, 'original'));
-    return await evaluate(await prepare(model, 'model'), windows, { ...options, against: original });
+    return await evaluate(await prepare(model, 'model', weights), windows, { ...options, against: original });
   } finally {
     await engine.dispose();
   }

@@ -1,0 +1,120 @@
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  FormatError,
+  type LowRankAdapter,
+  type LowRankPair,
+  type ModelDescription,
+  SchemeError,
+  type Tensor,
+  tensor,
+  toF32,
+} from '@q/core';
+import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
+
+/** Files of an adapter as the Python library PEFT has them. */
+export const adapterConfigName = 'adapter_config.json';
+export const adapterWeightsName = 'adapter_model.safetensors';
+
+/** PEFT wraps the causal language model twice. */
+const prefix = 'base_model.model.';
+const factorName = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
+
+/**
+ * Writes an adapter that `PeftModel.from_pretrained` loads: `adapter_model.safetensors` in f32, and `adapter_config.json` last.
+ * @param folder exists
+ * @throws SchemeError for models that were published without their head: PEFT would look for other names
+ */
+export async function writeAdapter(
+  folder: string,
+  adapter: LowRankAdapter,
+  model: ModelDescription,
+  baseModel: string,
+): Promise<readonly string[]> {
+  if (model.headless)
+    throw new SchemeError(
+      'this model was published without its head: adapters name linears as the whole causal language model does',
+    );
+  const { rank, alpha, dropout, modules } = adapter;
+  const tensors = new Map<string, Tensor>();
+  for (const [module, { a, b }] of modules)
+    tensors.set(`${prefix}${module}.lora_A.weight`, a).set(`${prefix}${module}.lora_B.weight`, b);
+  const linears = model.blocks.flatMap((block) => block.linears);
+  const config = {
+    peft_type: 'LORA',
+    task_type: 'CAUSAL_LM',
+    base_model_name_or_path: baseModel,
+    r: rank,
+    lora_alpha: alpha,
+    lora_dropout: dropout,
+    bias: 'none',
+    target_modules: targetModules(
+      [...modules.keys()],
+      linears.map(({ module }) => module),
+    ),
+    // Weights that the file keeps [in, out] (Conv1D).
+    fan_in_fan_out: linears.some(({ module, transposed }) => transposed && modules.has(module)),
+    inference_mode: true,
+    modules_to_save: null,
+  };
+  await writeSafetensorsFile(join(folder, adapterWeightsName), tensors);
+  const path = join(folder, adapterConfigName);
+  await writeFile(`${path}.partial`, `${JSON.stringify(config, null, 2)}\n`);
+  await rename(`${path}.partial`, path);
+  return [adapterConfigName, adapterWeightsName];
+}
+
+/** Last parts of the names when they say which linears are meant, else whole names. */
+function targetModules(modules: readonly string[], all: readonly string[]): readonly string[] {
+  const last = (module: string) => module.slice(module.lastIndexOf('.') + 1);
+  const names = new Set(modules.map(last));
+  const meant = all.filter((module) => names.has(last(module)));
+  return meant.length === modules.length ? [...names].sort() : [...modules].sort();
+}
+
+/**
+ * Reads an adapter of PEFT.
+ * @throws FormatError naming the file and what is not supported or missing
+ */
+export async function readAdapter(folder: string): Promise<LowRankAdapter> {
+  const path = join(folder, adapterConfigName);
+  const text = await readFile(path, 'utf8').catch((error) => {
+    throw new FormatError(`${path}: cannot be read (${error.code}); an adapter folder of PEFT was expected`);
+  });
+  let config: Record<string, unknown>;
+  try {
+    config = JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
+  }
+  const refuse = (what: string): never => {
+    throw new FormatError(`${path}: ${what} is not supported: low-rank factors of linears alone are (peft_type LORA)`);
+  };
+  if (config.peft_type !== 'LORA') refuse(`peft_type ${JSON.stringify(config.peft_type)}`);
+  for (const key of ['use_dora', 'use_rslora', 'lora_bias'] as const) if (config[key]) refuse(key);
+  for (const key of ['rank_pattern', 'alpha_pattern'] as const)
+    if (Object.keys((config[key] as object | null) ?? {}).length > 0) refuse(key);
+  if ((config.bias ?? 'none') !== 'none') refuse(`bias ${JSON.stringify(config.bias)}`);
+  const { r: rank, lora_alpha: alpha, lora_dropout: dropout = 0 } = config;
+  if (!(Number.isInteger(rank) && (rank as number) > 0 && typeof alpha === 'number'))
+    throw new FormatError(`${path}: r and lora_alpha are ${rank} and ${alpha}; a rank and a number were expected`);
+  const file = join(folder, adapterWeightsName);
+  const found = new Map<string, { a?: Tensor<'f32'>; b?: Tensor<'f32'> }>();
+  for (const [name, stored] of await readSafetensorsFile(file)) {
+    const [, module, which] = factorName.exec(name) ?? [];
+    if (!module) throw new FormatError(`${file}: ${name} is not a factor of a linear: it is not supported`);
+    const factor = tensor('f32', stored.shape, toF32(stored));
+    found.set(module, { ...found.get(module), [which.toLowerCase()]: factor });
+  }
+  const modules = new Map<string, LowRankPair>();
+  for (const [module, { a, b }] of found) {
+    if (!a || !b) throw new FormatError(`${file}: ${module} has lora_${a ? 'A' : 'B'} and not lora_${a ? 'B' : 'A'}`);
+    if (a.shape[0] !== rank || b.shape[1] !== rank)
+      throw new FormatError(
+        `${file}: the factors of ${module} are [${a.shape}] and [${b.shape}]; rank ${rank} was expected (${adapterConfigName})`,
+      );
+    modules.set(module, { a, b });
+  }
+  if (modules.size === 0) throw new FormatError(`${file}: has no factors`);
+  return { rank: rank as number, alpha: alpha as number, dropout: Number(dropout), modules };
+}

@@ -1,0 +1,67 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { adapterWeightsName, writeAdapter } from '@q/checkpoint';
+import { dequantize, type ModelDescription, quantize, type Scheme, type Tensor } from '@q/core';
+import { mergeLowRank, type QloraOptions, qlora } from '@q/qat';
+import type { FineTuning, Weights } from './fine-tuning.js';
+
+/** Trains low-rank factors, over a quantized base (QLoRA) or the weights as they are (LoRA), and writes an adapter of PEFT. */
+export function lowRankTuning(base: Scheme | 'none', options: QloraOptions): FineTuning {
+  const trainer = qlora({ ...options, base });
+  return {
+    options: trainer.options,
+    refuse: ({ path, layout, quantizedModules }) =>
+      quantizedModules.length > 0
+        ? `${path} is already quantized (${layout}): start from the original model, which is quantized as it is read`
+        : undefined,
+    async forecast({ model }, windows) {
+      trainer.forecast(model as ModelDescription, windows);
+    },
+    async run({ checkpoint, engine, windows, store, out, context }) {
+      const model = checkpoint.model as ModelDescription;
+      const source = { weight: (name: string) => checkpoint.weight(name) };
+      const trained = await trainer.train({ model, engine, source, windows, store }, context);
+      const { adapter, training, trainedParameters, memory } = trained;
+      const files = await writeAdapter(out, adapter, model, checkpoint.path);
+      const { size } = await stat(join(out, adapterWeightsName));
+      /** Linears as `change` makes them of the stored and the frozen weight; the rest as it is. */
+      const linears = (change: (module: string, frozen: Tensor<'f32'> | undefined) => Promise<Tensor<'f32'>>) => {
+        const weights: Weights = async (name) => {
+          const module = name.replace(/\.weight$/, '');
+          const frozen = trained.base.get(module);
+          const known = name.endsWith('.weight') && (frozen || adapter.modules.has(module));
+          return known ? change(module, frozen && dequantize(frozen)) : checkpoint.weight(name);
+        };
+        return weights;
+      };
+      const merged = (module: string, weight: Tensor<'f32'>) => {
+        const pair = adapter.modules.get(module);
+        return pair ? mergeLowRank(weight, pair, adapter.alpha / adapter.rank) : weight;
+      };
+      const stored = (module: string) => checkpoint.weight(`${module}.weight`);
+      const variants = new Map<string, Weights>([
+        ['with the adapter', linears(async (module, frozen) => merged(module, frozen ?? (await stored(module))))],
+      ]);
+      if (base !== 'none') {
+        variants
+          .set(
+            'base alone, quantized',
+            linears(async (_, frozen) => frozen as Tensor<'f32'>),
+          )
+          .set(
+            'merged into the original weights',
+            linears(async (module) => merged(module, await stored(module))),
+          )
+          .set(
+            'merged and quantized again',
+            linears(async (module, frozen) => dequantize(quantize(merged(module, frozen as Tensor<'f32'>), base))),
+          );
+      }
+      const { steps, loss, secondsPerStep } = training;
+      return {
+        ...{ files, steps, loss, trainedParameters, secondsPerStep, memory, taskBytes: size, variants },
+        notes: training.stoppedEarly ? [`stopped after ${steps} steps: the held-out loss no longer fell`] : [],
+      };
+    },
+  };
+}
