@@ -51,6 +51,9 @@ export async function runCalibrated<T>(
   const original = paired ? new BlockStream(engine, model, windows, calibrationBatch, context) : undefined;
   const streams = original ? [stream, original] : [stream];
 
+  // A run that died in its training: everything before that is on the disk, and nothing needs the activations.
+  if (model.blocks.every(({ prefix }) => journal.finished.has(prefix)))
+    return quantizeHead(plan, source, writer, journal, context);
   for (const each of streams) {
     await load(source, model.embeddingTensors, each);
     await each.embed();

@@ -10,6 +10,9 @@ export interface TrainingMethod {
   readonly passes: number;
 }
 
+/** Steps between checkpoints: a run under a time limit loses no more. Nothing of the result depends on it. */
+const saveEvery = 4;
+
 /** Methods by the name they have in the table, each made for a number of epochs of the global ones. */
 export const trainingMethods: Readonly<Record<string, (epochs: number) => TrainingMethod>> = {
   rtn: () => ({ quantizer: rtn(), passes: 0 }),
@@ -18,6 +21,10 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
   signround: () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: signRound(), passes: 0 }),
   'efficient-qat': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: efficientQat(), passes: 10 }),
   peqa: () => ({ quantizer: gptq(), tuner: peqa({ loss: 'teacher' }), passes: 5 }),
-  'qaft-labels': (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, loss: 'labels' }), passes: epochs }),
-  qaft: (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs }), passes: epochs }),
+  'qaft-labels': (epochs) => ({
+    quantizer: gptq(),
+    tuner: qaft({ epochs, saveEvery, loss: 'labels' }),
+    passes: epochs,
+  }),
+  qaft: (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, saveEvery }), passes: epochs }),
 };
