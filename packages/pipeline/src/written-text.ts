@@ -49,6 +49,9 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
     }
     const engine = await run.engine();
     try {
+      const own = `${engine.name}, ${context.kernels.name}`;
+      const earlier = await journal?.computeWith(own);
+      if (earlier !== undefined) throw new FormatError(otherWriter(file as string, earlier, own));
       const { ops } = engine;
       const weights = new Map<string, T>();
       for (const name of model.expected.keys())
@@ -78,6 +81,9 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
     await journal?.close();
   }
 }
+
+const otherWriter = (file: string, earlier: string, own: string) =>
+  `${file}: holds text that ${earlier} has written; this run computes with ${own}: choose the same engine to go on, or another folder`;
 
 async function openText(
   file: string,

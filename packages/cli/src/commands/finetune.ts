@@ -91,18 +91,13 @@ export async function fineTuneCommand(
 
     const { logger, progress } = terminal;
     const context = createContext({ kernels: compute.kernels, seed, logger, progress, signal });
-    const identity = { method, options: tuning.options, seed, engine: options.engine ?? 'auto' };
+    const identity = { method, options: tuning.options, seed };
     let engineName = 'none';
-    const work = { out, context, checkpoint, windows, options: identity };
-    const { result, resumed } = await resumableTraining(work, async (store) => {
-      const engine = await compute.engine();
+    const work = { out, context, checkpoint, windows, options: identity, engine: compute.engine };
+    const { result, resumed } = await resumableTraining(work, (engine, store) => {
       engineName = engine.name;
       notes.push(...engine.notes);
-      try {
-        return await tuning.run({ checkpoint, engine, windows, store, out, context });
-      } finally {
-        await engine.dispose();
-      }
+      return tuning.run({ checkpoint, engine, windows, store, out, context });
     });
     const variants = new Map<string, Weights>([['before', (name) => checkpoint.weight(name)], ...result.variants]);
     const scores = held && (await scoreAll(model, variants, held.windows, compute, terminal, signal));
