@@ -32,7 +32,7 @@ export async function mergeTrainingLine(line: TrainingLine): Promise<void> {
   await writeFile(file, `[\n${all.map((each) => `  ${JSON.stringify(each)}`).join(',\n')}\n]\n`);
 }
 
-export const identity = ({ model, bits, group, method, epochs }: TrainingLine): string =>
+const identity = ({ model, bits, group, method, epochs }: TrainingLine): string =>
   [model, bits, group, method, epochs].join(' ');
 
 const byModelBitsAndKl = (a: TrainingLine, b: TrainingLine): number =>

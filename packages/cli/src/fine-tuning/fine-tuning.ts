@@ -4,7 +4,7 @@ import type { Context, Engine, Tensor, TokenWindows, TrainingStore } from '@q/co
 /** Weights of a model by checkpoint name, f32, linears `[out, in]`. */
 export type Weights = (name: string) => Promise<Tensor<'f32'>>;
 
-export interface FineTuningInput<T> {
+interface FineTuningInput<T> {
   readonly checkpoint: Checkpoint;
   readonly engine: Engine<T>;
   readonly windows: TokenWindows;

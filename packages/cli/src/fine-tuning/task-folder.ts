@@ -8,7 +8,7 @@ import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
 
 /** Files of a task: scales in f16, and whose integers they belong to. */
 export const taskConfigName = 'q-task.json';
-export const taskWeightsName = 'task.safetensors';
+const taskWeightsName = 'task.safetensors';
 
 /** The quantized linears of a checkpoint. */
 export async function quantizedLinears(checkpoint: Checkpoint): Promise<Map<string, QuantizedTensor>> {
