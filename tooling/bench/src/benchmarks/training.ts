@@ -1,0 +1,124 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { availableParallelism, homedir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { createRandom, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { createRuntime, describeModel } from '@q/models';
+import { adamW, clipGradients, gradientNorm, learnedStep, modelObjective, selfTeacher } from '@q/qat';
+import { createEngine, type TfjsEngine } from '@q/tfjs';
+import type { Benchmark } from '../benchmark.js';
+
+/** llama-5m of the shared models, 8 x 256 tokens a step. */
+const config = {
+  model_type: 'llama',
+  hidden_size: 256,
+  intermediate_size: 688,
+  num_hidden_layers: 4,
+  num_attention_heads: 8,
+  num_key_value_heads: 4,
+  vocab_size: 4096,
+  max_position_embeddings: 256,
+};
+const [batch, length] = [8, 256];
+const model = describeModel(config);
+const target = scheme({ format: uint2, zeroPoint: 'integer' });
+
+/** Steps of QAFT on an engine: weights, scales and zero points of all linears, KL to the unquantized model. */
+async function trainingSteps(engine: TfjsEngine): Promise<() => Promise<number>> {
+  const { ops } = engine;
+  const random = createRandom('training step');
+  const weights = new Map<string, Tensor<'f32'>>();
+  for (const [name, shape] of model.expected) {
+    const size = shape.reduce((product, n) => product * n, 1);
+    const values = Float32Array.from({ length: size }, () => (shape.length === 1 ? 1 : 0.02 * random.normal()));
+    weights.set(name, tensor('f32', shape, values));
+  }
+  const ids = Int32Array.from({ length: batch * length }, (_, i) => (i * 7919) % config.vocab_size);
+  const windows = { ids, count: batch, length };
+  const frozen = new Map([...weights].map(([name, each]) => [name, ops.keep(ops.fromTensor(each))]));
+  const teacher = await selfTeacher(model, createRuntime(ops, frozen, { ties: model.ties }), windows, batch);
+  const tensors = new Map(
+    model.blocks
+      .flatMap(({ linears }) => linears.map(({ module }) => `${module}.weight`))
+      .map((name) => {
+        const weight = weights.get(name) as Tensor<'f32'>;
+        return [name, learnedStep(weight, target, quantize(weight, target))] as const;
+      }),
+  );
+  const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
+  const loss = { labels: 0, teacher: 1 };
+  const objective = modelObjective({ ops, model, frozen, shapes, windows, loss, teacher });
+  const optimizer = adamW();
+  const all = Int32Array.from({ length: batch }, (_, i) => i);
+  const parameters = new Map(
+    [...tensors].flatMap(([name, each]) =>
+      Object.entries(each.parameters).map(([role, values]) => [`${name}#${role}`, values] as const),
+    ),
+  );
+  let steps = 0;
+  return async () => {
+    const values = new Map([...tensors].map(([name, each]) => [name, each.value()]));
+    const result = await objective.evaluate(values, all, steps++);
+    const gradients = new Map<string, Float32Array>();
+    for (const [name, each] of tensors) {
+      const own = each.backward(result.derivatives.get(name) as Float32Array);
+      for (const [role, gradient] of Object.entries(own)) gradients.set(`${name}#${role}`, gradient);
+    }
+    clipGradients(gradients, gradientNorm(gradients), 1);
+    optimizer.step(parameters, gradients, () => 1e-6);
+    return result.loss;
+  };
+}
+
+/** The same step in a Python process, where one with PyTorch and transformers is found: `Q_PYTHON`, or that of the client checks. */
+async function torchSteps(): Promise<{ step(): Promise<string>; stop(): void } | undefined> {
+  const cached = join(process.env.QUANT_CACHE ?? join(homedir(), '.cache', 'q-ci'), 'int8', 'bin', 'python');
+  const python = process.env.Q_PYTHON ?? (existsSync(cached) ? cached : undefined);
+  if (python === undefined) {
+    console.log('  PyTorch is absent: name a Python that has it and transformers with Q_PYTHON');
+    return undefined;
+  }
+  const script = fileURLToPath(new URL('../../reference/training_step.py', import.meta.url));
+  const { model_type: _, ...rest } = config;
+  const shape = JSON.stringify({ config: rest, batch, length, threads: availableParallelism() });
+  const child = spawn(python, [script, shape], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  await lines.next();
+  return {
+    async step() {
+      child.stdin.write('\n');
+      return (await lines.next()).value as string;
+    },
+    stop: () => child.stdin.end(),
+  };
+}
+
+export const benchmark: Benchmark = {
+  description: `a step of QAFT (2 bits, KL to the teacher, AdamW) on a Llama of 5 M parameters, ${batch} x ${length} tokens`,
+  async *comparisons() {
+    const kernels = await createWasmKernels();
+    const wasm = await createEngine({ backend: 'wasm', kernels });
+    const native = await createEngine({ backend: 'node' }).catch((error: Error) => {
+      console.log(`  tfjs-node is absent: ${error.message}`);
+      return undefined;
+    });
+    const torch = await torchSteps();
+    yield {
+      title: 'training step',
+      work: batch * length,
+      unit: 'tokens',
+      contenders: [
+        { name: 'tfjs-wasm', run: await trainingSteps(wasm) },
+        ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native) }] : []),
+        ...(torch ? [{ name: 'PyTorch', run: torch.step }] : []),
+      ],
+    };
+    torch?.stop();
+    await wasm.dispose();
+    await native?.dispose();
+    await kernels.dispose();
+  },
+};
