@@ -3,7 +3,7 @@ import { parseHTML } from 'linkedom';
 import type { MeasuredRun } from './measure-recipe.js';
 import type { PeerLine } from './peers.js';
 
-export interface MethodLine extends MeasuredRun {
+export interface MethodLine extends Omit<MeasuredRun, 'figures'> {
   readonly model: string;
   readonly bits: number;
   /** -1: per output channel. */

@@ -62,12 +62,15 @@ function known(option: string, given: readonly string[], all: readonly string[])
   return given;
 }
 
+/** The report's own figures belong to one layer, not to the table. */
+const withoutFigures = ({ figures: _, ...run }: MeasuredRun): Omit<MeasuredRun, 'figures'> => run;
+
 async function print(model: string, bits: number, group: number, method: string, run: MeasuredRun): Promise<void> {
   const against = (name: string) => {
     const kl = peerKl(name, model, bits, group);
     return (kl ? (run.kl / kl).toFixed(3) : '').padStart(9);
   };
-  lines = mergeLines(lines, [{ model, bits, group, method, ...run }]);
+  lines = mergeLines(lines, [{ model, bits, group, method, ...withoutFigures(run) }]);
   await writeLines(file, lines);
   console.log(
     `${model.padEnd(9)} ${`${bits}`.padStart(4)} ${`${group}`.padStart(5)}  ${method.padEnd(14)} ${run.perplexity.toFixed(4).padStart(10)}  ${run.kl.toFixed(6).padStart(9)}  ${run.bitsPerWeight.toFixed(3).padStart(6)} ${run.seconds.toFixed(1).padStart(8)}  ${against('gptq-act-order')}  ${against('autoround')}`,
