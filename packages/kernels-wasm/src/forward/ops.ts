@@ -134,16 +134,19 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
         return out;
       });
     },
-    rotary(x, heads, table) {
+    rotary(x, heads, table, start = 0) {
       const length = x.shape[1];
-      if (length > table.positions) {
-        throw new ShapeError(`a sequence of ${length} positions is longer than the rotary table of ${table.positions}`);
+      if (start + length > table.positions) {
+        throw new ShapeError(
+          `a sequence of ${start + length} positions is longer than the rotary table of ${table.positions}`,
+        );
       }
       const out = values.make(x.shape);
       const { cosines, sines } = tableOf(table);
+      const skipped = 4 * start * (table.headDim / 2);
       pool.run(
         'rotaryRows',
-        [address(x), cosines, sines, address(out), heads, table.headDim, length],
+        [address(x), cosines + skipped, sines + skipped, address(out), heads, table.headDim, length],
         rowsOf(x),
         rowsAtOnce(width(x)),
       );
@@ -152,6 +155,10 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
     attention({ q, k, v, heads, kvHeads, headDim, scale, window }) {
       const [batch, length] = q.shape;
       if (heads % kvHeads !== 0) throw new ShapeError(`attention of ${heads} heads cannot share ${kvHeads} key heads`);
+      if (k.shape[1] !== length)
+        throw new ShapeError(
+          `attention of ${length} queries over ${k.shape[1]} keys: this engine has no cache; decode with a differentiable one`,
+        );
       const out = values.make([batch, length, heads * headDim]);
       const keys = 8 * Math.ceil(length / 8);
       const scratchBytes = 4 * (keys * headDim + 4 * Math.ceil(headDim / 4) * length + 8 * headDim + 8 * keys + 64);
@@ -164,6 +171,17 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
         1,
       );
       heap.free(scratch);
+      return out;
+    },
+    append(a, b) {
+      const [batch, m, columns] = a.shape;
+      const n = b.shape[1];
+      const out = values.make([batch, m + n, columns]);
+      const [first, second, to] = [values.read(a), values.read(b), values.read(out)];
+      for (let row = 0; row < batch; row++) {
+        to.set(first.subarray(row * m * columns, (row + 1) * m * columns), row * (m + n) * columns);
+        to.set(second.subarray(row * n * columns, (row + 1) * n * columns), (row * (m + n) + m) * columns);
+      }
       return out;
     },
     rows(x, start, count) {
