@@ -133,6 +133,20 @@ const rowCases: OpsConformanceCase[] = [
     },
   },
   {
+    name: 'appends tokens to each sequence',
+    run(ops) {
+      const [a, b] = [normals(2 * 3 * 4, 'a'), normals(2 * 2 * 4, 'b')];
+      const expected = [...a.slice(0, 12), ...b.slice(0, 8), ...a.slice(12), ...b.slice(8)];
+      expectValues(
+        ops,
+        () => ops.append(upload(ops, a, [2, 3, 4]), upload(ops, b, [2, 2, 4])),
+        [2, 5, 4],
+        expected,
+        1e-6,
+      );
+    },
+  },
+  {
     name: 'rotates halves',
     run(ops) {
       for (const headDim of [8, 6]) {
@@ -142,6 +156,10 @@ const rowCases: OpsConformanceCase[] = [
         const shape = [2, length, heads * headDim];
         const expected = brute.rotary(x, length, heads, headDim, 10000);
         expectValues(ops, () => ops.rotary(upload(ops, x, shape), heads, table), shape, expected, 2e-6);
+        const last = x.slice(3 * heads * headDim, 5 * heads * headDim);
+        const tail = () => ops.rotary(upload(ops, last, [1, 2, heads * headDim]), heads, table, 3);
+        const turned = expected.slice(3 * heads * headDim, 5 * heads * headDim);
+        expectValues(ops, tail, [1, 2, heads * headDim], turned, 2e-6);
         const short = rotaryTable(4, headDim, 1);
         expectRefusal(ops, () => ops.rotary(upload(ops, x, shape), heads, short), 'longer than the rotary table');
       }
