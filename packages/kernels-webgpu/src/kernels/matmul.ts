@@ -51,9 +51,9 @@ export async function matmul(gpu: Gpu, args: MatmulArgs): Promise<Float32Array> 
     try {
       const parameters = { m: rows.size, n: columns.size, k, stride: columns.size, column0: 0 };
       const workgroups = tileWorkgroups(rows.size, columns.size, gpu.shapes.tile);
-      await gpu.run([await gpu.prepare(source, parameters, [left, right, sum], workgroups)]);
       const target = whole ? sliceRows(out, n, rows) : new Float32Array(size);
-      await gpu.read(sum, target);
+      const product = await gpu.prepare(source, parameters, [left, right, sum], workgroups);
+      await gpu.run([product], { from: sum, into: target });
       if (whole) return;
       for (let row = 0; row < rows.size; row++) {
         const line = target.subarray(row * columns.size, (row + 1) * columns.size);

@@ -58,8 +58,7 @@ export function createInt8Linear(gpu: Gpu, weight: Int8Weight, options: Int8Line
         const groups = linearWorkgroups(gpu, m * n, outlierInvocations);
         await then(addOutliers(), { m, n, k, words }, [input, list, weights, weightScales, output], groups);
       }
-      await gpu.run(dispatches);
-      await gpu.read(output, out);
+      await gpu.run(dispatches, { from: output, into: out });
     } finally {
       buffers.free(input, bytes, inputScales, output, marks, list);
     }
