@@ -18,7 +18,7 @@ export const gpuShapes: Shapes = { tile: largeTile, vector: { invocations: 64, r
  * linears of 4 bits on lavapipe (docs/webgpu.md).
  */
 export const processorShapes: Shapes = {
-  tile: { x: 8, y: 4, perColumn: 8, perRow: 16, depth: 16 },
+  tile: { x: 8, y: 4, perColumn: 16, perRow: 16, depth: 16 },
   vector: { invocations: 32, rows: 8 },
 };
 
