@@ -141,18 +141,19 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
     },
     async dequantize() {
       const out = new Float32Array(n * k);
+      const kernel = dequantizeWeights(name, layout);
       for (const { start, size, storage } of parts) {
-        // Parts are as large as their packed arrays may be: as f32 they need several steps on the device's side of it.
-        const values = gpu.buffers.create(4 * size * k, `${name}: dequantized`);
-        try {
-          const groups = linearWorkgroups(gpu, (size * k) / 8, dequantizeInvocations);
-          const kernel = dequantizeWeights(name, layout);
-          await gpu.run([await gpu.prepare(kernel, { n: size, k, ...parameters }, [...storage, values], groups)], {
-            from: values,
-            into: out.subarray(start * k, (start + size) * k),
-          });
-        } finally {
-          gpu.buffers.free(values);
+        // A part fits a binding while it is packed; as f32 it takes several.
+        for (const rows of ranges(size, gpu.buffers.largest / 4 / k)) {
+          const values = gpu.buffers.create(4 * rows.size * k, `${name}: dequantized`);
+          try {
+            const groups = linearWorkgroups(gpu, (rows.size * k) / 8, dequantizeInvocations);
+            const range = { n: rows.size, k, row0: rows.start, ...parameters };
+            const into = out.subarray((start + rows.start) * k, (start + rows.start + rows.size) * k);
+            await gpu.run([await gpu.prepare(kernel, range, [...storage, values], groups)], { from: values, into });
+          } finally {
+            gpu.buffers.free(values);
+          }
         }
       }
       return weight.order ? restoreOrder(out, await gpu.read(weight.order, new Uint32Array(k)), n) : out;
