@@ -19,7 +19,7 @@ export async function gram(gpu: Gpu, { x, tokens, width, out }: GramArgs): Promi
       code: 'fn load_b(row: u32, k: u32) -> vec4f {\n  return load_a(row, k);\n}',
     },
     symmetric: true,
-    tile: gpu.shapes.tile,
+    tile: gpu.shapes.dense,
   });
   const fitting = Math.min(tokensPerSum, gpu.buffers.largest / 4 / width);
   const sum = gpu.buffers.create(4 * width * width, `the Gram matrix of ${width} features`);
@@ -30,7 +30,7 @@ export async function gram(gpu: Gpu, { x, tokens, width, out }: GramArgs): Promi
       try {
         const parameters = { m: width, n: width, k: range.size, stride: width, column0: 0 };
         await gpu.run([
-          await gpu.prepare(source, parameters, [rows, sum], tileWorkgroups(width, width, gpu.shapes.tile)),
+          await gpu.prepare(source, parameters, [rows, sum], tileWorkgroups(width, width, gpu.shapes.dense)),
         ]);
         await gpu.read(sum, part);
       } finally {

@@ -39,7 +39,7 @@ const tokensTogether = 4;
 export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearOptions = {}): GpuLinear {
   const { inFeatures: k, outFeatures: n, layout, parameters, parts, name } = weight;
   const { f16 = false, decodeTokens = 8 } = options;
-  const tile = gpu.shapes.tile;
+  const tile = gpu.shapes.quantized;
   const prefill = tileProduct({
     label: `${name}: prefill`,
     a: denseOperand('a', 'm', { transposed: false, vector: true }),
