@@ -2,9 +2,11 @@ import { type ForwardEngine, type Kernels, referenceKernels } from '@q/core';
 import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
 import { UsageError } from './usage-error.js';
+import { openWebgpuKernels } from './webgpu-kernels.js';
 
 const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
 export type Backend = (typeof backends)[number];
+const kernelChoices = ['wasm', 'webgpu'] as const;
 
 export interface Compute {
   readonly kernels: Kernels;
@@ -21,18 +23,30 @@ export interface Compute {
 export async function createCompute(options: {
   readonly engine?: string;
   readonly threads?: number;
+  /** `wasm`, or `webgpu`; the others go on, and the notes say so, where there is no GPU or it fails. Default `wasm`. */
+  readonly kernels?: string;
 }): Promise<Compute> {
   const backend = (options.engine ?? 'auto') as Backend;
   if (!backends.includes(backend))
     throw new UsageError(`--engine ${options.engine}: ${backends.join(', ')} was expected`);
+  const choice = options.kernels ?? 'wasm';
+  if (!kernelChoices.some((known) => known === choice))
+    throw new UsageError(`--kernels ${choice}: ${kernelChoices.join(', ')} was expected`);
   const notes: string[] = [];
-  const kernels: Kernels = await createWasmKernels({ threads: options.threads }).catch((error: Error) => {
+  const host: Kernels = await createWasmKernels({ threads: options.threads }).catch((error: Error) => {
     notes.push(`the wasm kernels could not start (${error.message}): the slow reference kernels are used`);
     return referenceKernels;
   });
   const { threads } = options;
-  const engine = () => createEngine({ backend, kernels, threads });
-  const ownForward = kernels !== referenceKernels && (backend === 'wasm' || (backend === 'auto' && nativeAbsence()));
+  const engine = () => createEngine({ backend, kernels: host, threads });
+  const ownForward = host !== referenceKernels && (backend === 'wasm' || (backend === 'auto' && nativeAbsence()));
+  const kernels =
+    choice === 'webgpu'
+      ? await openWebgpuKernels(host, (note) => notes.push(note)).catch((error: Error) => {
+          notes.push(`the WebGPU kernels could not start (${error.message}): ${host.name} is used`);
+          return host;
+        })
+      : host;
   return {
     kernels,
     notes,

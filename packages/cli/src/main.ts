@@ -90,6 +90,7 @@ function withRecipe(command: Command): Command {
 function withCompute(command: Command): Command {
   return command
     .option('--engine <name>', 'auto, wasm, cpu or node (default auto)')
+    .option('--kernels <name>', 'wasm or webgpu: what computes Hessians, the sweep and products (default wasm)')
     .option('--threads <n>', 'threads of the kernels (default: the cores, at most 8)');
 }
 

@@ -68,6 +68,7 @@ export * from './int8/int8-linear.js';
 export * from './int8/int8-weight.js';
 export * from './int8/static-input-scale.js';
 export * from './kernels/bitwise-matmul.js';
+export * from './kernels/fallback-kernels.js';
 export * from './kernels/reference.js';
 export { awqOrder } from './packing/awq-order.js';
 export { gptqPlanar } from './packing/gptq-planar.js';

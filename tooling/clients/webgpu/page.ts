@@ -36,7 +36,8 @@ async function run(): Promise<void> {
   const wanted = ['shader-f16', 'subgroups'].filter((feature) => adapter.features.has(feature)) as GPUFeatureName[];
   const device = await adapter.requestDevice({ requiredFeatures: wanted });
   // A processor compiles small kernels in a fraction of the time.
-  const shapes = { tile: { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 }, vector: { invocations: 32, rows: 4 } };
+  const tile = { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 };
+  const shapes = { dense: tile, quantized: tile, vector: { invocations: 32, rows: 4 } };
   const options = { device, wgslLanguageFeatures: navigator.gpu.wgslLanguageFeatures, shapes };
   const kernels = createWebgpuKernels(options);
   const gpu = openGpu(options);

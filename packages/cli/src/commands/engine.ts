@@ -1,4 +1,4 @@
-import { createRandom } from '@q/core';
+import { createRandom, referenceKernels } from '@q/core';
 import { closest } from '../closest.js';
 import { type Backend, createCompute } from '../engine.js';
 import { setUpTfjsNode } from '../engine-setup/setup-tfjs-node.js';
@@ -7,6 +7,7 @@ import { wholeNumber } from '../recipe-options.js';
 import type { Terminal } from '../terminal.js';
 import { formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import { openWebgpuKernels } from '../webgpu-kernels.js';
 
 /** The order in which `auto` tries them. */
 const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly Backend[];
@@ -35,9 +36,10 @@ export async function engineListCommand(
     signal.throwIfAborted();
     rows.push(await tryEngine(choice, threads));
   }
+  const webgpu = await tryWebgpu();
   const automatic = rows.find(({ available }) => available)?.choice;
   if (options.json) {
-    terminal.printJson({ engines: rows, auto: automatic ?? null });
+    terminal.printJson({ engines: rows, auto: automatic ?? null, kernels: { webgpu } });
     return;
   }
   terminal.print(
@@ -53,6 +55,9 @@ export async function engineListCommand(
   );
   terminal.print('');
   for (const { choice, notes } of rows) for (const note of notes) terminal.print(`${choice}: ${note}`);
+  terminal.print(
+    `--kernels webgpu: ${webgpu.available ? `${webgpu.gflops?.toPrecision(3)} GFLOP/s from host to host` : 'not available'}; ${webgpu.notes.join('; ')}`,
+  );
   terminal.print('GFLOP/s: product of two f32 matrices, median of 7');
 }
 
@@ -72,6 +77,35 @@ async function tryEngine(choice: Backend, threads: number | undefined): Promise<
     return { choice, available: false, engine: null, speed: null, notes };
   } finally {
     await compute.dispose();
+  }
+}
+
+interface WebgpuRow {
+  readonly available: boolean;
+  /** Of a product of 512 x 512 matrices, or null. */
+  readonly gflops: number | null;
+  /** What the device is, or why there is none. */
+  readonly notes: readonly string[];
+}
+
+/** The kernels that `--kernels webgpu` asks for. */
+async function tryWebgpu(): Promise<WebgpuRow> {
+  const notes: string[] = [];
+  try {
+    const kernels = await openWebgpuKernels(referenceKernels, (note) => notes.push(note));
+    const [size, random] = [512, createRandom('engine list')];
+    const a = Float32Array.from({ length: size * size }, () => random.normal());
+    const times: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const begun = performance.now();
+      await kernels.matmul({ a, b: a, m: size, n: size, k: size });
+      times.push(performance.now() - begun);
+    }
+    const available = kernels.name === 'webgpu';
+    await kernels.dispose();
+    return { available, gflops: available ? (2 * size ** 3) / (Math.min(...times) * 1e6) : null, notes };
+  } catch (error) {
+    return { available: false, gflops: null, notes: [(error as Error).message] };
   }
 }
 

@@ -21,6 +21,7 @@ export interface EvalOptions {
   readonly windows?: string;
   readonly engine?: string;
   readonly threads?: string;
+  readonly kernels?: string;
   readonly json?: boolean;
 }
 
@@ -38,6 +39,7 @@ export async function evalCommand(
   const against = options.against === undefined ? undefined : await openCheckpoint(options.against, knownLayouts);
   const compute = await createCompute({
     engine: options.engine,
+    kernels: options.kernels,
     threads: wholeNumber('--threads', options.threads, 1),
   });
   try {

@@ -16,6 +16,7 @@ export interface PlanOptions extends RecipeOptions {
   readonly sensitivity?: string;
   readonly engine?: string;
   readonly threads?: string;
+  readonly kernels?: string;
   readonly json?: boolean;
 }
 
@@ -31,6 +32,7 @@ export async function planCommand(
   const checkpoint = await openCheckpoint(path, knownLayouts);
   const compute = await createCompute({
     engine: options.engine,
+    kernels: options.kernels,
     threads: wholeNumber('--threads', options.threads, 1),
   });
   try {

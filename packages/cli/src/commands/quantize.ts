@@ -39,6 +39,7 @@ export interface QuantizeOptions extends RecipeOptions {
   readonly sensitivity?: string;
   readonly engine?: string;
   readonly threads?: string;
+  readonly kernels?: string;
   readonly json?: boolean;
   readonly yes?: boolean;
 }
@@ -62,6 +63,7 @@ export async function quantizeCommand(
   const checkpoint = await openCheckpoint(path, knownLayouts);
   const compute = await createCompute({
     engine: options.engine,
+    kernels: options.kernels,
     threads: wholeNumber('--threads', options.threads, 1),
   });
   try {

@@ -1,5 +1,6 @@
 import { KernelError } from '@q/core';
 import { afterAll, describe, expect, it } from 'vitest';
+import { gram } from '../kernels/gram.js';
 import { matmul } from '../kernels/matmul.js';
 import { matmulInt8 } from '../kernels/matmul-int8.js';
 import { createWebgpuKernels } from '../kernels/webgpu-kernels.js';
@@ -94,6 +95,19 @@ describe.runIf(found)('work larger than a binding', () => {
     expect(gpu.buffers.bytes).toBe(0);
   });
 
+  it('goes in parts: the Gram matrix', async () => {
+    const [tokens, width] = [20, 45];
+    const x = normals(tokens * width);
+    const transposed = Float64Array.from(
+      { length: x.length },
+      (_, i) => x[(i % tokens) * width + Math.floor(i / tokens)],
+    );
+    const out = new Float64Array(width * width);
+    await gram(small(found, 4096), { x, tokens, width, out });
+    expect(relativeError(out, product(transposed, transposed, width, width, tokens))).toBeLessThan(1e-6);
+    for (let i = 0; i < width; i++) for (let j = 0; j < i; j++) expect(out[i * width + j]).toBe(out[j * width + i]);
+  });
+
   it('goes in parts: int8 products, weights', async () => {
     const gpu = small(found, 2048);
     const bytes = (count: number) => Int8Array.from(integers(count, 256), (x) => x - 128);
@@ -104,6 +118,8 @@ describe.runIf(found)('work larger than a binding', () => {
     const parts = await ggufWeight(gpu, args2);
     expect(parts.parts.length).toBeGreaterThan(1);
     const whole = await ggufWeight(openGpu(found), args2);
+    const values = await createGpuLinear(openGpu(found), whole).dequantize();
+    expect(await createGpuLinear(gpu, parts).dequantize()).toEqual(values);
     const x = normals(12 * 128);
     for (const tokens of [1, 12]) {
       const input = x.subarray(0, tokens * 128);

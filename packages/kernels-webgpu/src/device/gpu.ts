@@ -39,10 +39,17 @@ export interface Gpu {
     storage: readonly GPUBuffer[],
     workgroups: readonly [x: number, y?: number, z?: number],
   ): Promise<Dispatch>;
-  /** Runs kernels in order, each after the one before is done. @throws KernelError when the device refuses or is lost */
-  run(dispatches: readonly Dispatch[]): Promise<void>;
+  /**
+   * Runs kernels in order, each after the one before is done, then fills `into` with the first bytes of `from`: all in one
+   * submission, which is made before this returns its promise.
+   * @throws KernelError when the device refuses or is lost
+   */
+  run(
+    dispatches: readonly Dispatch[],
+    result?: { readonly from: GPUBuffer; readonly into: ReadableArray },
+  ): Promise<void>;
   /** Copies `out.byteLength` bytes to the host. */
-  read<T extends ReadableArray>(buffer: GPUBuffer, out: T, offset?: number): Promise<T>;
+  read<T extends ReadableArray>(buffer: GPUBuffer, out: T): Promise<T>;
   /** @throws KernelError when the device is lost */
   check(): void;
 }
@@ -92,19 +99,46 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
     if (result === nothing) check();
     return result as T;
   };
-  /** The device's complaints about what `act` does; out of memory is told apart. */
-  const guarded = async (act: () => void): Promise<void> => {
+  const run: Gpu['run'] = async (dispatches, result) => {
+    check();
+    const size = result ? Math.ceil(result.into.byteLength / 4) * 4 : 0;
+    // Complaints are collected while the device works, and out of memory is told apart.
     device.pushErrorScope('out-of-memory');
     device.pushErrorScope('validation');
-    act();
-    const scopes = [device.popErrorScope(), device.popErrorScope()];
-    const [invalid, memory] = await wait(Promise.all(scopes));
-    if (memory) {
-      throw new KernelError(
-        `the WebGPU device is out of memory (${buffers.bytes} bytes are held by these kernels): free weights, or use another backend`,
-      );
+    const usage = GPU_MAP_READ | GPU_COPY_DST;
+    const staging = size > 0 ? device.createBuffer({ label: 'readback', size, usage }) : undefined;
+    const encoder = device.createCommandEncoder();
+    if (dispatches.length > 0) {
+      const pass = encoder.beginComputePass();
+      record(pass, dispatches);
+      pass.end();
     }
-    if (invalid) throw new KernelError(`the WebGPU device refuses a kernel: ${invalid.message}`);
+    if (staging && result) encoder.copyBufferToBuffer(result.from, 0, staging, 0, size);
+    device.queue.submit([encoder.finish()]);
+    const scopes = Promise.all([device.popErrorScope(), device.popErrorScope()]);
+    // A device that refuses the copy refuses the map as well: the first reason is the one to tell.
+    const mapped = staging?.mapAsync(GPU_MAP_READ).then(
+      () => undefined,
+      (error: Error) => error,
+    );
+    try {
+      const [[invalid, memory], unmapped] = await wait(Promise.all([scopes, mapped]));
+      if (memory) {
+        throw new KernelError(
+          `the WebGPU device is out of memory (${buffers.bytes} bytes are held by these kernels): free weights, or use another backend`,
+        );
+      }
+      if (invalid) throw new KernelError(`the WebGPU device refuses a kernel: ${invalid.message}`);
+      check();
+      if (unmapped) throw new KernelError(`the WebGPU device failed: ${unmapped.message}`, { cause: unmapped });
+      if (staging && result) {
+        const { into } = result;
+        const bytes = new Uint8Array(staging.getMappedRange(), 0, into.byteLength);
+        new Uint8Array(into.buffer, into.byteOffset, into.byteLength).set(bytes);
+      }
+    } finally {
+      staging?.destroy();
+    }
   };
   return {
     device,
@@ -143,32 +177,9 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
       });
       return { pipeline, group, workgroups: [x, y, z] };
     },
-    async run(dispatches) {
-      check();
-      await guarded(() => {
-        const encoder = device.createCommandEncoder();
-        const pass = encoder.beginComputePass();
-        record(pass, dispatches);
-        pass.end();
-        device.queue.submit([encoder.finish()]);
-      });
-    },
-    async read(buffer, out, offset = 0) {
-      check();
-      const size = Math.ceil(out.byteLength / 4) * 4;
-      if (size === 0) return out;
-      const staging = device.createBuffer({ label: 'readback', size, usage: GPU_MAP_READ | GPU_COPY_DST });
-      try {
-        const encoder = device.createCommandEncoder();
-        encoder.copyBufferToBuffer(buffer, offset, staging, 0, size);
-        device.queue.submit([encoder.finish()]);
-        await wait(staging.mapAsync(1));
-        const bytes = new Uint8Array(staging.getMappedRange(), 0, out.byteLength);
-        new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(bytes);
-        staging.unmap();
-      } finally {
-        staging.destroy();
-      }
+    run,
+    async read(buffer, out) {
+      await run([], { from: buffer, into: out });
       return out;
     },
   };

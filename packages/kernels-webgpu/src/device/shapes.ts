@@ -4,13 +4,15 @@ import type { VectorShape } from '../wgsl/vector-product.js';
 
 /** How work is cut into workgroups. Results do not depend on it beyond the order of sums. */
 export interface Shapes {
-  /** Of products in tiles. */
-  readonly tile: TileShape;
+  /** Of dense products, f32 and int8. */
+  readonly dense: TileShape;
+  /** Of prompts with quantized weights. */
+  readonly quantized: TileShape;
   /** Of products with few tokens. */
   readonly vector: VectorShape;
 }
 
-export const gpuShapes: Shapes = { tile: largeTile, vector: { invocations: 64, rows: 4 } };
+export const gpuShapes: Shapes = { dense: largeTile, quantized: largeTile, vector: { invocations: 64, rows: 4 } };
 
 /**
  * For drivers that run shaders on the processor (lavapipe, SwiftShader): few invocations with much work each, since a
@@ -18,13 +20,16 @@ export const gpuShapes: Shapes = { tile: largeTile, vector: { invocations: 64, r
  * linears of 4 bits on lavapipe (docs/webgpu.md).
  */
 export const processorShapes: Shapes = {
-  tile: { x: 8, y: 4, perColumn: 8, perRow: 16, depth: 16 },
+  // Compiled in a fraction of the other's five seconds: a run has many dense products, and all of them wait for it.
+  dense: { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 },
+  quantized: { x: 8, y: 4, perColumn: 16, perRow: 16, depth: 16 },
   vector: { invocations: 32, rows: 8 },
 };
 
 /** Quick to compile: a processor's driver takes seconds for a large kernel, and tests have many. */
 export const quickShapes: Shapes = {
-  tile: { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 },
+  dense: { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 },
+  quantized: { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 },
   vector: { invocations: 32, rows: 4 },
 };
 

@@ -31,8 +31,10 @@ export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
       try {
         const parameters = { rows: size, columns, groups, words: stride / 4 };
         const storage = [d, f, shared[0], s, shared[1], c, transposed, l];
-        await gpu.run([await gpu.prepare(source, parameters, storage, linearWorkgroups(gpu, size, sweepInvocations))]);
-        await gpu.read(d, sliceRows(difference, columns, range));
+        await gpu.run([await gpu.prepare(source, parameters, storage, linearWorkgroups(gpu, size, sweepInvocations))], {
+          from: d,
+          into: sliceRows(difference, columns, range),
+        });
         const found = await gpu.read(c, new Uint8Array(size * stride));
         for (let row = 0; row < size; row++) {
           codes.set(found.subarray(row * stride, row * stride + columns), (start + row) * columns);

@@ -36,8 +36,7 @@ export async function hadamard(gpu: Gpu, { x, rows, columns, size }: HadamardArg
     const part = x.subarray(start * size, (start + count) * size);
     const buffer = gpu.buffers.upload(part, `a Hadamard transform of size ${size}`);
     try {
-      await gpu.run(await hadamardDispatches(gpu, buffer, part.length, size));
-      await gpu.read(buffer, part);
+      await gpu.run(await hadamardDispatches(gpu, buffer, part.length, size), { from: buffer, into: part });
     } finally {
       gpu.buffers.free(buffer);
     }

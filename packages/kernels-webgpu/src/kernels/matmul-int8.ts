@@ -27,7 +27,7 @@ export async function matmulInt8(gpu: Gpu, args: MatmulInt8Args): Promise<Int32A
   if (m === 0 || n === 0) return out;
   if (k === 0) return out.fill(0);
   const words = Math.ceil(k / 4);
-  const source = int8Product({ packedDot: gpu.capabilities.packedDot, output: 'i32', tile: gpu.shapes.tile });
+  const source = int8Product({ packedDot: gpu.capabilities.packedDot, output: 'i32', tile: gpu.shapes.dense });
   const columnParts = ranges(n, gpu.buffers.largest / 4 / words);
   const rowParts = ranges(m, gpu.buffers.largest / 4 / Math.max(words, columnParts[0].size));
   for (const columns of columnParts) {
@@ -38,7 +38,7 @@ export async function matmulInt8(gpu: Gpu, args: MatmulInt8Args): Promise<Int32A
         const sum = gpu.buffers.create(4 * rows.size * columns.size, 'int8 c');
         try {
           const parameters = { m: rows.size, n: columns.size, words };
-          const workgroups = tileWorkgroups(rows.size, columns.size, gpu.shapes.tile);
+          const workgroups = tileWorkgroups(rows.size, columns.size, gpu.shapes.dense);
           await gpu.run([await gpu.prepare(source, parameters, [left, right, sum], workgroups)]);
           const part = await gpu.read(sum, new Int32Array(rows.size * columns.size));
           for (let row = 0; row < rows.size; row++) {

@@ -26,7 +26,7 @@ export async function matmul(gpu: Gpu, args: MatmulArgs): Promise<Float32Array> 
     a: denseOperand('a', 'm', { transposed: transposeA, vector: k % 4 === 0 }),
     b: denseOperand('b', 'n', { transposed: !transposeB, vector: k % 4 === 0 }),
     accumulate,
-    tile: gpu.shapes.tile,
+    tile: gpu.shapes.dense,
   });
   for (const columns of columnParts) {
     const partOfB = transposeB ? sliceRows(b, k, columns) : sliceColumns(b, k, n, columns);
@@ -50,10 +50,10 @@ export async function matmul(gpu: Gpu, args: MatmulArgs): Promise<Float32Array> 
     const sum = before ? gpu.buffers.upload(before, 'matmul c') : gpu.buffers.create(4 * size, 'matmul c');
     try {
       const parameters = { m: rows.size, n: columns.size, k, stride: columns.size, column0: 0 };
-      const workgroups = tileWorkgroups(rows.size, columns.size, gpu.shapes.tile);
-      await gpu.run([await gpu.prepare(source, parameters, [left, right, sum], workgroups)]);
+      const workgroups = tileWorkgroups(rows.size, columns.size, gpu.shapes.dense);
       const target = whole ? sliceRows(out, n, rows) : new Float32Array(size);
-      await gpu.read(sum, target);
+      const product = await gpu.prepare(source, parameters, [left, right, sum], workgroups);
+      await gpu.run([product], { from: sum, into: target });
       if (whole) return;
       for (let row = 0; row < rows.size; row++) {
         const line = target.subarray(row * columns.size, (row + 1) * columns.size);

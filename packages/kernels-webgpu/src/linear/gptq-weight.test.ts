@@ -89,7 +89,11 @@ describe.runIf(found)('GPTQ weights on the device', () => {
       expect(error, 'products in f16').toBeLessThan(2e-3);
       expect(error, 'f16 is used').toBeGreaterThan(1e-6);
     }
-    weight.dispose();
+    const [first, second] = [normals(width), normals(width)];
+    const [one, two] = await Promise.all([linear.multiply(first, 1), linear.multiply(second, 1)]);
+    expect(relativeError(one, product(first, weights, 1, 72, width)), 'overlapping calls').toBeLessThan(1e-6);
+    expect(relativeError(two, product(second, weights, 1, 72, width)), 'overlapping calls').toBeLessThan(1e-6);
+    linear.dispose();
     expect(gpu.buffers.bytes).toBe(0);
   });
 

@@ -29,6 +29,8 @@ export interface GpuLinear {
   dispatches(x: GPUBuffer, tokens: number, y: GPUBuffer): Promise<{ dispatches: Dispatch[]; scratch?: GPUBuffer }>;
   /** The weights as the products see them, `[out, in]` with inputs in their own order. */
   dequantize(): Promise<Float32Array>;
+  /** Frees the weight too. */
+  dispose(): void;
 }
 
 /** Tokens that share an unpacked weight in the decode kernel. */
@@ -37,7 +39,7 @@ const tokensTogether = 4;
 export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearOptions = {}): GpuLinear {
   const { inFeatures: k, outFeatures: n, layout, parameters, parts, name } = weight;
   const { f16 = false, decodeTokens = 8 } = options;
-  const tile = gpu.shapes.tile;
+  const tile = gpu.shapes.quantized;
   const prefill = tileProduct({
     label: `${name}: prefill`,
     a: denseOperand('a', 'm', { transposed: false, vector: true }),
@@ -78,39 +80,80 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
     return { dispatches: list, scratch };
   };
 
+  /** Buffers of a product of so many tokens, and its kernels. */
+  async function stateFor(tokens: number) {
+    const input = gpu.buffers.create(4 * tokens * k, `${name}: inputs`);
+    const output = gpu.buffers.create(4 * tokens * n, `${name}: outputs`);
+    try {
+      const { dispatches: list, scratch } = await dispatches(input, tokens, output);
+      return { input, output, list, free: () => gpu.buffers.free(input, output, scratch) };
+    } catch (error) {
+      gpu.buffers.free(input, output);
+      throw error;
+    }
+  }
+
+  // Decoding repeats one shape: its buffers and bindings stay, one set for each number of tokens.
+  const decoding = new Map<number, ReturnType<typeof stateFor>>();
+  const kept: (() => void)[] = [];
+  const decodeState = (tokens: number) => {
+    gpu.check();
+    let state = decoding.get(tokens);
+    if (!state) {
+      state = stateFor(tokens).then((made) => {
+        kept.push(made.free);
+        return made;
+      });
+      decoding.set(tokens, state);
+      state.catch(() => decoding.delete(tokens));
+    }
+    return state;
+  };
+
   return {
     weight,
     dispatches,
+    dispose() {
+      for (const free of kept.splice(0)) free();
+      decoding.clear();
+      weight.dispose();
+    },
     async multiply(x, tokens) {
       if (x.length !== tokens * k) throw new ShapeError(`${name}: ${x.length} values are not ${tokens} tokens of ${k}`);
       const out = new Float32Array(tokens * n);
+      if (tokens > 0 && tokens <= decodeTokens) {
+        // From here on nothing is awaited before the submission: calls may overlap, the queue keeps them in order.
+        const { input, output, list } = await decodeState(tokens);
+        gpu.device.queue.writeBuffer(input, 0, x as Float32Array<ArrayBuffer>);
+        await gpu.run(list, { from: output, into: out });
+        return out;
+      }
       for (const range of ranges(tokens, gpu.buffers.largest / 4 / Math.max(k, n))) {
-        const input = gpu.buffers.upload(sliceRows(x, k, range), `${name}: inputs`);
-        const output = gpu.buffers.create(4 * range.size * n, `${name}: outputs`);
-        let scratch: GPUBuffer | undefined;
+        const made = await stateFor(range.size);
         try {
-          const made = await dispatches(input, range.size, output);
-          scratch = made.scratch;
-          await gpu.run(made.dispatches);
-          await gpu.read(output, sliceRows(out, n, range));
+          gpu.device.queue.writeBuffer(made.input, 0, sliceRows(x, k, range) as Float32Array<ArrayBuffer>);
+          await gpu.run(made.list, { from: made.output, into: sliceRows(out, n, range) });
         } finally {
-          gpu.buffers.free(input, output, scratch);
+          made.free();
         }
       }
       return out;
     },
     async dequantize() {
       const out = new Float32Array(n * k);
+      const kernel = dequantizeWeights(name, layout);
       for (const { start, size, storage } of parts) {
-        // Parts are as large as their packed arrays may be: as f32 they need several steps on the device's side of it.
-        const values = gpu.buffers.create(4 * size * k, `${name}: dequantized`);
-        try {
-          const groups = linearWorkgroups(gpu, (size * k) / 8, dequantizeInvocations);
-          const kernel = dequantizeWeights(name, layout);
-          await gpu.run([await gpu.prepare(kernel, { n: size, k, ...parameters }, [...storage, values], groups)]);
-          await gpu.read(values, out.subarray(start * k, (start + size) * k));
-        } finally {
-          gpu.buffers.free(values);
+        // A part fits a binding while it is packed; as f32 it takes several.
+        for (const rows of ranges(size, gpu.buffers.largest / 4 / k)) {
+          const values = gpu.buffers.create(4 * rows.size * k, `${name}: dequantized`);
+          try {
+            const groups = linearWorkgroups(gpu, (rows.size * k) / 8, dequantizeInvocations);
+            const range = { n: rows.size, k, row0: rows.start, ...parameters };
+            const into = out.subarray((start + rows.start) * k, (start + rows.start + rows.size) * k);
+            await gpu.run([await gpu.prepare(kernel, range, [...storage, values], groups)], { from: values, into });
+          } finally {
+            gpu.buffers.free(values);
+          }
         }
       }
       return weight.order ? restoreOrder(out, await gpu.read(weight.order, new Uint32Array(k)), n) : out;

@@ -34,7 +34,7 @@ export function createInt8Linear(gpu: Gpu, weight: Int8Weight, options: Int8Line
   const weights = buffers.upload(paddedRows(codes, k, { start: 0, size: n }), 'int8 weight');
   const perOutput = scales.length === 1 ? new Float32Array(n).fill(scales[0]) : scales;
   const weightScales = buffers.upload(perOutput, 'int8 weight scales');
-  const multiply = int8Product({ packedDot: gpu.capabilities.packedDot, output: 'f32', tile: gpu.shapes.tile });
+  const multiply = int8Product({ packedDot: gpu.capabilities.packedDot, output: 'f32', tile: gpu.shapes.dense });
 
   async function part(x: Float32Array, m: number, out: Float32Array): Promise<void> {
     const input = buffers.upload(x, 'int8 inputs');
@@ -53,13 +53,12 @@ export function createInt8Linear(gpu: Gpu, weight: Int8Weight, options: Int8Line
       const from = marks ? [input, marks] : [input];
       await then(quantizeRows({ outliers: !!marks }), { m, k, words }, [...from, bytes, inputScales], [m]);
       const operands = [bytes, weights, inputScales, weightScales, output];
-      await then(multiply, { m, n, words }, operands, tileWorkgroups(m, n, gpu.shapes.tile));
+      await then(multiply, { m, n, words }, operands, tileWorkgroups(m, n, gpu.shapes.dense));
       if (list) {
         const groups = linearWorkgroups(gpu, m * n, outlierInvocations);
         await then(addOutliers(), { m, n, k, words }, [input, list, weights, weightScales, output], groups);
       }
-      await gpu.run(dispatches);
-      await gpu.read(output, out);
+      await gpu.run(dispatches, { from: output, into: out });
     } finally {
       buffers.free(input, bytes, inputScales, output, marks, list);
     }

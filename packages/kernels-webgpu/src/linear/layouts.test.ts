@@ -197,7 +197,7 @@ describe.runIf(found)('weights on the device', () => {
       const expected = product(x, weights, tokens, out, width);
       expect(relativeError(await linear.multiply(x, tokens), expected), `${tokens} tokens`).toBeLessThan(2e-6);
     }
-    weight.dispose();
+    linear.dispose();
     expect(gpu.buffers.bytes).toBe(0);
   });
 

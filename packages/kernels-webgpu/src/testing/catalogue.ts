@@ -24,7 +24,7 @@ const dense = (transposed: boolean, vector: boolean) => ({
 });
 const affine4 = affineLayout({ bits: 4, groupSize: 128, scales: 'half' });
 const prompt = (label: string, b = affine4, f16 = false) =>
-  tileProduct({ label, a: dense(false, true).a, b, f16, tile: f16 ? gpuShapes.tile : processorShapes.tile });
+  tileProduct({ label, a: dense(false, true).a, b, f16, tile: f16 ? gpuShapes.quantized : processorShapes.quantized });
 
 /** One of every kernel and variant: what is reviewed as text, and compiled on every machine. */
 export const catalogue: Readonly<Record<string, KernelSource>> = {

@@ -34,7 +34,7 @@ export async function openDawn(
     reported = true;
     return undefined;
   }
-  const wanted = options.features ?? ['shader-f16', 'subgroups', 'timestamp-query'];
+  const wanted = options.features ?? ['shader-f16', 'subgroups'];
   const device = await adapter.requestDevice({
     requiredFeatures: wanted.filter((name) => adapter.features.has(name)) as GPUFeatureName[],
     requiredLimits: options.limits ?? {},

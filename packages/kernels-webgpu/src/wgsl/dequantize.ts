@@ -1,4 +1,4 @@
-/** Weights of any layout as f32 `[rows, k]`: eight a step. */
+/** `n` rows of a weight of any layout, from `row0` on, as f32 `[n, k]`: eight values a step. */
 import { type KernelSource, linearIndex, wgslModule } from './module.js';
 import { eightType, type Operand } from './tile-product.js';
 
@@ -7,7 +7,7 @@ export const dequantizeInvocations = 64;
 export function dequantizeWeights(label: string, b: Operand): KernelSource {
   return wgslModule({
     label: `dequantize ${label}`,
-    parameters: { n: 'u32', k: 'u32', ...b.parameters },
+    parameters: { n: 'u32', k: 'u32', row0: 'u32', ...b.parameters },
     bindings: [...b.bindings, { name: 'c', access: 'read_write', type: 'array<vec4f>' }],
     body: `
 ${eightType}
@@ -23,7 +23,7 @@ fn main(
   let step = ${linearIndex(dequantizeInvocations)};
   let row = step / (p.k / 8u);
   if (row < p.n) {
-    let w = load_b(row, 8u * (step % (p.k / 8u)));
+    let w = load_b(p.row0 + row, 8u * (step % (p.k / 8u)));
     c[2u * step] = w.low * w.factor;
     c[2u * step + 1u] = w.high * w.factor;
   }

@@ -98,7 +98,7 @@ async function* comparisons(): AsyncGenerator<Comparison> {
       contenders,
       atLeast: ort ? { 'webgpu, 4-bit weights': 1 } : {},
     };
-    weight.dispose();
+    linear.dispose();
   }
   const kernels = createWebgpuKernels({ device, wgslLanguageFeatures: dawn.wgslLanguageFeatures });
   const size = 512;

@@ -1,6 +1,7 @@
 struct Parameters {
   n: u32,
   k: u32,
+  row0: u32,
 }
 @group(0) @binding(0) var<uniform> p: Parameters;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
@@ -30,7 +31,7 @@ fn main(
   let step = (group.y * groups.x + group.x) * 64u + local;
   let row = step / (p.k / 8u);
   if (row < p.n) {
-    let w = load_b(row, 8u * (step % (p.k / 8u)));
+    let w = load_b(p.row0 + row, 8u * (step % (p.k / 8u)));
     c[2u * step] = w.low * w.factor;
     c[2u * step + 1u] = w.high * w.factor;
   }

@@ -37,7 +37,7 @@ fn load_b(row: u32, k: u32) -> Eight {
   return Eight(floats_of(codes[at]), floats_of(codes[at + 1u]), scale_of(row, k));
 }
 var<workgroup> tile_a: array<vec4f, 256>;
-var<workgroup> tile_b: array<vec4f, 256>;
+var<workgroup> tile_b: array<vec4f, 512>;
 
 fn store(row: u32, column: u32, value: f32) {
   if (row < p.m && column < p.n) {
@@ -53,7 +53,7 @@ fn main(
   @builtin(local_invocation_index) index: u32,
 ) {
   let row0 = group.y * 64u;
-  let column0 = group.x * 64u;
+  let column0 = group.x * 128u;
   var s0_0 = 0.0;
   var s0_1 = 0.0;
   var s0_2 = 0.0;
@@ -62,6 +62,14 @@ fn main(
   var s0_5 = 0.0;
   var s0_6 = 0.0;
   var s0_7 = 0.0;
+  var s0_8 = 0.0;
+  var s0_9 = 0.0;
+  var s0_10 = 0.0;
+  var s0_11 = 0.0;
+  var s0_12 = 0.0;
+  var s0_13 = 0.0;
+  var s0_14 = 0.0;
+  var s0_15 = 0.0;
   var s1_0 = 0.0;
   var s1_1 = 0.0;
   var s1_2 = 0.0;
@@ -70,6 +78,14 @@ fn main(
   var s1_5 = 0.0;
   var s1_6 = 0.0;
   var s1_7 = 0.0;
+  var s1_8 = 0.0;
+  var s1_9 = 0.0;
+  var s1_10 = 0.0;
+  var s1_11 = 0.0;
+  var s1_12 = 0.0;
+  var s1_13 = 0.0;
+  var s1_14 = 0.0;
+  var s1_15 = 0.0;
   var s2_0 = 0.0;
   var s2_1 = 0.0;
   var s2_2 = 0.0;
@@ -78,6 +94,14 @@ fn main(
   var s2_5 = 0.0;
   var s2_6 = 0.0;
   var s2_7 = 0.0;
+  var s2_8 = 0.0;
+  var s2_9 = 0.0;
+  var s2_10 = 0.0;
+  var s2_11 = 0.0;
+  var s2_12 = 0.0;
+  var s2_13 = 0.0;
+  var s2_14 = 0.0;
+  var s2_15 = 0.0;
   var s3_0 = 0.0;
   var s3_1 = 0.0;
   var s3_2 = 0.0;
@@ -86,6 +110,14 @@ fn main(
   var s3_5 = 0.0;
   var s3_6 = 0.0;
   var s3_7 = 0.0;
+  var s3_8 = 0.0;
+  var s3_9 = 0.0;
+  var s3_10 = 0.0;
+  var s3_11 = 0.0;
+  var s3_12 = 0.0;
+  var s3_13 = 0.0;
+  var s3_14 = 0.0;
+  var s3_15 = 0.0;
   var s4_0 = 0.0;
   var s4_1 = 0.0;
   var s4_2 = 0.0;
@@ -94,6 +126,14 @@ fn main(
   var s4_5 = 0.0;
   var s4_6 = 0.0;
   var s4_7 = 0.0;
+  var s4_8 = 0.0;
+  var s4_9 = 0.0;
+  var s4_10 = 0.0;
+  var s4_11 = 0.0;
+  var s4_12 = 0.0;
+  var s4_13 = 0.0;
+  var s4_14 = 0.0;
+  var s4_15 = 0.0;
   var s5_0 = 0.0;
   var s5_1 = 0.0;
   var s5_2 = 0.0;
@@ -102,6 +142,14 @@ fn main(
   var s5_5 = 0.0;
   var s5_6 = 0.0;
   var s5_7 = 0.0;
+  var s5_8 = 0.0;
+  var s5_9 = 0.0;
+  var s5_10 = 0.0;
+  var s5_11 = 0.0;
+  var s5_12 = 0.0;
+  var s5_13 = 0.0;
+  var s5_14 = 0.0;
+  var s5_15 = 0.0;
   var s6_0 = 0.0;
   var s6_1 = 0.0;
   var s6_2 = 0.0;
@@ -110,6 +158,14 @@ fn main(
   var s6_5 = 0.0;
   var s6_6 = 0.0;
   var s6_7 = 0.0;
+  var s6_8 = 0.0;
+  var s6_9 = 0.0;
+  var s6_10 = 0.0;
+  var s6_11 = 0.0;
+  var s6_12 = 0.0;
+  var s6_13 = 0.0;
+  var s6_14 = 0.0;
+  var s6_15 = 0.0;
   var s7_0 = 0.0;
   var s7_1 = 0.0;
   var s7_2 = 0.0;
@@ -118,6 +174,14 @@ fn main(
   var s7_5 = 0.0;
   var s7_6 = 0.0;
   var s7_7 = 0.0;
+  var s7_8 = 0.0;
+  var s7_9 = 0.0;
+  var s7_10 = 0.0;
+  var s7_11 = 0.0;
+  var s7_12 = 0.0;
+  var s7_13 = 0.0;
+  var s7_14 = 0.0;
+  var s7_15 = 0.0;
   var s8_0 = 0.0;
   var s8_1 = 0.0;
   var s8_2 = 0.0;
@@ -126,6 +190,14 @@ fn main(
   var s8_5 = 0.0;
   var s8_6 = 0.0;
   var s8_7 = 0.0;
+  var s8_8 = 0.0;
+  var s8_9 = 0.0;
+  var s8_10 = 0.0;
+  var s8_11 = 0.0;
+  var s8_12 = 0.0;
+  var s8_13 = 0.0;
+  var s8_14 = 0.0;
+  var s8_15 = 0.0;
   var s9_0 = 0.0;
   var s9_1 = 0.0;
   var s9_2 = 0.0;
@@ -134,6 +206,14 @@ fn main(
   var s9_5 = 0.0;
   var s9_6 = 0.0;
   var s9_7 = 0.0;
+  var s9_8 = 0.0;
+  var s9_9 = 0.0;
+  var s9_10 = 0.0;
+  var s9_11 = 0.0;
+  var s9_12 = 0.0;
+  var s9_13 = 0.0;
+  var s9_14 = 0.0;
+  var s9_15 = 0.0;
   var s10_0 = 0.0;
   var s10_1 = 0.0;
   var s10_2 = 0.0;
@@ -142,6 +222,14 @@ fn main(
   var s10_5 = 0.0;
   var s10_6 = 0.0;
   var s10_7 = 0.0;
+  var s10_8 = 0.0;
+  var s10_9 = 0.0;
+  var s10_10 = 0.0;
+  var s10_11 = 0.0;
+  var s10_12 = 0.0;
+  var s10_13 = 0.0;
+  var s10_14 = 0.0;
+  var s10_15 = 0.0;
   var s11_0 = 0.0;
   var s11_1 = 0.0;
   var s11_2 = 0.0;
@@ -150,6 +238,14 @@ fn main(
   var s11_5 = 0.0;
   var s11_6 = 0.0;
   var s11_7 = 0.0;
+  var s11_8 = 0.0;
+  var s11_9 = 0.0;
+  var s11_10 = 0.0;
+  var s11_11 = 0.0;
+  var s11_12 = 0.0;
+  var s11_13 = 0.0;
+  var s11_14 = 0.0;
+  var s11_15 = 0.0;
   var s12_0 = 0.0;
   var s12_1 = 0.0;
   var s12_2 = 0.0;
@@ -158,6 +254,14 @@ fn main(
   var s12_5 = 0.0;
   var s12_6 = 0.0;
   var s12_7 = 0.0;
+  var s12_8 = 0.0;
+  var s12_9 = 0.0;
+  var s12_10 = 0.0;
+  var s12_11 = 0.0;
+  var s12_12 = 0.0;
+  var s12_13 = 0.0;
+  var s12_14 = 0.0;
+  var s12_15 = 0.0;
   var s13_0 = 0.0;
   var s13_1 = 0.0;
   var s13_2 = 0.0;
@@ -166,6 +270,14 @@ fn main(
   var s13_5 = 0.0;
   var s13_6 = 0.0;
   var s13_7 = 0.0;
+  var s13_8 = 0.0;
+  var s13_9 = 0.0;
+  var s13_10 = 0.0;
+  var s13_11 = 0.0;
+  var s13_12 = 0.0;
+  var s13_13 = 0.0;
+  var s13_14 = 0.0;
+  var s13_15 = 0.0;
   var s14_0 = 0.0;
   var s14_1 = 0.0;
   var s14_2 = 0.0;
@@ -174,6 +286,14 @@ fn main(
   var s14_5 = 0.0;
   var s14_6 = 0.0;
   var s14_7 = 0.0;
+  var s14_8 = 0.0;
+  var s14_9 = 0.0;
+  var s14_10 = 0.0;
+  var s14_11 = 0.0;
+  var s14_12 = 0.0;
+  var s14_13 = 0.0;
+  var s14_14 = 0.0;
+  var s14_15 = 0.0;
   var s15_0 = 0.0;
   var s15_1 = 0.0;
   var s15_2 = 0.0;
@@ -182,6 +302,14 @@ fn main(
   var s15_5 = 0.0;
   var s15_6 = 0.0;
   var s15_7 = 0.0;
+  var s15_8 = 0.0;
+  var s15_9 = 0.0;
+  var s15_10 = 0.0;
+  var s15_11 = 0.0;
+  var s15_12 = 0.0;
+  var s15_13 = 0.0;
+  var s15_14 = 0.0;
+  var s15_15 = 0.0;
   for (var k0 = 0u; k0 < p.k; k0 += 16u) {
     for (var i = index; i < 256u; i += 32u) {
       let row = i % 64u;
@@ -192,15 +320,15 @@ fn main(
       }
       tile_a[quad * 64u + row] = vec4f(v);
     }
-    for (var i = index; i < 128u; i += 32u) {
-      let row = i % 64u;
-      let quad = 2u * (i / 64u);
+    for (var i = index; i < 256u; i += 32u) {
+      let row = i % 128u;
+      let quad = 2u * (i / 128u);
       var w = Eight();
       if (k0 + 4u * quad < p.k) {
         w = load_b(column0 + row, k0 + 4u * quad);
       }
-      tile_b[quad * 64u + row] = vec4f(w.low * w.factor);
-      tile_b[(quad + 1u) * 64u + row] = vec4f(w.high * w.factor);
+      tile_b[quad * 128u + row] = vec4f(w.low * w.factor);
+      tile_b[(quad + 1u) * 128u + row] = vec4f(w.high * w.factor);
     }
     workgroupBarrier();
     for (var quad = 0u; quad < 4u; quad++) {
@@ -220,14 +348,22 @@ fn main(
       let a13 = tile_a[quad * 64u + local.y + 52u];
       let a14 = tile_a[quad * 64u + local.y + 56u];
       let a15 = tile_a[quad * 64u + local.y + 60u];
-      let b0 = tile_b[quad * 64u + local.x + 0u];
-      let b1 = tile_b[quad * 64u + local.x + 8u];
-      let b2 = tile_b[quad * 64u + local.x + 16u];
-      let b3 = tile_b[quad * 64u + local.x + 24u];
-      let b4 = tile_b[quad * 64u + local.x + 32u];
-      let b5 = tile_b[quad * 64u + local.x + 40u];
-      let b6 = tile_b[quad * 64u + local.x + 48u];
-      let b7 = tile_b[quad * 64u + local.x + 56u];
+      let b0 = tile_b[quad * 128u + local.x + 0u];
+      let b1 = tile_b[quad * 128u + local.x + 8u];
+      let b2 = tile_b[quad * 128u + local.x + 16u];
+      let b3 = tile_b[quad * 128u + local.x + 24u];
+      let b4 = tile_b[quad * 128u + local.x + 32u];
+      let b5 = tile_b[quad * 128u + local.x + 40u];
+      let b6 = tile_b[quad * 128u + local.x + 48u];
+      let b7 = tile_b[quad * 128u + local.x + 56u];
+      let b8 = tile_b[quad * 128u + local.x + 64u];
+      let b9 = tile_b[quad * 128u + local.x + 72u];
+      let b10 = tile_b[quad * 128u + local.x + 80u];
+      let b11 = tile_b[quad * 128u + local.x + 88u];
+      let b12 = tile_b[quad * 128u + local.x + 96u];
+      let b13 = tile_b[quad * 128u + local.x + 104u];
+      let b14 = tile_b[quad * 128u + local.x + 112u];
+      let b15 = tile_b[quad * 128u + local.x + 120u];
       s0_0 += dot(a0, b0);
       s0_1 += dot(a0, b1);
       s0_2 += dot(a0, b2);
@@ -236,6 +372,14 @@ fn main(
       s0_5 += dot(a0, b5);
       s0_6 += dot(a0, b6);
       s0_7 += dot(a0, b7);
+      s0_8 += dot(a0, b8);
+      s0_9 += dot(a0, b9);
+      s0_10 += dot(a0, b10);
+      s0_11 += dot(a0, b11);
+      s0_12 += dot(a0, b12);
+      s0_13 += dot(a0, b13);
+      s0_14 += dot(a0, b14);
+      s0_15 += dot(a0, b15);
       s1_0 += dot(a1, b0);
       s1_1 += dot(a1, b1);
       s1_2 += dot(a1, b2);
@@ -244,6 +388,14 @@ fn main(
       s1_5 += dot(a1, b5);
       s1_6 += dot(a1, b6);
       s1_7 += dot(a1, b7);
+      s1_8 += dot(a1, b8);
+      s1_9 += dot(a1, b9);
+      s1_10 += dot(a1, b10);
+      s1_11 += dot(a1, b11);
+      s1_12 += dot(a1, b12);
+      s1_13 += dot(a1, b13);
+      s1_14 += dot(a1, b14);
+      s1_15 += dot(a1, b15);
       s2_0 += dot(a2, b0);
       s2_1 += dot(a2, b1);
       s2_2 += dot(a2, b2);
@@ -252,6 +404,14 @@ fn main(
       s2_5 += dot(a2, b5);
       s2_6 += dot(a2, b6);
       s2_7 += dot(a2, b7);
+      s2_8 += dot(a2, b8);
+      s2_9 += dot(a2, b9);
+      s2_10 += dot(a2, b10);
+      s2_11 += dot(a2, b11);
+      s2_12 += dot(a2, b12);
+      s2_13 += dot(a2, b13);
+      s2_14 += dot(a2, b14);
+      s2_15 += dot(a2, b15);
       s3_0 += dot(a3, b0);
       s3_1 += dot(a3, b1);
       s3_2 += dot(a3, b2);
@@ -260,6 +420,14 @@ fn main(
       s3_5 += dot(a3, b5);
       s3_6 += dot(a3, b6);
       s3_7 += dot(a3, b7);
+      s3_8 += dot(a3, b8);
+      s3_9 += dot(a3, b9);
+      s3_10 += dot(a3, b10);
+      s3_11 += dot(a3, b11);
+      s3_12 += dot(a3, b12);
+      s3_13 += dot(a3, b13);
+      s3_14 += dot(a3, b14);
+      s3_15 += dot(a3, b15);
       s4_0 += dot(a4, b0);
       s4_1 += dot(a4, b1);
       s4_2 += dot(a4, b2);
@@ -268,6 +436,14 @@ fn main(
       s4_5 += dot(a4, b5);
       s4_6 += dot(a4, b6);
       s4_7 += dot(a4, b7);
+      s4_8 += dot(a4, b8);
+      s4_9 += dot(a4, b9);
+      s4_10 += dot(a4, b10);
+      s4_11 += dot(a4, b11);
+      s4_12 += dot(a4, b12);
+      s4_13 += dot(a4, b13);
+      s4_14 += dot(a4, b14);
+      s4_15 += dot(a4, b15);
       s5_0 += dot(a5, b0);
       s5_1 += dot(a5, b1);
       s5_2 += dot(a5, b2);
@@ -276,6 +452,14 @@ fn main(
       s5_5 += dot(a5, b5);
       s5_6 += dot(a5, b6);
       s5_7 += dot(a5, b7);
+      s5_8 += dot(a5, b8);
+      s5_9 += dot(a5, b9);
+      s5_10 += dot(a5, b10);
+      s5_11 += dot(a5, b11);
+      s5_12 += dot(a5, b12);
+      s5_13 += dot(a5, b13);
+      s5_14 += dot(a5, b14);
+      s5_15 += dot(a5, b15);
       s6_0 += dot(a6, b0);
       s6_1 += dot(a6, b1);
       s6_2 += dot(a6, b2);
@@ -284,6 +468,14 @@ fn main(
       s6_5 += dot(a6, b5);
       s6_6 += dot(a6, b6);
       s6_7 += dot(a6, b7);
+      s6_8 += dot(a6, b8);
+      s6_9 += dot(a6, b9);
+      s6_10 += dot(a6, b10);
+      s6_11 += dot(a6, b11);
+      s6_12 += dot(a6, b12);
+      s6_13 += dot(a6, b13);
+      s6_14 += dot(a6, b14);
+      s6_15 += dot(a6, b15);
       s7_0 += dot(a7, b0);
       s7_1 += dot(a7, b1);
       s7_2 += dot(a7, b2);
@@ -292,6 +484,14 @@ fn main(
       s7_5 += dot(a7, b5);
       s7_6 += dot(a7, b6);
       s7_7 += dot(a7, b7);
+      s7_8 += dot(a7, b8);
+      s7_9 += dot(a7, b9);
+      s7_10 += dot(a7, b10);
+      s7_11 += dot(a7, b11);
+      s7_12 += dot(a7, b12);
+      s7_13 += dot(a7, b13);
+      s7_14 += dot(a7, b14);
+      s7_15 += dot(a7, b15);
       s8_0 += dot(a8, b0);
       s8_1 += dot(a8, b1);
       s8_2 += dot(a8, b2);
@@ -300,6 +500,14 @@ fn main(
       s8_5 += dot(a8, b5);
       s8_6 += dot(a8, b6);
       s8_7 += dot(a8, b7);
+      s8_8 += dot(a8, b8);
+      s8_9 += dot(a8, b9);
+      s8_10 += dot(a8, b10);
+      s8_11 += dot(a8, b11);
+      s8_12 += dot(a8, b12);
+      s8_13 += dot(a8, b13);
+      s8_14 += dot(a8, b14);
+      s8_15 += dot(a8, b15);
       s9_0 += dot(a9, b0);
       s9_1 += dot(a9, b1);
       s9_2 += dot(a9, b2);
@@ -308,6 +516,14 @@ fn main(
       s9_5 += dot(a9, b5);
       s9_6 += dot(a9, b6);
       s9_7 += dot(a9, b7);
+      s9_8 += dot(a9, b8);
+      s9_9 += dot(a9, b9);
+      s9_10 += dot(a9, b10);
+      s9_11 += dot(a9, b11);
+      s9_12 += dot(a9, b12);
+      s9_13 += dot(a9, b13);
+      s9_14 += dot(a9, b14);
+      s9_15 += dot(a9, b15);
       s10_0 += dot(a10, b0);
       s10_1 += dot(a10, b1);
       s10_2 += dot(a10, b2);
@@ -316,6 +532,14 @@ fn main(
       s10_5 += dot(a10, b5);
       s10_6 += dot(a10, b6);
       s10_7 += dot(a10, b7);
+      s10_8 += dot(a10, b8);
+      s10_9 += dot(a10, b9);
+      s10_10 += dot(a10, b10);
+      s10_11 += dot(a10, b11);
+      s10_12 += dot(a10, b12);
+      s10_13 += dot(a10, b13);
+      s10_14 += dot(a10, b14);
+      s10_15 += dot(a10, b15);
       s11_0 += dot(a11, b0);
       s11_1 += dot(a11, b1);
       s11_2 += dot(a11, b2);
@@ -324,6 +548,14 @@ fn main(
       s11_5 += dot(a11, b5);
       s11_6 += dot(a11, b6);
       s11_7 += dot(a11, b7);
+      s11_8 += dot(a11, b8);
+      s11_9 += dot(a11, b9);
+      s11_10 += dot(a11, b10);
+      s11_11 += dot(a11, b11);
+      s11_12 += dot(a11, b12);
+      s11_13 += dot(a11, b13);
+      s11_14 += dot(a11, b14);
+      s11_15 += dot(a11, b15);
       s12_0 += dot(a12, b0);
       s12_1 += dot(a12, b1);
       s12_2 += dot(a12, b2);
@@ -332,6 +564,14 @@ fn main(
       s12_5 += dot(a12, b5);
       s12_6 += dot(a12, b6);
       s12_7 += dot(a12, b7);
+      s12_8 += dot(a12, b8);
+      s12_9 += dot(a12, b9);
+      s12_10 += dot(a12, b10);
+      s12_11 += dot(a12, b11);
+      s12_12 += dot(a12, b12);
+      s12_13 += dot(a12, b13);
+      s12_14 += dot(a12, b14);
+      s12_15 += dot(a12, b15);
       s13_0 += dot(a13, b0);
       s13_1 += dot(a13, b1);
       s13_2 += dot(a13, b2);
@@ -340,6 +580,14 @@ fn main(
       s13_5 += dot(a13, b5);
       s13_6 += dot(a13, b6);
       s13_7 += dot(a13, b7);
+      s13_8 += dot(a13, b8);
+      s13_9 += dot(a13, b9);
+      s13_10 += dot(a13, b10);
+      s13_11 += dot(a13, b11);
+      s13_12 += dot(a13, b12);
+      s13_13 += dot(a13, b13);
+      s13_14 += dot(a13, b14);
+      s13_15 += dot(a13, b15);
       s14_0 += dot(a14, b0);
       s14_1 += dot(a14, b1);
       s14_2 += dot(a14, b2);
@@ -348,6 +596,14 @@ fn main(
       s14_5 += dot(a14, b5);
       s14_6 += dot(a14, b6);
       s14_7 += dot(a14, b7);
+      s14_8 += dot(a14, b8);
+      s14_9 += dot(a14, b9);
+      s14_10 += dot(a14, b10);
+      s14_11 += dot(a14, b11);
+      s14_12 += dot(a14, b12);
+      s14_13 += dot(a14, b13);
+      s14_14 += dot(a14, b14);
+      s14_15 += dot(a14, b15);
       s15_0 += dot(a15, b0);
       s15_1 += dot(a15, b1);
       s15_2 += dot(a15, b2);
@@ -356,12 +612,20 @@ fn main(
       s15_5 += dot(a15, b5);
       s15_6 += dot(a15, b6);
       s15_7 += dot(a15, b7);
+      s15_8 += dot(a15, b8);
+      s15_9 += dot(a15, b9);
+      s15_10 += dot(a15, b10);
+      s15_11 += dot(a15, b11);
+      s15_12 += dot(a15, b12);
+      s15_13 += dot(a15, b13);
+      s15_14 += dot(a15, b14);
+      s15_15 += dot(a15, b15);
     }
     workgroupBarrier();
   }
   // One store in a loop, not one for each output: drivers inline it, and compile for seconds.
-  var sums = array<f32, 128>(s0_0, s0_1, s0_2, s0_3, s0_4, s0_5, s0_6, s0_7, s1_0, s1_1, s1_2, s1_3, s1_4, s1_5, s1_6, s1_7, s2_0, s2_1, s2_2, s2_3, s2_4, s2_5, s2_6, s2_7, s3_0, s3_1, s3_2, s3_3, s3_4, s3_5, s3_6, s3_7, s4_0, s4_1, s4_2, s4_3, s4_4, s4_5, s4_6, s4_7, s5_0, s5_1, s5_2, s5_3, s5_4, s5_5, s5_6, s5_7, s6_0, s6_1, s6_2, s6_3, s6_4, s6_5, s6_6, s6_7, s7_0, s7_1, s7_2, s7_3, s7_4, s7_5, s7_6, s7_7, s8_0, s8_1, s8_2, s8_3, s8_4, s8_5, s8_6, s8_7, s9_0, s9_1, s9_2, s9_3, s9_4, s9_5, s9_6, s9_7, s10_0, s10_1, s10_2, s10_3, s10_4, s10_5, s10_6, s10_7, s11_0, s11_1, s11_2, s11_3, s11_4, s11_5, s11_6, s11_7, s12_0, s12_1, s12_2, s12_3, s12_4, s12_5, s12_6, s12_7, s13_0, s13_1, s13_2, s13_3, s13_4, s13_5, s13_6, s13_7, s14_0, s14_1, s14_2, s14_3, s14_4, s14_5, s14_6, s14_7, s15_0, s15_1, s15_2, s15_3, s15_4, s15_5, s15_6, s15_7);
-  for (var i = 0u; i < 128u; i++) {
-    store(row0 + local.y + 4u * (i / 8u), column0 + local.x + 8u * (i % 8u), sums[i]);
+  var sums = array<f32, 256>(s0_0, s0_1, s0_2, s0_3, s0_4, s0_5, s0_6, s0_7, s0_8, s0_9, s0_10, s0_11, s0_12, s0_13, s0_14, s0_15, s1_0, s1_1, s1_2, s1_3, s1_4, s1_5, s1_6, s1_7, s1_8, s1_9, s1_10, s1_11, s1_12, s1_13, s1_14, s1_15, s2_0, s2_1, s2_2, s2_3, s2_4, s2_5, s2_6, s2_7, s2_8, s2_9, s2_10, s2_11, s2_12, s2_13, s2_14, s2_15, s3_0, s3_1, s3_2, s3_3, s3_4, s3_5, s3_6, s3_7, s3_8, s3_9, s3_10, s3_11, s3_12, s3_13, s3_14, s3_15, s4_0, s4_1, s4_2, s4_3, s4_4, s4_5, s4_6, s4_7, s4_8, s4_9, s4_10, s4_11, s4_12, s4_13, s4_14, s4_15, s5_0, s5_1, s5_2, s5_3, s5_4, s5_5, s5_6, s5_7, s5_8, s5_9, s5_10, s5_11, s5_12, s5_13, s5_14, s5_15, s6_0, s6_1, s6_2, s6_3, s6_4, s6_5, s6_6, s6_7, s6_8, s6_9, s6_10, s6_11, s6_12, s6_13, s6_14, s6_15, s7_0, s7_1, s7_2, s7_3, s7_4, s7_5, s7_6, s7_7, s7_8, s7_9, s7_10, s7_11, s7_12, s7_13, s7_14, s7_15, s8_0, s8_1, s8_2, s8_3, s8_4, s8_5, s8_6, s8_7, s8_8, s8_9, s8_10, s8_11, s8_12, s8_13, s8_14, s8_15, s9_0, s9_1, s9_2, s9_3, s9_4, s9_5, s9_6, s9_7, s9_8, s9_9, s9_10, s9_11, s9_12, s9_13, s9_14, s9_15, s10_0, s10_1, s10_2, s10_3, s10_4, s10_5, s10_6, s10_7, s10_8, s10_9, s10_10, s10_11, s10_12, s10_13, s10_14, s10_15, s11_0, s11_1, s11_2, s11_3, s11_4, s11_5, s11_6, s11_7, s11_8, s11_9, s11_10, s11_11, s11_12, s11_13, s11_14, s11_15, s12_0, s12_1, s12_2, s12_3, s12_4, s12_5, s12_6, s12_7, s12_8, s12_9, s12_10, s12_11, s12_12, s12_13, s12_14, s12_15, s13_0, s13_1, s13_2, s13_3, s13_4, s13_5, s13_6, s13_7, s13_8, s13_9, s13_10, s13_11, s13_12, s13_13, s13_14, s13_15, s14_0, s14_1, s14_2, s14_3, s14_4, s14_5, s14_6, s14_7, s14_8, s14_9, s14_10, s14_11, s14_12, s14_13, s14_14, s14_15, s15_0, s15_1, s15_2, s15_3, s15_4, s15_5, s15_6, s15_7, s15_8, s15_9, s15_10, s15_11, s15_12, s15_13, s15_14, s15_15);
+  for (var i = 0u; i < 256u; i++) {
+    store(row0 + local.y + 4u * (i / 16u), column0 + local.x + 8u * (i % 16u), sums[i]);
   }
 }

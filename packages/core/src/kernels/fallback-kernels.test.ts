@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { KernelError, ShapeError } from '../contracts/errors.js';
+import type { Kernels } from '../contracts/kernels.js';
+import { kernelConformance } from './conformance.js';
+import { fallbackKernels } from './fallback-kernels.js';
+import { referenceKernels } from './reference.js';
+
+/** Writes nonsense to what it may change, then fails. */
+function failing(calls: string[]): Kernels {
+  const fail = (name: string) => async (args: { out?: any; x?: any; loss?: any; a?: any; b?: any }) => {
+    calls.push(name);
+    if (name !== 'matmul' && name !== 'matmulInt8')
+      (args.loss ?? args.out ?? (name === 'hadamard' ? args.x : name === 'cholesky' ? args.a : args.b)).fill(7);
+    if (name === 'matmul') args.out?.fill(7);
+    throw new KernelError(`${name}: the device is lost`);
+  };
+  const names = ['matmul', 'gram', 'cholesky', 'triangularSolve', 'gptqBlock', 'hadamard', 'matmulInt8'] as const;
+  return { ...referenceKernels, name: 'lost', ...Object.fromEntries(names.map((name) => [name, fail(name)])) };
+}
+
+describe('fallback kernels', () => {
+  for (const { name, run } of kernelConformance) {
+    it(`right although the first fail: ${name}`, async () => {
+      const reasons: string[] = [];
+      // A case may call several times: each of its calls begins on the failing ones.
+      const fresh = () => fallbackKernels(failing([]), referenceKernels, ({ message }) => reasons.push(message));
+      await run(new Proxy(referenceKernels, { get: (_, key) => Reflect.get(fresh(), key) }));
+      if (!name.includes('refuses')) expect(reasons[0]).toContain('the device is lost');
+    });
+  }
+
+  it('goes over once, and says why', async () => {
+    const calls: string[] = [];
+    const reasons: string[] = [];
+    const kernels = fallbackKernels(failing(calls), referenceKernels, ({ message }) => reasons.push(message));
+    const one = Float32Array.of(2);
+    for (let i = 0; i < 3; i++)
+      expect(await kernels.matmul({ a: one, b: one, m: 1, n: 1, k: 1 })).toEqual(Float32Array.of(4));
+    expect({ calls, reasons, name: kernels.name }).toEqual({
+      calls: ['matmul'],
+      reasons: ['matmul: the device is lost'],
+      name: 'reference',
+    });
+  });
+
+  it('passes other errors on', async () => {
+    const kernels = fallbackKernels(referenceKernels, failing([]), () => {});
+    await expect(kernels.hadamard({ x: new Float32Array(3), rows: 1, columns: 3, size: 3 })).rejects.toThrow(
+      ShapeError,
+    );
+  });
+});

@@ -1,0 +1,47 @@
+import { KernelError } from '../contracts/errors.js';
+import type { Kernels } from '../contracts/kernels.js';
+
+/**
+ * Kernels that go over to `next` when the device behind `first` fails (lost, out of memory, too small): the operation that
+ * failed is done again there, and so is all that follows. What an operation adds to or overwrites is put back first.
+ * @param onFailure told once, with the reason: for the report
+ */
+export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reason: KernelError) => void): Kernels {
+  let current = first;
+  const attempt = async <T>(
+    operation: (kernels: Kernels) => Promise<T>,
+    changed?: Float32Array | Float64Array,
+  ): Promise<T> => {
+    if (current === next) return operation(next);
+    const before = changed?.slice();
+    try {
+      return await operation(first);
+    } catch (error) {
+      if (!(error instanceof KernelError)) throw error;
+      if (before) changed?.set(before as never);
+      if (current === first) onFailure(error);
+      current = next;
+      return operation(next);
+    }
+  };
+  return {
+    get name() {
+      return current.name;
+    },
+    get threads() {
+      return current.threads;
+    },
+    matmul: (args) => attempt((kernels) => kernels.matmul(args), args.accumulate ? args.out : undefined),
+    gram: (args) => attempt((kernels) => kernels.gram(args), args.out),
+    cholesky: (args) => attempt((kernels) => kernels.cholesky(args), args.a),
+    triangularSolve: (args) => attempt((kernels) => kernels.triangularSolve(args), args.b),
+    gptqBlock: (args) => attempt((kernels) => kernels.gptqBlock(args), args.loss),
+    hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
+    matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
+    sync: next.sync,
+    async dispose() {
+      await first.dispose();
+      await next.dispose();
+    },
+  };
+}
