@@ -29,7 +29,7 @@ export async function readTrainingLines(): Promise<TrainingLine[]> {
 export async function mergeTrainingLine(line: TrainingLine): Promise<void> {
   const others = (await readTrainingLines()).filter((other) => identity(other) !== identity(line));
   const all = [...others, line].sort(byModelBitsAndKl);
-  await writeFile(file, `[\n${all.map((each) => `  ${JSON.stringify(each)}`).join(',\n')}\n]\n`);
+  await writeFile(file, `${JSON.stringify(all, null, 2)}\n`);
 }
 
 const identity = ({ model, bits, group, method, epochs }: TrainingLine): string =>
