@@ -100,7 +100,9 @@ describe('--budget', () => {
     const args = ['quantize', model, join(folder, 'a'), '--budget', '4.6', ...text, '--sensitivity', kept];
     expect((await runCommand(args)).code).toBe(0);
     const lines = (await readFile(kept, 'utf8')).split('\n');
-    expect(lines.length).toBe(1 + 8 + 1);
+    // What it is, what it was computed with, the units, and the end of the last line.
+    expect(lines.length).toBe(2 + 8 + 1);
+    expect(JSON.parse(lines[1]).computedWith).toContain('wasm');
     // A number that no measurement gives shows that the file is read: one unit now looks priceless at 2 to 4 bits.
     const out = join(folder, 'b');
     const partial = join(folder, 'partial.jsonl');
@@ -110,6 +112,10 @@ describe('--budget', () => {
     expect(await readFile(partial, 'utf8')).toBe(lines.join('\n'));
     for (const name of (await readdir(out)).filter((file) => !file.startsWith('q-report')))
       expect(await readFile(join(out, name)), name).toEqual(await readFile(join(folder, 'a', name)));
+    const foreign = join(folder, 'foreign.jsonl');
+    await writeFile(foreign, `${[lines[0], '{"computedWith":"an abacus"}', lines[2]].join('\n')}\n`);
+    const mixed = ['quantize', model, join(folder, 'c'), '--budget', '4.6', ...text, '--sensitivity', foreign];
+    expect((await runCommand(mixed)).err).toContain('was begun with an abacus; this run computes with');
     const other = await runCommand([
       'plan',
       model,

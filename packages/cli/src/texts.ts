@@ -5,6 +5,9 @@ import { CalibrationError, FormatError, type Random } from '@q/core';
 import { loadTokenizer, type Tokenizer } from '@q/models';
 import { UsageError } from './usage-error.js';
 
+/** `--calib` for text that the model writes itself. */
+export const ownText = 'self';
+
 export interface WindowRequest {
   /** Text, JSON Lines (`.jsonl`) or little-endian 16-bit ids (`.u16`). */
   readonly path: string;

@@ -1,4 +1,5 @@
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { FormatError } from '@q/core';
 import type { TransformRow } from './report.js';
 
@@ -91,4 +92,31 @@ export async function openJournal<Row>(path: string, identity: string): Promise<
     },
     close: () => handle.close(),
   };
+}
+
+/**
+ * The journal of a preparation (sensitivities, written text) that lies in a file of its own; its folder is made.
+ * @param foreign what to say of a file that holds another one
+ * @throws FormatError when it is not a journal, or that of another identity
+ */
+export async function openPreparation<Row>(file: string, identity: string, foreign: string): Promise<Journal<Row>> {
+  await mkdir(dirname(file), { recursive: true });
+  const found = await journalIdentity(file);
+  if (found !== undefined && found !== identity) throw new FormatError(`${file}: ${foreign}`);
+  return openJournal<Row>(file, identity);
+}
+
+/** @throws FormatError when a preparation was begun with another engine or other kernels: their last bits differ */
+export async function continueWith<Row>(
+  journal: Journal<Row>,
+  file: string,
+  engine: { readonly name: string },
+  kernels: { readonly name: string },
+): Promise<void> {
+  const own = `${engine.name}, ${kernels.name}`;
+  const earlier = await journal.computeWith(own);
+  if (earlier !== undefined)
+    throw new FormatError(
+      `${file}: was begun with ${earlier}; this run computes with ${own}: choose the same engine to go on, or another file`,
+    );
 }

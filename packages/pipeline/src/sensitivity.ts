@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { checkVocabulary, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
-import { type Context, FormatError, type ForwardEngine, type ModelDescription } from '@q/core';
+import type { Context, ForwardEngine, ModelDescription } from '@q/core';
 import { measureSensitivity, type SensitivityUnit } from '@q/mixed-precision';
-import { journalIdentity, openJournal } from './journal.js';
+import { continueWith, openPreparation } from './journal.js';
 import { rewriteModel } from './model-source.js';
 import { type Recipe, rewritesOf } from './recipe.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
@@ -24,7 +23,7 @@ export interface SensitivityRun<T> {
 /**
  * Measures the units of a checkpoint, or reads what an earlier measurement of the same model, windows, units and methods
  * has left in `file`: a resumed run sees the very same numbers.
- * @throws FormatError when the file holds sensitivities of something else
+ * @throws FormatError when the file holds sensitivities of something else, or of another engine
  */
 export async function checkpointSensitivity<T>(
   checkpoint: Checkpoint,
@@ -43,6 +42,7 @@ export async function checkpointSensitivity<T>(
     if (units.every(({ name }) => finished.has(name))) return finished;
     const engine = await makeEngine();
     try {
+      if (journal) await continueWith(journal, file as string, engine, context.kernels);
       return await measureSensitivity({
         model,
         engine,
@@ -77,12 +77,9 @@ async function openSensitivities(
   hashWindows(hash, windows);
   hash.update(JSON.stringify([recipe.seed, rewritesOf(recipe).map(({ name, options }) => [name, options])]));
   hash.update(JSON.stringify(units.map(({ name, modules, candidates }) => [name, modules, candidates])));
-  const identity = hash.digest('hex');
-  await mkdir(dirname(file), { recursive: true });
-  const found = await journalIdentity(file);
-  if (found !== undefined && found !== identity)
-    throw new FormatError(
-      `${file}: holds sensitivities of another model, calibration text, seed, rotation or list of schemes: give the same ones, or another file`,
-    );
-  return openJournal<number>(file, identity);
+  return openPreparation<number>(
+    file,
+    hash.digest('hex'),
+    'holds sensitivities of another model, calibration text, seed, rotation or list of schemes: give the same ones, or another file',
+  );
 }

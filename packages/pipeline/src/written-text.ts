@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto';
-import { mkdir, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { rm } from 'node:fs/promises';
 import { selfGeneratedWindows, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
-import { CalibrationError, type Context, type Engine, FormatError } from '@q/core';
+import { CalibrationError, type Context, type Engine } from '@q/core';
 import { createDecoder, createRuntime } from '@q/models';
-import { journalIdentity, openJournal } from './journal.js';
+import { continueWith, openPreparation } from './journal.js';
 import { hashCheckpoint } from './source-identity.js';
 
 /** Name of the file in the output folder that keeps the text which a model wrote for its own calibration, while a run lasts. */
@@ -27,7 +26,7 @@ export interface WrittenTextRun<T> {
  * Calibration windows that the unquantized model writes itself (LLM-QAT): for calibration without data. Interrupted and called
  * again it goes on after the last batch in `file`.
  * @throws CalibrationError when the windows are longer than the model's positions
- * @throws FormatError when the file holds text of another model, seed or shape
+ * @throws FormatError when the file holds text of another model, seed or shape, or of another engine
  */
 export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun<T>): Promise<Windows> {
   const { model } = checkpoint;
@@ -49,9 +48,7 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
     }
     const engine = await run.engine();
     try {
-      const own = `${engine.name}, ${context.kernels.name}`;
-      const earlier = await journal?.computeWith(own);
-      if (earlier !== undefined) throw new FormatError(otherWriter(file as string, earlier, own));
+      if (journal) await continueWith(journal, file as string, engine, context.kernels);
       const { ops } = engine;
       const weights = new Map<string, T>();
       for (const name of model.expected.keys())
@@ -82,9 +79,6 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
   }
 }
 
-const otherWriter = (file: string, earlier: string, own: string) =>
-  `${file}: holds text that ${earlier} has written; this run computes with ${own}: choose the same engine to go on, or another folder`;
-
 async function openText(
   file: string,
   checkpoint: Checkpoint,
@@ -94,12 +88,9 @@ async function openText(
   const hash = createHash('sha256');
   await hashCheckpoint(hash, checkpoint);
   hash.update(JSON.stringify(['written text', seed, samples, length, batch]));
-  const identity = hash.digest('hex');
-  await mkdir(dirname(file), { recursive: true });
-  const found = await journalIdentity(file);
-  if (found !== undefined && found !== identity)
-    throw new FormatError(
-      `${file}: holds text written by another model, or with another seed, length or number of samples: give the same ones, or another folder`,
-    );
-  return openJournal<number>(file, identity);
+  return openPreparation<number>(
+    file,
+    hash.digest('hex'),
+    'holds text written by another model, or with another seed, length or number of samples: give the same ones, or another folder',
+  );
 }

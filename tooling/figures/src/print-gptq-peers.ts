@@ -1,5 +1,5 @@
 /**
- * `pnpm figures:gptq [MODEL ...] [--bits 2,3,4]`: RTN and GPTQ on the shared models beside what the reference solver and
+ * `pnpm figures:gptq [MODEL ...] [--bits 2,3,4] [--methods a,b] [--damping 0.01] [--engine auto]`: RTN and GPTQ on the shared models beside what the reference solver and
  * other tools reach with the same windows (reference/peers.json). Prints KL, perplexity and the ratio of each line.
  */
 import { parseArgs } from 'node:util';
@@ -7,21 +7,29 @@ import { minMax, type Quantizer } from '@q/core';
 import { gptq, paperOptions } from '@q/gptq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
+import type { BackendChoice } from '@q/tfjs';
 import { asymmetric, measureRecipe } from './measure-recipe.js';
 import { peers } from './peers.js';
 import { openSubject } from './subject.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { bits: { type: 'string', default: '4,3,2' }, methods: { type: 'string' } },
+  options: {
+    bits: { type: 'string', default: '4,3,2' },
+    group: { type: 'string' },
+    methods: { type: 'string' },
+    damping: { type: 'string', default: '0.01' },
+    engine: { type: 'string', default: 'auto' },
+  },
 });
 const models = positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m', 'opt-3m'];
 const bitWidths = values.bits.split(',').map(Number);
 
+const damping = Number(values.damping);
 const methods: Record<string, () => Quantizer> = {
   rtn: () => rtn({ fit: minMax() }),
-  gptq: () => gptq({ ...paperOptions, actOrder: false }),
-  'gptq-act-order': () => gptq(paperOptions),
+  gptq: () => gptq({ ...paperOptions, damping, actOrder: false }),
+  'gptq-act-order': () => gptq({ ...paperOptions, damping }),
 };
 const wanted = values.methods?.split(',') ?? Object.keys(methods);
 
@@ -33,11 +41,13 @@ for (const name of models) {
   for (const peer of peers) {
     if (peer.model !== name || !bitWidths.includes(peer.bits) || !wanted.includes(peer.method) || !methods[peer.method])
       continue;
+    if (values.group !== undefined && peer.group !== Number(values.group)) continue;
     const { perplexity, kl, seconds } = await measureRecipe(
       subject,
       methods[peer.method](),
       asymmetric(peer.bits, peer.group),
       kernels,
+      { backend: values.engine as BackendChoice },
     );
     const ratio = kl / peer.kl;
     ratios.set(peer.method, [...(ratios.get(peer.method) ?? []), ratio]);

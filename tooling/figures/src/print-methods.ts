@@ -10,7 +10,6 @@ import { awq } from '@q/awq';
 import { type ModelStep, minMax, type Quantizer } from '@q/core';
 import { gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
-
 import { rotate } from '@q/rotate';
 import { rtn } from '@q/rtn';
 import { figureKernels } from './figure-kernels.js';

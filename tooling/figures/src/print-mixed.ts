@@ -6,7 +6,6 @@
 import { parseArgs } from 'node:util';
 import { minMax, type Quantizer } from '@q/core';
 import { gptq } from '@q/gptq';
-
 import { rtn } from '@q/rtn';
 import { figureKernels } from './figure-kernels.js';
 import { budgetMeasure } from './measure-budget.js';

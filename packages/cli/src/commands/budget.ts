@@ -11,7 +11,7 @@ import {
 } from '@q/pipeline';
 import type { Compute } from '../engine.js';
 import type { RequestedRecipe } from '../recipe-options.js';
-import { loadWindows } from '../texts.js';
+import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 
@@ -45,7 +45,7 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   if (calib === undefined)
     throw new UsageError('--calib FILE is needed: a budget is spent by what each layer does to the model on text');
-  if (calib === 'self')
+  if (calib === ownText)
     throw new UsageError('--calib self and --budget exclude each other: a budget is measured on given text');
   if (shape.length > checkpoint.model.maxPositions)
     throw new CalibrationError(

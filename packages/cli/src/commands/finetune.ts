@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkVocabulary, cutWindows, type Windows } from '@q/calib';
+import { checkVocabulary, type Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, createContext, createRandom, type ModelDescription, SchemeError } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
@@ -8,6 +8,7 @@ import { resumableTraining } from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
 import { type FineTuneFlags, fineTuningFrom } from '../fine-tune-options.js';
 import type { FineTuningResult, Weights } from '../fine-tuning/fine-tuning.js';
+import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
@@ -15,35 +16,22 @@ import { loadWindows } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 
-export interface FineTuneOptions extends FineTuneFlags {
+export interface FineTuneOptions extends FineTuneFlags, HeldOutFlags {
   readonly text?: string;
   readonly samples?: string;
   readonly length?: string;
-  readonly shuffle?: boolean;
-  readonly evalText?: string;
-  readonly windows?: string;
-  readonly eval?: boolean;
   readonly engine?: string;
   readonly threads?: string;
   readonly json?: boolean;
 }
 
-/** Windows behind those of the training that are scored when no other text is given. */
-const heldOutWindows = 32;
-
 /** What `q finetune` has done; also `q-report.json` in the output folder. */
-export interface FineTuneReport {
+export interface FineTuneReport extends Omit<FineTuningResult, 'variants'> {
   readonly model: string;
   readonly out: string;
   readonly method: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly text: { readonly name: string; readonly windows: number; readonly length: number };
-  readonly steps: number;
-  readonly loss: number;
-  readonly trainedParameters: number;
-  readonly secondsPerStep: number;
-  readonly memory: Readonly<Record<string, number>>;
-  readonly taskBytes: number;
   /** Perplexity on held-out text: of the model as it was, and of what came out of the training. */
   readonly evaluation?: {
     readonly text: string;
@@ -51,8 +39,6 @@ export interface FineTuneReport {
     readonly perplexity: Readonly<Record<string, number>>;
   };
   readonly engine: string;
-  readonly files: readonly string[];
-  readonly notes: readonly string[];
   readonly resumed: boolean;
 }
 
@@ -87,7 +73,7 @@ export async function fineTuneCommand(
     const windows = await loadWindows(path, { path: text, length, count, shuffle });
     checkVocabulary(windows, model.vocabularySize, text);
     const notes: string[] = [...compute.notes];
-    const held = await heldOutText(path, text, options, windows, notes);
+    const held = await heldOutText(path, options, length, { path: text, windows, purpose: 'training' }, notes);
 
     const { logger, progress } = terminal;
     const context = createContext({ kernels: compute.kernels, seed, logger, progress, signal });
@@ -99,15 +85,16 @@ export async function fineTuneCommand(
       notes.push(...engine.notes);
       return tuning.run({ checkpoint, engine, windows, store, out, context });
     });
-    const variants = new Map<string, Weights>([['before', (name) => checkpoint.weight(name)], ...result.variants]);
+    const { variants: taught, ...figures } = result;
+    const variants = new Map<string, Weights>([['before', (name) => checkpoint.weight(name)], ...taught]);
     const scores = held && (await scoreAll(model, variants, held.windows, compute, terminal, signal));
     const report: FineTuneReport = {
       ...{ model: path, out, method, options: tuning.options, resumed, engine: engineName },
       text: { name: text, windows: windows.count, length },
-      ...figuresOf(result),
+      ...figures,
       ...(held && scores ? { evaluation: { text: held.name, windows: held.windows.count, perplexity: scores } } : {}),
-      files: [...result.files, 'q-report.json'],
-      notes: [...notes, ...result.notes],
+      files: [...figures.files, 'q-report.json'],
+      notes: [...notes, ...figures.notes],
     };
     await writeFile(join(out, 'q-report.json'), `${JSON.stringify(report, null, 2)}\n`);
     if (options.json) terminal.printJson(report);
@@ -117,38 +104,6 @@ export async function fineTuneCommand(
     await compute.dispose();
     await checkpoint.close();
   }
-}
-
-const figuresOf = ({ steps, loss, trainedParameters, secondsPerStep, memory, taskBytes }: FineTuningResult) => ({
-  ...{ steps, loss, trainedParameters, secondsPerStep, memory, taskBytes },
-});
-
-/** The text given for it, else what the training has left of its own, else none with the reason. */
-async function heldOutText(
-  path: string,
-  text: string,
-  { evalText, eval: asked, windows: count, shuffle }: FineTuneOptions,
-  trained: Windows,
-  notes: string[],
-): Promise<{ name: string; windows: Windows } | undefined> {
-  const { length } = trained;
-  if (asked === false) notes.push('not evaluated: --no-eval was given');
-  else if (evalText !== undefined)
-    return {
-      name: evalText,
-      windows: await loadWindows(path, { path: evalText, length, count: wholeNumber('--windows', count, 1) }),
-    };
-  else {
-    const all = await loadWindows(path, { path: text, length });
-    const left = Math.min(wholeNumber('--windows', count, 1) ?? heldOutWindows, all.count - trained.count);
-    if (!shuffle && left > 0)
-      return {
-        name: `${text}, the ${left} windows after those of the training`,
-        windows: cutWindows(all.ids, length, { skip: trained.count, count: left }),
-      };
-    notes.push('not evaluated: there is no held-out text (give some with --eval-text)');
-  }
-  return undefined;
 }
 
 async function scoreAll(

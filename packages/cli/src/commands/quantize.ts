@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cutWindows, type Windows } from '@q/calib';
+import type { Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, createContext, createRandom } from '@q/core';
 import {
@@ -16,11 +16,12 @@ import {
   writtenTextName,
 } from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
+import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import { reportHtml } from '../report/report-html.js';
 import type { Terminal } from '../terminal.js';
-import { loadWindows } from '../texts.js';
+import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { budgetText, settleBudget } from './budget.js';
@@ -28,14 +29,10 @@ import { score } from './evaluate.js';
 import { expertsText } from './experts.js';
 import { calibrationShape, planText } from './plan.js';
 
-export interface QuantizeOptions extends RecipeOptions {
+export interface QuantizeOptions extends RecipeOptions, HeldOutFlags {
   readonly calib?: string;
   readonly samples?: string;
   readonly length?: string;
-  readonly shuffle?: boolean;
-  readonly evalText?: string;
-  readonly windows?: string;
-  readonly eval?: boolean;
   readonly sensitivity?: string;
   readonly engine?: string;
   readonly threads?: string;
@@ -43,12 +40,6 @@ export interface QuantizeOptions extends RecipeOptions {
   readonly json?: boolean;
   readonly yes?: boolean;
 }
-
-/** `--calib` for text that the model writes itself. */
-const ownText = 'self';
-
-/** Held-out windows of the calibration text that are scored when no other text is given. */
-const heldOutWindows = 32;
 
 /** `q quantize MODEL OUT`. Resolves to the report, which is also in OUT as q-report.json and q-report.html. */
 export async function quantizeCommand(
@@ -116,7 +107,14 @@ export async function quantizeCommand(
             shuffle,
           });
     const notes = [...plan.notes, ...compute.notes];
-    const evaluation = await evaluationWindows(path, options, shape, calibration, notes);
+    const learnt = !writes && calibration && options.calib !== undefined;
+    const evaluation = await heldOutText(
+      path,
+      options,
+      shape.length,
+      learnt ? { path: options.calib as string, windows: calibration, purpose: 'calibration' } : undefined,
+      notes,
+    );
 
     let engineName = 'none';
     const named = <E extends { readonly name: string; readonly notes: readonly string[] }>(engine: E): E => {
@@ -199,40 +197,6 @@ function learner({ recipe, modules }: Plan): string {
     (transform ?? recipe.tuner ?? [...modules.values()].find(({ quantizer }) => quantizer.needs.length > 0)?.quantizer)
       ?.name ?? ''
   );
-}
-
-/** Text to score before and after: the one given, else what the calibration text has left, else none, with the reason. */
-async function evaluationWindows(
-  path: string,
-  options: QuantizeOptions,
-  { samples, length }: { samples: number; length: number },
-  calibration: Windows | undefined,
-  notes: string[],
-): Promise<{ name: string; windows: Windows } | undefined> {
-  if (options.eval === false) {
-    notes.push('not evaluated: --no-eval was given');
-    return undefined;
-  }
-  if (options.evalText) {
-    const count = wholeNumber('--windows', options.windows, 1);
-    return { name: options.evalText, windows: await loadWindows(path, { path: options.evalText, length, count }) };
-  }
-  if (!options.calib || options.calib === ownText || !calibration || options.shuffle) {
-    notes.push('not evaluated: there is no held-out text (give some with --eval-text)');
-    return undefined;
-  }
-  const all = await loadWindows(path, { path: options.calib, length });
-  const left = Math.min(heldOutWindows, all.count - samples);
-  if (left < 1) {
-    notes.push(
-      'not evaluated: the calibration text has no window left beyond the calibration samples (give text with --eval-text)',
-    );
-    return undefined;
-  }
-  return {
-    name: `${options.calib}, the ${left} windows after the calibration samples`,
-    windows: cutWindows(all.ids, length, { skip: samples, count: left }),
-  };
 }
 
 async function scoreBoth(

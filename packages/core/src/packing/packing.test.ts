@@ -1,10 +1,11 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createRandom } from '../random.js';
 import { awqOrder } from './awq-order.js';
 import { gptqPlanar } from './gptq-planar.js';
 import { highNibbleFirst } from './high-nibble-first.js';
 import { lsbFirst } from './lsb-first.js';
+import { nibblePacking } from './nibbles.js';
 import type { Packing } from './packing.js';
 import { bitPlanes } from './planes.js';
 import { trits } from './trits.js';
@@ -194,5 +195,35 @@ describe('orders, from their definitions', () => {
     expect(() => lsbFirst(9)).toThrow('1 to 8 bits');
     expect(() => gptqPlanar(4)).toThrow('not for 4');
     expect(() => bitPlanes(4, 3)).toThrow('equal parts');
+  });
+});
+
+describe('nibbles where WebAssembly is not to be had', () => {
+  afterEach(() => vi.unstubAllGlobals());
+  const order = [0, 2, 4, 6, 1, 3, 5, 7];
+  const raw = codes(4104, (i) => (7 * i + (i >> 5)) % 16);
+
+  it.each([
+    ['there is none', undefined],
+    [
+      'a page forbids it',
+      {
+        validate: () => true,
+        CompileError: WebAssembly.CompileError,
+        Module: class {
+          constructor() {
+            throw new WebAssembly.CompileError('refused by the policy');
+          }
+        },
+      },
+    ],
+  ])('%s: the plain loop gives the same bytes', (_, replacement) => {
+    vi.stubGlobal('WebAssembly', replacement);
+    const plain = nibblePacking({ name: 'plain', order, multiple: 8 });
+    const packed = plain.pack(raw);
+    vi.unstubAllGlobals();
+    expect(hex(packed)).toBe(hex(awqOrder.pack(raw)));
+    vi.stubGlobal('WebAssembly', replacement);
+    expect(hex(plain.unpack(packed, raw.length))).toBe(hex(raw));
   });
 });
