@@ -4,6 +4,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { nativeAbsence } from '@q/tfjs';
 import type { Benchmark } from '../benchmark.js';
 import { setUpPeers } from '../peer-process.js';
 
@@ -26,12 +27,12 @@ export const benchmark: Benchmark = {
     // The command as it is installed: built, and started by Node alone.
     await run('pnpm', ['exec', 'turbo', 'run', 'build', '--filter=@q/cli'], { cwd: root });
     const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
+    let runs = 0;
+    const out = () => join(folder, String(runs++));
     try {
       for (const [name, group] of Object.entries(models)) {
         const model = join(shared, 'models', name);
         const calib = join(model, 'calib-128x256.u16');
-        let runs = 0;
-        const out = () => join(folder, String(runs++));
         const command = (engine: string) => ({
           name: `q quantize --engine ${engine}`,
           run: () =>
@@ -63,6 +64,7 @@ export const benchmark: Benchmark = {
                 ),
             },
             command('wasm'),
+            ...(nativeAbsence() ? [] : [command('node')]),
           ],
           atLeast: { 'q quantize --engine wasm': 2 },
         };
