@@ -2,7 +2,6 @@ import {
   CalibrationError,
   type Context,
   crossHessian,
-  dequantize,
   fitScales,
   hessian,
   type QuantizedTensor,
@@ -19,11 +18,13 @@ import {
 } from '@q/core';
 import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
+import { compareWithNearest } from './compare-with-nearest.js';
 import { type Factorization, factorize } from './factorize.js';
 import { permuteColumns, restoreColumns } from './permute-columns.js';
 import { refine } from './refine.js';
 import { retarget } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
+import { separateStorages } from './separate-storages.js';
 import { solveRanges } from './solve-ranges.js';
 
 /** {@link GptqOptions} with nothing left open. */
@@ -40,12 +41,6 @@ export interface GptqSettings {
   readonly ranges: readonly number[];
   readonly asymmetric: number;
 }
-
-/** Rows on which GPTQ is compared with round-to-nearest: all of them up to this many, evenly spaced ones beyond. */
-const comparedRows = 1024;
-
-/** Storages whose scales are rounded one by one, so that one of them can change while the others stay. */
-const separateStorages = new Set(['f32', 'f16', 'bf16']);
 
 /** One layer from its statistics to its codes. */
 export async function quantizeLayer(
@@ -134,13 +129,8 @@ export async function quantizeLayer(
     ...(!fixed && actOrder ? { groupIndex } : {}),
   };
 
-  const nearest = quantize(weight, scheme, { fit });
-  const nearestValues = permuteColumns(dequantize(nearest).data, rows, permutation);
-  const loss = await squaredError(rows, factor, (row, j) => solution.difference[j * rows + row], kernels);
-  const rtnLoss = await squaredError(
-    rows,
-    factor,
-    (row, j) => target[row * columns + j] - nearestValues[row * columns + j],
+  const { loss, rtnLoss } = await compareWithNearest(
+    { weight, target, permutation, factor, difference: solution.difference, scheme, fit },
     kernels,
   );
   const figures = { loss, rtnLoss, damping, retries, deadColumns };
@@ -148,7 +138,8 @@ export async function quantizeLayer(
     retries > 0 ? [`the Hessian could be factored only with damping ${damping} in place of ${settings.damping}`] : [];
   if (loss > rtnLoss) {
     notes.push('GPTQ came out worse than round-to-nearest on the calibration inputs: round-to-nearest was kept');
-    return { quantized: nearest, report: { method: 'rtn', tokens: state.count, figures, notes } };
+    const report = { method: 'rtn', tokens: state.count, figures, notes };
+    return { quantized: quantize(weight, scheme, { fit }), report };
   }
   return { quantized, report: { method: 'gptq', tokens: state.count, figures, notes } };
 }
@@ -195,24 +186,4 @@ function perRow(values: Float32Array | undefined, rows: number, groups: number, 
     out.set(values.subarray(from, from + groups), row * groups);
   }
   return out;
-}
-
-/** `||D R||^2` over evenly spaced rows. */
-async function squaredError(
-  rows: number,
-  factor: Float32Array,
-  difference: (row: number, column: number) => number,
-  kernels: Context['kernels'],
-): Promise<number> {
-  const columns = Math.sqrt(factor.length);
-  const count = Math.min(rows, comparedRows);
-  const sample = new Float32Array(count * columns);
-  for (let i = 0; i < count; i++) {
-    const row = Math.floor((i * rows) / count);
-    for (let j = 0; j < columns; j++) sample[i * columns + j] = difference(row, j);
-  }
-  const product = await kernels.matmul({ a: sample, b: factor, m: count, n: columns, k: columns });
-  let sum = 0;
-  for (let i = 0; i < product.length; i++) sum += product[i] * product[i];
-  return sum;
 }
