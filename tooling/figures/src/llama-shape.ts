@@ -23,11 +23,8 @@ export const llama7B: LlamaShape = {
   vocabulary: 32000,
 };
 
-/**
- * Writes a bf16 checkpoint of a shape into `folder`: holes where weights would be (`sparse`, no disk space is used), or
- * normal values of standard deviation 0.02. Returns its bytes.
- */
-export async function writeLlama(folder: string, shape: LlamaShape, fill: 'sparse' | 'random'): Promise<number> {
+/** All tensors of a checkpoint, bf16. */
+export function llamaTensors(shape: LlamaShape): PlannedTensor[] {
   const { hidden, intermediate, layers, heads, keyValueHeads, vocabulary } = shape;
   const keyValue = (hidden / heads) * keyValueHeads;
   const tensors: PlannedTensor[] = [];
@@ -47,7 +44,32 @@ export async function writeLlama(folder: string, shape: LlamaShape, fill: 'spars
   }
   add('model.norm', hidden);
   add('lm_head', vocabulary, hidden);
-  const plan = planShards(tensors);
+  return tensors;
+}
+
+/** What stands in its config.json. */
+export const llamaConfig = (shape: LlamaShape) => ({
+  architectures: ['LlamaForCausalLM'],
+  model_type: 'llama',
+  hidden_act: 'silu',
+  hidden_size: shape.hidden,
+  intermediate_size: shape.intermediate,
+  num_hidden_layers: shape.layers,
+  num_attention_heads: shape.heads,
+  num_key_value_heads: shape.keyValueHeads,
+  vocab_size: shape.vocabulary,
+  max_position_embeddings: 2048,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: false,
+});
+
+/**
+ * Writes a bf16 checkpoint of a shape into `folder`: holes where weights would be (`sparse`, no disk space is used), or
+ * normal values of standard deviation 0.02. Returns its bytes.
+ */
+export async function writeLlama(folder: string, shape: LlamaShape, fill: 'sparse' | 'random'): Promise<number> {
+  const plan = planShards(llamaTensors(shape));
   const noise = new Uint8Array(
     encodeBf16(((random) => Float32Array.from({ length: 2 ** 20 + 1 }, () => 0.02 * random.normal()))(createRandom(1)))
       .buffer,
@@ -62,23 +84,6 @@ export async function writeLlama(folder: string, shape: LlamaShape, fill: 'spars
     await file.close();
   }
   if (plan.index) await writeFile(join(folder, 'model.safetensors.index.json'), plan.index);
-  await writeFile(
-    join(folder, 'config.json'),
-    JSON.stringify({
-      architectures: ['LlamaForCausalLM'],
-      model_type: 'llama',
-      hidden_act: 'silu',
-      hidden_size: hidden,
-      intermediate_size: intermediate,
-      num_hidden_layers: layers,
-      num_attention_heads: heads,
-      num_key_value_heads: keyValueHeads,
-      vocab_size: vocabulary,
-      max_position_embeddings: 2048,
-      rms_norm_eps: 1e-5,
-      rope_theta: 10000,
-      tie_word_embeddings: false,
-    }),
-  );
+  await writeFile(join(folder, 'config.json'), JSON.stringify(llamaConfig(shape)));
   return plan.byteLength;
 }

@@ -1,0 +1,40 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createRandom, encodeBf16, tensor } from '@q/core';
+import { type LlamaShape, llamaConfig, llamaTensors } from '@q/figures/llama-shape';
+import { createShardWriter, planShards } from '@q/safetensors';
+
+/** 55.6 million parameters: large enough that products count and not what surrounds them, small enough for one round of minutes. */
+export const syntheticShape: LlamaShape = {
+  hidden: 1024,
+  intermediate: 2816,
+  layers: 4,
+  heads: 16,
+  keyValueHeads: 8,
+  vocabulary: 4096,
+};
+
+const windows = 128;
+const length = 256;
+export const syntheticTokens = windows * length;
+
+/**
+ * Writes a Llama that nobody has trained, and tokens for it, into `folder`: weights normal with standard deviation 0.02 in
+ * bf16, norms one, `calib-128x256.u16` uniform over the vocabulary. A seed gives the same bytes. No tokenizer.
+ */
+export async function writeSyntheticLlama(folder: string, seed = 1, shape = syntheticShape): Promise<void> {
+  const random = createRandom(seed);
+  await mkdir(folder, { recursive: true });
+  const tensors = llamaTensors(shape);
+  const writer = await createShardWriter(folder, planShards(tensors));
+  for (const { name, shape: dims } of tensors) {
+    const size = dims.reduce((product, n) => product * n, 1);
+    const values = Float32Array.from({ length: size }, dims.length === 1 ? () => 1 : () => 0.02 * random.normal());
+    await writer.write(name, tensor('bf16', dims, encodeBf16(values)));
+  }
+  await writer.finish();
+  await writeFile(join(folder, 'config.json'), JSON.stringify(llamaConfig(shape)));
+  const ids = new DataView(new ArrayBuffer(2 * syntheticTokens));
+  for (let i = 0; i < syntheticTokens; i++) ids.setUint16(2 * i, random.integer(shape.vocabulary), true);
+  await writeFile(join(folder, `calib-${windows}x${length}.u16`), new Uint8Array(ids.buffer));
+}
