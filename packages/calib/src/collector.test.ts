@@ -1,4 +1,4 @@
-import { absMaxStat, hessian, meanAbs, referenceKernels } from '@q/core';
+import { absMaxStat, hessian, hessianF32, meanAbs, referenceKernels } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { createCollector, noStatistics } from './collector.js';
 
@@ -26,6 +26,15 @@ describe('createCollector', () => {
     await expect(collector.update({ x: new Float32Array(3), tokens: 1, width: 3 }, referenceKernels)).rejects.toThrow(
       'has 2 features, a batch has 3',
     );
+  });
+
+  it('names them without a Hessian too, and squares that overflow', async () => {
+    const plain = createCollector([absMaxStat], 2, 'q');
+    await expect(plain.update(batch(Number.NEGATIVE_INFINITY, 1), referenceKernels)).rejects.toThrow(
+      'q: input feature 0 of token 0 is -Infinity',
+    );
+    const squares = createCollector([hessianF32], 2, 'q');
+    await expect(squares.update(batch(1, 1e30), referenceKernels)).rejects.toThrow('squares of its inputs overflow');
   });
 
   it('asks for the reference when a statistic is paired', async () => {

@@ -26,6 +26,8 @@ export interface Statistic<State> {
   readonly paired?: boolean;
   create(width: number): State;
   update(state: State, batch: ActivationBatch, kernels: Kernels): Promise<void>;
+  /** False once an input that was not finite has come in. Where it is absent inputs are looked at one by one. */
+  finite?(state: State): boolean;
   /** Adds `other` to `state`. Throws {@link CalibrationError} when the widths differ. */
   merge(state: State, other: State): void;
   /** Number of tokens seen. */

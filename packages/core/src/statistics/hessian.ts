@@ -24,6 +24,11 @@ function hessianStatistic(dtype: 'f64' | 'f32'): Statistic<HessianState> {
       await kernels.gram({ x, tokens, width, out: state.sum });
       state.count += tokens;
     },
+    // A NaN or an infinity stays in the sum of its feature's squares.
+    finite({ width, sum }) {
+      for (let j = 0; j < width; j++) if (!Number.isFinite(sum[j * width + j])) return false;
+      return true;
+    },
     merge(state, other) {
       checkWidth(name, state.width, other.width);
       for (let i = 0; i < state.sum.length; i++) state.sum[i] += other.sum[i];
