@@ -1,4 +1,4 @@
-import { type ForwardEngine, type Kernels, referenceKernels } from '@q/core';
+import { type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
 import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
 import { UsageError } from './usage-error.js';
@@ -8,14 +8,21 @@ const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
 export type Backend = (typeof backends)[number];
 const kernelChoices = ['wasm', 'webgpu'] as const;
 
+/**
+ * Hidden size from which `auto` prefers the native engine for forward passes, where it is installed. Below, starting it and
+ * its overhead an operation cost more than its wider vectors save: whole GPTQ runs at 192 to 256 took 1.04 to 1.3 times the
+ * time of the kernels' own engine (`pnpm bench peers`).
+ */
+const nativePaysFrom = 512;
+
 export interface Compute {
   readonly kernels: Kernels;
   /** What is not as one would expect, for the report. */
   readonly notes: readonly string[];
   /** Forward passes and gradients. */
   engine(): Promise<TfjsEngine>;
-  /** Forward passes alone: on wasm an engine of the kernels' own, else the same as `engine`. */
-  forward(): Promise<ForwardEngine<any>>;
+  /** Forward passes of a model alone: on wasm an engine of the kernels' own, else the same as `engine`. */
+  forward(model: ModelDescription): Promise<ForwardEngine<any>>;
   dispose(): Promise<void>;
 }
 
@@ -39,7 +46,9 @@ export async function createCompute(options: {
   });
   const { threads } = options;
   const engine = () => createEngine({ backend, kernels: host, threads });
-  const ownForward = host !== referenceKernels && (backend === 'wasm' || (backend === 'auto' && nativeAbsence()));
+  const ownForward = ({ hiddenSize }: ModelDescription): boolean =>
+    host !== referenceKernels &&
+    (backend === 'wasm' || (backend === 'auto' && (hiddenSize < nativePaysFrom || nativeAbsence() !== undefined)));
   const kernels =
     choice === 'webgpu'
       ? await openWebgpuKernels(host, (note) => notes.push(note)).catch((error: Error) => {
@@ -51,7 +60,7 @@ export async function createCompute(options: {
     kernels,
     notes,
     engine,
-    forward: () => (ownForward ? createForwardEngine({ threads }) : engine()),
+    forward: async (model) => (ownForward(model) ? createForwardEngine({ threads }) : engine()),
     dispose: () => kernels.dispose(),
   };
 }

@@ -42,22 +42,21 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
       throw new UsageError('--sensitivity: belongs to a budget: give --budget too');
     return { recipe };
   }
-  if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+  const { model } = checkpoint;
+  if (!model) throw checkpoint.unknownArchitecture as Error;
   if (calib === undefined)
     throw new UsageError('--calib FILE is needed: a budget is spent by what each layer does to the model on text');
   if (calib === ownText)
     throw new UsageError('--calib self and --budget exclude each other: a budget is measured on given text');
-  if (shape.length > checkpoint.model.maxPositions)
-    throw new CalibrationError(
-      `--length ${shape.length} is longer than the model's ${checkpoint.model.maxPositions} positions`,
-    );
+  if (shape.length > model.maxPositions)
+    throw new CalibrationError(`--length ${shape.length} is longer than the model's ${model.maxPositions} positions`);
   if (out !== undefined) await checkOutputFolder(out);
   const count = Math.min(measuredWindows, shape.samples);
   const shuffle = request.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
   const windows = await loadWindows(path, { path: calib, length: shape.length, count, shuffle });
   const file = request.sensitivity ?? (out === undefined ? undefined : join(out, sensitivityName));
   const fitted = await fitToBudget(checkpoint, recipe, budget, (units) =>
-    checkpointSensitivity(checkpoint, recipe, units, { context, engine: compute.forward, windows, file }),
+    checkpointSensitivity(checkpoint, recipe, units, { context, engine: () => compute.forward(model), windows, file }),
   );
   const { choices, predictedKl } = fitted;
   return {

@@ -90,7 +90,8 @@ export async function score(
   signal: AbortSignal,
   weights?: Weights,
 ): Promise<Evaluation> {
-  const engine = await compute.forward();
+  if (!model.model) throw model.unknownArchitecture as Error;
+  const engine = await compute.forward(model.model);
   const options = { progress: terminal.progress, signal };
   try {
     const prepare = async (checkpoint: Checkpoint, task: string, own?: Weights) => {

@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
-import { CalibrationError, createContext, createRandom } from '@q/core';
+import { CalibrationError, createContext, createRandom, type ModelDescription } from '@q/core';
 import {
   checkOutputFolder,
   expertCoverage,
@@ -127,7 +127,7 @@ export async function quantizeCommand(
       context,
       calibration,
       engine: async () => named(await compute.engine()),
-      forward: async () => named(await compute.forward()),
+      forward: async () => named(await compute.forward(plan.model as ModelDescription)),
     });
     const scores = evaluation && (await scoreBoth(path, out, evaluation.windows, compute, terminal, signal));
     const asked = new Map([...plan.modules].map(([module, { quantizer }]) => [module, quantizer]));
