@@ -60,7 +60,10 @@ function withRecipe(command: Command): Command {
     )
     .option('--cache-bits <n>', 'llm-qat: bits of the key-value cache while training, 2 to 8, or 16: none (default 16)')
     .option('--checkpointing', 'training: run blocks twice in place of keeping their activations')
-    .option('--memory <bytes>', 'training: refuse when it is predicted to need more (default: what the machine has)')
+    .option(
+      '--memory <bytes>',
+      'what a run may take: beyond, activations wait on the disk, and a training is refused (default: what the machine has)',
+    )
     .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
     .option(
       '--rule <rule...>',

@@ -22,6 +22,11 @@ export class BlockProbe<T> {
     this.states.push(stream.snapshot(probeBatches));
   }
 
+  dispose(): void {
+    for (const states of this.states) this.stream.drop(states);
+    this.states.length = 0;
+  }
+
   /**
    * Mean squared change of the residual stream behind the module that holds `modules`, when `weights` take the place of the
    * loaded ones (`TransformInput.evaluate`).

@@ -13,10 +13,11 @@ import type {
 import { elementCount } from '@q/core';
 import { createRuntime } from '@q/models';
 import { breathe } from './breathe.js';
+import { type HostPart, memoryShelf, type StateShelf } from './state-shelf.js';
 
 /** A state of a batch, waiting on the host between two stages. */
 export interface HostState {
-  readonly parts: Readonly<Record<string, { readonly data: Float32Array; readonly shape: readonly number[] }>>;
+  readonly parts: Readonly<Record<string, HostPart>>;
 }
 
 /** What becomes of a state: one stage, the begin of a block, or several of them in turn. */
@@ -48,18 +49,21 @@ export interface StagePart {
 export class BlockStream<T> {
   private states: HostState[] = [];
   private weights = new Map<string, T>();
-  /** Arrays of states that are gone, by their length: fresh memory costs more than what is copied into it. */
-  private readonly spare = new Map<number, Float32Array[]>();
-  /** States that somebody else holds as well. */
-  private readonly shared = new WeakSet<HostState>();
-
   constructor(
     private readonly engine: ForwardEngine<T>,
     private readonly model: ModelDescription,
     private readonly windows: Windows,
     private readonly batch: number,
     private readonly context: Context,
+    private readonly shelf: StateShelf = memoryShelf(),
   ) {}
+
+  /** Forgets all states. Weights belong to the stream that loaded them: see {@link clearWeights}. */
+  dispose(): void {
+    this.drop(this.states);
+    this.states = [];
+    this.shelf.dispose();
+  }
 
   get batches(): number {
     return this.states.length;
@@ -84,10 +88,10 @@ export class BlockStream<T> {
 
   /** A stream that goes on from here by itself, on the same loaded weights; this one stays where it is. */
   fork(): BlockStream<T> {
-    const copy = new BlockStream(this.engine, this.model, this.windows, this.batch, this.context);
+    const copy = new BlockStream(this.engine, this.model, this.windows, this.batch, this.context, this.shelf.fork());
     copy.states = [...this.states];
     copy.weights = this.weights;
-    for (const state of this.states) for (const each of [this, copy]) each.shared.add(state);
+    copy.hold(copy.states);
     return copy;
   }
 
@@ -133,11 +137,19 @@ export class BlockStream<T> {
     return this.states[batch].parts.residual.data;
   }
 
-  /** The first states, to come back to with {@link compute}. */
+  /** The first states, to come back to with {@link compute} until they are dropped. */
   snapshot(batches: number): readonly HostState[] {
     const held = this.states.slice(0, batches);
-    for (const state of held) this.shared.add(state);
+    this.hold(held);
     return held;
+  }
+
+  private hold(states: readonly HostState[]): void {
+    for (const { parts } of states) for (const part of Object.values(parts)) this.shelf.hold(part);
+  }
+
+  drop(states: readonly HostState[]): void {
+    for (const { parts } of states) for (const part of Object.values(parts)) this.shelf.release(part);
   }
 
   /** Sends earlier states through some steps, with some weights replaced; neither the stream nor its weights change. */
@@ -149,8 +161,11 @@ export class BlockStream<T> {
       const runtime = this.runtimeWith(uploaded);
       for (const state of states) {
         await breathe(this.context.signal);
+        // They are looked at beside the states themselves, and are few: they stay in memory.
         out.push(
-          await this.download(() => steps.reduce((current, step) => step(runtime, current), this.upload(state))),
+          await this.download(() => steps.reduce((current, step) => step(runtime, current), this.upload(state)), {
+            shelf: memoryShelf(),
+          }),
         );
       }
     } finally {
@@ -159,13 +174,13 @@ export class BlockStream<T> {
     return out;
   }
 
-  private async fetch(handle: T): Promise<HostState['parts'][string]> {
+  private async fetch(name: string, handle: T, shelf: StateShelf): Promise<HostPart> {
     const { ops } = this.engine;
     const shape = ops.shape(handle);
-    return { data: await ops.data(handle, this.spare.get(elementCount(shape))?.pop()), shape };
+    return shelf.put(name, await ops.data(handle, shelf.room(elementCount(shape))), shape);
   }
 
-  private upload({ parts }: HostState, uploaded?: Map<T, HostState['parts'][string]>): Record<string, T> {
+  private upload({ parts }: HostState, uploaded?: Map<T, HostPart>): Record<string, T> {
     return Object.fromEntries(
       Object.entries(parts).map(([name, part]) => {
         const handle = this.engine.ops.fromF32(part.data, part.shape);
@@ -180,38 +195,25 @@ export class BlockStream<T> {
     for (let i = 0; i < this.states.length; i++) {
       await breathe(this.context.signal);
       const state = this.states[i];
-      const uploaded = new Map<T, HostState['parts'][string]>();
-      this.states[i] = await this.download(() => step(runtime, this.upload(state, uploaded)), uploaded);
-      this.recycle(state, this.states[i]);
-    }
-  }
-
-  /** Keeps the arrays of a state that nobody holds any more for later ones. */
-  private recycle(state: HostState, next: HostState): void {
-    if (this.shared.has(state)) {
-      // What it passes on is held, too.
-      if (Object.values(next.parts).some((part) => Object.values(state.parts).includes(part))) this.shared.add(next);
-      return;
-    }
-    const kept = new Set(Object.values(next.parts).map(({ data }) => data));
-    for (const { data } of Object.values(state.parts)) {
-      if (kept.has(data)) continue;
-      const sameLength = this.spare.get(data.length);
-      if (sameLength) sameLength.push(data);
-      else this.spare.set(data.length, [data]);
+      const uploaded = new Map<T, HostPart>();
+      this.states[i] = await this.download(() => step(runtime, this.upload(state, uploaded)), { uploaded });
+      this.drop([state]);
     }
   }
 
   /** @param uploaded handles whose values the host has already: what a stage passes on is not downloaded again */
   private async download(
     compute: () => Record<string, T>,
-    uploaded?: ReadonlyMap<T, HostState['parts'][string]>,
+    { uploaded, shelf = this.shelf }: { uploaded?: ReadonlyMap<T, HostPart>; shelf?: StateShelf } = {},
   ): Promise<HostState> {
     const { ops } = this.engine;
     const handles = ops.scope(compute);
-    const parts: Record<string, HostState['parts'][string]> = {};
-    for (const [name, handle] of Object.entries(handles))
-      parts[name] = uploaded?.get(handle) ?? (await this.fetch(handle));
+    const parts: Record<string, HostPart> = {};
+    for (const [name, handle] of Object.entries(handles)) {
+      const passedOn = uploaded?.get(handle);
+      if (passedOn) shelf.hold(passedOn);
+      parts[name] = passedOn ?? (await this.fetch(name, handle, shelf));
+    }
     for (const handle of new Set(Object.values(handles))) ops.dispose(handle);
     return { parts };
   }

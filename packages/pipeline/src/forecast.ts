@@ -9,12 +9,16 @@ export interface CalibrationShape {
   readonly length: number;
   /** Windows at a time. */
   readonly batch: number;
+  /** Bytes that the run may take: states wait on the disk where it is predicted to need more. Default: no limit. */
+  readonly memory?: number;
 }
 
 /** What a run is going to need, estimated from shapes alone. */
 export interface Forecast {
   /** Bytes by what holds them; `total` is the peak. */
   readonly memory: Readonly<Record<string, number>>;
+  /** Bytes of activations that wait in the output folder, where they would not fit in memory beside the rest. */
+  readonly disk?: number;
   readonly seconds: number;
 }
 
@@ -53,14 +57,17 @@ export function forecast(
   const passes = streams + transforms;
   const widths = model.blocks.flatMap(({ linears }) => linears.map(({ inFeatures }) => inFeatures));
   const widest = Math.max(...widths);
-  const memory = {
+  const activations = (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest);
+  const rest = {
     runtime: baseBytes,
     block: (streams * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
     // The Hessian in f64, its factor in f64 and f32, the damped Hessian; two cross products and their difference.
     statistics: (paired ? 44 : 24) * widest * widest,
-    activations: (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest),
     batch: 4 * calibration.batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
   };
+  const onDisk = total({ ...rest, activations }).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
+  const memory = onDisk ? rest : { ...rest, activations };
+  const disk = onDisk ? { disk: activations } : {};
   let products = 0;
   let solves = 0;
   for (const block of model.blocks) {
@@ -74,12 +81,12 @@ export function forecast(
   for (const { linear } of modules)
     solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
   const seconds = 2 + streamed + products / rates.matmul + solves / rates.solve;
-  if (!tuner) return { memory: total(memory), seconds };
+  if (!tuner) return { memory: total(memory), ...disk, seconds };
   const training = tuner.forecast(model, modules, { count: calibration.samples, length: calibration.length });
   // Quantizing is over, and its memory free, when training begins: the larger of the two is the peak.
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory };
   const larger = total(trained).total > total(memory).total ? trained : memory;
-  return { memory: total(larger), seconds: seconds + training.operations / rates.training };
+  return { memory: total(larger), ...disk, seconds: seconds + training.operations / rates.training };
 }
 
 function total(memory: Record<string, number>): Record<string, number> {

@@ -179,6 +179,13 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const quantized = rows.filter(({ action }) => action === 'quantize');
   const weights = quantized.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const bytesOfModules = quantized.reduce((sum, row) => sum + row.bytesAfter, 0);
+  const predicted = forecast(
+    ...([checkpoint, model, recipe, [...modules.values()], calibrated ? calibration : undefined, tuner] as const),
+  );
+  if (predicted.disk !== undefined)
+    notes.push(
+      `${Math.ceil(predicted.disk / 1e6)} MB of activations wait in the output folder while it is made: with them in memory the run would need more than it may take`,
+    );
   return {
     checkpoint,
     recipe,
@@ -192,7 +199,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     bytesAfter: rows.reduce((sum, row) => sum + row.bytesAfter, 0),
     bytesOfModules,
     bitsPerWeight: weights > 0 ? (8 * bytesOfModules) / weights : 0,
-    forecast: forecast(checkpoint, model, recipe, [...modules.values()], calibrated ? calibration : undefined, tuner),
+    forecast: predicted,
     notes,
   };
 }

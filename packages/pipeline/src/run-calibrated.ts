@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { type Collector, createCollector, type Windows } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
 import {
@@ -15,6 +16,7 @@ import {
   type Statistic,
   staticInputScale,
 } from '@q/core';
+import { activationFiles } from './activation-files.js';
 import { BlockStream } from './block-stream.js';
 import { collect } from './collect.js';
 import type { Journal } from './journal.js';
@@ -24,6 +26,7 @@ import { isStatic, type Plan, type PlannedModule } from './plan.js';
 import type { LayerRow } from './report.js';
 import { defaultExpertTokens, roundExpert } from './round-expert.js';
 import { stageInputs } from './stage-inputs.js';
+import { diskShelf, memoryShelf } from './state-shelf.js';
 import { type TransformedBlock, transformBlock } from './transform-block.js';
 
 /** Windows at a time: wide enough for the products, small enough for the engine's memory. */
@@ -40,20 +43,50 @@ export async function runCalibrated<T>(
   engine: ForwardEngine<T>,
   windows: Windows,
   context: Context,
+  out: string,
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
   const paired = [...plan.modules.values()].some(({ quantizer }) =>
     quantizer.needs.some((statistic) => statistic.paired),
   );
-  const stream = new BlockStream(engine, model, windows, calibrationBatch, context);
-  // The unquantized model on the same windows, when a method compares with it.
-  const original = paired ? new BlockStream(engine, model, windows, calibrationBatch, context) : undefined;
-  const streams = original ? [stream, original] : [stream];
-
   // A run that died in its training: everything before that is on the disk, and nothing needs the activations.
   if (model.blocks.every(({ prefix }) => journal.finished.has(prefix)))
     return quantizeHead(plan, source, writer, journal, context);
+  const open = (name: string): BlockStream<T> => {
+    const shelf = plan.forecast.disk === undefined ? memoryShelf() : diskShelf(join(out, name));
+    return new BlockStream(engine, model, windows, calibrationBatch, context, shelf);
+  };
+  const [ownStates, originalStates] = activationFiles;
+  const stream = open(ownStates);
+  // The unquantized model on the same windows, when a method compares with it.
+  const original = paired ? open(originalStates) : undefined;
+  const streams = original ? [stream, original] : [stream];
+  try {
+    await walkBlocks({ plan, source, model, writer, journal, stream, original, context });
+  } finally {
+    for (const each of streams) {
+      each.clearWeights();
+      each.dispose();
+    }
+  }
+  await quantizeHead(plan, source, writer, journal, context);
+}
+
+interface Walk<T> {
+  readonly plan: Plan;
+  readonly source: ModelSource;
+  readonly model: ModelDescription;
+  readonly writer: CheckpointWriter;
+  readonly journal: Journal<LayerRow>;
+  readonly stream: BlockStream<T>;
+  readonly original: BlockStream<T> | undefined;
+  readonly context: Context;
+}
+
+async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
+  const { plan, source, model, writer, journal, stream, original, context } = walk;
+  const streams = original ? [stream, original] : [stream];
   for (const each of streams) {
     await load(source, model.embeddingTensors, each);
     await each.embed();
@@ -90,7 +123,6 @@ export async function runCalibrated<T>(
       note: note(block, finished !== undefined),
     });
   }
-  await quantizeHead(plan, source, writer, journal, context);
 }
 
 const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);

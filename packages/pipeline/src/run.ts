@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
 import { CalibrationError, type Context, type Engine, type ForwardEngine } from '@q/core';
+import { activationFiles } from './activation-files.js';
 import { breathe } from './breathe.js';
 import { journalName, openJournal } from './journal.js';
 import { rewriteModel } from './model-source.js';
@@ -73,7 +74,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
     if (plan.calibrated && walks) {
       const walk = async <E>(engine: ForwardEngine<E>) => {
         await claim(engine);
-        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context);
+        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context, out);
       };
       if (options.forward) await using(options.forward, walk);
       else await using(options.engine as () => Promise<Engine<T>>, walk);
@@ -100,7 +101,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
     });
     await journal.close();
     await rm(join(out, journalName));
-    for (const name of preparations) await rm(join(out, name), { force: true });
+    for (const name of [...preparations, ...activationFiles]) await rm(join(out, name), { force: true });
     await store.remove();
     return {
       layers: [...(journal.finished.get(tunedUnit) ?? [...journal.finished.values()].flat())],
@@ -118,7 +119,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
       await writer.close();
     else {
       await writer.abort();
-      for (const name of [journalName, ...preparations]) await rm(join(out, name), { force: true });
+      for (const name of [journalName, ...preparations, ...activationFiles]) await rm(join(out, name), { force: true });
       await store.remove();
       if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
     }

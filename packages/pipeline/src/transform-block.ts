@@ -91,6 +91,27 @@ async function applyTransform<T>(
   const edges = transform.edges(block.edges);
   const walk = stream.fork();
   const probe = new BlockProbe(block, stream);
+  try {
+    return await transformOnce({ transform, plan, block, weights, edges, walk, probe }, context);
+  } finally {
+    probe.dispose();
+    walk.dispose();
+  }
+}
+
+interface TransformWork<T> {
+  readonly transform: Transform;
+  readonly plan: Plan;
+  readonly block: BlockDescription;
+  readonly weights: BlockWeights;
+  readonly edges: readonly ScalableEdge[];
+  /** Goes through the block; the stream itself stays before it. */
+  readonly walk: BlockStream<T>;
+  readonly probe: BlockProbe<T>;
+}
+
+async function transformOnce<T>(work: TransformWork<T>, context: Context): Promise<TransformResult> {
+  const { transform, plan, block, weights, edges, walk, probe } = work;
   const collectors = new Map<string, Collector>();
   probe.record(walk);
   await walk.begin(block);

@@ -1,3 +1,4 @@
+import { totalmem } from 'node:os';
 import { openCheckpoint } from '@q/checkpoint';
 import { createContext } from '@q/core';
 import { calibrationBatch, type Plan, planRun, recipeJSON } from '@q/pipeline';
@@ -63,11 +64,16 @@ export async function planCommand(
   }
 }
 
-export function calibrationShape(options: { readonly samples?: string; readonly length?: string }) {
+export function calibrationShape(options: {
+  readonly samples?: string;
+  readonly length?: string;
+  readonly memory?: string;
+}) {
   return {
     samples: wholeNumber('--samples', options.samples, 1) ?? 128,
     length: wholeNumber('--length', options.length, 2) ?? 256,
     batch: calibrationBatch,
+    memory: wholeNumber('--memory', options.memory, 1) ?? totalmem(),
   };
 }
 
@@ -102,7 +108,7 @@ export function planText(plan: Plan): string {
       row.why,
     ]),
   );
-  const { memory, seconds } = plan.forecast;
+  const { memory, disk, seconds } = plan.forecast;
   const parts = Object.entries(memory)
     .filter(([name]) => name !== 'total')
     .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
@@ -111,7 +117,7 @@ export function planText(plan: Plan): string {
     '',
     `${formatBytes(plan.bytesBefore)} -> ${formatBytes(plan.bytesAfter)} (${((100 * plan.bytesAfter) / plan.bytesBefore).toFixed(1)} %), ` +
       `${plan.bitsPerWeight.toFixed(3)} bits per weight in ${plan.modules.size} quantized linears`,
-    `memory about ${formatBytes(memory.total)} (${parts.join(', ')}); time about ${formatSeconds(seconds)}`,
+    `memory about ${formatBytes(memory.total)} (${parts.join(', ')})${disk === undefined ? '' : `, ${formatBytes(disk)} of activations on the disk`}; time about ${formatSeconds(seconds)}`,
     ...plan.notes.map((note) => `note: ${note}`),
   ].join('\n');
 }

@@ -1,0 +1,103 @@
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { awq } from '@q/awq';
+import { gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { createContext, f16Scale, type Kernels, type ProgressEvent, perGroup, scheme, uint4 } from '@q/core';
+import { gptq } from '@q/gptq';
+import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { activationFiles } from './activation-files.js';
+import { planRun } from './plan.js';
+import { runPlan } from './run.js';
+import { diskShelf } from './state-shelf.js';
+import { demoModel, demoWindows } from './testing/demo-model.js';
+
+const layout = gptqLayout();
+const target = scheme({ format: uint4, granularity: perGroup(32), zeroPoint: 'integer', scaleStorage: f16Scale });
+/** Compares with the unquantized model, and sends the windows through each block once more before it. */
+const recipe = {
+  layout,
+  transforms: [awq({ gridPoints: 2 })],
+  rules: [{ match: '*', quantizer: gptq({ fit: minMax(), ranges: [1], refineRounds: 1 }), scheme: target }],
+  seed: 0,
+};
+
+let folder: string;
+let kernels: Kernels;
+beforeAll(async () => {
+  kernels = await createWasmKernels({ threads: 1 });
+});
+afterAll(() => kernels.dispose());
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'q-states-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** @returns the weights that were written, and the largest size that a file of states had */
+async function run(name: string, memory: number | undefined, progress?: (event: ProgressEvent) => void) {
+  const source = await openCheckpoint(demoModel, [layout]);
+  const calibration = await demoWindows(32, 12);
+  const plan = planRun(source, recipe, { samples: 12, length: 32, batch: 8, ...(memory ? { memory } : {}) });
+  const out = join(folder, name);
+  try {
+    await runPlan(plan, {
+      out,
+      context: createContext({ kernels, progress: progress && ((event) => progress(event)) }),
+      calibration,
+      forward: () => createForwardEngine({ threads: 1 }),
+      engine: () => expect.fail('nothing trains'),
+    });
+  } finally {
+    await source.close();
+  }
+  return { plan, weights: await readFile(join(out, 'model.safetensors')), files: await readdir(out) };
+}
+
+it('gives the same bytes with activations on the disk, says so, and leaves none there', async () => {
+  const inMemory = await run('memory', undefined);
+  expect(inMemory.plan.forecast.disk).toBeUndefined();
+  let seen = 0;
+  const limited = await run('disk', inMemory.plan.forecast.memory.total - 1, ({ task }) => {
+    if (task === 'quantize') seen += activationFiles.filter((name) => existsSync(join(folder, 'disk', name))).length;
+  });
+  expect(seen).toBeGreaterThan(2);
+  const { forecast, notes } = limited.plan;
+  expect(forecast.disk).toBe(inMemory.plan.forecast.memory.activations);
+  expect(forecast.memory.total).toBe(inMemory.plan.forecast.memory.total - (forecast.disk as number));
+  expect(notes.join()).toMatch(/MB of activations wait in the output folder/);
+  expect(limited.weights.equals(inMemory.weights)).toBe(true);
+  expect(limited.files).toEqual(inMemory.files);
+});
+
+it('uses the room of parts that nobody holds again, and keeps what somebody holds', async () => {
+  const path = join(folder, 'states');
+  const shelf = diskShelf(path);
+  const values = (x: number) => new Float32Array(1000).fill(x);
+  const first = shelf.put('a', values(1), [10, 100]);
+  const fork = shelf.fork();
+  fork.hold(first);
+  shelf.release(first);
+  const second = shelf.put('b', values(2), [10, 100]);
+  expect([first.data[0], second.data[999]]).toEqual([1, 2]);
+  fork.release(first);
+  const third = shelf.put('c', values(3), [1000]);
+  expect([third.data[500], second.data[0]]).toEqual([3, 2]);
+  expect((await readFile(path)).length).toBe(8000);
+  shelf.dispose();
+  expect(existsSync(path)).toBe(true);
+  fork.dispose();
+  expect(existsSync(path)).toBe(false);
+});
+
+it('names the file and what to do when it cannot be written', async () => {
+  await writeFile(join(folder, 'file'), '');
+  expect(() => diskShelf(join(folder, 'file', 'states'))).toThrow(/states: could not be written/);
+  // A device that is always full.
+  if (!existsSync('/dev/full')) return console.log('not checked: there is no /dev/full');
+  const full = diskShelf('/dev/full');
+  expect(() => full.put('a', new Float32Array(10), [10])).toThrow(
+    /full: no space left on the disk \(40 bytes were to be written\)/,
+  );
+});
