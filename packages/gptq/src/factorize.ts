@@ -4,10 +4,12 @@ import { type Kernels, NumericError } from '@q/core';
 export interface Factorization {
   /** R, upper triangular `[n, n]`, f32: what the sweep multiplies with. */
   readonly factor: Float32Array;
-  /** The same in f64, for solves. */
-  readonly exact: Float64Array;
+  /** The same in f64, for solves; left out unless asked for, as is `damped`: a wide layer's are its largest matrices. */
+  readonly exact?: Float64Array;
   /** What was factored: the damped, permuted Hessian, f32 `[n, n]`. */
-  readonly damped: Float32Array;
+  readonly damped?: Float32Array;
+  /** Its diagonal. */
+  readonly diagonal: Float32Array;
   /** Share of the mean diagonal that was added. */
   readonly damping: number;
   /** How often the damping had to be raised. */
@@ -29,6 +31,7 @@ export async function factorize(
   permutation: Int32Array,
   damping: number,
   kernels: Kernels,
+  keep: { readonly exact: boolean; readonly damped: boolean },
 ): Promise<Factorization> {
   const n = permutation.length;
   let sum = 0;
@@ -53,9 +56,11 @@ export async function factorize(
       if (exact[i * n + i] === 0) exact[i * n + i] = mean;
       exact[i * n + i] += share * mean;
     }
-    const damped = new Float32Array(exact);
+    const damped = keep.damped ? { damped: new Float32Array(exact) } : {};
+    const diagonal = Float32Array.from({ length: n }, (_, j) => exact[j * n + j]);
     if ((await kernels.cholesky({ a: exact, n, form: 'reversed-upper' })) && allFinite(exact)) {
-      return { factor: new Float32Array(exact), exact, damped, damping: share, retries, deadColumns };
+      const whole = keep.exact ? { exact } : {};
+      return { factor: new Float32Array(exact), ...whole, ...damped, diagonal, damping: share, retries, deadColumns };
     }
   }
   throw new NumericError(

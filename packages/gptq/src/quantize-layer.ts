@@ -58,7 +58,11 @@ export async function quantizeLayer(
 
   const { actOrder, staticGroups, fit, blockSize } = settings;
   const permutation = actOrder ? activationOrder(state.sum, columns) : naturalOrder(columns);
-  const factorization = await factorize(state.sum, permutation, settings.damping, kernels);
+  const refines = settings.refineRounds > 0;
+  const factorization = await factorize(state.sum, permutation, settings.damping, kernels, {
+    exact: settings.retarget > 0,
+    damped: refines,
+  });
   const { factor, damping, retries, deadColumns } = factorization;
 
   let target = permuteColumns(weight.data, rows, permutation);
@@ -69,7 +73,8 @@ export async function quantizeLayer(
   if (shift && settings.retarget > 0) {
     const residual = settings.residual ? statistics.get(residualCross).sum : undefined;
     const error = residual?.length === rows * columns ? permuteColumns(residual, rows, permutation) : undefined;
-    target = await retarget(target, rows, shift, error, factorization.exact, settings.retarget, kernels);
+    const { exact } = factorization;
+    target = await retarget(target, rows, shift, error, exact as Float64Array, settings.retarget, kernels);
   }
 
   const { scaleColumns: groups, tileColumns, tileRows } = tiling(scheme.granularity, weight.shape);
@@ -94,23 +99,24 @@ export async function quantizeLayer(
     shift && settings.asymmetric > 0
       ? await asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
       : await solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels);
-  await refine(
-    {
-      ...solution,
-      rows,
-      columns,
-      target,
-      hessian: factorization.damped,
-      grid: roundingGrid(scheme.format),
-      storage: scheme.scaleStorage,
-      group,
-      groups,
-      blockSize,
-      refitScales: freeScales,
-    },
-    settings.refineRounds,
-    kernels,
-  );
+  if (refines)
+    await refine(
+      {
+        ...solution,
+        rows,
+        columns,
+        target,
+        hessian: factorization.damped as Float32Array,
+        grid: roundingGrid(scheme.format),
+        storage: scheme.scaleStorage,
+        group,
+        groups,
+        blockSize,
+        refitScales: freeScales,
+      },
+      settings.refineRounds,
+      kernels,
+    );
 
   const groupIndex = new Int32Array(columns);
   permutation.forEach((column, j) => {
@@ -164,7 +170,7 @@ function shiftOf(cross: ArrayLike<number>, own: ArrayLike<number>, permutation: 
  */
 function columnImportance(
   kind: GptqSettings['importance'],
-  { damped, factor }: Factorization,
+  { diagonal, factor }: Factorization,
   statistics: Statistics,
   permutation: Int32Array,
 ): Float32Array | undefined {
@@ -174,7 +180,7 @@ function columnImportance(
     const { referenceSquares } = statistics.get(crossHessian);
     return Float32Array.from(permutation, (column) => referenceSquares[column]);
   }
-  return Float32Array.from({ length: n }, (_, j) => (kind === 'diagonal' ? damped[j * n + j] : factor[j * n + j] ** 2));
+  return kind === 'diagonal' ? diagonal : Float32Array.from({ length: n }, (_, j) => factor[j * n + j] ** 2);
 }
 
 /** Grids as `[rows, groups]`, also when all rows share one. */

@@ -83,43 +83,53 @@ export function matmul(pool: Pool, args: MatmulArgs): Float32Array {
 
 /** Tokens that are summed in f32 before they are added to `out`. */
 const gramTokens = 2048;
+/** Tokens of them that lie in the memory at a time, as they are and in panels of both operands. */
+const gramPart = 1024;
 
 /** Gram matrix: f32 sums over at most 2,048 tokens, upper triangle only, then added to `out` in its precision and mirrored. */
 export function gram(pool: Pool, { x, tokens, width, out }: GramArgs): void {
   for (let start = 0; start < tokens; start += gramTokens) {
-    const size = Math.min(gramTokens, tokens - start);
-    pool.reset(4 * (3 * size * (width + 16) + width * width) + 65536);
-    const shared = pool.f32(size * width);
-    shared.set(x.subarray(start * width, (start + size) * width));
+    const end = Math.min(start + gramTokens, tokens);
+    const part = Math.min(gramPart, end - start);
+    pool.reset(4 * (3 * part * (width + 16) + width * width) + 65536);
     const sum = pool.f32(width * width);
-    product(pool, {
-      a: shared,
-      aRow: 1,
-      aColumn: width,
-      b: shared,
-      bRow: width,
-      bColumn: 1,
-      c: sum,
-      m: width,
-      n: width,
-      k: size,
-      upper: true,
-      accumulate: false,
-    });
-    for (let i = 0; i < width; i++) {
-      for (let j = i, at = i * width + i; j < width; j++, at++) out[at] += sum[at];
+    const shared = pool.f32(part * width);
+    const keep = pool.mark();
+    for (let first = start; first < end; first += part) {
+      const size = Math.min(part, end - first);
+      shared.set(x.subarray(first * width, (first + size) * width));
+      product(pool, {
+        a: shared,
+        aRow: 1,
+        aColumn: width,
+        b: shared,
+        bRow: width,
+        bColumn: 1,
+        c: sum,
+        m: width,
+        n: width,
+        k: size,
+        upper: true,
+        accumulate: first > start,
+      });
+      pool.release(keep);
     }
+    addSymmetric(sum, out, width);
   }
-  mirror(out, width);
 }
 
-/** Copies the upper triangle to the lower one, in squares that fit the cache. */
-function mirror(out: Float32Array | Float64Array, n: number): void {
+/** Adds the upper triangle of `sum` to both triangles of `out`, in squares that stay in the first-level cache. */
+function addSymmetric(sum: Float32Array, out: Float32Array | Float64Array, n: number): void {
   const side = 32;
   for (let top = 0; top < n; top += side) {
+    const bottom = Math.min(top + side, n);
     for (let left = top; left < n; left += side) {
-      for (let i = top; i < Math.min(top + side, n); i++) {
-        for (let j = Math.max(left, i + 1); j < Math.min(left + side, n); j++) out[j * n + i] = out[i * n + j];
+      const right = Math.min(left + side, n);
+      for (let i = top; i < bottom; i++) {
+        for (let j = Math.max(left, i), at = i * n + j; j < right; j++, at++) out[at] += sum[at];
+      }
+      for (let j = left; j < right; j++) {
+        for (let i = top; i < Math.min(j, bottom); i++) out[j * n + i] = out[i * n + j];
       }
     }
   }
