@@ -4,6 +4,8 @@ import type { Pool } from './pool.js';
 /** Rows of A and columns of B in a panel of `assembly/matmul.ts`. */
 export const panelRows = 4;
 export const panelColumns = 8;
+/** Depth of a packed block there. */
+export const blockDepth = 256;
 /** Panels of A a tile: 96 rows of 256 values are 98 kB, which stay in the second-level cache. */
 export const tilePanels = 24;
 /** Panels of B that are packed at a time. */

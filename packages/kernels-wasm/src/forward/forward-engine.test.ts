@@ -67,3 +67,21 @@ it('frees what a failed scope has made', async () => {
   expect(engine.memory()).toEqual({ values: 0, bytes: 0 });
   await engine.dispose();
 });
+
+it('keeps a weight in panels alone, and gives its values back when they are asked for', async () => {
+  const engine = await createForwardEngine({ threads: 1 });
+  const { ops, memory } = engine;
+  // No whole number of panels, nor of blocks along the depth.
+  const [n, k] = [21, 300];
+  const data = normals(n * k);
+  const weight = ops.fromF32(data, [n, k]);
+  const before = memory().bytes;
+  const x = ops.fromF32(normals(k), [1, k]);
+  const y = ops.linear(x, weight);
+  for (const each of [x, y]) ops.dispose(each);
+  expect(memory().bytes).toBeLessThanOrEqual(before + 3 * 4 * k);
+  expect(ops.dataSync(weight)).toEqual(data);
+  ops.dispose(weight);
+  expect(memory()).toEqual({ values: 0, bytes: 0 });
+  await engine.dispose();
+});

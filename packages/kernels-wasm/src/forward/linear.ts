@@ -5,17 +5,17 @@ import type { Heap } from './heap.js';
 import type { Value, Values } from './values.js';
 
 /**
- * `x W^T + bias`. A weight is packed into panels when it is first used and keeps them as long as it lives: every batch
- * after the first one finds it ready.
+ * `x W^T + bias`. A weight is packed into panels when it is first used and stays so as long as it lives: every batch after
+ * the first one finds it ready, and it takes no more memory than before.
  */
 export function createLinear(pool: Pool, heap: Heap, values: Values) {
   const panelsOf = (weight: Value, n: number, k: number): number => {
-    const { buffer } = weight;
-    if (buffer.panels !== undefined) return buffer.panels;
+    const { panels: present } = weight.buffer;
+    if (present) return present.address;
     const panels = Math.ceil(n / panelColumns);
     const at = heap.allocate(4 * panels * panelColumns * k);
-    pool.run('packB', [buffer.address, 1, k, n, k, at], panels, packedAtOnce);
-    buffer.panels = at;
+    pool.run('packB', [values.address(weight), 1, k, n, k, at], panels, packedAtOnce);
+    values.setPanels(weight, { address: at, n, k });
     return at;
   };
 
@@ -29,9 +29,9 @@ export function createLinear(pool: Pool, heap: Heap, values: Values) {
     const panels = Math.ceil(m / panelRows);
     const packedA = heap.allocate(4 * panels * panelRows * k);
     const grain = Math.min(tilePanels, Math.max(1, Math.ceil(panels / (2 * pool.threads))));
-    const row = bias ? bias.buffer.address : 0;
-    pool.run('packA', [x.buffer.address, k, 1, m, k, packedA], panels, grain);
-    pool.run('matmulTile', [packedA, packedB, out.buffer.address, m, n, k, row, 0, 0], panels, grain);
+    const row = bias ? values.address(bias) : 0;
+    pool.run('packA', [values.address(x), k, 1, m, k, packedA], panels, grain);
+    pool.run('matmulTile', [packedA, packedB, values.address(out), m, n, k, row, 0, 0], panels, grain);
     heap.free(packedA);
     return out;
   };

@@ -17,7 +17,7 @@ const vectorsAtOnce = 4096;
  */
 export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Value> {
   const tables = new WeakMap<RotaryTable, { cosines: number; sines: number }>();
-  const address = (value: Value) => value.buffer.address;
+  const { address } = values;
   const rowsAtOnce = (width: number) => Math.max(1, Math.floor((4 * vectorsAtOnce) / width));
   const width = (value: Value) => value.shape[value.shape.length - 1];
   const rowsOf = (value: Value) => value.count / width(value);

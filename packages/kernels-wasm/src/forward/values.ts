@@ -1,13 +1,22 @@
 import { elementCount } from '@q/core';
+import { blockDepth, panelColumns } from '../matmul.js';
 import type { Pool } from '../pool.js';
 import type { Heap } from './heap.js';
 
 /** Memory that values share: a reshaped value is the same memory under another shape. */
 interface Buffer {
-  readonly address: number;
+  /** Row-major; 0 while a weight is there in panels alone. */
+  rows: number;
   owners: number;
-  /** The same matrix in panels, made when it is first multiplied with. */
-  panels?: number;
+  /** The same matrix in panels ({@link Panels}). */
+  panels?: Panels;
+}
+
+/** A matrix `[n, k]` as the second operand of a product, as `packB` of `assembly/matmul.ts` lays it out. */
+export interface Panels {
+  readonly address: number;
+  readonly n: number;
+  readonly k: number;
 }
 
 /** A value of a forward pass: f32 in the pool's memory, row-major. */
@@ -21,7 +30,11 @@ export interface Value {
 export interface Values {
   make(shape: readonly number[]): Value;
   alias(value: Value, shape: readonly number[]): Value;
+  /** Where it lies, row-major. */
+  address(value: Value): number;
   read(value: Value): Float32Array;
+  /** Panels take the place of the rows, which come back when somebody asks for them. */
+  setPanels(value: Value, panels: Panels): void;
   scope<R>(f: () => R): R;
   keep(value: Value): void;
   dispose(value: Value): void;
@@ -43,21 +56,42 @@ export function createValues(pool: Pool, heap: Heap): Values {
     for (const scope of scopes) scope.delete(value);
     const { buffer } = value;
     if (--buffer.owners > 0) return;
-    heap.free(buffer.address);
-    if (buffer.panels !== undefined) heap.free(buffer.panels);
+    if (buffer.rows !== 0) heap.free(buffer.rows);
+    if (buffer.panels) heap.free(buffer.panels.address);
+  };
+
+  const floats = (at: number, count: number) => new Float32Array(pool.memory.buffer, at, count);
+
+  const address = ({ buffer, count }: Value): number => {
+    if (buffer.rows === 0) {
+      const panels = buffer.panels as Panels;
+      buffer.rows = heap.allocate(4 * count);
+      unpack(
+        floats(panels.address, Math.ceil(panels.n / panelColumns) * panelColumns * panels.k),
+        panels,
+        floats(buffer.rows, count),
+      );
+    }
+    return buffer.rows;
   };
 
   return {
     make(shape) {
       const count = elementCount(shape);
       // A whole number of 64 bytes: kernels may write vectors beyond the end.
-      return enter({ shape, count, buffer: { address: heap.allocate(4 * count), owners: 1 } });
+      return enter({ shape, count, buffer: { rows: heap.allocate(4 * count), owners: 1 } });
     },
     alias(value, shape) {
       value.buffer.owners++;
       return enter({ shape, count: value.count, buffer: value.buffer });
     },
-    read: ({ buffer, count }) => new Float32Array(pool.memory.buffer, buffer.address, count),
+    address,
+    read: (value) => floats(address(value), value.count),
+    setPanels({ buffer }, panels) {
+      buffer.panels = panels;
+      heap.free(buffer.rows);
+      buffer.rows = 0;
+    },
     scope(f) {
       const made = new Set<Value>();
       scopes.push(made);
@@ -87,4 +121,15 @@ export function createValues(pool: Pool, heap: Heap): Values {
       return living.size;
     },
   };
+}
+
+function unpack(from: Float32Array, { n, k }: Panels, to: Float32Array): void {
+  const padded = Math.ceil(n / panelColumns) * panelColumns;
+  for (let start = 0; start < k; start += blockDepth) {
+    const depth = Math.min(blockDepth, k - start);
+    for (let row = 0; row < n; row++) {
+      const panel = padded * start + (row - (row % panelColumns)) * depth + (row % panelColumns);
+      for (let p = 0; p < depth; p++) to[row * k + start + p] = from[panel + p * panelColumns];
+    }
+  }
 }
