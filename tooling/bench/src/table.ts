@@ -4,19 +4,20 @@ import { baseline, type Measurement } from './measure.js';
 
 /** Contenders that stay below their least speed or above their most memory, in words. */
 export function shortfalls(comparison: Comparison, rows: readonly Measurement[]): string[] {
-  const { title, atLeast = {}, contenders } = comparison;
+  const { title, atLeast = {} } = comparison;
+  const beside = rows[baselineOf(comparison, rows)].name;
   const slow = rows
-    .filter(({ name, ratio }) => ratio < (atLeast[name] ?? 0))
-    .map(({ name, ratio }) => {
-      const beside = contenders[baselineOf(comparison, rows)].name;
-      return `${title}: ${name} has ${ratio.toFixed(3)} of the speed of ${beside}, at least ${atLeast[name]} was expected`;
-    });
+    .filter(({ name, ratio }) => name !== beside && ratio < (atLeast[name] ?? 0))
+    .map(
+      ({ name, ratio }) =>
+        `${title}: ${name} has ${ratio.toFixed(3)} of the speed of ${beside}, at least ${share(atLeast[name])} was expected`,
+    );
   const large = rows
     .map((row) => ({ name: row.name, ...memoryShare(comparison, rows, row) }))
-    .filter(({ share, wanted }) => share !== undefined && wanted !== undefined && share > wanted)
+    .filter(({ taken, wanted }) => taken !== undefined && wanted !== undefined && taken > wanted)
     .map(
-      ({ name, share, wanted }) =>
-        `${title}: ${name} has ${share?.toFixed(3)} of the memory of the leanest peer, at most ${wanted} was expected`,
+      ({ name, taken, wanted }) =>
+        `${title}: ${name} has ${taken?.toFixed(3)} of the memory of the leanest peer, at most ${wanted && share(wanted)} was expected`,
     );
   return [...slow, ...large];
 }
@@ -29,7 +30,8 @@ export function formatComparison(comparison: Comparison, rows: readonly Measurem
   const lines = rows.map((row, i) => {
     const { name, milliseconds, spread, rate, ratio } = row;
     const wanted = atLeast[name];
-    const verdict = wanted === undefined ? '' : ratio >= wanted ? `  (at least ${wanted})` : `  BELOW ${wanted}`;
+    const verdict =
+      wanted === undefined ? '' : ratio >= wanted ? `  (at least ${share(wanted)})` : `  BELOW ${share(wanted)}`;
     const time = `${milliseconds.toPrecision(4)} ms`.padStart(14);
     const timed = `  ${name.padEnd(width)}${time}  ±${(100 * spread).toFixed(0).padStart(2)} %`;
     if (growth) return timed;
@@ -50,11 +52,11 @@ function formatGrowth({ quantity, sizes }: NonNullable<Comparison['growth']>, ro
 function formatMemory(comparison: Comparison, rows: readonly Measurement[], row: Measurement): string {
   if (!rows.some(({ peakBytes }) => peakBytes !== undefined)) return '';
   if (row.peakBytes === undefined) return ''.padStart(12);
-  const { share, wanted } = memoryShare(comparison, rows, row);
+  const { taken, wanted } = memoryShare(comparison, rows, row);
   const verdict =
-    share === undefined || wanted === undefined
+    taken === undefined || wanted === undefined
       ? ''
-      : ` (${share.toFixed(2)} of the leanest${share > wanted ? `, ABOVE ${wanted.toFixed(2)}` : ''})`;
+      : ` (${taken.toFixed(2)} of the leanest${taken > wanted ? `, ABOVE ${share(wanted)}` : ''})`;
   return `${`${(row.peakBytes / 1e6).toFixed(0)} MB`.padStart(12)}${verdict}`;
 }
 
@@ -63,11 +65,14 @@ function memoryShare(
   { contenders, atMostMemory = {} }: Comparison,
   rows: readonly Measurement[],
   { name, peakBytes }: Measurement,
-): { readonly share?: number; readonly wanted?: number } {
+): { readonly taken?: number; readonly wanted?: number } {
   const peers = rows.flatMap((row, i) => (contenders[i].peer && row.peakBytes !== undefined ? [row.peakBytes] : []));
   if (peers.length === 0 || peakBytes === undefined) return {};
-  return { share: peakBytes / Math.min(...peers), wanted: atMostMemory[name] };
+  return { taken: peakBytes / Math.min(...peers), wanted: atMostMemory[name] };
 }
+
+/** Three digits at most: 4 is 4, a third is 0.333. */
+const share = (value: number) => String(Number(value.toPrecision(3)));
 
 const baselineOf = ({ contenders }: Comparison, rows: readonly Measurement[]) =>
   baseline(
