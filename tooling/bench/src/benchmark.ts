@@ -1,3 +1,5 @@
+import type { Measurement } from './measure.js';
+
 /** One thing that is timed. */
 export interface Contender {
   readonly name: string;
@@ -44,4 +46,6 @@ export interface Benchmark {
   /** In a sentence: what is measured, and beside what. */
   readonly description: string;
   comparisons(): Iterable<Comparison> | AsyncIterable<Comparison>;
+  /** An SVG of what was measured; goes to `.reports/NAME.svg`. */
+  draw?(measured: readonly (Comparison & { readonly rows: readonly Measurement[] })[]): string;
 }

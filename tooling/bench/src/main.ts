@@ -8,7 +8,7 @@ import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Benchmark } from './benchmark.js';
+import type { Benchmark, Comparison } from './benchmark.js';
 import { describeMachine } from './machine.js';
 import { type Measurement, measure } from './measure.js';
 import { onlyMatching } from './only-matching.js';
@@ -47,7 +47,7 @@ const short: string[] = [];
 for (const name of positionals.length > 0 ? positionals : known) {
   const { benchmark } = (await import(new URL(`${name}.ts`, folder).href)) as { benchmark: Benchmark };
   console.log(`\n${name}: ${benchmark.description}`);
-  const report: { title: string; unit: string; work: number; rows: Measurement[] }[] = [];
+  const report: (Comparison & { readonly rows: readonly Measurement[] })[] = [];
   for await (const whole of benchmark.comparisons()) {
     const comparison = values.only === undefined ? whole : onlyMatching(whole, new RegExp(values.only));
     if (comparison.contenders.length === 0) continue;
@@ -58,12 +58,14 @@ for (const name of positionals.length > 0 ? positionals : known) {
     });
     console.log(formatComparison(comparison, rows));
     short.push(...shortfalls(comparison, rows));
-    report.push({ title: comparison.title, unit: comparison.unit, work: comparison.work, rows });
+    report.push({ ...comparison, rows });
   }
-  await writeFile(
-    `${reports}bench-${name}.json`,
-    `${JSON.stringify({ name, machine, comparisons: report }, null, 2)}\n`,
-  );
+  const comparisons = report.map(({ title, unit, work, growth, rows }) => ({ title, unit, work, growth, rows }));
+  await writeFile(`${reports}bench-${name}.json`, `${JSON.stringify({ name, machine, comparisons }, null, 2)}\n`);
+  if (benchmark.draw && report.length > 0) {
+    await writeFile(`${reports}${name}.svg`, benchmark.draw(report));
+    console.log(`  .reports/${name}.svg`);
+  }
 }
 if (short.length > 0) {
   console.log(`\nSlower than expected:\n${short.join('\n')}`);

@@ -6,7 +6,7 @@ import { type LlamaShape, llamaConfig, llamaTensors } from '@q/figures/llama-sha
 import { createShardWriter, planShards } from '@q/safetensors';
 
 /** 55.6 million parameters: large enough that products count and not what surrounds them, small enough for one round of minutes. */
-export const syntheticShape: LlamaShape = {
+const syntheticShape: LlamaShape = {
   hidden: 1024,
   intermediate: 2816,
   layers: 4,

@@ -46,7 +46,9 @@ function formatGrowth({ quantity, sizes }: NonNullable<Comparison['growth']>, ro
     sizes,
     rows.map(({ milliseconds }) => milliseconds),
   );
-  return `  time grows with the power ${power.toFixed(2)} of the ${quantity}`;
+  return Number.isNaN(power)
+    ? '  one size: no power'
+    : `  time grows with the power ${power.toFixed(2)} of the ${quantity}`;
 }
 
 function formatMemory(comparison: Comparison, rows: readonly Measurement[], row: Measurement): string {
