@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import type { Contender } from './benchmark.js';
 
 /** A program and what it is started with. */
@@ -25,10 +25,14 @@ export async function runMeasured({ file, args, env }: Command): Promise<number 
   child.stdout.on('data', listen);
   child.stderr.on('data', listen);
   let peak: number | undefined;
-  const timer = setInterval(async () => {
-    const status = await readFile(`/proc/${child.pid}/status`, 'utf8').catch(() => '');
-    peak = highWaterMark(status) ?? peak;
-  }, 5);
+  const started = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  const look = () => {
+    peak = highWaterMark(statusOf(child.pid)) ?? peak;
+    // Often at first, for programs that end soon; seldom later, for the reader must not take time from the program.
+    timer = setTimeout(look, Math.min(100, 2 + (performance.now() - started) / 50));
+  };
+  look();
   try {
     const code = await new Promise<number | null>((resolve, reject) => {
       child.on('error', reject);
@@ -36,9 +40,18 @@ export async function runMeasured({ file, args, env }: Command): Promise<number 
     });
     if (code !== 0) throw new Error(`${file} ${args.join(' ')} ended with ${code}: ${said}`);
   } finally {
-    clearInterval(timer);
+    clearTimeout(timer);
   }
   return peak;
+}
+
+function statusOf(pid: number | undefined): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    // It has ended, has not begun, or this is not Linux.
+    return '';
+  }
 }
 
 /** Peak resident memory in bytes out of the text of /proc/PID/status. */
