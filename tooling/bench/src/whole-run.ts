@@ -19,7 +19,7 @@ import {
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const bin = join(root, 'packages/cli/dist/bin.js');
 
-/** A whole run of GPTQ: 4 bits, asymmetric, act-order with grids of the original groups, block after block. */
+/** A run of a whole model to 4 bits, asymmetric; with GPTQ in act-order with the grids of the original groups, block after block. */
 export interface WholeRun {
   /** Model folder, with a tokenizer for the tools that ask for one. */
   readonly model: string;
@@ -41,13 +41,21 @@ export async function buildCommand(): Promise<void> {
 /** The built command with arguments. */
 export const ownCommand = (...args: readonly string[]) => ({ file: process.execPath, args: [bin, ...args] });
 
-/** `q quantize --method gptq-paper`, with an engine. */
-export function ownRun({ model, calib, group, out }: WholeRun, engine: string): Contender {
-  const options = ['--method', 'gptq-paper', '--bits', bits, '--group', String(group), '--engine', engine];
-  return processContender(`q quantize --engine ${engine}`, () =>
-    ownCommand('quantize', model, out(), '--calib', calib, ...options, '--no-eval'),
+/** `q quantize` with these options, which name it; `silent` ones do not. */
+export function ownRun(
+  { model, calib, group, out }: WholeRun,
+  options: readonly string[],
+  silent: readonly string[] = [],
+): Contender {
+  const all = [...options, ...silent, '--bits', bits, '--group', String(group), '--no-eval'];
+  return processContender(`q quantize ${options.join(' ')}`, () =>
+    ownCommand('quantize', model, out(), '--calib', calib, ...all),
   );
 }
+
+/** GPTQ as published, on every engine that is there: wasm, and node where it is set up. */
+export const ownGptqRuns = (whole: WholeRun): readonly Contender[] =>
+  ownEngines().map((engine) => ownRun(whole, ['--engine', engine], ['--method', 'gptq-paper']));
 
 /** The engines that are there: wasm, and node where it is set up. */
 export const ownEngines = (): readonly string[] => (nativeAbsence() ? ['wasm'] : ['wasm', 'node']);
@@ -72,6 +80,18 @@ export const llmCompressorRun = (batch: number): PeerScript => ({
   script: 'llm_compressor_run.py',
   environment: llmCompressor,
   rest: [String(batch)],
+});
+export const awqRun = (batch: number): PeerScript => ({
+  name: `AWQ of llm-compressor, batch ${batch}`,
+  script: 'awq_run.py',
+  environment: llmCompressor,
+  rest: [String(batch)],
+});
+export const autoRoundRun = (batch: number, steps: number): PeerScript => ({
+  name: `AutoRound, batch ${batch}`,
+  script: 'auto_round_run.py',
+  environment: llmCompressor,
+  rest: [String(batch), String(steps)],
 });
 export const gptqModelRun = (batch: number): PeerScript => ({
   name: `GPTQModel, batch ${batch}`,

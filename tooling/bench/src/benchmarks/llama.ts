@@ -8,7 +8,7 @@ import {
   gptqModelRun,
   llmCompressorRun,
   ownEngines,
-  ownRun,
+  ownGptqRuns,
   peerRuns,
   type WholeRun,
 } from '../whole-run.js';
@@ -38,7 +38,7 @@ export const benchmark: Benchmark = {
         warmUps: 0,
         contenders: [
           ...(await peerRuns(whole, [llmCompressorRun(8), llmCompressorRun(1), gptqModelRun(8)])),
-          ...engines.map((engine) => ownRun(whole, engine)),
+          ...ownGptqRuns(whole),
         ],
         // At most 1.2 and 0.6 of the fastest peer's time.
         atLeast: { 'q quantize --engine wasm': 1 / 1.2, 'q quantize --engine node': 1 / 0.6 },

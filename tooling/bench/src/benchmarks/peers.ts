@@ -6,8 +6,7 @@ import {
   buildCommand,
   gptqModelRun,
   llmCompressorRun,
-  ownEngines,
-  ownRun,
+  ownGptqRuns,
   peerRuns,
   reference,
   type WholeRun,
@@ -45,10 +44,7 @@ export const benchmark: Benchmark = {
           work: 128 * 256,
           unit: 'tokens',
           rounds: 3,
-          contenders: [
-            ...(await peerRuns(whole, [reference, ...compressor, gptqModelRun(8)])),
-            ...ownEngines().map((engine) => ownRun(whole, engine)),
-          ],
+          contenders: [...(await peerRuns(whole, [reference, ...compressor, gptqModelRun(8)])), ...ownGptqRuns(whole)],
           atLeast: { 'q quantize --engine wasm': 2 },
         };
       }
