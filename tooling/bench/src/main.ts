@@ -1,21 +1,24 @@
 /**
- * `pnpm bench [NAME ...] [--rounds n] [--cpu] [--check]`: runs the benchmarks of `src/benchmarks`, all of them when none is named. `--cpu`
- * counts the processor time of the process in place of the time that passes: for work on one thread on a busy machine.
+ * `pnpm bench [NAME ...] [--only PATTERN] [--rounds n] [--cpu] [--check]`: runs the benchmarks of `src/benchmarks`, all of them when
+ * none is named; `--only` leaves the contenders whose names a regular expression finds. `--cpu` counts the processor time of the
+ * process in place of the time that passes: for work on one thread on a busy machine.
  * Prints the machine and a table a comparison; figures go to `.reports/bench-NAME.json`.
  */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import type { Benchmark } from './benchmark.js';
+import type { Benchmark, Comparison } from './benchmark.js';
 import { describeMachine } from './machine.js';
 import { type Measurement, measure } from './measure.js';
+import { onlyMatching } from './only-matching.js';
 import { formatComparison, shortfalls } from './table.js';
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
   options: {
     rounds: { type: 'string' },
+    only: { type: 'string' },
     check: { type: 'boolean', default: false },
     cpu: { type: 'boolean', default: false },
   },
@@ -29,7 +32,7 @@ const unknown = positionals.filter((name) => !known.includes(name));
 const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
 if (unknown.length > 0 || (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0))) {
   const problem = unknown.length > 0 ? `${unknown.join(', ')}: no such benchmark` : `--rounds ${values.rounds}`;
-  console.error(`${problem}. Usage: pnpm bench [${known.join(' | ')}] [--rounds n] [--cpu] [--check]`);
+  console.error(`${problem}. Usage: pnpm bench [${known.join(' | ')}] [--only PATTERN] [--rounds n] [--cpu] [--check]`);
   process.exit(1);
 }
 
@@ -44,21 +47,25 @@ const short: string[] = [];
 for (const name of positionals.length > 0 ? positionals : known) {
   const { benchmark } = (await import(new URL(`${name}.ts`, folder).href)) as { benchmark: Benchmark };
   console.log(`\n${name}: ${benchmark.description}`);
-  const report: { title: string; unit: string; work: number; rows: Measurement[] }[] = [];
-  for await (const comparison of benchmark.comparisons()) {
+  const report: (Comparison & { readonly rows: readonly Measurement[] })[] = [];
+  for await (const whole of benchmark.comparisons()) {
+    const comparison = values.only === undefined ? whole : onlyMatching(whole, new RegExp(values.only));
+    if (comparison.contenders.length === 0) continue;
     const rows = await measure(comparison, {
       rounds: rounds ?? comparison.rounds,
-      ...(comparison.rounds ? { warmUps: 1 } : {}),
+      warmUps: comparison.warmUps ?? (comparison.rounds ? 1 : undefined),
       clock: values.cpu ? processorTime : undefined,
     });
     console.log(formatComparison(comparison, rows));
     short.push(...shortfalls(comparison, rows));
-    report.push({ title: comparison.title, unit: comparison.unit, work: comparison.work, rows });
+    report.push({ ...comparison, rows });
   }
-  await writeFile(
-    `${reports}bench-${name}.json`,
-    `${JSON.stringify({ name, machine, comparisons: report }, null, 2)}\n`,
-  );
+  const comparisons = report.map(({ title, unit, work, growth, rows }) => ({ title, unit, work, growth, rows }));
+  await writeFile(`${reports}bench-${name}.json`, `${JSON.stringify({ name, machine, comparisons }, null, 2)}\n`);
+  if (benchmark.draw && report.length > 0) {
+    await writeFile(`${reports}${name}.svg`, benchmark.draw(report));
+    console.log(`  .reports/${name}.svg`);
+  }
 }
 if (short.length > 0) {
   console.log(`\nSlower than expected:\n${short.join('\n')}`);

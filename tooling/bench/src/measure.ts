@@ -1,4 +1,4 @@
-import type { Comparison } from './benchmark.js';
+import type { Comparison, Contender } from './benchmark.js';
 
 export interface MeasureOptions {
   /** Rounds that count; each one times every contender once. Default 15. */
@@ -20,8 +20,10 @@ export interface Measurement {
   readonly spread: number;
   /** `work` per second at the median. */
   readonly rate: number;
-  /** Speed as a share of the first contender's: median over rounds of what both took in the same round. */
+  /** Speed as a share of {@link baseline}'s: median over rounds of what both took in the same round. */
   readonly ratio: number;
+  /** Peak resident memory, bytes, of a contender with a process of its own. */
+  readonly peakBytes?: number;
   /** Runs in a sample. */
   readonly repeats: number;
 }
@@ -55,20 +57,29 @@ export async function measure(comparison: Comparison, options: MeasureOptions = 
     for (const i of order) samples[i].push(await time(i, repeats[i]));
     order.reverse();
   }
-  return contenders.map(({ name }, i) => {
-    const milliseconds = quantile(samples[i], 0.5);
+  const medians = samples.map((own) => quantile(own, 0.5));
+  const beside = samples[baseline(contenders, medians)];
+  return contenders.map(({ name, peakBytes }, i) => {
+    const milliseconds = medians[i];
     return {
       name,
       milliseconds,
       spread: (quantile(samples[i], 0.75) - quantile(samples[i], 0.25)) / 2 / milliseconds,
       rate: (1000 * work) / milliseconds,
       ratio: quantile(
-        samples[i].map((own, round) => samples[0][round] / own),
+        samples[i].map((own, round) => beside[round] / own),
         0.5,
       ),
+      ...(peakBytes === undefined ? {} : { peakBytes }),
       repeats: repeats[i],
     };
   });
+}
+
+/** Index of the contender that the others are compared with: the fastest peer, the first one where there is none. */
+export function baseline(contenders: readonly Contender[], milliseconds: readonly number[]): number {
+  const peers = contenders.flatMap(({ peer }, i) => (peer ? [i] : []));
+  return peers.reduce((best, i) => (milliseconds[i] < milliseconds[best] ? i : best), peers[0] ?? 0);
 }
 
 /** Linear interpolation between order statistics. */

@@ -7,34 +7,75 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-const scripts = fileURLToPath(new URL('../peers/', import.meta.url));
 const cache = process.env.QUANT_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'q');
-const environment = join(cache, 'peers');
 
-/**
- * The Python environment of the peers, outside the checkout, with the versions of `peers/requirements.txt`. Made when it is
- * absent or holds others (several GB are downloaded), else returned as it is.
- */
-export async function setUpPeers(): Promise<string> {
-  const requirements = join(scripts, 'requirements.txt');
-  const stamp = join(environment, 'requirements.txt');
-  const python = join(environment, 'bin', 'python');
-  if ((await readFile(stamp, 'utf8').catch(() => '')) === (await readFile(requirements, 'utf8'))) return python;
-  console.log(`Setting up the peers in ${environment} …`);
-  await rm(stamp, { force: true });
-  await mkdir(cache, { recursive: true });
-  await run('python3', ['-m', 'venv', environment]);
-  await run(python, ['-m', 'pip', 'install', '--quiet', '-r', requirements], { maxBuffer: 1 << 24 });
-  await cp(requirements, stamp);
-  return python;
+/** Where the scripts of the peers are. */
+export const peerScripts = fileURLToPath(new URL('../peers/', import.meta.url));
+
+/** A Python environment outside the checkout: one for each set of packages that agree on their versions. */
+export interface PeerEnvironment {
+  /** Name of its folder in the cache. */
+  readonly name: string;
+  /** File of exact versions. */
+  readonly requirements: string;
 }
 
-/** The interpreter of an environment that is set up; nothing where `pnpm bench peers` has not run. */
-export async function findPeers(): Promise<string | undefined> {
-  const present = await readFile(join(environment, 'requirements.txt'), 'utf8').catch(() => '');
-  return present === (await readFile(join(scripts, 'requirements.txt'), 'utf8'))
-    ? join(environment, 'bin', 'python')
-    : undefined;
+/** PyTorch and transformers alone. */
+export const pytorch: PeerEnvironment = { name: 'peers', requirements: join(peerScripts, 'requirements.txt') };
+/** With AutoRound; wants a PyTorch and a transformers of its own. */
+export const llmCompressor: PeerEnvironment = {
+  name: 'llm-compressor',
+  requirements: join(peerScripts, 'llm-compressor.txt'),
+};
+/** The environment of the client check of the same name, so that both share one where they share a cache. */
+export const gptqModel: PeerEnvironment = {
+  name: 'gptqmodel',
+  requirements: fileURLToPath(new URL('../../clients/gptqmodel/requirements.txt', import.meta.url)),
+};
+
+/** What every peer is started with: no GPU, no network, as many CPU workers as there are threads. */
+export const peerVariables: Readonly<Record<string, string>> = {
+  CUDA_VISIBLE_DEVICES: '',
+  HF_HUB_OFFLINE: '1',
+  PYTHONDONTWRITEBYTECODE: '1',
+  TOKENIZERS_PARALLELISM: 'false',
+  // GPTQModel 7.7 gives its pool of CPU workers half of the cores, then asks it for two: on two cores it cannot start.
+  GPTQMODEL_CPU_WORKERS: '2',
+};
+
+/**
+ * Interpreter of an environment, which is made when it is absent or holds other versions (several GB are downloaded). Nothing
+ * where that is not possible; a line then says which contenders are left out.
+ */
+export async function setUpPeers(environment: PeerEnvironment = pytorch): Promise<string | undefined> {
+  const present = await findPeers(environment);
+  if (present) return present;
+  const [folder, stamp, python] = places(environment);
+  console.log(`  setting up ${environment.name} in ${folder} …`);
+  try {
+    await rm(folder, { recursive: true, force: true });
+    await mkdir(cache, { recursive: true });
+    await run('python3', ['-m', 'venv', folder]);
+    await run(python, ['-m', 'pip', 'install', '--quiet', '-r', environment.requirements], { maxBuffer: 1 << 24 });
+    await cp(environment.requirements, stamp);
+    return python;
+  } catch (error) {
+    const { message } = error as Error;
+    console.log(`  left out: ${environment.name} cannot be installed: ${message.trim().split('\n').at(-1)}`);
+    return undefined;
+  }
+}
+
+/** Interpreter of an environment that is set up; nothing where it is not. */
+export async function findPeers(environment: PeerEnvironment = pytorch): Promise<string | undefined> {
+  const [, stamp, python] = places(environment);
+  const present = await readFile(stamp, 'utf8').catch(() => '');
+  return present === (await readFile(environment.requirements, 'utf8')) ? python : undefined;
+}
+
+function places({ name }: PeerEnvironment): readonly [folder: string, stamp: string, python: string] {
+  const folder = join(cache, name);
+  return [folder, join(folder, 'requirements.txt'), join(folder, 'bin', 'python')];
 }
 
 /** A program that answers a line with a line. */
@@ -45,8 +86,8 @@ export interface PeerServer {
 
 /** Starts `peers/NAME.py` and waits until it is ready. */
 export async function startPeer(python: string, name: string, threads: number): Promise<PeerServer> {
-  const child: ChildProcessWithoutNullStreams = spawn(python, [join(scripts, `${name}.py`), String(threads)], {
-    env: { ...process.env, CUDA_VISIBLE_DEVICES: '', PYTHONDONTWRITEBYTECODE: '1' },
+  const child: ChildProcessWithoutNullStreams = spawn(python, [join(peerScripts, `${name}.py`), String(threads)], {
+    env: { ...process.env, ...peerVariables },
   });
   let errors = '';
   child.stderr.on('data', (text) => {

@@ -1,9 +1,9 @@
 import { availableParallelism } from 'node:os';
-import { createContext, createRandom, hessian, int4, perGroup, type Statistics, scheme, tensor } from '@q/core';
-import { gptq, paperOptions } from '@q/gptq';
+import { createRandom } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
 import type { Benchmark } from '../benchmark.js';
 import { findPeers, startPeer } from '../peer-process.js';
+import { solveLayer } from '../solve-layer.js';
 
 /** Least speed beside the reference algorithm. */
 const goals: Readonly<Record<number, number>> = { 1024: 4, 2048: 4, 4096: 2.5 };
@@ -18,26 +18,9 @@ export const benchmark: Benchmark = {
     if (!python) console.log('  (no PyTorch: `pnpm bench peers` sets it up)');
     const peer = python ? await startPeer(python, 'serve', threads) : undefined;
     const random = createRandom(1);
-    const quantizer = gptq(paperOptions);
-    const target = scheme({ format: int4, granularity: perGroup(128), zeroPoint: 'integer' });
     try {
       for (const [n, atLeast] of Object.entries(goals).map(([size, goal]) => [Number(size), goal])) {
-        const x = new Float32Array(2 * n * n);
-        const widths = Float32Array.from({ length: n }, () => random.uniform());
-        for (let t = 0; t < 2 * n; t++) {
-          const common = 0.5 * random.normal();
-          for (let j = 0; j < n; j++) x[t * n + j] = random.normal() * widths[j] + common;
-        }
-        const state = hessian.create(n);
-        await hessian.update(state, { x, tokens: 2 * n, width: n }, kernels);
-        const weight = tensor(
-          'f32',
-          [n, n],
-          Float32Array.from({ length: n * n }, () => random.normal()),
-        );
-        const statistics: Statistics = { get: <S>() => state as S, has: () => true };
-        const context = createContext({ kernels });
-        const own = { name: '@q/gptq', run: () => quantizer.quantize(weight, statistics, target, context) };
+        const own = { name: '@q/gptq', run: await solveLayer(n, kernels, random) };
         yield {
           title: `${n} x ${n}`,
           work: n * n,

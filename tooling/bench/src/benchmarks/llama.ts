@@ -1,0 +1,51 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Benchmark } from '../benchmark.js';
+import { syntheticTokens, writeSyntheticLlama } from '../synthetic-llama.js';
+import {
+  buildCommand,
+  gptqModelRun,
+  llmCompressorRun,
+  ownEngines,
+  ownGptqRuns,
+  peerRuns,
+  type WholeRun,
+} from '../whole-run.js';
+
+export const benchmark: Benchmark = {
+  description:
+    'a whole GPTQ run on a Llama of 4 layers, hidden 1024, ffn 2816 with random weights: 4 bits, groups of 128, act-order, 128 windows of 256 tokens, and peak memory; one round, minutes a contender',
+  async *comparisons() {
+    await buildCommand();
+    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
+    let runs = 0;
+    try {
+      const model = join(folder, 'model');
+      await writeSyntheticLlama(model);
+      const whole: WholeRun = {
+        model,
+        calib: join(model, 'calib-128x256.u16'),
+        group: 128,
+        out: () => join(folder, String(runs++)),
+      };
+      const engines = ownEngines();
+      yield {
+        title: 'Llama, 55.6 million parameters',
+        work: syntheticTokens,
+        unit: 'tokens',
+        rounds: 1,
+        warmUps: 0,
+        contenders: [
+          ...(await peerRuns(whole, [llmCompressorRun(8), llmCompressorRun(1), gptqModelRun(8)])),
+          ...ownGptqRuns(whole),
+        ],
+        // At most 1.2 and 0.6 of the fastest peer's time.
+        atLeast: { 'q quantize --engine wasm': 1 / 1.2, 'q quantize --engine node': 1 / 0.6 },
+        atMostMemory: Object.fromEntries(engines.map((engine) => [`q quantize --engine ${engine}`, 1 / 3])),
+      };
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  },
+};

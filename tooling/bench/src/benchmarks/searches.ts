@@ -1,0 +1,56 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Benchmark } from '../benchmark.js';
+import { autoRoundRun, awqRun, buildCommand, ownRun, peerRuns, type WholeRun } from '../whole-run.js';
+
+const blocks = 4;
+const steps = 50;
+
+export const benchmark: Benchmark = {
+  description:
+    "AWQ's search beside llm-compressor's, SignRound beside AutoRound: opt-3m, 4 bits, groups of 64, 128 windows of 256 tokens, from the start of the process to the written folder",
+  async *comparisons() {
+    const shared = process.env.QUANT_SHARED;
+    if (!shared) {
+      console.log('  left out: QUANT_SHARED does not name the folder of trained models');
+      return;
+    }
+    await buildCommand();
+    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
+    let runs = 0;
+    const model = join(shared, 'models', 'opt-3m');
+    const whole: WholeRun = {
+      model,
+      calib: join(model, 'calib-128x256.u16'),
+      group: 64,
+      out: () => join(folder, String(runs++)),
+    };
+    try {
+      yield {
+        title: 'AWQ, 20 scales, no clipping',
+        work: 128 * 256,
+        unit: 'tokens',
+        rounds: 3,
+        contenders: [
+          ...(await peerRuns(whole, [awqRun(8)])),
+          // Both rewrite the model and round to nearest; theirs knows no clipping.
+          ownRun(whole, ['--method', 'awq', '--no-clip']),
+          ownRun(whole, ['--method', 'awq', '--no-clip', '--objective', 'module']),
+        ],
+      };
+      yield {
+        title: `SignRound, ${steps} steps of 8 windows for each of ${blocks} blocks`,
+        work: blocks * steps,
+        unit: 'steps',
+        rounds: 1,
+        contenders: [
+          ...(await peerRuns(whole, [autoRoundRun(8, steps)])),
+          ownRun(whole, ['--method', 'signround', '--steps', String(steps)]),
+        ],
+      };
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  },
+};

@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import type { Contender } from './benchmark.js';
+
+/** A program and what it is started with. */
+export interface Command {
+  readonly file: string;
+  readonly args: readonly string[];
+  /** Added to the variables of this process. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Runs a program to its end and returns its peak resident memory in bytes: the high-water mark that the kernel keeps, read until
+ * the process has gone; undefined where there is no /proc. Programs that it starts in turn are not counted.
+ *
+ * @throws Error with the end of what it said when it does not end with 0.
+ */
+export async function runMeasured({ file, args, env }: Command): Promise<number | undefined> {
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  let said = '';
+  const listen = (text: Buffer) => {
+    said = (said + text).slice(-2000);
+  };
+  child.stdout.on('data', listen);
+  child.stderr.on('data', listen);
+  let peak: number | undefined;
+  const started = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  const look = () => {
+    peak = highWaterMark(statusOf(child.pid)) ?? peak;
+    // Often at first, for programs that end soon; seldom later, for the reader must not take time from the program.
+    timer = setTimeout(look, Math.min(100, 2 + (performance.now() - started) / 50));
+  };
+  look();
+  try {
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.on('error', reject);
+      child.on('close', resolve);
+    });
+    if (code !== 0) throw new Error(`${file} ${args.join(' ')} ended with ${code}: ${said}`);
+  } finally {
+    clearTimeout(timer);
+  }
+  return peak;
+}
+
+function statusOf(pid: number | undefined): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    // It has ended, has not begun, or this is not Linux.
+    return '';
+  }
+}
+
+/** Peak resident memory in bytes out of the text of /proc/PID/status. */
+export function highWaterMark(status: string): number | undefined {
+  const found = /^VmHWM:\s+(\d+) kB$/m.exec(status);
+  return found ? 1024 * Number(found[1]) : undefined;
+}
+
+/** A contender that runs as a process of its own, from its start to its end; `command` is asked anew for each run. */
+export function processContender(name: string, command: () => Command, peer = false): Contender {
+  let peak: number | undefined;
+  return {
+    name,
+    peer,
+    async run() {
+      const own = await runMeasured(command());
+      peak = own === undefined ? peak : Math.max(own, peak ?? 0);
+    },
+    get peakBytes() {
+      return peak;
+    },
+  };
+}

@@ -1,0 +1,12 @@
+import type { Comparison } from './benchmark.js';
+
+/** The comparison with those contenders alone whose names `pattern` finds; sizes of a growth go with them. */
+export function onlyMatching(comparison: Comparison, pattern: RegExp): Comparison {
+  const { contenders, growth } = comparison;
+  const left = contenders.map(({ name }) => pattern.test(name));
+  return {
+    ...comparison,
+    contenders: contenders.filter((_, i) => left[i]),
+    ...(growth ? { growth: { ...growth, sizes: growth.sizes.filter((_, i) => left[i]) } } : {}),
+  };
+}

@@ -1,0 +1,126 @@
+import { execFile } from 'node:child_process';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { nativeAbsence } from '@q/tfjs';
+import type { Contender } from './benchmark.js';
+import { processContender } from './measured-process.js';
+import {
+  gptqModel,
+  llmCompressor,
+  type PeerEnvironment,
+  peerScripts,
+  peerVariables,
+  pytorch,
+  setUpPeers,
+} from './peer-process.js';
+
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const bin = join(root, 'packages/cli/dist/bin.js');
+
+/** A run of a whole model to 4 bits, asymmetric; with GPTQ in act-order with the grids of the original groups, block after block. */
+export interface WholeRun {
+  /** Model folder, with a tokenizer for the tools that ask for one. */
+  readonly model: string;
+  /** Windows of 256 token ids, little-endian 16 bits. */
+  readonly calib: string;
+  /** -1: one scale per output channel. */
+  readonly group: number;
+  /** A folder that is not there yet; asked for before each run. */
+  out(): string;
+}
+
+const bits = '4';
+
+/** Builds the command as it is installed: started by Node alone, without a compiler on the way. */
+export async function buildCommand(): Promise<void> {
+  await promisify(execFile)('pnpm', ['exec', 'turbo', 'run', 'build', '--filter=@q/cli'], { cwd: root });
+}
+
+/** The built command with arguments. */
+export const ownCommand = (...args: readonly string[]) => ({ file: process.execPath, args: [bin, ...args] });
+
+/** `q quantize` with these options, which name it; `silent` ones do not. */
+export function ownRun(
+  { model, calib, group, out }: WholeRun,
+  options: readonly string[],
+  silent: readonly string[] = [],
+): Contender {
+  const all = [...options, ...silent, '--bits', bits, '--group', String(group), '--no-eval'];
+  return processContender(`q quantize ${options.join(' ')}`, () =>
+    ownCommand('quantize', model, out(), '--calib', calib, ...all),
+  );
+}
+
+/** GPTQ as published, on every engine that is there: wasm, and node where it is set up. */
+export const ownGptqRuns = (whole: WholeRun): readonly Contender[] =>
+  ownEngines().map((engine) => ownRun(whole, ['--engine', engine], ['--method', 'gptq-paper']));
+
+/** The engines that are there: wasm, and node where it is set up. */
+export const ownEngines = (): readonly string[] => (nativeAbsence() ? ['wasm'] : ['wasm', 'node']);
+
+/** A script in `peers` and what it runs in. */
+interface PeerScript {
+  readonly name: string;
+  readonly script: string;
+  readonly environment: PeerEnvironment;
+  /** Arguments after those that all have. */
+  readonly rest: readonly string[];
+}
+
+export const reference: PeerScript = {
+  name: 'reference in PyTorch',
+  script: 'reference.py',
+  environment: pytorch,
+  rest: [],
+};
+export const llmCompressorRun = (batch: number): PeerScript => ({
+  name: `llm-compressor, batch ${batch}`,
+  script: 'llm_compressor_run.py',
+  environment: llmCompressor,
+  rest: [String(batch)],
+});
+export const awqRun = (batch: number): PeerScript => ({
+  name: `AWQ of llm-compressor, batch ${batch}`,
+  script: 'awq_run.py',
+  environment: llmCompressor,
+  rest: [String(batch)],
+});
+export const autoRoundRun = (batch: number, steps: number): PeerScript => ({
+  name: `AutoRound, batch ${batch}`,
+  script: 'auto_round_run.py',
+  environment: llmCompressor,
+  rest: [String(batch), String(steps)],
+});
+export const gptqModelRun = (batch: number): PeerScript => ({
+  name: `GPTQModel, batch ${batch}`,
+  script: 'gptqmodel_run.py',
+  environment: gptqModel,
+  rest: [String(batch)],
+});
+
+/** Those of the scripts that can be run here. */
+export async function peerRuns(
+  { model, calib, group, out }: WholeRun,
+  scripts: readonly PeerScript[],
+): Promise<Contender[]> {
+  const contenders: Contender[] = [];
+  for (const { name, script, environment, rest } of scripts) {
+    const python = await setUpPeers(environment);
+    if (!python) continue;
+    const threads = String(availableParallelism());
+    contenders.push(
+      processContender(
+        name,
+        () => ({
+          file: python,
+          args: [join(peerScripts, script), threads, model, calib, out(), bits, String(group), ...rest],
+          env: peerVariables,
+        }),
+        true,
+      ),
+    );
+  }
+  return contenders;
+}
