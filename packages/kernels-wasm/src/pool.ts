@@ -38,7 +38,23 @@ const functions = [
   'normRows',
   'softmaxRows',
   'rotaryRows',
+  'arrangeFloats',
+  'arrangeBytes',
+  'packedVector4x1',
+  'packedVector4x4',
+  'packedVector2x1',
+  'packedVector2x4',
+  'packedInt8Vector4x1',
+  'packedInt8Vector4x4',
+  'packedInt8Vector2x1',
+  'packedInt8Vector2x4',
+  'packedPanels4',
+  'packedPanels2',
+  'kvAttention',
 ] as const;
+
+/** Products that unpack codes in registers: `packedVector{bits}x{tokens}` for f32, `packedInt8Vector...` for int8 inputs. */
+export type PackedVector = Extract<PoolFunction, `packed${string}Vector${string}`>;
 
 type PoolFunction = (typeof functions)[number];
 

@@ -1,0 +1,164 @@
+import {
+  checkPackedInput,
+  checkPackedInt8Input,
+  checkPackedWeight,
+  type Int8Input,
+  type PackedLinear,
+  type PackedWeight,
+  QuantError,
+} from '@q/core';
+import type { Heap } from '../forward/heap.js';
+import { panelColumns, panelRows, tilePanels } from '../matmul.js';
+import type { PackedVector, Pool } from '../pool.js';
+
+/** Tokens up to which codes are unpacked in registers for f32 inputs; more are multiplied with dequantized panels. */
+const fewTokens = 4;
+/** Tokens that share an unpacked code. */
+const together = 4;
+/** Inputs that are dequantized at a time, `DEPTH` of `assembly/matmul.ts`. */
+const panelDepth = 256;
+
+/**
+ * A weight in panels of 8 outputs: for each word of the inputs the words of 8 outputs side by side, so that a product reads
+ * memory in order; beside them 8 scales and 8 negated zero points for each group. Outputs beyond the last are zero.
+ */
+function storePanels(pool: Pool, heap: Heap, weight: PackedWeight, groups: number) {
+  const { outFeatures, inFeatures, bits, scales, zeros } = weight;
+  const panels = Math.ceil(outFeatures / panelColumns);
+  const words = (inFeatures * bits) / 32;
+  const bytes = 4 * panels * panelColumns * (words + 2 * groups);
+  const address = heap.allocate(bytes);
+  const gridsAt = address + 4 * panels * panelColumns * words;
+  const source = new Uint32Array(weight.codes.buffer, weight.codes.byteOffset, weight.codes.length);
+  const codes = new Uint32Array(pool.memory.buffer, address, panels * panelColumns * words).fill(0);
+  const grids = new Float32Array(pool.memory.buffer, gridsAt, 2 * panels * panelColumns * groups).fill(0);
+  for (let panel = 0; panel < panels; panel++) {
+    const first = panel * panelColumns;
+    const width = Math.min(panelColumns, outFeatures - first);
+    for (let word = 0, to = first * words; word < words; word++, to += panelColumns) {
+      const from = word * outFeatures + first;
+      for (let j = 0; j < width; j++) codes[to + j] = source[from + j];
+    }
+    for (let group = 0, to = 2 * first * groups; group < groups; group++, to += 2 * panelColumns) {
+      const from = group * outFeatures + first;
+      for (let j = 0; j < width; j++) {
+        grids[to + j] = scales[from + j];
+        grids[to + panelColumns + j] = -zeros[from + j];
+      }
+    }
+  }
+  return { address, gridsAt, bytes, panels, words };
+}
+
+/** Takes a weight into the pool's memory, where it stays packed. */
+export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): PackedLinear {
+  const groups = checkPackedWeight(weight);
+  const { outFeatures, inFeatures, bits } = weight;
+  const { address, gridsAt, bytes, panels, words } = storePanels(pool, heap, weight, groups.count);
+  const groupWords = (groups.size * bits) / 32;
+  const stride = panels * panelColumns;
+  let disposed = false;
+
+  /** Tiles of panels small enough that all threads have some, large enough that no two write the same cache line often. */
+  const grain = Math.max(2, Math.min(16, Math.ceil(panels / (8 * pool.threads))));
+
+  /** Runs `compute` with room for `sizes` bytes and reads `tokens` rows of the last of them. */
+  function withRoom(tokens: number, sizes: readonly number[], compute: (...addresses: number[]) => void): Float32Array {
+    if (disposed) throw new QuantError('this packed weight is disposed: load it again');
+    const addresses: number[] = [];
+    try {
+      for (const size of sizes) addresses.push(heap.allocate(size));
+      compute(...addresses);
+      const y = new Float32Array(pool.memory.buffer, addresses[sizes.length - 1], tokens * stride);
+      const out = new Float32Array(tokens * outFeatures);
+      if (stride === outFeatures) out.set(y);
+      else
+        for (let token = 0; token < tokens; token++)
+          out.set(y.subarray(token * stride, token * stride + outFeatures), token * outFeatures);
+      return out;
+    } finally {
+      for (const at of addresses) heap.free(at);
+    }
+  }
+
+  /** Codes unpacked in registers, for `side` tokens at a time. */
+  function unpacked(kernel: PackedVector, x: number, sums: number, factors: number, y: number, tiles: number): void {
+    pool.run(
+      kernel,
+      [x, sums, factors, address, gridsAt, y, words, groupWords, groups.count, stride, tiles],
+      panels,
+      grain,
+    );
+  }
+
+  function few(x: Float32Array, tokens: number): Float32Array {
+    const side = tokens === 1 ? 1 : together;
+    const sizes = [x.byteLength, 4 * side * inFeatures, 4 * side * groups.count, 4 * side * stride];
+    return withRoom(tokens, sizes, (input, arranged, sums, y) => {
+      new Float32Array(pool.memory.buffer, input, x.length).set(x);
+      pool.run(
+        'arrangeFloats',
+        [input, tokens, inFeatures, bits, side, groups.size, groups.count, arranged, sums],
+        1,
+        1,
+      );
+      unpacked(`packedVector${bits}x${side}`, arranged, sums, 0, y, 1);
+    });
+  }
+
+  function many(x: Float32Array, tokens: number): Float32Array {
+    const rowPanels = Math.ceil(tokens / panelRows);
+    const rows = rowPanels * panelRows;
+    const sizes = [
+      x.byteLength,
+      4 * rows * inFeatures,
+      4 * pool.threads * panelDepth * panelColumns,
+      4 * rows * stride,
+    ];
+    return withRoom(tokens, sizes, (input, a, scratch, y) => {
+      new Float32Array(pool.memory.buffer, input, x.length).set(x);
+      pool.run('packA', [input, inFeatures, 1, tokens, inFeatures, a], rowPanels, tilePanels);
+      pool.run(
+        `packedPanels${bits}`,
+        [a, address, gridsAt, y, rows, words, groupWords, groups.count, stride, scratch],
+        panels,
+        grain,
+      );
+    });
+  }
+
+  return {
+    outFeatures,
+    inFeatures,
+    bytes,
+    async multiply(x, tokens) {
+      checkPackedInput(x, tokens, inFeatures);
+      return tokens <= fewTokens ? few(x, tokens) : many(x, tokens);
+    },
+    async multiplyInt8(input: Int8Input) {
+      checkPackedInt8Input(input, inFeatures);
+      const { tokens, codes, scales } = input;
+      const side = tokens === 1 ? 1 : together;
+      const tiles = Math.ceil(tokens / side);
+      const rows = tiles * side;
+      const sizes = [codes.length, rows * inFeatures, 4 * rows * groups.count, 4 * rows, 4 * rows * stride];
+      return withRoom(tokens, sizes, (from, arranged, sums, factors, y) => {
+        new Int8Array(pool.memory.buffer, from, codes.length).set(codes);
+        const factor = new Float32Array(pool.memory.buffer, factors, rows).fill(0);
+        if (scales.length === 1) factor.fill(scales[0], 0, tokens);
+        else factor.set(scales);
+        pool.run(
+          'arrangeBytes',
+          [from, tokens, inFeatures, bits, side, groups.size, groups.count, arranged, sums],
+          tiles,
+          8,
+        );
+        unpacked(`packedInt8Vector${bits}x${side}`, arranged, sums, factors, y, tiles);
+      });
+    },
+    dispose() {
+      if (!disposed) heap.free(address);
+      disposed = true;
+    },
+  };
+}
