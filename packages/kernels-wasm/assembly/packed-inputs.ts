@@ -1,31 +1,28 @@
 // Inputs as the kernels of packed products read them: `together` tokens side by side (missing ones are zero), in the order in
-// which the codes of a word are used; beside them the sum of every group's inputs, in f32.
+// which the codes of a word are used; beside them the sum of the inputs of every chunk (a group or a part of one) in f32.
 
-/**
- * f32 inputs of tiles `[first, last)`: `[in][together]`, input i times 2^-(bits p) for the p-th code of its word but the last,
- * since these codes are multiplied where they stand.
- */
+/** f32 inputs of tiles `[first, last)`: `[in][together]`, and sums `[chunks][together]`. */
 export function arrangeFloats(
-  x: usize, tokens: usize, k: usize, bits: usize, together: usize, groupSize: usize, groups: usize,
+  x: usize, tokens: usize, k: usize, together: usize, groupSize: usize, chunkSize: usize, chunks: usize,
   to: usize, sums: usize, first: usize, last: usize, worker: usize,
 ): void {
-  const perWord: usize = 32 / bits;
   for (let tile = first; tile < last; tile++) {
     for (let s: usize = 0; s < together; s++) {
       const token = tile * together + s;
       const row = x + token * k * 4;
-      for (let group: usize = 0; group < groups; group++) {
-        const end = min((group + 1) * groupSize, k);
+      let at = sums + (tile * chunks * together + s) * 4;
+      let i: usize = 0;
+      while (i < k) {
+        const groupEnd = min((i / groupSize + 1) * groupSize, k);
+        const end = min(i + chunkSize, groupEnd);
         let sum: f64 = 0;
-        for (let i = group * groupSize; i < end; i++) {
+        for (; i < end; i++) {
           const value = token < tokens ? load<f32>(row + i * 4) : 0;
-          const p = i % perWord;
           sum += value;
-          // 2^-(bits p) from its exponent.
-          const factor = p == perWord - 1 ? <f32>1 : reinterpret<f32>((127 - <i32>(bits * p)) << 23);
-          store<f32>(to + ((tile * k + i) * together + s) * 4, value * factor);
+          store<f32>(to + ((tile * k + i) * together + s) * 4, value);
         }
-        store<f32>(sums + ((tile * groups + group) * together + s) * 4, <f32>sum);
+        store<f32>(at, <f32>sum);
+        at += together * 4;
       }
     }
   }

@@ -14,11 +14,14 @@ const halves = [0, 1];
 
 /** Sums of a tile: `s{slot}{half}`. */
 const slots = range(4);
-const indent = (lines) => lines.map((line) => `          ${line}`).join('\n');
+const indent = (lines, depth) => lines.map((line) => `${' '.repeat(depth)}${line}`).join('\n');
+/** One of the 4 values of a vector in all lanes: V8 moves loads to the front of a block, and many splats would spill. */
+const lane = (vector, i) => `v128.shuffle<i32>(${vector}, ${vector}, ${i}, ${i}, ${i}, ${i})`;
 
 /**
- * f32 inputs: a code becomes a float where it stands in its word, times 2^(bits p), which the arranged inputs make up for. A single
- * token has 4 sums an output, taken in turn, so that one addition need not wait for the other.
+ * f32 inputs: codes are shifted down, masked and converted. Inputs are 4 to a vector: of one token, or of 4 tokens. A single token has
+ * 4 sums an output, taken in turn, so that one addition need not wait for the other. A loop goes over the word: unrolled, all of
+ * its inputs would be loaded first, and spill.
  */
 const floats = {
   name: '',
@@ -27,27 +30,28 @@ const floats = {
   inputBytes: (bits) => 4 * (32 / bits),
   zero: 'f32x4.splat(0)',
   step(bits, tokens) {
-    const last = 32 / bits - 1;
-    const code = (p, v) => {
-      // The highest code would be negative where it stands: it is shifted down.
-      const bitsOf =
-        p === last ? `i32x4.shr_u(${v}, ${bits * p})` : `v128.and(${v}, i32x4.splat(${hex((2 ** bits - 1) << (bits * p))}))`;
-      return `f32x4.convert_i32x4_s(${bitsOf})`;
-    };
-    return range(last + 1).flatMap((p) => [
-      `c0 = ${code(p, 'v0')};`,
-      `c1 = ${code(p, 'v1')};`,
-      ...(tokens === 1 ? [{ slot: p % 4, at: p }] : slots.map((slot) => ({ slot, at: tokens * p + slot }))).flatMap(
-        ({ slot, at }) => [
-          `u = v128.load32_splat(at, ${4 * at});`,
-          ...halves.map((half) => `s${slot}${half} = madd(u, c${half}, s${slot}${half});`),
-        ],
-      ),
-    ]);
+    const steps = tokens === 1 ? 4 : 1;
+    const code = (p, v) =>
+      `f32x4.convert_i32x4_s(v128.and(${p ? `i32x4.shr_u(${v}, ${bits * p})` : v}, i32x4.splat(${2 ** bits - 1})))`;
+    return [
+      `for (const next = at + ${tokens * this.inputBytes(bits)}; at < next; at += 16) {`,
+      '  x0 = v128.load(at);',
+      ...range(steps).flatMap((p) => [
+        ...halves.map((half) => `  c${half} = ${code(p, `v${half}`)};`),
+        ...(tokens === 1 ? [p] : slots).flatMap((slot) => [
+          `  u = ${lane('x0', slot)};`,
+          ...halves.map((half) => `  s${slot}${half} = madd(u, c${half}, s${slot}${half});`),
+        ]),
+      ]),
+      ...halves.map((half) => `  v${half} = i32x4.shr_u(v${half}, ${bits * steps});`),
+      '}',
+    ];
   },
   /** The sum of a token as floats. */
   joined: (tokens, token, half) =>
-    tokens === 1 ? slots.map((slot) => `s${slot}${half}`).reduce((x, y) => `f32x4.add(${x}, ${y})`) : `s${token}${half}`,
+    tokens === 1
+      ? slots.map((slot) => `s${slot}${half}`).reduce((x, y) => `f32x4.add(${x}, ${y})`)
+      : `s${token}${half}`,
   scaled: false,
 };
 
@@ -63,64 +67,78 @@ const bytes = {
   step(bits, tokens) {
     const plane = (j, v) =>
       `v128.and(${j === 0 ? v : `i32x4.shr_u(${v}, ${bits * j})`}, i32x4.splat(${hex((2 ** bits - 1) * 0x01010101)}))`;
-    return range(4 / bits).flatMap((pair) => [
-      ...halves.flatMap((half) => [
-        `c${half} = ${plane(2 * pair, `v${half}`)};`,
-        `d${half} = ${plane(2 * pair + 1, `v${half}`)};`,
+    return [
+      ...range(4 / bits).flatMap((pair) => [
+        ...halves.flatMap((half) => [
+          `c${half} = ${plane(2 * pair, `v${half}`)};`,
+          `d${half} = ${plane(2 * pair + 1, `v${half}`)};`,
+        ]),
+        ...(tokens === 1
+          ? [`u = v128.load32_splat(at, ${8 * pair});`, `w = v128.load32_splat(at, ${8 * pair + 4});`]
+          : [`x0 = v128.load(at, ${32 * pair});`, `x1 = v128.load(at, ${32 * pair + 16});`]),
+        ...range(tokens).flatMap((token) => [
+          ...(tokens === 1 ? [] : [`u = ${lane('x0', token)};`, `w = ${lane('x1', token)};`]),
+          ...halves.map((half) => {
+            const pairs = `i16x8.add(dot8(u, c${half}), dot8(w, d${half}))`;
+            return `s${token}${half} = i32x4.add(s${token}${half}, i32x4.extadd_pairwise_i16x8_s(${pairs}));`;
+          }),
+        ]),
       ]),
-      ...range(tokens).flatMap((token) => [
-        `u = v128.load32_splat(at, ${4 * (2 * pair * tokens + token)});`,
-        `w = v128.load32_splat(at, ${4 * ((2 * pair + 1) * tokens + token)});`,
-        ...halves.map(
-          (half) =>
-            `s${token}${half} = i32x4.add(s${token}${half}, i32x4.extadd_pairwise_i16x8_s(i16x8.add(dot8(u, c${half}), dot8(w, d${half}))));`,
-        ),
-      ]),
-    ]);
+      `at += ${tokens * this.inputBytes(bits)};`,
+    ];
   },
   joined: (_, token, half) => `f32x4.convert_i32x4_s(s${token}${half})`,
   scaled: true,
 };
 
-/** Panels times `tokens` tokens at a time. */
-function vectorProduct(bits, tokens, { name, inputs, inputBytes, zero, step, joined, scaled }) {
-  const xBytes = tokens * inputBytes(bits);
+/** Panels times `tokens` tokens at a time; sums stay in registers for a chunk, which is a group or a part of one. */
+function vectorProduct(bits, tokens, kind) {
+  const { name, inputs, zero, joined, scaled } = kind;
   return `
 /** ${bits} bits, ${inputs} inputs, ${tokens} token${tokens > 1 ? 's' : ''} at a time: panels \`[first, last)\`, all \`tiles\` of tokens. */
 export function packed${name}Vector${bits}x${tokens}(
   x: usize, sums: usize, factors: usize, codes: usize, grids: usize, y: usize,
-  words: usize, groupWords: usize, groups: usize, stride: usize, tiles: usize, first: usize, last: usize, worker: usize,
+  words: usize, groupWords: usize, groups: usize, chunkWords: usize, chunks: usize, stride: usize, tiles: usize, first: usize, last: usize, worker: usize,
 ): void {
   for (let panel = first; panel < last; panel++) {
     const start = codes + panel * words * 32;
     const stop = start + words * 32;
     for (let tile: usize = 0; tile < tiles; tile++) {
       const to = y + (tile * ${tokens} * stride + panel * 8) * 4;
-      let at = x + tile * words * ${xBytes};
-      let inputs = sums + tile * groups * ${4 * tokens};
+      let at = x + tile * words * ${tokens * kind.inputBytes(bits)};
+      let inputs = sums + tile * chunks * ${4 * tokens};
       let grid = grids + panel * groups * 64;
       let word = start;
-      let u: v128, w: v128, c0: v128, c1: v128, d0: v128, d1: v128;
+      let u: v128, w: v128, c0: v128, c1: v128, d0: v128, d1: v128, x0: v128, x1: v128;
       while (word < stop) {
-        const end = min(word + groupWords * 32, stop);
-        const begins = word == start;
-        let ${slots.flatMap((slot) => halves.map((half) => `s${slot}${half} = ${zero}`)).join(', ')};
-        while (word < end) {
-          const v0 = v128.load(word), v1 = v128.load(word, 16);
-${indent(step(bits, tokens))}
-          at += ${xBytes};
-          word += 32;
-        }
+        for (const groupEnd = min(word + groupWords * 32, stop); word < groupEnd; ) {
+          const begins = word == start;
+          let ${slots.flatMap((slot) => halves.map((half) => `s${slot}${half} = ${zero}`)).join(', ')};
+          for (const end = min(word + chunkWords * 32, groupEnd); word < end; word += 32) {
+            let v0 = v128.load(word), v1 = v128.load(word, 16);
+${indent(kind.step(bits, tokens), 12)}
+          }
 ${indent(
   range(tokens).flatMap((token) => [
     `u = v128.load32_splat(inputs, ${4 * token});`,
-    `addGroup(to + ${token} * stride * 4, grid, u, ${halves.map((half) => joined(tokens, token, half)).join(', ')}, begins);`,
+    `addChunk(to + ${token} * stride * 4, grid, u, ${halves.map((half) => joined(tokens, token, half)).join(', ')}, begins);`,
   ]),
+  10,
 )}
-        inputs += ${4 * tokens};
+          inputs += ${4 * tokens};
+        }
         grid += 64;
       }
-${scaled ? indent(range(tokens).map((token) => `scaleRow(to + ${token} * stride * 4, factors + (tile * ${tokens} + ${token}) * 4);`)) : ''}
+${
+  scaled
+    ? indent(
+        range(tokens).map(
+          (token) => `scaleRow(to + ${token} * stride * 4, factors + (tile * ${tokens} + ${token}) * 4);`,
+        ),
+        6,
+      )
+    : ''
+}
     }
   }
 }`;
@@ -175,7 +193,7 @@ import { DEPTH, MR, micro } from './matmul';
 /** Eight outputs of a token: \`y (+)= scale (sum - zero inputs)\`. */
 // @ts-expect-error: decorator
 @inline
-function addGroup(y: usize, grid: usize, inputs: v128, low: v128, high: v128, begins: bool): void {
+function addChunk(y: usize, grid: usize, inputs: v128, low: v128, high: v128, begins: bool): void {
   low = f32x4.mul(v128.load(grid), madd(v128.load(grid, 32), inputs, low));
   high = f32x4.mul(v128.load(grid, 16), madd(v128.load(grid, 48), inputs, high));
   if (!begins) {

@@ -45,7 +45,7 @@ for (const name of positionals.length > 0 ? positionals : known) {
   const { benchmark } = (await import(new URL(`${name}.ts`, folder).href)) as { benchmark: Benchmark };
   console.log(`\n${name}: ${benchmark.description}`);
   const report: { title: string; unit: string; work: number; rows: Measurement[] }[] = [];
-  for await (const comparison of benchmark.comparisons()) {
+  for await (const comparison of benchmark.comparisons({ processorTime: values.cpu })) {
     const rows = await measure(comparison, {
       rounds: rounds ?? comparison.rounds,
       ...(comparison.rounds ? { warmUps: 1 } : {}),

@@ -12,9 +12,11 @@ import { panelColumns, panelRows, tilePanels } from '../matmul.js';
 import type { PackedVector, Pool } from '../pool.js';
 
 /** Tokens up to which codes are unpacked in registers for f32 inputs; more are multiplied with dequantized panels. */
-const fewTokens = 4;
+const fewTokens = 8;
 /** Tokens that share an unpacked code. */
 const together = 4;
+/** Inputs whose f32 products are summed in a register at most: parts of larger groups go on their own. */
+const chunkInputs = 128;
 /** Inputs that are dequantized at a time, `DEPTH` of `assembly/matmul.ts`. */
 const panelDepth = 256;
 
@@ -81,28 +83,42 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
     }
   }
 
-  /** Codes unpacked in registers, for `side` tokens at a time. */
-  function unpacked(kernel: PackedVector, x: number, sums: number, factors: number, y: number, tiles: number): void {
-    pool.run(
-      kernel,
-      [x, sums, factors, address, gridsAt, y, words, groupWords, groups.count, stride, tiles],
-      panels,
-      grain,
-    );
+  /** Inputs of a chunk, at most `largest` and never of two groups, and how many chunks there are. */
+  function chunksOf(largest: number) {
+    const size = Math.min(groups.size, largest);
+    const whole = groups.count - 1;
+    const rest = inFeatures - whole * groups.size;
+    return { size, count: whole * Math.ceil(groups.size / size) + Math.ceil(rest / size) };
+  }
+  const floatChunks = chunksOf(chunkInputs);
+  const intChunks = chunksOf(groups.size);
+
+  /** Codes unpacked in registers, for as many tokens at a time as the kernel is made for. */
+  function unpacked(
+    kernel: PackedVector,
+    chunks: { readonly size: number; readonly count: number },
+    [x, sums, factors, y]: readonly number[],
+    tiles: number,
+  ): void {
+    const chunkWords = (chunks.size * bits) / 32;
+    const weights = [address, gridsAt, y, words, groupWords, groups.count, chunkWords, chunks.count, stride, tiles];
+    pool.run(kernel, [x, sums, factors, ...weights], panels, grain);
   }
 
   function few(x: Float32Array, tokens: number): Float32Array {
     const side = tokens === 1 ? 1 : together;
-    const sizes = [x.byteLength, 4 * side * inFeatures, 4 * side * groups.count, 4 * side * stride];
+    const tiles = Math.ceil(tokens / side);
+    const rows = tiles * side;
+    const sizes = [x.byteLength, 4 * rows * inFeatures, 4 * rows * floatChunks.count, 4 * rows * stride];
     return withRoom(tokens, sizes, (input, arranged, sums, y) => {
       new Float32Array(pool.memory.buffer, input, x.length).set(x);
       pool.run(
         'arrangeFloats',
-        [input, tokens, inFeatures, bits, side, groups.size, groups.count, arranged, sums],
-        1,
-        1,
+        [input, tokens, inFeatures, side, groups.size, floatChunks.size, floatChunks.count, arranged, sums],
+        tiles,
+        tiles,
       );
-      unpacked(`packedVector${bits}x${side}`, arranged, sums, 0, y, 1);
+      unpacked(`packedVector${bits}x${side}`, floatChunks, [arranged, sums, 0, y], tiles);
     });
   }
 
@@ -153,7 +169,7 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
           tiles,
           8,
         );
-        unpacked(`packedInt8Vector${bits}x${side}`, arranged, sums, factors, y, tiles);
+        unpacked(`packedInt8Vector${bits}x${side}`, intChunks, [arranged, sums, factors, y], tiles);
       });
     },
     dispose() {
