@@ -18,6 +18,15 @@ const indent = (lines, depth) => lines.map((line) => `${' '.repeat(depth)}${line
 /** One of the 4 values of a vector in all lanes: V8 moves loads to the front of a block, and many splats would spill. */
 const lane = (vector, i) => `v128.shuffle<i32>(${vector}, ${vector}, ${i}, ${i}, ${i}, ${i})`;
 
+/** Adds the sums of all tokens to their outputs. */
+const addSums = (tokens, begins, sum) => [
+  ...range(tokens).flatMap((token) => [
+    `u = v128.load32_splat(sum, ${4 * token});`,
+    `addSum(to + ${token} * stride * 4, grid, u, ${halves.map((half) => sum(token, half)).join(', ')}, ${begins});`,
+  ]),
+  `sum += ${4 * tokens};`,
+];
+
 /**
  * f32 inputs: codes are shifted down, masked and converted. Inputs are 4 to a vector: of one token, or of 4 tokens. A single token has
  * 4 sums an output, taken in turn, so that one addition need not wait for the other. A loop goes over the word: unrolled, all of
@@ -35,11 +44,11 @@ const floats = {
       `f32x4.convert_i32x4_s(v128.and(${p ? `i32x4.shr_u(${v}, ${bits * p})` : v}, i32x4.splat(${2 ** bits - 1})))`;
     return [
       `for (const next = at + ${tokens * this.inputBytes(bits)}; at < next; at += 16) {`,
-      '  x0 = v128.load(at);',
+      '  x = v128.load(at);',
       ...range(steps).flatMap((p) => [
         ...halves.map((half) => `  c${half} = ${code(p, `v${half}`)};`),
         ...(tokens === 1 ? [p] : slots).flatMap((slot) => [
-          `  u = ${lane('x0', slot)};`,
+          `  u = ${lane('x', slot)};`,
           ...halves.map((half) => `  s${slot}${half} = madd(u, c${half}, s${slot}${half});`),
         ]),
       ]),
@@ -47,98 +56,90 @@ const floats = {
       '}',
     ];
   },
-  /** The sum of a token as floats. */
-  joined: (tokens, token, half) =>
-    tokens === 1
-      ? slots.map((slot) => `s${slot}${half}`).reduce((x, y) => `f32x4.add(${x}, ${y})`)
-      : `s${token}${half}`,
-  scaled: false,
+  afterChunk: (tokens) =>
+    addSums(tokens, 'chunk == start', (token, half) =>
+      tokens === 1
+        ? slots.map((slot) => `s${slot}${half}`).reduce((x, y) => `f32x4.add(${x}, ${y})`)
+        : `s${token}${half}`,
+    ),
+  afterGroup: () => [],
+  afterTile: () => [],
 };
 
 /**
- * int8 inputs: a plane of a word is 4 codes an output, multiplied with 4 inputs at once; two planes are added in 16 bits before
- * they are widened.
+ * int8 inputs: a plane of a word is 4 codes an output, multiplied with 4 inputs at once. Sums are of pairs, in 16 bits: a chunk is as long
+ * as these hold (8 products of 4-bit codes), then they are added to sums of the group in 32 bits, in memory.
  */
 const bytes = {
   name: 'Int8',
   inputs: 'int8',
   inputBytes: (bits) => 32 / bits,
-  zero: 'i32x4.splat(0)',
+  zero: 'i16x8.splat(0)',
   step(bits, tokens) {
     const plane = (j, v) =>
       `v128.and(${j === 0 ? v : `i32x4.shr_u(${v}, ${bits * j})`}, i32x4.splat(${hex((2 ** bits - 1) * 0x01010101)}))`;
     return [
-      ...range(4 / bits).flatMap((pair) => [
-        ...halves.flatMap((half) => [
-          `c${half} = ${plane(2 * pair, `v${half}`)};`,
-          `d${half} = ${plane(2 * pair + 1, `v${half}`)};`,
-        ]),
-        ...(tokens === 1
-          ? [`u = v128.load32_splat(at, ${8 * pair});`, `w = v128.load32_splat(at, ${8 * pair + 4});`]
-          : [`x0 = v128.load(at, ${32 * pair});`, `x1 = v128.load(at, ${32 * pair + 16});`]),
+      ...range(8 / bits).flatMap((j) => [
+        ...halves.map((half) => `c${half} = ${plane(j, `v${half}`)};`),
+        tokens === 1 ? `u = v128.load32_splat(at, ${4 * j});` : `x = v128.load(at, ${16 * j});`,
         ...range(tokens).flatMap((token) => [
-          ...(tokens === 1 ? [] : [`u = ${lane('x0', token)};`, `w = ${lane('x1', token)};`]),
-          ...halves.map((half) => {
-            const pairs = `i16x8.add(dot8(u, c${half}), dot8(w, d${half}))`;
-            return `s${token}${half} = i32x4.add(s${token}${half}, i32x4.extadd_pairwise_i16x8_s(${pairs}));`;
-          }),
+          ...(tokens === 1 ? [] : [`u = ${lane('x', token)};`]),
+          ...halves.map((half) => `s${token}${half} = i16x8.add(s${token}${half}, dot8(u, c${half}));`),
         ]),
       ]),
       `at += ${tokens * this.inputBytes(bits)};`,
     ];
   },
-  joined: (_, token, half) => `f32x4.convert_i32x4_s(s${token}${half})`,
-  scaled: true,
+  afterChunk: (tokens) =>
+    range(tokens).flatMap((token) =>
+      halves.map((half) => `widen(own + ${32 * token + 16 * half}, s${token}${half}, chunk == group);`),
+    ),
+  afterGroup: (tokens) =>
+    addSums(
+      tokens,
+      'group == start',
+      (token, half) => `f32x4.convert_i32x4_s(v128.load(own, ${32 * token + 16 * half}))`,
+    ),
+  afterTile: (tokens) =>
+    range(tokens).map((token) => `scaleRow(to + ${token} * stride * 4, factors + (tile * ${tokens} + ${token}) * 4);`),
 };
 
 /** Panels times `tokens` tokens at a time; sums stay in registers for a chunk, which is a group or a part of one. */
 function vectorProduct(bits, tokens, kind) {
-  const { name, inputs, zero, joined, scaled } = kind;
   return `
-/** ${bits} bits, ${inputs} inputs, ${tokens} token${tokens > 1 ? 's' : ''} at a time: panels \`[first, last)\`, all \`tiles\` of tokens. */
-export function packed${name}Vector${bits}x${tokens}(
-  x: usize, sums: usize, factors: usize, codes: usize, grids: usize, y: usize,
-  words: usize, groupWords: usize, groups: usize, chunkWords: usize, chunks: usize, stride: usize, tiles: usize, first: usize, last: usize, worker: usize,
+/** ${bits} bits, ${kind.inputs} inputs, ${tokens} token${tokens > 1 ? 's' : ''} at a time: panels \`[first, last)\`, all \`tiles\` of tokens. */
+export function packed${kind.name}Vector${bits}x${tokens}(
+  inputs: usize, sums: usize, sumsPerToken: usize, factors: usize, codes: usize, grids: usize, y: usize,
+  words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, first: usize, last: usize, worker: usize,
 ): void {
+  const own = tileSums + worker * 128;
   for (let panel = first; panel < last; panel++) {
     const start = codes + panel * words * 32;
     const stop = start + words * 32;
     for (let tile: usize = 0; tile < tiles; tile++) {
       const to = y + (tile * ${tokens} * stride + panel * 8) * 4;
-      let at = x + tile * words * ${tokens * kind.inputBytes(bits)};
-      let inputs = sums + tile * chunks * ${4 * tokens};
+      let at = inputs + tile * words * ${tokens * kind.inputBytes(bits)};
+      let sum = sums + tile * sumsPerToken * ${4 * tokens};
       let grid = grids + panel * groups * 64;
       let word = start;
-      let u: v128, w: v128, c0: v128, c1: v128, d0: v128, d1: v128, x0: v128, x1: v128;
+      let u: v128, x: v128, c0: v128, c1: v128;
       while (word < stop) {
-        for (const groupEnd = min(word + groupWords * 32, stop); word < groupEnd; ) {
-          const begins = word == start;
-          let ${slots.flatMap((slot) => halves.map((half) => `s${slot}${half} = ${zero}`)).join(', ')};
-          for (const end = min(word + chunkWords * 32, groupEnd); word < end; word += 32) {
+        const group = word;
+        const groupEnd = min(group + groupWords * 32, stop);
+        while (word < groupEnd) {
+          const chunk = word;
+          const end = min(chunk + chunkWords * 32, groupEnd);
+          let ${slots.flatMap((slot) => halves.map((half) => `s${slot}${half} = ${kind.zero}`)).join(', ')};
+          for (; word < end; word += 32) {
             let v0 = v128.load(word), v1 = v128.load(word, 16);
 ${indent(kind.step(bits, tokens), 12)}
           }
-${indent(
-  range(tokens).flatMap((token) => [
-    `u = v128.load32_splat(inputs, ${4 * token});`,
-    `addChunk(to + ${token} * stride * 4, grid, u, ${halves.map((half) => joined(tokens, token, half)).join(', ')}, begins);`,
-  ]),
-  10,
-)}
-          inputs += ${4 * tokens};
+${indent(kind.afterChunk(tokens), 10)}
         }
+${indent(kind.afterGroup(tokens), 8)}
         grid += 64;
       }
-${
-  scaled
-    ? indent(
-        range(tokens).map(
-          (token) => `scaleRow(to + ${token} * stride * 4, factors + (tile * ${tokens} + ${token}) * 4);`,
-        ),
-        6,
-      )
-    : ''
-}
+${indent(kind.afterTile(tokens), 6)}
     }
   }
 }`;
@@ -190,13 +191,24 @@ export const packedProducts = `import { dot8 } from './dot8';
 import { madd } from './madd';
 import { DEPTH, MR, micro } from './matmul';
 
+/** Sums of a tile of 4 tokens, in i32. */
+const tileSums: usize = memory.data(128 * 16);
+
+/** Pairs of 16-bit sums to what is at \`at\`, or in its place. */
+// @ts-expect-error: decorator
+@inline
+function widen(at: usize, sums: v128, replace: bool): void {
+  const wide = i32x4.extadd_pairwise_i16x8_s(sums);
+  v128.store(at, replace ? wide : i32x4.add(wide, v128.load(at)));
+}
+
 /** Eight outputs of a token: \`y (+)= scale (sum - zero inputs)\`. */
 // @ts-expect-error: decorator
 @inline
-function addChunk(y: usize, grid: usize, inputs: v128, low: v128, high: v128, begins: bool): void {
+function addSum(y: usize, grid: usize, inputs: v128, low: v128, high: v128, replace: bool): void {
   low = f32x4.mul(v128.load(grid), madd(v128.load(grid, 32), inputs, low));
   high = f32x4.mul(v128.load(grid, 16), madd(v128.load(grid, 48), inputs, high));
-  if (!begins) {
+  if (!replace) {
     low = f32x4.add(low, v128.load(y));
     high = f32x4.add(high, v128.load(y, 16));
   }

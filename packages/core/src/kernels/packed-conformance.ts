@@ -157,13 +157,12 @@ export const packedInt8Conformance: readonly PackedConformanceCase<PackedProduct
       const linear = await products.load(weight);
       for (const tokens of tokenCounts) {
         const codes = Int8Array.from(integers(tokens * shape.inputs, 256));
-        for (const scales of [normals(tokens), normals(1)]) {
-          const expected = product(codes, values, tokens, shape.out, shape.inputs).map(
-            (value, i) => value * scales[scales.length === 1 ? 0 : Math.floor(i / shape.out)],
-          );
-          const found = await linear.multiplyInt8({ tokens, width: shape.inputs, codes, scales });
-          check(`${tokens} tokens`, found, expected, packedErrorBounds.int8);
-        }
+        const scales = normals(tokens === 3 ? 1 : tokens);
+        const expected = product(codes, values, tokens, shape.out, shape.inputs).map(
+          (value, i) => value * scales[scales.length === 1 ? 0 : Math.floor(i / shape.out)],
+        );
+        const found = await linear.multiplyInt8({ tokens, width: shape.inputs, codes, scales });
+        check(`${tokens} tokens`, found, expected, packedErrorBounds.int8);
       }
       linear.dispose();
     },

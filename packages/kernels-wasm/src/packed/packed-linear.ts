@@ -16,7 +16,9 @@ const fewTokens = 8;
 /** Tokens that share an unpacked code. */
 const together = 4;
 /** Inputs whose f32 products are summed in a register at most: parts of larger groups go on their own. */
-const chunkInputs = 128;
+const floatChunk = 128;
+/** Inputs whose int8 products are: pairs of `128 (2^bits - 1)` fit 16 bits so often. */
+const intChunk = { 4: 32, 2: 128 } as const;
 /** Inputs that are dequantized at a time, `DEPTH` of `assembly/matmul.ts`. */
 const panelDepth = 256;
 
@@ -83,42 +85,37 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
     }
   }
 
-  /** Inputs of a chunk, at most `largest` and never of two groups, and how many chunks there are. */
-  function chunksOf(largest: number) {
-    const size = Math.min(groups.size, largest);
-    const whole = groups.count - 1;
-    const rest = inFeatures - whole * groups.size;
-    return { size, count: whole * Math.ceil(groups.size / size) + Math.ceil(rest / size) };
-  }
-  const floatChunks = chunksOf(chunkInputs);
-  const intChunks = chunksOf(groups.size);
+  const whole = groups.count - 1;
+  const chunks = (inputs: number) => Math.ceil(inputs / Math.min(groups.size, floatChunk));
+  /** Chunks of f32 inputs: none is of two groups. */
+  const floatChunks = whole * chunks(groups.size) + chunks(inFeatures - whole * groups.size);
 
   /** Codes unpacked in registers, for as many tokens at a time as the kernel is made for. */
   function unpacked(
     kernel: PackedVector,
-    chunks: { readonly size: number; readonly count: number },
-    [x, sums, factors, y]: readonly number[],
+    { chunk, sums }: { readonly chunk: number; readonly sums: number },
+    [x, sumsAt, factors, y]: readonly number[],
     tiles: number,
   ): void {
-    const chunkWords = (chunks.size * bits) / 32;
-    const weights = [address, gridsAt, y, words, groupWords, groups.count, chunkWords, chunks.count, stride, tiles];
-    pool.run(kernel, [x, sums, factors, ...weights], panels, grain);
+    const chunkWords = (Math.min(groups.size, chunk) * bits) / 32;
+    const weights = [address, gridsAt, y, words, groupWords, groups.count, chunkWords, stride, tiles];
+    pool.run(kernel, [x, sumsAt, sums, factors, ...weights], panels, grain);
   }
 
   function few(x: Float32Array, tokens: number): Float32Array {
     const side = tokens === 1 ? 1 : together;
     const tiles = Math.ceil(tokens / side);
     const rows = tiles * side;
-    const sizes = [x.byteLength, 4 * rows * inFeatures, 4 * rows * floatChunks.count, 4 * rows * stride];
+    const sizes = [x.byteLength, 4 * rows * inFeatures, 4 * rows * floatChunks, 4 * rows * stride];
     return withRoom(tokens, sizes, (input, arranged, sums, y) => {
       new Float32Array(pool.memory.buffer, input, x.length).set(x);
       pool.run(
         'arrangeFloats',
-        [input, tokens, inFeatures, side, groups.size, floatChunks.size, floatChunks.count, arranged, sums],
+        [input, tokens, inFeatures, side, groups.size, Math.min(groups.size, floatChunk), floatChunks, arranged, sums],
         tiles,
         tiles,
       );
-      unpacked(`packedVector${bits}x${side}`, floatChunks, [arranged, sums, 0, y], tiles);
+      unpacked(`packedVector${bits}x${side}`, { chunk: floatChunk, sums: floatChunks }, [arranged, sums, 0, y], tiles);
     });
   }
 
@@ -169,7 +166,12 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
           tiles,
           8,
         );
-        unpacked(`packedInt8Vector${bits}x${side}`, intChunks, [arranged, sums, factors, y], tiles);
+        unpacked(
+          `packedInt8Vector${bits}x${side}`,
+          { chunk: intChunk[bits], sums: groups.count },
+          [arranged, sums, factors, y],
+          tiles,
+        );
       });
     },
     dispose() {

@@ -30,5 +30,7 @@ describe.runIf(found)("core's products with packed weights", () => {
     });
     return createGpuLinear(gpu, affine);
   };
-  for (const { name, run } of packedProductConformance) it(name, () => run(load));
+  // Other groups and shapes differ in constants, and each compiles three pipelines: seconds on a software driver.
+  const cases = packedProductConformance.filter(({ name }) => /groups of 128, 640|refuses/.test(name));
+  it.each(cases)('$name', ({ run }) => run(load));
 });

@@ -60,7 +60,7 @@ async function contenders(
   const two = await kernels.load({
     ...{ ...shared, bits: 2, codes: words((n * k) / 16), zeros: new Float32Array(n * groups).fill(2) },
   });
-  const bytes = (x: Float32Array) => quantizeInt8Input(x, k, { scheme: { ...schemes.int8PerToken, dynamic: true } });
+  const bytes = (x: Float32Array) => quantizeInt8Input(x, k, { scheme: schemes.activations.int8PerToken });
   const ours = (name: string, of: PackedLinear, run: Run): Contender => ({ name, run, free: () => of.dispose() });
   const list: Contender[] = [
     dense(engine, w, n, k),
