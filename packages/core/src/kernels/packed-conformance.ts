@@ -139,6 +139,7 @@ export const packedProductConformance: readonly PackedConformanceCase<LoadPacked
       const { weight } = drawWeight({ bits: 4, groupSize: 32, out: 8, inputs: 64 });
       const linear = await load(weight);
       await refused('63 features', () => linear.multiply(new Float32Array(63), 1));
+      check('no token', await linear.multiply(new Float32Array(0), 0), [], 0);
       linear.dispose();
       await refused('a group that ends within a word', () => load({ ...weight, groupSize: 12 }));
       await refused('missing codes', () => load({ ...weight, codes: weight.codes.subarray(1) }));

@@ -69,6 +69,7 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
   /** Runs `compute` with room for `sizes` bytes and reads `tokens` rows of the last of them. */
   function withRoom(tokens: number, sizes: readonly number[], compute: (...addresses: number[]) => void): Float32Array {
     if (disposed) throw new QuantError('this packed weight is disposed: load it again');
+    if (tokens === 0) return new Float32Array(0);
     const addresses: number[] = [];
     try {
       for (const size of sizes) addresses.push(heap.allocate(size));
