@@ -10,6 +10,8 @@ export { normRows, softmaxRows } from './norm';
 export { arrangeBytes, arrangeFloats } from './packed-inputs';
 // Written by scripts/packed-products.mjs.
 export {
+  packedInt8Panels2,
+  packedInt8Panels4,
   packedInt8Vector2x1,
   packedInt8Vector2x4,
   packedInt8Vector4x1,

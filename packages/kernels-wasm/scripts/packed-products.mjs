@@ -18,6 +18,10 @@ const indent = (lines, depth) => lines.map((line) => `${' '.repeat(depth)}${line
 /** One of the 4 values of a vector in all lanes: V8 moves loads to the front of a block, and many splats would spill. */
 const lane = (vector, i) => `v128.shuffle<i32>(${vector}, ${vector}, ${i}, ${i}, ${i}, ${i})`;
 
+/** Codes j, j + planes, ... of 4 outputs, as bytes. */
+const plane = (bits, j, v) =>
+  `v128.and(${j === 0 ? v : `i32x4.shr_u(${v}, ${bits * j})`}, i32x4.splat(${hex((2 ** bits - 1) * 0x01010101)}))`;
+
 /** Adds the sums of all tokens to their outputs. */
 const addSums = (tokens, begins, sum) => [
   ...range(tokens).flatMap((token) => [
@@ -76,11 +80,9 @@ const bytes = {
   inputBytes: (bits) => 32 / bits,
   zero: 'i16x8.splat(0)',
   step(bits, tokens) {
-    const plane = (j, v) =>
-      `v128.and(${j === 0 ? v : `i32x4.shr_u(${v}, ${bits * j})`}, i32x4.splat(${hex((2 ** bits - 1) * 0x01010101)}))`;
     return [
       ...range(8 / bits).flatMap((j) => [
-        ...halves.map((half) => `c${half} = ${plane(j, `v${half}`)};`),
+        ...halves.map((half) => `c${half} = ${plane(bits, j, `v${half}`)};`),
         tokens === 1 ? `u = v128.load32_splat(at, ${4 * j});` : `x = v128.load(at, ${16 * j});`,
         ...range(tokens).flatMap((token) => [
           ...(tokens === 1 ? [] : [`u = ${lane('x', token)};`]),
@@ -140,6 +142,66 @@ ${indent(kind.afterGroup(tokens), 8)}
         grid += 64;
       }
 ${indent(kind.afterTile(tokens), 6)}
+    }
+  }
+}`;
+}
+
+/** Panels are unpacked to bytes once, for all tiles of 4 tokens; each step takes 4 inputs and has as many operands as `micro`. */
+function int8PanelProduct(bits) {
+  const planes = 8 / bits;
+  return `
+/** ${bits} bits, int8 inputs, many tokens: panels \`[first, last)\`, all \`tiles\` of 4 tokens; \`scratch\`: ${32 * planes} bytes a word for each worker. */
+export function packedInt8Panels${bits}(
+  inputs: usize, sums: usize, factors: usize, codes: usize, grids: usize, y: usize,
+  words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, scratch: usize, first: usize, last: usize, worker: usize,
+): void {
+  const own = tileSums + worker * 128;
+  const start = scratch + worker * words * ${32 * planes};
+  const stop = start + words * ${32 * planes};
+  for (let panel = first; panel < last; panel++) {
+    let from = codes + panel * words * 32;
+    for (let to = start; to < stop; to += ${32 * planes}) {
+      const v0 = v128.load(from), v1 = v128.load(from, 16);
+${indent(
+  range(planes).flatMap((j) =>
+    halves.map((half) => `v128.store(to, ${plane(bits, j, `v${half}`)}, ${32 * j + 16 * half});`),
+  ),
+  6,
+)}
+      from += 32;
+    }
+    let at = inputs;
+    let sum = sums;
+    for (let tile: usize = 0; tile < tiles; tile++) {
+      const to = y + (tile * 4 * stride + panel * 8) * 4;
+      let grid = grids + panel * groups * 64;
+      let code = start;
+      let u: v128;
+      while (code < stop) {
+        const group = code;
+        const groupEnd = min(group + groupWords * ${32 * planes}, stop);
+        while (code < groupEnd) {
+          const chunk = code;
+          const end = min(chunk + chunkWords * ${32 * planes}, groupEnd);
+          let ${slots.flatMap((slot) => halves.map((half) => `s${slot}${half} = ${bytes.zero}`)).join(', ')};
+          for (; code < end; code += 32) {
+            const c0 = v128.load(code), c1 = v128.load(code, 16);
+${indent(
+  slots.flatMap((slot) => [
+    `u = v128.load32_splat(at, ${4 * slot});`,
+    ...halves.map((half) => `s${slot}${half} = i16x8.add(s${slot}${half}, dot8(u, c${half}));`),
+  ]),
+  12,
+)}
+            at += 16;
+          }
+${indent(bytes.afterChunk(4), 10)}
+        }
+${indent(bytes.afterGroup(4), 8)}
+        grid += 64;
+      }
+${indent(bytes.afterTile(4), 6)}
     }
   }
 }`;
@@ -228,6 +290,7 @@ ${widths
   .flatMap((bits) => [
     ...[floats, bytes].flatMap((inputs) => [1, 4].map((tokens) => vectorProduct(bits, tokens, inputs))),
     panelProduct(bits),
+    int8PanelProduct(bits),
   ])
   .join('\n')}
 `;

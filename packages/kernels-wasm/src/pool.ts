@@ -50,11 +50,10 @@ const functions = [
   'packedInt8Vector2x4',
   'packedPanels4',
   'packedPanels2',
+  'packedInt8Panels4',
+  'packedInt8Panels2',
   'kvAttention',
 ] as const;
-
-/** Products that unpack codes in registers: `packedVector{bits}x{tokens}` for f32, `packedInt8Vector...` for int8 inputs. */
-export type PackedVector = Extract<PoolFunction, `packed${string}Vector${string}`>;
 
 type PoolFunction = (typeof functions)[number];
 

@@ -9,7 +9,7 @@ import {
 } from '@q/core';
 import type { Heap } from '../forward/heap.js';
 import { panelColumns, panelRows, tilePanels } from '../matmul.js';
-import type { PackedVector, Pool } from '../pool.js';
+import type { Pool } from '../pool.js';
 
 /** Tokens up to which codes are unpacked in registers for f32 inputs; more are multiplied with dequantized panels. */
 const fewTokens = 8;
@@ -91,17 +91,11 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
   /** Chunks of f32 inputs: none is of two groups. */
   const floatChunks = whole * chunks(groups.size) + chunks(inFeatures - whole * groups.size);
 
-  /** Codes unpacked in registers, for as many tokens at a time as the kernel is made for. */
-  function unpacked(
-    kernel: PackedVector,
-    { chunk, sums }: { readonly chunk: number; readonly sums: number },
-    [x, sumsAt, factors, y]: readonly number[],
-    tiles: number,
-  ): void {
-    const chunkWords = (Math.min(groups.size, chunk) * bits) / 32;
-    const weights = [address, gridsAt, y, words, groupWords, groups.count, chunkWords, stride, tiles];
-    pool.run(kernel, [x, sumsAt, sums, factors, ...weights], panels, grain);
-  }
+  /** What all kernels that sum up in chunks know of the weight, and where the outputs go. */
+  const weightOf = (chunk: number, y: number) => [
+    ...[address, gridsAt, y, words, groupWords, groups.count],
+    ...[(Math.min(groups.size, chunk) * bits) / 32, stride],
+  ];
 
   function few(x: Float32Array, tokens: number): Float32Array {
     const side = tokens === 1 ? 1 : together;
@@ -116,7 +110,8 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
         tiles,
         tiles,
       );
-      unpacked(`packedVector${bits}x${side}`, { chunk: floatChunk, sums: floatChunks }, [arranged, sums, 0, y], tiles);
+      const args = [arranged, sums, floatChunks, 0, ...weightOf(floatChunk, y), tiles];
+      pool.run(`packedVector${bits}x${side}`, args, panels, grain);
     });
   }
 
@@ -141,6 +136,41 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
     });
   }
 
+  function int8({ tokens, codes, scales }: Int8Input): Float32Array {
+    const side = tokens === 1 ? 1 : together;
+    const tiles = Math.ceil(tokens / side);
+    const rows = tiles * side;
+    const unpackedBytes = tokens > fewTokens ? panelColumns * inFeatures * pool.threads : 0;
+    const sizes = [
+      codes.length,
+      rows * inFeatures,
+      4 * rows * groups.count,
+      4 * rows,
+      unpackedBytes,
+      4 * rows * stride,
+    ];
+    return withRoom(tokens, sizes, (from, arranged, sums, factors, scratch, y) => {
+      new Int8Array(pool.memory.buffer, from, codes.length).set(codes);
+      const factor = new Float32Array(pool.memory.buffer, factors, rows).fill(0);
+      if (scales.length === 1) factor.fill(scales[0], 0, tokens);
+      else factor.set(scales);
+      pool.run(
+        'arrangeBytes',
+        [from, tokens, inFeatures, bits, side, groups.size, groups.count, arranged, sums],
+        tiles,
+        8,
+      );
+      const weights = weightOf(intChunk[bits], y);
+      if (tokens > fewTokens) {
+        const args = [arranged, sums, factors, ...weights, tiles, scratch];
+        pool.run(`packedInt8Panels${bits}`, args, panels, grain);
+      } else {
+        const args = [arranged, sums, groups.count, factors, ...weights, tiles];
+        pool.run(`packedInt8Vector${bits}x${side}`, args, panels, grain);
+      }
+    });
+  }
+
   return {
     outFeatures,
     inFeatures,
@@ -149,31 +179,9 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
       checkPackedInput(x, tokens, inFeatures);
       return tokens <= fewTokens ? few(x, tokens) : many(x, tokens);
     },
-    async multiplyInt8(input: Int8Input) {
+    async multiplyInt8(input) {
       checkPackedInt8Input(input, inFeatures);
-      const { tokens, codes, scales } = input;
-      const side = tokens === 1 ? 1 : together;
-      const tiles = Math.ceil(tokens / side);
-      const rows = tiles * side;
-      const sizes = [codes.length, rows * inFeatures, 4 * rows * groups.count, 4 * rows, 4 * rows * stride];
-      return withRoom(tokens, sizes, (from, arranged, sums, factors, y) => {
-        new Int8Array(pool.memory.buffer, from, codes.length).set(codes);
-        const factor = new Float32Array(pool.memory.buffer, factors, rows).fill(0);
-        if (scales.length === 1) factor.fill(scales[0], 0, tokens);
-        else factor.set(scales);
-        pool.run(
-          'arrangeBytes',
-          [from, tokens, inFeatures, bits, side, groups.size, groups.count, arranged, sums],
-          tiles,
-          8,
-        );
-        unpacked(
-          `packedInt8Vector${bits}x${side}`,
-          { chunk: intChunk[bits], sums: groups.count },
-          [arranged, sums, factors, y],
-          tiles,
-        );
-      });
+      return int8(input);
     },
     dispose() {
       if (!disposed) heap.free(address);
