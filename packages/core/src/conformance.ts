@@ -1,3 +1,11 @@
 export { type ConformanceCase, kernelConformance } from './kernels/conformance.js';
+export {
+  kvAttentionConformance,
+  type LoadPacked,
+  type PackedConformanceCase,
+  packedErrorBounds,
+  packedInt8Conformance,
+  packedProductConformance,
+} from './kernels/packed-conformance.js';
 export * as bruteForce from './ops/brute-force.js';
 export { type OpsConformanceCase, opsConformance, rotaryTable } from './ops/conformance.js';

@@ -3,8 +3,25 @@ export { factorDiagonal, packPanel, solvePanelRow, updateTrailing } from './chol
 export { combineRows, mapVectors } from './elementwise';
 export { gptqRows } from './gptq-block';
 export { hadamardRows } from './hadamard';
+export { kvAttention } from './kv-attention';
 export { matmulTile, packA, packB } from './matmul';
 export { int8Rows, widen } from './matmul-int8';
 export { normRows, softmaxRows } from './norm';
+export { arrangeBytes, arrangeFloats } from './packed-inputs';
+// Written by scripts/packed-products.mjs.
+export {
+  packedInt8Panels2,
+  packedInt8Panels4,
+  packedInt8Vector2x1,
+  packedInt8Vector2x4,
+  packedInt8Vector4x1,
+  packedInt8Vector4x4,
+  packedPanels2,
+  packedPanels4,
+  packedVector2x1,
+  packedVector2x4,
+  packedVector4x1,
+  packedVector4x4,
+} from './packed-products';
 export { rotaryRows } from './rotary';
 export { solveRows32, solveRows64 } from './triangular-solve';

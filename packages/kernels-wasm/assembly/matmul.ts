@@ -7,7 +7,7 @@ export const MR: usize = 4;
 export const NR: usize = 8;
 
 /** Depth of a packed block: a panel of B is then 8 kB and stays in the first-level cache. */
-const DEPTH: usize = 256;
+export const DEPTH: usize = 256;
 
 // A packed operand is a sequence of blocks of 256 along the depth (the last one shorter), a block a sequence of panels, a
 // panel the 4 rows of A or 8 columns of B side by side for each step of the depth.

@@ -1,10 +1,23 @@
 // Every function that threads share the work of ends with (first, last, worker): one dispatcher serves them all.
 /** Compiles `assembly/` twice (SIMD128; relaxed SIMD) and writes both modules, base64, to src/generated/modules.ts. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
+import { packedProducts } from './packed-products.mjs';
 
+/** Files of `assembly/` that are written here. */
+const written = { 'assembly/packed-products.ts': packedProducts };
 const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** The compiler asks for files that may not be there: it looks for a module in several places. */
+function read(path) {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
 
 async function compile(features) {
   let binary;
@@ -41,6 +54,7 @@ async function compile(features) {
       ...features.flatMap((feature) => ['--enable', feature]),
     ],
     {
+      readFile: (name, baseDir) => written[name] ?? read(join(baseDir, name)),
       writeFile: (name, content) => {
         if (name.endsWith('.wasm')) binary = content;
       },

@@ -1,3 +1,4 @@
 export { createForwardEngine, type ForwardValue, type WasmForwardEngine } from './forward/forward-engine.js';
+export { createPackedKernels, type WasmPackedKernels } from './packed/packed-kernels.js';
 export type { SimdLevel } from './simd.js';
 export { createWasmKernels, type WasmKernelOptions } from './wasm-kernels.js';

@@ -38,6 +38,21 @@ const functions = [
   'normRows',
   'softmaxRows',
   'rotaryRows',
+  'arrangeFloats',
+  'arrangeBytes',
+  'packedVector4x1',
+  'packedVector4x4',
+  'packedVector2x1',
+  'packedVector2x4',
+  'packedInt8Vector4x1',
+  'packedInt8Vector4x4',
+  'packedInt8Vector2x1',
+  'packedInt8Vector2x4',
+  'packedPanels4',
+  'packedPanels2',
+  'packedInt8Panels4',
+  'packedInt8Panels2',
+  'kvAttention',
 ] as const;
 
 type PoolFunction = (typeof functions)[number];

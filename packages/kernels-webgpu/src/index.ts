@@ -1,4 +1,5 @@
-export { gpuKvAttention, type KvAttentionArgs, type PackedKv } from './attention/kv-cache-attention.js';
+export type { KvAttentionArgs, KvLayout, PackedKv } from '@q/core';
+export { gpuKvAttention } from './attention/kv-cache-attention.js';
 export type { Buffers, HostArray } from './device/buffers.js';
 export { type Capabilities, capabilitiesOf } from './device/capabilities.js';
 export { type Dispatch, type Gpu, type GpuOptions, openGpu, type ReadableArray, record } from './device/gpu.js';
@@ -21,6 +22,5 @@ export {
   mxfp4Weight,
   nvfp4Weight,
 } from './linear/table-weight.js';
-export type { KvLayout } from './wgsl/kv-attention.js';
 export type { TileShape } from './wgsl/tile-product.js';
 export type { VectorShape } from './wgsl/vector-product.js';

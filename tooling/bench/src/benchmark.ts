@@ -38,6 +38,12 @@ export interface Comparison {
   readonly growth?: { readonly quantity: string; readonly sizes: readonly number[] };
 }
 
+/** How a benchmark is run. */
+export interface BenchmarkOptions {
+  /** Processor time is counted: contenders that can choose should take one thread. */
+  readonly processorTime: boolean;
+}
+
 /**
  * A file in `src/benchmarks` exports one as `benchmark`; `pnpm bench NAME` runs it by the name of its file. Comparisons are
  * made one after the other, so that only one holds memory at a time.
@@ -45,7 +51,7 @@ export interface Comparison {
 export interface Benchmark {
   /** In a sentence: what is measured, and beside what. */
   readonly description: string;
-  comparisons(): Iterable<Comparison> | AsyncIterable<Comparison>;
+  comparisons(options: BenchmarkOptions): Iterable<Comparison> | AsyncIterable<Comparison>;
   /** An SVG of what was measured; goes to `.reports/NAME.svg`. */
   draw?(measured: readonly (Comparison & { readonly rows: readonly Measurement[] })[]): string;
 }

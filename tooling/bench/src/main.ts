@@ -48,7 +48,7 @@ for (const name of positionals.length > 0 ? positionals : known) {
   const { benchmark } = (await import(new URL(`${name}.ts`, folder).href)) as { benchmark: Benchmark };
   console.log(`\n${name}: ${benchmark.description}`);
   const report: (Comparison & { readonly rows: readonly Measurement[] })[] = [];
-  for await (const whole of benchmark.comparisons()) {
+  for await (const whole of benchmark.comparisons({ processorTime: values.cpu })) {
     const comparison = values.only === undefined ? whole : onlyMatching(whole, new RegExp(values.only));
     if (comparison.contenders.length === 0) continue;
     const rows = await measure(comparison, {

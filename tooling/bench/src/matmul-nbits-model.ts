@@ -8,6 +8,8 @@ export interface MatmulNBits {
   readonly codes: Uint8Array;
   /** `[n, k / blockSize]` */
   readonly scales: Float32Array;
+  /** The least precise that the product may compute with: 4 is int8, f32 when absent. */
+  readonly accuracyLevel?: 4;
 }
 
 type Field = readonly [number: number, value: number | string | Uint8Array];
@@ -48,9 +50,9 @@ const valueInfo = (name: string, width: number) => {
 };
 
 /** Takes `x` `[tokens, k]`, gives `y` `[tokens, n]`. */
-export function matmulNBitsModel({ k, n, blockSize, codes, scales }: MatmulNBits): Uint8Array {
+export function matmulNBitsModel({ k, n, blockSize, codes, scales, accuracyLevel }: MatmulNBits): Uint8Array {
   const blocks = k / blockSize;
-  const attributes = Object.entries({ K: k, N: n, bits: 4, block_size: blockSize });
+  const attributes = Object.entries({ K: k, N: n, bits: 4, block_size: blockSize, accuracy_level: accuracyLevel ?? 0 });
   const node = message(
     [1, 'x'],
     [1, 'codes'],

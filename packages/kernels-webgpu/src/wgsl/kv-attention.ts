@@ -3,14 +3,8 @@
  * workgroup has one query of one head: its invocations score 64 positions, then each adds up its channels. The last positions
  * may be in f32 (KIVI's residual window).
  */
+import type { KvLayout } from '@q/core';
 import { each, type KernelSource, wgslModule } from './module.js';
-
-export interface KvLayout {
-  readonly bits: 2 | 4 | 8;
-  /** What shares a scale: `size` channels of one token, or one channel of `size` tokens (KIVI's keys). */
-  readonly along: 'channels' | 'tokens';
-  readonly size: number;
-}
 
 export interface KvAttentionOptions {
   readonly headDim: number;

@@ -1,36 +1,12 @@
-import { createRequire } from 'node:module';
-import { homedir } from 'node:os';
-import { join } from 'node:path';
 import { createRandom } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { affineWeight, createGpuLinear, createWebgpuKernels, openGpu } from '@q/kernels-webgpu';
 import { create, globals } from 'webgpu';
 import type { Benchmark, Comparison } from '../benchmark.js';
-import { matmulNBitsModel } from '../matmul-nbits-model.js';
-
-interface Session {
-  run(feeds: Record<string, unknown>): Promise<{ y: { data: Float32Array } }>;
-}
-interface OnnxRuntime {
-  readonly InferenceSession: { create(model: Uint8Array, options: object): Promise<Session> };
-  readonly Tensor: new (type: 'float32', data: Float32Array, dims: readonly number[]) => unknown;
-}
+import { largestDifference, loadOnnxRuntime, onnxLinear } from '../onnxruntime.js';
 
 const random = createRandom('bench webgpu');
 const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
-
-/** onnxruntime-node is 45 MB and no dependency: it is found where tooling/clients/webgpu/onnxruntime puts it. */
-function loadOnnxRuntime(): OnnxRuntime | undefined {
-  const cache = process.env['QUANT_CACHE'] ?? join(homedir(), '.cache', 'q-ci');
-  try {
-    return createRequire(join(cache, 'onnxruntime', 'package.json'))('onnxruntime-node') as OnnxRuntime;
-  } catch {
-    console.log(
-      '  onnxruntime-node is not there (tooling/clients/webgpu/onnxruntime installs it): only our own kernels',
-    );
-    return undefined;
-  }
-}
 
 /** `[tokens, k] x [n, k]^T`, from host to host, as both sides offer it. */
 async function* comparisons(): AsyncGenerator<Comparison> {
@@ -73,16 +49,12 @@ async function* comparisons(): AsyncGenerator<Comparison> {
     const y = await linear.multiply(x, tokens);
     const bytes = codes.length + 2 * scales.length;
     if (ort) {
-      const model = matmulNBitsModel({ k, n, blockSize, codes, scales });
-      for (const provider of ['webgpu', 'cpu']) {
-        const session = await ort.InferenceSession.create(model, {
-          executionProviders: [provider],
-          logSeverityLevel: 3,
-        });
-        const once = () => session.run({ x: new ort.Tensor('float32', x, [tokens, k]) });
-        const theirs = (await once()).y.data;
-        const apart = theirs.reduce((worst, value, i) => Math.max(worst, Math.abs(value - y[i])), 0);
-        console.log(`  onnxruntime ${provider} differs by ${apart.toExponential(1)} at most`);
+      for (const provider of ['webgpu', 'cpu'] as const) {
+        const theirs = await onnxLinear(ort, { k, n, blockSize, codes, scales }, { provider });
+        const once = () => theirs.multiply(x, tokens);
+        console.log(
+          `  onnxruntime ${provider} differs by ${largestDifference(await once(), y).toExponential(1)} at most`,
+        );
         contenders.push({ name: `onnxruntime ${provider} MatMulNBits`, run: once });
       }
     }

@@ -1,0 +1,45 @@
+/** How keys or values of a cache are quantized. */
+export interface KvLayout {
+  readonly bits: 2 | 4 | 8;
+  /** What shares a scale: `size` channels of one token, or one channel of `size` tokens (KIVI's keys, arXiv 2402.02750). */
+  readonly along: 'channels' | 'tokens';
+  /** Along channels a divisor of the head's. */
+  readonly size: number;
+}
+
+/** Codes of keys or values: unsigned, LSB-first along the channels. */
+export interface PackedKv extends KvLayout {
+  /** `[kvHeads, capacity, headDim * bits / 8]` bytes. */
+  readonly codes: Uint8Array;
+  /**
+   * Of (scale, zero): `[kvHeads, capacity, headDim / size]` along channels, `[kvHeads, ceil(capacity / size), headDim]` along
+   * tokens. `value = (code - zero) * scale`.
+   */
+  readonly scales: Float32Array;
+}
+
+export interface KvAttentionArgs {
+  /** `[tokens, heads, headDim]`: the last `tokens` of the sequence; each sees what comes up to itself. */
+  readonly queries: Float32Array;
+  readonly tokens: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  /** Channels of a head, a multiple of 16. */
+  readonly headDim: number;
+  /** Default `1 / sqrt(headDim)`. */
+  readonly scale?: number;
+  /** Tokens that `keys` and `values` have room for, and how many of these are there. */
+  readonly capacity: number;
+  readonly packed: number;
+  readonly keys: PackedKv;
+  readonly values: PackedKv;
+  /** Tokens behind the packed ones, in f32: keys, then values, `[2, kvHeads, window, headDim]`. */
+  readonly recent?: Float32Array;
+  readonly window?: number;
+}
+
+/**
+ * Causal softmax attention over a quantized cache, `[tokens, heads, headDim]`; `heads / kvHeads` heads share keys and values.
+ * @throws ShapeError when the numbers do not fit together or an array has another length
+ */
+export type KvAttention = (args: KvAttentionArgs) => Promise<Float32Array>;

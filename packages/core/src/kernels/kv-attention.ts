@@ -1,0 +1,75 @@
+import { ShapeError } from '../contracts/errors.js';
+import type { KvAttention, KvAttentionArgs, PackedKv } from '../contracts/kv-attention.js';
+
+/** @throws ShapeError when the numbers do not fit together or an array has another length */
+export function checkKvAttention(args: KvAttentionArgs): void {
+  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, recent, window = 0 } = args;
+  if (headDim % 16 !== 0 || heads % kvHeads !== 0 || packed > capacity || tokens > packed + window) {
+    throw new ShapeError(
+      `attention: ${heads} heads of ${headDim} channels over ${kvHeads} (channels in multiples of 16), ${packed} of ${capacity} positions and ${window} more for ${tokens} queries do not fit together`,
+    );
+  }
+  const need = (what: string, found: number, needed: number) => {
+    if (found !== needed) throw new ShapeError(`attention: ${what} has ${found} values, ${needed} are needed`);
+  };
+  need('queries', queries.length, tokens * heads * headDim);
+  need('the recent window', recent?.length ?? 0, 2 * kvHeads * window * headDim);
+  for (const [name, kv] of [
+    ['keys', keys],
+    ['values', values],
+  ] as const) {
+    const { bits, along, size } = kv;
+    if (along === 'channels' && headDim % size !== 0)
+      throw new ShapeError(`attention: ${headDim} channels of ${name} are not groups of ${size}`);
+    need(`codes of ${name}`, kv.codes.length, (kvHeads * capacity * headDim * bits) / 8);
+    const groups = along === 'channels' ? (capacity * headDim) / size : Math.ceil(capacity / size) * headDim;
+    need(`scales of ${name}`, kv.scales.length, 2 * kvHeads * groups);
+  }
+}
+
+/** `(code - zero) * scale` of one channel. */
+function dequantized(kv: PackedKv, args: KvAttentionArgs, head: number, position: number, channel: number): number {
+  const { bits, along, size, codes, scales } = kv;
+  const { capacity, headDim } = args;
+  const at = (head * capacity + position) * headDim + channel;
+  const code = (codes[Math.floor((at * bits) / 8)] >> ((at * bits) % 8)) & (2 ** bits - 1);
+  const group =
+    along === 'channels'
+      ? (head * capacity + position) * (headDim / size) + Math.floor(channel / size)
+      : (head * Math.ceil(capacity / size) + Math.floor(position / size)) * headDim + channel;
+  return (code - scales[2 * group + 1]) * scales[2 * group];
+}
+
+/** Reference: every key and value dequantized when it is needed, all sums in f64 in order, rounded once to f32. */
+export const referenceKvAttention: KvAttention = async (args) => {
+  checkKvAttention(args);
+  const { queries, tokens, heads, kvHeads, headDim, packed, keys, values, recent, window = 0 } = args;
+  const scale = args.scale ?? 1 / Math.sqrt(headDim);
+  const valueAt = (part: 0 | 1, head: number, position: number, channel: number) =>
+    position < packed
+      ? dequantized(part === 0 ? keys : values, args, head, position, channel)
+      : recent![((part * kvHeads + head) * window + position - packed) * headDim + channel];
+  const out = new Float32Array(queries.length);
+  for (let token = 0; token < tokens; token++) {
+    const visible = packed + window - tokens + token + 1;
+    for (let head = 0; head < heads; head++) {
+      const kvHead = Math.floor(head / (heads / kvHeads));
+      const start = (token * heads + head) * headDim;
+      const scores = Float64Array.from({ length: visible }, (_, position) => {
+        let sum = 0;
+        for (let c = 0; c < headDim; c++) sum += queries[start + c] * valueAt(0, kvHead, position, c);
+        return sum * scale;
+      });
+      const top = scores.reduce((a, b) => Math.max(a, b));
+      const weights = scores.map((score) => Math.exp(score - top));
+      const total = weights.reduce((a, b) => a + b);
+      for (let c = 0; c < headDim; c++) {
+        let sum = 0;
+        for (let position = 0; position < visible; position++)
+          sum += weights[position] * valueAt(1, kvHead, position, c);
+        out[start + c] = sum / total;
+      }
+    }
+  }
+  return out;
+};

@@ -1,0 +1,106 @@
+import { QuantError, ShapeError } from '../contracts/errors.js';
+import type { PackedLinear, PackedProducts, PackedWeight } from '../contracts/packed-products.js';
+import type { Int8Input } from '../int8/int8-input.js';
+
+/** Groups of a packed weight and the inputs of each but the last. */
+export interface PackedGroups {
+  readonly size: number;
+  readonly count: number;
+}
+
+/** @throws ShapeError when the shape does not fill words, a group ends within one, or an array has another length */
+export function checkPackedWeight(weight: PackedWeight): PackedGroups {
+  const { outFeatures, inFeatures, bits, groupSize, codes, scales, zeros } = weight;
+  const label = `a ${bits}-bit weight [${outFeatures}, ${inFeatures}] in groups of ${groupSize}`;
+  if (bits !== 2 && bits !== 4) throw new ShapeError(`${label}: packed products take 2 and 4 bits`);
+  const perWord = 32 / bits;
+  if (!(outFeatures > 0 && inFeatures > 0) || inFeatures % perWord !== 0)
+    throw new ShapeError(`${label}: inputs must fill words of ${perWord} codes`);
+  if (groupSize !== -1 && !(groupSize > 0 && groupSize % perWord === 0))
+    throw new ShapeError(`${label}: a group must be whole words of ${perWord} codes, or -1 for all inputs`);
+  const size = groupSize === -1 ? inFeatures : Math.min(groupSize, inFeatures);
+  const count = Math.ceil(inFeatures / size);
+  for (const [name, found, needed] of [
+    ['codes', codes.length, (inFeatures / perWord) * outFeatures],
+    ['scales', scales.length, count * outFeatures],
+    ['zeros', zeros.length, count * outFeatures],
+  ] as const) {
+    if (found !== needed) throw new ShapeError(`${label}: ${name} has ${found} values, ${needed} are needed`);
+  }
+  return { size, count };
+}
+
+/** @throws ShapeError when `x` is not `[tokens, in]` */
+export function checkPackedInput(x: Float32Array, tokens: number, inFeatures: number): void {
+  if (!Number.isInteger(tokens) || tokens < 0 || x.length !== tokens * inFeatures)
+    throw new ShapeError(`${x.length} values are not ${tokens} tokens of ${inFeatures} features`);
+}
+
+/** @throws ShapeError when the input has another width or number of scales */
+export function checkPackedInt8Input({ tokens, width, codes, scales }: Int8Input, inFeatures: number): void {
+  if (width !== inFeatures) throw new ShapeError(`inputs of ${width} features do not fit a weight of ${inFeatures}`);
+  if (codes.length !== tokens * width || (scales.length !== tokens && scales.length !== 1))
+    throw new ShapeError(
+      `${codes.length} codes and ${scales.length} scales are not ${tokens} tokens of ${width} features with a scale each or one for all`,
+    );
+}
+
+/** Reference: codes are taken from their words one at a time; f64 (or exact integer) sums in order, rounded once to f32. */
+export const referencePackedProducts: PackedProducts = {
+  name: 'reference',
+  threads: 1,
+  load: async (weight) => loadReference(weight),
+  dispose: async () => {},
+};
+
+function loadReference(weight: PackedWeight): PackedLinear {
+  const groups = checkPackedWeight(weight);
+  const { outFeatures, inFeatures, bits } = weight;
+  const [codes, scales, zeros] = [weight.codes.slice(), weight.scales.slice(), weight.zeros.slice()];
+  const perWord = 32 / bits;
+  let disposed = false;
+
+  /** `sum_g scale (sum code x - zero sum x)` for each token and output. */
+  const product = (x: ArrayLike<number>, tokens: number): Float64Array => {
+    if (disposed) throw new QuantError('this packed weight is disposed');
+    const out = new Float64Array(tokens * outFeatures);
+    for (let token = 0; token < tokens; token++) {
+      for (let o = 0; o < outFeatures; o++) {
+        let sum = 0;
+        for (let g = 0; g < groups.count; g++) {
+          let [dot, inputs] = [0, 0];
+          for (let i = g * groups.size; i < Math.min((g + 1) * groups.size, inFeatures); i++) {
+            const word = codes[Math.floor(i / perWord) * outFeatures + o];
+            const code = (word >>> (bits * (i % perWord))) & (2 ** bits - 1);
+            dot += code * x[token * inFeatures + i];
+            inputs += x[token * inFeatures + i];
+          }
+          sum += scales[g * outFeatures + o] * (dot - zeros[g * outFeatures + o] * inputs);
+        }
+        out[token * outFeatures + o] = sum;
+      }
+    }
+    return out;
+  };
+
+  return {
+    outFeatures,
+    inFeatures,
+    bytes: codes.byteLength + scales.byteLength + zeros.byteLength,
+    async multiply(x, tokens) {
+      checkPackedInput(x, tokens, inFeatures);
+      return Float32Array.from(product(x, tokens));
+    },
+    async multiplyInt8(input) {
+      checkPackedInt8Input(input, inFeatures);
+      const scaleOf = (token: number) => input.scales[input.scales.length === 1 ? 0 : token];
+      return Float32Array.from(
+        product(input.codes, input.tokens),
+        (value, i) => value * scaleOf(Math.floor(i / outFeatures)),
+      );
+    },
+    dispose() {
+      disposed = true;
+    },
+  };
+}

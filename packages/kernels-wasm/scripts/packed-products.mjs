@@ -1,0 +1,296 @@
+/**
+ * Writes the AssemblyScript of products with packed weights: one text for every width of codes, kind of inputs and number of
+ * tokens side by side. The inner loop is unrolled over the codes of a word, so that every mask and shift is a constant.
+ *
+ * A panel is 8 outputs: for each word of the inputs 8 words side by side, so that a vector has 4 outputs and lanes are outputs
+ * from the first operation to the last. `grids` holds 8 scales and 8 negated zero points for each panel and group.
+ */
+
+const widths = [4, 2];
+const range = (count) => Array.from({ length: count }, (_, i) => i);
+const hex = (value) => `0x${(value >>> 0).toString(16)}`;
+/** Both halves of a panel. */
+const halves = [0, 1];
+
+/** Sums of a tile: `s{slot}{half}`. */
+const slots = range(4);
+const indent = (lines, depth) => lines.map((line) => `${' '.repeat(depth)}${line}`).join('\n');
+/** One of the 4 values of a vector in all lanes: V8 moves loads to the front of a block, and many splats would spill. */
+const lane = (vector, i) => `v128.shuffle<i32>(${vector}, ${vector}, ${i}, ${i}, ${i}, ${i})`;
+
+/** Codes j, j + planes, ... of 4 outputs, as bytes. */
+const plane = (bits, j, v) =>
+  `v128.and(${j === 0 ? v : `i32x4.shr_u(${v}, ${bits * j})`}, i32x4.splat(${hex((2 ** bits - 1) * 0x01010101)}))`;
+
+/** Adds the sums of all tokens to their outputs. */
+const addSums = (tokens, begins, sum) => [
+  ...range(tokens).flatMap((token) => [
+    `u = v128.load32_splat(sum, ${4 * token});`,
+    `addSum(to + ${token} * stride * 4, grid, u, ${halves.map((half) => sum(token, half)).join(', ')}, ${begins});`,
+  ]),
+  `sum += ${4 * tokens};`,
+];
+
+/**
+ * f32 inputs: codes are shifted down, masked and converted. Inputs are 4 to a vector: of one token, or of 4 tokens. A single token has
+ * 4 sums an output, taken in turn, so that one addition need not wait for the other. A loop goes over the word: unrolled, all of
+ * its inputs would be loaded first, and spill.
+ */
+const floats = {
+  name: '',
+  inputs: 'f32',
+  /** Bytes of a token's inputs for a word of codes. */
+  inputBytes: (bits) => 4 * (32 / bits),
+  zero: 'f32x4.splat(0)',
+  step(bits, tokens) {
+    const steps = tokens === 1 ? 4 : 1;
+    const code = (p, v) =>
+      `f32x4.convert_i32x4_s(v128.and(${p ? `i32x4.shr_u(${v}, ${bits * p})` : v}, i32x4.splat(${2 ** bits - 1})))`;
+    return [
+      `for (const next = at + ${tokens * this.inputBytes(bits)}; at < next; at += 16) {`,
+      '  x = v128.load(at);',
+      ...range(steps).flatMap((p) => [
+        ...halves.map((half) => `  c${half} = ${code(p, `v${half}`)};`),
+        ...(tokens === 1 ? [p] : slots).flatMap((slot) => [
+          `  u = ${lane('x', slot)};`,
+          ...halves.map((half) => `  s${slot}${half} = madd(u, c${half}, s${slot}${half});`),
+        ]),
+      ]),
+      ...halves.map((half) => `  v${half} = i32x4.shr_u(v${half}, ${bits * steps});`),
+      '}',
+    ];
+  },
+  afterChunk: (tokens) =>
+    addSums(tokens, 'chunk == start', (token, half) =>
+      tokens === 1
+        ? slots.map((slot) => `s${slot}${half}`).reduce((x, y) => `f32x4.add(${x}, ${y})`)
+        : `s${token}${half}`,
+    ),
+  afterGroup: () => [],
+  afterTile: () => [],
+};
+
+/**
+ * int8 inputs: a plane of a word is 4 codes an output, multiplied with 4 inputs at once. Sums are of pairs, in 16 bits: a chunk is as long
+ * as these hold (8 products of 4-bit codes), then they are added to sums of the group in 32 bits, in memory.
+ */
+const bytes = {
+  name: 'Int8',
+  inputs: 'int8',
+  inputBytes: (bits) => 32 / bits,
+  zero: 'i16x8.splat(0)',
+  step(bits, tokens) {
+    return [
+      ...range(8 / bits).flatMap((j) => [
+        ...halves.map((half) => `c${half} = ${plane(bits, j, `v${half}`)};`),
+        tokens === 1 ? `u = v128.load32_splat(at, ${4 * j});` : `x = v128.load(at, ${16 * j});`,
+        ...range(tokens).flatMap((token) => [
+          ...(tokens === 1 ? [] : [`u = ${lane('x', token)};`]),
+          ...halves.map((half) => `s${token}${half} = i16x8.add(s${token}${half}, dot8(u, c${half}));`),
+        ]),
+      ]),
+      `at += ${tokens * this.inputBytes(bits)};`,
+    ];
+  },
+  afterChunk: (tokens) =>
+    range(tokens).flatMap((token) =>
+      halves.map((half) => `widen(own + ${32 * token + 16 * half}, s${token}${half}, chunk == group);`),
+    ),
+  afterGroup: (tokens) =>
+    addSums(
+      tokens,
+      'group == start',
+      (token, half) => `f32x4.convert_i32x4_s(v128.load(own, ${32 * token + 16 * half}))`,
+    ),
+  afterTile: (tokens) =>
+    range(tokens).map((token) => `scaleRow(to + ${token} * stride * 4, factors + (tile * ${tokens} + ${token}) * 4);`),
+};
+
+/** Panels times `tokens` tokens at a time; sums stay in registers for a chunk, which is a group or a part of one. */
+function vectorProduct(bits, tokens, kind) {
+  return `
+/** ${bits} bits, ${kind.inputs} inputs, ${tokens} token${tokens > 1 ? 's' : ''} at a time: panels \`[first, last)\`, all \`tiles\` of tokens. */
+export function packed${kind.name}Vector${bits}x${tokens}(
+  inputs: usize, sums: usize, sumsPerToken: usize, factors: usize, codes: usize, grids: usize, y: usize,
+  words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, first: usize, last: usize, worker: usize,
+): void {
+  const own = tileSums + worker * 128;
+  for (let panel = first; panel < last; panel++) {
+    const start = codes + panel * words * 32;
+    const stop = start + words * 32;
+    for (let tile: usize = 0; tile < tiles; tile++) {
+      const to = y + (tile * ${tokens} * stride + panel * 8) * 4;
+      let at = inputs + tile * words * ${tokens * kind.inputBytes(bits)};
+      let sum = sums + tile * sumsPerToken * ${4 * tokens};
+      let grid = grids + panel * groups * 64;
+      let word = start;
+      let u: v128, x: v128, c0: v128, c1: v128;
+      while (word < stop) {
+        const group = word;
+        const groupEnd = min(group + groupWords * 32, stop);
+        while (word < groupEnd) {
+          const chunk = word;
+          const end = min(chunk + chunkWords * 32, groupEnd);
+          let ${slots.flatMap((slot) => halves.map((half) => `s${slot}${half} = ${kind.zero}`)).join(', ')};
+          for (; word < end; word += 32) {
+            let v0 = v128.load(word), v1 = v128.load(word, 16);
+${indent(kind.step(bits, tokens), 12)}
+          }
+${indent(kind.afterChunk(tokens), 10)}
+        }
+${indent(kind.afterGroup(tokens), 8)}
+        grid += 64;
+      }
+${indent(kind.afterTile(tokens), 6)}
+    }
+  }
+}`;
+}
+
+/** Panels are unpacked to bytes once, for all tiles of 4 tokens; each step takes 4 inputs and has as many operands as `micro`. */
+function int8PanelProduct(bits) {
+  const planes = 8 / bits;
+  return `
+/** ${bits} bits, int8 inputs, many tokens: panels \`[first, last)\`, all \`tiles\` of 4 tokens; \`scratch\`: ${32 * planes} bytes a word for each worker. */
+export function packedInt8Panels${bits}(
+  inputs: usize, sums: usize, factors: usize, codes: usize, grids: usize, y: usize,
+  words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, scratch: usize, first: usize, last: usize, worker: usize,
+): void {
+  const own = tileSums + worker * 128;
+  const start = scratch + worker * words * ${32 * planes};
+  const stop = start + words * ${32 * planes};
+  for (let panel = first; panel < last; panel++) {
+    let from = codes + panel * words * 32;
+    for (let to = start; to < stop; to += ${32 * planes}) {
+      const v0 = v128.load(from), v1 = v128.load(from, 16);
+${indent(
+  range(planes).flatMap((j) =>
+    halves.map((half) => `v128.store(to, ${plane(bits, j, `v${half}`)}, ${32 * j + 16 * half});`),
+  ),
+  6,
+)}
+      from += 32;
+    }
+    let at = inputs;
+    let sum = sums;
+    for (let tile: usize = 0; tile < tiles; tile++) {
+      const to = y + (tile * 4 * stride + panel * 8) * 4;
+      let grid = grids + panel * groups * 64;
+      let code = start;
+      let u: v128;
+      while (code < stop) {
+        const group = code;
+        const groupEnd = min(group + groupWords * ${32 * planes}, stop);
+        while (code < groupEnd) {
+          const chunk = code;
+          const end = min(chunk + chunkWords * ${32 * planes}, groupEnd);
+          let ${slots.flatMap((slot) => halves.map((half) => `s${slot}${half} = ${bytes.zero}`)).join(', ')};
+          for (; code < end; code += 32) {
+            const c0 = v128.load(code), c1 = v128.load(code, 16);
+${indent(
+  slots.flatMap((slot) => [
+    `u = v128.load32_splat(at, ${4 * slot});`,
+    ...halves.map((half) => `s${slot}${half} = i16x8.add(s${slot}${half}, dot8(u, c${half}));`),
+  ]),
+  12,
+)}
+            at += 16;
+          }
+${indent(bytes.afterChunk(4), 10)}
+        }
+${indent(bytes.afterGroup(4), 8)}
+        grid += 64;
+      }
+${indent(bytes.afterTile(4), 6)}
+    }
+  }
+}`;
+}
+
+/** Panels are dequantized 256 inputs at a time and multiplied with all rows of a packed A, as \`matmulTile\` does. */
+function panelProduct(bits) {
+  const perWord = 32 / bits;
+  const store = (p) =>
+    halves.map((half) => {
+      const shifted = p === 0 ? `v${half}` : `i32x4.shr_u(v${half}, ${bits * p})`;
+      const code = p === perWord - 1 ? shifted : `v128.and(${shifted}, i32x4.splat(${2 ** bits - 1}))`;
+      return `          v128.store(to, f32x4.mul(f32x4.add(f32x4.convert_i32x4_s(${code}), z${half}), g${half}), ${32 * p + 16 * half});`;
+    });
+  return `
+/** ${bits} bits, f32 inputs, many tokens: panels \`[first, last)\`, \`rows\` rows of A in panels of 4. */
+export function packedPanels${bits}(
+  a: usize, codes: usize, grids: usize, y: usize, rows: usize,
+  words: usize, groupWords: usize, groups: usize, stride: usize, scratch: usize, first: usize, last: usize, worker: usize,
+): void {
+  const own = scratch + worker * DEPTH * 32;
+  for (let panel = first; panel < last; panel++) {
+    for (let start: usize = 0; start < words; start += DEPTH / ${perWord}) {
+      const stop = min(start + DEPTH / ${perWord}, words);
+      const depth = (stop - start) * ${perWord};
+      let to = own;
+      let word = start;
+      while (word < stop) {
+        const group = word / groupWords;
+        const grid = grids + (panel * groups + group) * 64;
+        const g0 = v128.load(grid), g1 = v128.load(grid, 16), z0 = v128.load(grid, 32), z1 = v128.load(grid, 48);
+        for (const end = min((group + 1) * groupWords, stop); word < end; word++) {
+          const from = codes + (panel * words + word) * 32;
+          const v0 = v128.load(from), v1 = v128.load(from, 16);
+${range(perWord).flatMap(store).join('\n')}
+          to += ${32 * perWord};
+        }
+      }
+      for (let row: usize = 0; row < rows; row += MR) {
+        micro(a + (rows * start * ${perWord} + row * depth) * 4, own, y + (row * stride + panel * 8) * 4, stride * 4, depth, 0, start > 0);
+      }
+    }
+  }
+}`;
+}
+
+/** The module's text; it lies beside the other files of `assembly/`. */
+export const packedProducts = `import { dot8 } from './dot8';
+import { madd } from './madd';
+import { DEPTH, MR, micro } from './matmul';
+
+/** Sums of a tile of 4 tokens, in i32. */
+const tileSums: usize = memory.data(128 * 16);
+
+/** Pairs of 16-bit sums to what is at \`at\`, or in its place. */
+// @ts-expect-error: decorator
+@inline
+function widen(at: usize, sums: v128, replace: bool): void {
+  const wide = i32x4.extadd_pairwise_i16x8_s(sums);
+  v128.store(at, replace ? wide : i32x4.add(wide, v128.load(at)));
+}
+
+/** Eight outputs of a token: \`y (+)= scale (sum - zero inputs)\`. */
+// @ts-expect-error: decorator
+@inline
+function addSum(y: usize, grid: usize, inputs: v128, low: v128, high: v128, replace: bool): void {
+  low = f32x4.mul(v128.load(grid), madd(v128.load(grid, 32), inputs, low));
+  high = f32x4.mul(v128.load(grid, 16), madd(v128.load(grid, 48), inputs, high));
+  if (!replace) {
+    low = f32x4.add(low, v128.load(y));
+    high = f32x4.add(high, v128.load(y, 16));
+  }
+  v128.store(y, low);
+  v128.store(y, high, 16);
+}
+
+/** Eight outputs times the scale of their token. */
+// @ts-expect-error: decorator
+@inline
+function scaleRow(y: usize, factor: usize): void {
+  const f = v128.load32_splat(factor);
+  v128.store(y, f32x4.mul(v128.load(y), f));
+  v128.store(y, f32x4.mul(v128.load(y, 16), f), 16);
+}
+${widths
+  .flatMap((bits) => [
+    ...[floats, bytes].flatMap((inputs) => [1, 4].map((tokens) => vectorProduct(bits, tokens, inputs))),
+    panelProduct(bits),
+    int8PanelProduct(bits),
+  ])
+  .join('\n')}
+`;

@@ -1,0 +1,65 @@
+import { checkKvAttention, type KvAttentionArgs, type PackedKv } from '@q/core';
+import type { Heap } from '../forward/heap.js';
+import type { Pool } from '../pool.js';
+
+/** Positions that are dequantized at a time, `BLOCK` of `assembly/kv-attention.ts`. */
+const blockPositions = 64;
+/** Queries that share a dequantized block at most. */
+const together = 32;
+
+const layoutOf = ({ bits, along, size }: PackedKv) => [bits, along === 'tokens' ? 1 : 0, size];
+
+/** Attention over a quantized cache; units of work are the heads of keys, and chunks of the queries that share one. */
+export function kvAttention(pool: Pool, heap: Heap, args: KvAttentionArgs): Float32Array {
+  checkKvAttention(args);
+  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, window = 0 } = args;
+  const out = new Float32Array(queries.length);
+  if (out.length === 0) return out;
+  const addresses: number[] = [];
+  const room = (bytes: number) => {
+    const at = heap.allocate(bytes);
+    addresses.push(at);
+    return at;
+  };
+  const upload = (array: Float32Array | Uint8Array | Uint32Array) => {
+    const at = room(array.byteLength);
+    new Uint8Array(pool.memory.buffer, at, array.byteLength).set(
+      new Uint8Array(array.buffer, array.byteOffset, array.byteLength),
+    );
+    return at;
+  };
+  try {
+    const scratchBytes = 4 * headDim * 2 * blockPositions + 4 * blockPositions + together * (4 * headDim + 16);
+    const result = room(out.byteLength);
+    pool.run(
+      'kvAttention',
+      [
+        upload(queries),
+        upload(keys.codes),
+        upload(keys.scales),
+        upload(values.codes),
+        upload(values.scales),
+        upload(args.recent ?? new Float32Array(0)),
+        result,
+        upload(Uint32Array.from([...layoutOf(keys), ...layoutOf(values)])),
+        tokens,
+        heads,
+        kvHeads,
+        headDim,
+        capacity,
+        packed,
+        window,
+        args.scale ?? 1 / Math.sqrt(headDim),
+        together,
+        room(scratchBytes * pool.threads),
+        scratchBytes,
+      ],
+      kvHeads * Math.ceil((tokens * heads) / kvHeads / together),
+      1,
+    );
+    out.set(new Float32Array(pool.memory.buffer, result, out.length));
+    return out;
+  } finally {
+    for (const at of addresses) heap.free(at);
+  }
+}
