@@ -38,11 +38,16 @@ const functions = [
   'normRows',
   'softmaxRows',
   'rotaryRows',
+  'groupExtremes',
+  'roundGroups',
+  'sweepGroups',
+  'shrinkGroups',
 ] as const;
 
 type PoolFunction = (typeof functions)[number];
 
 type Exports = Record<PoolFunction, (...args: number[]) => void> & {
+  sweepBytes(points: number): number;
   factorDiagonal(a: number, n: number, start: number, size: number): number;
 };
 
