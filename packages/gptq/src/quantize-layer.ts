@@ -86,6 +86,7 @@ export async function quantizeLayer(
         scheme,
         fit,
         importance && restoreColumns(importance, 1, permutation),
+        kernels.grids,
       )
     : undefined;
   const group = Int32Array.from(permutation, (column, j) => Math.floor((fixed ? column : j) / tileColumns));
@@ -134,7 +135,7 @@ export async function quantizeLayer(
     ...(!fixed && actOrder ? { groupIndex } : {}),
   };
 
-  const nearest = quantize(weight, scheme, { fit });
+  const nearest = quantize(weight, scheme, { fit, grids: kernels.grids });
   const nearestValues = permuteColumns(dequantize(nearest).data, rows, permutation);
   const loss = await squaredError(rows, factor, (row, j) => solution.difference[j * rows + row], kernels);
   const rtnLoss = await squaredError(

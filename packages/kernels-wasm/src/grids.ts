@@ -93,16 +93,22 @@ function extremes(pool: Pool, of: GroupedValues, pairs: Float32Array): void {
 function round(pool: Pool, args: GridRoundArgs): boolean {
   const { scales, zeros, min, max, codes } = args;
   let finite = true;
-  forEachChunk(pool, args, undefined, { perGroup: 8 + args.groupSize }, ({ shape, begin, end, firstGroup, groups, grain }) => {
-    const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
-    const rest = pool.f32(pool.threads).fill(0);
-    const shared = pool.bytes(end - begin);
-    const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
-    const grid = [put32(pool, own(scales)), sharedZeros, shared.byteOffset, min, max, rest.byteOffset];
-    pool.run('roundGroups', [...shape, ...grid], groups, grain);
-    codes.set(shared, begin);
-    finite &&= rest.every((x) => x === 0);
-  });
+  forEachChunk(
+    pool,
+    args,
+    undefined,
+    { perGroup: 8 + args.groupSize },
+    ({ shape, begin, end, firstGroup, groups, grain }) => {
+      const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
+      const rest = pool.f32(pool.threads).fill(0);
+      const shared = pool.bytes(end - begin);
+      const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
+      const grid = [put32(pool, own(scales)), sharedZeros, shared.byteOffset, min, max, rest.byteOffset];
+      pool.run('roundGroups', [...shape, ...grid], groups, grain);
+      codes.set(shared, begin);
+      finite &&= rest.every((x) => x === 0);
+    },
+  );
   return finite;
 }
 
@@ -135,7 +141,12 @@ function shrink(pool: Pool, args: GridShrinkArgs): void {
     const weights = put32(pool, importance);
     const grid = [put32(pool, own(scales)), put32(pool, own(zeros)), min, max];
     const search = [put32(pool, factors), count, norm, 1 + 2 * shrinkTolerance];
-    pool.run('shrinkGroups', [...shape, weights, ...grid, ...search, scratch.byteOffset, found.byteOffset], groups, grain);
+    pool.run(
+      'shrinkGroups',
+      [...shape, weights, ...grid, ...search, scratch.byteOffset, found.byteOffset],
+      groups,
+      grain,
+    );
     errors.set(found, firstGroup * count);
   });
 }

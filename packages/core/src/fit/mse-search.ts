@@ -61,6 +61,8 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
       const { values, columns, groupSize } = of;
       const groups = Math.ceil(columns / groupSize);
       const count = factors.length;
+      // What rounding to f32 can add to an error that is 0, in units of the scale, of which a group spans max - min.
+      const slack = ((max - min) * 2 ** -20) ** norm;
       // Rows at a time, so that the errors stay small.
       const panel = Math.max(1, Math.floor(2 ** 20 / (groups * count)));
       for (let top = 0; top < of.rows; top += panel) {
@@ -81,23 +83,21 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
           const first = index * count;
           let least = Number.POSITIVE_INFINITY;
           for (let i = first; i < first + count; i++) least = Math.min(least, errors[i]);
-          const limit = least * (1 + 2 * shrinkTolerance) + slack(own, scale[at], weights, norm);
-          scale[at] = choose(own, [scale[at], zero[at]], scheme, weights, (i) => !(errors[first + i] > limit));
+          const limit =
+            least * (1 + 2 * shrinkTolerance) + slack * (weights ? weights.reduce((sum, w) => sum + w, 0) : width);
+          let [candidates, only] = [0, 0];
+          for (let i = 0; i < count; i++) {
+            if (errors[first + i] > limit) continue;
+            candidates++;
+            only = i;
+          }
+          if (candidates === 1) scale[at] = Math.fround(scale[at] * factors[only]);
+          else scale[at] = choose(own, [scale[at], zero[at]], scheme, weights, (i) => !(errors[first + i] > limit));
         }
       }
       return true;
     },
   };
-}
-
-/** What rounding to f32 can add to an error that is exactly 0, in units of the scale. */
-function slack(own: Float32Array, scale: number, weights: Float32Array | undefined, norm: number): number {
-  let [largest, mass] = [0, weights ? 0 : own.length];
-  for (let j = 0; j < own.length; j++) {
-    largest = Math.max(largest, Math.abs(own[j]));
-    if (weights) mass += weights[j];
-  }
-  return mass * ((largest / scale) * 2 ** -20) ** norm;
 }
 
 /** Sum of weighted `|x - q(x)|^norm`; stops early once it is above `limit`. */
