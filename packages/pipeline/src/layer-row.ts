@@ -139,16 +139,18 @@ async function errors(
 ): Promise<number[]> {
   const columns = weight.length / rows;
   const b = hessian ? new Float32Array(hessian) : undefined;
-  const energy = async (x: Float32Array) => {
-    const product = b ? await kernels.matmul({ a: x, b, m: rows, n: columns, k: columns }) : x;
+  const difference = new Float32Array(weight.length);
+  const energy = async (subtract?: Float32Array) => {
+    for (let i = 0; i < weight.length; i++) difference[i] = subtract ? weight[i] - subtract[i] : weight[i];
+    const product = b ? await kernels.matmul({ a: difference, b, m: rows, n: columns, k: columns }) : difference;
     let sum = 0;
-    for (let i = 0; i < x.length; i++) sum += x[i] * product[i];
+    for (let i = 0; i < product.length; i++) sum += difference[i] * product[i];
     return sum;
   };
-  const norm = await energy(weight);
+  const norm = await energy();
   const out: number[] = [];
   for (const version of versions) {
-    const error = await energy(weight.map((x, i) => x - version[i]));
+    const error = await energy(version);
     out.push(norm > 0 ? Math.max(0, error) / norm : 0);
   }
   return out;

@@ -1,11 +1,11 @@
 import { noStatistics } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
-import type { Context, Tensor } from '@q/core';
+import type { Context, Tensor, WeightBuffers } from '@q/core';
 import { breathe } from './breathe.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import { rewriteModel } from './model-source.js';
-import type { Plan } from './plan.js';
+import type { Plan, PlannedModule } from './plan.js';
 import type { LayerRow } from './report.js';
 
 /** Bytes written between two journal entries: each entry costs a sync. */
@@ -31,8 +31,10 @@ export async function runDataFree(
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const total = plan.modules.size;
   const modules = [...plan.modules.values()].filter(({ linear }) => !done.has(linear.module));
-  const read = (index: number) => watched(source.weight(`${modules[index].linear.module}.weight`));
-  const bytesOf = (index: number) => 4 * modules[index].linear.inFeatures * modules[index].linear.outFeatures;
+  const elements = (index: number) => modules[index].linear.inFeatures * modules[index].linear.outFeatures;
+  const buffers = weightBuffers(plan, modules);
+  const read = (index: number) =>
+    watched(source.weight(`${modules[index].linear.module}.weight`, buffers[index % buffers.length]));
   let reading: Promise<Tensor<'f32'>> | undefined;
   let writing: Promise<void> = Promise.resolve();
   let syncing: Promise<void> = Promise.resolve();
@@ -48,7 +50,7 @@ export async function runDataFree(
       await breathe(context.signal);
       const { module } = planned.linear;
       const weight = await (reading ?? read(index));
-      const ahead = index + 1 < modules.length && bytesOf(index) + bytesOf(index + 1) <= readAheadBytes;
+      const ahead = index + 1 < modules.length && 4 * (elements(index) + elements(index + 1)) <= readAheadBytes;
       reading = ahead ? read(index + 1) : undefined;
       const { quantized, report } = await planned.quantizer.quantize(weight, noStatistics, planned.scheme, context);
       await writing;
@@ -69,6 +71,20 @@ export async function runDataFree(
     // Nothing is left under way when the caller closes or removes the files, whatever came of it.
     await Promise.allSettled([reading, writing, syncing]);
   }
+}
+
+/** Room for the largest of the weights that are read ahead, for two of them in turn. */
+function weightBuffers({ checkpoint }: Plan, modules: readonly PlannedModule[]): readonly WeightBuffers[] {
+  let [bytes, values] = [0, 0];
+  for (const { linear } of modules) {
+    const count = linear.inFeatures * linear.outFeatures;
+    const entry = checkpoint.tensors.get(`${linear.module}.weight`);
+    if (!entry || 8 * count > readAheadBytes) continue;
+    bytes = Math.max(bytes, entry.end - entry.begin);
+    // f32 is used as it is in the file.
+    if (entry.dtype !== 'F32') values = Math.max(values, count);
+  }
+  return [1, 2].map(() => ({ bytes: new Uint8Array(bytes), values: new Float32Array(values) }));
 }
 
 /** A promise that is awaited later: until then its failure counts as handled. */
