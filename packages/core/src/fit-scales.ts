@@ -1,7 +1,8 @@
 import { NumericError } from './contracts/errors.js';
+import type { GridKernels } from './contracts/grid-kernels.js';
 import type { Scheme, StoredScales } from './contracts/scheme.js';
 import type { ScaleFit } from './fit/scale-fit.js';
-import { tiling } from './schemes/granularity.js';
+import { type Tiling, tiling } from './schemes/granularity.js';
 import type { Tensor } from './tensor.js';
 
 export interface FittedScales {
@@ -14,6 +15,7 @@ export interface FittedScales {
 /**
  * Fits one grid to each tile of the scheme's granularity and rounds the scales to their storage.
  * @param importance weight of each column `[columns]` of the matrix
+ * @param grids do the heavy part of the fit where they can; the result does not depend on it
  * @throws NumericError naming the first element that is NaN or infinite
  */
 export function fitScales(
@@ -21,11 +23,35 @@ export function fitScales(
   scheme: Scheme,
   rule: ScaleFit,
   importance?: Float32Array,
+  grids?: GridKernels,
 ): FittedScales {
-  const { data, shape } = weight;
-  const { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns } = tiling(scheme.granularity, shape);
+  const { data } = weight;
+  const tiles = tiling(scheme.granularity, weight.shape);
+  const { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns } = tiles;
   const scales = new Float32Array(scaleRows * scaleColumns);
   const zeros = new Float32Array(scales.length);
+  const of = { values: data, rows, columns, groupSize: tileColumns };
+  const onKernels =
+    grids && tileRows === 1 && scales.length > 0 && rule.fitGroups?.(of, scheme, importance, scales, zeros, grids);
+  if (!onKernels) fitTiles(data, tiles, scheme, rule, importance, scales, zeros);
+  if (!scales.every(Number.isFinite)) throw notFinite(data);
+  const storedScales = scheme.scaleStorage.store(scales);
+  return {
+    scales: storedScales.effective,
+    ...(scheme.zeroPoint === 'none' ? {} : { zeroPoints: zeros }),
+    storedScales,
+  };
+}
+
+function fitTiles(
+  data: Float32Array,
+  { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns }: Tiling,
+  scheme: Scheme,
+  rule: ScaleFit,
+  importance: Float32Array | undefined,
+  scales: Float32Array,
+  zeros: Float32Array,
+): void {
   // Tiles of one row are fitted together, a column of tiles at a time; taller tiles are gathered one by one.
   const panelRows = tileRows === 1 ? rows : 1;
   const scale = new Float32Array(panelRows);
@@ -48,13 +74,6 @@ export function fitScales(
       }
     }
   }
-  if (!scales.every(Number.isFinite)) throw notFinite(data);
-  const storedScales = scheme.scaleStorage.store(scales);
-  return {
-    scales: storedScales.effective,
-    ...(scheme.zeroPoint === 'none' ? {} : { zeroPoints: zeros }),
-    storedScales,
-  };
 }
 
 function gather(

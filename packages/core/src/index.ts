@@ -6,6 +6,7 @@ export * from './contracts/adapter.js';
 export * from './contracts/context.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';
+export * from './contracts/grid-kernels.js';
 export * from './contracts/kernels.js';
 export * from './contracts/kv-attention.js';
 export * from './contracts/model.js';

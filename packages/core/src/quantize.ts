@@ -1,3 +1,4 @@
+import type { GridKernels } from './contracts/grid-kernels.js';
 import type { QuantizedTensor } from './contracts/quantized-tensor.js';
 import type { Scheme } from './contracts/scheme.js';
 import { minMax } from './fit/min-max.js';
@@ -14,6 +15,8 @@ export interface QuantizeOptions {
   readonly importance?: Float32Array;
   /** Scales that are already known (rounded to storage): nothing is fitted. */
   readonly fitted?: FittedScales;
+  /** `kernels.grids` of the context: scales and codes are the same with and without. */
+  readonly grids?: GridKernels;
 }
 
 /** Adding and subtracting 1.5 * 2^52 rounds an f64 of magnitude below 2^51 half to even, without a branch. */
@@ -24,12 +27,13 @@ const roundingMagic = 6755399441055744;
  * @throws NumericError when an element is NaN or infinite
  */
 export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: QuantizeOptions = {}): QuantizedTensor {
-  const fitted = options.fitted ?? fitScales(weight, scheme, options.fit ?? defaultFit(scheme), options.importance);
+  const { fit = defaultFit(scheme), importance, grids } = options;
+  const fitted = options.fitted ?? fitScales(weight, scheme, fit, importance, grids);
   const tiles = tiling(scheme.granularity, weight.shape);
   const codes = scheme.format.bits <= 8 ? new Uint8Array(weight.data.length) : new Uint16Array(weight.data.length);
   const bad =
     scheme.format.family === 'linear'
-      ? encodeLinear(weight.data, codes, scheme, fitted, tiles)
+      ? encodeLinear(weight.data, codes, scheme, fitted, tiles, grids)
       : encodeAny(weight.data, codes, scheme, fitted, tiles);
   if (bad) throw notFinite(weight.data);
   return { scheme, shape: weight.shape, codes, ...fitted };
@@ -42,8 +46,20 @@ function defaultFit(scheme: Scheme): ScaleFit {
 
 type Codes = Uint8Array | Uint16Array;
 
-function encodeLinear(data: Float32Array, codes: Codes, scheme: Scheme, fitted: FittedScales, tiles: Tiling): boolean {
+function encodeLinear(
+  data: Float32Array,
+  codes: Codes,
+  scheme: Scheme,
+  fitted: FittedScales,
+  tiles: Tiling,
+  grids: GridKernels | undefined,
+): boolean {
   const { min, max } = scheme.format;
+  if (grids && tiles.tileRows === 1 && codes instanceof Uint8Array && data.length > 0) {
+    const { rows, columns, tileColumns: groupSize } = tiles;
+    const { scales, zeroPoints: zeros } = fitted;
+    return !grids.round({ values: data, rows, columns, groupSize, scales, zeros, min, max, codes });
+  }
   let finite = 0;
   forEachRun(tiles, (start, end, index) => {
     const scale = fitted.scales[index];

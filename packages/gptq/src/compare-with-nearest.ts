@@ -35,7 +35,7 @@ export async function compareWithNearest(
   const ownGrids =
     tiling(scheme.granularity, weight.shape).tileRows === 1 && separateStorages.has(scheme.scaleStorage.name);
   const part = ownGrids ? tensor('f32', [count, columns], rowsOf(weight.data, compared, columns)) : weight;
-  const nearest = dequantize(quantize(part, scheme, { fit })).data;
+  const nearest = dequantize(quantize(part, scheme, { fit, grids: kernels.grids })).data;
 
   const own = new Float32Array(count * columns);
   const other = new Float32Array(count * columns);

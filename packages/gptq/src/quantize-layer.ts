@@ -86,6 +86,7 @@ export async function quantizeLayer(
         scheme,
         fit,
         importance && restoreColumns(importance, 1, permutation),
+        kernels.grids,
       )
     : undefined;
   const group = Int32Array.from(permutation, (column, j) => Math.floor((fixed ? column : j) / tileColumns));
@@ -145,7 +146,7 @@ export async function quantizeLayer(
   if (loss > rtnLoss) {
     notes.push('GPTQ came out worse than round-to-nearest on the calibration inputs: round-to-nearest was kept');
     const report = { method: 'rtn', tokens: state.count, figures, notes };
-    return { quantized: quantize(weight, scheme, { fit }), report };
+    return { quantized: quantize(weight, scheme, { fit, grids: kernels.grids }), report };
   }
   return { quantized, report: { method: 'gptq', tokens: state.count, figures, notes } };
 }

@@ -53,11 +53,16 @@ const functions = [
   'packedInt8Panels4',
   'packedInt8Panels2',
   'kvAttention',
+  'groupExtremes',
+  'roundGroups',
+  'sweepGroups',
+  'shrinkGroups',
 ] as const;
 
 type PoolFunction = (typeof functions)[number];
 
 type Exports = Record<PoolFunction, (...args: number[]) => void> & {
+  sweepBytes(points: number): number;
   factorDiagonal(a: number, n: number, start: number, size: number): number;
 };
 

@@ -6,6 +6,7 @@
 import type { Kernels } from '@q/core';
 import { cholesky, triangularSolve } from './factor.js';
 import { gptqBlock } from './gptq-block.js';
+import { gridKernels } from './grids.js';
 import { gram, matmul } from './matmul.js';
 import { createPool, defaultThreads } from './pool.js';
 import type { SimdLevel } from './simd.js';
@@ -34,6 +35,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     gptqBlock: async (args) => gptqBlock(pool, args),
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),
+    grids: gridKernels(pool),
     sync: { matmul: (args) => matmul(pool, args), matmulInt8: (args) => matmulInt8(pool, args) },
     dispose: () => pool.dispose(),
   };

@@ -9,6 +9,7 @@ import {
   type QuantizedTensor,
   quantize,
   type Tensor,
+  tensor,
 } from '@q/core';
 import { byteLength } from '@q/safetensors';
 import type { Plan, PlannedModule } from './plan.js';
@@ -17,9 +18,16 @@ import type { LayerRow } from './report.js';
 /** Rows of a weight on which its error is measured: enough for two digits, at a small share of the solver's time. */
 const measuredRows = 256;
 
+/** What is known of a layer that was calibrated. */
+interface Calibrated {
+  /** The quantized weight's values. */
+  readonly values: Tensor<'f32'>;
+  /** `X^T X` of the layer's inputs. */
+  readonly hessian?: ArrayLike<number>;
+}
+
 /**
  * The report's row of a layer, and the last guard: values must be finite.
- * @param hessian `X^T X` of the layer's inputs; absent for data-free methods
  * @throws NumericError naming the module
  */
 export async function layerRow(
@@ -28,70 +36,121 @@ export async function layerRow(
   weight: Tensor<'f32'>,
   quantized: QuantizedTensor,
   report: LayerReport,
-  hessian: ArrayLike<number> | undefined,
   kernels: Kernels,
-): Promise<{ row: LayerRow; values: Tensor<'f32'> }> {
+  calibrated?: Calibrated,
+): Promise<LayerRow> {
   const { linear, scheme } = planned;
-  const values = dequantize(quantized);
-  let finite = 0;
-  for (let i = 0; i < values.data.length; i++) finite += values.data[i] - values.data[i];
-  if (finite !== 0)
+  const [rows] = weight.shape;
+  const count = Math.min(rows, measuredRows);
+  const sample = Array.from({ length: count }, (_, i) => Math.floor((i * rows) / count));
+  const values = calibrated?.values ?? (ownGrids(quantized) ? undefined : dequantize(quantized));
+  if (!(values ? allFinite(values.data) : gridsFinite(quantized)))
     throw new NumericError(
       `${linear.module}: ${report.method} produced values that are not finite: use f32 scales or another method`,
     );
+  const measured = rowsOf(weight, sample);
+  const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
+  // Where rows are rounded by themselves, those that are measured are enough.
+  const options = { fit: minMax(), grids: kernels.grids };
+  const nearest = ownGrids(quantized)
+    ? dequantize(quantize(measured, scheme, options))
+    : rowsOf(dequantize(quantize(weight, scheme, options)), sample);
   const [error, rtnError] = await errors(
-    weight,
-    [values, dequantize(quantize(weight, scheme, { fit: minMax() }))],
-    hessian,
+    measured.data,
+    [own.data, nearest.data],
+    sample.length,
+    calibrated?.hessian,
     kernels,
   );
   return {
-    values,
-    row: {
-      module: linear.module,
-      method: report.method,
-      scheme: describeScheme(scheme),
-      shape: weight.shape,
-      bytesBefore:
-        plan.rows.find(({ name }) => name === `${linear.module}.weight`)?.bytesBefore ?? 4 * elementCount(weight.shape),
-      bytesAfter: plan.recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
-      tokens: report.tokens,
-      error,
-      rtnError,
-      figures: report.figures,
-      notes: report.notes,
-    },
+    module: linear.module,
+    method: report.method,
+    scheme: describeScheme(scheme),
+    shape: weight.shape,
+    bytesBefore:
+      plan.rows.find(({ name }) => name === `${linear.module}.weight`)?.bytesBefore ?? 4 * elementCount(weight.shape),
+    bytesAfter: plan.recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
+    tokens: report.tokens,
+    error,
+    rtnError,
+    figures: report.figures,
+    notes: report.notes,
   };
 }
 
-/** Relative errors `tr(D H D^T) / tr(W H W^T)` of several versions of a weight, on evenly spaced rows. */
+/** Each row has grids of its own whose scales are stored as they are, in groups of consecutive columns. */
+function ownGrids({ scheme, groupIndex, codebook, storedScales }: QuantizedTensor): boolean {
+  const { kind } = scheme.granularity;
+  return (kind === 'group' || kind === 'channel') && !groupIndex && !codebook && !storedScales?.parts;
+}
+
+function allFinite(values: Float32Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] - values[i];
+  return sum === 0;
+}
+
+/** Whether both ends of every grid are finite in f32, and so is all between them. */
+function gridsFinite({ scheme, scales, zeroPoints }: QuantizedTensor): boolean {
+  const { min, max } = scheme.format;
+  let sum = 0;
+  for (let i = 0; i < scales.length; i++) {
+    const zero = zeroPoints?.[i] ?? 0;
+    const ends = Math.fround((min - zero) * scales[i]) + Math.fround((max - zero) * scales[i]);
+    sum += ends - ends;
+  }
+  return sum === 0;
+}
+
+function rowsOf({ shape, data }: Tensor<'f32'>, rows: readonly number[]): Tensor<'f32'> {
+  const [, columns] = shape;
+  const out = new Float32Array(rows.length * columns);
+  for (const [i, row] of rows.entries()) out.set(data.subarray(row * columns, (row + 1) * columns), i * columns);
+  return tensor('f32', [rows.length, columns], out);
+}
+
+function quantizedRows(
+  { scheme, shape, codes, scales, zeroPoints }: QuantizedTensor,
+  rows: readonly number[],
+): QuantizedTensor {
+  const [height, columns] = shape;
+  const groups = scales.length / height;
+  const pick = <A extends Float32Array | Uint8Array | Uint16Array>(all: A, width: number): A => {
+    const out = all.slice(0, rows.length * width) as A;
+    for (const [i, row] of rows.entries()) out.set(all.subarray(row * width, (row + 1) * width), i * width);
+    return out;
+  };
+  return {
+    scheme,
+    shape: [rows.length, columns],
+    codes: pick(codes, columns),
+    scales: pick(scales, groups),
+    ...(zeroPoints ? { zeroPoints: pick(zeroPoints, groups) } : {}),
+  };
+}
+
+/** Relative errors `tr(D H D^T) / tr(W H W^T)` of several versions of the rows of a weight. */
 async function errors(
-  weight: Tensor<'f32'>,
-  versions: readonly Tensor<'f32'>[],
+  weight: Float32Array,
+  versions: readonly Float32Array[],
+  rows: number,
   hessian: ArrayLike<number> | undefined,
   kernels: Kernels,
 ): Promise<number[]> {
-  const [rows, columns] = weight.shape;
-  const count = Math.min(rows, measuredRows);
-  const sample = (data: Float32Array, subtract?: Float32Array) => {
-    const out = new Float32Array(count * columns);
-    for (let i = 0; i < count; i++) {
-      const from = Math.floor((i * rows) / count) * columns;
-      for (let j = 0; j < columns; j++) out[i * columns + j] = data[from + j] - (subtract ? subtract[from + j] : 0);
-    }
-    return out;
-  };
+  const columns = weight.length / rows;
   const b = hessian ? new Float32Array(hessian) : undefined;
-  const energy = async (x: Float32Array) => {
-    const product = b ? await kernels.matmul({ a: x, b, m: count, n: columns, k: columns }) : x;
+  const difference = new Float32Array(weight.length);
+  const energy = async (subtract?: Float32Array) => {
+    for (let i = 0; i < weight.length; i++) difference[i] = subtract ? weight[i] - subtract[i] : weight[i];
+    const product = b ? await kernels.matmul({ a: difference, b, m: rows, n: columns, k: columns }) : difference;
     let sum = 0;
-    for (let i = 0; i < x.length; i++) sum += x[i] * product[i];
+    for (let i = 0; i < product.length; i++) sum += difference[i] * product[i];
     return sum;
   };
-  const norm = await energy(sample(weight.data));
+  const norm = await energy();
   const out: number[] = [];
   for (const version of versions) {
-    const error = await energy(sample(weight.data, version.data));
+    const error = await energy(version);
     out.push(norm > 0 ? Math.max(0, error) / norm : 0);
   }
   return out;

@@ -18,7 +18,7 @@ export interface ModelSource extends WeightSource {
  */
 export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Kernels): ModelSource {
   let { model } = checkpoint;
-  let weight: WeightSource['weight'] = (name) => checkpoint.weight(name);
+  let weight: WeightSource['weight'] = (name, into) => checkpoint.weight(name, into);
   let config: Readonly<Record<string, unknown>> = {};
   const rewritten = new Map<string, { shape: readonly number[]; by: readonly string[] }>();
   for (const rewrite of rewritesOf(recipe)) {
@@ -31,7 +31,7 @@ export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Ke
     const result = rewrite.apply(model, { weight: inner }, { random, kernels });
     for (const [name, shape] of result.changed)
       rewritten.set(name, { shape, by: [...(rewritten.get(name)?.by ?? []), rewrite.name] });
-    weight = (name) => (result.changed.has(name) ? result.weight(name) : inner(name));
+    weight = (name, into) => (result.changed.has(name) ? result.weight(name, into) : inner(name, into));
     config = { ...config, ...result.config };
     const names = new Set([...checkpoint.tensors.keys(), ...rewritten.keys()]);
     model = describeModel({ ...checkpoint.config, ...config }, undefined, names);

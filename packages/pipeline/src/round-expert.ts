@@ -1,4 +1,4 @@
-import { type QuantizeResult, quantize, type Tensor, weightedSearch } from '@q/core';
+import { type Kernels, type QuantizeResult, quantize, type Tensor, weightedSearch } from '@q/core';
 import type { PlannedModule } from './plan.js';
 
 /** Tokens below which statistics of an expert say less than its weights alone do. */
@@ -10,10 +10,11 @@ export function roundExpert(
   { scheme, quantizer }: PlannedModule,
   tokens: number,
   floor: number,
+  { grids }: Kernels,
 ): QuantizeResult {
   const reached = tokens === 0 ? 'no calibration token reached' : `only ${tokens} calibration tokens reached`;
   return {
-    quantized: quantize(weight, scheme, { fit: weightedSearch() }),
+    quantized: quantize(weight, scheme, { fit: weightedSearch(), grids }),
     report: {
       method: 'rtn',
       tokens,

@@ -192,13 +192,14 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
       const learns = module.quantizer.needs.length > 0;
       const { quantized, report } =
         learns && routed && collector.tokens < floor
-          ? roundExpert(target, module, collector.tokens, floor)
+          ? roundExpert(target, module, collector.tokens, floor, context.kernels)
           : await module.quantizer.quantize(target, collector.statistics, module.scheme, context);
       if (learns && !routed && report.tokens === 0)
         throw new CalibrationError(`${name}: no calibration token reached this layer`);
       await writer.writeModule(name, quantized, calibratedInput(module, collector));
       const seen = collector.tokens > 0 ? hessianOf(collector) : undefined;
-      const { row, values } = await layerRow(plan, module, weight, quantized, report, seen, context.kernels);
+      const values = dequantize(quantized);
+      const row = await layerRow(plan, module, weight, quantized, report, context.kernels, { values, hessian: seen });
       for (const text of report.notes) context.logger.warn(`${name}: ${text}`);
       rows.push(row);
       stream.setWeight(`${name}.weight`, values);
@@ -243,7 +244,7 @@ async function quantizeHead(
   const collector = createCollector([], head.linear.inFeatures, module);
   const { quantized, report } = await head.quantizer.quantize(weight, collector.statistics, head.scheme, context);
   await writer.writeModule(module, quantized);
-  const { row } = await layerRow(plan, head, weight, quantized, report, undefined, context.kernels);
+  const row = await layerRow(plan, head, weight, quantized, report, context.kernels);
   await writer.sync();
   await journal.append({ unit: module, rows: [row] });
 }

@@ -1,17 +1,26 @@
 import { noStatistics } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
-import type { Context } from '@q/core';
+import type { Context, Tensor, WeightBuffers } from '@q/core';
 import { breathe } from './breathe.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import { rewriteModel } from './model-source.js';
-import type { Plan } from './plan.js';
+import type { Plan, PlannedModule } from './plan.js';
 import type { LayerRow } from './report.js';
 
 /** Bytes written between two journal entries: each entry costs a sync. */
 const journalBytes = 256e6;
 
-/** Streams tensor by tensor: the model is never loaded, one weight is in memory at a time. */
+/**
+ * A weight is read while the one before it is computed when both in f32 take no more than this: large ones keep the
+ * processor busy long enough, and would double what is in memory.
+ */
+const readAheadBytes = 256e6;
+
+/**
+ * Streams tensor by tensor: the model is never loaded. While a weight is computed the next one is read, and what came of the
+ * ones before is written and synced.
+ */
 export async function runDataFree(
   plan: Plan,
   writer: CheckpointWriter,
@@ -19,29 +28,67 @@ export async function runDataFree(
   context: Context,
 ): Promise<void> {
   const done = new Set([...journal.finished.values()].flat().map(({ module }) => module));
-  const modules = [...plan.modules.values()];
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+  const total = plan.modules.size;
+  const modules = [...plan.modules.values()].filter(({ linear }) => !done.has(linear.module));
+  const elements = (index: number) => modules[index].linear.inFeatures * modules[index].linear.outFeatures;
+  const buffers = weightBuffers(plan, modules);
+  const read = (index: number) =>
+    watched(source.weight(`${modules[index].linear.module}.weight`, buffers[index % buffers.length]));
+  let reading: Promise<Tensor<'f32'>> | undefined;
+  let writing: Promise<void> = Promise.resolve();
+  let syncing: Promise<void> = Promise.resolve();
   let pending: LayerRow[] = [];
   let bytes = 0;
-  const flush = async () => {
-    if (pending.length === 0) return;
+  const flush = async (written: Promise<void>, rows: readonly LayerRow[]) => {
+    await written;
     await writer.sync();
-    await journal.append({ unit: `modules ..${pending[pending.length - 1].module}`, rows: pending });
-    pending = [];
-    bytes = 0;
+    await journal.append({ unit: `modules ..${rows[rows.length - 1].module}`, rows });
   };
-  for (const [index, planned] of modules.entries()) {
-    await breathe(context.signal);
-    const { module } = planned.linear;
-    if (done.has(module)) continue;
-    const weight = await source.weight(`${module}.weight`);
-    const { quantized, report } = await planned.quantizer.quantize(weight, noStatistics, planned.scheme, context);
-    await writer.writeModule(module, quantized);
-    const { row } = await layerRow(plan, planned, weight, quantized, report, undefined, context.kernels);
-    pending.push(row);
-    bytes += row.bytesBefore;
-    context.progress({ task: 'quantize', done: index + 1, total: modules.length, unit: 'layers', note: module });
-    if (bytes > journalBytes) await flush();
+  try {
+    for (const [index, planned] of modules.entries()) {
+      await breathe(context.signal);
+      const { module } = planned.linear;
+      const weight = await (reading ?? read(index));
+      const ahead = index + 1 < modules.length && 4 * (elements(index) + elements(index + 1)) <= readAheadBytes;
+      reading = ahead ? read(index + 1) : undefined;
+      const { quantized, report } = await planned.quantizer.quantize(weight, noStatistics, planned.scheme, context);
+      await writing;
+      writing = watched(writer.writeModule(module, quantized));
+      const row = await layerRow(plan, planned, weight, quantized, report, context.kernels);
+      pending.push(row);
+      bytes += row.bytesBefore;
+      context.progress({ task: 'quantize', done: done.size + index + 1, total, unit: 'layers', note: module });
+      if (bytes > journalBytes || index + 1 === modules.length) {
+        await syncing;
+        syncing = watched(flush(writing, pending));
+        pending = [];
+        bytes = 0;
+      }
+    }
+    await syncing;
+  } finally {
+    // Nothing is left under way when the caller closes or removes the files, whatever came of it.
+    await Promise.allSettled([reading, writing, syncing]);
   }
-  await flush();
+}
+
+/** Room for the largest of the weights that are read ahead, for two of them in turn. */
+function weightBuffers({ checkpoint }: Plan, modules: readonly PlannedModule[]): readonly WeightBuffers[] {
+  let [bytes, values] = [0, 0];
+  for (const { linear } of modules) {
+    const count = linear.inFeatures * linear.outFeatures;
+    const entry = checkpoint.tensors.get(`${linear.module}.weight`);
+    if (!entry || 8 * count > readAheadBytes) continue;
+    bytes = Math.max(bytes, entry.end - entry.begin);
+    // f32 is used as it is in the file.
+    if (entry.dtype !== 'F32') values = Math.max(values, count);
+  }
+  return [1, 2].map(() => ({ bytes: new Uint8Array(bytes), values: new Float32Array(values) }));
+}
+
+/** A promise that is awaited later: until then its failure counts as handled. */
+function watched<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
 }

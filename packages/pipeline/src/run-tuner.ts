@@ -38,8 +38,7 @@ export async function runTuner<T>(
     await writer.writeModule(module, quantized);
     const weight = await source.weight(`${module}.weight`);
     const report = { method: tuner.name, tokens: windows.count * windows.length, figures, notes: [] };
-    const { row } = await layerRow(plan, planned, weight, quantized, report, undefined, context.kernels);
-    rows.push(row);
+    rows.push(await layerRow(plan, planned, weight, quantized, report, context.kernels));
   }
   await writer.sync();
   await journal.append({ unit: tunedUnit, rows });

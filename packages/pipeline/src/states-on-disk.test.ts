@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { awq } from '@q/awq';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, f16Scale, type Kernels, type ProgressEvent, perGroup, scheme, uint4 } from '@q/core';
+import { createContext, f16Scale, type Kernels, minMax, type ProgressEvent, perGroup, scheme, uint4 } from '@q/core';
 import { gptq } from '@q/gptq';
 import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';

@@ -6,8 +6,11 @@ export interface ByteSource {
   /** For messages. */
   readonly name: string;
   readonly byteLength: number;
-  /** Bytes `[start, end)`. Rejects when the source ends before. */
-  slice(start: number, end: number): Promise<Uint8Array>;
+  /**
+   * Bytes `[start, end)`. Rejects when the source ends before.
+   * @param out read into where it has room and the source can; what is returned is then a view of it
+   */
+  slice(start: number, end: number, out?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -28,13 +31,19 @@ export async function openFile(path: string): Promise<ByteSource> {
   return {
     name: path,
     byteLength: size,
-    slice: (start, end) => readRange(handle, path, start, end),
+    slice: (start, end, out) => readRange(handle, path, start, end, out),
     close: () => handle.close(),
   };
 }
 
-async function readRange(handle: FileHandle, path: string, start: number, end: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(end - start);
+async function readRange(
+  handle: FileHandle,
+  path: string,
+  start: number,
+  end: number,
+  out?: Uint8Array,
+): Promise<Uint8Array> {
+  const bytes = out && out.length >= end - start ? out.subarray(0, end - start) : new Uint8Array(end - start);
   let done = 0;
   while (done < bytes.length) {
     const { bytesRead } = await handle.read(bytes, done, bytes.length - done, start + done);

@@ -10,8 +10,11 @@ export interface ShardReader {
   readonly entries: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
   /** Names of the weight files, in order. */
   readonly files: readonly string[];
-  /** @throws FormatError when there is no such tensor */
-  read(name: string): Promise<Tensor>;
+  /**
+   * @param out read into where it has room: the tensor is then a view of it
+   * @throws FormatError when there is no such tensor
+   */
+  read(name: string, out?: Uint8Array): Promise<Tensor>;
   /** Bytes `[start, end)` of a tensor's data; all when absent. */
   readBytes(name: string, start?: number, end?: number): Promise<Uint8Array>;
   close(): Promise<void>;
@@ -68,9 +71,9 @@ export async function openShards(folder: string): Promise<ShardReader> {
     return {
       entries,
       files: names,
-      read: async (name) => {
+      read: async (name, out) => {
         const { entry, source } = find(name);
-        return readTensor(source, entry);
+        return readTensor(source, entry, out);
       },
       readBytes: async (name, start = 0, end) => {
         const { entry, source } = find(name);

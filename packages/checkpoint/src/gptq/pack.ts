@@ -12,10 +12,13 @@ export function packRowsTransposed(
 ): Int32Array {
   const words = Math.ceil((inFeatures * bits) / 32);
   const out = new Int32Array(words * outFeatures);
-  const packed = new Uint32Array(words);
-  for (let row = 0; row < outFeatures; row++) {
-    packWords32(codes.subarray(row * inFeatures, (row + 1) * inFeatures), bits, packed);
-    for (let i = 0; i < words; i++) out[i * outFeatures + row] = packed[i];
+  // Sixteen rows at a time: a word of each fills a line of the cache.
+  const panel = Array.from({ length: Math.min(16, outFeatures) }, () => new Uint32Array(words));
+  for (let top = 0; top < outFeatures; top += panel.length) {
+    const height = Math.min(panel.length, outFeatures - top);
+    for (let k = 0; k < height; k++)
+      packWords32(codes.subarray((top + k) * inFeatures, (top + k + 1) * inFeatures), bits, panel[k]);
+    for (let i = 0; i < words; i++) for (let k = 0; k < height; k++) out[i * outFeatures + top + k] = panel[k][i];
   }
   return out;
 }

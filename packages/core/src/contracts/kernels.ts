@@ -1,3 +1,5 @@
+import type { GridKernels } from './grid-kernels.js';
+
 /**
  * The narrow table of heavy operations. All matrices are dense, row-major, in host memory. `core` has a readable
  * reference of each (`referenceKernels`); other packages override them one by one: `{...referenceKernels, ...fast}`.
@@ -26,6 +28,8 @@ export interface Kernels {
   hadamard(args: HadamardArgs): Promise<void>;
   /** `out[m,n] = a b^T` with a `[m,k]` i8, b `[n,k]` i8, i32 accumulation (exact for k < 2^17). */
   matmulInt8(args: MatmulInt8Args): Promise<Int32Array>;
+  /** Fitting and rounding of grids; where it is absent the plain functions do it. */
+  readonly grids?: GridKernels;
   /** The operations that may be called inside a synchronous forward pass; absent on backends that cannot. */
   readonly sync?: SyncKernels;
   /** Ends workers, frees memory. */

@@ -82,7 +82,17 @@ export type ModelStep = Transform | Rewrite;
 
 /** Weights by checkpoint name: f32, linears `[out, in]`, ties resolved. */
 export interface WeightSource {
-  weight(name: string): Promise<Tensor<'f32'>>;
+  /** @param into memory to use again: the tensor may be a view of it, good until the next weight is read into it */
+  weight(name: string, into?: WeightBuffers): Promise<Tensor<'f32'>>;
+}
+
+/**
+ * Room for a weight's bytes as they are in its file and for its values. What is too small is not used. Fresh memory costs a
+ * page fault for every 4 KiB, more than reading and decoding what goes there.
+ */
+export interface WeightBuffers {
+  readonly bytes: Uint8Array;
+  readonly values: Float32Array;
 }
 
 /**

@@ -6,16 +6,18 @@ import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from './half.js';
 /**
  * Values as f32. Exact for f16, bf16, i16, i8, u16, u8 and bool; rounded half to even for the wider ones. An f32 tensor
  * gives its own data, not a copy.
+ * @param out where decoded f16 and bf16 values go when it has room for them
  * @throws ShapeError for 8-bit float dtypes, which are codes and need their scale
  */
-export function toF32(t: Tensor): Float32Array {
+export function toF32(t: Tensor, out?: Float32Array): Float32Array {
+  const room = out && out.length >= t.data.length ? out.subarray(0, t.data.length) : undefined;
   switch (t.dtype) {
     case 'f32':
       return t.data as Float32Array;
     case 'f16':
-      return decodeF16(t.data as Uint16Array);
+      return decodeF16(t.data as Uint16Array, room);
     case 'bf16':
-      return decodeBf16(t.data as Uint16Array);
+      return decodeBf16(t.data as Uint16Array, room);
     case 'i64':
     case 'u64':
       return Float32Array.from(t.data as BigInt64Array, Number);

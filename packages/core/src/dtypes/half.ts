@@ -78,7 +78,7 @@ export function encodeF16(values: Float32Array, out = new Uint16Array(values.len
 }
 
 /** f16 patterns to f32 values. */
-export function decodeF16(patterns: Uint16Array, out = new Float32Array(patterns.length)): Float32Array {
+export function decodeF16(patterns: Uint16Array, out: Float32Array = new Float32Array(patterns.length)): Float32Array {
   for (let i = 0; i < patterns.length; i++) out[i] = f16Table[patterns[i]];
   return out;
 }
@@ -91,8 +91,17 @@ export function encodeBf16(values: Float32Array, out = new Uint16Array(values.le
 }
 
 /** bf16 patterns to f32 values; exact. */
-export function decodeBf16(patterns: Uint16Array, out = new Float32Array(patterns.length)): Float32Array {
+export function decodeBf16(patterns: Uint16Array, out: Float32Array = new Float32Array(patterns.length)): Float32Array {
   const bits = bitsOf(out);
-  for (let i = 0; i < patterns.length; i++) bits[i] = patterns[i] << 16;
+  const { length, byteOffset, buffer } = patterns;
+  // Two at a time where they are aligned: half the loads.
+  const pairs = byteOffset % 4 === 0 ? length >>> 1 : 0;
+  const words = new Uint32Array(buffer, byteOffset - (byteOffset % 4), pairs);
+  for (let i = 0, j = 0; i < pairs; i++, j += 2) {
+    const word = words[i];
+    bits[j] = word << 16;
+    bits[j + 1] = word & 0xffff0000;
+  }
+  for (let i = 2 * pairs; i < length; i++) bits[i] = patterns[i] << 16;
   return out;
 }

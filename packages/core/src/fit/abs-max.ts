@@ -1,6 +1,6 @@
 import { SchemeError } from '../contracts/errors.js';
 import type { Scheme } from '../contracts/scheme.js';
-import type { ScaleFit } from './scale-fit.js';
+import { fitExtremes, type ScaleFit } from './scale-fit.js';
 
 /**
  * Where the largest magnitude m of the values lands (papers.md 2.0), for b bits:
@@ -66,7 +66,7 @@ export interface AbsMaxOptions {
 export function absMax(options: AbsMaxOptions = {}): ScaleFit {
   const { range = 'gptq', bound } = options;
   if (bound !== undefined && !(bound > 0)) throw new SchemeError(`the bound of absMax must be positive, got ${bound}`);
-  return {
+  const rule: ScaleFit = {
     name: 'absMax',
     options: { range, ...(bound === undefined ? {} : { bound }) },
     fit(values, rows, columns, scheme, _importance, scale, zero) {
@@ -74,4 +74,5 @@ export function absMax(options: AbsMaxOptions = {}): ScaleFit {
       zero.fill(scheme.zeroPoint === 'none' ? 0 : (middleOf(scheme) ?? 0), 0, rows);
     },
   };
+  return { ...rule, fitGroups: fitExtremes(rule) };
 }

@@ -1,13 +1,13 @@
 import { roundHalfEven } from '../dtypes/round.js';
 import { fitAbsMax } from './abs-max.js';
-import type { ScaleFit } from './scale-fit.js';
+import { fitExtremes, type ScaleFit } from './scale-fit.js';
 
 /**
  * The range of the values, zero included: `s = (hi - lo) / (max - min)`, `z = round(min - lo/s)` (papers.md 2.0, asym).
  * On a symmetric scheme it is the GPTQ-style symmetric rule, `s = 2m / (2^b - 1)`.
  */
 export function minMax(): ScaleFit {
-  return {
+  const rule: ScaleFit = {
     name: 'minMax',
     options: {},
     fit(values, rows, columns, scheme, _importance, scale, zero) {
@@ -33,4 +33,5 @@ export function minMax(): ScaleFit {
       }
     },
   };
+  return { ...rule, fitGroups: fitExtremes(rule) };
 }

@@ -1,3 +1,4 @@
+import { shrinkTolerance } from '../contracts/grid-kernels.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { levelEncoder } from '../formats/level-encoder.js';
@@ -17,6 +18,31 @@ export interface MseSearchOptions {
 export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
   const { steps = 100, maxShrink = 0.8, norm = 2.4 } = options;
   const range = minMax();
+  const factors = Float64Array.from({ length: Math.max(0, Math.ceil(steps * maxShrink)) }, (_, i) => 1 - i / steps);
+
+  /** The best of the factors, the first of several; `wanted` says which are tried. */
+  function choose(
+    own: Float32Array,
+    [fullScale, zero]: readonly [number, number],
+    scheme: Scheme,
+    importance: Float32Array | undefined,
+    wanted: (i: number) => boolean,
+  ): number {
+    let best = Number.POSITIVE_INFINITY;
+    let chosen = fullScale;
+    for (let i = 0; i < factors.length; i++) {
+      if (!wanted(i)) continue;
+      const step = Math.fround(fullScale * factors[i]);
+      // The zero point stays: both ends of the range shrink towards 0 by the same factor.
+      const error = roundingError(own, step, zero, scheme, norm, importance, best);
+      if (error < best) {
+        best = error;
+        chosen = step;
+      }
+    }
+    return chosen;
+  }
+
   return {
     name: 'mseSearch',
     options: { steps, maxShrink, norm },
@@ -24,20 +50,52 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
       range.fit(values, rows, columns, scheme, importance, scale, zero);
       for (let row = 0; row < rows; row++) {
         const own = values.subarray(row * columns, (row + 1) * columns);
-        const [fullScale, fullZero] = [scale[row], zero[row]];
-        if (fullScale === 0) continue;
-        let best = Number.POSITIVE_INFINITY;
-        for (let i = 0; i < steps * maxShrink; i++) {
-          const factor = 1 - i / steps;
-          const step = Math.fround(fullScale * factor);
-          // The zero point stays: both ends of the range shrink towards 0 by the same factor.
-          const error = roundingError(own, step, fullZero, scheme, norm, importance, best);
-          if (error < best) {
-            best = error;
-            scale[row] = step;
+        if (scale[row] !== 0) scale[row] = choose(own, [scale[row], zero[row]], scheme, importance, () => true);
+      }
+    },
+    /** Kernels find the factors that may be the best, which are few; those are tried exactly. */
+    fitGroups(of, scheme, importance, scale, zero, grids) {
+      const { family, min, max, bits } = scheme.format;
+      if (family !== 'linear' || bits > 8 || scheme.zeroPoint === 'float' || factors.length === 0) return false;
+      range.fitGroups?.(of, scheme, importance, scale, zero, grids);
+      const { values, columns, groupSize } = of;
+      const groups = Math.ceil(columns / groupSize);
+      const count = factors.length;
+      // What rounding to f32 can add to an error that is 0, in units of the scale, of which a group spans max - min.
+      const slack = ((max - min) * 2 ** -20) ** norm;
+      // Rows at a time, so that the errors stay small.
+      const panel = Math.max(1, Math.floor(2 ** 20 / (groups * count)));
+      for (let top = 0; top < of.rows; top += panel) {
+        const rows = Math.min(panel, of.rows - top);
+        const errors = new Float32Array(rows * groups * count);
+        const part = (all: Float32Array, width: number) => all.subarray(top * width, (top + rows) * width);
+        const grid = { scales: part(scale, groups), zeros: part(zero, groups), min, max };
+        const shrunk = { ...of, values: part(values, columns), rows, importance, ...grid, norm, errors };
+        grids.shrink({ ...shrunk, factors: Float32Array.from(factors) });
+        for (let index = 0; index < rows * groups; index++) {
+          const at = top * groups + index;
+          if (scale[at] === 0) continue;
+          const left = (index % groups) * groupSize;
+          const start = (top + Math.floor(index / groups)) * columns + left;
+          const width = Math.min(groupSize, columns - left);
+          const own = values.subarray(start, start + width);
+          const weights = importance?.subarray(left, left + width);
+          const first = index * count;
+          let least = Number.POSITIVE_INFINITY;
+          for (let i = first; i < first + count; i++) least = Math.min(least, errors[i]);
+          const limit =
+            least * (1 + 2 * shrinkTolerance) + slack * (weights ? weights.reduce((sum, w) => sum + w, 0) : width);
+          let [candidates, only] = [0, 0];
+          for (let i = 0; i < count; i++) {
+            if (errors[first + i] > limit) continue;
+            candidates++;
+            only = i;
           }
+          if (candidates === 1) scale[at] = Math.fround(scale[at] * factors[only]);
+          else scale[at] = choose(own, [scale[at], zero[at]], scheme, weights, (i) => !(errors[first + i] > limit));
         }
       }
+      return true;
     },
   };
 }

@@ -1,3 +1,4 @@
+import type { GridKernels, GroupedValues } from '../contracts/grid-kernels.js';
 import type { Scheme } from '../contracts/scheme.js';
 
 /**
@@ -21,4 +22,28 @@ export interface ScaleFit {
     scale: Float32Array,
     zero: Float32Array,
   ): void;
+  /**
+   * The same for every group of a matrix, on kernels that do the heavy part of it; results are those of `fit`. Left out by
+   * rules that kernels do nothing for.
+   * @param scale out `[rows, groups]`
+   * @returns false, nothing written, for a scheme that this is not made for
+   */
+  fitGroups?(
+    of: GroupedValues,
+    scheme: Scheme,
+    importance: Float32Array | undefined,
+    scale: Float32Array,
+    zero: Float32Array,
+    grids: GridKernels,
+  ): boolean;
+}
+
+/** `fitGroups` of a rule that looks at the outermost values of a row alone: it is given these in place of the row. */
+export function fitExtremes(rule: Pick<ScaleFit, 'fit'>): NonNullable<ScaleFit['fitGroups']> {
+  return (of, scheme, _importance, scale, zero, grids) => {
+    const pairs = new Float32Array(2 * scale.length);
+    grids.extremes(of, pairs);
+    rule.fit(pairs, scale.length, 2, scheme, undefined, scale, zero);
+    return true;
+  };
 }

@@ -95,27 +95,60 @@ export function weightedSearch(options: WeightedSearchOptions = {}): ScaleFit {
     return [toF32(chosen.scale, Math.max(chosen.zero - min, max - chosen.zero)), chosen.zero];
   }
 
+  function fitRow(
+    own: Float32Array,
+    scheme: Scheme,
+    importance: Float32Array | undefined,
+    row: number,
+    scale: Float32Array,
+    zero: Float32Array,
+  ): void {
+    const { format, zeroPoint, scaleStorage } = scheme;
+    if (zeroPoint === 'integer') [scale[row], zero[row]] = fitInteger(own, scheme, importance);
+    else if (zeroPoint === 'float') [scale[row], zero[row]] = searchAffine(own, format, importance);
+    else {
+      zero[row] = 0;
+      scale[row] = scaleStorage.powersOfTwo
+        ? searchExponent(own, format, importance)
+        : fitSymmetric(own, scheme, importance);
+    }
+  }
+
   return {
     name: 'weightedSearch',
     options: { points, low, high },
-    fit(values, rows, columns, scheme, importance, scale, zero) {
+    fitGroups(of, scheme, importance, scale, zero, grids) {
       const { format, zeroPoint, scaleStorage } = scheme;
-      if (format.bits > 8) {
+      const { family, bits, min, max } = format;
+      if (family !== 'linear' || bits > 8 || zeroPoint === 'float' || scaleStorage.powersOfTwo) return false;
+      if (zeroPoint === 'none' && min < 0 && scaleStorage.unsigned) return false;
+      const aims = zeroPoint === 'integer' ? 'zeroPoint' : min < 0 ? 'ends' : 'magnitude';
+      const { thresholds } = levelTable(format);
+      const scales = new Float64Array(scale.length);
+      grids.sweep({ ...of, importance, min, max, thresholds, points, low, high, aims, scales, zeros: zero });
+      const groups = Math.ceil(of.columns / of.groupSize);
+      for (let i = 0; i < scales.length; i++) {
+        if (Number.isNaN(scales[i])) {
+          const left = (i % groups) * of.groupSize;
+          const width = Math.min(of.groupSize, of.columns - left);
+          const start = Math.floor(i / groups) * of.columns + left;
+          const weights = importance?.subarray(left, left + width);
+          fitRow(of.values.subarray(start, start + width), scheme, weights, i, scale, zero);
+          continue;
+        }
+        const reach = zeroPoint === 'integer' ? Math.max(zero[i] - min, max - zero[i]) : outermost(scheme);
+        scale[i] = scales[i] === 0 ? 0 : toF32(scales[i], reach);
+      }
+      return true;
+    },
+    fit(values, rows, columns, scheme, importance, scale, zero) {
+      if (scheme.format.bits > 8) {
         fitAbsMax(values, rows, columns, scheme, 'narrow', scale);
         zero.fill(0, 0, rows);
         return;
       }
-      for (let row = 0; row < rows; row++) {
-        const own = values.subarray(row * columns, (row + 1) * columns);
-        if (zeroPoint === 'integer') [scale[row], zero[row]] = fitInteger(own, scheme, importance);
-        else if (zeroPoint === 'float') [scale[row], zero[row]] = searchAffine(own, format, importance);
-        else {
-          zero[row] = 0;
-          scale[row] = scaleStorage.powersOfTwo
-            ? searchExponent(own, format, importance)
-            : fitSymmetric(own, scheme, importance);
-        }
-      }
+      for (let row = 0; row < rows; row++)
+        fitRow(values.subarray(row * columns, (row + 1) * columns), scheme, importance, row, scale, zero);
     },
   };
 }

@@ -5,6 +5,7 @@
 import type { GptqBlockArgs, Kernels } from '../contracts/kernels.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { createRandom } from '../random.js';
+import { gridConformance } from './grid-conformance.js';
 
 export interface ConformanceCase {
   readonly name: string;
@@ -302,4 +303,5 @@ export const kernelConformance: readonly ConformanceCase[] = [
   ...solveCases,
   ...gptqCases,
   ...smallCases,
+  ...gridConformance,
 ];

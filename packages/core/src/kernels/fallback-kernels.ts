@@ -38,6 +38,7 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     gptqBlock: (args) => attempt((kernels) => kernels.gptqBlock(args), args.loss),
     hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
+    grids: next.grids,
     sync: next.sync,
     async dispose() {
       await first.dispose();

@@ -12,7 +12,7 @@ import { matmul } from './matmul.js';
 import { matmulInt8 } from './matmul-int8.js';
 
 export interface WebgpuKernelOptions extends GpuOptions {
-  /** Computes what needs f64, `cholesky` and `triangularSolve`; disposed with these. Default: core's reference. */
+  /** Computes what needs f64, `cholesky` and `triangularSolve`, and fits grids; disposed with these. Default: core's reference. */
   readonly host?: Kernels;
 }
 
@@ -32,6 +32,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     gptqBlock: (args) => gptqBlock(gpu, args),
     hadamard: (args) => hadamard(gpu, args),
     matmulInt8: (args) => matmulInt8(gpu, args),
+    grids: host.grids,
     dispose: () => host.dispose(),
   };
 }

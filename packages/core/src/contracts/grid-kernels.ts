@@ -1,0 +1,79 @@
+/**
+ * What fitting and rounding linear grids comes down to, for a whole matrix at once. Every result is that of the plain
+ * functions of core, bit for bit: the same operations in f64 in the same order, or a bound that keeps what could be the best.
+ * Synchronous; memory stays small whatever the size of the matrix.
+ */
+export interface GridKernels {
+  /**
+   * The two values of a group that rules by its range look at, `[rows, groups, 2]`: the first of largest magnitude, and the
+   * outermost one on the other side of zero (0 where there is none). NaN is passed over.
+   */
+  extremes(of: GroupedValues, pairs: Float32Array): void;
+  /** The search of `weightedSearch` in every group. */
+  sweep(args: GridSweepArgs): void;
+  /** Errors of ranges that shrink, in every group, to within {@link shrinkTolerance}. */
+  shrink(args: GridShrinkArgs): void;
+  /**
+   * `code = clamp(roundHalfEven(x / scale + zero), min, max) - min`, computed in f64.
+   * @returns false when a value is NaN or infinite; codes are then undefined
+   */
+  round(args: GridRoundArgs): boolean;
+}
+
+/** A matrix `[rows, columns]` in which `groupSize` consecutive columns of a row share a grid; a row's last group may be shorter. */
+export interface GroupedValues {
+  readonly values: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
+  readonly groupSize: number;
+}
+
+export interface GridSweepArgs extends GroupedValues {
+  /** Weight of each column `[columns]`; even when absent. */
+  readonly importance?: Float32Array;
+  /** The format's integers, and the thresholds between them (`x > thresholds[k]` is nearer to `min + k + 1`). */
+  readonly min: number;
+  readonly max: number;
+  readonly thresholds: Float64Array;
+  /** Candidates: `points` of them, evenly from `low` to `high` times a start. */
+  readonly points: number;
+  readonly low: number;
+  readonly high: number;
+  /**
+   * `ends`: the value of largest magnitude is aimed at `min` and at `max`, and the better one counts. `magnitude`: its magnitude
+   * is aimed at `max`. `zeroPoint`: a whole zero point is searched along with the scale.
+   */
+  readonly aims: 'ends' | 'magnitude' | 'zeroPoint';
+  /** Out `[rows, groups]`; 0 for a group of zeros, NaN for magnitudes (beyond 1e-30 to 1e30, infinite) that are left to the caller. */
+  readonly scales: Float64Array;
+  /** Out `[rows, groups]`. */
+  readonly zeros: Float32Array;
+}
+
+/** How far a sum of {@link GridKernels.shrink} may lie beside the exact one, as a share of it. */
+export const shrinkTolerance = 2.5e-4;
+
+export interface GridShrinkArgs extends GroupedValues {
+  readonly importance?: Float32Array;
+  /** Grid of each group before it shrinks `[rows, groups]`. */
+  readonly scales: Float32Array;
+  readonly zeros: Float32Array;
+  readonly min: number;
+  readonly max: number;
+  readonly factors: Float32Array;
+  readonly norm: number;
+  /**
+   * Out `[rows, groups, factors]`: weighted sum of `|x/s - q(x/s)|^norm` in units of the group's scale s, or infinity for a
+   * factor whose sum is above the best one by more than the tolerance. 0 everywhere for a group of scale 0.
+   */
+  readonly errors: Float32Array;
+}
+
+export interface GridRoundArgs extends GroupedValues {
+  readonly scales: Float32Array;
+  /** 0 when absent. */
+  readonly zeros?: Float32Array;
+  readonly min: number;
+  readonly max: number;
+  readonly codes: Uint8Array;
+}

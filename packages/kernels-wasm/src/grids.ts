@@ -1,0 +1,152 @@
+/**
+ * Fitting and rounding of grids. Rounding and the search are core's own operations in f64 in the same order, so their results
+ * are the same bytes; errors of shrunk ranges are f32, good to well within `shrinkTolerance`.
+ */
+import {
+  type GridKernels,
+  type GridRoundArgs,
+  type GridShrinkArgs,
+  type GridSweepArgs,
+  type GroupedValues,
+  shrinkTolerance,
+} from '@q/core';
+import type { Pool } from './pool.js';
+
+/** Values that are in the shared memory at a time. */
+const chunkValues = 2 ** 19;
+/** Values a thread takes at a time: some tens of microseconds of rounding, a millisecond of search. */
+const grainValues = 2 ** 13;
+
+export function gridKernels(pool: Pool): GridKernels {
+  return {
+    extremes: (of, pairs) => extremes(pool, of, pairs),
+    sweep: (args) => sweep(pool, args),
+    shrink: (args) => shrink(pool, args),
+    round: (args) => round(pool, args),
+  };
+}
+
+/** A stretch of whole rows, in the shared memory. */
+interface Chunk {
+  /** Arguments that all loops over groups begin with: values, columns, group size, groups a row. */
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+  /** The groups, numbered through all rows. */
+  readonly firstGroup: number;
+  readonly groups: number;
+  readonly grain: number;
+}
+
+/** Goes through a matrix in stretches of rows; whole groups of a single row count as rows. */
+function forEachChunk(
+  pool: Pool,
+  of: GroupedValues,
+  importance: Float32Array | undefined,
+  room: { readonly perGroup: number; readonly fixed?: number },
+  run: (chunk: Chunk) => void,
+): void {
+  const { values, groupSize } = of;
+  const split = !importance && of.columns % groupSize === 0;
+  const columns = split ? groupSize : of.columns;
+  const rows = values.length / columns;
+  const groups = Math.ceil(columns / groupSize);
+  const step = Math.max(1, Math.floor(chunkValues / columns));
+  for (let row = 0; row < rows; row += step) {
+    const count = Math.min(step, rows - row);
+    const [begin, end] = [row * columns, (row + count) * columns];
+    pool.reset(4 * (end - begin) + count * groups * room.perGroup + (room.fixed ?? 0) + 65536);
+    const shared = pool.f32(end - begin);
+    shared.set(values.subarray(begin, end));
+    run({
+      shape: [shared.byteOffset, columns, groupSize, groups],
+      begin,
+      end,
+      firstGroup: row * groups,
+      groups: count * groups,
+      grain: Math.max(1, Math.floor(grainValues / groupSize)),
+    });
+  }
+}
+
+function put32(pool: Pool, values: Float32Array | undefined): number {
+  if (!values) return 0;
+  const shared = pool.f32(values.length);
+  shared.set(values);
+  return shared.byteOffset;
+}
+
+function put64(pool: Pool, values: Float64Array): number {
+  const shared = pool.f64(values.length);
+  shared.set(values);
+  return shared.byteOffset;
+}
+
+function extremes(pool: Pool, of: GroupedValues, pairs: Float32Array): void {
+  forEachChunk(pool, of, undefined, { perGroup: 8 }, ({ shape, firstGroup, groups, grain }) => {
+    const shared = pool.f32(2 * groups);
+    pool.run('groupExtremes', [...shape, shared.byteOffset], groups, grain);
+    pairs.set(shared, 2 * firstGroup);
+  });
+}
+
+function round(pool: Pool, args: GridRoundArgs): boolean {
+  const { scales, zeros, min, max, codes } = args;
+  let finite = true;
+  forEachChunk(
+    pool,
+    args,
+    undefined,
+    { perGroup: 8 + args.groupSize },
+    ({ shape, begin, end, firstGroup, groups, grain }) => {
+      const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
+      const rest = pool.f32(pool.threads).fill(0);
+      const shared = pool.bytes(end - begin);
+      const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
+      const grid = [put32(pool, own(scales)), sharedZeros, shared.byteOffset, min, max, rest.byteOffset];
+      pool.run('roundGroups', [...shape, ...grid], groups, grain);
+      codes.set(shared, begin);
+      finite &&= rest.every((x) => x === 0);
+    },
+  );
+  return finite;
+}
+
+function sweep(pool: Pool, args: GridSweepArgs): void {
+  const { importance, thresholds, min, max, points, low, high, aims, scales, zeros, groupSize } = args;
+  const mode = aims === 'zeroPoint' ? 2 : aims === 'ends' ? 0 : 1;
+  const scratchBytes = pool.threads * pool.exports.sweepBytes(points);
+  const fixed = 8 * thresholds.length + 4 * args.columns + scratchBytes;
+  forEachChunk(pool, args, importance, { perGroup: 12, fixed }, ({ shape, firstGroup, groups }) => {
+    const foundScales = pool.f64(groups);
+    const foundZeros = pool.f32(groups);
+    const scratch = pool.bytes(scratchBytes);
+    const tables = [put32(pool, importance), put64(pool, thresholds), min, max, points, low, high, mode];
+    const results = [scratch.byteOffset, foundScales.byteOffset, foundZeros.byteOffset];
+    const grain = Math.max(1, Math.floor(grainValues / 4 / groupSize));
+    pool.run('sweepGroups', [...shape, ...tables, ...results], groups, grain);
+    scales.set(foundScales, firstGroup);
+    zeros.set(foundZeros, firstGroup);
+  });
+}
+
+function shrink(pool: Pool, args: GridShrinkArgs): void {
+  const { importance, scales, zeros, min, max, factors, norm, errors, groupSize, columns } = args;
+  const count = factors.length;
+  const room = { perGroup: 8 + 4 * count, fixed: 8 * pool.threads * (groupSize + 4) + 4 * (columns + count) };
+  forEachChunk(pool, args, importance, room, ({ shape, firstGroup, groups, grain }) => {
+    const own = (all: Float32Array) => all.subarray(firstGroup, firstGroup + groups);
+    const scratch = pool.f32(2 * pool.threads * (Math.ceil(groupSize / 4) * 4));
+    const found = pool.f32(groups * count);
+    const weights = put32(pool, importance);
+    const grid = [put32(pool, own(scales)), put32(pool, own(zeros)), min, max];
+    const search = [put32(pool, factors), count, norm, 1 + 2 * shrinkTolerance];
+    pool.run(
+      'shrinkGroups',
+      [...shape, weights, ...grid, ...search, scratch.byteOffset, found.byteOffset],
+      groups,
+      grain,
+    );
+    errors.set(found, firstGroup * count);
+  });
+}
