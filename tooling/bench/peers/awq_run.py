@@ -11,8 +11,11 @@ from datasets import Dataset
 from llmcompressor import oneshot
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from llmcompressor.modifiers.transform.awq import AWQMapping, AWQModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+# 0.14 pins memory for a GPU whether or not there is one; without one that fails, and there is nothing to gain.
+IntermediatesCache.pin_memory = lambda self, *args, **kwargs: None
 threads, path, calib, out, bits, group, batch = sys.argv[1:]
 torch.set_num_threads(int(threads))
 windows = numpy.fromfile(calib, dtype="<u2").reshape(-1, 256).astype("int64").tolist()
