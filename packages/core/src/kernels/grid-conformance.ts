@@ -72,8 +72,7 @@ const grids: readonly (readonly [string, (groupSize: number) => Scheme])[] = [
     (format) =>
       [
         `${format.name} with a zero point`,
-        (size: number) =>
-          scheme({ format, granularity: perGroup(size), zeroPoint: 'integer', scaleStorage: f32Scale }),
+        (size: number) => scheme({ format, granularity: perGroup(size), zeroPoint: 'integer', scaleStorage: f32Scale }),
       ] as const,
   ),
 ];
@@ -113,7 +112,10 @@ export const gridConformance: readonly ConformanceCase[] = [
       if (!grids) return;
       for (const of of shapes) {
         const count = of.rows * Math.ceil(of.columns / of.groupSize);
-        const scales = Float32Array.from({ length: count }, (_, i) => (i % 3 === 0 ? -1 : 1) * 0.01 * (0.1 + random.uniform()));
+        const scales = Float32Array.from(
+          { length: count },
+          (_, i) => (i % 3 === 0 ? -1 : 1) * 0.01 * (0.1 + random.uniform()),
+        );
         // Whole and half steps: ties, of which an f32 division makes more.
         const values = of.values.map((x, i) => (i % 5 === 0 ? (Math.round(x * 400) / 2) * scales[0] : x));
         for (const { min, max } of [int4, uint8]) {
@@ -125,8 +127,7 @@ export const gridConformance: readonly ConformanceCase[] = [
             let index = 0;
             for (const group of groupsOf({ ...of, values })) {
               const [scale, zero] = [scales[index], own?.[index] ?? 0];
-              for (const x of group)
-                expected.push(Math.min(max, Math.max(min, roundHalfEven(x / scale + zero))) - min);
+              for (const x of group) expected.push(Math.min(max, Math.max(min, roundHalfEven(x / scale + zero))) - min);
               index++;
             }
             same('codes', codes, expected);

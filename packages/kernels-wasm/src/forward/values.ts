@@ -13,7 +13,7 @@ interface Buffer {
 }
 
 /** A matrix `[n, k]` as the second operand of a product, as `packB` of `assembly/matmul.ts` lays it out. */
-export interface Panels {
+interface Panels {
   readonly address: number;
   readonly n: number;
   readonly k: number;
