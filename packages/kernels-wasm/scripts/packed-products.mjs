@@ -1,6 +1,7 @@
 /**
  * Writes the AssemblyScript of products with packed weights: one text for every width of codes, kind of inputs and number of
- * tokens side by side. The inner loop is unrolled over the codes of a word, so that every mask and shift is a constant.
+ * tokens side by side, so that every mask, shift and offset is a constant. What needs no text of its own is in
+ * `assembly/packed-sums.ts`.
  *
  * A panel is 8 outputs: for each word of the inputs 8 words side by side, so that a vector has 4 outputs and lanes are outputs
  * from the first operation to the last. `grids` holds 8 scales and 8 negated zero points for each panel and group.
@@ -249,43 +250,9 @@ ${range(perWord).flatMap(store).join('\n')}
 }
 
 /** The module's text; it lies beside the other files of `assembly/`. */
-export const packedProducts = `import { dot8 } from './dot8';
+export const packedProducts = `import { DEPTH, MR, micro } from './matmul';
+import { addSum, dot8, scaleRow, tileSums, widen } from './packed-sums';
 import { madd } from './madd';
-import { DEPTH, MR, micro } from './matmul';
-
-/** Sums of a tile of 4 tokens, in i32. */
-const tileSums: usize = memory.data(128 * 16);
-
-/** Pairs of 16-bit sums to what is at \`at\`, or in its place. */
-// @ts-expect-error: decorator
-@inline
-function widen(at: usize, sums: v128, replace: bool): void {
-  const wide = i32x4.extadd_pairwise_i16x8_s(sums);
-  v128.store(at, replace ? wide : i32x4.add(wide, v128.load(at)));
-}
-
-/** Eight outputs of a token: \`y (+)= scale (sum - zero inputs)\`. */
-// @ts-expect-error: decorator
-@inline
-function addSum(y: usize, grid: usize, inputs: v128, low: v128, high: v128, replace: bool): void {
-  low = f32x4.mul(v128.load(grid), madd(v128.load(grid, 32), inputs, low));
-  high = f32x4.mul(v128.load(grid, 16), madd(v128.load(grid, 48), inputs, high));
-  if (!replace) {
-    low = f32x4.add(low, v128.load(y));
-    high = f32x4.add(high, v128.load(y, 16));
-  }
-  v128.store(y, low);
-  v128.store(y, high, 16);
-}
-
-/** Eight outputs times the scale of their token. */
-// @ts-expect-error: decorator
-@inline
-function scaleRow(y: usize, factor: usize): void {
-  const f = v128.load32_splat(factor);
-  v128.store(y, f32x4.mul(v128.load(y), f));
-  v128.store(y, f32x4.mul(v128.load(y, 16), f), 16);
-}
 ${widths
   .flatMap((bits) => [
     ...[floats, bytes].flatMap((inputs) => [1, 4].map((tokens) => vectorProduct(bits, tokens, inputs))),
