@@ -90,6 +90,7 @@ const shapes: readonly Shape[] = ([4, 2] as const).flatMap((bits) => [
   { bits, groupSize: 32, out: 40, inputs: 96 },
   { bits, groupSize: 64, out: 13, inputs: 160 },
   { bits, groupSize: 128, out: 72, inputs: 640 },
+  { bits, groupSize: 144, out: 16, inputs: 352 },
   { bits, groupSize: -1, out: 9, inputs: 272 },
   { bits, groupSize: 128, out: 24, inputs: 4096 },
 ]);
