@@ -208,41 +208,56 @@ ${indent(bytes.afterTile(4), 6)}
 }`;
 }
 
-/** Panels are dequantized 256 inputs at a time and multiplied with all rows of a packed A, as \`matmulTile\` does. */
+/**
+ * Panels are dequantized 256 inputs at a time, all of a call, and multiplied with all rows of a packed A as `matmulTile` does: 96 rows at a
+ * time, so that these come from the second-level cache for every panel but the first.
+ */
 function panelProduct(bits) {
   const perWord = 32 / bits;
   const store = (p) =>
     halves.map((half) => {
       const shifted = p === 0 ? `v${half}` : `i32x4.shr_u(v${half}, ${bits * p})`;
       const code = p === perWord - 1 ? shifted : `v128.and(${shifted}, i32x4.splat(${2 ** bits - 1}))`;
-      return `          v128.store(to, f32x4.mul(f32x4.add(f32x4.convert_i32x4_s(${code}), z${half}), g${half}), ${32 * p + 16 * half});`;
+      return `v128.store(to, f32x4.mul(f32x4.add(f32x4.convert_i32x4_s(${code}), z${half}), g${half}), ${32 * p + 16 * half});`;
     });
   return `
-/** ${bits} bits, f32 inputs, many tokens: panels \`[first, last)\`, \`rows\` rows of A in panels of 4. */
+/** ${bits} bits: words \`[start, stop)\` of a panel to f32, \`[inputs][8]\`. */
+function dequantizePanel${bits}(codes: usize, grids: usize, start: usize, stop: usize, groupWords: usize, to: usize): void {
+  let word = start;
+  while (word < stop) {
+    const group = word / groupWords;
+    const grid = grids + group * 64;
+    const g0 = v128.load(grid), g1 = v128.load(grid, 16), z0 = v128.load(grid, 32), z1 = v128.load(grid, 48);
+    for (const end = min((group + 1) * groupWords, stop); word < end; word++) {
+      const from = codes + word * 32;
+      const v0 = v128.load(from), v1 = v128.load(from, 16);
+${indent(range(perWord).flatMap(store), 6)}
+      to += ${32 * perWord};
+    }
+  }
+}
+
+/** ${bits} bits, f32 inputs, many tokens: panels \`[first, last)\`, \`rows\` rows of A in panels of 4; \`scratch\`: \`scratchBytes\` for each worker. */
 export function packedPanels${bits}(
-  a: usize, codes: usize, grids: usize, y: usize, rows: usize,
-  words: usize, groupWords: usize, groups: usize, stride: usize, scratch: usize, first: usize, last: usize, worker: usize,
+  a: usize, codes: usize, grids: usize, y: usize, rows: usize, words: usize, groupWords: usize, groups: usize, stride: usize,
+  rowsAtOnce: usize, scratch: usize, scratchBytes: usize, first: usize, last: usize, worker: usize,
 ): void {
-  const own = scratch + worker * DEPTH * 32;
-  for (let panel = first; panel < last; panel++) {
-    for (let start: usize = 0; start < words; start += DEPTH / ${perWord}) {
-      const stop = min(start + DEPTH / ${perWord}, words);
-      const depth = (stop - start) * ${perWord};
-      let to = own;
-      let word = start;
-      while (word < stop) {
-        const group = word / groupWords;
-        const grid = grids + (panel * groups + group) * 64;
-        const g0 = v128.load(grid), g1 = v128.load(grid, 16), z0 = v128.load(grid, 32), z1 = v128.load(grid, 48);
-        for (const end = min((group + 1) * groupWords, stop); word < end; word++) {
-          const from = codes + (panel * words + word) * 32;
-          const v0 = v128.load(from), v1 = v128.load(from, 16);
-${range(perWord).flatMap(store).join('\n')}
-          to += ${32 * perWord};
+  const own = scratch + worker * scratchBytes;
+  for (let start: usize = 0; start < words; start += DEPTH / ${perWord}) {
+    const stop = min(start + DEPTH / ${perWord}, words);
+    const depth = (stop - start) * ${perWord};
+    for (let panel = first; panel < last; panel++) {
+      const to = own + (panel - first) * DEPTH * 32;
+      dequantizePanel${bits}(codes + panel * words * 32, grids + panel * groups * 64, start, stop, groupWords, to);
+    }
+    for (let top: usize = 0; top < rows; top += rowsAtOnce) {
+      const bottom = min(top + rowsAtOnce, rows);
+      for (let panel = first; panel < last; panel++) {
+        const b = own + (panel - first) * DEPTH * 32;
+        for (let row = top; row < bottom; row += MR) {
+          const from = a + (rows * start * ${perWord} + row * depth) * 4;
+          micro(from, b, y + (row * stride + panel * 8) * 4, stride * 4, depth, 0, start > 0);
         }
-      }
-      for (let row: usize = 0; row < rows; row += MR) {
-        micro(a + (rows * start * ${perWord} + row * depth) * 4, own, y + (row * stride + panel * 8) * 4, stride * 4, depth, 0, start > 0);
       }
     }
   }

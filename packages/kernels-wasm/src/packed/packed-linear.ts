@@ -118,18 +118,17 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
   function many(x: Float32Array, tokens: number): Float32Array {
     const rowPanels = Math.ceil(tokens / panelRows);
     const rows = rowPanels * panelRows;
-    const sizes = [
-      x.byteLength,
-      4 * rows * inFeatures,
-      4 * pool.threads * panelDepth * panelColumns,
-      4 * rows * stride,
-    ];
+    const scratchBytes = 4 * grain * panelDepth * panelColumns;
+    const sizes = [x.byteLength, 4 * rows * inFeatures, pool.threads * scratchBytes, 4 * rows * stride];
     return withRoom(tokens, sizes, (input, a, scratch, y) => {
       new Float32Array(pool.memory.buffer, input, x.length).set(x);
       pool.run('packA', [input, inFeatures, 1, tokens, inFeatures, a], rowPanels, tilePanels);
       pool.run(
         `packedPanels${bits}`,
-        [a, address, gridsAt, y, rows, words, groupWords, groups.count, stride, scratch],
+        [
+          ...[a, address, gridsAt, y, rows, words, groupWords, groups.count, stride],
+          ...[panelRows * tilePanels, scratch, scratchBytes],
+        ],
         panels,
         grain,
       );
