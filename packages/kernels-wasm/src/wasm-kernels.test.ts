@@ -1,5 +1,5 @@
-import { createRandom } from '@q/core';
-import { kernelConformance } from '@q/core/conformance';
+import { createRandom, type GridKernels } from '@q/core';
+import { gridConformance, kernelConformance } from '@q/core/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createWasmKernels } from './wasm-kernels.js';
 
@@ -9,6 +9,7 @@ describe.each(levels)('wasm kernels, $simd, $threads threads', async ({ simd, th
   const kernels = await createWasmKernels({ simd, threads });
   afterAll(() => kernels.dispose());
   for (const { name, run } of kernelConformance) it(name, () => run(kernels));
+  for (const { name, run } of gridConformance) it(name, () => run(kernels.grids as GridKernels));
 });
 
 describe('results', async () => {

@@ -1,7 +1,7 @@
 /**
- * What fitting and rounding linear grids comes down to, for a whole matrix at once. Every result is that of the plain
- * functions of core, bit for bit: the same operations in f64 in the same order, or a bound that keeps what could be the best.
- * Synchronous; memory stays small whatever the size of the matrix.
+ * What fitting and rounding linear grids comes down to, for a whole matrix at once. What comes of it are the scales and codes
+ * of core's plain rules: the same operations in f64 (in sums of a search two terms may change places, which is beyond the
+ * last bit of an f32 scale), or f32 with a bound that keeps whatever could be the best. Synchronous; memory stays small whatever the size of the matrix.
  */
 export interface GridKernels {
   /**

@@ -2,8 +2,7 @@
  * What `Kernels.grids` must fulfil, as cases that throw. Rounding, extremes and errors are expected as their definitions say;
  * scales as the plain rules of core give them, whose own tests compare them with brute force.
  */
-import type { GroupedValues } from '../contracts/grid-kernels.js';
-import type { Kernels } from '../contracts/kernels.js';
+import type { GridKernels, GroupedValues } from '../contracts/grid-kernels.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { bf16ToF32, f32ToBf16 } from '../dtypes/half.js';
 import { roundHalfEven } from '../dtypes/round.js';
@@ -19,7 +18,6 @@ import { perChannel, perFlat, perGroup } from '../schemes/granularity.js';
 import { f32Scale } from '../schemes/scale-storage.js';
 import { scheme } from '../schemes/scheme.js';
 import { tensor } from '../tensor.js';
-import type { ConformanceCase } from './conformance.js';
 
 const random = createRandom('grid conformance');
 
@@ -63,7 +61,7 @@ const rules: readonly (readonly [string, ScaleFit])[] = [
   ['mseSearch, norm 1', mseSearch({ norm: 1, steps: 20 })],
 ];
 
-const grids: readonly (readonly [string, (groupSize: number) => Scheme])[] = [
+const schemes: readonly (readonly [string, (groupSize: number) => Scheme])[] = [
   ...[int2, int3, int4, int8, uint4].map(
     (format) =>
       [format.name, (size: number) => scheme({ format, granularity: perGroup(size), scaleStorage: f32Scale })] as const,
@@ -89,15 +87,19 @@ const odd = [
 ];
 const oddRows = tensor('f32', [odd.length, 8], Float32Array.from(odd.flatMap((row) => [...row])));
 
-export const gridConformance: readonly ConformanceCase[] = [
+export interface GridConformanceCase {
+  readonly name: string;
+  run(grids: GridKernels): void;
+}
+
+export const gridConformance: readonly GridConformanceCase[] = [
   {
     name: 'grids.extremes: the first value of largest magnitude, and the other side',
-    async run(kernels) {
-      if (!kernels.grids) return;
+    run(grids) {
       for (const of of [...shapes, { values: oddRows.data, rows: odd.length, columns: 8, groupSize: 4 }]) {
         const groups = of.rows * Math.ceil(of.columns / of.groupSize);
         const pairs = new Float32Array(2 * groups);
-        kernels.grids.extremes(of, pairs);
+        grids.extremes(of, pairs);
         const expected = [...groupsOf(of)].flatMap((group) => {
           const peak = group.reduce((best, x) => (Math.abs(x) > Math.abs(best) ? x : best), 0);
           return [peak, peak < 0 ? Math.max(0, ...group) : Math.min(0, ...group)];
@@ -108,8 +110,7 @@ export const gridConformance: readonly ConformanceCase[] = [
   },
   {
     name: 'grids.round: half to even in f64, clamped; tells values that are not finite',
-    async run({ grids }) {
-      if (!grids) return;
+    run(grids) {
       for (const of of shapes) {
         const count = of.rows * Math.ceil(of.columns / of.groupSize);
         const scales = Float32Array.from(
@@ -144,8 +145,7 @@ export const gridConformance: readonly ConformanceCase[] = [
   },
   {
     name: 'grids.shrink: errors of shrunk ranges within the tolerance, infinite only above the best',
-    async run({ grids }) {
-      if (!grids) return;
+    run(grids) {
       const factors = Float32Array.from({ length: 30 }, (_, i) => 1 - i / 40);
       for (const [columns, groupSize, weighted] of [
         [50, 20, false],
@@ -186,10 +186,9 @@ export const gridConformance: readonly ConformanceCase[] = [
   },
   ...rules.map(([ruleName, fit]) => ({
     name: `grids: ${ruleName} gives the scales, zero points and codes of the plain rule`,
-    async run(kernels: Kernels) {
-      if (!kernels.grids) return;
+    run(grids: GridKernels) {
       const { values } = shapes[2];
-      for (const [name, of] of grids) {
+      for (const [name, of] of schemes) {
         const cases = [
           [tensor('f32', [6, 256], values.subarray(0, 6 * 256)), of(128)],
           [tensor('f32', [4, 100], values.subarray(0, 400)), { ...of(1), granularity: perGroup(32) }],
@@ -201,7 +200,7 @@ export const gridConformance: readonly ConformanceCase[] = [
           const even = Float32Array.from({ length: weight.shape[1] }, () => random.uniform());
           for (const importance of target.granularity.kind === 'flat' ? [undefined] : [undefined, even]) {
             const plain = quantize(weight, target, { fit, importance });
-            const fast = quantize(weight, target, { fit, importance, grids: kernels.grids });
+            const fast = quantize(weight, target, { fit, importance, grids });
             same(`${name}, scales`, fast.scales, plain.scales);
             same(`${name}, zero points`, fast.zeroPoints ?? [], plain.zeroPoints ?? []);
             same(`${name}, codes`, fast.codes, plain.codes);

@@ -1,0 +1,87 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type CheckpointWriter, gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { createContext, int4, type Kernels, perGroup, referenceKernels, scheme } from '@q/core';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { rtn } from '@q/rtn';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import type { Journal } from './journal.js';
+import { planRun } from './plan.js';
+import type { LayerRow } from './report.js';
+import { runPlan } from './run.js';
+import { runDataFree } from './run-data-free.js';
+import { demoModel } from './testing/demo-model.js';
+
+const layout = gptqLayout();
+const rule = { match: /layers/, quantizer: rtn(), scheme: scheme({ format: int4, granularity: perGroup(32) }) };
+
+let folder: string;
+let wasm: Kernels;
+beforeAll(async () => {
+  wasm = await createWasmKernels({ threads: 2 });
+});
+afterAll(() => wasm.dispose());
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'q-data-free-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const openPlan = async () => {
+  const source = await openCheckpoint(demoModel, [layout]);
+  return { source, plan: planRun(source, { layout, rules: [rule], seed: 0 }) };
+};
+
+async function run(name: string, kernels: Kernels, abortAfter = Number.POSITIVE_INFINITY): Promise<Buffer> {
+  const { source, plan } = await openPlan();
+  const abort = new AbortController();
+  const progress = ({ done }: { done: number }) => {
+    if (done === abortAfter) abort.abort(new Error('stopped by the test'));
+  };
+  try {
+    const context = createContext({ kernels, progress, signal: abort.signal });
+    await runPlan(plan, { out: join(folder, name), context });
+    return await readFile(join(folder, name, 'model.safetensors'));
+  } finally {
+    await source.close();
+  }
+}
+
+it('gives the same bytes with kernels and without, and after an interrupt', async () => {
+  const plain = await run('plain', referenceKernels);
+  expect(Buffer.compare(await run('wasm', wasm), plain)).toBe(0);
+  await expect(run('resumed', wasm, 5)).rejects.toThrow('stopped by the test');
+  expect(Buffer.compare(await run('resumed', wasm), plain)).toBe(0);
+});
+
+it('names a layer in the journal only when all before it is written and synced, and ends with the error of a write', async () => {
+  const { source, plan } = await openPlan();
+  const events: string[] = [];
+  const slowly = () => new Promise((resolve) => setTimeout(resolve, 5));
+  const writer = (failsAt: number) =>
+    ({
+      async writeModule() {
+        await slowly();
+        if (events.length === failsAt) throw new Error('the disk is full');
+        events.push('written');
+      },
+      async sync() {
+        await slowly();
+        events.push('synced');
+      },
+    }) as unknown as CheckpointWriter;
+  const journal = {
+    finished: new Map(),
+    async append({ rows }: { rows: readonly LayerRow[] }) {
+      events.push(`${rows.length} rows`);
+    },
+  } as unknown as Journal<LayerRow>;
+  const context = createContext({ kernels: wasm });
+  await runDataFree(plan, writer(-1), journal, context);
+  const count = plan.modules.size;
+  expect(events).toEqual([...Array(count).fill('written'), 'synced', `${count} rows`]);
+  events.length = 0;
+  await expect(runDataFree(plan, writer(3), journal, context)).rejects.toThrow('the disk is full');
+  expect(events).toEqual(Array(3).fill('written'));
+  await source.close();
+});

@@ -1,0 +1,136 @@
+import { execFile } from 'node:child_process';
+import { copyFile, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { createContext, minMax, type Quantizer, type ScaleFit, type Scheme, schemes, weightedSearch } from '@q/core';
+import { writeLlama } from '@q/figures/llama-shape';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { planRun, runPlan } from '@q/pipeline';
+import { rtn } from '@q/rtn';
+import type { Benchmark } from '../benchmark.js';
+import { findLlamaCpp, writeGguf } from '../llama-cpp.js';
+
+const run = promisify(execFile);
+const root = fileURLToPath(new URL('../../../../', import.meta.url));
+
+/** 108 million weights, 222 MB in bf16; few tokens, because embeddings are copied. */
+const shape = { hidden: 2048, intermediate: 5632, layers: 2, heads: 16, keyValueHeads: 16, vocabulary: 2000 };
+const zeroPoint = schemes.integer(4, { groupSize: 128, zeroPoint: 'integer' });
+
+export const benchmark: Benchmark = {
+  description:
+    'round to nearest from a folder on the disk to a GPTQ folder on the disk, 4 bits in groups of 128, beside a copy of the file and llama.cpp',
+  async *comparisons() {
+    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
+    const model = join(folder, 'model');
+    const out = join(folder, 'out');
+    const kernels = await createWasmKernels();
+    try {
+      await mkdir(model);
+      await writeLlama(model, shape, 'random');
+      const weights = join(model, 'model.safetensors');
+      const { size } = await stat(weights);
+      const copy = async (sync: boolean) => {
+        await copyFile(weights, join(folder, 'copy'));
+        if (sync) await synced(join(folder, 'copy'));
+      };
+      const ownRun = (scheme: Scheme, fit: ScaleFit) => quantizeFolder(model, out, rtn({ fit }), scheme, kernels);
+      const command = join(root, 'packages/cli/dist/bin.js');
+      const built = await stat(command).catch(() => undefined);
+      if (!built) console.log('  the command is left out: `pnpm build` makes it');
+      yield {
+        title: `${size} bytes of bf16 to GPTQ`,
+        work: size,
+        unit: 'bytes',
+        rounds: 5,
+        contenders: [
+          { name: 'copy of the file, synced', run: () => copy(true) },
+          { name: 'copy of the file, in the cache', run: () => copy(false) },
+          { name: 'symmetric, range', run: () => ownRun(schemes.int4, minMax()) },
+          { name: 'zero points, range', run: () => ownRun(zeroPoint, minMax()) },
+          { name: 'symmetric, search', run: () => ownRun(schemes.int4, weightedSearch()) },
+          { name: 'zero points, search', run: () => ownRun(zeroPoint, weightedSearch()) },
+          ...(built
+            ? [
+                {
+                  name: 'q quantize --sym --fit minMax',
+                  async run() {
+                    await rm(out, { recursive: true, force: true });
+                    const options = ['--method', 'rtn', '--sym', '--fit', 'minMax', '--bits', '4', '--group', '128'];
+                    await run(process.execPath, [command, 'quantize', model, out, ...options, '--yes']);
+                  },
+                },
+              ]
+            : []),
+        ],
+        atLeast: { 'symmetric, range': 0.5 },
+      };
+      yield* besideLlamaCpp(folder, model, (scheme, fit) => ownRun(scheme, fit));
+    } finally {
+      await kernels.dispose();
+      await rm(folder, { recursive: true });
+    }
+  },
+};
+
+/** The whole of a run, into a folder that is made anew. */
+async function quantizeFolder(
+  model: string,
+  out: string,
+  quantizer: Quantizer,
+  scheme: Scheme,
+  kernels: Awaited<ReturnType<typeof createWasmKernels>>,
+): Promise<void> {
+  await rm(out, { recursive: true, force: true });
+  const layout = gptqLayout();
+  const source = await openCheckpoint(model, [layout]);
+  const rule = { match: /^(?!lm_head)/, quantizer, scheme };
+  await runPlan(planRun(source, { layout, seed: 0, rules: [rule] }), { out, context: createContext({ kernels }) });
+  await source.close();
+}
+
+async function synced(file: string): Promise<void> {
+  const handle = await open(file, 'r+');
+  await handle.datasync();
+  await handle.close();
+}
+
+async function* besideLlamaCpp(
+  folder: string,
+  model: string,
+  own: (scheme: Scheme, fit: ScaleFit) => Promise<void>,
+): ReturnType<Benchmark['comparisons']> {
+  const llamaCpp = await findLlamaCpp();
+  if (!llamaCpp) {
+    console.log(
+      '  llama.cpp is left out: the cache has no environment llama-cpp with tooling/bench/peers/llama-cpp.txt',
+    );
+    return;
+  }
+  const gguf = join(folder, 'model.gguf');
+  const bytes = await writeGguf(gguf, join(model, 'model.safetensors'), shape);
+  const quantized = join(folder, 'quantized.gguf');
+  const theirs = (type: string) => ({
+    name: `llama.cpp, ${type}`,
+    async run() {
+      await llamaCpp.quantize(gguf, quantized, type, availableParallelism());
+      await synced(quantized);
+    },
+  });
+  yield {
+    title: `the same weights: ${bytes} bytes of f16 in GGUF by llama.cpp, start of Python included, and ours to GPTQ`,
+    work: bytes,
+    unit: 'bytes',
+    rounds: 3,
+    contenders: [
+      theirs('Q4_0'),
+      theirs('Q4_K'),
+      { name: 'symmetric, range', run: () => own(schemes.int4, minMax()) },
+      { name: 'symmetric, search', run: () => own(schemes.int4, weightedSearch()) },
+      { name: 'zero points, search', run: () => own(zeroPoint, weightedSearch()) },
+    ],
+  };
+}
