@@ -1,13 +1,26 @@
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, minMax, type Quantizer, type ScaleFit, type Scheme, schemes, weightedSearch } from '@q/core';
+import {
+  createContext,
+  type Kernels,
+  minMax,
+  type QuantizeResult,
+  type Quantizer,
+  type ScaleFit,
+  type Scheme,
+  schemes,
+  type Tensor,
+  weightedSearch,
+} from '@q/core';
 import { writeLlama } from '@q/figures/llama-shape';
-import { createWasmKernels } from '@q/kernels-wasm';
+import { gptq, paperOptions } from '@q/gptq';
+import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import type { Benchmark } from '../benchmark.js';
@@ -68,6 +81,7 @@ export const benchmark: Benchmark = {
         ],
         atLeast: { 'symmetric, range': 0.5 },
       };
+      yield* besideCalibration(out, kernels);
       yield* besideLlamaCpp(folder, model, (scheme, fit) => ownRun(scheme, fit));
     } finally {
       await kernels.dispose();
@@ -82,13 +96,17 @@ async function quantizeFolder(
   out: string,
   quantizer: Quantizer,
   scheme: Scheme,
-  kernels: Awaited<ReturnType<typeof createWasmKernels>>,
+  kernels: Kernels,
+  calibration?: Windows,
 ): Promise<void> {
   await rm(out, { recursive: true, force: true });
   const layout = gptqLayout();
   const source = await openCheckpoint(model, [layout]);
   const rule = { match: /^(?!lm_head)/, quantizer, scheme };
-  await runPlan(planRun(source, { layout, seed: 0, rules: [rule] }), { out, context: createContext({ kernels }) });
+  await runPlan(planRun(source, { layout, seed: 0, rules: [rule] }), {
+    ...{ out, context: createContext({ kernels }), calibration },
+    forward: () => createForwardEngine(),
+  });
   await source.close();
 }
 
@@ -96,6 +114,51 @@ async function synced(file: string): Promise<void> {
   const handle = await open(file, 'r+');
   await handle.datasync();
   await handle.close();
+}
+
+/** A calibrated run, and one that is handed its results: whatever it still does is reading, packing, saving and the report. */
+async function* besideCalibration(out: string, kernels: Kernels): ReturnType<Benchmark['comparisons']> {
+  const shared = process.env.QUANT_SHARED;
+  if (!shared) {
+    console.log('  the calibrated run is left out: QUANT_SHARED does not name the folder of trained models');
+    return;
+  }
+  const model = join(shared, 'models', 'opt-3m');
+  const bytes = await readFile(join(model, 'calib-128x256.u16'));
+  const ids = Int32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
+  const calibration = { ids, count: 128, length: 256 };
+  const results = new Map<string, QuantizeResult>();
+  const keyOf = ({ shape, data }: Tensor<'f32'>) => `${shape} ${data[0]} ${data[data.length - 1]}`;
+  const solver = gptq(paperOptions);
+  const recording: Quantizer = {
+    ...solver,
+    async quantize(weight, ...rest) {
+      const result = await solver.quantize(weight, ...rest);
+      results.set(keyOf(weight), result);
+      return result;
+    },
+  };
+  const replaying: Quantizer = {
+    name: 'replay',
+    options: {},
+    needs: [],
+    quantize: async (weight) => results.get(keyOf(weight)) as QuantizeResult,
+  };
+  const target = schemes.integer(4, { groupSize: 64, zeroPoint: 'integer' });
+  yield {
+    title: 'opt-3m with --method gptq-paper, 128 windows of 256 tokens, and the same run handed its results',
+    work: 1,
+    unit: 'runs',
+    rounds: 2,
+    contenders: [
+      { name: 'calibrated', run: () => quantizeFolder(model, out, recording, target, kernels, calibration) },
+      {
+        name: 'reading, packing and saving',
+        run: () => quantizeFolder(model, out, replaying, target, kernels),
+      },
+    ],
+    atLeast: { 'reading, packing and saving': 20 },
+  };
 }
 
 async function* besideLlamaCpp(
