@@ -23,12 +23,12 @@ const llamaCppEnvironment: PeerEnvironment = {
 
 export async function findLlamaCpp(): Promise<LlamaCpp | undefined> {
   const python = await findPeers(llamaCppEnvironment);
-  return (
-    python && {
-      quantize: (from, to, type, threads) =>
-        run(python, [join(peerScripts, 'llama_quantize.py'), from, to, type, String(threads)], { maxBuffer: 2 ** 26 }),
-    }
-  );
+  if (!python) return undefined;
+  const program = join(peerScripts, 'llama_quantize.py');
+  return {
+    quantize: (from, to, type, threads) =>
+      run(python, [program, from, to, type, String(threads)], { maxBuffer: 2 ** 26 }),
+  };
 }
 
 const text = new TextEncoder();

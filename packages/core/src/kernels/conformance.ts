@@ -5,7 +5,6 @@
 import type { GptqBlockArgs, Kernels } from '../contracts/kernels.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { createRandom } from '../random.js';
-import { gridConformance } from './grid-conformance.js';
 
 export interface ConformanceCase {
   readonly name: string;
@@ -303,5 +302,4 @@ export const kernelConformance: readonly ConformanceCase[] = [
   ...solveCases,
   ...gptqCases,
   ...smallCases,
-  ...gridConformance,
 ];
