@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint, type QuantizedLayout } from '@q/checkpoint';
 import {
   createContext,
@@ -24,6 +25,8 @@ export interface MeasuredRun {
   readonly kl: number;
   /** Of quantizing, load and save included. */
   readonly seconds: number;
+  /** The same in seconds of processors, of all threads together: what else the machine does hardly moves it. */
+  readonly processorSeconds: number;
   readonly bitsPerWeight: number;
   /** Parameters that training changed; 0 for methods that do not train. */
   readonly trainedParameters: number;
@@ -52,6 +55,8 @@ export interface MeasureOptions {
   /** The best there is when absent. */
   readonly backend?: BackendChoice;
   readonly tuner?: Tuner;
+  /** In place of the subject's calibration windows. */
+  readonly calibration?: Windows;
   readonly progress?: (event: ProgressEvent) => void;
   /** Folder to write to; an unfinished run in it is continued. One in the temporary folder when absent. */
   readonly out?: string;
@@ -94,17 +99,19 @@ export async function measureRecipe(
   options: MeasureOptions = {},
 ): Promise<MeasuredRun> {
   const { transforms = [], layout = gptqLayout(), seed = 0, backend = 'auto', tuner, progress, signal } = options;
-  const { folder, calibration, valid } = subject;
-  const { out = join(tmpdir(), `q-figures-${process.pid}`) } = options;
+  const { folder, valid } = subject;
+  const { calibration = subject.calibration, out = join(tmpdir(), `q-figures-${process.pid}`) } = options;
   const source = await openCheckpoint(folder, [layout]);
   const rules = options.rules ?? [{ match: /^(?!lm_head$)/, quantizer, scheme: target }];
   const plan = planRun(source, { layout, transforms, rules, tuner, seed });
+  const before = process.cpuUsage();
   const { seconds, layers } = await runPlan(plan, {
     out,
     context: createContext({ kernels, seed, progress, signal }),
     calibration,
     engine: () => createEngine({ kernels, backend }),
   });
+  const processorSeconds = processorSecondsSince(before);
   const written = await openCheckpoint(out, [layout]);
   const engine = await createEngine({ kernels, backend });
   if (!written.model) throw new Error(`${folder}: unknown architecture`);
@@ -121,5 +128,11 @@ export async function measureRecipe(
   await rm(out, { recursive: true });
   const { figures } = layers[0];
   const { trainedParameters = 0 } = figures;
-  return { perplexity, kl, seconds, bitsPerWeight: plan.bitsPerWeight, trainedParameters, figures };
+  return { perplexity, kl, seconds, processorSeconds, bitsPerWeight: plan.bitsPerWeight, trainedParameters, figures };
+}
+
+/** Seconds of all threads of this process, user and system. */
+export function processorSecondsSince(before: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1e6;
 }

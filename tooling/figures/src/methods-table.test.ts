@@ -8,7 +8,13 @@ import { mergeLines, readLines, writeLines } from './methods-table.js';
 
 const line = (model: string, bits: number, group: number, method: string, kl: number): MethodLine => ({
   ...{ model, bits, group, method, kl },
-  ...{ perplexity: 20, seconds: 1, bitsPerWeight: bits + (group === -1 ? 0.1 : 0.4), trainedParameters: 0 },
+  ...{
+    perplexity: 20,
+    seconds: 1,
+    processorSeconds: 1,
+    bitsPerWeight: bits + (group === -1 ? 0.1 : 0.4),
+    trainedParameters: 0,
+  },
 });
 
 it('a partial run replaces its own lines and leaves the others', async () => {

@@ -13,8 +13,8 @@ export interface TrainingLine {
   readonly perplexity: number;
   /** Nats a token, to the unquantized model. */
   readonly kl: number;
-  /** Steps times the mean seconds of a step; of methods that do not train the whole run. */
-  readonly seconds: number;
+  /** Of the whole run on all threads together: the quantizer it starts from, training, and the folder written. */
+  readonly processorSeconds: number;
   readonly trainedParameters: number;
   readonly engine: string;
 }
@@ -42,17 +42,17 @@ const byModelBitsAndKl = (a: TrainingLine, b: TrainingLine): number =>
 export function trainingTable(lines: readonly TrainingLine[]): string {
   const head = [
     ...['model', 'bits', 'group', 'method', 'epochs', 'perplexity', 'KL', 'of act-order', 'of AutoRound'],
-    ...['seconds', 'trained parameters', 'engine'],
+    ...['processor seconds', 'trained parameters', 'engine'],
   ];
   const rows = lines.map((line) => {
-    const { model, bits, group, method, epochs, perplexity, kl, seconds, trainedParameters, engine } = line;
+    const { model, bits, group, method, epochs, perplexity, kl, processorSeconds, trainedParameters, engine } = line;
     const share = (peer: string): string => {
       const other = peerKl(peer, model, bits, group);
       return other === undefined ? '' : (kl / other).toFixed(3);
     };
     return [
       ...[model, `${bits}`, `${group}`, method, epochs > 0 ? `${epochs}` : '', perplexity.toFixed(4), kl.toFixed(6)],
-      ...[share('gptq-act-order'), share('autoround'), seconds.toFixed(1), `${trainedParameters}`, engine],
+      ...[share('gptq-act-order'), share('autoround'), processorSeconds.toFixed(0), `${trainedParameters}`, engine],
     ];
   });
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;

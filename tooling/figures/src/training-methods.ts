@@ -1,6 +1,6 @@
 import { type Quantizer, type Tuner, weightedSearch } from '@q/core';
 import { gptq, paperOptions } from '@q/gptq';
-import { efficientQat, peqa, qaft, signRound } from '@q/qat';
+import { efficientQat, llmQat, peqa, qaft, signRound } from '@q/qat';
 import { rtn } from '@q/rtn';
 
 /** A line of the table of trainings, and how many times it goes through the windows. */
@@ -8,6 +8,8 @@ export interface TrainingMethod {
   readonly quantizer: Quantizer;
   readonly tuner?: Tuner;
   readonly passes: number;
+  /** On text that the unquantized model writes itself, in place of the calibration windows. */
+  readonly writes?: boolean;
 }
 
 /** Steps between checkpoints: a run under a time limit loses no more. Nothing of the result depends on it. */
@@ -26,5 +28,6 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
     tuner: qaft({ epochs, saveEvery, loss: 'labels' }),
     passes: epochs,
   }),
+  'llm-qat': (epochs) => ({ quantizer: gptq(), tuner: llmQat({ epochs }), passes: epochs, writes: true }),
   qaft: (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, saveEvery }), passes: epochs }),
 };
