@@ -25,10 +25,10 @@ export function klDivergence(tf: Tfjs, student: Tensor, teacher: Tensor): Tensor
       tf.sub(tf.max(logits, -1), tf.log(tf.max(probabilities, -1)));
     const cross = tf.sum(tf.mul(p, tf.sub(teacherRows, values)), -1);
     const divergence: Tensor = tf.sub(cross, tf.sub(logSumExp(teacherRows, p), logSumExp(values, q)));
-    (save as unknown as (tensors: Tensor[]) => void)([tf.mul(tf.sub(q, p), 1 / rows)]);
+    (save as unknown as (tensors: Tensor[]) => void)([tf.sub(q, p)]);
     return {
       value: tf.mul(tf.sum(divergence), 1 / rows),
-      gradFunc: (dy: Tensor, [gradient]: Tensor[]) => tf.mul(gradient!, dy),
+      gradFunc: (dy: Tensor, [difference]: Tensor[]) => tf.mul(difference!, tf.mul(dy, 1 / rows)),
     };
   });
   return loss(tf.reshape(student, [rows, vocabulary]));

@@ -1,6 +1,7 @@
 import { type Activation, type DifferentiableOps, type RotaryTable, ShapeError, toF32 } from '@q/core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import { attention, causalMask } from './attention.js';
+import { differentiableAttention } from './attention-gradient.js';
 import { crossEntropy } from './cross-entropy.js';
 import type { Tfjs } from './handle.js';
 import { klDivergence } from './kl-divergence.js';
@@ -53,6 +54,8 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
       const window = Math.min(args.window ?? keys, keys);
       // The last query sees everything but what a window hides.
       const mask = queries === 1 && window === keys ? undefined : shared.mask(keys, window);
+      const training = tf.engine().state.gradientDepth > 0;
+      if (training && mask && queries === keys) return tf.tidy(() => differentiableAttention(tf, args, mask));
       return tf.tidy(() =>
         attention(tf, args, mask && queries < keys ? tf.slice(mask, [keys - queries, 0], [queries, keys]) : mask),
       );
@@ -170,10 +173,24 @@ function scatterRows(tf: Tfjs, x: Tensor, ids: Int32Array, count: number): Tenso
   });
 }
 
+/** `y = x s` with `s = sigmoid(x)`; `dy/dx = s + y (1 - s)`, from the two alone. */
+function silu(tf: Tfjs, x: Tensor): Tensor {
+  const gated = tf.customGrad((values, save) => {
+    const s = tf.sigmoid(values as Tensor);
+    const y: Tensor = tf.mul(values as Tensor, s);
+    (save as unknown as (tensors: Tensor[]) => void)([s, y]);
+    return {
+      value: y,
+      gradFunc: (dy: Tensor, [s, y]: Tensor[]) => tf.mul(dy, tf.sub(tf.add(s!, y!), tf.mul(s!, y!))),
+    };
+  });
+  return gated(x);
+}
+
 const activations: Record<Activation, (tf: Tfjs, x: Tensor) => Tensor> = {
   relu: (tf, x) => tf.relu(x),
   sigmoid: (tf, x) => tf.sigmoid(x),
-  silu: (tf, x) => tf.mul(x, tf.sigmoid(x)),
+  silu,
   gelu: (tf, x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
   // (1 + tanh u) / 2 is sigmoid(2u), which wasm has vectorised: 0.7 ms against 11 ms a million values.
   geluTanh: (tf, x) => {

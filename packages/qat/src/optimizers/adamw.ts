@@ -24,18 +24,24 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
     options: { beta1, beta2, epsilon, decay },
     step(parameters: ParameterSet, gradients: ParameterSet, rate) {
       steps++;
-      const correct1 = 1 - beta1 ** steps;
-      const correct2 = 1 - beta2 ** steps;
+      // (m / c1) / (sqrt(v / c2) + epsilon) with one division an element: m (rate / c1) / (sqrt(v) / sqrt(c2) + epsilon).
+      const correct1 = 1 / (1 - beta1 ** steps);
+      const correct2 = 1 / Math.sqrt(1 - beta2 ** steps);
+      const [gain1, gain2] = [1 - beta1, 1 - beta2];
       for (const [name, x] of parameters) {
         const g = gradients.get(name) as Float32Array;
         const m = stateOf(first, name, x.length);
         const v = stateOf(second, name, x.length);
         const size = rate(name);
         const shrink = decay > 0 && decays(name) ? 1 - size * decay : 1;
+        const stepSize = size * correct1;
         for (let i = 0; i < x.length; i++) {
-          m[i] += (1 - beta1) * (g[i] - m[i]);
-          v[i] += (1 - beta2) * (g[i] * g[i] - v[i]);
-          x[i] = x[i] * shrink - (size * (m[i] / correct1)) / (Math.sqrt(v[i] / correct2) + epsilon);
+          const slope = g[i];
+          const mean = m[i] + gain1 * (slope - m[i]);
+          const square = v[i] + gain2 * (slope * slope - v[i]);
+          m[i] = mean;
+          v[i] = square;
+          x[i] = x[i] * shrink - (stepSize * mean) / (Math.sqrt(square) * correct2 + epsilon);
         }
       }
     },

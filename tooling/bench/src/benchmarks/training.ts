@@ -1,7 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { availableParallelism, homedir } from 'node:os';
-import { join } from 'node:path';
+import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { createRandom, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
@@ -10,6 +8,7 @@ import { createRuntime, describeModel } from '@q/models';
 import { adamW, clipGradients, gradientNorm, learnedStep, modelObjective, selfTeacher } from '@q/qat';
 import { createEngine, type TfjsEngine } from '@q/tfjs';
 import type { Benchmark } from '../benchmark.js';
+import { findPeers } from '../peer-process.js';
 
 /** llama-5m of the shared models, 8 x 256 tokens a step. */
 const config = {
@@ -27,7 +26,7 @@ const model = describeModel(config);
 const target = scheme({ format: uint2, zeroPoint: 'integer' });
 
 /** Steps of QAFT on an engine: weights, scales and zero points of all linears, KL to the unquantized model. */
-async function trainingSteps(engine: TfjsEngine): Promise<() => Promise<number>> {
+export async function trainingSteps(engine: TfjsEngine): Promise<() => Promise<number>> {
   const { ops } = engine;
   const random = createRandom('training step');
   const weights = new Map<string, Tensor<'f32'>>();
@@ -73,12 +72,13 @@ async function trainingSteps(engine: TfjsEngine): Promise<() => Promise<number>>
   };
 }
 
-/** The same step in a Python process, where one with PyTorch and transformers is found: `Q_PYTHON`, or that of the client checks. */
+/** The same step in a Python process: that of the peers, or one with PyTorch and transformers that `Q_PYTHON` names. */
 async function torchSteps(): Promise<{ step(): Promise<string>; stop(): void } | undefined> {
-  const cached = join(process.env.QUANT_CACHE ?? join(homedir(), '.cache', 'q-ci'), 'int8', 'bin', 'python');
-  const python = process.env.Q_PYTHON ?? (existsSync(cached) ? cached : undefined);
+  const python = process.env.Q_PYTHON ?? (await findPeers());
   if (python === undefined) {
-    console.log('  PyTorch is absent: name a Python that has it and transformers with Q_PYTHON');
+    console.log(
+      '  PyTorch is absent: `pnpm bench peers` sets it up, or name a Python that has it and transformers with Q_PYTHON',
+    );
     return undefined;
   }
   const script = fileURLToPath(new URL('../../reference/training_step.py', import.meta.url));
@@ -110,6 +110,7 @@ export const benchmark: Benchmark = {
       title: 'training step',
       work: batch * length,
       unit: 'tokens',
+      rounds: 5,
       contenders: [
         { name: 'tfjs-wasm', run: await trainingSteps(wasm) },
         ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native) }] : []),
