@@ -9,7 +9,7 @@ import { scopedStore } from './scoped-store.js';
 import { blockLosses } from './sign-round.js';
 import { nearestInCells } from './start-weights.js';
 import { tuneBlocks } from './tune-blocks.js';
-import { forecastTuning, tunedModules, tuneModel } from './tune-model.js';
+import { forecastTuning, quantizedModules, tunedModules, tuneModel, tuningFigures } from './tune-model.js';
 
 export interface EfficientQatOptions {
   /** Passes over the windows for each block. Default 10. */
@@ -79,10 +79,10 @@ export function efficientQat(options: EfficientQatOptions = {}): Tuner {
         scopedStore(input.store, 'scales'),
       );
       return {
-        modules: new Map([...tuned.modules].map(([module, each]) => [module, each.quantized()])),
+        modules: quantizedModules(tuned),
         figures: {
+          ...tuningFigures(tuned),
           steps: steps * blocks.losses.length + tuned.result.steps,
-          loss: tuned.result.loss,
           trainedParameters: trainedParameters(tunedModules(input), true),
           ...blockLosses(blocks.losses),
         },

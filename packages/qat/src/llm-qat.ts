@@ -1,16 +1,14 @@
 import { absMax, type Scheme, SchemeError, type Tuner } from '@q/core';
 import { refuseActivationScheme } from './activations/fake-quantize.js';
 import { type QuantizedRuntimeOptions, quantizedRuntime } from './activations/quantized-runtime.js';
-import { trainedParameters } from './memory.js';
-import { adamW } from './optimizers/adamw.js';
-import { cosine } from './optimizers/schedule.js';
 import { learnedStep, refuseLearnedStep } from './parameters/learned-step.js';
 import { refitted } from './parameters/refitted.js';
 import { refuseReordered } from './qaft.js';
 import { nearestInCells } from './start-weights.js';
-import { forecastTuning, type ModelTuning, stepsOf, tunedModules, tuneModel } from './tune-model.js';
+import { trainsWeights, type WeightTrainingOptions } from './weight-training.js';
 
-export interface LlmQatOptions {
+/** The paper makes one pass over a hundred thousand windows, where 20 over few are the default here. */
+export interface LlmQatOptions extends Omit<WeightTrainingOptions, 'rates'> {
   /** Inputs of the linears: dynamic, symmetric, one scale a token in the paper. Unquantized when absent. */
   readonly activations?: Scheme;
   /** Keys, before their rotation, and values: one scale a token over all heads in the paper. Unquantized when absent. */
@@ -20,21 +18,8 @@ export interface LlmQatOptions {
    * paper, scales follow the largest weight of each row; the scheme must be symmetric.
    */
   readonly weights?: 'learned' | 'minMax';
-  /** Passes over the windows. Default 20; the paper makes one over a hundred thousand windows. */
-  readonly epochs?: number;
-  /** Windows a step. Default 8. */
-  readonly batch?: number;
-  /** Peak learning rate of the weights. Default 3e-4; the paper has 2e-5 for its many steps. */
+  /** Peak learning rate of the weights. Default 6e-4; the paper has 2e-5 for its many steps. */
   readonly rate?: number;
-  /** Steps of linear warm-up before the cosine. Default 20. */
-  readonly warmUp?: number;
-  /** Default 1. */
-  readonly clipNorm?: number;
-  readonly heldOut?: number;
-  readonly patience?: number;
-  readonly checkpointing?: boolean;
-  /** Bytes that training may take; more is refused with the batch that fits. Default: no limit. */
-  readonly memory?: number;
 }
 
 /**
@@ -42,8 +27,7 @@ export interface LlmQatOptions {
  * written itself (`selfGeneratedWindows` of `@q/calib`), with weights, activations and cache quantized as they will run.
  */
 export function llmQat(options: LlmQatOptions = {}): Tuner {
-  const { activations, cache, weights = 'learned', epochs = 20, batch = 8, rate = 3e-4, warmUp = 20 } = options;
-  const { clipNorm = 1, heldOut = 0, patience = 3, checkpointing = false } = options;
+  const { activations, cache, weights = 'learned', rate, ...shared } = options;
   for (const [what, scheme] of [
     ['activations', activations],
     ['cache', cache],
@@ -51,11 +35,10 @@ export function llmQat(options: LlmQatOptions = {}): Tuner {
     const refusal = scheme && refuseActivationScheme(scheme);
     if (refusal) throw new SchemeError(`llm-qat, ${what}: ${refusal}`);
   }
-  const settings = { epochs, batch, accumulate: 1, heldOut, patience, clipNorm, checkpointing };
   const runtime: QuantizedRuntimeOptions = { activations, cache };
   const quantizesRuntime = activations !== undefined || cache !== undefined;
-  const tuning = (count: number): ModelTuning => ({
-    ...settings,
+  const inside = [activations && `${activations.format.bits}-bit inputs`, cache && `a ${cache.format.bits}-bit cache`];
+  const training = trainsWeights(rate === undefined ? shared : { ...shared, rates: { weight: rate } }, {
     loss: { labels: 0, teacher: 1 },
     parameterize(original, start) {
       refuseReordered(start);
@@ -63,46 +46,22 @@ export function llmQat(options: LlmQatOptions = {}): Tuner {
         ? refitted(original, start.scheme, { fit: absMax({ range: 'narrow' }) })
         : learnedStep(nearestInCells(original, start), start.scheme, start);
     },
-    optimizer: adamW(),
-    rates: { weight: rate, scale: 1e-4, zero: 1e-3 },
-    schedule: cosine({ warmUp: Math.min(warmUp, Math.floor(stepsOf(settings, count) / 4)) }),
-    memory: options.memory ?? Number.POSITIVE_INFINITY,
-    trainsWeights: true,
     ...(quantizesRuntime ? { wrap: (inner) => quantizedRuntime(inner, runtime) } : {}),
     task: 'llm-qat',
   });
   return {
     name: 'llm-qat',
-    options: { ...settings, rate, warmUp, weights, activations, cache },
+    options: { ...training.options, weights, activations, cache },
     refuse: (scheme) =>
       weights === 'minMax' && scheme.zeroPoint !== 'none'
         ? 'llm-qat with min-max weights has no zero points: ask for a symmetric scheme'
         : refuseLearnedStep(scheme),
-    forecast: (model, modules, windows) => forecastTuning(model, modules, windows, tuning(windows.count)),
+    forecast: training.forecast,
     async tune(input, context) {
-      const { modules, result, notes } = await tuneModel(input, tuning(input.windows.count), context);
-      const inside = [
-        activations && `${activations.format.bits}-bit inputs`,
-        cache && `a ${cache.format.bits}-bit cache`,
-      ];
-      return {
-        modules: new Map([...modules].map(([module, each]) => [module, each.quantized()])),
-        figures: {
-          steps: result.steps,
-          loss: result.loss,
-          trainedParameters: trainedParameters(tunedModules(input), true),
-          secondsPerStep: result.secondsPerStep,
-          ...(result.bestLoss === undefined ? {} : { heldOutLoss: result.bestLoss }),
-        },
-        notes: [
-          ...notes,
-          ...(quantizesRuntime
-            ? [
-                `trained for ${inside.filter(Boolean).join(' and ')}: the folder holds the weights, the runtime must be told to quantize the rest`,
-              ]
-            : []),
-        ],
-      };
+      const result = await training.tune(input, context);
+      if (!quantizesRuntime) return result;
+      const note = `trained for ${inside.filter(Boolean).join(' and ')}: the folder holds the weights, the runtime must be told to quantize the rest`;
+      return { ...result, notes: [...result.notes, note] };
     },
   };
 }

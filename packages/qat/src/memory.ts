@@ -1,4 +1,4 @@
-import type { ModelDescription, TokenWindows, TunedModule, TunerForecast } from '@q/core';
+import type { BlockDescription, ModelDescription, TokenWindows, TunedModule, TunerForecast } from '@q/core';
 import { SchemeError, tiling } from '@q/core';
 import type { Optimizer } from './optimizers/optimizer.js';
 
@@ -41,19 +41,18 @@ export function forecastTraining(
   const tokens = shape.batch * length;
   const elements = modules.reduce((sum, { linear }) => sum + linear.inFeatures * linear.outFeatures, 0);
   const parameters = trainedParameters(modules, shape.weights);
-  const blocks = model.blocks.map(({ linears }) => {
-    const widths = linears.reduce((sum, { outFeatures }) => sum + 3 * outFeatures, 0);
-    return 4 * tokens * (widths + 8 * model.hiddenSize + 3 * headsOf(model) * length);
-  });
+  const blocks = model.blocks.map((block) => 4 * tokens * keptWidth(block, model.hiddenSize, length));
   const live = shape.checkpointing || shape.blockWise ? Math.max(...blocks) : blocks.reduce((a, b) => a + b, 0);
   const logits = shape.blockWise ? 0 : 4 * tokens * model.vocabularySize * (shape.teacher ? 6 : 4);
+  const states = shape.blockWise ? 2 : shape.teacher ? 1 : 0;
   const memory: Record<string, number> = {
     // Trained values on the host, and the tensors made of them there and on the engine.
-    parameters: 4 * parameters + 3 * 4 * elements,
-    gradients: 4 * parameters + 2 * 4 * elements,
+    parameters: 4 * parameters + 2 * 4 * elements,
+    // By tensor, and by parameter.
+    gradients: 4 * parameters + 4 * elements,
     optimizer: shape.optimizer.stateBytes(parameters),
     activations: live + logits,
-    teacher: shape.teacher || shape.blockWise ? 4 * windows.count * length * model.hiddenSize : 0,
+    teacher: states * 4 * windows.count * length * model.hiddenSize,
     frozen: 4 * 2 * model.vocabularySize * model.hiddenSize,
   };
   const perToken = 2 * (elements + model.vocabularySize * model.hiddenSize) + 4 * length * model.hiddenSize;
@@ -76,9 +75,29 @@ export function checkMemory(predict: (batch: number) => TunerForecast, batch: nu
   );
 }
 
-/** Heads are not part of a description: the usual 64 channels each, and at least as many as small models have. */
-function headsOf(model: ModelDescription): number {
-  return Math.max(4, Math.ceil(model.hiddenSize / 32));
+/** Bytes by what holds them. */
+export interface TrainingMemory {
+  readonly predicted: Readonly<Record<string, number>>;
+  /** Of the first step. Absent where the engine cannot tell. */
+  readonly measured?: Readonly<Record<string, number>>;
+}
+
+/** As figures of a report: `activationsBytes`, and beside it `activationsBytesPredicted`. */
+export function memoryFigures({ predicted, measured }: TrainingMemory): Record<string, number> {
+  if (!measured) return {};
+  return Object.fromEntries(
+    Object.entries(measured).flatMap(([name, bytes]) => [
+      [`${name}Bytes`, bytes],
+      [`${name}BytesPredicted`, predicted[name] ?? 0],
+    ]),
+  );
+}
+
+/** Values that the tape keeps of one token in a block. */
+function keptWidth({ linears, attention }: BlockDescription, hiddenSize: number, length: number): number {
+  const widths = linears.reduce((sum, { outFeatures }) => sum + 3 * outFeatures, 0);
+  const heads = attention?.heads ?? Math.max(4, Math.ceil(hiddenSize / 32));
+  return widths + 8 * hiddenSize + 3 * heads * length;
 }
 
 /** Bytes in words, the largest first. */

@@ -1,11 +1,10 @@
-import type { QuantizedTensor, Tuner } from '@q/core';
-import { trainedParameters } from './memory.js';
+import type { Tuner } from '@q/core';
 import type { LossWeights } from './objectives/model-loss.js';
 import { adamW } from './optimizers/adamw.js';
 import { cosine } from './optimizers/schedule.js';
 import { frozenCodes } from './parameters/frozen-codes.js';
 import { refuseLearnedStep } from './parameters/learned-step.js';
-import { forecastTuning, type ModelTuning, stepsOf, tunedModules, tuneModel } from './tune-model.js';
+import { forecastTuning, type ModelTuning, quantizedModules, stepsOf, tuneModel, tuningFigures } from './tune-model.js';
 
 export interface PeqaOptions {
   /** `labels` (default): the next token, to learn a task. `teacher`: the unquantized model, to recover what rounding lost. */
@@ -66,18 +65,7 @@ export function peqa(options: PeqaOptions = {}): Tuner {
       forecastTuning(model, modules, windows, scalesTuning(options, windows.count)),
     async tune(input, context) {
       const tuned = await tuneModel(input, scalesTuning(options, input.windows.count), context);
-      const modules = new Map<string, QuantizedTensor>();
-      for (const [module, each] of tuned.modules) modules.set(module, each.quantized());
-      return {
-        modules,
-        figures: {
-          steps: tuned.result.steps,
-          loss: tuned.result.loss,
-          trainedParameters: trainedParameters(tunedModules(input), false),
-          secondsPerStep: tuned.result.secondsPerStep,
-        },
-        notes: tuned.notes,
-      };
+      return { modules: quantizedModules(tuned), figures: tuningFigures(tuned), notes: tuned.notes };
     },
   };
 }

@@ -1,5 +1,5 @@
 import type { Tuner } from '@q/core';
-import { forecastTraining, trainedParameters } from './memory.js';
+import { forecastTraining, memoryFigures, trainedParameters } from './memory.js';
 import { linearDecay } from './optimizers/schedule.js';
 import { signSgd } from './optimizers/sign-sgd.js';
 import { refuseSignedRounding, signedRounding } from './parameters/signed-rounding.js';
@@ -30,11 +30,13 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
   const { steps = 200, batch = 8, range = 'grid' } = options;
   const rate = options.rate ?? 1 / steps;
   const shape = { batch, checkpointing: false, optimizer: signSgd(), weights: true, teacher: false, blockWise: true };
+  const forecast: Tuner['forecast'] = (model, modules, windows) =>
+    forecastTraining(model, modules, windows, shape, steps);
   return {
     name: 'signround',
     options: { steps, batch, rate, range },
     refuse: refuseSignedRounding,
-    forecast: (model, modules, windows) => forecastTraining(model, modules, windows, shape, steps),
+    forecast,
     async tune(input, context) {
       const tuning = {
         parameterize: (
@@ -52,7 +54,7 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
         keepBest: true,
         task: 'signround',
       };
-      const { modules, losses, secondsPerStep } = await tuneBlocks(input, tuning, context);
+      const { modules, losses, secondsPerStep, memory } = await tuneBlocks(input, tuning, context);
       return {
         modules: new Map([...modules].map(([module, each]) => [module, each.quantized()])),
         figures: {
@@ -60,6 +62,10 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
           trainedParameters: trainedParameters(tunedModules(input), true),
           secondsPerStep,
           ...blockLosses(losses),
+          ...memoryFigures({
+            predicted: forecast(input.model, tunedModules(input), input.windows).memory,
+            measured: memory,
+          }),
         },
         notes: [],
       };

@@ -1,4 +1,4 @@
-import { type Context, NumericError, SchemeError, type TrainingStore } from '@q/core';
+import { type Context, type Engine, NumericError, SchemeError, type TrainingStore } from '@q/core';
 import type { Objective } from './objectives/objective.js';
 import { clipGradients, gradientNorm } from './optimizers/clip-gradients.js';
 import type { Optimizer } from './optimizers/optimizer.js';
@@ -32,6 +32,8 @@ export interface TrainOptions {
   readonly saveEvery?: number;
   /** What the progress calls it. */
   readonly task?: string;
+  /** Of the engine that the objective computes on: the memory of the first step is measured with it. */
+  readonly observeBytes?: Engine<unknown>['observeBytes'];
 }
 
 export interface TrainResult {
@@ -43,6 +45,21 @@ export interface TrainResult {
   readonly stoppedEarly: boolean;
   readonly resumedAt: number;
   readonly secondsPerStep: number;
+  /** Of the first step that this run took, by the names of the forecast; absent where the engine cannot tell. */
+  readonly memory?: StepMemory;
+}
+
+/** Bytes that a step of training holds. */
+export interface StepMemory {
+  /** Trained values on the host, and the tensors made of them, there and on the engine. */
+  readonly parameters: number;
+  /** On the host: by tensor, as they come from the engine, and by parameter. */
+  readonly gradients: number;
+  readonly optimizer: number;
+  /** The most that the engine held beyond frozen and trained tensors. */
+  readonly activations: number;
+  /** On the engine before the step. */
+  readonly frozen: number;
 }
 
 /**
@@ -79,6 +96,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
   };
 
   const recent: number[] = [];
+  let memory: StepMemory | undefined;
   const started = performance.now();
   let stoppedEarly = state.sinceBest >= patience;
   while (state.step < steps && !stoppedEarly) {
@@ -89,12 +107,23 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     let loss = 0;
     for (let part = 0; part < accumulate; part++) {
       const windows = windowsOf(step * accumulate + part, batch, objective.windows, context);
-      const result = await objective.evaluate(values, windows, step * accumulate + part);
+      const evaluate = () => objective.evaluate(values, windows, step * accumulate + part);
+      const observed = step === resumedAt && part === 0 ? await options.observeBytes?.(evaluate) : undefined;
+      const result = observed?.result ?? (await evaluate());
       loss += result.loss / accumulate;
       if (!Number.isFinite(result.loss)) throw await diverged(options, values, windows, state, result.loss);
       for (const [name, each] of tensors) {
         const own = each.backward(result.derivatives.get(name) as Float32Array);
         for (const [role, gradient] of Object.entries(own)) add(gradients, `${name}#${role}`, gradient, 1 / accumulate);
+      }
+      if (observed) {
+        memory = {
+          parameters: bytesOf(parameters) + 2 * bytesOf(values),
+          gradients: bytesOf(result.derivatives) + bytesOf(gradients),
+          optimizer: 0,
+          activations: observed.peak - observed.before - bytesOf(values),
+          frozen: observed.before,
+        };
       }
     }
     const norm = gradientNorm(gradients);
@@ -108,6 +137,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     if (clipNorm !== undefined) clipGradients(gradients, norm, clipNorm);
     const share = schedule(step, steps);
     optimizer.step(parameters, gradients, (name) => rateOf(name) * share);
+    if (memory && step === resumedAt) memory = { ...memory, optimizer: optimizer.heldBytes() };
     state.step++;
     recent.push(loss);
     if (recent.length > Math.max(1, steps / 10)) recent.shift();
@@ -136,7 +166,12 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     stoppedEarly,
     resumedAt,
     secondsPerStep: taken > 0 ? (performance.now() - started) / 1000 / taken : 0,
+    ...(memory ? { memory } : {}),
   };
+}
+
+function bytesOf(arrays: ReadonlyMap<string, Float32Array>): number {
+  return [...arrays.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
 /** @throws NumericError naming the tensor whose parameters no longer make one */

@@ -5,7 +5,7 @@ import { pick } from './objectives/model-loss.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { QuantizedParameterization } from './parameters/parameterization.js';
-import { train } from './train.js';
+import { type StepMemory, train } from './train.js';
 import { moduleOf, tunedModules } from './tune-model.js';
 
 /** What training one block against its own output needs. */
@@ -30,6 +30,8 @@ export interface TunedBlocks {
   /** Mean squared error of each block's last steps. */
   readonly losses: readonly number[];
   readonly secondsPerStep: number;
+  /** Of the first step of the largest block that was trained. Absent where the engine cannot tell. */
+  readonly memory?: Readonly<Record<string, number>>;
 }
 
 /**
@@ -53,6 +55,7 @@ export async function tuneBlocks<T>(
   const saved = await store?.load();
   const finished = saved?.get('finished blocks')?.[0] ?? 0;
   let [seconds, steps] = [0, 0];
+  let memory: StepMemory | undefined;
 
   /** Runs hidden states through `step`, a batch at a time, in place. */
   const advance = async (states: Float32Array, step: (x: T, batch: number, first: number) => T): Promise<void> => {
@@ -125,12 +128,14 @@ export async function tuneBlocks<T>(
           clipNorm,
           ...(tuning.keepBest ? { keepBest: 'batch' } : {}),
           task: `${task} ${block.prefix}`,
+          observeBytes: engine.observeBytes,
         },
         { ...context, random: context.random.fork(block.prefix) },
       );
       losses.push(result.bestLoss ?? result.loss);
       seconds += result.secondsPerStep * result.steps;
       steps += result.steps;
+      if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
     }
     const values = new Map(originals);
     for (const [name, each] of tensors) values.set(name, ops.keep(ops.fromF32(each.value(), each.shape)));
@@ -138,8 +143,13 @@ export async function tuneBlocks<T>(
     release(values);
     if (block.index >= finished) await store?.save(stateOf(block.index + 1, losses, modules));
   }
-  return { modules, losses, secondsPerStep: steps > 0 ? seconds / steps : 0 };
+  return {
+    ...{ modules, losses, secondsPerStep: steps > 0 ? seconds / steps : 0 },
+    ...(memory ? { memory: { ...memory, teacher: reference.byteLength + trained.byteLength } } : {}),
+  };
 }
+
+const totalOf = (memory: StepMemory): number => Object.values(memory).reduce((sum, bytes) => sum + bytes, 0);
 
 async function parameterizeBlock<T>(
   block: BlockDescription,

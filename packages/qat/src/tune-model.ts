@@ -12,7 +12,14 @@ import {
   type TunerInput,
 } from '@q/core';
 import { createRuntime } from '@q/models';
-import { checkMemory, describeMemory, forecastTraining } from './memory.js';
+import {
+  checkMemory,
+  describeMemory,
+  forecastTraining,
+  memoryFigures,
+  type TrainingMemory,
+  trainedParameters,
+} from './memory.js';
 import { type LossWeights, selfTeacher } from './objectives/model-loss.js';
 import { modelObjective } from './objectives/model-objective.js';
 import type { Optimizer } from './optimizers/optimizer.js';
@@ -49,6 +56,8 @@ export interface TunedModel {
   /** By module name. */
   readonly modules: ReadonlyMap<string, QuantizedParameterization>;
   readonly result: TrainResult;
+  readonly trainedParameters: number;
+  readonly memory: TrainingMemory;
   readonly notes: readonly string[];
 }
 
@@ -139,16 +148,38 @@ export async function tuneModel<T>(
         saveEvery: tuning.saveEvery ?? epoch,
         ...(heldOut > 0 ? { keepBest: 'heldOut', evaluateEvery: epoch, patience } : {}),
         task,
+        observeBytes: engine.observeBytes,
       },
       context,
     );
     const notes = result.stoppedEarly
       ? [`stopped after ${result.steps} of ${steps} steps: the held-out loss has not fallen for ${patience} epochs`]
       : [];
-    return { modules: new Map([...tensors].map(([name, each]) => [moduleOf(name), each])), result, notes };
+    return {
+      ...{ modules: new Map([...tensors].map(([name, each]) => [moduleOf(name), each])), result, notes },
+      trainedParameters: trainedParameters(tunedModules(input), tuning.trainsWeights),
+      memory: {
+        predicted: forecast.memory,
+        ...(result.memory ? { measured: { ...result.memory, teacher: teacher?.bytes ?? 0 } } : {}),
+      },
+    };
   } finally {
     for (const handle of frozen.values()) ops.dispose(handle);
   }
+}
+
+/** What a report says of a training. */
+export function tuningFigures({ result, trainedParameters, memory }: TunedModel): Record<string, number> {
+  const { steps, loss, secondsPerStep, bestLoss } = result;
+  return {
+    ...{ steps, loss, trainedParameters, secondsPerStep },
+    ...(bestLoss === undefined ? {} : { heldOutLoss: bestLoss }),
+    ...memoryFigures(memory),
+  };
+}
+
+export function quantizedModules({ modules }: Pick<TunedModel, 'modules'>): Map<string, QuantizedTensor> {
+  return new Map([...modules].map(([module, each]) => [module, each.quantized()]));
 }
 
 /** @throws SchemeError naming a quantized module that is not a linear of a block */

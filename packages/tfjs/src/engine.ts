@@ -2,6 +2,7 @@ import { type DifferentiableOps, type Engine, type Kernels, referenceKernels } f
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { registerGradients } from './gradients.js';
 import type { Handle, Tfjs } from './handle.js';
+import { observeBytes } from './observe-bytes.js';
 import { createOps, createSharedTensors } from './ops.js';
 import { guardAllocation, type WasmBackend } from './wasm-backend.js';
 import { installWasmCopies } from './wasm-copies.js';
@@ -73,6 +74,7 @@ export async function startEngine(
       const { numTensors, numBytes } = tf.memory();
       return { tensors: numTensors, bytes: numBytes };
     },
+    observeBytes: (work) => observeBytes(tf, work),
     async dispose() {
       shared.dispose();
     },

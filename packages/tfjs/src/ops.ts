@@ -5,6 +5,7 @@ import { differentiableAttention } from './attention-gradient.js';
 import { crossEntropy } from './cross-entropy.js';
 import type { Tfjs } from './handle.js';
 import { klDivergence } from './kl-divergence.js';
+import { reversePass } from './reverse-pass.js';
 import { createRotaryTensors, type RotaryTensors, rotary } from './rotary.js';
 
 /** Tables and masks that forward passes share; one length of each is kept. */
@@ -207,15 +208,13 @@ function valueAndGradients(
   const names = Object.keys(variables);
   return tf.tidy(() => {
     const inputs = names.map((name) => variables[name]!);
-    const result = tf.engine().gradients(() => f(variables) as Tensor<never>, inputs, undefined, true);
-    if (result.value.size !== 1) {
-      throw new ShapeError(`valueAndGradients needs a scalar, the function gave [${result.value.shape}]`);
-    }
+    const { value, derivatives } = reversePass(tf, () => f(variables), inputs);
+    if (value.size !== 1) throw new ShapeError(`valueAndGradients needs a scalar, the function gave [${value.shape}]`);
     const gradients = Object.fromEntries(
-      // A variable that the function does not use has no gradient in tfjs; mathematically it is zero.
-      names.map((name, index) => [name, result.grads[index] ?? tf.zerosLike(inputs[index]!)]),
+      // A variable that the function does not use has no derivative on the tape; mathematically it is zero.
+      names.map((name, index) => [name, derivatives[index] ?? tf.zerosLike(inputs[index]!)]),
     );
-    return { value: result.value, gradients };
+    return { value, gradients };
   });
 }
 

@@ -115,4 +115,14 @@ export interface ForwardEngine<T> {
 /** A backend that also differentiates. */
 export interface Engine<T> extends ForwardEngine<T> {
   readonly ops: DifferentiableOps<T>;
+  /** Does the work and counts the bytes of values alive on the engine meanwhile. Absent where an engine cannot tell. */
+  observeBytes?<R>(work: () => Promise<R>): Promise<ObservedBytes<R>>;
+}
+
+export interface ObservedBytes<R> {
+  readonly result: R;
+  /** When the work began. */
+  readonly before: number;
+  /** The most there were at any moment. */
+  readonly peak: number;
 }

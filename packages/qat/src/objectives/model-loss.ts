@@ -12,6 +12,8 @@ export interface LossWeights {
 /** A teacher's logits `[tokens, vocabulary]` of some windows. Called inside a scope of the engine. */
 export interface Teacher<T> {
   readonly vocabularySize: number;
+  /** That it keeps on the host. */
+  readonly bytes?: number;
   logits(windows: Int32Array): T;
 }
 
@@ -40,6 +42,7 @@ export async function selfTeacher<T>(
   }
   return {
     vocabularySize: model.vocabularySize,
+    bytes: hidden.byteLength,
     logits(indices) {
       const chosen = new Float32Array(indices.length * rowSize);
       indices.forEach((window, i) => {

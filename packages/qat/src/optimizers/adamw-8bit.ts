@@ -53,6 +53,11 @@ export function adamW8bit(options: AdamW8bitOptions = {}): Optimizer {
       }
     },
     stateBytes: (parameters) => 2 * (parameters + 4 * Math.ceil(parameters / blockSize)),
+    heldBytes: () =>
+      [...first.values(), ...second.values()].reduce(
+        (sum, { codes, scales }) => sum + codes.byteLength + scales.byteLength,
+        exact.heldBytes(),
+      ),
     save: () =>
       new Map([
         ['steps8', Float32Array.of(steps)],

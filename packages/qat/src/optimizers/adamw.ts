@@ -46,6 +46,7 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
       }
     },
     stateBytes: (parameters) => 8 * parameters,
+    heldBytes: () => [...first.values(), ...second.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
     save: () =>
       new Map([
         ['steps', Float32Array.of(steps)],

@@ -15,6 +15,8 @@ export interface Optimizer {
   step(parameters: ParameterSet, gradients: ParameterSet, rate: (name: string) => number): void;
   /** Bytes of state for this many parameters. */
   stateBytes(parameters: number): number;
+  /** Bytes of state that it holds now. */
+  heldBytes(): number;
   /** State for a checkpoint, by name. */
   save(): Map<string, Float32Array>;
   load(state: ReadonlyMap<string, Float32Array>): void;

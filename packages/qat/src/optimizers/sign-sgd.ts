@@ -16,6 +16,7 @@ export function signSgd(): Optimizer {
       }
     },
     stateBytes: () => 0,
+    heldBytes: () => 0,
     save: () => new Map(),
     load() {},
   };

@@ -1,0 +1,59 @@
+import type { Context, Tuner, TunerInput, TunerResult } from '@q/core';
+import { adamW } from './optimizers/adamw.js';
+import { cosine } from './optimizers/schedule.js';
+import { forecastTuning, type ModelTuning, quantizedModules, stepsOf, tuneModel, tuningFigures } from './tune-model.js';
+
+/** Options of every training of weights, scales and zero points together on the end loss. */
+export interface WeightTrainingOptions {
+  /** Passes over the windows. Default 20. */
+  readonly epochs?: number;
+  /** Windows a step. Default 8. */
+  readonly batch?: number;
+  /** Batches a step, their gradients averaged. Default 1. */
+  readonly accumulate?: number;
+  /** Peak learning rates. Default: 6e-4 for weights, 2e-4 for scales, 1e-3 for zero points. */
+  readonly rates?: { readonly weight?: number; readonly scale?: number; readonly zero?: number };
+  /** Steps of linear warm-up before the cosine. Default 20, a quarter of all steps at most. */
+  readonly warmUp?: number;
+  /** Largest norm of all gradients together. Default 1. */
+  readonly clipNorm?: number;
+  /** Windows at the end of the calibration set that are held out; training stops when their loss rises. Default 0. */
+  readonly heldOut?: number;
+  /** Epochs without a better held-out loss after which training stops. Default 3. */
+  readonly patience?: number;
+  /** Run blocks again in the backward pass in place of keeping their activations. Default false. */
+  readonly checkpointing?: boolean;
+  /** Steps between checkpoints. Default: an epoch. */
+  readonly saveEvery?: number;
+  /** Bytes that training may take; more is refused with the batch that fits. Default: no limit. */
+  readonly memory?: number;
+}
+
+/** What distinguishes one such training from another. */
+export type WeightTraining = Pick<ModelTuning, 'parameterize' | 'loss' | 'wrap' | 'task'>;
+
+/** A tuner but for its name, its options beyond {@link WeightTrainingOptions}, and what it refuses. */
+export interface TrainsWeights extends Pick<Tuner, 'options' | 'forecast'> {
+  tune<T>(input: TunerInput<T>, context: Context): Promise<TunerResult>;
+}
+
+/** AdamW under a cosine with warm-up, for QAFT and LLM-QAT. */
+export function trainsWeights(options: WeightTrainingOptions, training: WeightTraining): TrainsWeights {
+  const { epochs = 20, batch = 8, accumulate = 1, warmUp = 20, clipNorm = 1, heldOut = 0, patience = 3 } = options;
+  const { checkpointing = false, saveEvery, memory = Number.POSITIVE_INFINITY } = options;
+  const rates = { weight: 6e-4, scale: 2e-4, zero: 1e-3, ...options.rates };
+  const settings = { epochs, batch, accumulate, rates, clipNorm, heldOut, patience, checkpointing };
+  const tuning = (count: number): ModelTuning => ({
+    ...{ ...settings, ...training, saveEvery, memory, trainsWeights: true },
+    optimizer: adamW(),
+    schedule: cosine({ warmUp: Math.min(warmUp, Math.floor(stepsOf(settings, count) / 4)) }),
+  });
+  return {
+    options: { ...settings, warmUp, loss: training.loss },
+    forecast: (model, modules, windows) => forecastTuning(model, modules, windows, tuning(windows.count)),
+    async tune(input, context) {
+      const tuned = await tuneModel(input, tuning(input.windows.count), context);
+      return { modules: quantizedModules(tuned), figures: tuningFigures(tuned), notes: tuned.notes };
+    },
+  };
+}

@@ -1,0 +1,39 @@
+import type { ObservedBytes } from '@q/core';
+import type { DataId, Tensor } from '@tensorflow/tfjs-core';
+import type { Tfjs } from './handle.js';
+
+/** The places of tfjs's engine at which a value comes into being and goes. */
+interface TrackingEngine {
+  readonly state: { readonly numBytes: number; readonly tensorInfo: WeakMap<DataId, { readonly bytes: number }> };
+  trackTensor(tensor: Tensor, ...rest: unknown[]): void;
+  removeDataId(dataId: DataId, ...rest: unknown[]): void;
+}
+
+/**
+ * Counts the bytes of data at every allocation and release: a step of training holds the most in the middle of its backward pass,
+ * where no caller of tfjs can look. `tf.memory().numBytes` counts a value again for each of its clones and reshapes, `tf.profile`
+ * waits for every kernel and keeps a record of it. On tfjs-node a reshape counts as data of its own, which it is not.
+ */
+export async function observeBytes<R>(tf: Tfjs, work: () => Promise<R>): Promise<ObservedBytes<R>> {
+  const engine = tf.engine() as unknown as TrackingEngine;
+  const { trackTensor, removeDataId } = engine;
+  const before = engine.state.numBytes;
+  let [bytes, peak] = [before, before];
+  const sizeOf = (dataId: DataId) => engine.state.tensorInfo.get(dataId)?.bytes ?? 0;
+  engine.trackTensor = (tensor, ...rest) => {
+    const known = engine.state.tensorInfo.has(tensor.dataId);
+    trackTensor.call(engine, tensor, ...rest);
+    if (!known) bytes += sizeOf(tensor.dataId);
+    peak = Math.max(peak, bytes);
+  };
+  engine.removeDataId = (dataId, ...rest) => {
+    bytes -= sizeOf(dataId);
+    removeDataId.call(engine, dataId, ...rest);
+  };
+  try {
+    const result = await work();
+    return { result, before, peak };
+  } finally {
+    Object.assign(engine, { trackTensor, removeDataId });
+  }
+}
