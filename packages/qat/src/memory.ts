@@ -27,8 +27,8 @@ export function trainedParameters(modules: readonly TunedModule[], weights: bool
 }
 
 /**
- * Bytes and operations of a training from shapes alone. Activations: what the tape keeps of one token in one block, which
- * is its widths several times over and three copies of its attention scores; with checkpointing one block's tape is alive.
+ * Bytes and operations of a training from shapes alone. Activations: what the tape keeps of one token in one block, times
+ * tokens and blocks, and the logits; with checkpointing the tape of one block is alive.
  */
 export function forecastTraining(
   model: ModelDescription,
@@ -42,8 +42,15 @@ export function forecastTraining(
   const elements = modules.reduce((sum, { linear }) => sum + linear.inFeatures * linear.outFeatures, 0);
   const parameters = trainedParameters(modules, shape.weights);
   const blocks = model.blocks.map((block) => 4 * tokens * keptWidth(block, model.hiddenSize, length));
-  const live = shape.checkpointing || shape.blockWise ? Math.max(...blocks) : blocks.reduce((a, b) => a + b, 0);
-  const logits = shape.blockWise ? 0 : 4 * tokens * model.vocabularySize * (shape.teacher ? 6 : 4);
+  const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+  const head = 4 * tokens * model.vocabularySize * (shape.teacher ? keptLogits.teacher : keptLogits.labels);
+  // Running a block again begins when the tape of the head is gone; every block's input waits for its turn.
+  const inputs = 4 * tokens * model.hiddenSize * blocks.length;
+  const activations = shape.blockWise
+    ? Math.max(...blocks)
+    : shape.checkpointing
+      ? Math.max(head, ...blocks) + inputs
+      : sum(blocks) + head;
   const states = shape.blockWise ? 2 : shape.teacher ? 1 : 0;
   const memory: Record<string, number> = {
     // Trained values on the host, and the tensors made of them there and on the engine.
@@ -51,7 +58,7 @@ export function forecastTraining(
     // By tensor, and by parameter.
     gradients: 4 * parameters + 4 * elements,
     optimizer: shape.optimizer.stateBytes(parameters),
-    activations: live + logits,
+    activations,
     teacher: states * 4 * windows.count * length * model.hiddenSize,
     frozen: 4 * 2 * model.vocabularySize * model.hiddenSize,
   };
@@ -93,11 +100,26 @@ export function memoryFigures({ predicted, measured }: TrainingMemory): Record<s
   );
 }
 
-/** Values that the tape keeps of one token in a block. */
+/** What {@link memoryFigures} says was measured, by what held it; nothing where it was not. */
+export function measuredBytes(figures: Readonly<Record<string, number>>): Record<string, number> | undefined {
+  const found = Object.entries(figures).filter(([name]) => name.endsWith('Bytes'));
+  return found.length > 0
+    ? Object.fromEntries(found.map(([name, bytes]) => [name.slice(0, -'Bytes'.length), bytes]))
+    : undefined;
+}
+
+/** Copies of the logits at the end of the forward pass: the student's and the teacher's, their probabilities and differences. */
+const keptLogits = { teacher: 12, labels: 9 };
+
+/**
+ * Values that the tape keeps of one token in a block: of the stream and its norms, of what the linears give and what is
+ * made of it, and of the attention's probabilities (half a square, in blocks of 64 queries). The factors are what tfjs was seen
+ * to hold of Llama, GPT-2 and OPT; an activation of many steps (GELU) has more than one of few.
+ */
 function keptWidth({ linears, attention }: BlockDescription, hiddenSize: number, length: number): number {
-  const widths = linears.reduce((sum, { outFeatures }) => sum + 3 * outFeatures, 0);
+  const widths = linears.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
   const heads = attention?.heads ?? Math.max(4, Math.ceil(hiddenSize / 32));
-  return widths + 8 * hiddenSize + 3 * heads * length;
+  return 20 * hiddenSize + 5 * widths + 3 * heads * Math.min(length, (length + 64) / 2);
 }
 
 /** Bytes in words, the largest first. */

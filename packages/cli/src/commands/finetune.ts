@@ -129,14 +129,16 @@ async function scoreAll(
 }
 
 function summary(report: FineTuneReport): string {
-  const { evaluation, steps, secondsPerStep, loss, trainedParameters, taskBytes, memory, notes, out } = report;
+  const { evaluation, steps, secondsPerStep, loss, trainedParameters, taskBytes, memory, measuredMemory, notes, out } =
+    report;
   const rows = Object.entries(evaluation?.perplexity ?? {}).map(([name, value]) => [name, value.toFixed(4)]);
-  const total = Object.values(memory).reduce((sum, bytes) => sum + bytes, 0);
+  const total = (of: Readonly<Record<string, number>>) =>
+    formatBytes(Object.values(of).reduce((sum, bytes) => sum + bytes, 0));
   return [
     '',
     ...(evaluation ? [formatTable([`perplexity on ${evaluation.text}`, ''], rows), ''] : []),
     `${steps} steps of ${formatSeconds(secondsPerStep)}, loss ${loss.toFixed(4)}; ${trainedParameters} parameters trained, ${formatBytes(taskBytes)} on the disk`,
-    `memory predicted ${formatBytes(total)}`,
+    `memory predicted ${total(memory)}${measuredMemory ? `, measured in the first step ${total(measuredMemory)}` : ''}`,
     ...notes.map((note) => `note: ${note}`),
     `folder: ${out}`,
   ].join('\n');

@@ -23,6 +23,8 @@ export interface FineTuningResult {
   readonly secondsPerStep: number;
   /** Predicted bytes, by what holds them. */
   readonly memory: Readonly<Record<string, number>>;
+  /** Bytes of the first step, by what held them. Absent where the engine cannot tell. */
+  readonly measuredMemory?: Readonly<Record<string, number>>;
   /** Bytes that one task takes on the disk. */
   readonly taskBytes: number;
   /** What there is to score beside the model as it was, by name; the first one is the result. */

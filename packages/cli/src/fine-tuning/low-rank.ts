@@ -21,7 +21,7 @@ export function lowRankTuning(base: Scheme | 'none', options: QloraOptions): Fin
       const model = checkpoint.model as ModelDescription;
       const source = { weight: (name: string) => checkpoint.weight(name) };
       const trained = await trainer.train({ model, engine, source, windows, store }, context);
-      const { adapter, training, trainedParameters, memory } = trained;
+      const { adapter, training, trainedParameters, memory, measuredMemory } = trained;
       const files = await writeAdapter(out, adapter, model, checkpoint.path);
       const { size } = await stat(join(out, adapterWeightsName));
       /** Linears as `change` makes them of the stored and the frozen weight; the rest as it is. */
@@ -59,7 +59,8 @@ export function lowRankTuning(base: Scheme | 'none', options: QloraOptions): Fin
       }
       const { steps, loss, secondsPerStep } = training;
       return {
-        ...{ files, steps, loss, trainedParameters, secondsPerStep, memory, taskBytes: size, variants },
+        ...{ files, steps, loss, trainedParameters, secondsPerStep, taskBytes: size, variants },
+        ...{ memory, measuredMemory },
         notes: training.stoppedEarly ? [`stopped after ${steps} steps: the held-out loss no longer fell`] : [],
       };
     },

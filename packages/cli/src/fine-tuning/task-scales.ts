@@ -1,5 +1,5 @@
 import { dequantize, type ModelDescription, type QuantizedTensor, SchemeError } from '@q/core';
-import { type PeqaOptions, peqa, tasks, tunedModules } from '@q/qat';
+import { measuredBytes, type PeqaOptions, peqa, tasks, tunedModules } from '@q/qat';
 import type { FineTuning, Weights } from './fine-tuning.js';
 import { integersChecksum, quantizedLinears, writeTask } from './task-folder.js';
 
@@ -37,6 +37,7 @@ export function taskScales(options: PeqaOptions): FineTuning {
       };
       return {
         ...{ files: task.files, memory, taskBytes: task.bytes, notes },
+        measuredMemory: measuredBytes(figures),
         steps: figures.steps,
         loss: figures.loss,
         trainedParameters: figures.trainedParameters,

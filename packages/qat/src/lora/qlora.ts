@@ -82,6 +82,8 @@ export interface QloraResult {
   readonly trainedParameters: number;
   /** Predicted bytes, by what holds them. */
   readonly memory: Readonly<Record<string, number>>;
+  /** Of the first step; what is dequantized counts as activations. Absent where the engine cannot tell. */
+  readonly measuredMemory?: Readonly<Record<string, number>>;
 }
 
 export interface Qlora {
@@ -167,12 +169,16 @@ export function qlora(options: QloraOptions = {}): Qlora {
               task: base === 'none' ? 'lora' : 'qlora',
             },
             ...(heldOut > 0 ? { keepBest: 'heldOut' as const, evaluateEvery: epoch, patience } : {}),
+            observeBytes: engine.observeBytes,
           },
           context,
         );
         const trainedParameters = [...tensors.values()].reduce((sum, { value }) => sum + value().length, 0);
         const adapter = { rank, alpha, dropout, modules: pairs };
-        return { adapter, base: frozen.base, training, trainedParameters, memory: predicted.memory };
+        return {
+          ...{ adapter, base: frozen.base, training, trainedParameters, memory: predicted.memory },
+          ...(training.memory ? { measuredMemory: { ...training.memory, base: heldBytes(frozen.base) } } : {}),
+        };
       } finally {
         for (const handle of frozen.handles.values()) engine.ops.dispose(handle);
       }
@@ -287,6 +293,11 @@ function forecastLora(
       frozen: whole.memory.frozen,
     },
   };
+}
+
+/** Of the codes and scales of frozen linears, as they are held on the host. */
+function heldBytes(base: ReadonlyMap<string, QuantizedTensor>): number {
+  return [...base.values()].reduce((sum, { codes, scales }) => sum + codes.byteLength + scales.byteLength, 0);
 }
 
 /** A code a byte, as tensors are held on the host, and an f32 scale a block. */
