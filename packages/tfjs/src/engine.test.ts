@@ -35,6 +35,23 @@ describe('selection of a backend', () => {
   });
 });
 
+describe('bytes observed', () => {
+  it('are the most that were alive at once, whatever was freed or shared', async () => {
+    const engine = await createEngine({ backend: 'cpu' });
+    const { ops } = engine;
+    const held = ops.fromF32(new Float32Array(1000), [1000]);
+    const observed = await engine.observeBytes?.(async () => {
+      // Copies, each freed before the next one, the factor, and a view that shares their data.
+      for (let i = 0; i < 3; i++) ops.dispose(ops.scope(() => ops.reshape(ops.scale(held, 2), [10, 100])));
+      return 'done';
+    });
+    expect(observed).toEqual({ result: 'done', before: 4000, peak: 8004 });
+    await expect(engine.observeBytes?.(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    ops.dispose(held);
+    expect(engine.memory().bytes).toBe(0);
+  });
+});
+
 describe('engines side by side', () => {
   it('each compute on their own backend', async () => {
     const wasm = await createEngine({ backend: 'wasm' });
