@@ -87,9 +87,10 @@ if (!values.table) {
           });
           if (out) await rm(`${out}.seconds`, { force: true });
           const { perplexity, kl, trainedParameters } = run;
+          const { loss } = run.figures;
           const processorSeconds = earlier + run.processorSeconds;
           const line = { model, bits, group, method, epochs: passes };
-          await mergeTrainingLine({ ...line, perplexity, kl, processorSeconds, trainedParameters, engine });
+          await mergeTrainingLine({ ...line, perplexity, kl, processorSeconds, trainedParameters, loss, engine });
         }
   }
   await kernels.dispose();

@@ -16,6 +16,8 @@ export interface TrainingLine {
   /** Of the whole run on all threads together: the quantizer it starts from, training, and the folder written. */
   readonly processorSeconds: number;
   readonly trainedParameters: number;
+  /** Mean of the last tenth of the steps on their own windows: nats a token, against the labels or the teacher. */
+  readonly loss?: number;
   readonly engine: string;
 }
 
@@ -42,17 +44,25 @@ const byModelBitsAndKl = (a: TrainingLine, b: TrainingLine): number =>
 export function trainingTable(lines: readonly TrainingLine[]): string {
   const head = [
     ...['model', 'bits', 'group', 'method', 'epochs', 'perplexity', 'KL', 'of act-order', 'of AutoRound'],
-    ...['processor seconds', 'trained parameters', 'engine'],
+    ...['processor seconds', 'trained parameters', 'loss of training', 'engine'],
   ];
   const rows = lines.map((line) => {
-    const { model, bits, group, method, epochs, perplexity, kl, processorSeconds, trainedParameters, engine } = line;
+    const { model, bits, group, method, epochs, perplexity, kl, processorSeconds, trainedParameters, loss, engine } =
+      line;
     const share = (peer: string): string => {
       const other = peerKl(peer, model, bits, group);
       return other === undefined ? '' : (kl / other).toFixed(3);
     };
     return [
       ...[model, `${bits}`, `${group}`, method, epochs > 0 ? `${epochs}` : '', perplexity.toFixed(4), kl.toFixed(6)],
-      ...[share('gptq-act-order'), share('autoround'), processorSeconds.toFixed(0), `${trainedParameters}`, engine],
+      ...[
+        share('gptq-act-order'),
+        share('autoround'),
+        processorSeconds.toFixed(0),
+        `${trainedParameters}`,
+        loss?.toFixed(6) ?? '',
+        engine,
+      ],
     ];
   });
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
