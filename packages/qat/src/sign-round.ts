@@ -4,6 +4,7 @@ import { linearDecay } from './optimizers/schedule.js';
 import { signSgd } from './optimizers/sign-sgd.js';
 import { refuseSignedRounding, signedRounding } from './parameters/signed-rounding.js';
 import { refuseReordered } from './qaft.js';
+import { nearestInCells } from './start-weights.js';
 import { tuneBlocks } from './tune-blocks.js';
 import { tunedModules } from './tune-model.js';
 
@@ -19,6 +20,11 @@ export interface SignRoundOptions {
    * `values`: the smallest and largest weight, as in the paper.
    */
   readonly range?: 'grid' | 'values';
+  /**
+   * Which weights the offsets are added to. `codes` (default): those nearest to the original ones that round to what the quantizer
+   * chose, so that training starts at its result; after round-to-nearest they are the original ones. `weights`: the original ones.
+   */
+  readonly startFrom?: 'codes' | 'weights';
 }
 
 /**
@@ -27,14 +33,14 @@ export interface SignRoundOptions {
  * The iterate with the least error is kept.
  */
 export function signRound(options: SignRoundOptions = {}): Tuner {
-  const { steps = 200, batch = 8, range = 'grid' } = options;
+  const { steps = 200, batch = 8, range = 'grid', startFrom = 'codes' } = options;
   const rate = options.rate ?? 1 / steps;
   const shape = { batch, checkpointing: false, optimizer: signSgd(), weights: true, teacher: false, blockWise: true };
   const forecast: Tuner['forecast'] = (model, modules, windows) =>
     forecastTraining(model, modules, windows, shape, steps);
   return {
     name: 'signround',
-    options: { steps, batch, rate, range },
+    options: { steps, batch, rate, range, startFrom },
     refuse: refuseSignedRounding,
     forecast,
     async tune(input, context) {
@@ -44,7 +50,8 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
           start: Parameters<typeof refuseReordered>[0],
         ) => {
           refuseReordered(start);
-          return signedRounding(original, start.scheme, range === 'grid' ? start : undefined);
+          const weight = startFrom === 'codes' ? nearestInCells(original, start) : original;
+          return signedRounding(weight, start.scheme, range === 'grid' ? start : undefined);
         },
         optimizer: signSgd,
         schedule: linearDecay,
