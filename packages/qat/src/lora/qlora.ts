@@ -279,6 +279,13 @@ function forecastLora(
     steps,
   );
   const dequantized = base === 'none' ? 0 : checkpointing ? Math.max(...ofBlocks) : 4 * elements;
+  // Of every factor pair the input with some of it dropped, the mask, and what is added to the linear's output.
+  const beside = model.blocks.map((block) =>
+    block.linears
+      .filter(({ module }) => targets(module))
+      .reduce((sum, { inFeatures, outFeatures }) => sum + 2 * inFeatures + outFeatures, 0),
+  );
+  const adapterWidth = checkpointing ? Math.max(...beside) : beside.reduce((a, b) => a + b, 0);
   const kept = (of: Scheme) =>
     linears.reduce((sum, { inFeatures, outFeatures }) => sum + bytesOf(of, [outFeatures, inFeatures]), 0);
   return {
@@ -289,7 +296,7 @@ function forecastLora(
       factors: 4 * trained,
       gradients: 2 * 4 * trained,
       optimizer: optimizer.stateBytes(trained),
-      activations: whole.memory.activations,
+      activations: whole.memory.activations + 4 * batch * windows.length * adapterWidth,
       frozen: whole.memory.frozen,
     },
   };
