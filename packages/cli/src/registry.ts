@@ -121,8 +121,8 @@ export const methods: Readonly<Record<string, Method>> = {
   },
   peqa: { options: [...gptqOptions, ...training, 'loss', 'rate'], make: gptq, tuner: peqa },
   signround: {
-    options: ['fit', 'steps', 'batch', 'rate'],
-    make: ({ fit = weightedSearch() }) => rtn({ fit }),
+    options: [...gptqOptions, 'steps', 'batch', 'rate'],
+    make: gptq,
     tuner: signRound,
   },
   'efficient-qat': {

@@ -13,7 +13,10 @@ export interface SignRoundOptions {
   readonly steps?: number;
   /** Windows a step. Default 8. */
   readonly batch?: number;
-  /** First step size of offsets and range factors; falls linearly to 0. Default `1 / steps`. */
+  /**
+   * First step size of offsets and range factors; falls linearly to 0. Default `1 / steps` from the weights, as in the paper, so that an
+   * offset can cross its whole range; a quarter of that from a quantizer's codes, of which most are right.
+   */
   readonly rate?: number;
   /**
    * The range that the factors shrink. `grid` (default): the one that the quantizer's scales and zero points span.
@@ -22,7 +25,7 @@ export interface SignRoundOptions {
   readonly range?: 'grid' | 'values';
   /**
    * Which weights the offsets are added to. `codes` (default): those nearest to the original ones that round to what the quantizer
-   * chose, so that training starts at its result; after round-to-nearest they are the original ones. `weights`: the original ones.
+   * chose, so that training starts at its result: GPTQ's. `weights`: the original ones, for grids of round-to-nearest.
    */
   readonly startFrom?: 'codes' | 'weights';
 }
@@ -34,7 +37,7 @@ export interface SignRoundOptions {
  */
 export function signRound(options: SignRoundOptions = {}): Tuner {
   const { steps = 200, batch = 8, range = 'grid', startFrom = 'codes' } = options;
-  const rate = options.rate ?? 1 / steps;
+  const rate = options.rate ?? (startFrom === 'codes' ? 1 / 4 : 1) / steps;
   const shape = { batch, checkpointing: false, optimizer: signSgd(), weights: true, teacher: false, blockWise: true };
   const forecast: Tuner['forecast'] = (model, modules, windows) =>
     forecastTraining(model, modules, windows, shape, steps);

@@ -20,7 +20,11 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
   rtn: () => ({ quantizer: rtn(), passes: 0 }),
   'gptq-paper': () => ({ quantizer: gptq(paperOptions), passes: 0 }),
   gptq: () => ({ quantizer: gptq(), passes: 0 }),
-  'signround, rtn': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: signRound(), passes: 0 }),
+  'signround, rtn': () => ({
+    quantizer: rtn({ fit: weightedSearch() }),
+    tuner: signRound({ startFrom: 'weights' }),
+    passes: 0,
+  }),
   signround: () => ({ quantizer: gptq(), tuner: signRound(), passes: 0 }),
   'efficient-qat': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: efficientQat(), passes: 10 }),
   peqa: () => ({ quantizer: gptq(), tuner: peqa({ loss: 'teacher' }), passes: 5 }),
