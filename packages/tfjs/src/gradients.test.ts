@@ -221,6 +221,17 @@ describe.each(testedBackends)('gradients on %s', (backend) => {
     for (const each of [x, weights, gradients['x']!]) ops.dispose(each);
   });
 
+  it('a value that is gone when the backward pass comes to it is not needed', () => {
+    const x = ops.fromF32(Float32Array.of(1, 3, 2, 5, 4, 6), [2, 3]);
+    const { value, gradients } = ops.valueAndGradients(
+      (v) => ops.sum(ops.scope(() => ops.mul(v['x']!, ops.rowMax(ops.round(ops.scale(v['x']!, 2)))))),
+      { x },
+    );
+    expect([...ops.dataSync(value)]).toEqual([6 * 6 + 15 * 12]);
+    expect([...ops.dataSync(gradients['x']!)]).toEqual([6, 6, 6, 12, 12, 12]);
+    for (const each of [x, value, gradients['x']!]) ops.dispose(each);
+  });
+
   it('attention over more scores than are computed at once, along one direction', () => {
     const c = { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 };
     const shapes = { q: [2, 600, 8], k: [2, 600, 4], v: [2, 600, 4] };

@@ -79,7 +79,11 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
     sum: (x) => tf.sum(x),
     round: (x) => tf.customGrad((v) => ({ value: tf.round(v as Tensor), gradFunc: (dy: Tensor) => dy }))(x),
     clip: (x, min, max) => tf.clipByValue(x, min, max),
-    rowMax: (x) => tf.customGrad((v) => ({ value: tf.max(v as Tensor, -1, true), gradFunc: () => tf.zerosLike(x) }))(x),
+    rowMax: (x) => {
+      // By shape: `x` itself may be gone when the backward pass comes here.
+      const { shape } = x;
+      return tf.customGrad((v) => ({ value: tf.max(v as Tensor, -1, true), gradFunc: () => tf.zeros(shape) }))(x);
+    },
   };
 }
 
