@@ -87,7 +87,8 @@ if (!values.table) {
           });
           if (out) await rm(`${out}.seconds`, { force: true });
           const { perplexity, kl, trainedParameters } = run;
-          const { loss } = run.figures;
+          // A quantizer's own loss is another quantity: the error of its layers.
+          const loss = tuner ? run.figures.loss : undefined;
           const processorSeconds = earlier + run.processorSeconds;
           const line = { model, bits, group, method, epochs: passes };
           await mergeTrainingLine({ ...line, perplexity, kl, processorSeconds, trainedParameters, loss, engine });
