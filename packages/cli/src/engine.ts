@@ -1,19 +1,13 @@
 import { type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
 import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
+import { ownForwardPays } from './own-forward-pays.js';
 import { UsageError } from './usage-error.js';
 import { openWebgpuKernels } from './webgpu-kernels.js';
 
 const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
 export type Backend = (typeof backends)[number];
 const kernelChoices = ['wasm', 'webgpu'] as const;
-
-/**
- * Hidden size from which `auto` prefers the native engine for forward passes, where it is installed. Below, starting it and
- * its overhead an operation cost more than its wider vectors save: whole GPTQ runs at 192 to 256 took 1.04 to 1.3 times the
- * time of the kernels' own engine (`pnpm bench peers`).
- */
-const nativePaysFrom = 512;
 
 export interface Compute {
   readonly kernels: Kernels;
@@ -46,9 +40,6 @@ export async function createCompute(options: {
   });
   const { threads } = options;
   const engine = () => createEngine({ backend, kernels: host, threads });
-  const ownForward = ({ hiddenSize }: ModelDescription): boolean =>
-    host !== referenceKernels &&
-    (backend === 'wasm' || (backend === 'auto' && (hiddenSize < nativePaysFrom || nativeAbsence() !== undefined)));
   const kernels =
     choice === 'webgpu'
       ? await openWebgpuKernels(host, (note) => notes.push(note)).catch((error: Error) => {
@@ -60,7 +51,10 @@ export async function createCompute(options: {
     kernels,
     notes,
     engine,
-    forward: async (model) => (ownForward(model) ? createForwardEngine({ threads }) : engine()),
+    forward: async (model) =>
+      host !== referenceKernels && ownForwardPays(backend, model, nativeAbsence() === undefined)
+        ? createForwardEngine({ threads })
+        : engine(),
     dispose: () => kernels.dispose(),
   };
 }

@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { awq } from '@q/awq';
 import { readU16Windows, type Windows } from '@q/calib';
@@ -10,7 +9,6 @@ import {
   createRandom,
   dequantize,
   f16Scale,
-  type Kernels,
   minMax,
   perGroup,
   type Quantizer,
@@ -20,27 +18,18 @@ import {
   uint4,
 } from '@q/core';
 import { hqq } from '@q/hqq';
-import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import { runPlan } from './run.js';
 import { demoModel } from './testing/demo-model.js';
 import { firstLogits, relativeError } from './testing/first-logits.js';
+import { workbench } from './testing/workbench.js';
 
 const target = scheme({ format: uint3, granularity: perGroup(32), zeroPoint: 'integer' });
 
-let folder: string;
-let kernels: Kernels;
-beforeAll(async () => {
-  kernels = await createWasmKernels({ threads: 1 });
-});
-afterAll(() => kernels.dispose());
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'q-awq-'));
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
+const at = workbench();
 
 /** Folders of models with windows to calibrate on: the shared ones where they are, and the demo's. */
 async function subjects(): Promise<{ path: string; calibration: Windows }[]> {
@@ -70,20 +59,20 @@ interface Recipe {
 async function write(path: string, calibration: Windows, name: string, recipe: Recipe): Promise<string> {
   const source = await openCheckpoint(path, []);
   const { layout, transforms, quantizer, of = target } = recipe;
-  const out = join(folder, name);
+  const out = join(at.folder, name);
   const rules = quantizer ? [{ match: /^(?!lm_head$)/, quantizer, scheme: of }] : [{ match: '*', keep: true }];
   await runPlan(planRun(source, { layout, transforms, rules, seed: 0 }), {
     out,
-    context: createContext({ kernels }),
+    context: createContext({ kernels: at.kernels }),
     calibration,
-    engine: () => createEngine({ kernels }),
+    engine: () => createEngine({ kernels: at.kernels }),
   });
   await source.close();
   return out;
 }
 
 const logits = (path: string, windows: Windows, layouts: readonly QuantizedLayout[] = []) =>
-  firstLogits(path, windows, kernels, layouts);
+  firstLogits(path, windows, at.kernels, layouts);
 
 it('folding leaves the logits of every model within 1e-4', async () => {
   const seen: number[] = [];

@@ -179,9 +179,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const quantized = rows.filter(({ action }) => action === 'quantize');
   const weights = quantized.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const bytesOfModules = quantized.reduce((sum, row) => sum + row.bytesAfter, 0);
-  const predicted = forecast(
-    ...([checkpoint, model, recipe, [...modules.values()], calibrated ? calibration : undefined, tuner] as const),
-  );
+  const planned = [...modules.values()];
+  const predicted = forecast(checkpoint, model, recipe, planned, calibrated ? calibration : undefined, tuner);
   if (predicted.disk !== undefined)
     notes.push(
       `${Math.ceil(predicted.disk / 1e6)} MB of activations wait in the output folder while it is made: with them in memory the run would need more than it may take`,

@@ -1,31 +1,21 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CheckpointWriter, gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { createContext, int4, type Kernels, perGroup, referenceKernels, scheme } from '@q/core';
-import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { Journal } from './journal.js';
 import { planRun } from './plan.js';
 import type { LayerRow } from './report.js';
 import { runPlan } from './run.js';
 import { runDataFree } from './run-data-free.js';
 import { demoModel } from './testing/demo-model.js';
+import { workbench } from './testing/workbench.js';
 
 const layout = gptqLayout();
 const rule = { match: /layers/, quantizer: rtn(), scheme: scheme({ format: int4, granularity: perGroup(32) }) };
 
-let folder: string;
-let wasm: Kernels;
-beforeAll(async () => {
-  wasm = await createWasmKernels({ threads: 2 });
-});
-afterAll(() => wasm.dispose());
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'q-data-free-'));
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
+const at = workbench(2);
 
 const openPlan = async () => {
   const source = await openCheckpoint(demoModel, [layout]);
@@ -40,8 +30,8 @@ async function run(name: string, kernels: Kernels, abortAfter = Number.POSITIVE_
   };
   try {
     const context = createContext({ kernels, progress, signal: abort.signal });
-    await runPlan(plan, { out: join(folder, name), context });
-    return await readFile(join(folder, name, 'model.safetensors'));
+    await runPlan(plan, { out: join(at.folder, name), context });
+    return await readFile(join(at.folder, name, 'model.safetensors'));
   } finally {
     await source.close();
   }
@@ -49,9 +39,9 @@ async function run(name: string, kernels: Kernels, abortAfter = Number.POSITIVE_
 
 it('gives the same bytes with kernels and without, and after an interrupt', async () => {
   const plain = await run('plain', referenceKernels);
-  expect(Buffer.compare(await run('wasm', wasm), plain)).toBe(0);
-  await expect(run('resumed', wasm, 5)).rejects.toThrow('stopped by the test');
-  expect(Buffer.compare(await run('resumed', wasm), plain)).toBe(0);
+  expect(Buffer.compare(await run('wasm', at.kernels), plain)).toBe(0);
+  await expect(run('resumed', at.kernels, 5)).rejects.toThrow('stopped by the test');
+  expect(Buffer.compare(await run('resumed', at.kernels), plain)).toBe(0);
 });
 
 it('names a layer in the journal only when all before it is written and synced, and ends with the error of a write', async () => {
@@ -76,7 +66,7 @@ it('names a layer in the journal only when all before it is written and synced, 
       events.push(`${rows.length} rows`);
     },
   } as unknown as Journal<LayerRow>;
-  const context = createContext({ kernels: wasm });
+  const context = createContext({ kernels: at.kernels });
   await runDataFree(plan, writer(-1), journal, context);
   const count = plan.modules.size;
   expect(events).toEqual([...Array(count).fill('written'), 'synced', `${count} rows`]);

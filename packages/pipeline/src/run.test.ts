@@ -1,28 +1,17 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import {
-  createContext,
-  dequantize,
-  int4,
-  type Kernels,
-  minMax,
-  perGroup,
-  type Quantizer,
-  scheme,
-  uint3,
-} from '@q/core';
+import { createContext, dequantize, int4, minMax, perGroup, type Quantizer, scheme, uint3 } from '@q/core';
 import { gptq as fullGptq, type GptqOptions } from '@q/gptq';
-import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import type { Rule } from './recipe.js';
 import { runPlan } from './run.js';
 import { demoModel, demoWindows } from './testing/demo-model.js';
+import { workbench } from './testing/workbench.js';
 
 const layout = gptqLayout();
 /** Without the searches that make it good and slow: the walk is what is tested here. */
@@ -30,28 +19,21 @@ const gptq = (options: GptqOptions = {}) =>
   fullGptq({ fit: minMax(), importance: 'none', refineRounds: 0, ...options });
 const symmetric = scheme({ format: int4, granularity: perGroup(32) });
 
-let folder: string;
+const at = workbench();
 let calibration: Windows;
-let kernels: Kernels;
 beforeAll(async () => {
-  kernels = await createWasmKernels({ threads: 1 });
   calibration = await demoWindows(32, 2);
 });
-afterAll(() => kernels.dispose());
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'q-pipeline-'));
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function run(rules: readonly Rule[], name = 'out', signal?: AbortSignal, backend?: 'cpu') {
   const source = await openCheckpoint(demoModel, [layout]);
   try {
-    const out = join(folder, name);
+    const out = join(at.folder, name);
     await runPlan(planRun(source, { layout, rules, seed: 0 }), {
       out,
-      context: createContext({ kernels, signal }),
+      context: createContext({ kernels: at.kernels, signal }),
       calibration,
-      engine: () => createEngine({ kernels, backend }),
+      engine: () => createEngine({ kernels: at.kernels, backend }),
     });
     return out;
   } finally {
@@ -98,7 +80,7 @@ describe('runPlan', () => {
     await expect(run([{ ...rules[0], quantizer: interrupted }], 'parts', controller.signal)).rejects.toThrow();
     await run(rules, 'parts');
     for (const name of await readdir(whole))
-      expect(await readFile(join(folder, 'parts', name)), name).toEqual(await readFile(join(whole, name)));
+      expect(await readFile(join(at.folder, 'parts', name)), name).toEqual(await readFile(join(whole, name)));
     expect((await quantizationConfig(await run([{ ...rules[0], quantizer: gptq() }], 'static'))).desc_act).toBe(false);
   });
 
@@ -114,11 +96,11 @@ describe('runPlan', () => {
     };
     const rule = { match: /layers/, scheme: symmetric };
     await expect(run([{ ...rule, quantizer: interrupted }], 'parts', controller.signal)).rejects.toThrow();
-    const before = await readdir(join(folder, 'parts'));
+    const before = await readdir(join(at.folder, 'parts'));
     await expect(run([{ ...rule, quantizer: gptq() }], 'parts', undefined, 'cpu')).rejects.toThrow(
       /computed with tfjs-(node|wasm), .*; this one computes with tfjs-cpu, .*choose the same engine/,
     );
-    expect(await readdir(join(folder, 'parts'))).toEqual(before);
+    expect(await readdir(join(at.folder, 'parts'))).toEqual(before);
     await run([{ ...rule, quantizer: gptq() }], 'parts');
   });
 

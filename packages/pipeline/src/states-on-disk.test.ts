@@ -1,18 +1,18 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { awq } from '@q/awq';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, f16Scale, type Kernels, minMax, type ProgressEvent, perGroup, scheme, uint4 } from '@q/core';
+import { createContext, f16Scale, minMax, type ProgressEvent, perGroup, scheme, uint4 } from '@q/core';
 import { gptq } from '@q/gptq';
-import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { createForwardEngine } from '@q/kernels-wasm';
+import { expect, it } from 'vitest';
 import { activationFiles } from './activation-files.js';
 import { planRun } from './plan.js';
 import { runPlan } from './run.js';
 import { diskShelf } from './state-shelf.js';
 import { demoModel, demoWindows } from './testing/demo-model.js';
+import { workbench } from './testing/workbench.js';
 
 const layout = gptqLayout();
 const target = scheme({ format: uint4, granularity: perGroup(32), zeroPoint: 'integer', scaleStorage: f16Scale });
@@ -24,27 +24,18 @@ const recipe = {
   seed: 0,
 };
 
-let folder: string;
-let kernels: Kernels;
-beforeAll(async () => {
-  kernels = await createWasmKernels({ threads: 1 });
-});
-afterAll(() => kernels.dispose());
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'q-states-'));
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
+const at = workbench();
 
 /** @returns the weights that were written, and the largest size that a file of states had */
 async function run(name: string, memory: number | undefined, progress?: (event: ProgressEvent) => void) {
   const source = await openCheckpoint(demoModel, [layout]);
   const calibration = await demoWindows(32, 12);
   const plan = planRun(source, recipe, { samples: 12, length: 32, batch: 8, ...(memory ? { memory } : {}) });
-  const out = join(folder, name);
+  const out = join(at.folder, name);
   try {
     await runPlan(plan, {
       out,
-      context: createContext({ kernels, progress: progress && ((event) => progress(event)) }),
+      context: createContext({ kernels: at.kernels, progress }),
       calibration,
       forward: () => createForwardEngine({ threads: 1 }),
       engine: () => expect.fail('nothing trains'),
@@ -60,7 +51,7 @@ it('gives the same bytes with activations on the disk, says so, and leaves none 
   expect(inMemory.plan.forecast.disk).toBeUndefined();
   let seen = 0;
   const limited = await run('disk', inMemory.plan.forecast.memory.total - 1, ({ task }) => {
-    if (task === 'quantize') seen += activationFiles.filter((name) => existsSync(join(folder, 'disk', name))).length;
+    if (task === 'quantize') seen += activationFiles.filter((name) => existsSync(join(at.folder, 'disk', name))).length;
   });
   expect(seen).toBeGreaterThan(2);
   const { forecast, notes } = limited.plan;
@@ -72,7 +63,7 @@ it('gives the same bytes with activations on the disk, says so, and leaves none 
 });
 
 it('uses the room of parts that nobody holds again, and keeps what somebody holds', async () => {
-  const path = join(folder, 'states');
+  const path = join(at.folder, 'states');
   const shelf = diskShelf(path);
   const values = (x: number) => new Float32Array(1000).fill(x);
   const first = shelf.put('a', values(1), [10, 100]);
@@ -92,8 +83,8 @@ it('uses the room of parts that nobody holds again, and keeps what somebody hold
 });
 
 it('names the file and what to do when it cannot be written', async () => {
-  await writeFile(join(folder, 'file'), '');
-  expect(() => diskShelf(join(folder, 'file', 'states'))).toThrow(/states: could not be written/);
+  await writeFile(join(at.folder, 'file'), '');
+  expect(() => diskShelf(join(at.folder, 'file', 'states'))).toThrow(/states: could not be written/);
   // A device that is always full.
   if (!existsSync('/dev/full')) return console.log('not checked: there is no /dev/full');
   const full = diskShelf('/dev/full');

@@ -1,5 +1,4 @@
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
@@ -12,7 +11,6 @@ import {
   hessian,
   int4,
   int8,
-  type Kernels,
   type ModelStep,
   meanAbs,
   perGroup,
@@ -23,15 +21,15 @@ import {
   type Transform,
   tensor,
 } from '@q/core';
-import { createWasmKernels } from '@q/kernels-wasm';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { planRun } from './plan.js';
 import type { Rule } from './recipe.js';
 import { runPlan } from './run.js';
 import { demoModel, demoWindows } from './testing/demo-model.js';
 import { firstLogits, relativeError } from './testing/first-logits.js';
+import { workbench } from './testing/workbench.js';
 
 const layout = gptqLayout();
 const target = scheme({ format: int4, granularity: perGroup(32) });
@@ -106,18 +104,11 @@ const foldNorms: Rewrite = {
   },
 };
 
-let folder: string;
+const at = workbench();
 let calibration: Windows;
-let kernels: Kernels;
 beforeAll(async () => {
-  kernels = await createWasmKernels({ threads: 1 });
   calibration = await demoWindows(32, 2);
 });
-afterAll(() => kernels.dispose());
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'q-transforms-'));
-});
-afterEach(() => rm(folder, { recursive: true, force: true }));
 
 async function plan(transforms: readonly ModelStep[], rules: readonly Rule[]) {
   const source = await openCheckpoint(demoModel, [layout]);
@@ -128,12 +119,12 @@ async function plan(transforms: readonly ModelStep[], rules: readonly Rule[]) {
 async function run(transforms: readonly ModelStep[], rules: readonly Rule[], name: string, signal?: AbortSignal) {
   const source = await openCheckpoint(demoModel, [layout]);
   try {
-    const out = join(folder, name);
+    const out = join(at.folder, name);
     const result = await runPlan(planRun(source, { layout, transforms, rules, seed: 0 }), {
       out,
-      context: createContext({ kernels, signal }),
+      context: createContext({ kernels: at.kernels, signal }),
       calibration,
-      engine: () => createEngine({ kernels }),
+      engine: () => createEngine({ kernels: at.kernels }),
     });
     return { out, result };
   } finally {
@@ -141,7 +132,7 @@ async function run(transforms: readonly ModelStep[], rules: readonly Rule[], nam
   }
 }
 
-const logits = (path: string) => firstLogits(path, calibration, kernels, [layout]);
+const logits = (path: string) => firstLogits(path, calibration, at.kernels, [layout]);
 
 describe('transforms and rewrites', () => {
   it('write another model of the same function when nothing is quantized', async () => {
@@ -229,7 +220,7 @@ describe('transforms and rewrites', () => {
     // The unquantized model, too, stands where it would have stood.
     expect(result.layers).toEqual(whole.result.layers);
     for (const name of await readdir(whole.out))
-      expect(await readFile(join(folder, 'parts', name)), name).toEqual(await readFile(join(whole.out, name)));
+      expect(await readFile(join(at.folder, 'parts', name)), name).toEqual(await readFile(join(whole.out, name)));
     await expect(run([foldNorms, scaling('a', 2)], rules(paired()), 'parts')).rejects.toThrow('is not empty');
   });
 

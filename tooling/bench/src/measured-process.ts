@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import type { Contender } from './benchmark.js';
 
 /** A program and what it is started with. */
@@ -17,7 +18,9 @@ export interface Command {
  * @throws Error with the end of what it said when it does not end with 0.
  */
 export async function runMeasured({ file, args, env }: Command): Promise<number | undefined> {
-  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } });
+  // GPTQModel writes logs to where it is started: not into the checkout.
+  const options = { cwd: tmpdir(), env: { ...process.env, ...env } };
+  const child = spawn(file, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
   const listen = (text: Buffer) => {
     said = (said + text).slice(-2000);

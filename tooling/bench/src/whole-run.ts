@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { availableParallelism } from 'node:os';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -32,6 +33,37 @@ export interface WholeRun {
 }
 
 const bits = '4';
+
+/** Runs of models into a temporary folder. */
+export interface RunFolder {
+  /** Where models that are written for a comparison may go, too. */
+  readonly path: string;
+  /** A folder in it that is not there yet, another one each time. */
+  out(): string;
+  /** A run of a model folder that holds its windows as `calib-128x256.u16`. */
+  of(model: string, group: number): WholeRun;
+  remove(): Promise<void>;
+}
+
+/** Builds the command, and makes a folder for runs. */
+export async function openRuns(): Promise<RunFolder> {
+  await buildCommand();
+  const path = await mkdtemp(join(tmpdir(), 'q-bench-'));
+  let runs = 0;
+  const out = () => join(path, String(runs++));
+  return {
+    ...{ path, out },
+    of: (model, group) => ({ model, calib: join(model, 'calib-128x256.u16'), group, out }),
+    remove: () => rm(path, { recursive: true }),
+  };
+}
+
+/** Folder of a trained model; nothing, and a line that says so, where there are none. */
+export function sharedModel(name: string): string | undefined {
+  const shared = process.env.QUANT_SHARED;
+  if (!shared) console.log(`  left out: ${name}: QUANT_SHARED does not name the folder of trained models`);
+  return shared && join(shared, 'models', name);
+}
 
 /** Builds the command as it is installed: started by Node alone, without a compiler on the way. */
 export async function buildCommand(): Promise<void> {

@@ -15,6 +15,8 @@ export interface TrainingMethod {
 /** Steps between checkpoints: a run under a time limit loses no more. Nothing of the result depends on it. */
 const saveEvery = 4;
 
+const halfRates = { weight: 3e-4, scale: 1e-4 };
+
 /** Methods by the name they have in the table, each made for a number of epochs of the global ones. */
 export const trainingMethods: Readonly<Record<string, (epochs: number) => TrainingMethod>> = {
   rtn: () => ({ quantizer: rtn(), passes: 0 }),
@@ -26,6 +28,7 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
     passes: 0,
   }),
   signround: () => ({ quantizer: gptq(), tuner: signRound(), passes: 0 }),
+  'signround, full rate': () => ({ quantizer: gptq(), tuner: signRound({ rate: 1 / 200 }), passes: 0 }),
   'efficient-qat': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: efficientQat(), passes: 10 }),
   peqa: () => ({ quantizer: gptq(), tuner: peqa({ loss: 'teacher' }), passes: 5 }),
   'qaft-labels': (epochs) => ({
@@ -35,4 +38,15 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
   }),
   'llm-qat': (epochs) => ({ quantizer: gptq(), tuner: llmQat({ epochs }), passes: epochs, writes: true }),
   qaft: (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, saveEvery }), passes: epochs }),
+  // What the rates were chosen among (docs/training.md).
+  'qaft, half rates': (epochs) => ({
+    quantizer: gptq(),
+    tuner: qaft({ epochs, saveEvery, rates: halfRates }),
+    passes: epochs,
+  }),
+  'qaft, half rates, batch 4': (epochs) => ({
+    quantizer: gptq(),
+    tuner: qaft({ epochs, saveEvery, rates: halfRates, batch: 4 }),
+    passes: epochs,
+  }),
 };

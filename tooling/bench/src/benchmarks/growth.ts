@@ -1,13 +1,11 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { availableParallelism } from 'node:os';
 import { createRandom, quantize, schemes, tensor } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
 import type { Benchmark } from '../benchmark.js';
 import { growthPlot } from '../growth-plot.js';
 import { processContender } from '../measured-process.js';
 import { solveLayer } from '../solve-layer.js';
-import { buildCommand, ownCommand } from '../whole-run.js';
+import { openRuns, ownCommand, sharedModel } from '../whole-run.js';
 
 const sizes = [256, 512, 1024, 2048];
 const windows = [16, 32, 64, 128];
@@ -68,19 +66,14 @@ export const benchmark: Benchmark = {
     } finally {
       for (const engine of engines) await engine.dispose();
     }
-    const shared = process.env.QUANT_SHARED;
-    if (!shared) {
-      console.log('  left out: whole runs: QUANT_SHARED does not name the folder of trained models');
-      return;
-    }
-    await buildCommand();
-    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
-    let runs = 0;
-    const model = join(shared, 'models', 'llama-5m');
+    const model = sharedModel('llama-5m');
+    if (!model) return;
+    const runs = await openRuns();
+    const { calib, out } = runs.of(model, 128);
     const whole = (name: string, options: readonly string[]) =>
       processContender(name, () =>
         ownCommand(
-          ...['quantize', model, join(folder, String(runs++)), '--calib', join(model, 'calib-128x256.u16')],
+          ...['quantize', model, out(), '--calib', calib],
           ...['--method', 'gptq-paper', '--engine', 'wasm', '--no-eval', ...options],
         ),
       );
@@ -102,7 +95,7 @@ export const benchmark: Benchmark = {
         growth: { quantity: 'threads', sizes: threads },
       };
     } finally {
-      await rm(folder, { recursive: true });
+      await runs.remove();
     }
   },
   draw: growthPlot,

@@ -1,34 +1,17 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Benchmark } from '../benchmark.js';
 import { syntheticTokens, writeSyntheticLlama } from '../synthetic-llama.js';
-import {
-  buildCommand,
-  frugalRun,
-  gptqModelRun,
-  llmCompressorRun,
-  ownGptqRuns,
-  peerRuns,
-  type WholeRun,
-} from '../whole-run.js';
+import { frugalRun, gptqModelRun, llmCompressorRun, openRuns, ownGptqRuns, peerRuns } from '../whole-run.js';
 
 export const benchmark: Benchmark = {
   description:
     'a whole GPTQ run on a Llama of 4 layers, hidden 1024, ffn 2816 with random weights: 4 bits, groups of 128, act-order, 128 windows of 256 tokens, and peak memory; one round, minutes a contender',
   async *comparisons() {
-    await buildCommand();
-    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
-    let runs = 0;
+    const runs = await openRuns();
     try {
-      const model = join(folder, 'model');
+      const model = join(runs.path, 'model');
       await writeSyntheticLlama(model);
-      const whole: WholeRun = {
-        model,
-        calib: join(model, 'calib-128x256.u16'),
-        group: 128,
-        out: () => join(folder, String(runs++)),
-      };
+      const whole = runs.of(model, 128);
       const frugal = frugalRun(whole);
       yield {
         title: 'Llama, 55.6 million parameters',
@@ -46,7 +29,7 @@ export const benchmark: Benchmark = {
         atMostMemory: { [frugal.name]: 1 / 3 },
       };
     } finally {
-      await rm(folder, { recursive: true });
+      await runs.remove();
     }
   },
 };

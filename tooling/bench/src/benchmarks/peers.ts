@@ -1,15 +1,12 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Benchmark } from '../benchmark.js';
 import {
-  buildCommand,
   gptqModelRun,
   llmCompressorRun,
+  openRuns,
   ownGptqRuns,
   peerRuns,
   reference,
-  type WholeRun,
+  sharedModel,
 } from '../whole-run.js';
 
 /** Groups that divide every width; llama-5m has 688 inputs, which only whole rows do for all tools. */
@@ -19,23 +16,12 @@ export const benchmark: Benchmark = {
   description:
     'whole GPTQ runs, 4 bits, act-order, 128 windows of 256 tokens, from the start of the process to the written folder; sets up the peers on first use',
   async *comparisons() {
-    const shared = process.env.QUANT_SHARED;
-    if (!shared) {
-      console.log('  left out: QUANT_SHARED does not name the folder of trained models');
-      return;
-    }
-    await buildCommand();
-    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
-    let runs = 0;
+    const runs = await openRuns();
     try {
       for (const [name, group] of Object.entries(models)) {
-        const model = join(shared, 'models', name);
-        const whole: WholeRun = {
-          model,
-          calib: join(model, 'calib-128x256.u16'),
-          group,
-          out: () => join(folder, String(runs++)),
-        };
+        const model = sharedModel(name);
+        if (!model) continue;
+        const whole = runs.of(model, group);
         // llm-compressor takes nn.Linear for linears; those of GPT-2 in transformers are Conv1D.
         const compressor = name === 'gpt2-3m' ? [] : [llmCompressorRun(8)];
         if (compressor.length === 0) console.log(`  left out: llm-compressor on ${name}: it knows no Conv1D`);
@@ -49,7 +35,7 @@ export const benchmark: Benchmark = {
         };
       }
     } finally {
-      await rm(folder, { recursive: true });
+      await runs.remove();
     }
   },
 };

@@ -1,9 +1,6 @@
-import { execFile } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { copyFile, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
@@ -25,9 +22,8 @@ import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import type { Benchmark } from '../benchmark.js';
 import { findLlamaCpp, writeGguf } from '../llama-cpp.js';
-
-const run = promisify(execFile);
-const root = fileURLToPath(new URL('../../../../', import.meta.url));
+import { processContender } from '../measured-process.js';
+import { openRuns, ownCommand, sharedModel } from '../whole-run.js';
 
 /** 108 million weights, 222 MB in bf16; few tokens, because embeddings are copied. */
 const shape = { hidden: 2048, intermediate: 5632, layers: 2, heads: 16, keyValueHeads: 16, vocabulary: 2000 };
@@ -37,7 +33,8 @@ export const benchmark: Benchmark = {
   description:
     'round to nearest from a folder on the disk to a GPTQ folder on the disk, 4 bits in groups of 128, beside a copy of the file and llama.cpp',
   async *comparisons() {
-    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
+    const runs = await openRuns();
+    const folder = runs.path;
     const model = join(folder, 'model');
     const out = join(folder, 'out');
     const kernels = await createWasmKernels();
@@ -50,10 +47,7 @@ export const benchmark: Benchmark = {
         await copyFile(weights, join(folder, 'copy'));
         if (sync) await synced(join(folder, 'copy'));
       };
-      const ownRun = (scheme: Scheme, fit: ScaleFit) => quantizeFolder(model, out, rtn({ fit }), scheme, kernels);
-      const command = join(root, 'packages/cli/dist/bin.js');
-      const built = await stat(command).catch(() => undefined);
-      if (!built) console.log('  the command is left out: `pnpm build` makes it');
+      const own = (scheme: Scheme, fit: ScaleFit) => quantizeFolder(model, out, rtn({ fit }), scheme, kernels);
       yield {
         title: `${size} bytes of bf16 to GPTQ`,
         work: size,
@@ -62,30 +56,24 @@ export const benchmark: Benchmark = {
         contenders: [
           { name: 'copy of the file, synced', run: () => copy(true) },
           { name: 'copy of the file, in the cache', run: () => copy(false) },
-          { name: 'symmetric, range', run: () => ownRun(schemes.int4, minMax()) },
-          { name: 'zero points, range', run: () => ownRun(zeroPoint, minMax()) },
-          { name: 'symmetric, search', run: () => ownRun(schemes.int4, weightedSearch()) },
-          { name: 'zero points, search', run: () => ownRun(zeroPoint, weightedSearch()) },
-          ...(built
-            ? [
-                {
-                  name: 'q quantize --sym --fit minMax',
-                  async run() {
-                    await rm(out, { recursive: true, force: true });
-                    const options = ['--method', 'rtn', '--sym', '--fit', 'minMax', '--bits', '4', '--group', '128'];
-                    await run(process.execPath, [command, 'quantize', model, out, ...options, '--yes']);
-                  },
-                },
-              ]
-            : []),
+          { name: 'symmetric, range', run: () => own(schemes.int4, minMax()) },
+          { name: 'zero points, range', run: () => own(zeroPoint, minMax()) },
+          { name: 'symmetric, search', run: () => own(schemes.int4, weightedSearch()) },
+          { name: 'zero points, search', run: () => own(zeroPoint, weightedSearch()) },
+          processContender('q quantize --sym --fit minMax', () =>
+            ownCommand(
+              ...['quantize', model, runs.out(), '--method', 'rtn', '--sym', '--fit', 'minMax'],
+              ...['--bits', '4', '--group', '128'],
+            ),
+          ),
         ],
         atLeast: { 'symmetric, range': 0.5 },
       };
       yield* besideCalibration(out, kernels);
-      yield* besideLlamaCpp(folder, model, (scheme, fit) => ownRun(scheme, fit));
+      yield* besideLlamaCpp(folder, model, own);
     } finally {
       await kernels.dispose();
-      await rm(folder, { recursive: true });
+      await runs.remove();
     }
   },
 };
@@ -118,12 +106,8 @@ async function synced(file: string): Promise<void> {
 
 /** A calibrated run, and one that is handed its results: whatever it still does is reading, packing, saving and the report. */
 async function* besideCalibration(out: string, kernels: Kernels): ReturnType<Benchmark['comparisons']> {
-  const shared = process.env.QUANT_SHARED;
-  if (!shared) {
-    console.log('  the calibrated run is left out: QUANT_SHARED does not name the folder of trained models');
-    return;
-  }
-  const model = join(shared, 'models', 'opt-3m');
+  const model = sharedModel('opt-3m');
+  if (!model) return;
   const bytes = await readFile(join(model, 'calib-128x256.u16'));
   const ids = Int32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2));
   const calibration = { ids, count: 128, length: 256 };

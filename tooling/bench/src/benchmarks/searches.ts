@@ -1,8 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Benchmark } from '../benchmark.js';
-import { autoRoundRun, awqRun, buildCommand, ownRun, peerRuns, type WholeRun } from '../whole-run.js';
+import { autoRoundRun, awqRun, openRuns, ownRun, peerRuns, sharedModel } from '../whole-run.js';
 
 const blocks = 4;
 const steps = 50;
@@ -11,21 +8,10 @@ export const benchmark: Benchmark = {
   description:
     "AWQ's search beside llm-compressor's, SignRound beside AutoRound: opt-3m, 4 bits, groups of 64, 128 windows of 256 tokens, from the start of the process to the written folder",
   async *comparisons() {
-    const shared = process.env.QUANT_SHARED;
-    if (!shared) {
-      console.log('  left out: QUANT_SHARED does not name the folder of trained models');
-      return;
-    }
-    await buildCommand();
-    const folder = await mkdtemp(join(tmpdir(), 'q-bench-'));
-    let runs = 0;
-    const model = join(shared, 'models', 'opt-3m');
-    const whole: WholeRun = {
-      model,
-      calib: join(model, 'calib-128x256.u16'),
-      group: 64,
-      out: () => join(folder, String(runs++)),
-    };
+    const model = sharedModel('opt-3m');
+    if (!model) return;
+    const runs = await openRuns();
+    const whole = runs.of(model, 64);
     try {
       yield {
         title: 'AWQ, 20 scales, no clipping',
@@ -50,7 +36,7 @@ export const benchmark: Benchmark = {
         ],
       };
     } finally {
-      await rm(folder, { recursive: true });
+      await runs.remove();
     }
   },
 };
