@@ -16,6 +16,8 @@ export interface SolvedLayer {
   readonly factor: Float32Array;
   /** `D = target - Q`, transposed: `[columns, rows]`. */
   readonly difference: Float32Array;
+  /** `||D R||^2` of each row, where the sweep's still holds. */
+  readonly rowLoss?: Float64Array;
   readonly scheme: Scheme;
   readonly fit: ScaleFit;
 }
@@ -25,7 +27,7 @@ export interface SolvedLayer {
  * spaced ones of a large one. Where rows have grids of their own only the compared ones are rounded.
  */
 export async function compareWithNearest(
-  { weight, target, permutation, factor, difference, scheme, fit }: SolvedLayer,
+  { weight, target, permutation, factor, difference, rowLoss, scheme, fit }: SolvedLayer,
   kernels: Kernels,
 ): Promise<{ readonly loss: number; readonly rtnLoss: number }> {
   const [rows, columns] = weight.shape;
@@ -37,18 +39,19 @@ export async function compareWithNearest(
   const part = ownGrids ? tensor('f32', [count, columns], rowsOf(weight.data, compared, columns)) : weight;
   const nearest = dequantize(quantize(part, scheme, { fit, grids: kernels.grids })).data;
 
-  const own = new Float32Array(count * columns);
+  const own = new Float32Array(rowLoss ? 0 : count * columns);
   const other = new Float32Array(count * columns);
   compared.forEach((row, i) => {
     const from = (ownGrids ? i : row) * columns;
     for (let j = 0; j < columns; j++) {
-      own[i * columns + j] = difference[j * rows + row];
+      if (!rowLoss) own[i * columns + j] = difference[j * rows + row];
       other[i * columns + j] = target[row * columns + j] - nearest[from + permutation[j]];
     }
   });
   const error = async (a: Float32Array) =>
     squareSum(await kernels.matmul({ a, b: factor, m: count, n: columns, k: columns }));
-  return { loss: await error(own), rtnLoss: await error(other) };
+  const loss = rowLoss ? compared.reduce((sum, row) => sum + rowLoss[row], 0) : await error(own);
+  return { loss, rtnLoss: await error(other) };
 }
 
 function rowsOf(x: Float32Array, rows: Int32Array, columns: number): Float32Array {

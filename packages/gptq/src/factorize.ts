@@ -27,7 +27,7 @@ const maxRetries = 6;
  * @throws NumericError when the Hessian is not finite or no damping helps
  */
 export async function factorize(
-  hessian: ArrayLike<number>,
+  hessian: Float32Array | Float64Array,
   permutation: Int32Array,
   damping: number,
   kernels: Kernels,
@@ -49,18 +49,18 @@ export async function factorize(
   const mean = sum > 0 ? sum / n : 1;
   let share = damping;
   for (let retries = 0; retries <= maxRetries; retries++, share = Math.max(share * 10, 1e-4)) {
-    const exact = new Float64Array(n * n);
-    for (let i = 0; i < n; i++) {
-      const source = permutation[i] * n;
-      for (let j = 0; j < n; j++) exact[i * n + j] = hessian[source + permutation[j]];
-      if (exact[i * n + i] === 0) exact[i * n + i] = mean;
-      exact[i * n + i] += share * mean;
-    }
-    const damped = keep.damped ? { damped: new Float32Array(exact) } : {};
-    const diagonal = Float32Array.from({ length: n }, (_, j) => exact[j * n + j]);
-    if ((await kernels.cholesky({ a: exact, n, form: 'reversed-upper' })) && allFinite(exact)) {
-      const whole = keep.exact ? { exact } : {};
-      return { factor: new Float32Array(exact), ...whole, ...damped, diagonal, damping: share, retries, deadColumns };
+    const diagonal = Float64Array.from(permutation, (j) => (hessian[j * n + j] || mean) + share * mean);
+    const out = keep.exact ? new Float64Array(n * n) : new Float32Array(n * n);
+    if (await kernels.cholesky({ a: hessian, n, form: 'reversed-upper', order: permutation, diagonal, out })) {
+      // A set of the elements is four times quicker than the constructor.
+      const factor = out instanceof Float32Array ? out : new Float32Array(n * n);
+      if (factor !== out) factor.set(out);
+      return {
+        factor,
+        ...(out instanceof Float64Array ? { exact: out } : {}),
+        ...(keep.damped ? { damped: ordered(hessian, permutation, diagonal) } : {}),
+        ...{ diagonal: Float32Array.from(diagonal), damping: share, retries, deadColumns },
+      };
     }
   }
   throw new NumericError(
@@ -68,8 +68,14 @@ export async function factorize(
   );
 }
 
-function allFinite(x: Float64Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i] - x[i];
-  return sum === 0;
+/** The matrix that was factored. */
+function ordered(a: Float32Array | Float64Array, order: Int32Array, diagonal: Float64Array): Float32Array {
+  const n = order.length;
+  const out = new Float32Array(n * n);
+  for (let i = 0; i < n; i++) {
+    const from = order[i] * n;
+    for (let j = 0; j < n; j++) out[i * n + j] = a[from + order[j]];
+    out[i * n + i] = diagonal[i];
+  }
+  return out;
 }

@@ -1,9 +1,10 @@
 /** `[rows, columns]` with column j taken from `permutation[j]`. */
 export function permuteColumns<A extends Float32Array | Float64Array>(x: A, rows: number, permutation: Int32Array): A {
   const columns = permutation.length;
-  const out = x.slice() as A;
+  const out = sameKind(x);
   for (let row = 0; row < rows; row++) {
-    for (let j = 0; j < columns; j++) out[row * columns + j] = x[row * columns + permutation[j]];
+    const start = row * columns;
+    for (let j = 0; j < columns; j++) out[start + j] = x[start + permutation[j]];
   }
   return out;
 }
@@ -11,9 +12,14 @@ export function permuteColumns<A extends Float32Array | Float64Array>(x: A, rows
 /** Inverse of {@link permuteColumns}. */
 export function restoreColumns<A extends Float32Array | Uint8Array>(x: A, rows: number, permutation: Int32Array): A {
   const columns = permutation.length;
-  const out = x.slice() as A;
+  const out = sameKind(x);
   for (let row = 0; row < rows; row++) {
-    for (let j = 0; j < columns; j++) out[row * columns + permutation[j]] = x[row * columns + j];
+    const start = row * columns;
+    for (let j = 0; j < columns; j++) out[start + permutation[j]] = x[start + j];
   }
   return out;
+}
+
+function sameKind<A extends Float32Array | Float64Array | Uint8Array>(x: A): A {
+  return new (x.constructor as new (length: number) => A)(x.length);
 }

@@ -82,7 +82,9 @@ export async function quantizeLayer(
   const importance = columnImportance(settings.importance, factorization, statistics, permutation);
   const fitted = fixed
     ? fitScales(
-        tensor('f32', weight.shape, restoreColumns(target, rows, permutation)),
+        shift && settings.retarget > 0
+          ? tensor('f32', weight.shape, restoreColumns(target, rows, permutation))
+          : weight,
         scheme,
         fit,
         importance && restoreColumns(importance, 1, permutation),
@@ -137,7 +139,10 @@ export async function quantizeLayer(
   };
 
   const { loss, rtnLoss } = await compareWithNearest(
-    { weight, target, permutation, factor, difference: solution.difference, scheme, fit },
+    {
+      ...{ weight, target, permutation, factor, difference: solution.difference, scheme, fit },
+      ...(refines || settings.asymmetric > 0 ? {} : { rowLoss: solution.loss }),
+    },
     kernels,
   );
   const figures = { loss, rtnLoss, damping, retries, deadColumns };

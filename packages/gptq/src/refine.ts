@@ -131,9 +131,10 @@ export async function coordinateDescent(problem: RefineProblem, kernels: Kernels
       out: feedback,
       accumulate: true,
     });
-    const block = { codes: new Uint8Array(rows * width), difference: new Float32Array(rows * width) };
+    const blockCodes = new Uint8Array(rows * width);
     await kernels.gptqBlock({
-      ...block,
+      codes: blockCodes,
+      difference: difference.subarray(start * rows, (start + width) * rows),
       rows,
       columns: width,
       weight,
@@ -146,10 +147,8 @@ export async function coordinateDescent(problem: RefineProblem, kernels: Kernels
       grid,
       loss: new Float64Array(rows),
     });
-    for (let row = 0; row < rows; row++) {
-      codes.set(block.codes.subarray(row * width, (row + 1) * width), row * columns + start);
-      for (let j = 0; j < width; j++) difference[(start + j) * rows + row] = block.difference[row * width + j];
-    }
+    for (let row = 0; row < rows; row++)
+      codes.set(blockCodes.subarray(row * width, (row + 1) * width), row * columns + start);
   }
 }
 

@@ -40,7 +40,8 @@ export interface GptqSolution {
  *     w'_j = w_j + D[:, <j] R[<j, j] / R_jj
  *
  * which is what Cholesky, inverse, Cholesky of the original formulation computes. Columns go in blocks: what all earlier
- * blocks contribute is one product, the rest happens inside the block (`kernels.gptqBlock`).
+ * blocks contribute is one product, the rest happens inside the block (`kernels.gptqBlock`). Kernels that go in blocks of
+ * their own get all columns whose grids are known at once.
  */
 export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
   const { rows, columns, weight, factor, scheme, group, groups, fit, importance, blockSize } = problem;
@@ -55,7 +56,7 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
   while (start < columns) {
     const groupEnd = problem.grids ? columns : endOfGroup(group, start);
     const firstOfGroup = start === 0 || group[start] !== group[start - 1];
-    const end = Math.min(start + blockSize, groupEnd);
+    const end = kernels.wholeSweeps ? groupEnd : Math.min(start + blockSize, groupEnd);
 
     if (!problem.grids && firstOfGroup) {
       const updated = await updatedWeights(problem, difference, start, groupEnd, kernels);
@@ -63,15 +64,14 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
       fitGroup(updated, rows, groupEnd - start, scheme, fit, weights, group[start], groups, scales, zeros);
     }
     const width = end - start;
-    const block = {
-      weight: columnsOf(weight, rows, columns, start, end),
-      feedback: await feedbackOf(problem, difference, start, end, kernels),
-      factor: squareOf(factor, columns, start, end),
-      codes: new Uint8Array(rows * width),
-      difference: new Float32Array(rows * width),
-    };
+    const whole = width === columns;
+    const blockCodes = whole ? codes : new Uint8Array(rows * width);
     await kernels.gptqBlock({
-      ...block,
+      weight: whole ? weight : columnsOf(weight, rows, columns, start, end),
+      feedback: start === 0 ? undefined : await feedbackOf(problem, difference, start, end, kernels),
+      factor: whole ? factor : squareOf(factor, columns, start, end),
+      codes: blockCodes,
+      difference: difference.subarray(start * rows, end * rows),
       rows,
       columns: width,
       scales,
@@ -81,10 +81,9 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
       grid,
       loss,
     });
-    for (let row = 0; row < rows; row++) {
-      codes.set(block.codes.subarray(row * width, (row + 1) * width), row * columns + start);
-      for (let j = 0; j < width; j++) difference[(start + j) * rows + row] = block.difference[row * width + j];
-    }
+    if (!whole)
+      for (let row = 0; row < rows; row++)
+        codes.set(blockCodes.subarray(row * width, (row + 1) * width), row * columns + start);
     start = end;
   }
   return { codes, scales, zeros, difference, loss };
@@ -115,7 +114,6 @@ async function feedbackOf(
   end: number,
   kernels: Kernels,
 ): Promise<Float32Array> {
-  if (start === 0) return new Float32Array(rows * (end - start));
   const above = columnsOf(factor, start, columns, start, end);
   return kernels.matmul({
     a: difference.subarray(0, start * rows),

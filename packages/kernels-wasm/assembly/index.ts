@@ -1,7 +1,7 @@
 export { attentionHeads } from './attention';
-export { factorDiagonal, packPanel, solvePanelRow, updateTrailing } from './cholesky';
+export { copyDiagonal, factorDiagonal, finishFactor, orderColumns, solvePanel, updateTrailing } from './cholesky';
 export { combineRows, mapVectors } from './elementwise';
-export { gptqRows } from './gptq-block';
+export { packFactor, packRows, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
 export { groupExtremes, roundGroups } from './grid-round';
 export { shrinkGroups } from './grid-shrink';
 export { sweepBytes, sweepGroups } from './grid-sweep';

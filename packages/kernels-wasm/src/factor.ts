@@ -4,27 +4,50 @@ import type { Pool } from './pool.js';
 /** Columns of a diagonal block: its triangle (64 x 64 f64 = 32 kB) stays in the first-level cache. */
 const blockSize = 64;
 
-/** Blocked Cholesky in f64, whatever the precision of `a`. */
-export function cholesky(pool: Pool, { a, n, form }: CholeskyArgs): boolean {
-  pool.reset(8 * (n * n + blockSize * (n + 8)) + 65536);
+/**
+ * Blocked Cholesky in f64, whatever the precision of `a`. Only one copy of the matrix is in the memory: rows are copied in
+ * their order, columns are put in order there, and the factor is turned round and narrowed where it lies.
+ */
+export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: CholeskyArgs): boolean {
+  pool.reset(8 * (n * n + blockSize * (n + 8) + blockSize ** 2 + n * (pool.threads + 2)) + 65536);
   const shared = pool.f64(n * n);
-  shared.set(a);
-  if (form === 'reversed-upper') shared.reverse();
-  const packed = pool.f64(blockSize * (n + 8)).byteOffset;
   const at = shared.byteOffset;
+  const reversed = form === 'reversed-upper';
+  if (order || diagonal) {
+    const rowAt = (i: number) => (reversed ? n - 1 - i : i);
+    const ordered = pool.f64(Math.ceil(n / 2));
+    const columns = new Int32Array(ordered.buffer, ordered.byteOffset, n);
+    const onDiagonal = pool.f64(n);
+    for (let i = 0; i < n; i++) {
+      const row = rowAt(i);
+      columns[i] = order ? order[row] : row;
+      onDiagonal[i] = diagonal ? diagonal[row] : a[columns[i] * n + columns[i]];
+      shared.set(a.subarray(columns[i] * n, (columns[i] + 1) * n), i * n);
+    }
+    const scratch = pool.f64(n * pool.threads).byteOffset;
+    pool.run('orderColumns', [at, n, columns.byteOffset, onDiagonal.byteOffset, scratch], n, 16);
+  } else {
+    shared.set(a);
+    if (reversed) shared.reverse();
+  }
+  const packed = pool.f64(blockSize * (n + 8)).byteOffset;
+  const block = pool.f64(blockSize ** 2).byteOffset;
   for (let start = 0; start < n; start += blockSize) {
     const size = Math.min(blockSize, n - start);
     if (pool.exports.factorDiagonal(at, n, start, size) === 0) return false;
     const top = start + size;
     if (top === n) break;
     const groups = Math.ceil((n - top) / 4);
-    pool.run('solvePanelRow', [at, n, start, size, top], n - top, 32);
-    pool.run('packPanel', [at, n, start, size, top, packed], groups, 16);
+    pool.exports.copyDiagonal(at, n, start, size, block);
+    pool.run('solvePanel', [at, n, start, size, top, block, packed], groups, 8);
     pool.run('updateTrailing', [at, n, size, top, packed], groups, 8);
   }
-  for (let i = 0; i < n; i++) shared.fill(0, i * n + i + 1, (i + 1) * n);
-  if (form === 'reversed-upper') shared.reverse();
-  a.set(shared);
+  const narrow = out instanceof Float32Array;
+  pool.run('finishFactor', [at, n, reversed ? 1 : 0, narrow ? 1 : 0], n, 16);
+  for (let i = 0; i < n; i++) {
+    const row = (reversed ? n - 1 - i : i) * n;
+    out.set(narrow ? new Float32Array(shared.buffer, at + 8 * row, n) : shared.subarray(row, row + n), i * n);
+  }
   return true;
 }
 

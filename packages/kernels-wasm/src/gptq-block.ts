@@ -1,73 +1,110 @@
 import type { GptqBlockArgs } from '@q/core';
 import type { Pool } from './pool.js';
 
-/** Rows that go side by side. */
-const lanes = 16;
+/** Rows of a panel of `assembly/gptq-sweep.ts`. */
+const panelRows = 8;
+/** Panels that go through the sweep together: what they share of the factor is read once for 64 rows. */
+const panelsAtOnce = 8;
+/** Values of a chunk of rows, as they come and in panels: a layer's memory is its factor and three of these. */
+const chunkValues = 4 << 20;
 
-/** The sweep in f32, rows side by side; sums over earlier columns run in order. */
+/** The sweep in f32, rows side by side, in chunks of rows; sums run over at most 256 earlier columns, then over these. */
 export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
   const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, codes, difference, loss } = args;
-  const padded = Math.ceil(rows / lanes) * lanes;
-  pool.reset(
-    4 * (3 * columns * padded + 2 * groups * padded + columns * columns + 4 * columns + padded + 1024) +
-      columns * padded +
-      65536,
+  if (rows === 0 || columns === 0) return;
+  const padded = Math.ceil(columns / 4) * 4;
+  const atOnce = panelRows * panelsAtOnce;
+  const chunk = Math.min(
+    Math.ceil(rows / panelRows) * panelRows,
+    Math.max(atOnce, Math.floor(chunkValues / padded / atOnce) * atOnce),
   );
-  const turn = (from: Float32Array, width: number, fill: number) => {
-    const to = pool.f32(width * padded);
-    for (let row = 0; row < rows; row++) for (let j = 0; j < width; j++) to[j * padded + row] = from[row * width + j];
-    if (padded > rows) for (let j = 0; j < width; j++) to.fill(fill, j * padded + rows, (j + 1) * padded);
-    return to;
-  };
-  const sharedWeight = turn(weight, columns, 0);
-  const sharedFeedback = turn(feedback, columns, 0);
-  const sharedScales = turn(scales, groups, 1);
-  const sharedZeros = turn(zeros, groups, 0);
-  const sharedFactor = pool.f32(columns * columns);
-  for (let i = 0; i < columns; i++)
-    for (let j = i; j < columns; j++) sharedFactor[j * columns + i] = factor[i * columns + j];
+  const staged = Math.max(chunk * columns, Math.min(columns ** 2, chunkValues));
+  pool.reset(
+    4 * (padded ** 2 + staged + 2 * chunk * (padded + groups) + chunk + columns + 1024) + chunk * padded + 65536,
+  );
+  const staging = pool.f32(staged);
+  const sharedFactor = pool.f32(padded ** 2).byteOffset;
+  packFactor(pool, factor, columns, staging, sharedFactor);
+
+  const sharedWeight = pool.f32(chunk * padded).byteOffset;
+  const sharedDifference = pool.f32(chunk * padded);
+  const sharedCodes = pool.bytes(chunk * padded).byteOffset;
+  const sharedScales = pool.f32(chunk * groups);
+  const sharedZeros = pool.f32(chunk * groups);
+  const sharedLoss = pool.f32(chunk);
   const groupRoom = pool.f32(columns);
-  const sharedGroup = new Int32Array(groupRoom.buffer, groupRoom.byteOffset, columns);
-  sharedGroup.set(group);
-  const sharedDifference = pool.f32(columns * padded);
-  const sharedLoss = pool.f32(padded);
-  const sharedCodes = pool.bytes(columns * padded);
-  const levels = grid.kind === 'levels' ? grid.levels : undefined;
-  const levelValues = pool.f32(levels?.length ?? 0);
-  const levelCodes = pool.bytes(levels?.length ?? 0);
+  new Int32Array(groupRoom.buffer, groupRoom.byteOffset, columns).set(group);
+  const levels = grid.kind === 'levels' ? grid.levels.length : 0;
+  const levelValues = pool.f32(levels);
+  const levelCodes = pool.bytes(levels);
   if (grid.kind === 'levels') {
     levelValues.set(grid.levels);
     levelCodes.set(grid.codes);
   }
   const [lowest, highest] = grid.kind === 'linear' ? [grid.min, grid.max] : [0, 0];
-  pool.run(
-    'gptqRows',
-    [
-      sharedWeight.byteOffset,
-      sharedFeedback.byteOffset,
-      sharedFactor.byteOffset,
-      sharedScales.byteOffset,
-      sharedZeros.byteOffset,
-      sharedGroup.byteOffset,
-      sharedCodes.byteOffset,
-      sharedDifference.byteOffset,
-      sharedLoss.byteOffset,
-      padded,
-      columns,
-      lowest,
-      highest,
-      levels?.length ?? 0,
-      levelValues.byteOffset,
-      levelCodes.byteOffset,
-    ],
-    padded,
-    lanes * Math.ceil(padded / (8 * lanes)),
-  );
-  for (let row = 0; row < rows; row++) {
-    for (let j = 0; j < columns; j++) {
-      codes[row * columns + j] = sharedCodes[j * padded + row];
-      difference[row * columns + j] = sharedDifference[j * padded + row];
-    }
-    loss[row] += sharedLoss[row];
+
+  for (let start = 0; start < rows; start += chunk) {
+    const count = Math.min(chunk, rows - start);
+    const panels = Math.ceil(count / panelRows);
+    const stride = panels * panelRows;
+    staging.set(weight.subarray(start * columns, (start + count) * columns));
+    pool.run('packRows', [staging.byteOffset, count, columns, sharedWeight], panels, panelsAtOnce);
+    if (feedback) {
+      staging.set(feedback.subarray(start * columns, (start + count) * columns));
+      pool.run('packRows', [staging.byteOffset, count, columns, sharedDifference.byteOffset], panels, panelsAtOnce);
+    } else sharedDifference.fill(0, 0, stride * padded);
+    panelsOf(scales, start, count, groups, 1, sharedScales);
+    panelsOf(zeros, start, count, groups, 0, sharedZeros);
+    sharedLoss.fill(0, 0, stride);
+    pool.run(
+      'sweepPanels',
+      [
+        ...[sharedWeight, sharedDifference.byteOffset, sharedFactor, sharedScales.byteOffset, sharedZeros.byteOffset],
+        ...[groups, groupRoom.byteOffset, sharedCodes, sharedLoss.byteOffset, columns, lowest, highest],
+        ...[levels, levelValues.byteOffset, levelCodes.byteOffset],
+      ],
+      panels,
+      Math.min(panelsAtOnce, Math.ceil(panels / (2 * pool.threads))),
+    );
+    for (let row = 0; row < count; row++) loss[start + row] += sharedLoss[row];
+
+    const bytes = new Uint8Array(staging.buffer, staging.byteOffset, count * columns);
+    pool.run('unpackCodes', [sharedCodes, count, columns, staging.byteOffset], panels, panelsAtOnce);
+    codes.set(bytes, start * columns);
+    pool.run(
+      'unpackColumns',
+      [sharedDifference.byteOffset, columns, stride, staging.byteOffset],
+      panels,
+      Math.ceil(panels / (2 * pool.threads)),
+    );
+    if (stride === rows) difference.set(staging.subarray(0, rows * columns));
+    else
+      for (let j = 0; j < columns; j++)
+        difference.set(staging.subarray(j * stride, j * stride + count), j * rows + start);
+  }
+}
+
+/** The upper triangle into panels of 4 columns, as many of its rows at a time as fit the staging. */
+function packFactor(pool: Pool, factor: Float32Array, columns: number, staging: Float32Array, to: number): void {
+  const depth = Math.min(columns, Math.floor(staging.length / columns));
+  for (let start = 0; start < columns; start += depth) {
+    const count = Math.min(depth, columns - start);
+    staging.set(factor.subarray(start * columns, (start + count) * columns));
+    pool.run('packFactor', [staging.byteOffset, start, count, columns, to], Math.ceil(columns / 4), 32);
+  }
+}
+
+/** `[rows, width]` as `[panel][width][8]`; rows that are missing in the last panel get `fill`. */
+function panelsOf(
+  from: Float32Array,
+  start: number,
+  count: number,
+  width: number,
+  fill: number,
+  to: Float32Array,
+): void {
+  for (let row = 0; row < Math.ceil(count / panelRows) * panelRows; row++) {
+    const at = Math.floor(row / panelRows) * width * panelRows + (row % panelRows);
+    for (let j = 0; j < width; j++) to[at + j * panelRows] = row < count ? from[(start + row) * width + j] : fill;
   }
 }

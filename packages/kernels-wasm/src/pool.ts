@@ -23,10 +23,15 @@ const functions = [
   'packA',
   'packB',
   'matmulTile',
-  'gptqRows',
-  'solvePanelRow',
-  'packPanel',
+  'packRows',
+  'packFactor',
+  'sweepPanels',
+  'unpackCodes',
+  'unpackColumns',
+  'orderColumns',
+  'solvePanel',
   'updateTrailing',
+  'finishFactor',
   'solveRows32',
   'solveRows64',
   'hadamardRows',
@@ -64,6 +69,7 @@ type PoolFunction = (typeof functions)[number];
 type Exports = Record<PoolFunction, (...args: number[]) => void> & {
   sweepBytes(points: number): number;
   factorDiagonal(a: number, n: number, start: number, size: number): number;
+  copyDiagonal(a: number, n: number, start: number, size: number, out: number): void;
 };
 
 /** A worker's whole program; plain text because it runs in a scope of its own. Spins briefly before it sleeps. */

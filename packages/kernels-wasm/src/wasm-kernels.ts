@@ -33,6 +33,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     cholesky: async (args) => cholesky(pool, args),
     triangularSolve: async (args) => triangularSolve(pool, args),
     gptqBlock: async (args) => gptqBlock(pool, args),
+    wholeSweeps: true,
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),
     grids: gridKernels(pool),

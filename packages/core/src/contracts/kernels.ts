@@ -24,6 +24,8 @@ export interface Kernels {
   triangularSolve(args: TriangularSolveArgs): Promise<void>;
   /** One block of the GPTQ column sweep; see {@link GptqBlockArgs}. */
   gptqBlock(args: GptqBlockArgs): Promise<void>;
+  /** `gptqBlock` goes in blocks of its own: it is quickest with all columns at once. */
+  readonly wholeSweeps?: boolean;
   /** In-place orthonormal Walsh-Hadamard transform of each row's consecutive chunks of `size` (a power of two). */
   hadamard(args: HadamardArgs): Promise<void>;
   /** `out[m,n] = a b^T` with a `[m,k]` i8, b `[n,k]` i8, i32 accumulation (exact for k < 2^17). */
@@ -64,9 +66,16 @@ export interface GramArgs {
 }
 
 export interface CholeskyArgs {
+  /** Overwritten with the factor, unless `out` is there. */
   readonly a: Float32Array | Float64Array;
   readonly n: number;
   readonly form: 'lower' | 'reversed-upper';
+  /** Takes the factor in its precision; `a` stays. */
+  readonly out?: Float32Array | Float64Array;
+  /** Factors `a[order[i], order[j]]` instead. */
+  readonly order?: Int32Array;
+  /** `[n]`, in that order: takes the place of the diagonal (damping). */
+  readonly diagonal?: Float64Array;
 }
 
 export interface TriangularSolveArgs {
@@ -99,8 +108,8 @@ export interface GptqBlockArgs {
   readonly columns: number;
   /** Original (or retargeted) weights of the block `[rows, columns]`. */
   readonly weight: Float32Array;
-  /** `D[:, <start] R[<start, block]`, `[rows, columns]`. */
-  readonly feedback: Float32Array;
+  /** `D[:, <start] R[<start, block]`, `[rows, columns]`; absent: zero, as for the first block. */
+  readonly feedback?: Float32Array;
   /** `R[block, block]`, upper triangular `[columns, columns]`. */
   readonly factor: Float32Array;
   readonly scales: Float32Array;
@@ -110,7 +119,7 @@ export interface GptqBlockArgs {
   readonly grid: RoundingGrid;
   /** Out: codes `[rows, columns]`, unsigned (`value - grid.min`, or `grid.codes[index]`). */
   readonly codes: Uint8Array;
-  /** Out: `D = W - Q` `[rows, columns]`. */
+  /** Out: `D = W - Q`, transposed: `[columns, rows]`, which is how the products over earlier columns read it. */
   readonly difference: Float32Array;
   /** Added to: loss of each row `[rows]`. */
   readonly loss: Float64Array;

@@ -1,12 +1,20 @@
 import type { CholeskyArgs, TriangularSolveArgs } from '../contracts/kernels.js';
 
 /** Reference factorisation, row by row (Cholesky-Banachiewicz), sums in f64. */
-export function cholesky({ a, n, form }: CholeskyArgs): boolean {
-  if (form === 'lower') return lowerFactor(a, n);
+export function cholesky({ a, n, form, out = a, order, diagonal }: CholeskyArgs): boolean {
+  const factor = out === a && !order ? a : new Float64Array(n * n);
+  if (order || factor !== a) {
+    for (let i = 0; i < n; i++)
+      for (let j = 0; j < n; j++) factor[i * n + j] = order ? a[order[i] * n + order[j]] : a[i * n + j];
+  }
+  diagonal?.forEach((value, i) => {
+    factor[i * n + i] = value;
+  });
   // A = R R^T with R upper: reverse both axes, take the lower factor, reverse both axes back (papers.md 2.1).
-  a.reverse();
-  const positive = lowerFactor(a, n);
-  a.reverse();
+  if (form === 'reversed-upper') factor.reverse();
+  const positive = lowerFactor(factor, n);
+  if (form === 'reversed-upper') factor.reverse();
+  if (factor !== out) out.set(factor);
   return positive;
 }
 

@@ -116,6 +116,33 @@ const choleskyCases: ConformanceCase[] = [1, 3, 64, 65, 150].flatMap((n) =>
       },
     },
     {
+      name: `cholesky ${form} ${n}: takes rows and columns in another order, with another diagonal, and leaves the matrix`,
+      async run(kernels) {
+        const a = positiveDefinite(n);
+        const order = Int32Array.from({ length: n }, (_, i) => (i * 7 + 2) % n);
+        const diagonal = Float64Array.from(order, (at) => a[at * n + at] + 1);
+        for (const given of [a, Float32Array.from(a)]) {
+          for (const out of [new Float64Array(n * n), new Float32Array(n * n)]) {
+            const before = given.slice();
+            if (!(await kernels.cholesky({ a: given, n, form, out, order, diagonal })))
+              throw new Error('refused a positive definite matrix');
+            check('matrix', given, before, 0);
+            const product = new Float64Array(n * n);
+            const expected = new Float64Array(n * n);
+            for (let i = 0; i < n; i++) {
+              for (let j = 0; j < n; j++) {
+                const outside = form === 'lower' ? j > i : j < i;
+                if (outside && out[i * n + j] !== 0) throw new Error(`entry ${i}, ${j} is not zero`);
+                for (let p = 0; p < n; p++) product[i * n + j] += out[i * n + p] * out[j * n + p];
+                expected[i * n + j] = i === j ? diagonal[i] : given[order[i] * n + order[j]];
+              }
+            }
+            check('R R^T', product, expected, out instanceof Float32Array ? 1e-4 * n + 1e-4 : 1e-9 * n);
+          }
+        }
+      },
+    },
+    {
       name: `cholesky ${form} ${n}: says no to an indefinite matrix`,
       async run(kernels) {
         const a = positiveDefinite(n);
@@ -164,8 +191,8 @@ function sweep(
   for (let row = 0; row < rows; row++) {
     for (let j = 0; j < columns; j++) {
       const at = row * columns + j;
-      let sum = feedback[at];
-      for (let i = 0; i < j; i++) sum += difference[row * columns + i] * factor[i * columns + j];
+      let sum = feedback ? feedback[at] : 0;
+      for (let i = 0; i < j; i++) sum += difference[i * rows + row] * factor[i * columns + j];
       const target = weight[at] + sum / factor[j * columns + j];
       const scale = scales[row * groups + group[j]];
       const zero = zeros[row * groups + group[j]];
@@ -185,7 +212,7 @@ function sweep(
           throw new Error(`level of row ${row}, column ${j} is not the nearest`);
         value = grid.levels[index] * scale;
       }
-      difference[at] = weight[at] - value;
+      difference[j * rows + row] = weight[at] - value;
       loss[row] += ((target - value) * factor[j * columns + j]) ** 2;
     }
   }
@@ -195,6 +222,8 @@ function sweep(
 const gptqCases: ConformanceCase[] = [
   { name: 'integers', grid: { kind: 'linear' as const, min: 0, max: 15 }, rows: 37, columns: 50 },
   { name: 'signed integers', grid: { kind: 'linear' as const, min: -4, max: 3 }, rows: 3, columns: 128 },
+  { name: 'more columns than a block', grid: { kind: 'linear' as const, min: 0, max: 7 }, rows: 70, columns: 643 },
+  { name: 'one row and column', grid: { kind: 'linear' as const, min: 0, max: 3 }, rows: 1, columns: 1 },
   {
     name: 'levels',
     grid: {
@@ -208,17 +237,18 @@ const gptqCases: ConformanceCase[] = [
 ].map(({ name, grid, rows, columns }) => ({
   name: `gptqBlock with ${name}`,
   async run(kernels) {
-    const factor = positiveDefinite(columns);
-    for (let i = 0; i < columns; i++)
-      for (let j = 0; j < columns; j++)
-        factor[i * columns + j] = j < i ? 0 : factor[i * columns + j] / Math.sqrt(columns);
+    // Small beside the diagonal: errors of earlier columns must not grow from column to column.
+    const factor = new Float32Array(columns * columns);
+    for (let i = 0; i < columns; i++) {
+      for (let j = i + 1; j < columns; j++) factor[i * columns + j] = random.normal() / Math.sqrt(columns);
+      factor[i * columns + i] = 1 + random.uniform();
+    }
     const groups = 3;
     const args = {
       rows,
       columns,
       weight: normals(rows * columns),
-      feedback: normals(rows * columns),
-      factor: Float32Array.from(factor),
+      factor,
       scales: normals(rows * groups).map((x) => 0.1 + 0.1 * Math.abs(x)),
       zeros: Float32Array.from({ length: rows * groups }, () =>
         grid.kind === 'linear' && grid.min === 0 ? random.integer(16) : 0,
@@ -227,14 +257,16 @@ const gptqCases: ConformanceCase[] = [
       group: Int32Array.from({ length: columns }, (_, j) => j % groups),
       grid,
     };
-    const codes = new Uint8Array(rows * columns);
-    const difference = new Float32Array(rows * columns);
-    const loss = new Float64Array(rows).fill(2);
-    await kernels.gptqBlock({ ...args, codes, difference, loss });
-    const expected = sweep(args, codes);
-    check('difference', difference, expected.difference, 1e-3);
-    for (let row = 0; row < rows; row++)
-      check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);
+    for (const feedback of [normals(rows * columns), undefined]) {
+      const codes = new Uint8Array(rows * columns);
+      const difference = new Float32Array(rows * columns);
+      const loss = new Float64Array(rows).fill(2);
+      await kernels.gptqBlock({ ...args, feedback, codes, difference, loss });
+      const expected = sweep({ ...args, feedback }, codes);
+      check('difference', difference, expected.difference, 1e-3);
+      for (let row = 0; row < rows; row++)
+        check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);
+    }
   },
 }));
 

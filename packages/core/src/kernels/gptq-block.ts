@@ -10,8 +10,8 @@ export function gptqBlock(args: GptqBlockArgs): void {
   for (let row = 0; row < rows; row++) {
     const base = row * columns;
     for (let j = 0; j < columns; j++) {
-      let sum = feedback[base + j];
-      for (let i = 0; i < j; i++) sum += difference[base + i] * factor[i * columns + j];
+      let sum = feedback ? feedback[base + j] : 0;
+      for (let i = 0; i < j; i++) sum += difference[i * rows + row] * factor[i * columns + j];
       const pivot = factor[j * columns + j];
       const target = weight[base + j] + sum / pivot;
       const index = row * groups + group[j];
@@ -27,7 +27,7 @@ export function gptqBlock(args: GptqBlockArgs): void {
         codes[base + j] = grid.codes[at];
         value = Math.fround(grid.levels[at] * scale);
       }
-      difference[base + j] = weight[base + j] - value;
+      difference[j * rows + row] = weight[base + j] - value;
       const error = (target - value) * pivot;
       loss[row] += error * error;
     }

@@ -21,7 +21,10 @@ export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
       }
       const own = [
         buffers.upload(sliceRows(weight, columns, range), 'gptq weight'),
-        buffers.upload(sliceRows(feedback, columns, range), 'gptq feedback'),
+        buffers.upload(
+          feedback ? sliceRows(feedback, columns, range) : new Float32Array(size * columns),
+          'gptq feedback',
+        ),
         buffers.upload(pairs, 'gptq scales'),
         buffers.create(size * stride, 'gptq codes'),
         buffers.create(4 * size * columns, 'gptq differences'),
@@ -31,13 +34,16 @@ export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
       try {
         const parameters = { rows: size, columns, groups, words: stride / 4 };
         const storage = [d, f, shared[0], s, shared[1], c, transposed, l];
+        const found = new Float32Array(size * columns);
         await gpu.run([await gpu.prepare(source, parameters, storage, linearWorkgroups(gpu, size, sweepInvocations))], {
           from: d,
-          into: sliceRows(difference, columns, range),
+          into: found,
         });
-        const found = await gpu.read(c, new Uint8Array(size * stride));
+        for (let row = 0; row < size; row++)
+          for (let j = 0; j < columns; j++) difference[j * rows + start + row] = found[row * columns + j];
+        const bytes = await gpu.read(c, new Uint8Array(size * stride));
         for (let row = 0; row < size; row++) {
-          codes.set(found.subarray(row * stride, row * stride + columns), (start + row) * columns);
+          codes.set(bytes.subarray(row * stride, row * stride + columns), (start + row) * columns);
         }
         const losses = await gpu.read(l, new Float32Array(size));
         for (let row = 0; row < size; row++) loss[start + row] += losses[row];
