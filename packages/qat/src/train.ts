@@ -14,6 +14,8 @@ export interface TrainOptions {
   readonly schedule: Schedule;
   /** Peak learning rate by role of the parameter (`weight`, `scale`, `zero`, ...). */
   readonly rates: Readonly<Record<string, number>>;
+  /** Multiplies the rate of one tensor's parameters. Default 1. */
+  readonly rateFactor?: (tensor: string, role: string) => number;
   readonly steps: number;
   /** Windows whose gradients are computed together. */
   readonly batch: number;
@@ -76,10 +78,11 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     );
   const parameters = collect(tensors);
   const rateOf = (name: string): number => {
-    const role = name.slice(name.indexOf('#') + 1);
+    const hash = name.indexOf('#');
+    const role = name.slice(hash + 1);
     const peak = rates[role];
     if (peak === undefined) throw new SchemeError(`no learning rate is given for parameters of the kind "${role}"`);
-    return peak;
+    return peak * (options.rateFactor?.(name.slice(0, hash), role) ?? 1);
   };
   const state: TrainingState = { step: 0, bestLoss: Number.POSITIVE_INFINITY, sinceBest: 0, best: new Map() };
   const saved = await store?.load();

@@ -3,6 +3,7 @@ import {
   type ModelDescription,
   type QuantizedTensor,
   type Runtime,
+  type Scheme,
   SchemeError,
   type Tensor,
   type TokenWindows,
@@ -35,6 +36,8 @@ export interface ModelTuning {
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
   readonly rates: Readonly<Record<string, number>>;
+  /** Multiplies the rate of a parameter by the scheme of its tensor. */
+  rateFactor?(scheme: Scheme, role: string): number;
   readonly epochs: number;
   readonly batch: number;
   readonly accumulate: number;
@@ -133,6 +136,8 @@ export async function tuneModel<T>(
     const steps = stepsOf(tuning, windows.count);
     const epoch = Math.max(1, steps / tuning.epochs);
     const { optimizer, schedule, rates, batch, accumulate, clipNorm, heldOut, patience, task } = tuning;
+    const factorOf = (tensor: string, role: string) =>
+      tuning.rateFactor?.((start.get(moduleOf(tensor)) as QuantizedTensor).scheme, role) ?? 1;
     const result = await train(
       {
         tensors,
@@ -140,6 +145,7 @@ export async function tuneModel<T>(
         optimizer,
         schedule,
         rates,
+        ...(tuning.rateFactor ? { rateFactor: factorOf } : {}),
         steps,
         batch,
         accumulate,

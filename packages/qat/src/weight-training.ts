@@ -1,4 +1,4 @@
-import type { Context, Tuner, TunerInput, TunerResult } from '@q/core';
+import type { Context, Scheme, Tuner, TunerInput, TunerResult } from '@q/core';
 import { adamW } from './optimizers/adamw.js';
 import { cosine } from './optimizers/schedule.js';
 import { forecastTuning, type ModelTuning, quantizedModules, stepsOf, tuneModel, tuningFigures } from './tune-model.js';
@@ -11,7 +11,10 @@ export interface WeightTrainingOptions {
   readonly batch?: number;
   /** Batches a step, their gradients averaged. Default 1. */
   readonly accumulate?: number;
-  /** Peak learning rates. Default: 6e-4 for weights, 2e-4 for scales, 1e-3 for zero points. */
+  /**
+   * Peak learning rates. Default: 6e-4 for weights, 2e-4 for scales, 1e-3 for zero points; those of weights and scales are for
+   * 2 bits and shrink with the distance of two codes where there are more of them. Rates that are given are taken as they are.
+   */
   readonly rates?: { readonly weight?: number; readonly scale?: number; readonly zero?: number };
   /** Steps of linear warm-up before the cosine. Default 20, a quarter of all steps at most. */
   readonly warmUp?: number;
@@ -45,6 +48,7 @@ export function trainsWeights(options: WeightTrainingOptions, training: WeightTr
   const settings = { epochs, batch, accumulate, rates, clipNorm, heldOut, patience, checkpointing };
   const tuning = (count: number): ModelTuning => ({
     ...{ ...settings, ...training, saveEvery, memory, trainsWeights: true },
+    ...(options.rates ? {} : { rateFactor: shareOfCell }),
     optimizer: adamW(),
     schedule: cosine({ warmUp: Math.min(warmUp, Math.floor(stepsOf(settings, count) / 4)) }),
   });
@@ -56,4 +60,12 @@ export function trainsWeights(options: WeightTrainingOptions, training: WeightTr
       return { modules: quantizedModules(tuned), figures: tuningFigures(tuned), notes: tuned.notes };
     },
   };
+}
+
+/**
+ * A step of Adam has one size whatever the gradient, and what it does to a code depends on how far the next one is: at 4
+ * bits the range holds 15 such distances, at 2 bits 3.
+ */
+export function shareOfCell({ format }: Scheme, role: string): number {
+  return role === 'zero' ? 1 : 3 / Math.max(1, format.max - format.min);
 }

@@ -22,13 +22,13 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
   rtn: () => ({ quantizer: rtn(), passes: 0 }),
   'gptq-paper': () => ({ quantizer: gptq(paperOptions), passes: 0 }),
   gptq: () => ({ quantizer: gptq(), passes: 0 }),
-  'signround, rtn': () => ({
+  'signround-from-rtn': () => ({
     quantizer: rtn({ fit: weightedSearch() }),
     tuner: signRound({ startFrom: 'weights' }),
     passes: 0,
   }),
   signround: () => ({ quantizer: gptq(), tuner: signRound(), passes: 0 }),
-  'signround, full rate': () => ({ quantizer: gptq(), tuner: signRound({ rate: 1 / 200 }), passes: 0 }),
+  'signround-full-rate': () => ({ quantizer: gptq(), tuner: signRound({ rate: 1 / 200 }), passes: 0 }),
   'efficient-qat': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: efficientQat(), passes: 10 }),
   peqa: () => ({ quantizer: gptq(), tuner: peqa({ loss: 'teacher' }), passes: 5 }),
   'qaft-labels': (epochs) => ({
@@ -39,12 +39,12 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
   'llm-qat': (epochs) => ({ quantizer: gptq(), tuner: llmQat({ epochs }), passes: epochs, writes: true }),
   qaft: (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, saveEvery }), passes: epochs }),
   // What the rates were chosen among (docs/training.md).
-  'qaft, half rates': (epochs) => ({
+  'qaft-half-rates': (epochs) => ({
     quantizer: gptq(),
     tuner: qaft({ epochs, saveEvery, rates: halfRates }),
     passes: epochs,
   }),
-  'qaft, half rates, batch 4': (epochs) => ({
+  'qaft-half-rates-batch-4': (epochs) => ({
     quantizer: gptq(),
     tuner: qaft({ epochs, saveEvery, rates: halfRates, batch: 4 }),
     passes: epochs,
