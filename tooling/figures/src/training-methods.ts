@@ -16,6 +16,8 @@ export interface TrainingMethod {
 const saveEvery = 4;
 
 const halfRates = { weight: 3e-4, scale: 1e-4 };
+/** The default at 2 bits, at other bits as well. */
+const twoBitRates = { weight: 6e-4, scale: 2e-4 };
 
 /** Methods by the name they have in the table, each made for a number of epochs of the global ones. */
 export const trainingMethods: Readonly<Record<string, (epochs: number) => TrainingMethod>> = {
@@ -48,5 +50,22 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
     quantizer: gptq(),
     tuner: qaft({ epochs, saveEvery, rates: halfRates, batch: 4 }),
     passes: epochs,
+  }),
+  // What the default rates do where codes lie closer.
+  'qaft-2-bit-rates': (epochs) => ({
+    quantizer: gptq(),
+    tuner: qaft({ epochs, saveEvery, rates: twoBitRates }),
+    passes: epochs,
+  }),
+  'qaft-labels-2-bit-rates': (epochs) => ({
+    quantizer: gptq(),
+    tuner: qaft({ epochs, saveEvery, rates: twoBitRates, loss: 'labels' }),
+    passes: epochs,
+  }),
+  'llm-qat-2-bit-rates': (epochs) => ({
+    quantizer: gptq(),
+    tuner: llmQat({ epochs, rate: twoBitRates.weight }),
+    passes: epochs,
+    writes: true,
   }),
 };
