@@ -13,6 +13,7 @@ import {
   perGroup,
   perTensor,
   quantize,
+  referenceKernels,
   roundHalfEven,
   type Statistics,
   scheme,
@@ -25,6 +26,11 @@ import { describe, expect, it } from 'vitest';
 import { gptq, paperOptions } from './gptq.js';
 
 const context = createContext();
+/** Sweeps in blocks of the option's size, and of all columns whose grids are known. */
+const sweeps = [
+  ['in blocks', context],
+  ['whole', createContext({ kernels: { ...referenceKernels, wholeSweeps: true } })],
+] as const;
 const random = createRandom('gptq tests');
 const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
 
@@ -130,47 +136,52 @@ const weight = tensor('f32', [rows, columns], normals(rows * columns));
 const h = hessianOf(columns, 200);
 
 describe('gptq', () => {
-  it.each([
-    ['2', uint2],
-    ['3', uint3],
-    ['4', uint4],
-  ])('%s bits: the same codes as eliminating columns one by one in f64', async (_bits, format) => {
-    const of = scheme({ format, zeroPoint: 'integer', scaleStorage: f32Scale });
-    const { quantized } = await gptq({ ...paperOptions, actOrder: false, blockSize: 7 }).quantize(
-      weight,
-      statistics(h),
-      of,
-      context,
-    );
-    const grid = (row: number) => ({ scale: quantized.scales[row], zero: (quantized.zeroPoints as Float32Array)[row] });
-    expect(quantized.codes).toEqual(eliminate(weight.data, rows, damped(h), format.max, grid));
-  });
+  it.each(sweeps.flatMap(([how, context]) => [uint2, uint3, uint4].map((format) => ({ how, context, format }))))(
+    '$format.bits bits, $how: the same codes as eliminating columns one by one in f64',
+    async ({ context, format }) => {
+      const of = scheme({ format, zeroPoint: 'integer', scaleStorage: f32Scale });
+      const { quantized } = await gptq({ ...paperOptions, actOrder: false, blockSize: 7 }).quantize(
+        weight,
+        statistics(h),
+        of,
+        context,
+      );
+      const grid = (row: number) => ({
+        scale: quantized.scales[row],
+        zero: (quantized.zeroPoints as Float32Array)[row],
+      });
+      expect(quantized.codes).toEqual(eliminate(weight.data, rows, damped(h), format.max, grid));
+    },
+  );
 
-  it('refits the grid of a group, ragged last one included, on the updated weights at its first column', async () => {
-    const size = 10;
-    const of = scheme({ format: uint3, granularity: perGroup(size), zeroPoint: 'integer', scaleStorage: f32Scale });
-    const { quantized } = await gptq({ ...paperOptions, actOrder: false, blockSize: 4 }).quantize(
-      weight,
-      statistics(h),
-      of,
-      context,
-    );
-    let grid = { scale: 1, zero: 0 };
-    const fitted: number[] = [];
-    const codes = eliminate(weight.data, rows, damped(h), uint3.max, (_row, column, current) => {
-      if (column % size === 0) {
-        const part = Float32Array.from(current.subarray(column, Math.min(column + size, columns)));
-        const scale = new Float32Array(1);
-        const zero = new Float32Array(1);
-        minMax().fit(part, 1, part.length, of, undefined, scale, zero);
-        grid = { scale: scale[0], zero: zero[0] };
-        fitted.push(grid.scale);
-      }
-      return grid;
-    });
-    expect(quantized.codes).toEqual(codes);
-    for (let i = 0; i < fitted.length; i++) expect(quantized.scales[i]).toBeCloseTo(fitted[i], 5);
-  });
+  it.each(sweeps)(
+    '%s: refits the grid of a group, ragged last one included, on the updated weights at its first column',
+    async (_how, context) => {
+      const size = 10;
+      const of = scheme({ format: uint3, granularity: perGroup(size), zeroPoint: 'integer', scaleStorage: f32Scale });
+      const { quantized } = await gptq({ ...paperOptions, actOrder: false, blockSize: 4 }).quantize(
+        weight,
+        statistics(h),
+        of,
+        context,
+      );
+      let grid = { scale: 1, zero: 0 };
+      const fitted: number[] = [];
+      const codes = eliminate(weight.data, rows, damped(h), uint3.max, (_row, column, current) => {
+        if (column % size === 0) {
+          const part = Float32Array.from(current.subarray(column, Math.min(column + size, columns)));
+          const scale = new Float32Array(1);
+          const zero = new Float32Array(1);
+          minMax().fit(part, 1, part.length, of, undefined, scale, zero);
+          grid = { scale: scale[0], zero: zero[0] };
+          fitted.push(grid.scale);
+        }
+        return grid;
+      });
+      expect(quantized.codes).toEqual(codes);
+      for (let i = 0; i < fitted.length; i++) expect(quantized.scales[i]).toBeCloseTo(fitted[i], 5);
+    },
+  );
 
   it('act-order with static groups equals permuting by hand', async () => {
     const of = scheme({ format: uint3, granularity: perGroup(8), zeroPoint: 'integer', scaleStorage: f32Scale });

@@ -20,7 +20,7 @@ export interface GptqOptions {
   readonly staticGroups?: boolean;
   /** Added to the diagonal, as a share of its mean. Default 0.01. */
   readonly damping?: number;
-  /** Columns a block. Default 128. */
+  /** Columns a block. Default 128. Kernels with `wholeSweeps` sweep in blocks of a size of their own. */
   readonly blockSize?: number;
   /** How grids are fitted. Default: `weightedSearch()`. */
   readonly fit?: ScaleFit;

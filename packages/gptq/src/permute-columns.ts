@@ -1,20 +1,7 @@
-// One function a kind of array: V8 compiles a loop that has met several kinds to code that is half as fast.
-
 /** `[rows, columns]` with column j taken from `permutation[j]`. */
-export function permuteColumns(x: Float32Array, rows: number, permutation: Int32Array): Float32Array {
+export function permuteColumns<A extends Float32Array | Float64Array>(x: A, rows: number, permutation: Int32Array): A {
   const columns = permutation.length;
-  const out = new Float32Array(x.length);
-  for (let row = 0; row < rows; row++) {
-    const start = row * columns;
-    for (let j = 0; j < columns; j++) out[start + j] = x[start + permutation[j]];
-  }
-  return out;
-}
-
-/** {@link permuteColumns} of sums in f64. */
-export function permuteSums(x: Float64Array, rows: number, permutation: Int32Array): Float64Array {
-  const columns = permutation.length;
-  const out = new Float64Array(x.length);
+  const out = emptyLike(x);
   for (let row = 0; row < rows; row++) {
     const start = row * columns;
     for (let j = 0; j < columns; j++) out[start + j] = x[start + permutation[j]];
@@ -23,9 +10,9 @@ export function permuteSums(x: Float64Array, rows: number, permutation: Int32Arr
 }
 
 /** Inverse of {@link permuteColumns}. */
-export function restoreColumns(x: Float32Array, rows: number, permutation: Int32Array): Float32Array {
+export function restoreColumns<A extends Float32Array | Uint8Array>(x: A, rows: number, permutation: Int32Array): A {
   const columns = permutation.length;
-  const out = new Float32Array(x.length);
+  const out = emptyLike(x);
   for (let row = 0; row < rows; row++) {
     const start = row * columns;
     for (let j = 0; j < columns; j++) out[start + permutation[j]] = x[start + j];
@@ -33,13 +20,7 @@ export function restoreColumns(x: Float32Array, rows: number, permutation: Int32
   return out;
 }
 
-/** Codes, put back into the order of the file. */
-export function restoreCodes(x: Uint8Array, rows: number, permutation: Int32Array): Uint8Array {
-  const columns = permutation.length;
-  const out = new Uint8Array(x.length);
-  for (let row = 0; row < rows; row++) {
-    const start = row * columns;
-    for (let j = 0; j < columns; j++) out[start + permutation[j]] = x[start + j];
-  }
-  return out;
+/** Every element is written: zeros are cheaper than a copy. */
+function emptyLike<A extends Float32Array | Float64Array | Uint8Array>(x: A): A {
+  return new (x.constructor as new (length: number) => A)(x.length);
 }

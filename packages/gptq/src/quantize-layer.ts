@@ -20,7 +20,7 @@ import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
 import { compareWithNearest } from './compare-with-nearest.js';
 import { type Factorization, factorize } from './factorize.js';
-import { permuteColumns, permuteSums, restoreCodes, restoreColumns } from './permute-columns.js';
+import { permuteColumns, restoreColumns } from './permute-columns.js';
 import { refine } from './refine.js';
 import { retarget } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
@@ -72,7 +72,7 @@ export async function quantizeLayer(
       : undefined;
   if (shift && settings.retarget > 0) {
     const residual = settings.residual ? statistics.get(residualCross).sum : undefined;
-    const error = residual?.length === rows * columns ? permuteSums(residual, rows, permutation) : undefined;
+    const error = residual?.length === rows * columns ? permuteColumns(residual, rows, permutation) : undefined;
     const { exact } = factorization;
     target = await retarget(target, rows, shift, error, exact as Float64Array, settings.retarget, kernels);
   }
@@ -128,7 +128,7 @@ export async function quantizeLayer(
   const quantized: QuantizedTensor = {
     scheme,
     shape: weight.shape,
-    codes: restoreCodes(solution.codes, rows, permutation),
+    codes: restoreColumns(solution.codes, rows, permutation),
     ...(fitted && !freeScales
       ? fitted
       : {

@@ -18,7 +18,7 @@ export interface GptqProblem {
   readonly fit: ScaleFit;
   /** Weights of the columns `[columns]` for the fit. */
   readonly importance?: Float32Array;
-  /** Columns between two products with all that came before; 128 in the paper. */
+  /** Columns between two products with all that came before; 128 in the paper. Not read where kernels have `wholeSweeps`. */
   readonly blockSize: number;
 }
 

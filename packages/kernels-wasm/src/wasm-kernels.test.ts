@@ -43,4 +43,36 @@ describe('results', async () => {
     const c = await many.matmul({ a, b, m, n, k });
     for (let i = 0; i < m; i += 97) expect(c[i * n + 3]).toBe(b[(i % k) * n + 3]);
   });
+
+  it('of a sweep too large for one chunk of rows are those of its rows alone', async () => {
+    const random = createRandom('sweep');
+    // At 2,100 columns a chunk has 1,984 rows: the second one has 27, which fill three panels and a part of the fourth.
+    const [rows, columns, last] = [2011, 2100, 27];
+    const factor = new Float32Array(columns * columns);
+    for (let i = 0; i < columns; i++) {
+      for (let j = i + 1; j < columns; j++) factor[i * columns + j] = random.normal() / Math.sqrt(columns);
+      factor[i * columns + i] = 1 + random.uniform();
+    }
+    const weight = Float32Array.from({ length: rows * columns }, () => random.normal());
+    const sweep = async (weight: Float32Array, rows: number) => {
+      const out = {
+        codes: new Uint8Array(rows * columns),
+        difference: new Float32Array(columns * rows),
+        loss: new Float64Array(rows),
+      };
+      const grids = { scales: new Float32Array(rows).fill(0.2), zeros: new Float32Array(rows).fill(7), groups: 1 };
+      const group = new Int32Array(columns);
+      const grid = { kind: 'linear', min: 0, max: 15 } as const;
+      await many.gptqBlock({ ...out, ...grids, rows, columns, weight, factor, group, grid });
+      return out;
+    };
+    const all = await sweep(weight, rows);
+    const alone = await sweep(weight.slice((rows - last) * columns), last);
+    expect(all.codes.slice((rows - last) * columns)).toEqual(alone.codes);
+    expect(all.loss.slice(rows - last)).toEqual(alone.loss);
+    for (let j = 0; j < columns; j++)
+      expect(all.difference.slice((j + 1) * rows - last, (j + 1) * rows)).toEqual(
+        alone.difference.slice(j * last, (j + 1) * last),
+      );
+  });
 });

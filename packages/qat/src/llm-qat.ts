@@ -18,7 +18,7 @@ export interface LlmQatOptions extends Omit<WeightTrainingOptions, 'rates'> {
    * paper, scales follow the largest weight of each row; the scheme must be symmetric.
    */
   readonly weights?: 'learned' | 'minMax';
-  /** Peak learning rate of the weights. Default 6e-4; the paper has 2e-5 for its many steps. */
+  /** Peak learning rate of the weights. Default 6e-4 at 2 bits, 3 / (codes - 1) of it at others; the paper has 2e-5 for its many steps. */
   readonly rate?: number;
 }
 

@@ -1,9 +1,8 @@
-import { createContext, uint2, uint3, uint4 } from '@q/core';
+import { createContext } from '@q/core';
 import { expect, it } from 'vitest';
 import { adamW } from './optimizers/adamw.js';
 import type { Parameterization } from './parameters/parameterization.js';
 import { train } from './train.js';
-import { shareOfCell } from './weight-training.js';
 
 /** A tensor that is its own parameter. */
 function itself(values: Float32Array): Parameterization {
@@ -42,10 +41,4 @@ it("moves each tensor by its own share of the rate: Adam's first step is the rat
   [0.9, 1.1, 0.9].forEach((value, i) => {
     expect(far[i]).toBeCloseTo(value, 6);
   });
-});
-
-it('takes rates in distances of codes: 3 of them in the range at 2 bits, 7 and 15 at 3 and 4', () => {
-  const shares = [uint2, uint3, uint4].map((format) => shareOfCell({ format } as never, 'weight'));
-  expect(shares).toEqual([1, 3 / 7, 3 / 15]);
-  expect(shareOfCell({ format: uint4 } as never, 'zero')).toBe(1);
 });

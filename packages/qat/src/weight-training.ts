@@ -1,6 +1,7 @@
-import type { Context, Scheme, Tuner, TunerInput, TunerResult } from '@q/core';
+import type { Context, NumberFormat, Tuner, TunerInput, TunerResult } from '@q/core';
 import { adamW } from './optimizers/adamw.js';
 import { cosine } from './optimizers/schedule.js';
+import { levelCount } from './parameters/learned-step.js';
 import { forecastTuning, type ModelTuning, quantizedModules, stepsOf, tuneModel, tuningFigures } from './tune-model.js';
 
 /** Options of every training of weights, scales and zero points together on the end loss. */
@@ -13,7 +14,7 @@ export interface WeightTrainingOptions {
   readonly accumulate?: number;
   /**
    * Peak learning rates. Default: 6e-4 for weights, 2e-4 for scales, 1e-3 for zero points; those of weights and scales are for
-   * 2 bits and shrink with the distance of two codes where there are more of them. Rates that are given are taken as they are.
+   * 2 bits and shrink with the distance of two codes where there are more of them. A rate that is given is taken as it is.
    */
   readonly rates?: { readonly weight?: number; readonly scale?: number; readonly zero?: number };
   /** Steps of linear warm-up before the cosine. Default 20, a quarter of all steps at most. */
@@ -45,15 +46,16 @@ export function trainsWeights(options: WeightTrainingOptions, training: WeightTr
   const { epochs = 20, batch = 8, accumulate = 1, warmUp = 20, clipNorm = 1, heldOut = 0, patience = 3 } = options;
   const { checkpointing = false, saveEvery, memory = Number.POSITIVE_INFINITY } = options;
   const rates = { weight: 6e-4, scale: 2e-4, zero: 1e-3, ...options.rates };
+  const ratesOfTwoBits = (['weight', 'scale'] as const).filter((role) => options.rates?.[role] === undefined);
   const settings = { epochs, batch, accumulate, rates, clipNorm, heldOut, patience, checkpointing };
   const tuning = (count: number): ModelTuning => ({
     ...{ ...settings, ...training, saveEvery, memory, trainsWeights: true },
-    ...(options.rates ? {} : { rateFactor: shareOfCell }),
+    rateFactor: ({ format }, role) => (ratesOfTwoBits.includes(role as never) ? cellShare(format) : 1),
     optimizer: adamW(),
     schedule: cosine({ warmUp: Math.min(warmUp, Math.floor(stepsOf(settings, count) / 4)) }),
   });
   return {
-    options: { ...settings, warmUp, loss: training.loss },
+    options: { ...settings, ratesOfTwoBits, warmUp, loss: training.loss },
     forecast: (model, modules, windows) => forecastTuning(model, modules, windows, tuning(windows.count)),
     async tune(input, context) {
       const tuned = await tuneModel(input, tuning(input.windows.count), context);
@@ -63,9 +65,9 @@ export function trainsWeights(options: WeightTrainingOptions, training: WeightTr
 }
 
 /**
- * A step of Adam has one size whatever the gradient, and what it does to a code depends on how far the next one is: at 4
- * bits the range holds 15 such distances, at 2 bits 3.
+ * How a rate that suits 2 bits is to shrink. A step of Adam has one size whatever the gradient, and what it does to a code
+ * depends on how far the next one is: the range holds 3 such distances at 2 bits, 15 at 4.
  */
-export function shareOfCell({ format }: Scheme, role: string): number {
-  return role === 'zero' ? 1 : 3 / Math.max(1, format.max - format.min);
+export function cellShare(format: NumberFormat): number {
+  return 3 / (levelCount({ format }) - 1);
 }

@@ -1,6 +1,6 @@
 import { type Quantizer, type Tuner, weightedSearch } from '@q/core';
 import { gptq, paperOptions } from '@q/gptq';
-import { efficientQat, llmQat, peqa, qaft, signRound } from '@q/qat';
+import { efficientQat, llmQat, peqa, type QaftOptions, qaft, signRound } from '@q/qat';
 import { rtn } from '@q/rtn';
 
 /** A line of the table of trainings, and how many times it goes through the windows. */
@@ -19,6 +19,10 @@ const halfRates = { weight: 3e-4, scale: 1e-4 };
 /** The default at 2 bits, at other bits as well. */
 const twoBitRates = { weight: 6e-4, scale: 2e-4 };
 
+function qaftWith(options: QaftOptions): (epochs: number) => TrainingMethod {
+  return (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, saveEvery, ...options }), passes: epochs });
+}
+
 /** Methods by the name they have in the table, each made for a number of epochs of the global ones. */
 export const trainingMethods: Readonly<Record<string, (epochs: number) => TrainingMethod>> = {
   rtn: () => ({ quantizer: rtn(), passes: 0 }),
@@ -33,39 +37,13 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
   'signround-full-rate': () => ({ quantizer: gptq(), tuner: signRound({ rate: 1 / 200 }), passes: 0 }),
   'efficient-qat': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: efficientQat(), passes: 10 }),
   peqa: () => ({ quantizer: gptq(), tuner: peqa({ loss: 'teacher' }), passes: 5 }),
-  'qaft-labels': (epochs) => ({
-    quantizer: gptq(),
-    tuner: qaft({ epochs, saveEvery, loss: 'labels' }),
-    passes: epochs,
-  }),
   'llm-qat': (epochs) => ({ quantizer: gptq(), tuner: llmQat({ epochs }), passes: epochs, writes: true }),
-  qaft: (epochs) => ({ quantizer: gptq(), tuner: qaft({ epochs, saveEvery }), passes: epochs }),
+  qaft: qaftWith({}),
+  'qaft-labels': qaftWith({ loss: 'labels' }),
   // What the rates were chosen among (docs/training.md).
-  'qaft-half-rates': (epochs) => ({
-    quantizer: gptq(),
-    tuner: qaft({ epochs, saveEvery, rates: halfRates }),
-    passes: epochs,
-  }),
-  'qaft-half-rates-batch-4': (epochs) => ({
-    quantizer: gptq(),
-    tuner: qaft({ epochs, saveEvery, rates: halfRates, batch: 4 }),
-    passes: epochs,
-  }),
-  // What the default rates do where codes lie closer.
-  'qaft-2-bit-rates': (epochs) => ({
-    quantizer: gptq(),
-    tuner: qaft({ epochs, saveEvery, rates: twoBitRates }),
-    passes: epochs,
-  }),
-  'qaft-labels-2-bit-rates': (epochs) => ({
-    quantizer: gptq(),
-    tuner: qaft({ epochs, saveEvery, rates: twoBitRates, loss: 'labels' }),
-    passes: epochs,
-  }),
-  'llm-qat-2-bit-rates': (epochs) => ({
-    quantizer: gptq(),
-    tuner: llmQat({ epochs, rate: twoBitRates.weight }),
-    passes: epochs,
-    writes: true,
-  }),
+  'qaft-half-rates': qaftWith({ rates: halfRates }),
+  'qaft-half-rates-batch-4': qaftWith({ rates: halfRates, batch: 4 }),
+  // What the default rates of 2 bits do where codes lie closer.
+  'qaft-2-bit-rates': qaftWith({ rates: twoBitRates }),
+  'qaft-labels-2-bit-rates': qaftWith({ rates: twoBitRates, loss: 'labels' }),
 };

@@ -32,7 +32,9 @@ describe('fallback kernels', () => {
   it('goes over once, and says why', async () => {
     const calls: string[] = [];
     const reasons: string[] = [];
-    const kernels = fallbackKernels(failing(calls), referenceKernels, ({ message }) => reasons.push(message));
+    const next = { ...referenceKernels, wholeSweeps: true };
+    const kernels = fallbackKernels(failing(calls), next, ({ message }) => reasons.push(message));
+    expect(kernels.wholeSweeps).toBeFalsy();
     const one = Float32Array.of(2);
     for (let i = 0; i < 3; i++)
       expect(await kernels.matmul({ a: one, b: one, m: 1, n: 1, k: 1 })).toEqual(Float32Array.of(4));
@@ -41,6 +43,7 @@ describe('fallback kernels', () => {
       reasons: ['matmul: the device is lost'],
       name: 'reference',
     });
+    expect(kernels.wholeSweeps).toBe(true);
   });
 
   it('passes other errors on', async () => {

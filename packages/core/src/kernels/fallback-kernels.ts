@@ -31,12 +31,13 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     get threads() {
       return current.threads;
     },
+    get wholeSweeps() {
+      return current.wholeSweeps;
+    },
     matmul: (args) => attempt((kernels) => kernels.matmul(args), args.accumulate ? args.out : undefined),
     gram: (args) => attempt((kernels) => kernels.gram(args), args.out),
     cholesky: (args) => attempt((kernels) => kernels.cholesky(args), args.out ? undefined : args.a),
     triangularSolve: (args) => attempt((kernels) => kernels.triangularSolve(args), args.b),
-    // Where the second takes over in the middle of a layer, blocks are what both can do.
-    wholeSweeps: next.wholeSweeps && first.wholeSweeps,
     gptqBlock: (args) => attempt((kernels) => kernels.gptqBlock(args), args.loss),
     hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),

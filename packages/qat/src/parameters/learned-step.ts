@@ -137,7 +137,8 @@ export function refuseLearnedStep({ scaleStorage, format, zeroPoint }: Scheme): 
 /** Storages whose scales are rounded one by one, so that the gradient of one is its own. */
 export const separateStorages = new Set(['f32', 'f16', 'bf16']);
 
-function levelCount({ format }: Scheme): number {
+/** Values that a code can stand for. */
+export function levelCount({ format }: Pick<Scheme, 'format'>): number {
   if (format.family === 'linear') return format.max - format.min + 1;
   const levels = new Set(Array.from(decodeTable({ format })).filter(Number.isFinite));
   return levels.size;

@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { createRandom } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
 import type { Benchmark } from '../benchmark.js';
+import { timedKernels } from '../kernel-times.js';
 import { findPeers, startPeer } from '../peer-process.js';
 import { solveLayer } from '../solve-layer.js';
 
@@ -28,6 +29,13 @@ export const benchmark: Benchmark = {
           contenders: peer ? [{ name: 'PyTorch', run: () => peer.ask({ solve: n }) }, own] : [own],
           atLeast: { [own.name]: atLeast },
         };
+        const { kernels: timed, take } = timedKernels(kernels);
+        const once = await solveLayer(n, timed, random);
+        await once();
+        take();
+        await once();
+        const parts = Object.entries(take()).map(([part, time]) => `${part} ${time.toFixed(0)}`);
+        console.log(`  (processor time of one solve of @q/gptq on all threads, ms: ${parts.join(', ')})`);
       }
     } finally {
       peer?.close();
