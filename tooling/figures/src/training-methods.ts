@@ -36,6 +36,7 @@ export const trainingMethods: Readonly<Record<string, (epochs: number) => Traini
   signround: () => ({ quantizer: gptq(), tuner: signRound(), passes: 0 }),
   'signround-full-rate': () => ({ quantizer: gptq(), tuner: signRound({ rate: 1 / 200 }), passes: 0 }),
   'efficient-qat': () => ({ quantizer: rtn({ fit: weightedSearch() }), tuner: efficientQat(), passes: 10 }),
+  'efficient-qat-from-gptq': () => ({ quantizer: gptq(), tuner: efficientQat(), passes: 10 }),
   peqa: () => ({ quantizer: gptq(), tuner: peqa({ loss: 'teacher' }), passes: 5 }),
   'llm-qat': (epochs) => ({ quantizer: gptq(), tuner: llmQat({ epochs }), passes: epochs, writes: true }),
   qaft: qaftWith({}),
