@@ -56,7 +56,7 @@ export function efficientQat(options: EfficientQatOptions = {}): Tuner {
         {
           parameterize(original, start) {
             refuseReordered(start);
-            return learnedStep(nearestInCells(original, start), start.scheme, start);
+            return learnedStep(nearestInCells(original, start), start.scheme, start, { grids: context.kernels.grids });
           },
           optimizer: adamW,
           schedule: cosine({ final: 1 / 20 }),

@@ -40,11 +40,11 @@ export function llmQat(options: LlmQatOptions = {}): Tuner {
   const inside = [activations && `${activations.format.bits}-bit inputs`, cache && `a ${cache.format.bits}-bit cache`];
   const training = trainsWeights(rate === undefined ? shared : { ...shared, rates: { weight: rate } }, {
     loss: { labels: 0, teacher: 1 },
-    parameterize(original, start) {
+    parameterize(original, start, { kernels }) {
       refuseReordered(start);
       return weights === 'minMax'
         ? refitted(original, start.scheme, { fit: absMax({ range: 'narrow' }) })
-        : learnedStep(nearestInCells(original, start), start.scheme, start);
+        : learnedStep(nearestInCells(original, start), start.scheme, start, { grids: kernels.grids });
     },
     ...(quantizesRuntime ? { wrap: (inner) => quantizedRuntime(inner, runtime) } : {}),
     task: 'llm-qat',

@@ -1,5 +1,6 @@
 import type { BlockDescription, ModelDescription, TokenWindows, TunedModule, TunerForecast } from '@q/core';
 import { SchemeError, tiling } from '@q/core';
+import { logitsAtOnce } from './objectives/model-loss.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 
 /** What decides the memory of a training. */
@@ -43,7 +44,9 @@ export function forecastTraining(
   const parameters = trainedParameters(modules, shape.weights);
   const blocks = model.blocks.map((block) => 4 * tokens * keptWidth(block, model.hiddenSize, length));
   const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
-  const head = 4 * tokens * model.vocabularySize * (shape.teacher ? keptLogits.teacher : keptLogits.labels);
+  const logits = tokens * model.vocabularySize;
+  const { kept, passing } = shape.teacher ? logitsOf.teacher : logitsOf.labels;
+  const head = 4 * (kept * logits + passing * Math.min(logits, Math.max(logitsAtOnce, length * model.vocabularySize)));
   // Running a block again begins when the tape of the head is gone; every block's input waits for its turn.
   const inputs = 4 * tokens * model.hiddenSize * blocks.length;
   const activations = shape.blockWise
@@ -108,8 +111,11 @@ export function measuredBytes(figures: Readonly<Record<string, number>>): Record
     : undefined;
 }
 
-/** Copies of the logits at the end of the forward pass: the student's and the teacher's, their probabilities and differences. */
-const keptLogits = { teacher: 12, labels: 9 };
+/**
+ * Copies of the logits at the end of the forward pass. The tape keeps the student's, the teacher's and their difference;
+ * probabilities and what is made of them pass, for as many logits as are made at once.
+ */
+const logitsOf = { teacher: { kept: 3, passing: 9 }, labels: { kept: 2, passing: 7 } };
 
 /**
  * Values that the tape keeps of one token in a block: of the stream and its norms, of what the linears give and what is

@@ -27,10 +27,10 @@ const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, t
 export function qaft(options: QaftOptions = {}): Tuner {
   const { startFrom = 'codes', estimator = 'clipped', loss = 'teacher' } = options;
   const training = trainsWeights(options, {
-    parameterize(original, start) {
+    parameterize(original, start, { kernels }) {
       refuseReordered(start);
       const weight = startFrom === 'codes' ? nearestInCells(original, start) : original;
-      return learnedStep(weight, start.scheme, start, { estimator });
+      return learnedStep(weight, start.scheme, start, { estimator, grids: kernels.grids });
     },
     loss: typeof loss === 'string' ? lossWeights[loss] : loss,
     task: 'qaft',

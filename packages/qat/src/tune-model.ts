@@ -31,7 +31,7 @@ import { type TrainResult, train } from './train.js';
 /** What training on the end loss needs beside the model. */
 export interface ModelTuning {
   /** What is trained of a linear, from its original weight and what the quantizer made of it. */
-  parameterize(original: Tensor<'f32'>, start: QuantizedTensor): QuantizedParameterization;
+  parameterize(original: Tensor<'f32'>, start: QuantizedTensor, context: Context): QuantizedParameterization;
   readonly loss: LossWeights;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
@@ -117,7 +117,7 @@ export async function tuneModel<T>(
         : undefined;
     const tensors = new Map<string, QuantizedParameterization>();
     for (const [name, tensor] of originals) {
-      tensors.set(name, tuning.parameterize(tensor, start.get(moduleOf(name)) as QuantizedTensor));
+      tensors.set(name, tuning.parameterize(tensor, start.get(moduleOf(name)) as QuantizedTensor, context));
       ops.dispose(frozen.get(name) as T);
       frozen.delete(name);
     }

@@ -91,7 +91,16 @@ export function nextTokens(ids: Int32Array, length: number): Int32Array {
   return targets;
 }
 
-/** The weighted loss of hidden states `[batch, length, hidden]`, a scalar. */
+/**
+ * Values of the logits that are made at once, 16 MB: glibc takes what is larger than 32 MB from the system for each
+ * operation and gives it back after it, which at 2,048 tokens and a vocabulary of 4,096 cost as much as the operations.
+ */
+export const logitsAtOnce = 2 ** 22;
+
+/**
+ * The weighted loss of hidden states `[batch, length, hidden]`, a scalar: the logits of some windows at a time.
+ * @param teacher logits `[windows * length, vocabulary]` of some windows of the batch
+ */
 export function headLoss<T>(
   ops: DifferentiableOps<T>,
   model: ModelDescription,
@@ -100,15 +109,31 @@ export function headLoss<T>(
   ids: Int32Array,
   length: number,
   weights: LossWeights,
-  teacher: T | undefined,
+  teacher: ((first: number, windows: number) => T) | undefined,
 ): T {
-  const logits = ops.reshape(model.logits(runtime, hidden), [ids.length, model.vocabularySize]);
-  const parts: T[] = [];
-  if (weights.labels > 0) parts.push(ops.scale(ops.crossEntropy(logits, nextTokens(ids, length)), weights.labels));
-  if (weights.teacher > 0) {
-    if (teacher === undefined) throw new SchemeError('a loss against a teacher was asked for, and no teacher given');
-    parts.push(ops.scale(ops.klDivergence(logits, teacher), weights.teacher));
-  }
-  if (parts.length === 0) throw new SchemeError('the loss has no part: give labels or teacher a weight above 0');
-  return parts.length === 1 ? parts[0] : ops.add(parts[0], parts[1]);
+  if (!(weights.labels > 0 || weights.teacher > 0))
+    throw new SchemeError('the loss has no part: give labels or teacher a weight above 0');
+  if (weights.teacher > 0 && !teacher)
+    throw new SchemeError('a loss against a teacher was asked for, and no teacher given');
+  const count = ids.length / length;
+  const atOnce = Math.max(1, Math.floor(logitsAtOnce / (length * model.vocabularySize)));
+  const lossOf = (first: number, windows: number): T =>
+    ops.scope(() => {
+      const states = windows === count ? hidden : ops.rows(hidden, first, windows);
+      const logits = ops.reshape(model.logits(runtime, states), [windows * length, model.vocabularySize]);
+      // Every window has as many positions as the others: the mean over all is the mean of these means.
+      const share = windows / count;
+      const parts: T[] = [];
+      if (weights.labels > 0) {
+        const targets = nextTokens(ids.subarray(first * length, (first + windows) * length), length);
+        parts.push(ops.scale(ops.crossEntropy(logits, targets), weights.labels * share));
+      }
+      if (weights.teacher > 0 && teacher)
+        parts.push(ops.scale(ops.klDivergence(logits, teacher(first, windows)), weights.teacher * share));
+      return parts.length === 1 ? parts[0] : ops.add(parts[0], parts[1]);
+    });
+  let loss = lossOf(0, Math.min(atOnce, count));
+  for (let first = atOnce; first < count; first += atOnce)
+    loss = ops.add(loss, lossOf(first, Math.min(atOnce, count - first)));
+  return loss;
 }

@@ -50,7 +50,10 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     wrap(createRuntime(ops, { get: (name) => trained[name] ?? frozen.get(name) }, { ties: model.ties }), batch);
   const upload = (values: TensorValues): Record<string, T> =>
     Object.fromEntries([...values].map(([name, data]) => [name, ops.fromF32(data, shapes.get(name) as number[])]));
-  const teacherLogits = (indices: Int32Array) => (loss.teacher > 0 ? teacher?.logits(indices) : undefined);
+  const teacherOf = (indices: Int32Array) =>
+    loss.teacher > 0 && teacher
+      ? (first: number, count: number) => teacher.logits(indices.subarray(first, first + count))
+      : undefined;
 
   /** The model's blocks one after another, each given what it reads. */
   const throughBlocks = (runtime: Runtime<T>, ids: Int32Array, batch: number): T => {
@@ -61,14 +64,11 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
 
   const whole = (trained: Record<string, T>, indices: Int32Array, batch: number): Derived<T> => {
     const ids = pick(windows, indices);
-    const target = ops.scope(() => teacherLogits(indices) as T);
-    const result = ops.valueAndGradients((variables) => {
+    return ops.valueAndGradients((variables) => {
       const runtime = runtimeWith(variables, batch);
       const hidden = throughBlocks(runtime, ids, indices.length);
-      return headLoss(ops, model, runtime, hidden, ids, length, loss, target);
+      return headLoss(ops, model, runtime, hidden, ids, length, loss, teacherOf(indices));
     }, trained);
-    if (target !== undefined) ops.dispose(target);
-    return result;
   };
 
   const blockByBlock = (trained: Record<string, T>, indices: Int32Array, batch: number): Derived<T> => {
@@ -76,13 +76,12 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     const runtime = runtimeWith(trained, batch);
     const inputs: T[] = [ops.scope(() => model.embed(runtime, ids, indices.length, length))];
     for (const block of model.blocks) inputs.push(runBlock(block, runtime, inputs[inputs.length - 1]));
-    const target = ops.scope(() => teacherLogits(indices) as T);
     const last = inputs.pop() as T;
     const head = ops.valueAndGradients(
-      ({ hidden }) => headLoss(ops, model, runtime, hidden, ids, length, loss, target),
+      ({ hidden }) => headLoss(ops, model, runtime, hidden, ids, length, loss, teacherOf(indices)),
       { hidden: last },
     );
-    for (const handle of [last, target]) if (handle !== undefined) ops.dispose(handle);
+    ops.dispose(last);
     const gradients: Record<string, T> = {};
     let arriving = head.gradients.hidden;
     for (const block of [...model.blocks].reverse()) {
@@ -117,7 +116,7 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
           const runtime = runtimeWith(trained);
           const ids = pick(windows, indices);
           const hidden = throughBlocks(runtime, ids, 1);
-          return headLoss(ops, model, runtime, hidden, ids, length, loss, teacherLogits(indices));
+          return headLoss(ops, model, runtime, hidden, ids, length, loss, teacherOf(indices));
         });
         sum += (await ops.data(result))[0];
         ops.dispose(result);

@@ -1,6 +1,7 @@
 import {
   dequantize,
   type FittedScales,
+  type GridKernels,
   NumericError,
   type QuantizedTensor,
   quantize,
@@ -30,6 +31,8 @@ export interface LearnedStepOptions {
    * balance them with the weights' under SGD. Adam does not need it. Default false.
    */
   readonly scaleGradient?: boolean;
+  /** `kernels.grids` of the context, for the codes of each step: the same with and without. */
+  readonly grids?: GridKernels;
 }
 
 /** SEQ clips `w / a` at 0.99, where 1 is half a step beyond the last level (papers.md section 4): 0.99 * k/2 - (k-1)/2. */
@@ -92,7 +95,10 @@ export function learnedStep(
   const levels = decodeTable(scheme);
   let current: QuantizedTensor | undefined;
   const requantize = (): QuantizedTensor => {
-    current = quantize(tensor('f32', weight.shape, parameters.weight), scheme, { fitted: effective() });
+    current = quantize(tensor('f32', weight.shape, parameters.weight), scheme, {
+      fitted: effective(),
+      grids: options.grids,
+    });
     return current;
   };
   return {

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { createRandom, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
+import { createRandom, type GridKernels, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { createRuntime, describeModel } from '@q/models';
 import { adamW, clipGradients, gradientNorm, learnedStep, modelObjective, selfTeacher } from '@q/qat';
@@ -26,7 +26,10 @@ const model = describeModel(config);
 const target = scheme({ format: uint2, zeroPoint: 'integer' });
 
 /** Steps of QAFT on an engine: weights, scales and zero points of all linears, KL to the unquantized model. */
-export async function trainingSteps(engine: TfjsEngine): Promise<() => Promise<number>> {
+export async function trainingSteps(
+  engine: TfjsEngine,
+  grids: GridKernels | undefined,
+): Promise<() => Promise<number>> {
   const { ops } = engine;
   const random = createRandom('training step');
   const weights = new Map<string, Tensor<'f32'>>();
@@ -44,7 +47,7 @@ export async function trainingSteps(engine: TfjsEngine): Promise<() => Promise<n
       .flatMap(({ linears }) => linears.map(({ module }) => `${module}.weight`))
       .map((name) => {
         const weight = weights.get(name) as Tensor<'f32'>;
-        return [name, learnedStep(weight, target, quantize(weight, target))] as const;
+        return [name, learnedStep(weight, target, quantize(weight, target), { grids })] as const;
       }),
   );
   const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
@@ -112,8 +115,8 @@ export const benchmark: Benchmark = {
       unit: 'tokens',
       rounds: 5,
       contenders: [
-        { name: 'tfjs-wasm', run: await trainingSteps(wasm) },
-        ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native) }] : []),
+        { name: 'tfjs-wasm', run: await trainingSteps(wasm, kernels.grids) },
+        ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native, kernels.grids) }] : []),
         ...(torch ? [{ name: 'PyTorch', run: torch.step }] : []),
       ],
     };
