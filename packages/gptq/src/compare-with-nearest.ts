@@ -9,8 +9,8 @@ const fewestCompared = 128;
 export interface SolvedLayer {
   /** `[rows, columns]`, columns as in the file. */
   readonly weight: Tensor<'f32'>;
-  /** What was aimed at `[rows, columns]`, columns in the order of `permutation`. */
-  readonly target: Float32Array;
+  /** What was aimed at `[rows, columns]`, columns in the order of `permutation`, if not at the weight. */
+  readonly target?: Float32Array;
   readonly permutation: Int32Array;
   /** R of `H = R R^T` `[columns, columns]`, in the order of `permutation`. */
   readonly factor: Float32Array;
@@ -45,7 +45,8 @@ export async function compareWithNearest(
     const from = (ownGrids ? i : row) * columns;
     for (let j = 0; j < columns; j++) {
       if (!rowLoss) own[i * columns + j] = difference[j * rows + row];
-      other[i * columns + j] = target[row * columns + j] - nearest[from + permutation[j]];
+      const aim = target ? target[row * columns + j] : weight.data[row * columns + permutation[j]];
+      other[i * columns + j] = aim - nearest[from + permutation[j]];
     }
   });
   const error = async (a: Float32Array) =>

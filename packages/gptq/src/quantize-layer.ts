@@ -65,7 +65,9 @@ export async function quantizeLayer(
   });
   const { factor, damping, retries, deadColumns } = factorization;
 
-  let target = permuteColumns(weight.data, rows, permutation);
+  // What aims elsewhere than at the weight works on columns in order; the plain sweep takes them from where they lie.
+  const plain = !refines && settings.retarget === 0 && settings.asymmetric === 0;
+  let target = plain ? weight.data : permuteColumns(weight.data, rows, permutation);
   const shift =
     settings.retarget > 0 || settings.asymmetric > 0
       ? shiftOf(statistics.get(crossHessian).sum, state.sum, permutation)
@@ -97,7 +99,19 @@ export async function quantizeLayer(
     scales: perRow(fitted.scales, rows, groups, tileRows),
     zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
   };
-  const problem = { rows, columns, weight: target, factor, scheme, group, groups, fit, importance, blockSize };
+  const problem = {
+    rows,
+    columns,
+    weight: target,
+    factor,
+    scheme,
+    group,
+    groups,
+    fit,
+    importance,
+    blockSize,
+    ...(plain && actOrder ? { order: permutation } : {}),
+  };
   const solution =
     shift && settings.asymmetric > 0
       ? await asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
@@ -128,7 +142,7 @@ export async function quantizeLayer(
   const quantized: QuantizedTensor = {
     scheme,
     shape: weight.shape,
-    codes: restoreColumns(solution.codes, rows, permutation),
+    codes: plain ? solution.codes : restoreColumns(solution.codes, rows, permutation),
     ...(fitted && !freeScales
       ? fitted
       : {
@@ -140,7 +154,7 @@ export async function quantizeLayer(
 
   const { loss, rtnLoss } = await compareWithNearest(
     {
-      ...{ weight, target, permutation, factor, difference: solution.difference, scheme, fit },
+      ...{ weight, permutation, factor, ...(plain ? {} : { target }), difference: solution.difference, scheme, fit },
       ...(refines || settings.asymmetric > 0 ? {} : { rowLoss: solution.loss }),
     },
     kernels,

@@ -1,11 +1,12 @@
 import type { Kernels, ScaleFit, Scheme } from '@q/core';
+import { permuteColumns, restoreColumns } from './permute-columns.js';
 import { roundingGrid } from './rounding-grid.js';
 
-/** One layer to solve. Columns are already in the order in which they are rounded. */
+/** One layer to solve. Columns are in the order in which they are rounded. */
 export interface GptqProblem {
   readonly rows: number;
   readonly columns: number;
-  /** W `[rows, columns]`. */
+  /** W `[rows, columns]`; the only thing that may be in another order, see `order`. */
   readonly weight: Float32Array;
   /** R of `H = R R^T`, upper triangular `[columns, columns]`. */
   readonly factor: Float32Array;
@@ -20,10 +21,12 @@ export interface GptqProblem {
   readonly importance?: Float32Array;
   /** Columns between two products with all that came before; 128 in the paper. Not read where kernels have `wholeSweeps`. */
   readonly blockSize: number;
+  /** Columns of the weight, and of the codes that come of it, lie in another order: the j-th to be rounded is `order[j]`. */
+  readonly order?: Int32Array;
 }
 
 export interface GptqSolution {
-  /** Codes `[rows, columns]` in the order of the problem. */
+  /** Codes `[rows, columns]`, in the order of the weight. */
   readonly codes: Uint8Array;
   readonly scales: Float32Array;
   readonly zeros: Float32Array;
@@ -44,7 +47,14 @@ export interface GptqSolution {
  * their own get all columns whose grids are known at once.
  */
 export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
-  const { rows, columns, weight, factor, scheme, group, groups, fit, importance, blockSize } = problem;
+  const { rows, columns, factor, scheme, group, groups, fit, importance, blockSize, order } = problem;
+  const oneSweep = kernels.wholeSweeps === true && problem.grids !== undefined;
+  if (order && !oneSweep) {
+    const weight = permuteColumns(problem.weight, rows, order);
+    const solution = await gptqSolve({ ...problem, weight, order: undefined }, kernels);
+    return { ...solution, codes: restoreColumns(solution.codes, rows, order) };
+  }
+  const { weight } = problem;
   const grid = roundingGrid(scheme.format);
   const codes = new Uint8Array(rows * columns);
   const difference = new Float32Array(columns * rows);
@@ -79,6 +89,7 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
       groups,
       group: group.subarray(start, end),
       grid,
+      order,
       loss,
     });
     if (!whole)

@@ -9,12 +9,27 @@ import { DEPTH, micro, packPanel4, packPanel8 } from './matmul';
 /** Columns that are finished before the next ones take up their contribution: their differences stay in the cache. */
 const BLOCK: usize = 128;
 
-/** Panels `[first, last)` of the rows of `from` `[rows, columns]`, into `to`; missing rows and columns are zero. */
-export function packRows(from: usize, rows: usize, columns: usize, to: usize, first: usize, last: usize, worker: usize): void {
+/**
+ * Panels `[first, last)` of the rows of `from` `[rows, columns]`, into `to`; missing rows and columns are zero. With `order`
+ * (i32, or 0) column j is taken from `order[j]`.
+ */
+export function packRows(from: usize, rows: usize, columns: usize, order: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   for (let panel = first; panel < last; panel++) {
     const at = to + panel * padded * 32;
-    packPanel8(from + panel * 8 * columns * 4, 1, columns, min(8, rows - panel * 8), columns, at);
+    const source = from + panel * 8 * columns * 4;
+    const height = min(8, rows - panel * 8);
+    if (order == 0) packPanel8(source, 1, columns, height, columns, at);
+    else {
+      for (let j: usize = 0; j < columns; j++) {
+        let x = source + <usize>load<i32>(order + j * 4) * 4;
+        const out = at + j * 32;
+        for (let i: usize = 0; i < 8; i++) {
+          store<f32>(out + i * 4, i < height ? load<f32>(x) : 0);
+          x += columns * 4;
+        }
+      }
+    }
     memory.fill(at + columns * 32, 0, (padded - columns) * 32);
   }
 }
@@ -29,15 +44,19 @@ export function packFactor(from: usize, start: usize, depth: usize, columns: usi
   }
 }
 
-/** The codes of panels `[first, last)` as rows `[rows, columns]`. */
-export function unpackCodes(codes: usize, rows: usize, columns: usize, to: usize, first: usize, last: usize, worker: usize): void {
+/** The codes of panels `[first, last)` as rows `[rows, columns]`; with `order` column j goes to `order[j]`. */
+export function unpackCodes(codes: usize, rows: usize, columns: usize, order: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   for (let panel = first; panel < last; panel++) {
     const height = min(8, rows - panel * 8);
     for (let i: usize = 0; i < height; i++) {
       const from = codes + panel * padded * 8 + i;
       const out = to + (panel * 8 + i) * columns;
-      for (let j: usize = 0; j < columns; j++) store<u8>(out + j, load<u8>(from + j * 8));
+      if (order == 0) {
+        for (let j: usize = 0; j < columns; j++) store<u8>(out + j, load<u8>(from + j * 8));
+      } else {
+        for (let j: usize = 0; j < columns; j++) store<u8>(out + <usize>load<i32>(order + j * 4), load<u8>(from + j * 8));
+      }
     }
   }
 }

@@ -10,7 +10,22 @@ const chunkValues = 4 << 20;
 
 /** The sweep in f32, rows side by side, in chunks of rows; sums run over at most 256 earlier columns, then over these. */
 export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
-  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, codes, difference, loss } = args;
+  const {
+    rows,
+    columns,
+    weight,
+    feedback,
+    factor,
+    scales,
+    zeros,
+    groups,
+    group,
+    grid,
+    order,
+    codes,
+    difference,
+    loss,
+  } = args;
   if (rows === 0 || columns === 0) return;
   const padded = Math.ceil(columns / 4) * 4;
   const atOnce = panelRows * panelsAtOnce;
@@ -20,7 +35,7 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
   );
   const staged = Math.max(chunk * columns, Math.min(columns ** 2, chunkValues));
   pool.reset(
-    4 * (padded ** 2 + staged + 2 * chunk * (padded + groups) + chunk + columns + 1024) + chunk * padded + 65536,
+    4 * (padded ** 2 + staged + 2 * chunk * (padded + groups) + chunk + 2 * columns + 1024) + chunk * padded + 65536,
   );
   const staging = pool.f32(staged);
   const sharedFactor = pool.f32(padded ** 2).byteOffset;
@@ -34,6 +49,9 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
   const sharedLoss = pool.f32(chunk);
   const groupRoom = pool.f32(columns);
   new Int32Array(groupRoom.buffer, groupRoom.byteOffset, columns).set(group);
+  const orderRoom = pool.f32(order ? columns : 0);
+  if (order) new Int32Array(orderRoom.buffer, orderRoom.byteOffset, columns).set(order);
+  const orderAt = order ? orderRoom.byteOffset : 0;
   const levels = grid.kind === 'levels' ? grid.levels.length : 0;
   const levelValues = pool.f32(levels);
   const levelCodes = pool.bytes(levels);
@@ -48,10 +66,10 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
     const panels = Math.ceil(count / panelRows);
     const stride = panels * panelRows;
     staging.set(weight.subarray(start * columns, (start + count) * columns));
-    pool.run('packRows', [staging.byteOffset, count, columns, sharedWeight], panels, panelsAtOnce);
+    pool.run('packRows', [staging.byteOffset, count, columns, orderAt, sharedWeight], panels, panelsAtOnce);
     if (feedback) {
       staging.set(feedback.subarray(start * columns, (start + count) * columns));
-      pool.run('packRows', [staging.byteOffset, count, columns, sharedDifference.byteOffset], panels, panelsAtOnce);
+      pool.run('packRows', [staging.byteOffset, count, columns, 0, sharedDifference.byteOffset], panels, panelsAtOnce);
     } else sharedDifference.fill(0, 0, stride * padded);
     panelsOf(scales, start, count, groups, 1, sharedScales);
     panelsOf(zeros, start, count, groups, 0, sharedZeros);
@@ -69,7 +87,7 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
     for (let row = 0; row < count; row++) loss[start + row] += sharedLoss[row];
 
     const bytes = new Uint8Array(staging.buffer, staging.byteOffset, count * columns);
-    pool.run('unpackCodes', [sharedCodes, count, columns, staging.byteOffset], panels, panelsAtOnce);
+    pool.run('unpackCodes', [sharedCodes, count, columns, orderAt, staging.byteOffset], panels, panelsAtOnce);
     codes.set(bytes, start * columns);
     pool.run(
       'unpackColumns',

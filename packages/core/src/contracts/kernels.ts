@@ -117,6 +117,11 @@ export interface GptqBlockArgs {
   readonly groups: number;
   readonly group: Int32Array;
   readonly grid: RoundingGrid;
+  /**
+   * Columns of `weight` and `codes` lie in another order: the j-th to be rounded is `order[j]`. All else is in the order of
+   * rounding.
+   */
+  readonly order?: Int32Array;
   /** Out: codes `[rows, columns]`, unsigned (`value - grid.min`, or `grid.codes[index]`). */
   readonly codes: Uint8Array;
   /** Out: `D = W - Q`, transposed: `[columns, rows]`, which is how the products over earlier columns read it. */

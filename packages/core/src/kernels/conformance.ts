@@ -191,13 +191,13 @@ function sweep(
   args: Omit<GptqBlockArgs, 'codes' | 'difference' | 'loss'>,
   codes: Uint8Array,
 ): { difference: Float64Array; loss: Float64Array } {
-  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid } = args;
+  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, order } = args;
   const difference = new Float64Array(rows * columns);
   const loss = new Float64Array(rows);
   for (let row = 0; row < rows; row++) {
     for (let j = 0; j < columns; j++) {
-      const at = row * columns + j;
-      let sum = feedback ? feedback[at] : 0;
+      const at = row * columns + (order ? order[j] : j);
+      let sum = feedback ? feedback[row * columns + j] : 0;
       for (let i = 0; i < j; i++) sum += difference[i * rows + row] * factor[i * columns + j];
       const target = weight[at] + sum / factor[j * columns + j];
       const scale = scales[row * groups + group[j]];
@@ -265,12 +265,18 @@ const gptqCases: ConformanceCase[] = [
       group: Int32Array.from({ length: columns }, (_, j) => j % groups),
       grid,
     };
-    for (const feedback of [normals(rows * columns), undefined]) {
+    const reversed = Int32Array.from({ length: columns }, (_, j) => columns - 1 - j);
+    const swapped = reversed.map((_, j) => (j % 2 === 0 ? Math.min(j + 1, columns - 1) : j - 1));
+    for (const [feedback, order] of [
+      [normals(rows * columns), undefined],
+      [undefined, reversed],
+      [normals(rows * columns), swapped],
+    ] as const) {
       const codes = new Uint8Array(rows * columns);
       const difference = new Float32Array(rows * columns);
       const loss = new Float64Array(rows).fill(2);
-      await kernels.gptqBlock({ ...args, feedback, codes, difference, loss });
-      const expected = sweep({ ...args, feedback }, codes);
+      await kernels.gptqBlock({ ...args, feedback, order, codes, difference, loss });
+      const expected = sweep({ ...args, feedback, order }, codes);
       check('difference', difference, expected.difference, 1e-3);
       for (let row = 0; row < rows; row++)
         check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);

@@ -6,28 +6,44 @@ import { roundHalfEven } from '../dtypes/round.js';
  * the difference is rounded to f32 because that is what the next product reads.
  */
 export function gptqBlock(args: GptqBlockArgs): void {
-  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, codes, difference, loss } = args;
+  const {
+    rows,
+    columns,
+    weight,
+    feedback,
+    factor,
+    scales,
+    zeros,
+    groups,
+    group,
+    grid,
+    order,
+    codes,
+    difference,
+    loss,
+  } = args;
   for (let row = 0; row < rows; row++) {
     const base = row * columns;
     for (let j = 0; j < columns; j++) {
+      const at = base + (order ? order[j] : j);
       let sum = feedback ? feedback[base + j] : 0;
       for (let i = 0; i < j; i++) sum += difference[i * rows + row] * factor[i * columns + j];
       const pivot = factor[j * columns + j];
-      const target = weight[base + j] + sum / pivot;
+      const target = weight[at] + sum / pivot;
       const index = row * groups + group[j];
       const scale = scales[index];
       const zero = zeros[index];
       let value: number;
       if (grid.kind === 'linear') {
         const q = Math.min(grid.max, Math.max(grid.min, roundHalfEven(target / scale + zero)));
-        codes[base + j] = q - grid.min;
+        codes[at] = q - grid.min;
         value = Math.fround((q - zero) * scale);
       } else {
-        const at = nearestLevel(grid.levels, target / scale);
-        codes[base + j] = grid.codes[at];
-        value = Math.fround(grid.levels[at] * scale);
+        const level = nearestLevel(grid.levels, target / scale);
+        codes[at] = grid.codes[level];
+        value = Math.fround(grid.levels[level] * scale);
       }
-      difference[j * rows + row] = weight[base + j] - value;
+      difference[j * rows + row] = weight[at] - value;
       const error = (target - value) * pivot;
       loss[row] += error * error;
     }
