@@ -112,10 +112,10 @@ export function measuredBytes(figures: Readonly<Record<string, number>>): Record
 }
 
 /**
- * Copies of the logits at the end of the forward pass. The tape keeps the student's, the teacher's and their difference;
- * probabilities and what is made of them pass, for as many logits as are made at once.
+ * Copies of the logits that tfjs was seen to hold at the most: those of all windows until the backward pass has been there,
+ * and those that pass with the windows whose logits are made at once. Both together where these are all.
  */
-const logitsOf = { teacher: { kept: 3, passing: 9 }, labels: { kept: 2, passing: 7 } };
+const logitsOf = { teacher: { kept: 9, passing: 3 }, labels: { kept: 7, passing: 2 } };
 
 /**
  * Values that the tape keeps of one token in a block: of the stream and its norms, of what the linears give and what is
