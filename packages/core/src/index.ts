@@ -83,6 +83,7 @@ export type { Packing } from './packing/packing.js';
 export { bitPlanes } from './packing/planes.js';
 export { trits } from './packing/trits.js';
 export * from './packing/words.js';
+export * from './permute-columns.js';
 export { type QuantizeOptions, quantize } from './quantize.js';
 export * from './random.js';
 export * from './schemes/double-quantized-scale.js';

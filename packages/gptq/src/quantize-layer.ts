@@ -4,10 +4,12 @@ import {
   crossHessian,
   fitScales,
   hessian,
+  permuteColumns,
   type QuantizedTensor,
   type QuantizeResult,
   quantize,
   residualCross,
+  restoreColumns,
   type ScaleFit,
   type Scheme,
   ShapeError,
@@ -20,7 +22,6 @@ import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
 import { compareWithNearest } from './compare-with-nearest.js';
 import { type Factorization, factorize } from './factorize.js';
-import { permuteColumns, restoreColumns } from './permute-columns.js';
 import { refine } from './refine.js';
 import { retarget } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';

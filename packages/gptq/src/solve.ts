@@ -1,5 +1,4 @@
-import type { Kernels, ScaleFit, Scheme } from '@q/core';
-import { permuteColumns, restoreColumns } from './permute-columns.js';
+import { type Kernels, permuteColumns, restoreColumns, type ScaleFit, type Scheme } from '@q/core';
 import { roundingGrid } from './rounding-grid.js';
 
 /** One layer to solve. Columns are in the order in which they are rounded. */

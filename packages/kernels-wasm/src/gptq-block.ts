@@ -10,22 +10,8 @@ const chunkValues = 4 << 20;
 
 /** The sweep in f32, rows side by side, in chunks of rows; sums run over at most 256 earlier columns, then over these. */
 export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
-  const {
-    rows,
-    columns,
-    weight,
-    feedback,
-    factor,
-    scales,
-    zeros,
-    groups,
-    group,
-    grid,
-    order,
-    codes,
-    difference,
-    loss,
-  } = args;
+  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid } = args;
+  const { order, codes, difference, loss } = args;
   if (rows === 0 || columns === 0) return;
   const padded = Math.ceil(columns / 4) * 4;
   const atOnce = panelRows * panelsAtOnce;

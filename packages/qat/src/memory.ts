@@ -112,8 +112,8 @@ export function measuredBytes(figures: Readonly<Record<string, number>>): Record
 }
 
 /**
- * Copies of the logits that tfjs was seen to hold at the most: those of all windows until the backward pass has been there,
- * and those that pass with the windows whose logits are made at once. Both together where these are all.
+ * Copies of the logits that tfjs was seen to hold at the most: `kept` of all windows, until the backward pass has been there,
+ * and `passing` of the windows whose logits are made at once.
  */
 const logitsOf = { teacher: { kept: 9, passing: 3 }, labels: { kept: 7, passing: 2 } };
 

@@ -46,11 +46,13 @@ export function trainsWeights(options: WeightTrainingOptions, training: WeightTr
   const { epochs = 20, batch = 8, accumulate = 1, warmUp = 20, clipNorm = 1, heldOut = 0, patience = 3 } = options;
   const { checkpointing = false, saveEvery, memory = Number.POSITIVE_INFINITY } = options;
   const rates = { weight: 6e-4, scale: 2e-4, zero: 1e-3, ...options.rates };
-  const ratesOfTwoBits = (['weight', 'scale'] as const).filter((role) => options.rates?.[role] === undefined);
+  const ratesOfTwoBits: readonly string[] = (['weight', 'scale'] as const).filter(
+    (role) => options.rates?.[role] === undefined,
+  );
   const settings = { epochs, batch, accumulate, rates, clipNorm, heldOut, patience, checkpointing };
   const tuning = (count: number): ModelTuning => ({
     ...{ ...settings, ...training, saveEvery, memory, trainsWeights: true },
-    rateFactor: ({ format }, role) => (ratesOfTwoBits.includes(role as never) ? cellShare(format) : 1),
+    rateFactor: ({ format }, role) => (ratesOfTwoBits.includes(role) ? cellShare(format) : 1),
     optimizer: adamW(),
     schedule: cosine({ warmUp: Math.min(warmUp, Math.floor(stepsOf(settings, count) / 4)) }),
   });

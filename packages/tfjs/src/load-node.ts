@@ -50,8 +50,8 @@ export function loadNode({ threads }: { readonly threads?: number } = {}): Loade
   process.env['TF_NUM_INTRAOP_THREADS'] = String(threadsOfProcess);
   // TensorFlow tells standard error about the processor at every start; warnings and errors still come through.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
-  // TensorFlow turns oneDNN's products on by itself on some processors only. With AVX2 alone a step of training takes a fifth less
-  // with them, attention's small products a third. They say on standard error, whatever the level, that they are on.
+  // TensorFlow turns oneDNN's products on by itself on some processors only. With AVX2 alone they save a fifth of a step of
+  // training, two thirds of attention's small products. Whatever the level, two lines on standard error say that they are on.
   process.env['TF_ENABLE_ONEDNN_OPTS'] ??= '1';
   const tf = quietly(() => search.found.require('@tensorflow/tfjs-node') as Tfjs);
   const notes = [`node: ${threadsOfProcess} threads, on whose number the last bits of a result depend`];

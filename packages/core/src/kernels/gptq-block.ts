@@ -6,22 +6,8 @@ import { roundHalfEven } from '../dtypes/round.js';
  * the difference is rounded to f32 because that is what the next product reads.
  */
 export function gptqBlock(args: GptqBlockArgs): void {
-  const {
-    rows,
-    columns,
-    weight,
-    feedback,
-    factor,
-    scales,
-    zeros,
-    groups,
-    group,
-    grid,
-    order,
-    codes,
-    difference,
-    loss,
-  } = args;
+  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid } = args;
+  const { order, codes, difference, loss } = args;
   for (let row = 0; row < rows; row++) {
     const base = row * columns;
     for (let j = 0; j < columns; j++) {

@@ -1,26 +1,17 @@
-import type { GptqBlockArgs } from '@q/core';
+import { type GptqBlockArgs, permuteColumns, restoreColumns } from '@q/core';
 import { type Gpu, linearWorkgroups } from '../device/gpu.js';
 import { gptqSweep, sweepInvocations, sweepStrip } from '../wgsl/gptq-sweep.js';
 import { ranges, sliceRows } from './slices.js';
 
 /** The column sweep, rows in parts that fit a binding. Losses are f32 sums within the block, added in f64. */
 export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
-  const {
-    rows,
-    columns,
-    weight,
-    feedback,
-    factor,
-    scales,
-    zeros,
-    groups,
-    group,
-    grid,
-    order,
-    codes,
-    difference,
-    loss,
-  } = args;
+  const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, codes, difference, loss } = args;
+  if (args.order) {
+    const [weight, codes] = [permuteColumns(args.weight, args.rows, args.order), new Uint8Array(args.codes.length)];
+    await gptqBlock(gpu, { ...args, order: undefined, weight, codes });
+    args.codes.set(restoreColumns(codes, args.rows, args.order));
+    return;
+  }
   const { buffers } = gpu;
   if (rows === 0 || columns === 0) return;
   const stride = Math.ceil(columns / sweepStrip) * sweepStrip;
@@ -35,7 +26,7 @@ export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
         pairs[2 * i + 1] = zeros[at];
       }
       const own = [
-        buffers.upload(inOrder(sliceRows(weight, columns, range), columns, order), 'gptq weight'),
+        buffers.upload(sliceRows(weight, columns, range), 'gptq weight'),
         buffers.upload(
           feedback ? sliceRows(feedback, columns, range) : new Float32Array(size * columns),
           'gptq feedback',
@@ -58,9 +49,7 @@ export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
           for (let j = 0; j < columns; j++) difference[j * rows + start + row] = found[row * columns + j];
         const bytes = await gpu.read(c, new Uint8Array(size * stride));
         for (let row = 0; row < size; row++) {
-          const [from, to] = [row * stride, (start + row) * columns];
-          if (order) for (let j = 0; j < columns; j++) codes[to + order[j]] = bytes[from + j];
-          else codes.set(bytes.subarray(from, from + columns), to);
+          codes.set(bytes.subarray(row * stride, row * stride + columns), (start + row) * columns);
         }
         const losses = await gpu.read(l, new Float32Array(size));
         for (let row = 0; row < size; row++) loss[start + row] += losses[row];
@@ -71,13 +60,4 @@ export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
   } finally {
     buffers.free(...shared);
   }
-}
-
-/** Rows with column j taken from `order[j]`. */
-function inOrder(x: Float32Array, columns: number, order: Int32Array | undefined): Float32Array {
-  if (!order) return x;
-  const out = new Float32Array(x.length);
-  for (let start = 0; start < x.length; start += columns)
-    for (let j = 0; j < columns; j++) out[start + j] = x[start + order[j]];
-  return out;
 }

@@ -99,7 +99,9 @@ export const logitsAtOnce = 2 ** 22;
 
 /**
  * The weighted loss of hidden states `[batch, length, hidden]`, a scalar: the logits of some windows at a time.
- * @param teacher logits `[windows * length, vocabulary]` of some windows of the batch
+ * @param ids `[batch * length]`
+ * @param teacher logits `[windows * length, vocabulary]` of windows `first` to `first + windows` of the batch
+ * @throws SchemeError when no part of the loss has a weight, or the teacher's has one and there is no teacher
  */
 export function headLoss<T>(
   ops: DifferentiableOps<T>,

@@ -1,4 +1,4 @@
-/** `[rows, columns]` with column j taken from `permutation[j]`. */
+/** A copy of `x` `[rows, columns]` whose column j is column `permutation[j]`; `permutation` holds 0..columns-1, each once. */
 export function permuteColumns<A extends Float32Array | Float64Array>(x: A, rows: number, permutation: Int32Array): A {
   const columns = permutation.length;
   const out = emptyLike(x);
@@ -9,7 +9,7 @@ export function permuteColumns<A extends Float32Array | Float64Array>(x: A, rows
   return out;
 }
 
-/** Inverse of {@link permuteColumns}. */
+/** Inverse of {@link permuteColumns}: column `permutation[j]` of the copy is column j. */
 export function restoreColumns<A extends Float32Array | Uint8Array>(x: A, rows: number, permutation: Int32Array): A {
   const columns = permutation.length;
   const out = emptyLike(x);
