@@ -5,6 +5,7 @@ export { packFactor, packRows, sweepPanels, unpackCodes, unpackColumns } from '.
 export { groupExtremes, roundGroups } from './grid-round';
 export { shrinkGroups } from './grid-shrink';
 export { sweepBytes, sweepGroups } from './grid-sweep';
+export { gramTile } from './gram';
 export { hadamardRows } from './hadamard';
 export { kvAttention } from './kv-attention';
 export { matmulTile, packA, packB } from './matmul';

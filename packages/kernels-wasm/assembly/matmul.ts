@@ -112,9 +112,8 @@ const edge: usize = memory.data(128 * 16);
 
 /**
  * Panels of 4 rows `[firstPanel, lastPanel)` of a packed A times all of a packed B, into C `[m, n]`: stored, added to what
- * is there (`accumulate`), or added to the row `bias` (0: none). `upper`: tiles that lie wholly below the diagonal are left
- * out (Gram matrices). Sums run over 256 steps of the depth in a register, then over these blocks in C. Each worker has an
- * edge tile of its own.
+ * is there (`accumulate`), or added to the row `bias` (0: none). Sums run over 256 steps of the depth in a register, then over
+ * these blocks in C. Each worker has an edge tile of its own.
  */
 export function matmulTile(
   packedA: usize,
@@ -125,7 +124,6 @@ export function matmulTile(
   k: usize,
   bias: usize,
   accumulate: bool,
-  upper: bool,
   firstPanel: usize,
   lastPanel: usize,
   worker: usize,
@@ -141,7 +139,6 @@ export function matmulTile(
       const from = bias == 0 ? 0 : bias + column * 4;
       for (let ip = firstPanel; ip < lastPanel; ip++) {
         const row = ip * MR;
-        if (upper && column + NR <= row) continue;
         const a = packedA + (rows * start + row * depth) * 4;
         const to = c + (row * n + column) * 4;
         if (row + MR <= m && column + NR <= n) {

@@ -1,4 +1,4 @@
-import type { GramArgs, MatmulArgs } from '@q/core';
+import type { MatmulArgs } from '@q/core';
 import type { Pool } from './pool.js';
 
 /** Rows of A and columns of B in a panel of `assembly/matmul.ts`. */
@@ -24,24 +24,18 @@ interface Product {
   readonly m: number;
   readonly n: number;
   readonly k: number;
-  readonly upper: boolean;
   readonly accumulate: boolean;
 }
 
 /** C (+)= A B, all of them in the shared memory; A and B by their strides, one of which is 1. */
-function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, upper, accumulate }: Product): void {
+function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, accumulate }: Product): void {
   const rowPanels = Math.ceil(m / panelRows);
   const columnPanels = Math.ceil(n / panelColumns);
   const packedA = pool.f32(rowPanels * panelRows * k).byteOffset;
   const packedB = pool.f32(columnPanels * panelColumns * k).byteOffset;
   pool.run('packA', [a.byteOffset, aRow, aColumn, m, k, packedA], rowPanels, tilePanels);
   pool.run('packB', [b.byteOffset, bRow, bColumn, n, k, packedB], columnPanels, packedAtOnce);
-  pool.run(
-    'matmulTile',
-    [packedA, packedB, c.byteOffset, m, n, k, 0, accumulate ? 1 : 0, upper ? 1 : 0],
-    rowPanels,
-    upper ? tilePanels / 2 : tilePanels,
-  );
+  pool.run('matmulTile', [packedA, packedB, c.byteOffset, m, n, k, 0, accumulate ? 1 : 0], rowPanels, tilePanels);
 }
 
 /** Large products go through the shared memory in chunks of rows of C. */
@@ -74,65 +68,10 @@ export function matmul(pool: Pool, args: MatmulArgs): Float32Array {
       m: size,
       n,
       k,
-      upper: false,
       accumulate,
     });
     pool.release(keep);
     out.set(size === mark ? sharedC : sharedC.subarray(0, size * n), start * n);
   }
   return out;
-}
-
-/** Tokens that are summed in f32 before they are added to `out`. */
-const gramTokens = 2048;
-/** Tokens of them that lie in the memory at a time, as they are and in panels of both operands. */
-const gramPart = 1024;
-
-/** Gram matrix: f32 sums over at most 2,048 tokens, upper triangle only, then added to `out` in its precision and mirrored. */
-export function gram(pool: Pool, { x, tokens, width, out }: GramArgs): void {
-  for (let start = 0; start < tokens; start += gramTokens) {
-    const end = Math.min(start + gramTokens, tokens);
-    const part = Math.min(gramPart, end - start);
-    pool.reset(4 * (3 * part * (width + 16) + width * width) + 65536);
-    const sum = pool.f32(width * width);
-    const shared = pool.f32(part * width);
-    const keep = pool.mark();
-    for (let first = start; first < end; first += part) {
-      const size = Math.min(part, end - first);
-      shared.set(x.subarray(first * width, (first + size) * width));
-      product(pool, {
-        a: shared,
-        aRow: 1,
-        aColumn: width,
-        b: shared,
-        bRow: width,
-        bColumn: 1,
-        c: sum,
-        m: width,
-        n: width,
-        k: size,
-        upper: true,
-        accumulate: first > start,
-      });
-      pool.release(keep);
-    }
-    addSymmetric(sum, out, width);
-  }
-}
-
-/** Adds the upper triangle of `sum` to both triangles of `out`, in squares that stay in the first-level cache. */
-function addSymmetric(sum: Float32Array, out: Float32Array | Float64Array, n: number): void {
-  const side = 32;
-  for (let top = 0; top < n; top += side) {
-    const bottom = Math.min(top + side, n);
-    for (let left = top; left < n; left += side) {
-      const right = Math.min(left + side, n);
-      for (let i = top; i < bottom; i++) {
-        for (let j = Math.max(left, i), at = i * n + j; j < right; j++, at++) out[at] += sum[at];
-      }
-      for (let j = left; j < right; j++) {
-        for (let i = top; i < Math.min(j, bottom); i++) out[j * n + i] = out[i * n + j];
-      }
-    }
-  }
 }

@@ -23,6 +23,7 @@ const functions = [
   'packA',
   'packB',
   'matmulTile',
+  'gramTile',
   'packRows',
   'packFactor',
   'sweepPanels',
@@ -115,6 +116,8 @@ export interface Pool {
   f32(count: number): Float32Array;
   f64(count: number): Float64Array;
   bytes(count: number): Uint8Array;
+  /** Room for `count` values, zero or not, that stays over all `reset`s until it is freed. Asked for between two calls. */
+  reserve(count: number): { readonly values: Float64Array; free(): void };
   /** Runs `name(...args, first, last, worker)` over `units` units, `grain` at a time, and waits. */
   run(name: PoolFunction, args: readonly number[], units: number, grain: number): void;
   /** The allocations so far, to come back to with `release`. */
@@ -139,6 +142,9 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 
   const control = new Int32Array(memory.buffer, 0, 64);
   const values = new Float64Array(memory.buffer, argumentsByte, maxArguments);
+  /** Where the room begins that is handed out anew for each call: behind what is reserved. */
+  let bottom = heapStart;
+  const reservedEnds = new Set<number>();
   let top = heapStart;
 
   function take(bytes: number): number {
@@ -163,13 +169,27 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
     exports,
     memory,
     reset(bytes) {
-      top = heapStart;
+      top = bottom;
       take(bytes);
-      top = heapStart;
+      top = bottom;
     },
     f32: (count) => new Float32Array(memory.buffer, take(4 * count), count),
     f64: (count) => new Float64Array(memory.buffer, take(8 * count), count),
     bytes: (count) => new Uint8Array(memory.buffer, take(count), count),
+    reserve(count) {
+      top = bottom;
+      const at = take(8 * count);
+      const end = top;
+      bottom = end;
+      reservedEnds.add(end);
+      return {
+        values: new Float64Array(memory.buffer, at, count),
+        free() {
+          reservedEnds.delete(end);
+          bottom = Math.max(heapStart, ...reservedEnds);
+        },
+      };
+    },
     run(name, args, units, grain) {
       const tiles = Math.ceil(units / grain);
       const call = exports[name];

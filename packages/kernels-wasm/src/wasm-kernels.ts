@@ -1,13 +1,13 @@
 /**
  * Kernels in WebAssembly SIMD. Products and the sweep are f32 with f32 sums (fused where relaxed SIMD is there), in
- * blocks of 256 along k; the Gram matrix sums 2,048 tokens in f32 and adds these to the output in its precision;
- * Cholesky is f64. All results are independent of the number of threads; they differ between SIMD levels by rounding.
+ * blocks of 256 along k; the Gram matrix sums 1,024 tokens in f32 and these in f64; Cholesky is f64. All results are independent of the number of threads; they differ between SIMD levels by rounding.
  */
 import type { Kernels } from '@q/core';
 import { cholesky, triangularSolve } from './factor.js';
 import { gptqBlock } from './gptq-block.js';
+import { gatherGrams, gram } from './gram.js';
 import { gridKernels } from './grids.js';
-import { gram, matmul } from './matmul.js';
+import { matmul } from './matmul.js';
 import { createPool, defaultThreads } from './pool.js';
 import type { SimdLevel } from './simd.js';
 import { hadamard, matmulInt8 } from './small-kernels.js';
@@ -25,11 +25,12 @@ export interface WasmKernelOptions {
  */
 export async function createWasmKernels(options: WasmKernelOptions = {}): Promise<Kernels> {
   const pool = await createPool({ threads: options.threads ?? (await defaultThreads()), simd: options.simd ?? 'auto' });
-  return {
+  const kernels: Kernels = {
     name: pool.simd === 'relaxed' ? 'wasm-relaxed' : 'wasm-simd128',
     threads: pool.threads,
     matmul: async (args) => matmul(pool, args),
     gram: async (args) => gram(pool, args),
+    gatherGrams: () => gatherGrams(pool, kernels),
     cholesky: async (args) => cholesky(pool, args),
     triangularSolve: async (args) => triangularSolve(pool, args),
     gptqBlock: async (args) => gptqBlock(pool, args),
@@ -40,4 +41,5 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     sync: { matmul: (args) => matmul(pool, args), matmulInt8: (args) => matmulInt8(pool, args) },
     dispose: () => pool.dispose(),
   };
+  return kernels;
 }

@@ -23,20 +23,27 @@ export async function collect<T>(
   original?: ReferenceStream<T>,
   part = 'input',
 ): Promise<void> {
-  for (let batch = 0; batch < stream.batches; batch++) {
-    await breathe(context.signal);
-    const here = stream.part(batch, part);
-    const there = original?.stream.part(batch, part);
-    if (!here || (original && !there)) continue;
-    const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
-    if (own.tokens === 0) continue;
-    const reference = other && scaled(other.x, original?.inputScales);
-    const residualError =
-      original?.stage.addsToResidual && subtract(original.stream.residual(batch), stream.residual(batch));
-    await collector.update(
-      { ...own, ...(reference ? { reference } : {}), ...(residualError ? { residualError } : {}) },
-      context.kernels,
-    );
+  const gathered = context.kernels.gatherGrams?.();
+  const kernels = gathered?.kernels ?? context.kernels;
+  try {
+    for (let batch = 0; batch < stream.batches; batch++) {
+      await breathe(context.signal);
+      const here = stream.part(batch, part);
+      const there = original?.stream.part(batch, part);
+      if (!here || (original && !there)) continue;
+      const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
+      if (own.tokens === 0) continue;
+      const reference = other && scaled(other.x, original?.inputScales);
+      const residualError =
+        original?.stage.addsToResidual && subtract(original.stream.residual(batch), stream.residual(batch));
+      await collector.update(
+        { ...own, ...(reference ? { reference } : {}), ...(residualError ? { residualError } : {}) },
+        kernels,
+      );
+    }
+    await gathered?.settle();
+  } finally {
+    gathered?.release();
   }
 }
 

@@ -15,6 +15,11 @@ export interface Kernels {
   /** `out[width,width] += x^T x` for `x` `[tokens, width]`; both triangles are written. */
   gram(args: GramArgs): Promise<void>;
   /**
+   * For Gram matrices that are summed up over many calls: sums stay where the kernels compute. Absent where they have no
+   * such place; `gram` is as good then.
+   */
+  gatherGrams?(): GatheredGrams;
+  /**
    * In-place Cholesky factor of a symmetric positive definite matrix `[n,n]`. `lower`: A = L L^T. `reversed-upper`:
    * A = R R^T with R upper triangular (factor with both axes reversed, reversed back; papers.md 2.1, inverse-free form).
    * The other triangle is zeroed. Resolves to false, content undefined, when a pivot is not positive.
@@ -63,6 +68,19 @@ export interface GramArgs {
   readonly tokens: number;
   readonly width: number;
   readonly out: Float32Array | Float64Array;
+}
+
+/** Gram matrices under way. */
+export interface GatheredGrams {
+  /**
+   * The same kernels with a `gram` that brings only the diagonal of its `out` up to date, and keeps the rest. It knows a
+   * matrix by its array, which nothing else may change before `settle`.
+   */
+  readonly kernels: Kernels;
+  /** Writes what was kept into all `out`s, both triangles, and frees it. */
+  settle(): Promise<void>;
+  /** Frees what was kept and was not written. */
+  release(): void;
 }
 
 export interface CholeskyArgs {

@@ -72,10 +72,7 @@ const gramCases: ConformanceCase[] = [
     for (const out of [new Float64Array(width * width).fill(1), new Float32Array(width * width).fill(1)]) {
       await kernels.gram({ x, tokens, width, out });
       const expected = new Float64Array(width * width).fill(1);
-      for (let t = 0; t < tokens; t++) {
-        for (let i = 0; i < width; i++)
-          for (let j = 0; j < width; j++) expected[i * width + j] += x[t * width + i] * x[t * width + j];
-      }
+      addGram(expected, x, width);
       check('gram', out, expected, 1e-6 * tokens + 1e-4);
       for (let i = 0; i < width; i++) {
         for (let j = 0; j < i; j++)
@@ -84,6 +81,62 @@ const gramCases: ConformanceCase[] = [
     }
   },
 }));
+
+function addGram(sum: Float64Array, x: Float32Array, width: number): void {
+  for (let start = 0; start < x.length; start += width)
+    for (let i = 0; i < width; i++) for (let j = 0; j < width; j++) sum[i * width + j] += x[start + i] * x[start + j];
+}
+
+/** Of kernels that have no `gatherGrams`, their `gram` stands in for it, as it does for callers. */
+const gatherCases: ConformanceCase[] = [
+  {
+    name: 'gatherGrams: two matrices in turn, other kernels between; the diagonal after each call, all of it in the end',
+    async run(kernels) {
+      const gathered = kernels.gatherGrams?.();
+      const grams = [45, 130].map((width) => ({
+        width,
+        out: new Float64Array(width * width).fill(1),
+        expected: new Float64Array(width * width).fill(1),
+      }));
+      for (const tokens of [7, 1100, 300]) {
+        for (const { width, out, expected } of grams) {
+          const x = normals(tokens * width);
+          addGram(expected, x, width);
+          await (gathered?.kernels ?? kernels).gram({ x, tokens, width, out });
+          const diagonal = (of: Float64Array) => of.filter((_, i) => i % (width + 1) === 0);
+          check('diagonal', diagonal(out), diagonal(expected), 1e-3);
+          // Whatever else computes in between uses memory of its own.
+          await kernels.matmul({ a: normals(4e4), b: normals(4e4), m: 200, n: 200, k: 200 });
+          await kernels.gram({ x, tokens, width, out: new Float64Array(width * width) });
+        }
+      }
+      await gathered?.settle();
+      for (const { width, out, expected } of grams) {
+        check('sum', out, expected, 1e-3);
+        for (let i = 0; i < width; i++)
+          for (let j = 0; j < i; j++)
+            if (out[i * width + j] !== out[j * width + i]) throw new Error(`not symmetric at ${i}, ${j}`);
+      }
+    },
+  },
+  {
+    name: 'gatherGrams: what was released is forgotten, and its place used again',
+    async run(kernels) {
+      const width = 40;
+      const x = normals(50 * width);
+      const expected = new Float64Array(width * width);
+      addGram(expected, x, width);
+      for (const end of ['release', 'settle'] as const) {
+        const gathered = kernels.gatherGrams?.();
+        const out = new Float64Array(width * width);
+        await (gathered?.kernels ?? kernels).gram({ x, tokens: 50, width, out });
+        await gathered?.[end]();
+        gathered?.release();
+        if (end === 'settle') check('sum', out, expected, 1e-4);
+      }
+    },
+  },
+];
 
 function positiveDefinite(n: number): Float64Array {
   const x = normals((n + 3) * n);
@@ -344,6 +397,7 @@ const smallCases: ConformanceCase[] = [
 export const kernelConformance: readonly ConformanceCase[] = [
   ...matmulCases,
   ...gramCases,
+  ...gatherCases,
   ...choleskyCases,
   ...solveCases,
   ...gptqCases,

@@ -31,7 +31,7 @@ export function createLinear(pool: Pool, heap: Heap, values: Values) {
     const grain = Math.min(tilePanels, Math.max(1, Math.ceil(panels / (2 * pool.threads))));
     const row = bias ? values.address(bias) : 0;
     pool.run('packA', [values.address(x), k, 1, m, k, packedA], panels, grain);
-    pool.run('matmulTile', [packedA, packedB, values.address(out), m, n, k, row, 0, 0], panels, grain);
+    pool.run('matmulTile', [packedA, packedB, values.address(out), m, n, k, row, 0], panels, grain);
     heap.free(packedA);
     return out;
   };

@@ -1,0 +1,102 @@
+import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
+import { packedAtOnce, panelColumns, panelRows, tilePanels } from './matmul.js';
+import type { Pool } from './pool.js';
+
+/** Tokens whose products are summed in f32 before they are added to the sum in f64; also what is packed at a time. */
+const tokensAtOnce = 1024;
+/** Panels of rows that a thread takes at a time: as many as `assembly/gram.ts` has room for. */
+const gramPanels = 12;
+
+/** A Gram matrix in f64 in the shared memory: its upper triangle, with room for whole tiles. */
+interface Sum {
+  readonly values: Float64Array;
+  readonly width: number;
+  /** Values from one row to the next: rows a power of two apart would push each other out of the cache. */
+  readonly stride: number;
+}
+
+const strideOf = (width: number) => (Math.ceil(width / panelColumns) + 1) * panelColumns;
+const sizeOf = (width: number) => strideOf(width) * Math.ceil(width / panelRows) * panelRows;
+
+/** Bytes that the inputs of one step take beside the sum: as they are, and in panels of both operands. */
+const inputBytes = (tokens: number, width: number) => 4 * Math.min(tokens, tokensAtOnce) * (3 * width + 16) + 1024;
+
+/** Adds `x^T x` for `x` `[tokens, width]`. */
+function addTokens(pool: Pool, { values, width, stride }: Sum, x: Float32Array, tokens: number): void {
+  const part = Math.min(tokensAtOnce, tokens);
+  const rowPanels = Math.ceil(width / panelRows);
+  const columnPanels = Math.ceil(width / panelColumns);
+  const shared = pool.f32(part * width);
+  const packedA = pool.f32(rowPanels * panelRows * part).byteOffset;
+  const packedB = pool.f32(columnPanels * panelColumns * part).byteOffset;
+  for (let first = 0; first < tokens; first += part) {
+    const size = Math.min(part, tokens - first);
+    shared.set(x.subarray(first * width, (first + size) * width));
+    pool.run('packA', [shared.byteOffset, 1, width, width, size, packedA], rowPanels, tilePanels);
+    pool.run('packB', [shared.byteOffset, width, 1, width, size, packedB], columnPanels, packedAtOnce);
+    pool.run('gramTile', [packedA, packedB, values.byteOffset, width, stride, size], rowPanels, gramPanels);
+  }
+}
+
+/** Adds the sum to both triangles of `out`, in squares that stay in the first-level cache. */
+function addSymmetric({ values, width: n, stride }: Sum, out: Float32Array | Float64Array): void {
+  const side = 32;
+  for (let top = 0; top < n; top += side) {
+    const bottom = Math.min(top + side, n);
+    for (let left = top; left < n; left += side) {
+      const right = Math.min(left + side, n);
+      for (let i = top; i < bottom; i++) {
+        for (let j = Math.max(left, i); j < right; j++) out[i * n + j] += values[i * stride + j];
+      }
+      for (let j = left; j < right; j++) {
+        for (let i = top; i < Math.min(j, bottom); i++) out[j * n + i] = out[i * n + j];
+      }
+    }
+  }
+}
+
+/** Gram matrix: f32 sums over at most 1,024 tokens, upper triangle only, these in f64, then added to `out` and mirrored. */
+export function gram(pool: Pool, { x, tokens, width, out }: GramArgs): void {
+  pool.reset(8 * sizeOf(width) + inputBytes(tokens, width));
+  const sum: Sum = { values: pool.f64(sizeOf(width)).fill(0), width, stride: strideOf(width) };
+  addTokens(pool, sum, x, tokens);
+  addSymmetric(sum, out);
+}
+
+/** Gram matrices whose sums stay in the shared memory from call to call. */
+export function gatherGrams(pool: Pool, kernels: Kernels): GatheredGrams {
+  const gathered = new Map<GramArgs['out'], { readonly sum: Sum; free(): void }>();
+  const release = () => {
+    for (const { free } of gathered.values()) free();
+    gathered.clear();
+  };
+  const sumOf = (out: GramArgs['out'], width: number): Sum => {
+    const found = gathered.get(out);
+    if (found) return found.sum;
+    const { values, free } = pool.reserve(sizeOf(width));
+    const sum: Sum = { values: values.fill(0), width, stride: strideOf(width) };
+    for (let j = 0; j < width; j++) values[j * (sum.stride + 1)] = out[j * (width + 1)];
+    gathered.set(out, { sum, free });
+    return sum;
+  };
+  return {
+    kernels: {
+      ...kernels,
+      async gram({ x, tokens, width, out }) {
+        const sum = sumOf(out, width);
+        pool.reset(inputBytes(tokens, width));
+        addTokens(pool, sum, x, tokens);
+        for (let j = 0; j < width; j++) out[j * (width + 1)] = sum.values[j * (sum.stride + 1)];
+      },
+    },
+    async settle() {
+      for (const [out, { sum }] of gathered) {
+        // The diagonal is in both.
+        for (let j = 0; j < sum.width; j++) out[j * (sum.width + 1)] = 0;
+        addSymmetric(sum, out);
+      }
+      release();
+    },
+    release,
+  };
+}
