@@ -4,6 +4,7 @@ import type {
   BlockWeights,
   Context,
   ForwardEngine,
+  GatheredGrams,
   ModelDescription,
   Runtime,
   Stage,
@@ -63,6 +64,15 @@ export class BlockStream<T> {
     this.drop(this.states);
     this.states = [];
     this.shelf.dispose();
+  }
+
+  /**
+   * Kernels for statistics of this stream's activations; nothing where they keep no sums. Kernels that keep none, such as a
+   * GPU's, were asked for: the engine does not take over from them.
+   */
+  gatherGrams(): GatheredGrams | undefined {
+    const { kernels } = this.context;
+    return kernels.gatherGrams && (this.engine.gatherGrams?.(kernels) ?? kernels.gatherGrams());
   }
 
   get batches(): number {

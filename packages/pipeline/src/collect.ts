@@ -23,7 +23,7 @@ export async function collect<T>(
   original?: ReferenceStream<T>,
   part = 'input',
 ): Promise<void> {
-  const gathered = context.kernels.gatherGrams?.();
+  const gathered = stream.gatherGrams();
   const kernels = gathered?.kernels ?? context.kernels;
   try {
     for (let batch = 0; batch < stream.batches; batch++) {

@@ -1,5 +1,6 @@
 import { type DifferentiableOps, type Engine, type Kernels, referenceKernels } from '@q/core';
 import type { Tensor } from '@tensorflow/tfjs-core';
+import { gatherGrams } from './gather-grams.js';
 import { registerGradients } from './gradients.js';
 import type { Handle, Tfjs } from './handle.js';
 import { observeBytes } from './observe-bytes.js';
@@ -74,6 +75,8 @@ export async function startEngine(
       const { numTensors, numBytes } = tf.memory();
       return { tensors: numTensors, bytes: numBytes };
     },
+    // On wasm the kernels are as quick, and compute the products anyway.
+    ...(backend === 'tensorflow' ? { gatherGrams: (kernels: Kernels) => gatherGrams(tf, activate, kernels) } : {}),
     observeBytes: (work) => observeBytes(tf, work),
     async dispose() {
       shared.dispose();

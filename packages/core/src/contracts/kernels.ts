@@ -73,8 +73,8 @@ export interface GramArgs {
 /** Gram matrices under way. */
 export interface GatheredGrams {
   /**
-   * The same kernels with a `gram` that brings only the diagonal of its `out` up to date, and keeps the rest. It knows a
-   * matrix by its array, which nothing else may change before `settle`.
+   * The same kernels with a `gram` that brings only the diagonal of its `out` up to date; the rest is worth nothing before
+   * `settle`. It knows a matrix by its array, which nothing else may change until then.
    */
   readonly kernels: Kernels;
   /** Writes what was kept into all `out`s, both triangles, and frees it. */

@@ -1,4 +1,5 @@
 import type { Tensor } from '../tensor.js';
+import type { GatheredGrams, Kernels } from './kernels.js';
 
 /** Position tables of rotary embeddings: `cos` and `sin` are `[positions, headDim/2]` f32. */
 export interface RotaryTable {
@@ -109,6 +110,8 @@ export interface ForwardEngine<T> {
   readonly ops: Ops<T>;
   /** Why this one and not another, for the report. */
   readonly notes: readonly string[];
+  /** For Gram matrices of its activations, where its own products are quicker than the kernels': as `Kernels.gatherGrams`. */
+  gatherGrams?(kernels: Kernels): GatheredGrams;
   dispose(): Promise<void>;
 }
 

@@ -1,0 +1,70 @@
+import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
+import type { Tfjs } from './handle.js';
+
+/** Columns of a strip: narrower ones leave out more of what lies below the diagonal, wider ones are quicker products. */
+const stripColumns = 768;
+/** Narrower matrices gain nothing: what they save in the product they lose on the way. */
+const minimumWidth = 1024;
+
+/**
+ * Gram matrices by the engine's products, strip by strip of the upper triangle: f32 sums over the tokens of a call, these in f64
+ * on the host. Narrow ones are left to the kernels.
+ * @param activate makes the engine's backend tfjs's active one
+ */
+export function gatherGrams(
+  tf: Tfjs,
+  activate: () => void,
+  kernels: Kernels,
+  fromWidth: number = minimumWidth,
+): GatheredGrams {
+  const narrow = kernels.gatherGrams?.();
+  const gathered = new Map<GramArgs['out'], number>();
+  return {
+    kernels: {
+      ...kernels,
+      async gram(args) {
+        const { x, tokens, width, out } = args;
+        if (width < fromWidth) return (narrow?.kernels ?? kernels).gram(args);
+        gathered.set(out, width);
+        activate();
+        addUpperTriangle(tf, x.subarray(0, tokens * width), width, out);
+      },
+    },
+    async settle() {
+      await narrow?.settle();
+      for (const [out, width] of gathered) mirror(out, width);
+      gathered.clear();
+    },
+    release() {
+      narrow?.release();
+      gathered.clear();
+    },
+  };
+}
+
+function addUpperTriangle(tf: Tfjs, x: Float32Array, width: number, out: GramArgs['out']): void {
+  const strips = Math.ceil(width / stripColumns);
+  tf.tidy(() => {
+    const all = tf.tensor2d(x, [x.length / width, width]);
+    for (let strip = 0; strip < strips; strip++) {
+      const first = Math.round((strip * width) / strips);
+      const height = Math.round(((strip + 1) * width) / strips) - first;
+      const rest = width - first;
+      const columns = (count: number) => tf.slice(all, [0, first], [-1, count]);
+      const product = tf.matMul(columns(height), columns(rest), true, false).dataSync();
+      for (let i = 0; i < height; i++) {
+        const at = (first + i) * width + first;
+        for (let j = i; j < rest; j++) out[at + j]! += product[i * rest + j]!;
+      }
+    }
+  });
+}
+
+/** Copies the upper triangle to the lower one, in squares that stay in the first-level cache. */
+function mirror(out: GramArgs['out'], width: number): void {
+  const side = 32;
+  for (let top = 0; top < width; top += side)
+    for (let left = 0; left <= top; left += side)
+      for (let i = top; i < Math.min(top + side, width); i++)
+        for (let j = left; j < Math.min(left + side, i); j++) out[i * width + j] = out[j * width + i]!;
+}
