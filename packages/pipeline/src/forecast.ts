@@ -7,11 +7,14 @@ import { type Recipe, transformsOf } from './recipe.js';
 export interface CalibrationShape {
   readonly samples: number;
   readonly length: number;
-  /** Windows at a time. */
-  readonly batch: number;
+  /** Windows at a time; by default {@link calibrationBatch}, and half of them where states wait on the disk. */
+  readonly batch?: number;
   /** Bytes that the run may take: states wait on the disk where it is predicted to need more. Default: no limit. */
   readonly memory?: number;
 }
+
+/** Windows at a time: wide enough for the products, small enough for the engine's memory. */
+export const calibrationBatch = 8;
 
 /** What a run is going to need, estimated from shapes alone. */
 export interface Forecast {
@@ -19,6 +22,8 @@ export interface Forecast {
   readonly memory: Readonly<Record<string, number>>;
   /** Bytes of activations that wait in the output folder, where they would not fit in memory beside the rest. */
   readonly disk?: number;
+  /** Windows that are computed at a time. */
+  readonly batch: number;
   readonly seconds: number;
 }
 
@@ -43,7 +48,7 @@ export function forecast(
   const largest = Math.max(...[...checkpoint.tensors.values()].map(({ shape }) => elementCount(shape)));
   if (!calibration || !model) {
     const memory = { runtime: baseBytes, tensor: 4 * largest + 4 * largest };
-    return { memory: total(memory), seconds: 1 + streamed };
+    return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed };
   }
   const tokens = calibration.samples * calibration.length;
   const blockElements = Math.max(
@@ -58,14 +63,17 @@ export function forecast(
   const widths = model.blocks.flatMap(({ linears }) => linears.map(({ inFeatures }) => inFeatures));
   const widest = Math.max(...widths);
   const activations = (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest);
-  const rest = {
+  const restOf = (batch: number) => ({
     runtime: baseBytes,
     block: (streams * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
     // The Hessian in f64, its factor in f64 and f32, the damped Hessian; two cross products and their difference.
     statistics: (paired ? 44 : 24) * widest * widest,
-    batch: 4 * calibration.batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
-  };
-  const onDisk = total({ ...rest, activations }).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
+    batch: 4 * batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
+  });
+  const usual = calibration.batch ?? calibrationBatch;
+  const onDisk = total({ ...restOf(usual), activations }).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
+  const batch = onDisk ? (calibration.batch ?? calibrationBatch / 2) : usual;
+  const rest = restOf(batch);
   const memory = onDisk ? rest : { ...rest, activations };
   const disk = onDisk ? { disk: activations } : {};
   let products = 0;
@@ -81,12 +89,12 @@ export function forecast(
   for (const { linear } of modules)
     solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
   const seconds = 2 + streamed + products / rates.matmul + solves / rates.solve;
-  if (!tuner) return { memory: total(memory), ...disk, seconds };
+  if (!tuner) return { memory: total(memory), ...disk, batch, seconds };
   const training = tuner.forecast(model, modules, { count: calibration.samples, length: calibration.length });
   // Quantizing is over, and its memory free, when training begins: the larger of the two is the peak.
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory };
   const larger = total(trained).total > total(memory).total ? trained : memory;
-  return { memory: total(larger), ...disk, seconds: seconds + training.operations / rates.training };
+  return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / rates.training };
 }
 
 function total(memory: Record<string, number>): Record<string, number> {

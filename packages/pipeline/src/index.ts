@@ -10,7 +10,6 @@ export * from './report.js';
 export * from './resumable-training.js';
 export { defaultExpertTokens } from './round-expert.js';
 export * from './run.js';
-export { calibrationBatch } from './run-calibrated.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './sensitivity.js';
 export { trainingName } from './training-store.js';
 export { type WrittenTextRun, writtenText, writtenTextName } from './written-text.js';

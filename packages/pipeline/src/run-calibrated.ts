@@ -29,9 +29,6 @@ import { stageInputs } from './stage-inputs.js';
 import { diskShelf, memoryShelf } from './state-shelf.js';
 import { type TransformedBlock, transformBlock } from './transform-block.js';
 
-/** Windows at a time: wide enough for the products, small enough for the engine's memory. */
-export const calibrationBatch = 8;
-
 /**
  * Block by block, stage by stage (true-sequential): a stage's inputs are recorded, its linears quantized, written, and
  * replaced by what was written; then the stage runs and gives the next stage's inputs. No block is ever run twice.
@@ -55,7 +52,7 @@ export async function runCalibrated<T>(
     return quantizeHead(plan, source, writer, journal, context);
   const open = (name: string): BlockStream<T> => {
     const shelf = plan.forecast.disk === undefined ? memoryShelf() : diskShelf(join(out, name));
-    return new BlockStream(engine, model, windows, calibrationBatch, context, shelf);
+    return new BlockStream(engine, model, windows, plan.forecast.batch, context, shelf);
   };
   const [ownStates, originalStates] = activationFiles;
   const stream = open(ownStates);

@@ -165,6 +165,7 @@ async function openWriter(plan: Plan, out: string, resume: boolean): Promise<Che
 async function runIdentity(plan: Plan, calibration: Windows | undefined): Promise<string> {
   const hash = createHash('sha256');
   hash.update(JSON.stringify(recipeJSON(plan.recipe)));
+  if (calibration) hash.update(`${plan.forecast.batch} at a time`);
   await hashCheckpoint(hash, plan.checkpoint);
   if (calibration) hashWindows(hash, calibration);
   return hash.digest('hex');

@@ -62,6 +62,17 @@ it('gives the same bytes with activations on the disk, says so, and leaves none 
   expect(limited.files).toEqual(inMemory.files);
 });
 
+it('computes half as many windows at a time under a limit, when nothing is said', async () => {
+  const source = await openCheckpoint(demoModel, [layout]);
+  const shape = { samples: 12, length: 32 };
+  const { total } = planRun(source, recipe, shape).forecast.memory;
+  const batches = [undefined, total, total - 1].map(
+    (memory) => planRun(source, recipe, { ...shape, ...(memory ? { memory } : {}) }).forecast.batch,
+  );
+  expect(batches).toEqual([8, 8, 4]);
+  await source.close();
+});
+
 it('uses the room of parts that nobody holds again, and keeps what somebody holds', async () => {
   const path = join(at.folder, 'states');
   const shelf = diskShelf(path);

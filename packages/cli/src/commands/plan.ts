@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import { openCheckpoint } from '@q/checkpoint';
 import { createContext } from '@q/core';
-import { calibrationBatch, type Plan, planRun, recipeJSON } from '@q/pipeline';
+import { type Plan, planRun, recipeJSON } from '@q/pipeline';
 import { createCompute } from '../engine.js';
 import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
@@ -72,7 +72,6 @@ export function calibrationShape(options: {
   return {
     samples: wholeNumber('--samples', options.samples, 1) ?? 128,
     length: wholeNumber('--length', options.length, 2) ?? 256,
-    batch: calibrationBatch,
     memory: wholeNumber('--memory', options.memory, 1) ?? totalmem(),
   };
 }
