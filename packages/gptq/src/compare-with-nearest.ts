@@ -2,7 +2,7 @@ import { dequantize, type Kernels, quantize, type ScaleFit, type Scheme, type Te
 import { separateStorages } from './separate-storages.js';
 
 /** Multiplications that the error of either solution may cost. */
-const comparedWork = 2 ** 28;
+const comparedWork = 2 ** 27;
 /** Rows that say enough about a layer, however wide it is: at 4,096 columns both errors are then 6 % of the sweep. */
 const fewestCompared = 128;
 
@@ -14,10 +14,8 @@ export interface SolvedLayer {
   readonly permutation: Int32Array;
   /** R of `H = R R^T` `[columns, columns]`, in the order of `permutation`. */
   readonly factor: Float32Array;
-  /** `D = target - Q`, transposed: `[columns, rows]`. */
-  readonly difference: Float32Array;
-  /** `||D R||^2` of each row, where the sweep's still holds. */
-  readonly rowLoss?: Float64Array;
+  /** `||D R||^2` of each row as the sweep has it, or, where that no longer holds, `D = target - Q`, transposed: `[columns, rows]`. */
+  readonly solution: { readonly rowLoss: Float64Array } | { readonly difference: Float32Array };
   readonly scheme: Scheme;
   readonly fit: ScaleFit;
 }
@@ -27,7 +25,7 @@ export interface SolvedLayer {
  * spaced ones of a large one. Where rows have grids of their own only the compared ones are rounded.
  */
 export async function compareWithNearest(
-  { weight, target, permutation, factor, difference, rowLoss, scheme, fit }: SolvedLayer,
+  { weight, target, permutation, factor, solution, scheme, fit }: SolvedLayer,
   kernels: Kernels,
 ): Promise<{ readonly loss: number; readonly rtnLoss: number }> {
   const [rows, columns] = weight.shape;
@@ -39,19 +37,20 @@ export async function compareWithNearest(
   const part = ownGrids ? tensor('f32', [count, columns], rowsOf(weight.data, compared, columns)) : weight;
   const nearest = dequantize(quantize(part, scheme, { fit, grids: kernels.grids })).data;
 
-  const own = new Float32Array(rowLoss ? 0 : count * columns);
+  const difference = 'difference' in solution ? solution.difference : undefined;
+  const own = new Float32Array(difference ? count * columns : 0);
   const other = new Float32Array(count * columns);
   compared.forEach((row, i) => {
     const from = (ownGrids ? i : row) * columns;
     for (let j = 0; j < columns; j++) {
-      if (!rowLoss) own[i * columns + j] = difference[j * rows + row];
+      if (difference) own[i * columns + j] = difference[j * rows + row];
       const aim = target ? target[row * columns + j] : weight.data[row * columns + permutation[j]];
       other[i * columns + j] = aim - nearest[from + permutation[j]];
     }
   });
   const error = async (a: Float32Array) =>
     squareSum(await kernels.matmul({ a, b: factor, m: count, n: columns, k: columns }));
-  const loss = rowLoss ? compared.reduce((sum, row) => sum + rowLoss[row], 0) : await error(own);
+  const loss = 'rowLoss' in solution ? compared.reduce((sum, row) => sum + solution.rowLoss[row], 0) : await error(own);
   return { loss, rtnLoss: await error(other) };
 }
 

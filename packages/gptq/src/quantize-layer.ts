@@ -100,6 +100,8 @@ export async function quantizeLayer(
     scales: perRow(fitted.scales, rows, groups, tileRows),
     zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
   };
+  // What the sweep calls its loss is the layer's error until something else has a hand in it.
+  const lossHolds = !refines && settings.asymmetric === 0;
   const problem = {
     rows,
     columns,
@@ -112,15 +114,18 @@ export async function quantizeLayer(
     importance,
     blockSize,
     ...(plain && actOrder ? { order: permutation } : {}),
+    wantsDifference: !lossHolds,
   };
   const solution =
     shift && settings.asymmetric > 0
       ? await asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
       : await solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels);
+  const difference = solution.difference as Float32Array;
   if (refines)
     await refine(
       {
         ...solution,
+        difference,
         rows,
         columns,
         target,
@@ -155,8 +160,8 @@ export async function quantizeLayer(
 
   const { loss, rtnLoss } = await compareWithNearest(
     {
-      ...{ weight, permutation, factor, ...(plain ? {} : { target }), difference: solution.difference, scheme, fit },
-      ...(refines || settings.asymmetric > 0 ? {} : { rowLoss: solution.loss }),
+      ...{ weight, permutation, factor, ...(plain ? {} : { target }), scheme, fit },
+      solution: lossHolds ? { rowLoss: solution.loss } : { difference },
     },
     kernels,
   );

@@ -22,6 +22,8 @@ export interface GptqProblem {
   readonly blockSize: number;
   /** Columns of the weight, and of the codes that come of it, lie in another order: the j-th to be rounded is `order[j]`. */
   readonly order?: Int32Array;
+  /** The solution is to hold `difference`. */
+  readonly wantsDifference?: boolean;
 }
 
 export interface GptqSolution {
@@ -29,8 +31,8 @@ export interface GptqSolution {
   readonly codes: Uint8Array;
   readonly scales: Float32Array;
   readonly zeros: Float32Array;
-  /** `D = W - Q`, transposed: `[columns, rows]`. */
-  readonly difference: Float32Array;
+  /** `D = W - Q`, transposed: `[columns, rows]`; where it is wanted, or was needed on the way. */
+  readonly difference?: Float32Array;
   /** `||(W - Q) R||^2` of each row. */
   readonly loss: Float64Array;
 }
@@ -47,8 +49,8 @@ export interface GptqSolution {
  */
 export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
   const { rows, columns, factor, scheme, group, groups, fit, importance, blockSize, order } = problem;
-  const oneSweep = kernels.wholeSweeps === true && problem.grids !== undefined;
-  if (order && !oneSweep) {
+  if (kernels.wholeSweeps && problem.grids) return sweepOnce(problem, problem.grids, kernels);
+  if (order) {
     const weight = permuteColumns(problem.weight, rows, order);
     const solution = await gptqSolve({ ...problem, weight, order: undefined }, kernels);
     return { ...solution, codes: restoreColumns(solution.codes, rows, order) };
@@ -88,7 +90,6 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
       groups,
       group: group.subarray(start, end),
       grid,
-      order,
       loss,
     });
     if (!whole)
@@ -97,6 +98,23 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
     start = end;
   }
   return { codes, scales, zeros, difference, loss };
+}
+
+/** All columns at once. What only the sweep itself needs of the differences stays with it: they are as large as the weight. */
+async function sweepOnce(
+  { rows, columns, weight, factor, scheme, group, groups, order, wantsDifference }: GptqProblem,
+  grids: NonNullable<GptqProblem['grids']>,
+  kernels: Kernels,
+): Promise<GptqSolution> {
+  const solution = {
+    ...grids,
+    codes: new Uint8Array(rows * columns),
+    loss: new Float64Array(rows),
+    ...(wantsDifference ? { difference: new Float32Array(columns * rows) } : {}),
+  };
+  const grid = roundingGrid(scheme.format);
+  await kernels.gptqBlock({ ...solution, rows, columns, weight, factor, groups, group, grid, order });
+  return solution;
 }
 
 function endOfGroup(group: Int32Array, start: number): number {

@@ -75,6 +75,7 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
     const bytes = new Uint8Array(staging.buffer, staging.byteOffset, count * columns);
     pool.run('unpackCodes', [sharedCodes, count, columns, orderAt, staging.byteOffset], panels, panelsAtOnce);
     codes.set(bytes, start * columns);
+    if (!difference) continue;
     pool.run(
       'unpackColumns',
       [sharedDifference.byteOffset, columns, stride, staging.byteOffset],

@@ -142,8 +142,8 @@ export interface GptqBlockArgs {
   readonly order?: Int32Array;
   /** Out: codes `[rows, columns]`, unsigned (`value - grid.min`, or `grid.codes[index]`). */
   readonly codes: Uint8Array;
-  /** Out: `D = W - Q`, transposed: `[columns, rows]`, which is how the products over earlier columns read it. */
-  readonly difference: Float32Array;
+  /** Out, where it is wanted: `D = W - Q`, transposed: `[columns, rows]`, which is how the products over earlier columns read it. */
+  readonly difference?: Float32Array;
   /** Added to: loss of each row `[rows]`. */
   readonly loss: Float64Array;
 }

@@ -331,6 +331,9 @@ const gptqCases: ConformanceCase[] = [
       await kernels.gptqBlock({ ...args, feedback, order, codes, difference, loss });
       const expected = sweep({ ...args, feedback, order }, codes);
       check('difference', difference, expected.difference, 1e-3);
+      const alone = new Uint8Array(rows * columns);
+      await kernels.gptqBlock({ ...args, feedback, order, codes: alone, loss: new Float64Array(rows) });
+      check('codes where nobody wants the difference', alone, codes, 0);
       for (let row = 0; row < rows; row++)
         check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);
     }

@@ -7,7 +7,7 @@ import { roundHalfEven } from '../dtypes/round.js';
  */
 export function gptqBlock(args: GptqBlockArgs): void {
   const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid } = args;
-  const { order, codes, difference, loss } = args;
+  const { order, codes, difference = new Float32Array(columns * rows), loss } = args;
   for (let row = 0; row < rows; row++) {
     const base = row * columns;
     for (let j = 0; j < columns; j++) {

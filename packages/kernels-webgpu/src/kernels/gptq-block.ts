@@ -40,13 +40,12 @@ export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
       try {
         const parameters = { rows: size, columns, groups, words: stride / 4 };
         const storage = [d, f, shared[0], s, shared[1], c, transposed, l];
-        const found = new Float32Array(size * columns);
-        await gpu.run([await gpu.prepare(source, parameters, storage, linearWorkgroups(gpu, size, sweepInvocations))], {
-          from: d,
-          into: found,
-        });
-        for (let row = 0; row < size; row++)
-          for (let j = 0; j < columns; j++) difference[j * rows + start + row] = found[row * columns + j];
+        await gpu.run([await gpu.prepare(source, parameters, storage, linearWorkgroups(gpu, size, sweepInvocations))]);
+        if (difference) {
+          const found = await gpu.read(d, new Float32Array(size * columns));
+          for (let row = 0; row < size; row++)
+            for (let j = 0; j < columns; j++) difference[j * rows + start + row] = found[row * columns + j];
+        }
         const bytes = await gpu.read(c, new Uint8Array(size * stride));
         for (let row = 0; row < size; row++) {
           codes.set(bytes.subarray(row * stride, row * stride + columns), (start + row) * columns);
