@@ -22,5 +22,6 @@ export {
   mxfp4Weight,
   nvfp4Weight,
 } from './linear/table-weight.js';
+export type { ShuffleShape } from './wgsl/shuffle-product.js';
 export type { TileShape } from './wgsl/tile-product.js';
 export type { VectorShape } from './wgsl/vector-product.js';

@@ -2,6 +2,7 @@
 /// <reference types="@webgpu/types" />
 import { kernelConformance } from '@q/core/conformance';
 import {
+  affineWeight,
   createGpuLinear,
   createInt8Linear,
   createWebgpuKernels,
@@ -37,7 +38,12 @@ async function run(): Promise<void> {
   const device = await adapter.requestDevice({ requiredFeatures: wanted });
   // A processor compiles small kernels in a fraction of the time.
   const tile = { x: 8, y: 8, perColumn: 4, perRow: 4, depth: 8 };
-  const shapes = { dense: tile, quantized: tile, vector: { invocations: 32, rows: 4 } };
+  const shapes = {
+    dense: tile,
+    quantized: tile,
+    vector: { invocations: 32, rows: 4 },
+    shuffle: { invocations: 8, rows: 2, tokens: 4 },
+  };
   const options = { device, wgslLanguageFeatures: navigator.gpu.wgslLanguageFeatures, shapes };
   const kernels = createWebgpuKernels(options);
   const gpu = openGpu(options);
@@ -83,6 +89,31 @@ async function run(): Promise<void> {
       Array.from({ length: 32 }, (_, i) => i - 16),
       2,
     );
+  });
+  await attempt('integers in groups, decode and prefill', async () => {
+    const [outFeatures, inFeatures] = [20, 104];
+    const codes = Uint8Array.from({ length: (outFeatures * inFeatures) / 2 }, (_, i) => (i * 37) % 256);
+    const scales = Float32Array.from({ length: 2 * outFeatures }, (_, i) => 1 / (i + 8));
+    const weight = await affineWeight(gpu, {
+      outFeatures,
+      inFeatures,
+      bits: 4,
+      groupSize: 64,
+      codes,
+      scales,
+      zeros: 8,
+    });
+    const linear = createGpuLinear(gpu, weight);
+    const dense = await linear.dequantize();
+    for (const tokens of [1, 10]) {
+      const input = x(tokens * inFeatures);
+      const expected = Array.from({ length: tokens * outFeatures }, (_, at) => {
+        const [t, o] = [Math.floor(at / outFeatures), at % outFeatures];
+        const row = input.subarray(t * inFeatures, (t + 1) * inFeatures);
+        return row.reduce((sum, value, i) => sum + value * dense[o * inFeatures + i], 0);
+      });
+      near(await linear.multiply(input, tokens), expected, 1e-4);
+    }
   });
   await attempt('int8 linear with the outlier split', async () => {
     const codes = Int8Array.from({ length: 4 * 16 }, (_, i) => (i * 29) % 127);

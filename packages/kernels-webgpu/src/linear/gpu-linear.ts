@@ -1,8 +1,11 @@
 import { ShapeError } from '@q/core';
 import { type Dispatch, type Gpu, linearWorkgroups } from '../device/gpu.js';
+import { lanesOf } from '../device/shapes.js';
 import { ranges, sliceRows } from '../kernels/slices.js';
 import { dequantizeInvocations, dequantizeWeights } from '../wgsl/dequantize.js';
 import { gatherColumns, gatherInvocations } from '../wgsl/gather-columns.js';
+import type { KernelSource } from '../wgsl/module.js';
+import { canShuffle, shuffleProduct, shuffleWorkgroups } from '../wgsl/shuffle-product.js';
 import { denseOperand, tileProduct, tileWorkgroups } from '../wgsl/tile-product.js';
 import { vectorProduct } from '../wgsl/vector-product.js';
 import type { GpuWeight } from './gpu-weight.js';
@@ -56,6 +59,23 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
       subgroups: gpu.capabilities.subgroups,
     });
 
+  const lanes = lanesOf(gpu.device.adapterInfo);
+  const shuffle = gpu.capabilities.subgroups && canShuffle(layout, lanes) ? gpu.shapes.shuffle : undefined;
+
+  /** The kernel for so many tokens, and its workgroups for so many rows of the weight. */
+  const kernelFor = (tokens: number, rows: number): [KernelSource, [number, number]] => {
+    if (shuffle) {
+      // Powers of two, so that few kernels serve all prompts.
+      const together = Math.min(2 ** Math.ceil(Math.log2(tokens)), shuffle.tokens);
+      const label = `${name}: ${together} tokens`;
+      const source = shuffleProduct({ label, b: layout, tokens: together, shape: shuffle, lanes });
+      return [source, shuffleWorkgroups(tokens, rows, together, shuffle)];
+    }
+    if (tokens > decodeTokens) return [prefill, tileWorkgroups(tokens, rows, tile)];
+    const together = Math.min(tokens, tokensTogether);
+    return [decode(together), [Math.ceil(rows / gpu.shapes.vector.rows), Math.ceil(tokens / together)]];
+  };
+
   const dispatches: GpuLinear['dispatches'] = async (x, tokens, y) => {
     const list: Dispatch[] = [];
     let input = x;
@@ -69,13 +89,8 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
     for (const { start, size, storage } of parts) {
       const values = { m: tokens, n: size, k, stride: n, column0: start, ...parameters };
       const buffers = [input, ...storage, y];
-      if (tokens > decodeTokens) {
-        list.push(await gpu.prepare(prefill, values, buffers, tileWorkgroups(tokens, size, tile)));
-      } else {
-        const together = Math.min(tokens, tokensTogether);
-        const groups = [Math.ceil(size / gpu.shapes.vector.rows), Math.ceil(tokens / together)] as const;
-        list.push(await gpu.prepare(decode(together), values, buffers, groups));
-      }
+      const [source, groups] = kernelFor(tokens, size);
+      list.push(await gpu.prepare(source, values, buffers, groups));
     }
     return { dispatches: list, scratch };
   };

@@ -15,6 +15,7 @@ import { addOutliers, listOutliers, markOutliers } from '../wgsl/outlier-columns
 import { quantizeGroups } from '../wgsl/quantize-groups.js';
 import { quantizeRows } from '../wgsl/quantize-rows.js';
 import { repackAwq, repackGptq, repackQ4_0, repackQ8_0 } from '../wgsl/repack.js';
+import { type Lanes, shuffleProduct } from '../wgsl/shuffle-product.js';
 import { denseOperand, tileProduct } from '../wgsl/tile-product.js';
 import { vectorProduct } from '../wgsl/vector-product.js';
 
@@ -25,6 +26,14 @@ const dense = (transposed: boolean, vector: boolean) => ({
 const affine4 = affineLayout({ bits: 4, groupSize: 128, scales: 'half' });
 const prompt = (label: string, b = affine4, f16 = false) =>
   tileProduct({ label, a: dense(false, true).a, b, f16, tile: f16 ? gpuShapes.quantized : processorShapes.quantized });
+const shuffled = (tokens: number, lanes: Lanes) =>
+  shuffleProduct({
+    label: `affine 4-bit: ${tokens} tokens`,
+    b: affine4,
+    tokens,
+    shape: processorShapes.shuffle!,
+    lanes,
+  });
 
 /** One of every kernel and variant: what is reviewed as text, and compiled on every machine. */
 export const catalogue: Readonly<Record<string, KernelSource>> = {
@@ -73,6 +82,8 @@ export const catalogue: Readonly<Record<string, KernelSource>> = {
     shape: processorShapes.vector,
     subgroups: true,
   }),
+  'shuffled-affine4-decode': shuffled(1, 4),
+  'shuffled-affine4-prompt': shuffled(8, 8),
   dequantize: dequantizeWeights('affine 4-bit', affine4),
   'gather-columns': gatherColumns(),
   'quantize-groups': quantizeGroups(),

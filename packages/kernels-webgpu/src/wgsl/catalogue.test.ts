@@ -28,7 +28,7 @@ describe('the compiler of Dawn', async () => {
   it('needs no feature for the plain variants', async () => {
     expect(plainCapabilities).toEqual({ f16: false, subgroups: false, packedDot: false });
     const plain = entries.filter(([, { code }]) => !/^enable /m.test(code));
-    expect(plain.length).toBe(entries.length - 2);
+    expect(plain.length).toBe(entries.length - 4);
     for (const [, source] of plain) await createPipelineCache(bare!.device).get(source);
   });
 

@@ -30,6 +30,11 @@ export interface Operand {
    */
   readonly code: string;
   readonly eight?: boolean;
+  /**
+   * Consecutive k that share a scale, where weights can be had in two steps: `code` then defines `fn scale_b(row: u32, k: u32) ->
+   * vec2f` and `fn scaled_b(row: u32, k: u32, scale: vec2f) -> Eight` too, the scale being that of any k of the same group.
+   */
+  readonly group?: number;
 }
 
 export interface TileProductOptions {

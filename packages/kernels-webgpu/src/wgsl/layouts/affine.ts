@@ -31,14 +31,22 @@ export function affineLayout({ bits, groupSize, scales }: AffineLayout): Operand
   const pair = `scales[row * ((p.k + ${groupSize - 1}u) / ${groupSize}u) + k / ${groupSize}u]`;
   return {
     eight: true,
+    group: groupSize,
     bindings: [
       { name: 'codes', access: 'read', type: 'array<u32>' },
       { name: 'scales', access: 'read', type: scales === 'half' ? 'array<u32>' : 'array<vec2f>' },
     ],
-    code: `fn load_b(row: u32, k: u32) -> Eight {
+    code: `fn scale_b(row: u32, k: u32) -> vec2f {
+  return ${scales === 'half' ? `unpack2x16float(${pair})` : pair};
+}
+
+fn scaled_b(row: u32, k: u32, scale: vec2f) -> Eight {
 ${loadCodes[bits]}
-  let pair = ${scales === 'half' ? `unpack2x16float(${pair})` : pair};
-  return Eight(low - pair.y, high - pair.y, pair.x);
+  return Eight(low - scale.y, high - scale.y, scale.x);
+}
+
+fn load_b(row: u32, k: u32) -> Eight {
+  return scaled_b(row, k, scale_b(row, k));
 }`,
   };
 }

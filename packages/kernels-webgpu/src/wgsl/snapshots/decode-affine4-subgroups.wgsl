@@ -18,12 +18,19 @@ struct Eight {
   factor: f32,
 }
 
-fn load_b(row: u32, k: u32) -> Eight {
+fn scale_b(row: u32, k: u32) -> vec2f {
+  return unpack2x16float(scales[row * ((p.k + 127u) / 128u) + k / 128u]);
+}
+
+fn scaled_b(row: u32, k: u32, scale: vec2f) -> Eight {
   let word = codes[(row * p.k + k) / 8u];
   let low = vec4f(vec4u(word, word >> 4u, word >> 8u, word >> 12u) & vec4u(15u));
   let high = vec4f(vec4u(word >> 16u, word >> 20u, word >> 24u, word >> 28u) & vec4u(15u));
-  let pair = unpack2x16float(scales[row * ((p.k + 127u) / 128u) + k / 128u]);
-  return Eight(low - pair.y, high - pair.y, pair.x);
+  return Eight(low - scale.y, high - scale.y, scale.x);
+}
+
+fn load_b(row: u32, k: u32) -> Eight {
+  return scaled_b(row, k, scale_b(row, k));
 }
 
 var<workgroup> partial: array<f32, 1024>;

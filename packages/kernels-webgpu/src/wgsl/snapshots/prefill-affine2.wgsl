@@ -19,13 +19,20 @@ struct Eight {
 fn load_a(row: u32, k: u32) -> vec4f {
   return a[(row * p.k + k) / 4u];
 }
-fn load_b(row: u32, k: u32) -> Eight {
+fn scale_b(row: u32, k: u32) -> vec2f {
+  return scales[row * ((p.k + 63u) / 64u) + k / 64u];
+}
+
+fn scaled_b(row: u32, k: u32, scale: vec2f) -> Eight {
   let at = row * p.k + k;
   let word = codes[at / 16u] >> (2u * (at % 16u));
   let low = vec4f(vec4u(word, word >> 2u, word >> 4u, word >> 6u) & vec4u(3u));
   let high = vec4f(vec4u(word >> 8u, word >> 10u, word >> 12u, word >> 14u) & vec4u(3u));
-  let pair = scales[row * ((p.k + 63u) / 64u) + k / 64u];
-  return Eight(low - pair.y, high - pair.y, pair.x);
+  return Eight(low - scale.y, high - scale.y, scale.x);
+}
+
+fn load_b(row: u32, k: u32) -> Eight {
+  return scaled_b(row, k, scale_b(row, k));
 }
 var<workgroup> tile_a: array<vec4f, 256>;
 var<workgroup> tile_b: array<vec4f, 512>;

@@ -19,14 +19,21 @@ struct Eight {
 fn load_a(row: u32, k: u32) -> vec4f {
   return a[(row * p.k + k) / 4u];
 }
-fn load_b(row: u32, k: u32) -> Eight {
+fn scale_b(row: u32, k: u32) -> vec2f {
+  return unpack2x16float(scales[row * ((p.k + 31u) / 32u) + k / 32u]);
+}
+
+fn scaled_b(row: u32, k: u32, scale: vec2f) -> Eight {
   let at = (row * p.k + k) / 4u;
   let first = codes[at];
   let second = codes[at + 1u];
   let low = vec4f(vec4u(first, first >> 8u, first >> 16u, first >> 24u) & vec4u(255u));
   let high = vec4f(vec4u(second, second >> 8u, second >> 16u, second >> 24u) & vec4u(255u));
-  let pair = unpack2x16float(scales[row * ((p.k + 31u) / 32u) + k / 32u]);
-  return Eight(low - pair.y, high - pair.y, pair.x);
+  return Eight(low - scale.y, high - scale.y, scale.x);
+}
+
+fn load_b(row: u32, k: u32) -> Eight {
+  return scaled_b(row, k, scale_b(row, k));
 }
 var<workgroup> tile_a: array<vec4f, 256>;
 var<workgroup> tile_b: array<vec4f, 512>;

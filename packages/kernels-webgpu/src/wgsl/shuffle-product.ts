@@ -1,0 +1,90 @@
+/**
+ * Quantized weights times tokens without workgroup memory, for drivers that run a subgroup as one vector on a processor. There
+ * a load with an address of its own in each lane is eight loads with a check each, a barrier a switch of every invocation, but
+ * a shuffle one instruction. So a lane has `rows` rows of the weight and reads them alone; a step of inputs is loaded once by the
+ * lanes of a subgroup together, and each lane gets the values it needs by shuffles. A scale is read once for its group.
+ */
+import { each, type KernelSource, wgslModule } from './module.js';
+import { eightType, type Operand } from './tile-product.js';
+
+export interface ShuffleShape {
+  /** Invocations of a workgroup: a multiple of the lanes of a subgroup, or fewer. At least 8. */
+  readonly invocations: number;
+  /** Rows of the weight that an invocation has. */
+  readonly rows: number;
+  /** Most tokens of a workgroup: their sums, `rows` each, stay in registers. */
+  readonly tokens: number;
+}
+
+/** Lanes that load a step of inputs together, four inputs each: every subgroup must have as many. */
+export type Lanes = 4 | 8;
+
+export interface ShuffleProductOptions {
+  readonly label: string;
+  /** With scales of their own step: {@link Operand.group} is a multiple of four times the lanes. */
+  readonly b: Operand;
+  /** Tokens of a workgroup. */
+  readonly tokens: number;
+  readonly shape: ShuffleShape;
+  readonly lanes: Lanes;
+}
+
+/** Whether a step of inputs lies within one group of the operand. */
+export const canShuffle = ({ group = 0 }: Operand, lanes: Lanes) => group > 0 && group % (4 * lanes) === 0;
+
+export function shuffleProduct({ label, b, tokens, shape, lanes }: ShuffleProductOptions): KernelSource {
+  const { invocations, rows } = shape;
+  const step = 4 * lanes;
+  return wgslModule({
+    label,
+    enable: ['subgroups'],
+    parameters: { m: 'u32', n: 'u32', k: 'u32', stride: 'u32', column0: 'u32', ...b.parameters },
+    bindings: [
+      { name: 'a', access: 'read', type: 'array<vec4f>' },
+      ...b.bindings,
+      { name: 'c', access: 'read_write', type: 'array<f32>' },
+    ],
+    body: `
+${eightType}
+
+${b.code}
+
+@compute @workgroup_size(${invocations})
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) local: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
+  let own = lane % ${lanes}u;
+  let token0 = group.y * ${tokens}u;
+${each(rows, (r) => `  let row${r} = group.x * ${invocations * rows}u + ${r * invocations}u + local;`)}
+${each(rows, (r) => each(tokens, (t) => `  var s${r}_${t} = 0.0;`))}
+  for (var k0 = 0u; k0 < p.k; k0 += ${step}u) {
+${each(rows, (r) => `    let scale${r} = scale_b(row${r}, k0);`)}
+${each(tokens, (t) => `    let x${t} = select(vec4f(), a[((token0 + ${t}u) * p.k + k0) / 4u + own], k0 + 4u * own < p.k);`)}
+    for (var source = 0u; source < ${lanes}u; source += 2u) {
+      let k = k0 + 4u * source;
+${each(rows, (r) => `      let w${r} = scaled_b(row${r}, k, scale${r});`)}
+${each(
+  tokens,
+  (t) => `      let low${t} = subgroupShuffle(x${t}, source);
+      let high${t} = subgroupShuffle(x${t}, source + 1u);
+${each(rows, (r) => `      s${r}_${t} += w${r}.factor * (dot(w${r}.low, low${t}) + dot(w${r}.high, high${t}));`)}`,
+)}
+    }
+  }
+${each(rows, (r) => each(tokens, (t) => `  store(token0 + ${t}u, row${r}, s${r}_${t});`))}
+}
+
+fn store(token: u32, row: u32, value: f32) {
+  if (token < p.m && row < p.n) {
+    c[token * p.stride + p.column0 + row] = value;
+  }
+}`,
+  });
+}
+
+/** Workgroups of a product of `m x n` outputs: rows of the weight in x, tokens in y. */
+export function shuffleWorkgroups(m: number, n: number, tokens: number, shape: ShuffleShape): [number, number] {
+  return [Math.ceil(n / (shape.invocations * shape.rows)), Math.ceil(m / tokens)];
+}
