@@ -13,10 +13,10 @@ import type { GpuWeight } from './gpu-weight.js';
 export interface GpuLinearOptions {
   /**
    * Products of tiles in f16 with f32 sums, where the device has it: twice as fast on most, for prompts; a product of four
-   * values must stay below 65504. Default false: all f32.
+   * values must stay below 65504. Default false: all f32, and so wherever products go without tiles (`Shapes.shuffle`).
    */
   readonly f16?: boolean;
-  /** Tokens up to which each weight is unpacked for few tokens at a time. Default 8. */
+  /** Tokens up to which each weight is unpacked for few tokens at a time, where there are tiles for more. Default 8. */
   readonly decodeTokens?: number;
 }
 

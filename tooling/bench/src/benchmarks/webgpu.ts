@@ -4,6 +4,7 @@ import { affineWeight, createGpuLinear, createWebgpuKernels, openGpu } from '@q/
 import { create, globals } from 'webgpu';
 import type { Benchmark, Comparison } from '../benchmark.js';
 import { largestDifference, loadOnnxRuntime, onnxLinear } from '../onnxruntime.js';
+import { createTfjsWebgpu } from '../tfjs-webgpu.js';
 
 const random = createRandom('bench webgpu');
 const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
@@ -22,6 +23,7 @@ async function* comparisons(): AsyncGenerator<Comparison> {
   const gpu = openGpu({ device, wgslLanguageFeatures: dawn.wgslLanguageFeatures });
   console.log(`  ${gpu.description}: ${JSON.stringify(gpu.capabilities)}`);
   const ort = loadOnnxRuntime();
+  const tfjs = await createTfjsWebgpu(dawn);
   const wasm = await createWasmKernels();
   for (const [k, n, tokens, blockSize] of [
     [2048, 2048, 1, 32],
@@ -58,6 +60,10 @@ async function* comparisons(): AsyncGenerator<Comparison> {
         contenders.push({ name: `onnxruntime ${provider} MatMulNBits`, run: once });
       }
     }
+    const unpacked = tfjs.linear(dense, n, k);
+    const onTfjs = () => unpacked.multiply(x, tokens);
+    console.log(`  tfjs webgpu differs by ${largestDifference(await onTfjs(), y).toExponential(1)} at most`);
+    contenders.push({ name: 'tfjs webgpu, f32 weights', run: onTfjs });
     contenders.push({ name: 'webgpu, 4-bit weights', run: () => linear.multiply(x, tokens) });
     contenders.push({
       name: `${wasm.name}, f32 weights`,
@@ -71,20 +77,32 @@ async function* comparisons(): AsyncGenerator<Comparison> {
       atLeast: ort ? { 'webgpu, 4-bit weights': 1 } : {},
     };
     linear.dispose();
+    unpacked.dispose();
   }
   const kernels = createWebgpuKernels({ device, wgslLanguageFeatures: dawn.wgslLanguageFeatures });
+  for (const size of [512, 1024]) {
+    const [a, b] = [normals(size * size), normals(size * size)];
+    const square = { m: size, n: size, k: size };
+    const onTfjs = async () => {
+      const theirs = tfjs.linear(b, size, size, false);
+      await theirs.multiply(a, size);
+      theirs.dispose();
+    };
+    yield {
+      title: `f32 product, ${size} square`,
+      work: 2 * size ** 3,
+      unit: 'FLOP',
+      contenders: [
+        { name: 'tfjs webgpu', run: onTfjs },
+        ...[kernels, wasm].map((of) => ({ name: of.name, run: () => of.matmul({ a, b, ...square }) })),
+      ],
+      atLeast: { [kernels.name]: 1 },
+    };
+  }
   const size = 512;
-  const [a, b] = [normals(size * size), normals(size * size)];
-  const bytesOf = (values: Float32Array) =>
-    Int8Array.from(values, (value) => Math.max(-127, Math.min(127, 40 * value)));
-  const [a8, b8] = [bytesOf(a), bytesOf(b)];
   const square = { m: size, n: size, k: size };
-  yield {
-    title: `f32 product, ${size} square`,
-    work: 2 * size ** 3,
-    unit: 'FLOP',
-    contenders: [wasm, kernels].map((of) => ({ name: of.name, run: () => of.matmul({ a, b, ...square }) })),
-  };
+  const bytes = () => Int8Array.from(normals(size * size), (value) => Math.max(-127, Math.min(127, 40 * value)));
+  const [a8, b8] = [bytes(), bytes()];
   yield {
     title: `int8 product, ${size} square`,
     work: 2 * size ** 3,
@@ -93,11 +111,12 @@ async function* comparisons(): AsyncGenerator<Comparison> {
   };
   await wasm.dispose();
   device.destroy();
+  tfjs.dispose();
   dawn = undefined;
 }
 
 export const benchmark: Benchmark = {
   description:
-    'linears with 4-bit weights beside onnxruntime on the same adapter, and products beside wasm, from host to host',
+    'linears with 4-bit weights beside onnxruntime and tfjs on the same adapter, and products beside tfjs and wasm, from host to host',
   comparisons,
 };
