@@ -2,11 +2,13 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import {
   type ActivationScheme,
+  allFinite,
   dequantize,
   FormatError,
   type LinearDescription,
   type ModelDescription,
   NumericError,
+  plainStream,
   type QuantizedTensor,
   SchemeError,
   ShapeError,
@@ -153,8 +155,7 @@ async function describe(
       const stored = shards.entries.has(name) ? name : model?.ties.get(name);
       if (stored === undefined) throw new FormatError(`${path}: has no tensor ${name}`);
       const read = await shards.read(stored, into?.bytes);
-      const values = toF32(read, into?.values);
-      checkFinite(path, stored, values);
+      const values = finiteValues(path, stored, read, into);
       const linear = linears.get(module);
       return linear?.transposed && name.endsWith('.weight')
         ? transpose(tensor('f32', read.shape, values))
@@ -204,18 +205,19 @@ function checkExpected(
   }
 }
 
-function checkFinite(path: string, name: string, values: Float32Array): void {
-  // Four sums: one would wait for itself.
-  let [a, b, c, d] = [0, 0, 0, 0];
-  const whole = values.length - (values.length % 4);
-  for (let i = 0; i < whole; i += 4) {
-    a += values[i] - values[i];
-    b += values[i + 1] - values[i + 1];
-    c += values[i + 2] - values[i + 2];
-    d += values[i + 3] - values[i + 3];
-  }
-  for (let i = whole; i < values.length; i++) a += values[i] - values[i];
-  if (a + b + c + d === 0) return;
+function finiteValues(path: string, name: string, read: Tensor, into: WeightBuffers | undefined): Float32Array {
+  const count = read.data.length;
+  const room = into && into.values.length >= count ? into.values.subarray(0, count) : undefined;
+  const half = read.dtype === 'f16' || read.dtype === 'bf16';
+  const values = half ? (room ?? new Float32Array(count)) : toF32(read);
+  const finite = half
+    ? (into?.stream ?? plainStream).decodeHalf({
+        dtype: read.dtype as 'f16' | 'bf16',
+        patterns: read.data as Uint16Array,
+        values,
+      })
+    : allFinite(values);
+  if (finite) return values;
   const index = values.findIndex((x) => !Number.isFinite(x));
   throw new NumericError(
     `${path}: tensor ${name} holds ${values[index]} at element ${index}: repair the checkpoint first`,

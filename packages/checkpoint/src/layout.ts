@@ -1,4 +1,4 @@
-import type { ActivationScheme, LinearDescription, QuantizedTensor, Scheme, Tensor } from '@q/core';
+import type { ActivationScheme, LinearDescription, QuantizedTensor, Scheme, StreamKernels, Tensor } from '@q/core';
 import type { PlannedTensor } from '@q/safetensors';
 
 /** A linear that is going to be stored quantized. */
@@ -47,8 +47,11 @@ export interface QuantizedLayout {
   caution?(module: QuantizedModule): string | undefined;
   /** Tensors that replace the module's weight, without its bias. */
   plan(module: QuantizedModule): PlannedTensor[];
-  /** Their content. Names as in `plan`. */
-  encode(module: QuantizedModule, quantized: QuantizedTensor): Map<string, Tensor>;
+  /**
+   * Their content. Names as in `plan`.
+   * @param stream packs where it can; plain functions do when it is absent
+   */
+  encode(module: QuantizedModule, quantized: QuantizedTensor, stream?: StreamKernels): Map<string, Tensor>;
   /** What goes into config.json as `quantization_config`, and files beside it by name. */
   config(
     modules: readonly QuantizedModule[],

@@ -1,6 +1,6 @@
 import { copyFile, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type ActivationScheme, FormatError, type QuantizedTensor, type Tensor } from '@q/core';
+import { type ActivationScheme, FormatError, type QuantizedTensor, type StreamKernels, type Tensor } from '@q/core';
 import {
   coreDtype,
   createShardWriter,
@@ -109,6 +109,7 @@ const chunkBytes = 16 * 2 ** 20;
 
 /**
  * @param out an existing folder
+ * @param options `resume`: continue in what an earlier run of the plan has left; `stream` packs
  * @throws WriteError when the disk has less free space than the plan needs
  */
 export async function createCheckpointWriter(
@@ -116,7 +117,7 @@ export async function createCheckpointWriter(
   out: string,
   layout: QuantizedLayout,
   plan: CheckpointPlan,
-  options: { readonly resume?: boolean } = {},
+  options: { readonly resume?: boolean; readonly stream?: StreamKernels } = {},
 ): Promise<CheckpointWriter> {
   if (!options.resume) await checkSpace(out, plan.shards.byteLength);
   const shards = await createShardWriter(out, plan.shards, options);
@@ -132,8 +133,8 @@ export async function createCheckpointWriter(
     async writeModule(name, quantized, activation) {
       const module = { ...moduleOf(name), ...(activation ? { activation } : {}) };
       if (quantized.groupIndex) reordered.add(name);
-      for (const [tensorName, tensor] of layout.encode({ ...module, reordered: reordered.has(name) }, quantized))
-        await shards.write(tensorName, tensor);
+      const parts = layout.encode({ ...module, reordered: reordered.has(name) }, quantized, options.stream);
+      for (const [tensorName, tensor] of parts) await shards.write(tensorName, tensor);
     },
     async readModule(name) {
       const modules = [moduleOf(name)];

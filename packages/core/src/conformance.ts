@@ -8,5 +8,6 @@ export {
   packedInt8Conformance,
   packedProductConformance,
 } from './kernels/packed-conformance.js';
+export { type StreamConformanceCase, streamConformance } from './kernels/stream-conformance.js';
 export * as bruteForce from './ops/brute-force.js';
 export { type OpsConformanceCase, opsConformance, rotaryTable } from './ops/conformance.js';

@@ -1,3 +1,4 @@
+import { allFinite } from './all-finite.js';
 import { NumericError } from './contracts/errors.js';
 import type { GridKernels } from './contracts/grid-kernels.js';
 import type { Scheme, StoredScales } from './contracts/scheme.js';
@@ -34,7 +35,7 @@ export function fitScales(
   const onKernels =
     grids && tileRows === 1 && scales.length > 0 && rule.fitGroups?.(of, scheme, importance, scales, zeros, grids);
   if (!onKernels) fitTiles(data, tiles, scheme, rule, importance, scales, zeros);
-  if (!scales.every(Number.isFinite)) throw notFinite(data);
+  if (!allFinite(scales)) throw notFinite(data);
   const storedScales = scheme.scaleStorage.store(scales);
   return {
     scales: storedScales.effective,

@@ -17,6 +17,8 @@ export interface QuantizeOptions {
   readonly fitted?: FittedScales;
   /** `kernels.grids` of the context: scales and codes are the same with and without. */
   readonly grids?: GridKernels;
+  /** Where codes of up to 8 bits go when it has room for them. */
+  readonly into?: Uint8Array;
 }
 
 /** Adding and subtracting 1.5 * 2^52 rounds an f64 of magnitude below 2^51 half to even, without a branch. */
@@ -30,7 +32,7 @@ export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: Quantiz
   const { fit = defaultFit(scheme), importance, grids } = options;
   const fitted = options.fitted ?? fitScales(weight, scheme, fit, importance, grids);
   const tiles = tiling(scheme.granularity, weight.shape);
-  const codes = scheme.format.bits <= 8 ? new Uint8Array(weight.data.length) : new Uint16Array(weight.data.length);
+  const codes = codesOf(scheme, weight.data.length, options.into);
   const bad =
     scheme.format.family === 'linear'
       ? encodeLinear(weight.data, codes, scheme, fitted, tiles, grids)
@@ -45,6 +47,11 @@ function defaultFit(scheme: Scheme): ScaleFit {
 }
 
 type Codes = Uint8Array | Uint16Array;
+
+function codesOf({ format }: Scheme, count: number, into: Uint8Array | undefined): Codes {
+  if (format.bits > 8) return new Uint16Array(count);
+  return into && into.length >= count ? into.subarray(0, count) : new Uint8Array(count);
+}
 
 function encodeLinear(
   data: Float32Array,

@@ -2,10 +2,12 @@ export { attentionHeads } from './attention';
 export { copyDiagonal, factorDiagonal, finishFactor, orderColumns, solvePanel, updateTrailing } from './cholesky';
 export { combineRows, mapVectors } from './elementwise';
 export { packFactor, packRows, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
+export { squaredErrors } from './grid-errors';
 export { groupExtremes, roundGroups } from './grid-round';
 export { shrinkGroups } from './grid-shrink';
 export { sweepBytes, sweepGroups } from './grid-sweep';
 export { gramTile } from './gram';
+export { decodeHalves } from './half';
 export { hadamardRows } from './hadamard';
 export { kvAttention } from './kv-attention';
 export { matmulTile, packA, packB } from './matmul';
@@ -27,5 +29,6 @@ export {
   packedVector4x1,
   packedVector4x4,
 } from './packed-products';
+export { packRowsOfWords } from './pack-words';
 export { rotaryRows } from './rotary';
 export { solveRows32, solveRows64 } from './triangular-solve';

@@ -65,18 +65,19 @@ export function gram(pool: Pool, { x, tokens, width, out }: GramArgs): void {
 
 /** Gram matrices whose sums stay in the shared memory from call to call. */
 export function gatherGrams(pool: Pool, kernels: Kernels): GatheredGrams {
-  const gathered = new Map<GramArgs['out'], { readonly sum: Sum; free(): void }>();
+  const gathered = new Map<GramArgs['out'], { readonly sum: Sum; release(): void }>();
   const release = () => {
-    for (const { free } of gathered.values()) free();
+    for (const { release } of gathered.values()) release();
     gathered.clear();
   };
   const sumOf = (out: GramArgs['out'], width: number): Sum => {
     const found = gathered.get(out);
     if (found) return found.sum;
-    const { values, free } = pool.reserve(sizeOf(width));
-    const sum: Sum = { values: values.fill(0), width, stride: strideOf(width) };
+    const { bytes, release } = pool.reserve(8 * sizeOf(width));
+    const values = new Float64Array(bytes.buffer, bytes.byteOffset, sizeOf(width)).fill(0);
+    const sum: Sum = { values, width, stride: strideOf(width) };
     for (let j = 0; j < width; j++) values[j * (sum.stride + 1)] = out[j * (width + 1)];
-    gathered.set(out, { sum, free });
+    gathered.set(out, { sum, release });
     return sum;
   };
   return {

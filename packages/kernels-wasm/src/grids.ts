@@ -3,6 +3,7 @@
  * are the same bytes; errors of shrunk ranges are f32, good to well within `shrinkTolerance`.
  */
 import {
+  type GridErrorArgs,
   type GridKernels,
   type GridRoundArgs,
   type GridShrinkArgs,
@@ -23,6 +24,7 @@ export function gridKernels(pool: Pool): GridKernels {
     sweep: (args) => sweep(pool, args),
     shrink: (args) => shrink(pool, args),
     round: (args) => round(pool, args),
+    errors: (args) => errors(pool, args),
   };
 }
 
@@ -55,11 +57,13 @@ function forEachChunk(
   for (let row = 0; row < rows; row += step) {
     const count = Math.min(step, rows - row);
     const [begin, end] = [row * columns, (row + count) * columns];
-    pool.reset(4 * (end - begin) + count * groups * room.perGroup + (room.fixed ?? 0) + 65536);
-    const shared = pool.f32(end - begin);
-    shared.set(values.subarray(begin, end));
+    const resident = pool.addressOf(values);
+    pool.reset(
+      (resident === undefined ? 4 * (end - begin) : 0) + count * groups * room.perGroup + (room.fixed ?? 0) + 65536,
+    );
+    const address = resident === undefined ? put32(pool, values.subarray(begin, end)) : resident + 4 * begin;
     run({
-      shape: [shared.byteOffset, columns, groupSize, groups],
+      shape: [address, columns, groupSize, groups],
       begin,
       end,
       firstGroup: row * groups,
@@ -92,6 +96,7 @@ function extremes(pool: Pool, of: GroupedValues, pairs: Float32Array): void {
 
 function round(pool: Pool, args: GridRoundArgs): boolean {
   const { scales, zeros, min, max, codes } = args;
+  const resident = pool.addressOf(codes);
   let finite = true;
   forEachChunk(
     pool,
@@ -101,15 +106,36 @@ function round(pool: Pool, args: GridRoundArgs): boolean {
     ({ shape, begin, end, firstGroup, groups, grain }) => {
       const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
       const rest = pool.f32(pool.threads).fill(0);
-      const shared = pool.bytes(end - begin);
+      const shared = resident === undefined ? pool.bytes(end - begin) : undefined;
+      const address = shared ? shared.byteOffset : (resident as number) + begin;
       const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
-      const grid = [put32(pool, own(scales)), sharedZeros, shared.byteOffset, min, max, rest.byteOffset];
+      const grid = [put32(pool, own(scales)), sharedZeros, address, min, max, rest.byteOffset];
       pool.run('roundGroups', [...shape, ...grid], groups, grain);
-      codes.set(shared, begin);
+      if (shared) codes.set(shared, begin);
       finite &&= rest.every((x) => x === 0);
     },
   );
   return finite;
+}
+
+function errors(pool: Pool, args: GridErrorArgs): void {
+  const { scales, zeros, min, codes, sums } = args;
+  forEachChunk(
+    pool,
+    args,
+    undefined,
+    { perGroup: 24 + args.groupSize },
+    ({ shape, begin, end, firstGroup, groups, grain }) => {
+      const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
+      const found = pool.f64(2 * groups);
+      const shared = pool.bytes(end - begin);
+      shared.set(codes.subarray(begin, end));
+      const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
+      const grid = [put32(pool, own(scales)), sharedZeros, shared.byteOffset, min, found.byteOffset];
+      pool.run('squaredErrors', [...shape, ...grid], groups, grain);
+      sums.set(found, 2 * firstGroup);
+    },
+  );
 }
 
 function sweep(pool: Pool, args: GridSweepArgs): void {

@@ -6,6 +6,7 @@
  * Control words, 32-bit, at the start of the memory: job number, next tile, finished threads, tiles, units a tile, units,
  * function, argument count; arguments follow as f64.
  */
+import type { Reserve } from '@q/core';
 import { compileModule, type SimdLevel } from './simd.js';
 
 const jobWord = 0;
@@ -63,6 +64,9 @@ const functions = [
   'roundGroups',
   'sweepGroups',
   'shrinkGroups',
+  'squaredErrors',
+  'decodeHalves',
+  'packRowsOfWords',
 ] as const;
 
 type PoolFunction = (typeof functions)[number];
@@ -110,14 +114,16 @@ export interface Pool {
   readonly exports: Exports;
   /** Shared by all threads; the control words are at its start. */
   readonly memory: WebAssembly.Memory;
-  /** Forgets all allocations; makes room for at least `bytes`. */
+  /** Memory that no call uses for itself until it is released; arrays in it need not be copied. */
+  reserve(bytes: number): Reserve;
+  /** Where an array lies in reserved memory; nothing for an array that is elsewhere. */
+  addressOf(array: ArrayBufferView): number | undefined;
+  /** Forgets all allocations but what is reserved; makes room for at least `bytes`. */
   reset(bytes: number): void;
   /** Room for `count` values, aligned to 64 bytes. */
   f32(count: number): Float32Array;
   f64(count: number): Float64Array;
   bytes(count: number): Uint8Array;
-  /** Room for `count` values, zero or not, that stays over all `reset`s until it is freed. Asked for between two calls. */
-  reserve(count: number): { readonly values: Float64Array; free(): void };
   /** Runs `name(...args, first, last, worker)` over `units` units, `grain` at a time, and waits. */
   run(name: PoolFunction, args: readonly number[], units: number, grain: number): void;
   /** The allocations so far, to come back to with `release`. */
@@ -142,9 +148,11 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 
   const control = new Int32Array(memory.buffer, 0, 64);
   const values = new Float64Array(memory.buffer, argumentsByte, maxArguments);
-  /** Where the room begins that is handed out anew for each call: behind what is reserved. */
-  let bottom = heapStart;
-  const reservedEnds = new Set<number>();
+  /** Reserved stretches lie at the bottom, each ends where the next one begins. */
+  const reserved: { readonly end: number }[] = [];
+  const base = () => reserved[reserved.length - 1]?.end ?? heapStart;
+  /** Growth gives the memory a new buffer; arrays of an older one stay good. */
+  const buffers = new WeakSet<ArrayBufferLike>();
   let top = heapStart;
 
   function take(bytes: number): number {
@@ -168,28 +176,29 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
     threads,
     exports,
     memory,
+    reserve(bytes) {
+      top = base();
+      const at = take(bytes);
+      const stretch = { end: top };
+      reserved.push(stretch);
+      buffers.add(memory.buffer);
+      return {
+        bytes: new Uint8Array(memory.buffer, at, bytes),
+        release() {
+          const index = reserved.indexOf(stretch);
+          if (index >= 0) reserved.splice(index, 1);
+        },
+      };
+    },
+    addressOf: ({ buffer, byteOffset }) => (buffers.has(buffer) ? byteOffset : undefined),
     reset(bytes) {
-      top = bottom;
+      top = base();
       take(bytes);
-      top = bottom;
+      top = base();
     },
     f32: (count) => new Float32Array(memory.buffer, take(4 * count), count),
     f64: (count) => new Float64Array(memory.buffer, take(8 * count), count),
     bytes: (count) => new Uint8Array(memory.buffer, take(count), count),
-    reserve(count) {
-      top = bottom;
-      const at = take(8 * count);
-      const end = top;
-      bottom = end;
-      reservedEnds.add(end);
-      return {
-        values: new Float64Array(memory.buffer, at, count),
-        free() {
-          reservedEnds.delete(end);
-          bottom = Math.max(heapStart, ...reservedEnds);
-        },
-      };
-    },
     run(name, args, units, grain) {
       const tiles = Math.ceil(units / grain);
       const call = exports[name];

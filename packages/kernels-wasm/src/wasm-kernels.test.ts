@@ -1,5 +1,5 @@
-import { createRandom, type GridKernels } from '@q/core';
-import { gridConformance, kernelConformance } from '@q/core/conformance';
+import { createRandom, type GridKernels, type StreamKernels } from '@q/core';
+import { gridConformance, kernelConformance, streamConformance } from '@q/core/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createWasmKernels } from './wasm-kernels.js';
 
@@ -10,6 +10,7 @@ describe.each(levels)('wasm kernels, $simd, $threads threads', async ({ simd, th
   afterAll(() => kernels.dispose());
   for (const { name, run } of kernelConformance) it(name, () => run(kernels));
   for (const { name, run } of gridConformance) it(name, () => run(kernels.grids as GridKernels));
+  for (const { name, run } of streamConformance) it(name, () => run(kernels.stream as StreamKernels));
 });
 
 describe('results', async () => {

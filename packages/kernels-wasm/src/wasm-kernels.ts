@@ -11,6 +11,7 @@ import { matmul } from './matmul.js';
 import { createPool, defaultThreads } from './pool.js';
 import type { SimdLevel } from './simd.js';
 import { hadamard, matmulInt8 } from './small-kernels.js';
+import { streamKernels } from './stream.js';
 
 export interface WasmKernelOptions {
   /** The cores, at most 8, when absent. Results do not depend on it. */
@@ -38,6 +39,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),
     grids: gridKernels(pool),
+    stream: streamKernels(pool),
     sync: { matmul: (args) => matmul(pool, args), matmulInt8: (args) => matmulInt8(pool, args) },
     dispose: () => pool.dispose(),
   };

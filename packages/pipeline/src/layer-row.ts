@@ -1,7 +1,9 @@
 import {
+  allFinite,
   dequantize,
   describeScheme,
   elementCount,
+  type GridKernels,
   type Kernels,
   type LayerReport,
   minMax,
@@ -49,19 +51,21 @@ export async function layerRow(
       `${linear.module}: ${report.method} produced values that are not finite: use f32 scales or another method`,
     );
   const measured = rowsOf(weight, sample);
-  const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
-  // Where rows are rounded by themselves, those that are measured are enough.
   const options = { fit: minMax(), grids: kernels.grids };
-  const nearest = ownGrids(quantized)
-    ? dequantize(quantize(measured, scheme, options))
-    : rowsOf(dequantize(quantize(weight, scheme, options)), sample);
-  const [error, rtnError] = await errors(
-    measured.data,
-    [own.data, nearest.data],
-    sample.length,
-    calibrated?.hessian,
-    kernels,
-  );
+  let found: readonly number[] | undefined;
+  if (!values && kernels.grids) {
+    const versions = [quantizedRows(quantized, sample), quantize(measured, scheme, options)];
+    found = errorsOnGrids(measured, versions, kernels.grids);
+  }
+  if (!found) {
+    const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
+    // Where rows are rounded by themselves, those that are measured are enough.
+    const nearest = ownGrids(quantized)
+      ? dequantize(quantize(measured, scheme, options))
+      : rowsOf(dequantize(quantize(weight, scheme, options)), sample);
+    found = await errors(measured.data, [own.data, nearest.data], sample.length, calibrated?.hessian, kernels);
+  }
+  const [error, rtnError] = found;
   return {
     module: linear.module,
     method: report.method,
@@ -82,12 +86,6 @@ export async function layerRow(
 function ownGrids({ scheme, groupIndex, codebook, storedScales }: QuantizedTensor): boolean {
   const { kind } = scheme.granularity;
   return (kind === 'group' || kind === 'channel') && !groupIndex && !codebook && !storedScales?.parts;
-}
-
-function allFinite(values: Float32Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] - values[i];
-  return sum === 0;
 }
 
 /** Whether both ends of every grid are finite in f32, and so is all between them. */
@@ -127,6 +125,29 @@ function quantizedRows(
     scales: pick(scales, groups),
     ...(zeroPoints ? { zeroPoints: pick(zeroPoints, groups) } : {}),
   };
+}
+
+/** Relative errors of versions on grids of integers, their rows as in the weight; nothing for other versions. */
+function errorsOnGrids(
+  { shape: [rows, columns], data: values }: Tensor<'f32'>,
+  versions: readonly QuantizedTensor[],
+  grids: GridKernels,
+): number[] | undefined {
+  const found: number[] = [];
+  for (const { scheme, codes, scales, zeroPoints: zeros } of versions) {
+    const { granularity, format } = scheme;
+    if (format.family !== 'linear' || !(codes instanceof Uint8Array)) return undefined;
+    const groupSize = granularity.kind === 'group' ? granularity.size : columns;
+    const sums = new Float64Array(2 * scales.length);
+    grids.errors({ values, rows, columns, groupSize, scales, zeros, min: format.min, codes, sums });
+    let [error, norm] = [0, 0];
+    for (let i = 0; i < sums.length; i += 2) {
+      error += sums[i];
+      norm += sums[i + 1];
+    }
+    found.push(norm > 0 ? error / norm : 0);
+  }
+  return found;
 }
 
 /** Relative errors `tr(D H D^T) / tr(W H W^T)` of several versions of the rows of a weight. */

@@ -1,6 +1,6 @@
 import { noStatistics } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
-import type { Context, Tensor, WeightBuffers } from '@q/core';
+import { type Context, plainStream, type StreamKernels, type Tensor, type WeightBuffers } from '@q/core';
 import { breathe } from './breathe.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
@@ -32,9 +32,9 @@ export async function runDataFree(
   const total = plan.modules.size;
   const modules = [...plan.modules.values()].filter(({ linear }) => !done.has(linear.module));
   const elements = (index: number) => modules[index].linear.inFeatures * modules[index].linear.outFeatures;
-  const buffers = weightBuffers(plan, modules);
-  const read = (index: number) =>
-    watched(source.weight(`${modules[index].linear.module}.weight`, buffers[index % buffers.length]));
+  const { rooms, release } = reserveRooms(plan, modules, context.kernels.stream);
+  const room = (index: number) => rooms[index % rooms.length];
+  const read = (index: number) => watched(source.weight(`${modules[index].linear.module}.weight`, room(index)));
   let reading: Promise<Tensor<'f32'>> | undefined;
   let writing: Promise<void> = Promise.resolve();
   let syncing: Promise<void> = Promise.resolve();
@@ -52,7 +52,9 @@ export async function runDataFree(
       const weight = await (reading ?? read(index));
       const ahead = index + 1 < modules.length && 4 * (elements(index) + elements(index + 1)) <= readAheadBytes;
       reading = ahead ? read(index + 1) : undefined;
-      const { quantized, report } = await planned.quantizer.quantize(weight, noStatistics, planned.scheme, context);
+      const { quantizer, scheme } = planned;
+      const { codes } = room(index);
+      const { quantized, report } = await quantizer.quantize(weight, noStatistics, scheme, context, codes);
       await writing;
       writing = watched(writer.writeModule(module, quantized));
       const row = await layerRow(plan, planned, weight, quantized, report, context.kernels);
@@ -70,12 +72,22 @@ export async function runDataFree(
   } finally {
     // Nothing is left under way when the caller closes or removes the files, whatever came of it.
     await Promise.allSettled([reading, writing, syncing]);
+    release();
   }
 }
 
-/** Room for the largest of the weights that are read ahead, for two of them in turn. */
-function weightBuffers({ checkpoint }: Plan, modules: readonly PlannedModule[]): readonly WeightBuffers[] {
-  let [bytes, values] = [0, 0];
+/** Where a weight is read, decoded and rounded. */
+interface Room extends WeightBuffers {
+  readonly codes: Uint8Array;
+}
+
+/** Room for the largest of the weights that are read ahead, for two of them in turn, where the kernels work. */
+function reserveRooms(
+  { checkpoint }: Plan,
+  modules: readonly PlannedModule[],
+  stream: StreamKernels = plainStream,
+): { readonly rooms: readonly Room[]; release(): void } {
+  let [bytes, values, codes] = [0, 0, 0];
   for (const { linear } of modules) {
     const count = linear.inFeatures * linear.outFeatures;
     const entry = checkpoint.tensors.get(`${linear.module}.weight`);
@@ -83,8 +95,21 @@ function weightBuffers({ checkpoint }: Plan, modules: readonly PlannedModule[]):
     bytes = Math.max(bytes, entry.end - entry.begin);
     // f32 is used as it is in the file.
     if (entry.dtype !== 'F32') values = Math.max(values, count);
+    codes = Math.max(codes, count);
   }
-  return [1, 2].map(() => ({ bytes: new Uint8Array(bytes), values: new Float32Array(values) }));
+  const begin = Math.ceil(bytes / 4) * 4;
+  const reserves = [1, 2].map(() => stream.reserve(begin + 4 * values + codes));
+  return {
+    rooms: reserves.map(({ bytes: { buffer, byteOffset } }) => ({
+      bytes: new Uint8Array(buffer, byteOffset, bytes),
+      values: new Float32Array(buffer, byteOffset + begin, values),
+      codes: new Uint8Array(buffer, byteOffset + begin + 4 * values, codes),
+      stream,
+    })),
+    release() {
+      for (const reserve of reserves) reserve.release();
+    },
+  };
 }
 
 /** A promise that is awaited later: until then its failure counts as handled. */

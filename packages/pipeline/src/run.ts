@@ -3,7 +3,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
-import { CalibrationError, type Context, type Engine, type ForwardEngine } from '@q/core';
+import { CalibrationError, type Context, type Engine, type ForwardEngine, type StreamKernels } from '@q/core';
 import { activationFiles } from './activation-files.js';
 import { breathe } from './breathe.js';
 import { journalName, openJournal } from './journal.js';
@@ -56,7 +56,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
   }
   const identity = await runIdentity(plan, calibration);
   const resumed = await prepareFolder(out, identity);
-  const writer = await openWriter(plan, out, resumed);
+  const writer = await openWriter(plan, out, resumed, context.kernels.stream);
   const journal = await openJournal<LayerRow>(join(out, journalName), identity);
   const { tuner } = plan.recipe;
   const store = trainingStore(out);
@@ -152,9 +152,14 @@ async function writeRewritten(plan: Plan, writer: CheckpointWriter, context: Con
   }
 }
 
-async function openWriter(plan: Plan, out: string, resume: boolean): Promise<CheckpointWriter> {
+async function openWriter(
+  plan: Plan,
+  out: string,
+  resume: boolean,
+  stream: StreamKernels | undefined,
+): Promise<CheckpointWriter> {
   try {
-    return await createCheckpointWriter(plan.checkpoint, out, plan.recipe.layout, plan.files, { resume });
+    return await createCheckpointWriter(plan.checkpoint, out, plan.recipe.layout, plan.files, { resume, stream });
   } catch (error) {
     if (!resume && (await readdir(out)).length === 0) await rm(out, { recursive: true });
     throw error;

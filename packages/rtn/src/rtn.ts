@@ -38,10 +38,10 @@ export function rtn(options: RtnOptions = {}): Quantizer {
     name: 'rtn',
     options: { fit: shown.name, ...shown.options, importance },
     needs: importance === 'diagonal' ? [meanSquare] : [],
-    async quantize(weight, statistics, scheme, { kernels: { grids } }) {
+    async quantize(weight, statistics, scheme, { kernels: { grids } }, into) {
       const inputs = importance === 'diagonal' ? meanSquares(statistics) : undefined;
       return {
-        quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: inputs?.values, grids }),
+        quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: inputs?.values, grids, into }),
         report: { method: 'rtn', tokens: inputs?.tokens ?? 0, figures: {}, notes: [] },
       };
     },

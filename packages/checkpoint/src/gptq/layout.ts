@@ -6,16 +6,18 @@ import {
   scheme as makeScheme,
   perChannel,
   perGroup,
+  plainStream,
   type QuantizedTensor,
   type Scheme,
   SchemeError,
+  type StreamKernels,
   signedIntegers,
   type Tensor,
   tensor,
   unsignedIntegers,
 } from '@q/core';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
-import { packAlongColumns, packRowsTransposed, unpackAlongColumns, unpackRowsTransposed } from './pack.js';
+import { packAlongColumns, unpackAlongColumns, unpackRowsTransposed } from './pack.js';
 
 export interface GptqLayoutOptions {
   /**
@@ -52,7 +54,7 @@ export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
       ];
     },
     // `auto` goes by the module's own scheme: refuse() keeps modules of both kinds out of one file.
-    encode: (module, quantized) => encode(module, quantized, versionOf([module])),
+    encode: (module, quantized, stream) => encode(module, quantized, versionOf([module]), stream),
     config(modules, kept, record) {
       const first = modules[0]?.scheme;
       if (!first) throw new SchemeError('nothing is quantized: a GPTQ folder needs at least one quantized linear');
@@ -135,7 +137,12 @@ function dynamicRules(
   return Object.keys(rules).length > 0 ? { dynamic: rules } : {};
 }
 
-function encode({ linear, scheme }: QuantizedModule, quantized: QuantizedTensor, version: 1 | 2): Map<string, Tensor> {
+function encode(
+  { linear, scheme }: QuantizedModule,
+  quantized: QuantizedTensor,
+  version: 1 | 2,
+  stream: StreamKernels = plainStream,
+): Map<string, Tensor> {
   const { module, inFeatures, outFeatures } = linear;
   const { bits, min } = scheme.format;
   const groups = groupCount(scheme, inFeatures);
@@ -151,15 +158,13 @@ function encode({ linear, scheme }: QuantizedModule, quantized: QuantizedTensor,
     }
   }
   const groupOf = quantized.groupIndex ?? Int32Array.from({ length: inFeatures }, (_, i) => Math.floor(i / size));
+  // Codes are `[out, in]` in memory and packed along `in`: each row is one stream, so nothing is transposed but its words.
+  const height = Math.ceil((inFeatures * bits) / 32);
+  const words = new Int32Array(height * outFeatures);
+  const codes = quantized.codes as Uint8Array;
+  stream.packTransposed({ codes, rows: outFeatures, columns: inFeatures, bits, words });
   return new Map<string, Tensor>([
-    [
-      `${module}.qweight`,
-      tensor(
-        'i32',
-        [Math.ceil((inFeatures * bits) / 32), outFeatures],
-        packRowsTransposed(quantized.codes as Uint8Array, outFeatures, inFeatures, bits),
-      ),
-    ],
+    [`${module}.qweight`, tensor('i32', [height, outFeatures], words)],
     [
       `${module}.qzeros`,
       tensor('i32', [groups, Math.ceil((outFeatures * bits) / 32)], packAlongColumns(zeros, groups, outFeatures, bits)),

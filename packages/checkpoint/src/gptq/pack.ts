@@ -1,29 +1,6 @@
 import { packWords32, unpackWords32 } from '@q/core';
 
-/**
- * Packs the weight's codes, which are `[out, in]` in memory, along `in`: -> `[ceil(in*bits/32), out]`, I32 (formats.md
- * 2.2). Each row is one LSB-first stream, so nothing is transposed but the words.
- */
-export function packRowsTransposed(
-  codes: Uint8Array,
-  outFeatures: number,
-  inFeatures: number,
-  bits: number,
-): Int32Array {
-  const words = Math.ceil((inFeatures * bits) / 32);
-  const out = new Int32Array(words * outFeatures);
-  // Sixteen rows at a time: a word of each fills a line of the cache.
-  const panel = Array.from({ length: Math.min(16, outFeatures) }, () => new Uint32Array(words));
-  for (let top = 0; top < outFeatures; top += panel.length) {
-    const height = Math.min(panel.length, outFeatures - top);
-    for (let k = 0; k < height; k++)
-      packWords32(codes.subarray((top + k) * inFeatures, (top + k + 1) * inFeatures), bits, panel[k]);
-    for (let i = 0; i < words; i++) for (let k = 0; k < height; k++) out[i * outFeatures + top + k] = panel[k][i];
-  }
-  return out;
-}
-
-/** Inverse of {@link packRowsTransposed}. */
+/** Codes `[out, in]` of a weight that is packed along `in`, words transposed: inverse of `StreamKernels.packTransposed`. */
 export function unpackRowsTransposed(
   words: Int32Array,
   outFeatures: number,

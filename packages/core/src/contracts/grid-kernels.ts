@@ -18,6 +18,11 @@ export interface GridKernels {
    * @returns false when a value is NaN or infinite; codes are then undefined
    */
   round(args: GridRoundArgs): boolean;
+  /**
+   * What rounding changes in every group, for reports: the sum of `(x - (code + min - zero) * scale)^2` and that of `x^2`. Values of
+   * the grid and differences are f32, squares and sums f64.
+   */
+  errors(args: GridErrorArgs): void;
 }
 
 /** A matrix `[rows, columns]` in which `groupSize` consecutive columns of a row share a grid; a row's last group may be shorter. */
@@ -76,4 +81,14 @@ export interface GridRoundArgs extends GroupedValues {
   readonly min: number;
   readonly max: number;
   readonly codes: Uint8Array;
+}
+
+export interface GridErrorArgs extends GroupedValues {
+  readonly scales: Float32Array;
+  /** 0 when absent. */
+  readonly zeros?: Float32Array;
+  readonly min: number;
+  readonly codes: Uint8Array;
+  /** Out `[rows, groups, 2]`: of the differences, of the values. */
+  readonly sums: Float64Array;
 }

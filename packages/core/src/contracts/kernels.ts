@@ -1,4 +1,5 @@
 import type { GridKernels } from './grid-kernels.js';
+import type { StreamKernels } from './stream-kernels.js';
 
 /**
  * The narrow table of heavy operations. All matrices are dense, row-major, in host memory. `core` has a readable
@@ -37,6 +38,8 @@ export interface Kernels {
   matmulInt8(args: MatmulInt8Args): Promise<Int32Array>;
   /** Fitting and rounding of grids; where it is absent the plain functions do it. */
   readonly grids?: GridKernels;
+  /** Decoding and packing; where it is absent `plainStream` does it. */
+  readonly stream?: StreamKernels;
   /** The operations that may be called inside a synchronous forward pass; absent on backends that cannot. */
   readonly sync?: SyncKernels;
   /** Ends workers, frees memory. */

@@ -20,9 +20,16 @@ export interface Quantizer {
   refuse?(scheme: Scheme, shape: readonly number[]): string | undefined;
   /**
    * @param weight `[out, in]`, f32, finite. Not modified.
+   * @param into memory to use again: the codes may be a view of it
    * @throws NumericError, CalibrationError, SchemeError
    */
-  quantize(weight: Tensor<'f32'>, statistics: Statistics, scheme: Scheme, context: Context): Promise<QuantizeResult>;
+  quantize(
+    weight: Tensor<'f32'>,
+    statistics: Statistics,
+    scheme: Scheme,
+    context: Context,
+    into?: Uint8Array,
+  ): Promise<QuantizeResult>;
 }
 
 export interface QuantizeResult {

@@ -3,6 +3,7 @@ import type { Context } from './context.js';
 import type { ModelDescription } from './model.js';
 import type { Scheme } from './scheme.js';
 import type { Statistic, Statistics } from './statistic.js';
+import type { StreamKernels } from './stream-kernels.js';
 
 /**
  * An edge that a transform may scale: what produces a vector of channels, and every linear that reads it.
@@ -93,6 +94,8 @@ export interface WeightSource {
 export interface WeightBuffers {
   readonly bytes: Uint8Array;
   readonly values: Float32Array;
+  /** Decodes what is stored in f16 and bf16; plain functions do where it is absent. */
+  readonly stream?: StreamKernels;
 }
 
 /**

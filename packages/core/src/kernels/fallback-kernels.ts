@@ -42,6 +42,7 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
     grids: next.grids,
+    stream: next.stream,
     sync: next.sync,
     async dispose() {
       await first.dispose();

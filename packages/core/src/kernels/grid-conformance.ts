@@ -144,6 +144,39 @@ export const gridConformance: readonly GridConformanceCase[] = [
     },
   },
   {
+    name: 'grids.errors: squares of what rounding changes and of the values, by their definition',
+    run(grids) {
+      for (const of of shapes) {
+        const count = of.rows * Math.ceil(of.columns / of.groupSize);
+        const scales = Float32Array.from({ length: count }, (_, i) => (i % 4 === 0 ? -0.004 : 0.006));
+        const zeros = Float32Array.from(scales, () => 5 + random.normal());
+        const codes = Uint8Array.from(of.values, () => random.integer(16));
+        for (const [min, own] of [
+          [0, zeros],
+          [-8, undefined],
+        ] as const) {
+          const sums = new Float64Array(2 * count).fill(Number.NaN);
+          grids.errors({ ...of, scales, zeros: own, min, codes, sums });
+          let [index, at] = [0, 0];
+          for (const group of groupsOf(of)) {
+            let [error, energy] = [0, 0];
+            for (const x of group) {
+              const value = Math.fround((codes[at++] + min - (own?.[index] ?? 0)) * scales[index]);
+              error += Math.fround(x - value) ** 2;
+              energy += x ** 2;
+            }
+            for (const [i, expected] of [error, energy].entries()) {
+              const found = sums[2 * index + i];
+              if (!(Math.abs(found - expected) <= 1e-12 * expected))
+                throw new Error(`group ${index}: ${found}, ${expected} was expected`);
+            }
+            index++;
+          }
+        }
+      }
+    },
+  },
+  {
     name: 'grids.shrink: errors of shrunk ranges within the tolerance, infinite only above the best',
     run(grids) {
       const factors = Float32Array.from({ length: 30 }, (_, i) => 1 - i / 40);

@@ -12,7 +12,7 @@ import { matmul } from './matmul.js';
 import { matmulInt8 } from './matmul-int8.js';
 
 export interface WebgpuKernelOptions extends GpuOptions {
-  /** Computes what needs f64, `cholesky` and `triangularSolve`, and fits grids; disposed with these. Default: core's reference. */
+  /** Computes what needs f64, `cholesky` and `triangularSolve`, fits grids, decodes and packs; disposed with these. Default: core's reference. */
   readonly host?: Kernels;
 }
 
@@ -33,6 +33,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     hadamard: (args) => hadamard(gpu, args),
     matmulInt8: (args) => matmulInt8(gpu, args),
     grids: host.grids,
+    stream: host.stream,
     dispose: () => host.dispose(),
   };
 }
