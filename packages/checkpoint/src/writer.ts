@@ -134,7 +134,9 @@ export async function createCheckpointWriter(
       const module = { ...moduleOf(name), ...(activation ? { activation } : {}) };
       if (quantized.groupIndex) reordered.add(name);
       const parts = layout.encode({ ...module, reordered: reordered.has(name) }, quantized, options.stream);
-      for (const [tensorName, tensor] of parts) await shards.write(tensorName, tensor);
+      // At once: whoever computes meanwhile would leave each to wait for the one before. None is under way when this ends.
+      const writes = await Promise.allSettled([...parts].map(([part, tensor]) => shards.write(part, tensor)));
+      for (const write of writes) if (write.status === 'rejected') throw write.reason;
     },
     async readModule(name) {
       const modules = [moduleOf(name)];

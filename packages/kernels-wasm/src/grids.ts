@@ -13,8 +13,9 @@ import {
 } from '@q/core';
 import type { Pool } from './pool.js';
 
-/** Values that are in the shared memory at a time. */
+/** Values that are copied to the shared memory at a time, and that are gone through at a time where they lie there already. */
 const chunkValues = 2 ** 19;
+const residentValues = 2 ** 23;
 /** Values a thread takes at a time: some tens of microseconds of rounding, a millisecond of search. */
 const grainValues = 2 ** 13;
 
@@ -53,11 +54,11 @@ function forEachChunk(
   const columns = split ? groupSize : of.columns;
   const rows = values.length / columns;
   const groups = Math.ceil(columns / groupSize);
-  const step = Math.max(1, Math.floor(chunkValues / columns));
+  const resident = pool.addressOf(values);
+  const step = Math.max(1, Math.floor((resident === undefined ? chunkValues : residentValues) / columns));
   for (let row = 0; row < rows; row += step) {
     const count = Math.min(step, rows - row);
     const [begin, end] = [row * columns, (row + count) * columns];
-    const resident = pool.addressOf(values);
     pool.reset(
       (resident === undefined ? 4 * (end - begin) : 0) + count * groups * room.perGroup + (room.fixed ?? 0) + 65536,
     );
@@ -120,6 +121,7 @@ function round(pool: Pool, args: GridRoundArgs): boolean {
 
 function errors(pool: Pool, args: GridErrorArgs): void {
   const { scales, zeros, min, codes, sums } = args;
+  const resident = pool.addressOf(codes);
   forEachChunk(
     pool,
     args,
@@ -128,10 +130,11 @@ function errors(pool: Pool, args: GridErrorArgs): void {
     ({ shape, begin, end, firstGroup, groups, grain }) => {
       const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
       const found = pool.f64(2 * groups);
-      const shared = pool.bytes(end - begin);
-      shared.set(codes.subarray(begin, end));
+      const shared = resident === undefined ? pool.bytes(end - begin) : undefined;
+      shared?.set(codes.subarray(begin, end));
+      const address = shared ? shared.byteOffset : (resident as number) + begin;
       const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
-      const grid = [put32(pool, own(scales)), sharedZeros, shared.byteOffset, min, found.byteOffset];
+      const grid = [put32(pool, own(scales)), sharedZeros, address, min, found.byteOffset];
       pool.run('squaredErrors', [...shape, ...grid], groups, grain);
       sums.set(found, 2 * firstGroup);
     },

@@ -42,7 +42,8 @@ function decodeHalf(pool: Pool, { dtype, patterns, values }: DecodeHalfArgs): bo
 function packTransposed(pool: Pool, { codes, rows, columns, bits, words }: PackTransposedArgs): void {
   const resident = pool.addressOf(codes);
   const height = Math.ceil((columns * bits) / 32);
-  const step = Math.max(panelRows, Math.floor(chunkValues / columns / panelRows) * panelRows);
+  const fitting = Math.max(panelRows, Math.floor(chunkValues / columns / panelRows) * panelRows);
+  const step = resident === undefined ? fitting : rows;
   for (let top = 0; top < rows; top += step) {
     const count = Math.min(step, rows - top);
     pool.reset((resident === undefined ? count * columns : 0) + 4 * count * height + 65536);
@@ -54,6 +55,7 @@ function packTransposed(pool: Pool, { codes, rows, columns, bits, words }: PackT
     const grain = Math.max(1, Math.floor(grainValues / columns / panelRows));
     pool.run('packRowsOfWords', [address, count, columns, bits, target.byteOffset], panels, grain);
     const packed = new Int32Array(target.buffer, target.byteOffset, count * height);
-    for (let i = 0; i < height; i++) words.set(packed.subarray(i * count, (i + 1) * count), i * rows + top);
+    if (count === rows) words.set(packed);
+    else for (let i = 0; i < height; i++) words.set(packed.subarray(i * count, (i + 1) * count), i * rows + top);
   }
 }

@@ -8,6 +8,7 @@ import {
   type LayerReport,
   minMax,
   NumericError,
+  plainStream,
   type QuantizedTensor,
   quantize,
   type Tensor,
@@ -50,22 +51,9 @@ export async function layerRow(
     throw new NumericError(
       `${linear.module}: ${report.method} produced values that are not finite: use f32 scales or another method`,
     );
-  const measured = rowsOf(weight, sample);
-  const options = { fit: minMax(), grids: kernels.grids };
-  let found: readonly number[] | undefined;
-  if (!values && kernels.grids) {
-    const versions = [quantizedRows(quantized, sample), quantize(measured, scheme, options)];
-    found = errorsOnGrids(measured, versions, kernels.grids);
-  }
-  if (!found) {
-    const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
-    // Where rows are rounded by themselves, those that are measured are enough.
-    const nearest = ownGrids(quantized)
-      ? dequantize(quantize(measured, scheme, options))
-      : rowsOf(dequantize(quantize(weight, scheme, options)), sample);
-    found = await errors(measured.data, [own.data, nearest.data], sample.length, calibrated?.hessian, kernels);
-  }
-  const [error, rtnError] = found;
+  const [error, rtnError] =
+    (values ? undefined : errorsOnGrids(weight, quantized, sample, kernels)) ??
+    (await errorsOfValues(weight, quantized, values, sample, calibrated?.hessian, kernels));
   return {
     module: linear.module,
     method: report.method,
@@ -100,9 +88,11 @@ function gridsFinite({ scheme, scales, zeroPoints }: QuantizedTensor): boolean {
   return sum === 0;
 }
 
-function rowsOf({ shape, data }: Tensor<'f32'>, rows: readonly number[]): Tensor<'f32'> {
-  const [, columns] = shape;
-  const out = new Float32Array(rows.length * columns);
+function rowsOf(
+  { shape: [, columns], data }: Tensor<'f32'>,
+  rows: readonly number[],
+  out: Float32Array = new Float32Array(rows.length * columns),
+): Tensor<'f32'> {
   for (const [i, row] of rows.entries()) out.set(data.subarray(row * columns, (row + 1) * columns), i * columns);
   return tensor('f32', [rows.length, columns], out);
 }
@@ -110,44 +100,84 @@ function rowsOf({ shape, data }: Tensor<'f32'>, rows: readonly number[]): Tensor
 function quantizedRows(
   { scheme, shape, codes, scales, zeroPoints }: QuantizedTensor,
   rows: readonly number[],
+  into?: Uint8Array,
 ): QuantizedTensor {
   const [height, columns] = shape;
   const groups = scales.length / height;
-  const pick = <A extends Float32Array | Uint8Array | Uint16Array>(all: A, width: number): A => {
-    const out = all.slice(0, rows.length * width) as A;
+  const pick = <A extends Float32Array | Uint8Array | Uint16Array>(all: A, width: number, room?: A): A => {
+    const out = room ?? (all.slice(0, rows.length * width) as A);
     for (const [i, row] of rows.entries()) out.set(all.subarray(row * width, (row + 1) * width), i * width);
     return out;
   };
   return {
     scheme,
     shape: [rows.length, columns],
-    codes: pick(codes, columns),
+    codes: into && codes instanceof Uint8Array ? pick(codes, columns, into) : pick(codes, columns),
     scales: pick(scales, groups),
     ...(zeroPoints ? { zeroPoints: pick(zeroPoints, groups) } : {}),
   };
 }
 
-/** Relative errors of versions on grids of integers, their rows as in the weight; nothing for other versions. */
+/**
+ * Relative errors of sampled rows of a weight on grids of integers of its rows' own, and of the same rows rounded to nearest; nothing
+ * for other grids, or without kernels for them.
+ */
 function errorsOnGrids(
-  { shape: [rows, columns], data: values }: Tensor<'f32'>,
-  versions: readonly QuantizedTensor[],
-  grids: GridKernels,
-): number[] | undefined {
-  const found: number[] = [];
-  for (const { scheme, codes, scales, zeroPoints: zeros } of versions) {
-    const { granularity, format } = scheme;
-    if (format.family !== 'linear' || !(codes instanceof Uint8Array)) return undefined;
-    const groupSize = granularity.kind === 'group' ? granularity.size : columns;
-    const sums = new Float64Array(2 * scales.length);
-    grids.errors({ values, rows, columns, groupSize, scales, zeros, min: format.min, codes, sums });
-    let [error, norm] = [0, 0];
-    for (let i = 0; i < sums.length; i += 2) {
-      error += sums[i];
-      norm += sums[i + 1];
-    }
-    found.push(norm > 0 ? error / norm : 0);
+  weight: Tensor<'f32'>,
+  quantized: QuantizedTensor,
+  sample: readonly number[],
+  { grids, stream = plainStream }: Kernels,
+): readonly number[] | undefined {
+  const { scheme, codes } = quantized;
+  if (!grids || scheme.format.family !== 'linear' || !(codes instanceof Uint8Array)) return undefined;
+  const [, columns] = weight.shape;
+  const count = sample.length * columns;
+  const { bytes, release } = stream.reserve(6 * count);
+  const room = (part: number) => bytes.subarray(part * count, (part + 1) * count);
+  try {
+    const measured = rowsOf(weight, sample, new Float32Array(bytes.buffer, bytes.byteOffset, count));
+    const own = quantizedRows(quantized, sample, room(4));
+    const nearest = quantize(measured, scheme, { fit: minMax(), grids, into: room(5) });
+    return [own, nearest].map((version) => errorOnGrid(measured, version, grids));
+  } finally {
+    release();
   }
-  return found;
+}
+
+function errorOnGrid(
+  { shape: [rows, columns], data: values }: Tensor<'f32'>,
+  { scheme: { granularity, format }, codes, scales, zeroPoints: zeros }: QuantizedTensor,
+  grids: GridKernels,
+): number {
+  const groupSize = granularity.kind === 'group' ? granularity.size : columns;
+  const sums = new Float64Array(2 * scales.length);
+  grids.errors({ values, rows, columns, groupSize, scales, zeros, min: format.min, codes: codes as Uint8Array, sums });
+  let [error, norm] = [0, 0];
+  for (let i = 0; i < sums.length; i += 2) {
+    error += sums[i];
+    norm += sums[i + 1];
+  }
+  return norm > 0 ? error / norm : 0;
+}
+
+/** The same for any grids, and in the metric of a Hessian where there is one. */
+async function errorsOfValues(
+  weight: Tensor<'f32'>,
+  quantized: QuantizedTensor,
+  values: Tensor<'f32'> | undefined,
+  sample: readonly number[],
+  hessian: ArrayLike<number> | undefined,
+  kernels: Kernels,
+): Promise<readonly number[]> {
+  const { scheme } = quantized;
+  const measured = rowsOf(weight, sample);
+  const options = { fit: minMax(), grids: kernels.grids };
+  const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
+  // Where rows are rounded by themselves, those that are measured are enough.
+  const nearest = ownGrids(quantized)
+    ? dequantize(quantize(measured, scheme, options))
+    : rowsOf(dequantize(quantize(weight, scheme, options)), sample);
+  return errors(measured.data, [own.data, nearest.data], sample.length, hessian, kernels);
 }
 
 /** Relative errors `tr(D H D^T) / tr(W H W^T)` of several versions of the rows of a weight. */

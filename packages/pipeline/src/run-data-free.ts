@@ -8,8 +8,8 @@ import { rewriteModel } from './model-source.js';
 import type { Plan, PlannedModule } from './plan.js';
 import type { LayerRow } from './report.js';
 
-/** Bytes written between two journal entries: each entry costs a sync. */
-const journalBytes = 256e6;
+/** Bytes of weights between two journal entries: each costs a sync, and the last one, which nothing hides, is as short as this. */
+const journalBytes = 64e6;
 
 /**
  * A weight is read while the one before it is computed when both in f32 take no more than this: large ones keep the
