@@ -5,6 +5,7 @@ import { minMax } from './fit/min-max.js';
 import type { ScaleFit } from './fit/scale-fit.js';
 import { type FittedScales, fitScales, notFinite } from './fit-scales.js';
 import { levelEncoder } from './formats/level-encoder.js';
+import { levelTable } from './formats/level-table.js';
 import { type Tiling, tiling } from './schemes/granularity.js';
 import type { Tensor } from './tensor.js';
 
@@ -36,7 +37,7 @@ export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: Quantiz
   const bad =
     scheme.format.family === 'linear'
       ? encodeLinear(weight.data, codes, scheme, fitted, tiles, grids)
-      : encodeAny(weight.data, codes, scheme, fitted, tiles);
+      : encodeAny(weight.data, codes, scheme, fitted, tiles, grids);
   if (bad) throw notFinite(weight.data);
   return { scheme, shape: weight.shape, codes, ...fitted };
 }
@@ -80,12 +81,25 @@ function encodeLinear(
   return finite !== 0;
 }
 
-function encodeAny(data: Float32Array, codes: Codes, scheme: Scheme, fitted: FittedScales, tiles: Tiling): boolean {
+function encodeAny(
+  data: Float32Array,
+  codes: Codes,
+  scheme: Scheme,
+  { scales }: FittedScales,
+  tiles: Tiling,
+  grids: GridKernels | undefined,
+): boolean {
+  if (grids && tiles.tileRows === 1 && codes instanceof Uint8Array && data.length > 0) {
+    const { rows, columns, tileColumns: groupSize } = tiles;
+    const { thresholds, codes: levelCodes, zeroIndex, negativeZero } = levelTable(scheme.format);
+    const levels = { thresholds, levelCodes, zeroIndex, negativeZero };
+    return !grids.levels({ values: data, rows, columns, groupSize, scales, ...levels, codes });
+  }
   const encoder = levelEncoder(scheme.format);
   let finite = 0;
   forEachRun(tiles, (start, end, index) => {
     for (let i = start; i < end; i++) finite += data[i] - data[i];
-    if (finite === 0) encoder(data, codes, start, end, fitted.scales[index]);
+    if (finite === 0) encoder(data, codes, start, end, scales[index]);
   });
   return finite !== 0;
 }

@@ -3,6 +3,7 @@ export { copyDiagonal, factorDiagonal, finishFactor, orderColumns, solvePanel, u
 export { combineRows, mapVectors } from './elementwise';
 export { packFactor, packRows, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
 export { squaredErrors } from './grid-errors';
+export { levelGroups } from './grid-levels';
 export { groupExtremes, roundGroups } from './grid-round';
 export { shrinkGroups } from './grid-shrink';
 export { sweepBytes, sweepGroups } from './grid-sweep';

@@ -5,6 +5,7 @@
 import {
   type GridErrorArgs,
   type GridKernels,
+  type GridLevelsArgs,
   type GridRoundArgs,
   type GridShrinkArgs,
   type GridSweepArgs,
@@ -25,6 +26,7 @@ export function gridKernels(pool: Pool): GridKernels {
     sweep: (args) => sweep(pool, args),
     shrink: (args) => shrink(pool, args),
     round: (args) => round(pool, args),
+    levels: (args) => levels(pool, args),
     errors: (args) => errors(pool, args),
   };
 }
@@ -116,6 +118,28 @@ function round(pool: Pool, args: GridRoundArgs): boolean {
       finite &&= rest.every((x) => x === 0);
     },
   );
+  return finite;
+}
+
+function levels(pool: Pool, args: GridLevelsArgs): boolean {
+  const { scales, thresholds, levelCodes, zeroIndex, negativeZero, codes } = args;
+  const steps = 32 - Math.clz32(thresholds.length);
+  const padded = new Float64Array(2 ** steps - 1).fill(Number.POSITIVE_INFINITY);
+  padded.set(thresholds);
+  let finite = true;
+  const room = { perGroup: 4 + args.groupSize, fixed: 8 * padded.length + 1024 };
+  forEachChunk(pool, args, undefined, room, ({ shape, begin, end, firstGroup, groups, grain }) => {
+    const rest = pool.f32(pool.threads).fill(0);
+    const shared = pool.bytes(end - begin);
+    const sharedCodes = pool.bytes(levelCodes.length);
+    sharedCodes.set(levelCodes);
+    const tables = [put64(pool, padded), steps, sharedCodes.byteOffset, levelCodes.length, zeroIndex, negativeZero];
+    const results = [shared.byteOffset, rest.byteOffset];
+    const own = put32(pool, scales.subarray(firstGroup, firstGroup + groups));
+    pool.run('levelGroups', [...shape, own, ...tables, ...results], groups, grain);
+    codes.set(shared, begin);
+    finite &&= rest.every((x) => x === 0);
+  });
   return finite;
 }
 

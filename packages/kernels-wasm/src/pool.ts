@@ -62,6 +62,7 @@ const functions = [
   'kvAttention',
   'groupExtremes',
   'roundGroups',
+  'levelGroups',
   'sweepGroups',
   'shrinkGroups',
   'squaredErrors',

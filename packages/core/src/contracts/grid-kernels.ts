@@ -19,6 +19,11 @@ export interface GridKernels {
    */
   round(args: GridRoundArgs): boolean;
   /**
+   * The same for levels that lie anywhere: the code of level k, k the number of thresholds below `x / scale`, in f64.
+   * @returns false when a value is NaN or infinite; codes are then undefined
+   */
+  levels(args: GridLevelsArgs): boolean;
+  /**
    * What rounding changes in every group, for reports: the sum of `(x - (code + min - zero) * scale)^2` and that of `x^2`. Values of
    * the grid and differences are f32, squares and sums f64.
    */
@@ -80,6 +85,18 @@ export interface GridRoundArgs extends GroupedValues {
   readonly zeros?: Float32Array;
   readonly min: number;
   readonly max: number;
+  readonly codes: Uint8Array;
+}
+
+export interface GridLevelsArgs extends GroupedValues {
+  readonly scales: Float32Array;
+  /** Rising; at most 255. */
+  readonly thresholds: Float64Array;
+  /** Code of each level, one more than thresholds. */
+  readonly levelCodes: Uint8Array;
+  /** The level that is 0, and the code that it has for quotients whose sign bit is set. -1: there is none. */
+  readonly zeroIndex: number;
+  readonly negativeZero: number;
   readonly codes: Uint8Array;
 }
 

@@ -30,9 +30,7 @@ const singleBits = new Uint32Array(single.buffer);
 const bucketShift = 19;
 
 function searchingEncoder(format: NumberFormat): Encoder {
-  const { levels, thresholds, codes: codeOf } = levelTable(format);
-  const zeroIndex = levels.indexOf(0);
-  const negativeZero = format.min < 0 && format.family === 'float' ? format.encode(-0) : codeOf[zeroIndex];
+  const { thresholds, codes: codeOf, zeroIndex, negativeZero } = levelTable(format);
   const first = firstThresholds(thresholds);
   return (data, codes, start, end, scale) => {
     for (let i = start; i < end; i++) {

@@ -7,6 +7,10 @@ export interface LevelTable {
   readonly thresholds: Float64Array;
   /** Code of each level. */
   readonly codes: Uint8Array;
+  /** Index of the level 0, -1 where there is none. */
+  readonly zeroIndex: number;
+  /** Code of 0 for what comes from below it. */
+  readonly negativeZero: number;
 }
 
 const tables = new WeakMap<NumberFormat, LevelTable>();
@@ -28,7 +32,10 @@ export function levelTable(format: NumberFormat): LevelTable {
     // The middle itself belongs to the upper level or to the lower one: nudge it so that `>` decides.
     return format.decode(format.encode(middle)) + 0 === levels[k + 1] ? below(middle) : middle;
   });
-  const table = { levels, thresholds, codes };
+  const zeroIndex = levels.indexOf(0);
+  const signed = format.min < 0 && format.family === 'float';
+  const negativeZero = signed ? format.encode(-0) : (codes[zeroIndex] ?? 0);
+  const table = { levels, thresholds, codes, zeroIndex, negativeZero };
   tables.set(format, table);
   return table;
 }

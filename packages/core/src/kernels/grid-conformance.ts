@@ -11,7 +11,10 @@ import { minMax } from '../fit/min-max.js';
 import { mseSearch } from '../fit/mse-search.js';
 import type { ScaleFit } from '../fit/scale-fit.js';
 import { weightedSearch } from '../fit/weighted-search.js';
+import { levelTable } from '../formats/level-table.js';
 import { int2, int3, int4, int8, uint2, uint4, uint8 } from '../formats/linear.js';
+import { e2m1, e4m3 } from '../formats/minifloat.js';
+import { nf4 } from '../formats/table.js';
 import { quantize } from '../quantize.js';
 import { createRandom } from '../random.js';
 import { perChannel, perFlat, perGroup } from '../schemes/granularity.js';
@@ -158,6 +161,35 @@ export const gridConformance: readonly GridConformanceCase[] = [
           broken[random.integer(broken.length)] = bad;
           if (grids.round({ ...of, values: broken, scales, min: -8, max: 7, codes: new Uint8Array(broken.length) }))
             throw new Error(`took ${bad}`);
+        }
+      }
+    },
+  },
+  {
+    name: 'grids.levels: the nearest level of quotients in f64, both zeros; tells values that are not finite',
+    run(grids) {
+      for (const format of [nf4, e2m1, e4m3]) {
+        for (const of of shapes) {
+          const count = of.rows * Math.ceil(of.columns / of.groupSize);
+          const scales = Float32Array.from({ length: count }, () => 0.005 * (0.1 + random.uniform()));
+          // Zeros of both signs, values beyond the last level, and multiples of a scale: ties.
+          const values = of.values.map((x, i) => [x, 0, -0, 2000 * x, (i % 29) * 0.25 * scales[0]][i % 5]);
+          const { thresholds, codes: levelCodes, zeroIndex, negativeZero } = levelTable(format);
+          const codes = new Uint8Array(values.length);
+          const args = { ...of, scales, thresholds, levelCodes, zeroIndex, negativeZero };
+          if (!grids.levels({ ...args, values, codes })) throw new Error('finite values');
+          const expected: number[] = [];
+          let index = 0;
+          for (const group of groupsOf({ ...of, values })) {
+            for (const x of group) expected.push(format.encode(x / scales[index]));
+            index++;
+          }
+          same(`codes of ${format.name}`, codes, expected);
+          for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+            const broken = values.slice();
+            broken[random.integer(broken.length)] = bad;
+            if (grids.levels({ ...args, values: broken, codes })) throw new Error(`took ${bad}`);
+          }
         }
       }
     },
