@@ -6,7 +6,7 @@ import type { Benchmark } from '../benchmark.js';
 
 export const benchmark: Benchmark = {
   description:
-    'X^T X of 2,048 tokens added to a Hessian in f64, beside the plain product of tfjs, which does twice the work',
+    'X^T X of 2,048 tokens added to a Hessian in f64, at once and as a run gathers it over many batches, beside the plain product of tfjs, which does twice the work',
   async *comparisons() {
     const cores = availableParallelism();
     const random = createRandom(1);
@@ -18,6 +18,10 @@ export const benchmark: Benchmark = {
       for (const width of [256, 1024, 2048]) {
         const x = Float32Array.from({ length: tokens * width }, () => random.normal());
         const out = new Float64Array(width * width);
+        const gatherings = [kernels, ...engines].flatMap(({ name, gatherGrams }) => {
+          const gathered = gatherGrams?.(kernels);
+          return gathered ? [{ name: `${name}, gathered`, gathered }] : [];
+        });
         const turned = engines.map(({ ops }) => ops.scope(() => ops.transpose(ops.fromF32(x, [tokens, width]))));
         yield {
           title: `width ${width}`,
@@ -33,8 +37,13 @@ export const benchmark: Benchmark = {
               name: `${kernels.name}, ${cores} threads`,
               run: () => kernels.gram({ x, tokens, width, out }),
             },
+            ...gatherings.map(({ name, gathered }) => ({
+              name,
+              run: () => gathered.kernels.gram({ x, tokens, width, out }),
+            })),
           ],
         };
+        for (const { gathered } of gatherings) gathered.release();
         engines.forEach(({ ops }, i) => {
           ops.dispose(turned[i]);
         });
