@@ -3,8 +3,8 @@ import type { Tfjs } from './handle.js';
 
 /** Columns of a strip: narrower ones leave out more of what lies below the diagonal, wider ones are quicker products. */
 const stripColumns = 768;
-/** Narrower matrices gain nothing: what they save in the product they lose on the way. */
-const minimumWidth = 1024;
+/** Narrower matrices gain nothing: what they save in the product they lose on the way (`pnpm bench gram`). */
+const minimumWidth = 2048;
 
 /**
  * Gram matrices by the engine's products, strip by strip of the upper triangle: f32 sums over the tokens of a call, these in f64
