@@ -3,7 +3,7 @@ import { packedAtOnce, panelColumns, panelRows, tilePanels } from './matmul.js';
 import type { Pool } from './pool.js';
 
 /** Tokens whose products are summed in f32 before they are added to the sum in f64; also what is packed at a time. */
-const tokensAtOnce = 1024;
+const tokensAtOnce = 512;
 /** Panels of rows that a thread takes at a time: as many as `assembly/gram.ts` has room for. */
 const gramPanels = 12;
 
@@ -55,7 +55,7 @@ function addSymmetric({ values, width: n, stride }: Sum, out: Float32Array | Flo
   }
 }
 
-/** Gram matrix: f32 sums over at most 1,024 tokens, upper triangle only, these in f64, then added to `out` and mirrored. */
+/** Gram matrix: f32 sums over at most 512 tokens, upper triangle only, these in f64, then added to `out` and mirrored. */
 export function gram(pool: Pool, { x, tokens, width, out }: GramArgs): void {
   pool.reset(8 * sizeOf(width) + inputBytes(tokens, width));
   const sum: Sum = { values: pool.f64(sizeOf(width)).fill(0), width, stride: strideOf(width) };
