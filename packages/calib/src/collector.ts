@@ -1,4 +1,11 @@
-import { type ActivationBatch, CalibrationError, type Kernels, type Statistic, type Statistics } from '@q/core';
+import {
+  type ActivationBatch,
+  allFinite,
+  CalibrationError,
+  type Kernels,
+  type Statistic,
+  type Statistics,
+} from '@q/core';
 
 /** Collects several statistics of one input side by side. */
 export interface Collector {
@@ -19,8 +26,8 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
   const watching = [...states.values()].find(({ statistic }) => statistic.finite);
 
   const refuseNotFinite = (x: Float32Array): void => {
-    const bad = firstNotFinite(x);
-    if (bad < 0) return;
+    if (allFinite(x)) return;
+    const bad = x.findIndex((value) => !Number.isFinite(value));
     throw new CalibrationError(
       `${layer}: input feature ${bad % width} of token ${tokens + Math.floor(bad / width)} is ${x[bad]}: a layer before it overflows, or the calibration text is broken`,
     );
@@ -65,23 +72,6 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
       has: (statistic) => states.has(statistic.name),
     },
   };
-}
-
-/**
- * Index of the first NaN or infinity, -1 when there is none. Differences `x - x` are 0 for finite values alone; four sums of
- * them side by side decide the usual case without waiting for one another.
- */
-function firstNotFinite(x: Float32Array): number {
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let i = 0;
-  for (; i + 4 <= x.length; i += 4) {
-    a += x[i] - x[i];
-    b += x[i + 1] - x[i + 1];
-    c += x[i + 2] - x[i + 2];
-    d += x[i + 3] - x[i + 3];
-  }
-  for (; i < x.length; i++) a += x[i] - x[i];
-  return a + b + c + d === 0 ? -1 : x.findIndex((value) => !Number.isFinite(value));
 }
 
 /** What a data-free method is given. */

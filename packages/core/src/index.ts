@@ -75,6 +75,7 @@ export * from './int8/static-input-scale.js';
 export * from './kernels/bitwise-matmul.js';
 export * from './kernels/fallback-kernels.js';
 export * from './kernels/kv-attention.js';
+export * from './kernels/mirror-upper.js';
 export * from './kernels/packed-products.js';
 export { plainStream } from './kernels/plain-stream.js';
 export * from './kernels/reference.js';

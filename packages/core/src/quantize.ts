@@ -1,3 +1,4 @@
+import { allFinite } from './all-finite.js';
 import type { GridKernels } from './contracts/grid-kernels.js';
 import type { QuantizedTensor } from './contracts/quantized-tensor.js';
 import type { Scheme } from './contracts/scheme.js';
@@ -95,13 +96,10 @@ function encodeAny(
     const levels = { thresholds, levelCodes, zeroIndex, negativeZero };
     return !grids.levels({ values: data, rows, columns, groupSize, scales, ...levels, codes });
   }
+  if (!allFinite(data)) return true;
   const encoder = levelEncoder(scheme.format);
-  let finite = 0;
-  forEachRun(tiles, (start, end, index) => {
-    for (let i = start; i < end; i++) finite += data[i] - data[i];
-    if (finite === 0) encoder(data, codes, start, end, scales[index]);
-  });
-  return finite !== 0;
+  forEachRun(tiles, (start, end, index) => encoder(data, codes, start, end, scales[index]));
+  return false;
 }
 
 /** Calls `run(start, end, scaleIndex)` for each stretch of consecutive elements that share a scale. */

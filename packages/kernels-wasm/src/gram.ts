@@ -1,4 +1,4 @@
-import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
+import { type GatheredGrams, type GramArgs, type Kernels, mirrorUpper } from '@q/core';
 import { packedAtOnce, panelColumns, panelRows, tilePanels } from './matmul.js';
 import type { Pool } from './pool.js';
 
@@ -38,21 +38,10 @@ function addTokens(pool: Pool, { values, width, stride }: Sum, x: Float32Array, 
   }
 }
 
-/** Adds the sum to both triangles of `out`, in squares that stay in the first-level cache. */
+/** Adds the sum to both triangles of `out`. */
 function addSymmetric({ values, width: n, stride }: Sum, out: Float32Array | Float64Array): void {
-  const side = 32;
-  for (let top = 0; top < n; top += side) {
-    const bottom = Math.min(top + side, n);
-    for (let left = top; left < n; left += side) {
-      const right = Math.min(left + side, n);
-      for (let i = top; i < bottom; i++) {
-        for (let j = Math.max(left, i); j < right; j++) out[i * n + j] += values[i * stride + j];
-      }
-      for (let j = left; j < right; j++) {
-        for (let i = top; i < Math.min(j, bottom); i++) out[j * n + i] = out[i * n + j];
-      }
-    }
-  }
+  for (let i = 0; i < n; i++) for (let j = i; j < n; j++) out[i * n + j] += values[i * stride + j];
+  mirrorUpper(out, n);
 }
 
 /** Gram matrix: f32 sums over at most 512 tokens, upper triangle only, these in f64, then added to `out` and mirrored. */

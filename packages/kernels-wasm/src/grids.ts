@@ -89,6 +89,18 @@ function put64(pool: Pool, values: Float64Array): number {
   return shared.byteOffset;
 }
 
+/** A stretch of codes: where they lie in the shared memory already, or in room that stands in for them. */
+function placeCodes(
+  pool: Pool,
+  codes: Uint8Array,
+  { begin, end }: Chunk,
+): { readonly address: number; readonly room?: Uint8Array } {
+  const resident = pool.addressOf(codes);
+  if (resident !== undefined) return { address: resident + begin };
+  const room = pool.bytes(end - begin);
+  return { address: room.byteOffset, room };
+}
+
 function extremes(pool: Pool, of: GroupedValues, pairs: Float32Array): void {
   forEachChunk(pool, of, undefined, { perGroup: 8 }, ({ shape, firstGroup, groups, grain }) => {
     const shared = pool.f32(2 * groups);
@@ -99,25 +111,18 @@ function extremes(pool: Pool, of: GroupedValues, pairs: Float32Array): void {
 
 function round(pool: Pool, args: GridRoundArgs): boolean {
   const { scales, zeros, min, max, codes } = args;
-  const resident = pool.addressOf(codes);
   let finite = true;
-  forEachChunk(
-    pool,
-    args,
-    undefined,
-    { perGroup: 8 + args.groupSize },
-    ({ shape, begin, end, firstGroup, groups, grain }) => {
-      const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
-      const rest = pool.f32(pool.threads).fill(0);
-      const shared = resident === undefined ? pool.bytes(end - begin) : undefined;
-      const address = shared ? shared.byteOffset : (resident as number) + begin;
-      const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
-      const grid = [put32(pool, own(scales)), sharedZeros, address, min, max, rest.byteOffset];
-      pool.run('roundGroups', [...shape, ...grid], groups, grain);
-      if (shared) codes.set(shared, begin);
-      finite &&= rest.every((x) => x === 0);
-    },
-  );
+  forEachChunk(pool, args, undefined, { perGroup: 8 + args.groupSize }, (chunk) => {
+    const { shape, begin, firstGroup, groups, grain } = chunk;
+    const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
+    const rest = pool.f32(pool.threads).fill(0);
+    const { address, room } = placeCodes(pool, codes, chunk);
+    const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
+    const grid = [put32(pool, own(scales)), sharedZeros, address, min, max, rest.byteOffset];
+    pool.run('roundGroups', [...shape, ...grid], groups, grain);
+    if (room) codes.set(room, begin);
+    finite &&= rest.every((x) => x === 0);
+  });
   return finite;
 }
 
@@ -127,17 +132,17 @@ function levels(pool: Pool, args: GridLevelsArgs): boolean {
   const padded = new Float64Array(2 ** steps - 1).fill(Number.POSITIVE_INFINITY);
   padded.set(thresholds);
   let finite = true;
-  const room = { perGroup: 4 + args.groupSize, fixed: 8 * padded.length + 1024 };
-  forEachChunk(pool, args, undefined, room, ({ shape, begin, end, firstGroup, groups, grain }) => {
+  const fixed = 8 * padded.length + levelCodes.length;
+  forEachChunk(pool, args, undefined, { perGroup: 4 + args.groupSize, fixed }, (chunk) => {
+    const { shape, begin, firstGroup, groups, grain } = chunk;
     const rest = pool.f32(pool.threads).fill(0);
-    const shared = pool.bytes(end - begin);
+    const { address, room } = placeCodes(pool, codes, chunk);
     const sharedCodes = pool.bytes(levelCodes.length);
     sharedCodes.set(levelCodes);
     const tables = [put64(pool, padded), steps, sharedCodes.byteOffset, levelCodes.length, zeroIndex, negativeZero];
-    const results = [shared.byteOffset, rest.byteOffset];
     const own = put32(pool, scales.subarray(firstGroup, firstGroup + groups));
-    pool.run('levelGroups', [...shape, own, ...tables, ...results], groups, grain);
-    codes.set(shared, begin);
+    pool.run('levelGroups', [...shape, own, ...tables, address, rest.byteOffset], groups, grain);
+    if (room) codes.set(room, begin);
     finite &&= rest.every((x) => x === 0);
   });
   return finite;
@@ -145,24 +150,17 @@ function levels(pool: Pool, args: GridLevelsArgs): boolean {
 
 function errors(pool: Pool, args: GridErrorArgs): void {
   const { scales, zeros, min, codes, sums } = args;
-  const resident = pool.addressOf(codes);
-  forEachChunk(
-    pool,
-    args,
-    undefined,
-    { perGroup: 24 + args.groupSize },
-    ({ shape, begin, end, firstGroup, groups, grain }) => {
-      const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
-      const found = pool.f64(2 * groups);
-      const shared = resident === undefined ? pool.bytes(end - begin) : undefined;
-      shared?.set(codes.subarray(begin, end));
-      const address = shared ? shared.byteOffset : (resident as number) + begin;
-      const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
-      const grid = [put32(pool, own(scales)), sharedZeros, address, min, found.byteOffset];
-      pool.run('squaredErrors', [...shape, ...grid], groups, grain);
-      sums.set(found, 2 * firstGroup);
-    },
-  );
+  forEachChunk(pool, args, undefined, { perGroup: 24 + args.groupSize }, (chunk) => {
+    const { shape, begin, end, firstGroup, groups, grain } = chunk;
+    const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
+    const found = pool.f64(2 * groups);
+    const { address, room } = placeCodes(pool, codes, chunk);
+    room?.set(codes.subarray(begin, end));
+    const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
+    const grid = [put32(pool, own(scales)), sharedZeros, address, min, found.byteOffset];
+    pool.run('squaredErrors', [...shape, ...grid], groups, grain);
+    sums.set(found, 2 * firstGroup);
+  });
 }
 
 function sweep(pool: Pool, args: GridSweepArgs): void {

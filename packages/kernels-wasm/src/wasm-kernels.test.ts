@@ -1,4 +1,4 @@
-import { createRandom, type GridKernels, type StreamKernels } from '@q/core';
+import { createRandom, type GridKernels, quantize, type StreamKernels, schemes, tensor } from '@q/core';
 import { gridConformance, kernelConformance, streamConformance } from '@q/core/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createWasmKernels } from './wasm-kernels.js';
@@ -34,6 +34,26 @@ describe('results', async () => {
       }),
     );
     expect(factors[1]).toEqual(factors[0]);
+  });
+
+  it('of rounding are the plain ones where values and codes lie in reserved memory', () => {
+    const random = createRandom('reserved');
+    const [rows, columns] = [7, 320];
+    const weight = tensor(
+      'f32',
+      [rows, columns],
+      Float32Array.from({ length: rows * columns }, () => random.normal()),
+    );
+    const { bytes, release } = (many.stream as StreamKernels).reserve(5 * rows * columns);
+    const values = new Float32Array(bytes.buffer, bytes.byteOffset, rows * columns);
+    values.set(weight.data);
+    for (const scheme of [schemes.nf4, schemes.int4]) {
+      const into = bytes.subarray(4 * rows * columns).fill(99);
+      const { codes } = quantize(tensor('f32', [rows, columns], values), scheme, { grids: many.grids, into });
+      expect(codes.buffer).toBe(bytes.buffer);
+      expect([...codes]).toEqual([...quantize(weight, scheme).codes]);
+    }
+    release();
   });
 
   it('of a product too large for one chunk are right', async () => {

@@ -1,6 +1,7 @@
 /**
  * Kernels in WebAssembly SIMD. Products and the sweep are f32 with f32 sums (fused where relaxed SIMD is there), in
- * blocks of 256 along k; the Gram matrix sums 512 tokens in f32 and these in f64; Cholesky is f64. All results are independent of the number of threads; they differ between SIMD levels by rounding.
+ * blocks of 256 along k; the Gram matrix sums 512 tokens in f32 and these in f64; Cholesky is f64. All results are
+ * independent of the number of threads; they differ between SIMD levels by rounding.
  */
 import type { Kernels } from '@q/core';
 import { cholesky, triangularSolve } from './factor.js';

@@ -183,7 +183,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const predicted = forecast(checkpoint, model, recipe, planned, calibrated ? calibration : undefined, tuner);
   if (predicted.disk !== undefined)
     notes.push(
-      `${Math.ceil(predicted.disk / 1e6)} MB of activations wait in the output folder while it is made: with them in memory the run would need more than it may take`,
+      `${Math.ceil(predicted.disk / 1e6)} MB of activations wait in the output folder while it is made: with them in memory the run would need more than it may take; ${predicted.batch} windows are computed at a time`,
     );
   return {
     checkpoint,

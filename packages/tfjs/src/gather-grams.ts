@@ -1,4 +1,4 @@
-import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
+import { type GatheredGrams, type GramArgs, type Kernels, mirrorUpper } from '@q/core';
 import type { Tfjs } from './handle.js';
 
 /** Columns of a strip: narrower ones leave out more of what lies below the diagonal, wider ones are quicker products. */
@@ -32,7 +32,7 @@ export function gatherGrams(
     },
     async settle() {
       await narrow?.settle();
-      for (const [out, width] of gathered) mirror(out, width);
+      for (const [out, width] of gathered) mirrorUpper(out, width);
       gathered.clear();
     },
     release() {
@@ -58,13 +58,4 @@ function addUpperTriangle(tf: Tfjs, x: Float32Array, width: number, out: GramArg
       }
     }
   });
-}
-
-/** Copies the upper triangle to the lower one, in squares that stay in the first-level cache. */
-function mirror(out: GramArgs['out'], width: number): void {
-  const side = 32;
-  for (let top = 0; top < width; top += side)
-    for (let left = 0; left <= top; left += side)
-      for (let i = top; i < Math.min(top + side, width); i++)
-        for (let j = left; j < Math.min(left + side, i); j++) out[i * width + j] = out[j * width + i]!;
 }
