@@ -48,8 +48,8 @@ export async function compareWithNearest(
       other[i * columns + j] = aim - nearest[from + permutation[j]];
     }
   });
-  const error = async (a: Float32Array) =>
-    squareSum(await kernels.matmul({ a, b: factor, m: count, n: columns, k: columns }));
+  const error = async (difference: Float32Array) =>
+    (await kernels.rowErrors({ difference, factor, rows: count, columns })).reduce((sum, row) => sum + row, 0);
   const loss = 'rowLoss' in solution ? compared.reduce((sum, row) => sum + solution.rowLoss[row], 0) : await error(own);
   return { loss, rtnLoss: await error(other) };
 }
@@ -60,10 +60,4 @@ function rowsOf(x: Float32Array, rows: Int32Array, columns: number): Float32Arra
     out.set(x.subarray(row * columns, (row + 1) * columns), i * columns);
   });
   return out;
-}
-
-function squareSum(x: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < x.length; i++) sum += x[i] * x[i];
-  return sum;
 }

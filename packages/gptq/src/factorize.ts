@@ -31,7 +31,12 @@ export async function factorize(
   permutation: Int32Array,
   damping: number,
   kernels: Kernels,
-  keep: { readonly exact: boolean; readonly damped: boolean },
+  keep: {
+    /** Where the factor goes `[n, n]`, if it has a place already. */
+    readonly factor?: Float32Array;
+    readonly exact: boolean;
+    readonly damped: boolean;
+  },
 ): Promise<Factorization> {
   const n = permutation.length;
   let sum = 0;
@@ -47,17 +52,16 @@ export async function factorize(
     sum += diagonal;
   }
   const mean = sum > 0 ? sum / n : 1;
+  const factor = keep.factor ?? new Float32Array(n * n);
+  const exact = keep.exact ? new Float64Array(n * n) : undefined;
   let share = damping;
   for (let retries = 0; retries <= maxRetries; retries++, share = Math.max(share * 10, 1e-4)) {
     const diagonal = Float64Array.from(permutation, (j) => (hessian[j * n + j] || mean) + share * mean);
-    const out = keep.exact ? new Float64Array(n * n) : new Float32Array(n * n);
+    const out = exact ?? factor;
     if (await kernels.cholesky({ a: hessian, n, form: 'reversed-upper', order: permutation, diagonal, out })) {
-      // A set of the elements is four times quicker than the constructor.
-      const factor = out instanceof Float32Array ? out : new Float32Array(n * n);
-      if (factor !== out) factor.set(out);
+      if (exact) factor.set(exact);
       return {
-        factor,
-        ...(out instanceof Float64Array ? { exact: out } : {}),
+        ...{ factor, exact },
         ...(keep.damped ? { damped: ordered(hessian, permutation, diagonal) } : {}),
         ...{ diagonal: Float32Array.from(diagonal), damping: share, retries, deadColumns },
       };

@@ -4,7 +4,9 @@ import {
   crossHessian,
   fitScales,
   hessian,
+  type Kernels,
   permuteColumns,
+  plainStream,
   type QuantizedTensor,
   type QuantizeResult,
   quantize,
@@ -43,13 +45,31 @@ export interface GptqSettings {
   readonly asymmetric: number;
 }
 
-/** One layer from its statistics to its codes. */
+/** One layer from its statistics to its codes. Its factor lies where the kernels compute: all that reads it does so there. */
 export async function quantizeLayer(
   weight: Tensor<'f32'>,
   statistics: Statistics,
   scheme: Scheme,
   { kernels }: Context,
   settings: GptqSettings,
+): Promise<QuantizeResult> {
+  const { width } = statistics.get(hessian);
+  const { bytes, release } = (kernels.stream ?? plainStream).reserve(4 * width ** 2);
+  try {
+    const room = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
+    return await solveLayer(weight, statistics, scheme, kernels, settings, room);
+  } finally {
+    release();
+  }
+}
+
+async function solveLayer(
+  weight: Tensor<'f32'>,
+  statistics: Statistics,
+  scheme: Scheme,
+  kernels: Kernels,
+  settings: GptqSettings,
+  room: Float32Array,
 ): Promise<QuantizeResult> {
   const [rows, columns] = weight.shape;
   const state = statistics.get(hessian);
@@ -61,6 +81,7 @@ export async function quantizeLayer(
   const permutation = actOrder ? activationOrder(state.sum, columns) : naturalOrder(columns);
   const refines = settings.refineRounds > 0;
   const factorization = await factorize(state.sum, permutation, settings.damping, kernels, {
+    factor: room,
     exact: settings.retarget > 0,
     damped: refines,
   });

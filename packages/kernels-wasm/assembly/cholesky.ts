@@ -1,174 +1,276 @@
-import { madd64 } from './madd';
+import { madd, madd64 } from './madd';
 
 /**
- * Right-looking blocked factorisation A = L L^T in f64: factor a diagonal block, solve the panel below it, subtract the
- * panel's outer product from what is left. The driver calls these for each block; rows are independent.
+ * Left-looking factorisation A = L L^T in blocks of columns. For each block: its columns of A, less what the columns of L
+ * before it contribute, are gathered in f64 (`takeColumns`, `subtractEarlier`), their diagonal block is factored
+ * (`factorBlock`), the rows below are solved (`solveBelow`). Rows go in panels of 8: L lies as `[panel][n][8]`, the block's
+ * columns as `[panel][width][8]`, width a multiple of 8.
+ *
+ * Only the contribution of earlier columns depends on the precision of L: with f32 (`narrow`) it is summed in f32 over at most
+ * 256 of them, then in f64.
  */
+const DEPTH: usize = 256;
 
-/** Factors the diagonal block `[start, start+size)` of `a` `[n,n]`. Returns 0 when a pivot is not positive. */
-export function factorDiagonal(a: usize, n: usize, start: usize, size: usize): i32 {
-  for (let i: usize = 0; i < size; i++) {
-    const rowI = a + ((start + i) * n + start) * 8;
-    for (let j: usize = 0; j <= i; j++) {
-      const rowJ = a + ((start + j) * n + start) * 8;
-      let sum = load<f64>(rowI + j * 8);
-      for (let p: usize = 0; p < j; p++) sum -= load<f64>(rowI + p * 8) * load<f64>(rowJ + p * 8);
-      if (i == j) {
-        if (!(sum > 0)) return 0;
-        store<f64>(rowI + i * 8, sqrt(sum));
-      } else {
-        store<f64>(rowI + j * 8, sum / load<f64>(rowJ + j * 8));
+/**
+ * The block's columns `[first, last)`, of the `size` that begin at `start`: `rows` `[size, n]` are the rows `order[start + j]`
+ * of the symmetric matrix, f64. Row i of what is gathered is its row `order[i]`, for i from `start` on.
+ */
+export function takeColumns(rows: usize, n: usize, start: usize, width: usize, order: usize, diagonal: usize, to: usize, first: usize, last: usize, worker: usize): void {
+  for (let j = first; j < last; j++) {
+    const row = rows + j * n * 8;
+    let out = to + j * 64;
+    let i = start;
+    for (; i < n; i += 8) {
+      const height = min(8, n - i);
+      for (let lane: usize = 0; lane < height; lane++) {
+        store<f64>(out + lane * 8, load<f64>(row + <usize>load<i32>(order + (i + lane) * 4) * 8));
+      }
+      memory.fill(out + height * 8, 0, (8 - height) * 8);
+      out += width * 64;
+    }
+    store<f64>(to + (j >> 3) * width * 64 + j * 64 + (j & 7) * 8, load<f64>(diagonal + (start + j) * 8));
+  }
+}
+
+/** Panels `[first, last)` from `start` on, less `sum_{p < start} L_ip L_jp`. */
+export function subtractEarlier(l: usize, n: usize, start: usize, width: usize, narrow: bool, columns: usize, first: usize, last: usize, worker: usize): void {
+  const step: usize = narrow ? 32 : 64;
+  const own = l + start * n * step / 8;
+  for (let panel = first; panel < last; panel++) {
+    const to = columns + panel * width * 64;
+    for (let p: usize = 0; p < start; p += DEPTH) {
+      const depth = min(DEPTH, start - p);
+      const x = own + (panel * n * 8 + p * 8) * (step / 8);
+      for (let j: usize = 0; j < width; j += 4) {
+        const y = own + ((j >> 3) * n * 8 + p * 8 + (j & 4)) * (step / 8);
+        if (narrow) subtract32(x, y, depth, to + j * 64);
+        else {
+          subtract64(x, y, depth, to + j * 64);
+          subtract64(x + 32, y, depth, to + j * 64 + 32);
+        }
       }
     }
   }
+}
+
+/** 8 rows, 4 columns. */
+function subtract32(x: usize, y: usize, depth: usize, to: usize): void {
+  let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
+  const end = x + depth * 32;
+  while (x < end) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    let c = v128.load32_splat(y);
+    c00 = madd(c, x0, c00);
+    c01 = madd(c, x1, c01);
+    c = v128.load32_splat(y, 4);
+    c10 = madd(c, x0, c10);
+    c11 = madd(c, x1, c11);
+    c = v128.load32_splat(y, 8);
+    c20 = madd(c, x0, c20);
+    c21 = madd(c, x1, c21);
+    c = v128.load32_splat(y, 12);
+    c30 = madd(c, x0, c30);
+    c31 = madd(c, x1, c31);
+    x += 32;
+    y += 32;
+  }
+  lessen(to, c00);
+  lessen(to + 32, c01);
+  lessen(to + 64, c10);
+  lessen(to + 96, c11);
+  lessen(to + 128, c20);
+  lessen(to + 160, c21);
+  lessen(to + 192, c30);
+  lessen(to + 224, c31);
+}
+
+// @ts-expect-error: decorator
+@inline
+function lessen(at: usize, by: v128): void {
+  v128.store(at, f64x2.sub(v128.load(at), f64x2.promote_low_f32x4(by)));
+  v128.store(at, f64x2.sub(v128.load(at, 16), f64x2.promote_low_f32x4(v128.shuffle<f64>(by, by, 1, 1))), 16);
+}
+
+/** 4 rows of a panel, 4 columns. */
+function subtract64(x: usize, y: usize, depth: usize, to: usize): void {
+  let c00 = f64x2.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
+  const end = x + depth * 64;
+  while (x < end) {
+    const x0 = v128.load(x);
+    const x1 = v128.load(x, 16);
+    let c = v128.load64_splat(y);
+    c00 = madd64(c, x0, c00);
+    c01 = madd64(c, x1, c01);
+    c = v128.load64_splat(y, 8);
+    c10 = madd64(c, x0, c10);
+    c11 = madd64(c, x1, c11);
+    c = v128.load64_splat(y, 16);
+    c20 = madd64(c, x0, c20);
+    c21 = madd64(c, x1, c21);
+    c = v128.load64_splat(y, 24);
+    c30 = madd64(c, x0, c30);
+    c31 = madd64(c, x1, c31);
+    x += 64;
+    y += 64;
+  }
+  put(to, c00, c01);
+  put(to + 64, c10, c11);
+  put(to + 128, c20, c21);
+  put(to + 192, c30, c31);
+}
+
+// @ts-expect-error: decorator
+@inline
+function put(at: usize, low: v128, high: v128): void {
+  v128.store(at, f64x2.sub(v128.load(at), low));
+  v128.store(at, f64x2.sub(v128.load(at, 16), high), 16);
+}
+
+/**
+ * Factors the diagonal block, column by column with 8 rows side by side, in the panels `columns` at whose top it lies, and
+ * copies it to `diagonal` `[size, size]` and into L. Returns 0 when a pivot is not positive.
+ */
+export function factorBlock(columns: usize, start: usize, size: usize, width: usize, diagonal: usize, l: usize, n: usize, narrow: bool): i32 {
+  const panels = (size + 7) / 8;
+  for (let j: usize = 0; j < size; j++) {
+    const row = columns + (j >> 3) * width * 64 + (j & 7) * 8;
+    for (let panel = j >> 3; panel < panels; panel++) subtractWithin(columns + panel * width * 64, row, j);
+    const square = load<f64>(row + j * 64);
+    if (!(square > 0)) return 0;
+    const pivot = f64x2.splat(sqrt(square));
+    for (let panel = j >> 3; panel < panels; panel++) {
+      const at = columns + panel * width * 64 + j * 64;
+      v128.store(at, f64x2.div(v128.load(at), pivot));
+      v128.store(at, f64x2.div(v128.load(at, 16), pivot), 16);
+      v128.store(at, f64x2.div(v128.load(at, 32), pivot), 32);
+      v128.store(at, f64x2.div(v128.load(at, 48), pivot), 48);
+    }
+  }
+  for (let i: usize = 0; i < size; i++) {
+    const panel = columns + (i >> 3) * width * 64 + (i & 7) * 8;
+    for (let j: usize = 0; j < size; j++) {
+      if (j > i) store<f64>(panel + j * 64, 0);
+      store<f64>(diagonal + (i * size + j) * 8, load<f64>(panel + j * 64));
+    }
+  }
+  for (let panel: usize = 0; panel < panels; panel++) keep(columns + panel * width * 64, size, l, n, start / 8 + panel, start, narrow);
   return 1;
 }
 
-/**
- * Rows below a diagonal block, x L^T = row, in groups of 4 rows side by side: `packed` is `[group][size][4]`, from where
- * `updateTrailing` takes them. `diagonal` is the block `[size, size]` in a piece: rows of the matrix itself lie a power of
- * two apart for most models and would push each other out of the cache. Groups `[first, last)`, counted from `top`.
- */
-export function solvePanel(a: usize, n: usize, start: usize, size: usize, top: usize, diagonal: usize, packed: usize, first: usize, last: usize, worker: usize): void {
-  for (let group = first; group < last; group++) {
-    const x = packed + group * size * 32;
-    const row = top + group * 4;
-    const height = min(4, n - row);
-    for (let p: usize = 0; p < size; p++) {
-      for (let i: usize = 0; i < 4; i++) {
-        store<f64>(x + (p * 4 + i) * 8, i < height ? load<f64>(a + ((row + i) * n + start + p) * 8) : 0);
-      }
-    }
-    // Unknowns in pairs, so that a load of an earlier one serves both: four independent chains.
+/** Column j of a panel, less its earlier columns times those of the row that `row` points into. */
+// @ts-expect-error: decorator
+@inline
+function subtractWithin(x: usize, row: usize, j: usize): void {
+  let s0 = f64x2.splat(0), s1 = s0, s2 = s0, s3 = s0;
+  const at = x + j * 64;
+  while (x < at) {
+    const c = v128.load64_splat(row);
+    s0 = madd64(v128.load(x), c, s0);
+    s1 = madd64(v128.load(x, 16), c, s1);
+    s2 = madd64(v128.load(x, 32), c, s2);
+    s3 = madd64(v128.load(x, 48), c, s3);
+    x += 64;
+    row += 64;
+  }
+  put(at, s0, s1);
+  put(at + 32, s2, s3);
+}
+
+/** Panels `[first, last)` below the diagonal block: x L^T = row for 8 rows side by side, and into L. */
+export function solveBelow(columns: usize, start: usize, size: usize, width: usize, diagonal: usize, l: usize, n: usize, narrow: bool, first: usize, last: usize, worker: usize): void {
+  const panels = (size + 7) / 8;
+  const below = size * 8;
+  for (let panel = panels + first; panel < panels + last; panel++) {
+    const x = columns + panel * width * 64;
+    // Unknowns in pairs, so that a load of an earlier one serves both: eight independent chains.
     let j: usize = 0;
     for (; j + 2 <= size; j += 2) {
-      let l = diagonal + j * size * 8;
-      const below = size * 8;
-      const at = x + j * 32;
-      let s00 = f64x2.splat(0), s01 = s00, s10 = s00, s11 = s00;
-      let earlier = x;
-      for (let p: usize = 0; p < j; p++) {
-        const x0 = v128.load(earlier), x1 = v128.load(earlier, 16);
-        let c = v128.load64_splat(l);
-        s00 = madd64(x0, c, s00);
-        s01 = madd64(x1, c, s01);
-        c = v128.load64_splat(l + below);
-        s10 = madd64(x0, c, s10);
-        s11 = madd64(x1, c, s11);
-        earlier += 32;
-        l += 8;
+      let c = diagonal + j * below;
+      let s0 = f64x2.splat(0), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
+      const at = x + j * 64;
+      for (let earlier = x; earlier < at; earlier += 64) {
+        const x0 = v128.load(earlier), x1 = v128.load(earlier, 16), x2 = v128.load(earlier, 32), x3 = v128.load(earlier, 48);
+        let y = v128.load64_splat(c);
+        s0 = madd64(x0, y, s0);
+        s1 = madd64(x1, y, s1);
+        s2 = madd64(x2, y, s2);
+        s3 = madd64(x3, y, s3);
+        y = v128.load64_splat(c + below);
+        t0 = madd64(x0, y, t0);
+        t1 = madd64(x1, y, t1);
+        t2 = madd64(x2, y, t2);
+        t3 = madd64(x3, y, t3);
+        c += 8;
       }
-      const pivot = v128.load64_splat(l);
-      const y0 = f64x2.div(f64x2.sub(v128.load(at), s00), pivot);
-      const y1 = f64x2.div(f64x2.sub(v128.load(at, 16), s01), pivot);
+      const pivot = v128.load64_splat(c);
+      const y0 = f64x2.div(f64x2.sub(v128.load(at), s0), pivot);
+      const y1 = f64x2.div(f64x2.sub(v128.load(at, 16), s1), pivot);
+      const y2 = f64x2.div(f64x2.sub(v128.load(at, 32), s2), pivot);
+      const y3 = f64x2.div(f64x2.sub(v128.load(at, 48), s3), pivot);
       v128.store(at, y0);
       v128.store(at, y1, 16);
-      const c = v128.load64_splat(l + below);
-      const next = v128.load64_splat(l + below, 8);
-      v128.store(at, f64x2.div(f64x2.sub(v128.load(at, 32), madd64(y0, c, s10)), next), 32);
-      v128.store(at, f64x2.div(f64x2.sub(v128.load(at, 48), madd64(y1, c, s11)), next), 48);
+      v128.store(at, y2, 32);
+      v128.store(at, y3, 48);
+      const y = v128.load64_splat(c + below);
+      const next = v128.load64_splat(c + below, 8);
+      v128.store(at, f64x2.div(f64x2.sub(v128.load(at, 64), madd64(y0, y, t0)), next), 64);
+      v128.store(at, f64x2.div(f64x2.sub(v128.load(at, 80), madd64(y1, y, t1)), next), 80);
+      v128.store(at, f64x2.div(f64x2.sub(v128.load(at, 96), madd64(y2, y, t2)), next), 96);
+      v128.store(at, f64x2.div(f64x2.sub(v128.load(at, 112), madd64(y3, y, t3)), next), 112);
     }
-    if (j < size) solveLast(x, diagonal, size, j);
-    for (let i: usize = 0; i < height; i++) {
-      const out = a + ((row + i) * n + start) * 8;
-      for (let p: usize = 0; p < size; p++) store<f64>(out + p * 8, load<f64>(x + (p * 4 + i) * 8));
-    }
+    keep(x, size, l, n, start / 8 + panel, start, narrow);
   }
 }
 
-/** The last unknown of an odd number. */
-function solveLast(x: usize, diagonal: usize, size: usize, j: usize): void {
-  const l = diagonal + j * size * 8;
-  const at = x + j * 32;
-  let low = f64x2.splat(0), high = low;
-  for (let p: usize = 0; p < j; p++) {
-    const c = v128.load64_splat(l + p * 8);
-    low = madd64(v128.load(x + p * 32), c, low);
-    high = madd64(v128.load(x + p * 32, 16), c, high);
+/** A panel's columns where L has them. */
+function keep(x: usize, size: usize, l: usize, n: usize, panel: usize, start: usize, narrow: bool): void {
+  if (!narrow) {
+    memory.copy(l + (panel * n + start) * 64, x, size * 64);
+    return;
   }
-  const pivot = v128.load64_splat(l + j * 8);
-  v128.store(at, f64x2.div(f64x2.sub(v128.load(at), low), pivot));
-  v128.store(at, f64x2.div(f64x2.sub(v128.load(at, 16), high), pivot), 16);
-}
-
-/** The diagonal block in a piece, `[size, size]`. */
-export function copyDiagonal(a: usize, n: usize, start: usize, size: usize, out: usize): void {
-  for (let i: usize = 0; i < size; i++) memory.copy(out + i * size * 8, a + ((start + i) * n + start) * 8, size * 8);
-}
-
-/** Rows `[first, last)` of `a` `[n, n]` with column j taken from `order[j]`, and their entry on the diagonal from `diagonal`. */
-export function orderColumns(a: usize, n: usize, order: usize, diagonal: usize, scratch: usize, first: usize, last: usize, worker: usize): void {
-  const room = scratch + worker * n * 8;
-  for (let i = first; i < last; i++) {
-    const row = a + i * n * 8;
-    memory.copy(room, row, n * 8);
-    for (let j: usize = 0; j < n; j++) store<f64>(row + j * 8, load<f64>(room + <usize>load<i32>(order + j * 4) * 8));
-    store<f64>(row + i * 8, load<f64>(diagonal + i * 8));
-  }
-}
-
-/** Rows `[first, last)` of a factor as they leave: the other triangle zero, from end to end if `reversed`, in f32 if `narrow`. */
-export function finishFactor(a: usize, n: usize, reversed: bool, narrow: bool, first: usize, last: usize, worker: usize): void {
-  for (let i = first; i < last; i++) {
-    const row = a + i * n * 8;
-    memory.fill(row + (i + 1) * 8, 0, (n - i - 1) * 8);
-    if (reversed) {
-      for (let left = row, right = row + (n - 1) * 8; left < right; left += 8, right -= 8) {
-        const x = load<f64>(left);
-        store<f64>(left, load<f64>(right));
-        store<f64>(right, x);
-      }
-    }
-    if (narrow) for (let j: usize = 0; j < n; j++) store<f32>(row + j * 4, <f32>load<f64>(row + j * 8));
-  }
-}
-
-/** `A[i,j] -= sum_p L_ip L_jp` for the row groups `[first, last)` below `top`, columns up to the diagonal. */
-export function updateTrailing(a: usize, n: usize, size: usize, top: usize, packed: usize, first: usize, last: usize, worker: usize): void {
-  for (let ig = first; ig < last; ig++) {
-    for (let jg: usize = 0; jg <= ig; jg++) {
-      let left = packed + ig * size * 32;
-      let right = packed + jg * size * 32;
-      let c00 = f64x2.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
-      for (let p: usize = 0; p < size; p++) {
-        const b0 = v128.load(right);
-        const b1 = v128.load(right, 16);
-        let x = v128.load64_splat(left);
-        c00 = madd64(x, b0, c00);
-        c01 = madd64(x, b1, c01);
-        x = v128.load64_splat(left, 8);
-        c10 = madd64(x, b0, c10);
-        c11 = madd64(x, b1, c11);
-        x = v128.load64_splat(left, 16);
-        c20 = madd64(x, b0, c20);
-        c21 = madd64(x, b1, c21);
-        x = v128.load64_splat(left, 24);
-        c30 = madd64(x, b0, c30);
-        c31 = madd64(x, b1, c31);
-        left += 32;
-        right += 32;
-      }
-      const row = top + ig * 4;
-      const column = top + jg * 4;
-      subtract(a, n, row, column, c00, c01);
-      subtract(a, n, row + 1, column, c10, c11);
-      subtract(a, n, row + 2, column, c20, c21);
-      subtract(a, n, row + 3, column, c30, c31);
-    }
+  let to = l + (panel * n + start) * 32;
+  for (let j: usize = 0; j < size; j++) {
+    v128.store(to, halved(v128.load(x), v128.load(x, 16)));
+    v128.store(to, halved(v128.load(x, 32), v128.load(x, 48)), 16);
+    x += 64;
+    to += 32;
   }
 }
 
 // @ts-expect-error: decorator
 @inline
-function subtract(a: usize, n: usize, row: usize, column: usize, low: v128, high: v128): void {
-  if (row >= n) return;
-  const at = a + (row * n + column) * 8;
-  if (column + 4 <= n) {
-    v128.store(at, f64x2.sub(v128.load(at), low));
-    v128.store(at, f64x2.sub(v128.load(at, 16), high), 16);
-    return;
+function halved(low: v128, high: v128): v128 {
+  return v128.shuffle<f64>(f32x4.demote_f64x2_zero(low), f32x4.demote_f64x2_zero(high), 0, 2);
+}
+
+/**
+ * Panels `[first, last)` of L, counted from `from`, as rows of `to` `[n, n]`, zero above the diagonal; both axes from their
+ * end if `reversed`. Only these rows of `to` need to be there.
+ */
+export function unpackRows(l: usize, n: usize, from: usize, reversed: bool, narrow: bool, to: usize, first: usize, last: usize, worker: usize): void {
+  const entry: usize = narrow ? 4 : 8;
+  const step = reversed ? 0 - entry : entry;
+  for (let panel = from + first; panel < from + last; panel++) {
+    const end = min((panel + 1) * 8, n);
+    for (let i = panel * 8; i < end; i++) {
+      let x = l + (panel * n * 8 + (i & 7)) * entry;
+      const row = to + (reversed ? n - 1 - i : i) * n * entry;
+      let out = reversed ? row + (n - 1) * entry : row;
+      if (narrow) {
+        for (let j: usize = 0; j <= i; j++) {
+          store<f32>(out, load<f32>(x));
+          x += 32;
+          out += step;
+        }
+      } else {
+        for (let j: usize = 0; j <= i; j++) {
+          store<f64>(out, load<f64>(x));
+          x += 64;
+          out += step;
+        }
+      }
+      memory.fill(reversed ? row : out, 0, (n - 1 - i) * entry);
+    }
   }
-  if (column < n) store<f64>(at, load<f64>(at) - f64x2.extract_lane(low, 0));
-  if (column + 1 < n) store<f64>(at + 8, load<f64>(at + 8) - f64x2.extract_lane(low, 1));
-  if (column + 2 < n) store<f64>(at + 16, load<f64>(at + 16) - f64x2.extract_lane(high, 0));
 }

@@ -77,8 +77,8 @@ export function unpackColumns(difference: usize, columns: usize, stride: usize, 
 }
 
 /**
- * The sweep over all columns for panels `[first, last)`. `difference` holds the feedback when it starts and W - Q when it
- * ends; `scales` and `zeros` are `[panel][groups][8]`, `loss` `[panel][8]`. Rows are independent: no thread waits for another.
+ * The sweep over all columns for panels `[first, last)`. `difference` holds the feedback when it starts, or nothing without
+ * `fed`, and W - Q when it ends; `scales` and `zeros` are `[panel][groups][8]`, `loss` `[panel][8]`. Rows are independent: no thread waits for another.
  * Linear grid when `levels` is 0: codes are `q - lowest`. Else `levels` sorted values with their `levelCodes`.
  */
 export function sweepPanels(
@@ -97,22 +97,16 @@ export function sweepPanels(
   levels: usize,
   levelValues: usize,
   levelCodes: usize,
+  fed: bool,
   first: usize,
   last: usize,
   worker: usize,
 ): void {
   const padded = (columns + 3) & ~3;
+  if (!fed) memory.fill(difference + first * padded * 32, 0, (last - first) * padded * 32);
   for (let start: usize = 0; start < columns; start += BLOCK) {
     const end = min(start + BLOCK, columns);
-    for (let p: usize = 0; p < start; p += DEPTH) {
-      const depth = min(DEPTH, start - p);
-      for (let j = start; j < end; j += 4) {
-        for (let panel = first; panel < last; panel++) {
-          const d = difference + panel * padded * 32;
-          micro(factor + (j * padded + p * 4) * 4, d + p * 32, d + j * 32, 32, depth, 0, true);
-        }
-      }
-    }
+    addEarlier(factor, difference, padded, start, end, first, last);
     for (let j = start; j < end; j += 4) {
       const width = min(4, columns - j);
       for (let panel = first; panel < last; panel++) {
@@ -190,4 +184,54 @@ function nearest(w: usize, sum: v128, pivot: v128, scaleAt: usize, codeAt: usize
   v128.store(d, f32x4.sub(weight, value));
   const error = f32x4.mul(f32x4.sub(target, value), pivot);
   return f32x4.add(loss, f32x4.mul(error, error));
+}
+
+/**
+ * `||d R||^2` of the rows of panels `[first, last)` of `difference`, f64, into `errors` `[panel][8]`. D R takes the place of D:
+ * a column needs none behind it, so they go from the last to the first.
+ */
+export function errorPanels(difference: usize, factor: usize, columns: usize, errors: usize, first: usize, last: usize, worker: usize): void {
+  const padded = (columns + 3) & ~3;
+  memory.fill(errors + first * 64, 0, (last - first) * 64);
+  for (let end = padded; end > 0; ) {
+    const start = ((end - 1) / BLOCK) * BLOCK;
+    for (let panel = first; panel < last; panel++) {
+      const d = difference + panel * padded * 32;
+      for (let j = end; j > start; ) {
+        j -= 4;
+        micro(factor + (j * padded + start * 4) * 4, d + start * 32, d + j * 32, 32, j + 4 - start, 0, false);
+      }
+    }
+    addEarlier(factor, difference, padded, start, end, first, last);
+    for (let panel = first; panel < last; panel++) {
+      const d = difference + panel * padded * 32;
+      for (let column = d + start * 32; column < d + end * 32; column += 32) {
+        addSquares(errors + panel * 64, v128.load(column));
+        addSquares(errors + panel * 64 + 32, v128.load(column, 16));
+      }
+    }
+    end = start;
+  }
+}
+
+/** What the columns before `start` contribute to `[start, end)`, for panels `[first, last)`. */
+function addEarlier(factor: usize, difference: usize, padded: usize, start: usize, end: usize, first: usize, last: usize): void {
+  for (let p: usize = 0; p < start; p += DEPTH) {
+    const depth = min(DEPTH, start - p);
+    for (let j = start; j < end; j += 4) {
+      for (let panel = first; panel < last; panel++) {
+        const d = difference + panel * padded * 32;
+        micro(factor + (j * padded + p * 4) * 4, d + p * 32, d + j * 32, 32, depth, 0, true);
+      }
+    }
+  }
+}
+
+// @ts-expect-error: decorator
+@inline
+function addSquares(to: usize, x: v128): void {
+  const low = f64x2.promote_low_f32x4(x);
+  const high = f64x2.promote_low_f32x4(v128.shuffle<f64>(x, x, 1, 1));
+  v128.store(to, f64x2.add(v128.load(to), f64x2.mul(low, low)));
+  v128.store(to, f64x2.add(v128.load(to, 16), f64x2.mul(high, high)), 16);
 }

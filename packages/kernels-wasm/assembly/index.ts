@@ -1,7 +1,7 @@
 export { attentionHeads } from './attention';
-export { copyDiagonal, factorDiagonal, finishFactor, orderColumns, solvePanel, updateTrailing } from './cholesky';
+export { factorBlock, solveBelow, subtractEarlier, takeColumns, unpackRows } from './cholesky';
 export { combineRows, mapVectors } from './elementwise';
-export { packFactor, packRows, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
+export { packFactor, packRows, errorPanels, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
 export { squaredErrors } from './grid-errors';
 export { levelGroups } from './grid-levels';
 export { groupExtremes, roundGroups } from './grid-round';

@@ -1,52 +1,60 @@
 import type { CholeskyArgs, TriangularSolveArgs } from '@q/core';
 import type { Pool } from './pool.js';
 
-/** Columns of a diagonal block: its triangle (64 x 64 f64 = 32 kB) stays in the first-level cache. */
+/** Columns of a block: its diagonal block (64 x 64 f64 = 32 kB, half of which is read) stays in the first-level cache. */
 const blockSize = 64;
+/** Rows of a panel of `assembly/cholesky.ts`. */
+const panelRows = 8;
 
 /**
- * Blocked Cholesky in f64, whatever the precision of `a`. Only one copy of the matrix is in the memory: rows are copied in
- * their order, columns are put in order there, and the factor is turned round and narrowed where it lies.
+ * Blocked Cholesky, left-looking: of the matrix only the rows of a block are in the memory, of the factor all of it, in the
+ * precision in which it is wanted. Blocks are summed, factored and solved in f64; what earlier columns contribute to an f32
+ * factor are sums of its products in f32 over at most 256 columns, then in f64.
  */
 export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: CholeskyArgs): boolean {
-  pool.reset(8 * (n * n + blockSize * (n + 8) + blockSize ** 2 + n * (pool.threads + 2)) + 65536);
-  const shared = pool.f64(n * n);
-  const at = shared.byteOffset;
   const reversed = form === 'reversed-upper';
-  if (order || diagonal) {
-    const rowAt = (i: number) => (reversed ? n - 1 - i : i);
-    const ordered = pool.f64(Math.ceil(n / 2));
-    const columns = new Int32Array(ordered.buffer, ordered.byteOffset, n);
-    const onDiagonal = pool.f64(n);
-    for (let i = 0; i < n; i++) {
-      const row = rowAt(i);
-      columns[i] = order ? order[row] : row;
-      onDiagonal[i] = diagonal ? diagonal[row] : a[columns[i] * n + columns[i]];
-      shared.set(a.subarray(columns[i] * n, (columns[i] + 1) * n), i * n);
-    }
-    const scratch = pool.f64(n * pool.threads).byteOffset;
-    pool.run('orderColumns', [at, n, columns.byteOffset, onDiagonal.byteOffset, scratch], n, 16);
-  } else {
-    shared.set(a);
-    if (reversed) shared.reverse();
-  }
-  const packed = pool.f64(blockSize * (n + 8)).byteOffset;
+  const narrow = out instanceof Float32Array;
+  const panels = Math.ceil(n / panelRows);
+  const padded = panels * panelRows;
+  const entry = narrow ? 4 : 8;
+  pool.reset(entry * padded * n + 8 * blockSize * (n + padded + blockSize) + 12 * n + 65536);
+  const rows = pool.f64(blockSize * n);
+  const columns = pool.f64(blockSize * padded).byteOffset;
   const block = pool.f64(blockSize ** 2).byteOffset;
+  const onDiagonal = pool.f64(n);
+  const room = pool.f32(n);
+  const from = new Int32Array(room.buffer, room.byteOffset, n);
+  const factor = pool.bytes(entry * padded * n).byteOffset;
+  for (let i = 0; i < n; i++) {
+    const at = reversed ? n - 1 - i : i;
+    from[i] = order ? order[at] : at;
+    onDiagonal[i] = diagonal ? diagonal[at] : a[from[i] * n + from[i]];
+  }
+  const kind = narrow ? 1 : 0;
   for (let start = 0; start < n; start += blockSize) {
     const size = Math.min(blockSize, n - start);
-    if (pool.exports.factorDiagonal(at, n, start, size) === 0) return false;
-    const top = start + size;
-    if (top === n) break;
-    const groups = Math.ceil((n - top) / 4);
-    pool.exports.copyDiagonal(at, n, start, size, block);
-    pool.run('solvePanel', [at, n, start, size, top, block, packed], groups, 8);
-    pool.run('updateTrailing', [at, n, size, top, packed], groups, 8);
+    const width = Math.ceil(size / panelRows) * panelRows;
+    for (let j = 0; j < size; j++) rows.set(a.subarray(from[start + j] * n, (from[start + j] + 1) * n), j * n);
+    const [orderAt, diagonalAt] = [from.byteOffset, onDiagonal.byteOffset];
+    pool.run('takeColumns', [rows.byteOffset, n, start, width, orderAt, diagonalAt, columns], size, 8);
+    const below = panels - start / panelRows;
+    if (start > 0) pool.run('subtractEarlier', [factor, n, start, width, kind, columns], below, 4);
+    if (pool.exports.factorBlock(columns, start, size, width, block, factor, n, kind) === 0) return false;
+    if (start + size === n) break;
+    const blockArgs = [columns, start, size, width, block, factor, n, kind];
+    pool.run('solveBelow', blockArgs, below - size / panelRows, 4);
   }
-  const narrow = out instanceof Float32Array;
-  pool.run('finishFactor', [at, n, reversed ? 1 : 0, narrow ? 1 : 0], n, 16);
-  for (let i = 0; i < n; i++) {
-    const row = (reversed ? n - 1 - i : i) * n;
-    out.set(narrow ? new Float32Array(shared.buffer, at + 8 * row, n) : shared.subarray(row, row + n), i * n);
+  const resident = pool.addressOf(out);
+  // Rows that leave go by way of where those of the matrix were.
+  const atOnce = resident === undefined ? (blockSize * 8) / (panelRows * entry) : panels;
+  const leaving = narrow ? new Float32Array(rows.buffer, rows.byteOffset, 2 * rows.length) : rows;
+  for (let panel = 0; panel < panels; panel += atOnce) {
+    const count = Math.min(atOnce, panels - panel);
+    const [first, end] = [panel * panelRows, Math.min((panel + count) * panelRows, n)];
+    const top = reversed ? n - end : first;
+    const to = resident ?? rows.byteOffset - top * n * entry;
+    pool.run('unpackRows', [factor, n, panel, reversed ? 1 : 0, kind, to], count, 1);
+    if (resident === undefined) out.set(leaving.subarray(0, (end - first) * n), top * n);
   }
   return true;
 }

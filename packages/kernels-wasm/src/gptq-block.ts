@@ -1,4 +1,4 @@
-import type { GptqBlockArgs } from '@q/core';
+import type { GptqBlockArgs, RowErrorArgs } from '@q/core';
 import type { Pool } from './pool.js';
 
 /** Rows of a panel of `assembly/gptq-sweep.ts`. */
@@ -19,7 +19,8 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
     Math.ceil(rows / panelRows) * panelRows,
     Math.max(atOnce, Math.floor(chunkValues / padded / atOnce) * atOnce),
   );
-  const staged = Math.max(chunk * columns, Math.min(columns ** 2, chunkValues));
+  const resident = pool.addressOf(weight);
+  const staged = Math.max(chunk * columns, packedAtOnce(pool, factor, columns));
   pool.reset(
     4 * (padded ** 2 + staged + 2 * chunk * (padded + groups) + chunk + 2 * columns + 1024) + chunk * padded + 65536,
   );
@@ -51,12 +52,13 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
     const count = Math.min(chunk, rows - start);
     const panels = Math.ceil(count / panelRows);
     const stride = panels * panelRows;
-    staging.set(weight.subarray(start * columns, (start + count) * columns));
-    pool.run('packRows', [staging.byteOffset, count, columns, orderAt, sharedWeight], panels, panelsAtOnce);
+    if (resident === undefined) staging.set(weight.subarray(start * columns, (start + count) * columns));
+    const weightAt = resident === undefined ? staging.byteOffset : resident + 4 * start * columns;
+    pool.run('packRows', [weightAt, count, columns, orderAt, sharedWeight], panels, panelsAtOnce);
     if (feedback) {
       staging.set(feedback.subarray(start * columns, (start + count) * columns));
       pool.run('packRows', [staging.byteOffset, count, columns, 0, sharedDifference.byteOffset], panels, panelsAtOnce);
-    } else sharedDifference.fill(0, 0, stride * padded);
+    }
     panelsOf(scales, start, count, groups, 1, sharedScales);
     panelsOf(zeros, start, count, groups, 0, sharedZeros);
     sharedLoss.fill(0, 0, stride);
@@ -65,7 +67,7 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
       [
         ...[sharedWeight, sharedDifference.byteOffset, sharedFactor, sharedScales.byteOffset, sharedZeros.byteOffset],
         ...[groups, groupRoom.byteOffset, sharedCodes, sharedLoss.byteOffset, columns, lowest, highest],
-        ...[levels, levelValues.byteOffset, levelCodes.byteOffset],
+        ...[levels, levelValues.byteOffset, levelCodes.byteOffset, feedback ? 1 : 0],
       ],
       panels,
       Math.min(panelsAtOnce, Math.ceil(panels / (2 * pool.threads))),
@@ -89,13 +91,45 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
   }
 }
 
+/** Rows' errors: the factor and the differences in the panels of the sweep, sums as there, their squares in f64. */
+export function rowErrors(pool: Pool, { difference, factor, rows, columns }: RowErrorArgs): Float64Array {
+  const padded = Math.ceil(columns / 4) * 4;
+  const chunk = Math.max(panelRows, Math.min(rows, Math.floor(chunkValues / padded / panelRows) * panelRows));
+  const height = Math.ceil(chunk / panelRows) * panelRows;
+  const staged = Math.max(chunk * columns, packedAtOnce(pool, factor, columns));
+  pool.reset(4 * (padded ** 2 + staged + height * padded) + 8 * height + 65536);
+  const staging = pool.f32(staged);
+  const sharedFactor = pool.f32(padded ** 2).byteOffset;
+  packFactor(pool, factor, columns, staging, sharedFactor);
+  const packed = pool.f32(height * padded).byteOffset;
+  const sums = pool.f64(height);
+  const errors = new Float64Array(rows);
+  for (let start = 0; start < rows; start += chunk) {
+    const count = Math.min(chunk, rows - start);
+    const panels = Math.ceil(count / panelRows);
+    staging.set(difference.subarray(start * columns, (start + count) * columns));
+    pool.run('packRows', [staging.byteOffset, count, columns, 0, packed], panels, panelsAtOnce);
+    const grain = Math.min(panelsAtOnce, Math.ceil(panels / pool.threads));
+    pool.run('errorPanels', [packed, sharedFactor, columns, sums.byteOffset], panels, grain);
+    errors.set(sums.subarray(0, count), start);
+  }
+  return errors;
+}
+
+/** Values that a factor needs on its way into the memory: none if it is there. */
+function packedAtOnce(pool: Pool, factor: Float32Array, columns: number): number {
+  return pool.addressOf(factor) === undefined ? Math.min(columns ** 2, Math.max(columns, chunkValues)) : 0;
+}
+
 /** The upper triangle into panels of 4 columns, as many of its rows at a time as fit the staging. */
 function packFactor(pool: Pool, factor: Float32Array, columns: number, staging: Float32Array, to: number): void {
-  const depth = Math.min(columns, Math.floor(staging.length / columns));
+  const resident = pool.addressOf(factor);
+  const depth = resident === undefined ? Math.min(columns, Math.floor(staging.length / columns)) : columns;
   for (let start = 0; start < columns; start += depth) {
     const count = Math.min(depth, columns - start);
-    staging.set(factor.subarray(start * columns, (start + count) * columns));
-    pool.run('packFactor', [staging.byteOffset, start, count, columns, to], Math.ceil(columns / 4), 32);
+    if (resident === undefined) staging.set(factor.subarray(start * columns, (start + count) * columns));
+    const from = resident ?? staging.byteOffset;
+    pool.run('packFactor', [from, start, count, columns, to], Math.ceil(columns / 4), 32);
   }
 }
 

@@ -28,12 +28,13 @@ const functions = [
   'packRows',
   'packFactor',
   'sweepPanels',
+  'errorPanels',
   'unpackCodes',
   'unpackColumns',
-  'orderColumns',
-  'solvePanel',
-  'updateTrailing',
-  'finishFactor',
+  'takeColumns',
+  'subtractEarlier',
+  'solveBelow',
+  'unpackRows',
   'solveRows32',
   'solveRows64',
   'hadamardRows',
@@ -74,8 +75,16 @@ type PoolFunction = (typeof functions)[number];
 
 type Exports = Record<PoolFunction, (...args: number[]) => void> & {
   sweepBytes(points: number): number;
-  factorDiagonal(a: number, n: number, start: number, size: number): number;
-  copyDiagonal(a: number, n: number, start: number, size: number, out: number): void;
+  factorBlock(
+    columns: number,
+    start: number,
+    size: number,
+    width: number,
+    diagonal: number,
+    l: number,
+    n: number,
+    narrow: number,
+  ): number;
 };
 
 /** A worker's whole program; plain text because it runs in a scope of its own. Spins briefly before it sleeps. */

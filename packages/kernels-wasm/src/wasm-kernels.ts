@@ -1,11 +1,11 @@
 /**
  * Kernels in WebAssembly SIMD. Products and the sweep are f32 with f32 sums (fused where relaxed SIMD is there), in
- * blocks of 256 along k; the Gram matrix sums 512 tokens in f32 and these in f64; Cholesky is f64. All results are
- * independent of the number of threads; they differ between SIMD levels by rounding.
+ * blocks of 256 along k; the Gram matrix sums 512 tokens in f32 and these in f64; Cholesky is f64 but for the products of an
+ * f32 factor, which are sums of 256 in f32. All results are independent of the number of threads; they differ between SIMD levels by rounding.
  */
 import type { Kernels } from '@q/core';
 import { cholesky, triangularSolve } from './factor.js';
-import { gptqBlock } from './gptq-block.js';
+import { gptqBlock, rowErrors } from './gptq-block.js';
 import { gatherGrams, gram } from './gram.js';
 import { gridKernels } from './grids.js';
 import { matmul } from './matmul.js';
@@ -36,6 +36,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     cholesky: async (args) => cholesky(pool, args),
     triangularSolve: async (args) => triangularSolve(pool, args),
     gptqBlock: async (args) => gptqBlock(pool, args),
+    rowErrors: async (args) => rowErrors(pool, args),
     wholeSweeps: true,
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),

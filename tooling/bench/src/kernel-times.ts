@@ -7,7 +7,16 @@ export interface TimedKernels {
   take(): Readonly<Record<string, number>>;
 }
 
-const operations = ['matmul', 'gram', 'cholesky', 'triangularSolve', 'gptqBlock', 'hadamard', 'matmulInt8'] as const;
+const operations = [
+  'matmul',
+  'gram',
+  'cholesky',
+  'triangularSolve',
+  'gptqBlock',
+  'rowErrors',
+  'hadamard',
+  'matmulInt8',
+] as const;
 
 export function timedKernels(inner: Kernels): TimedKernels {
   let spent: Record<string, number> = {};

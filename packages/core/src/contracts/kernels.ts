@@ -30,6 +30,8 @@ export interface Kernels {
   triangularSolve(args: TriangularSolveArgs): Promise<void>;
   /** One block of the GPTQ column sweep; see {@link GptqBlockArgs}. */
   gptqBlock(args: GptqBlockArgs): Promise<void>;
+  /** `||d R||^2` of each row d `[rows]`; see {@link RowErrorArgs}. */
+  rowErrors(args: RowErrorArgs): Promise<Float64Array>;
   /** `gptqBlock` goes in blocks of its own: it is quickest with all columns at once. */
   readonly wholeSweeps?: boolean;
   /** In-place orthonormal Walsh-Hadamard transform of each row's consecutive chunks of `size` (a power of two). */
@@ -87,11 +89,11 @@ export interface GatheredGrams {
 }
 
 export interface CholeskyArgs {
-  /** Overwritten with the factor, unless `out` is there. */
+  /** Symmetric, both triangles there. Overwritten with the factor, unless `out` is there. */
   readonly a: Float32Array | Float64Array;
   readonly n: number;
   readonly form: 'lower' | 'reversed-upper';
-  /** Takes the factor in its precision; `a` stays. */
+  /** Takes the factor, which is computed for its precision; `a` stays. */
   readonly out?: Float32Array | Float64Array;
   /** Factors `a[order[i], order[j]]` instead. */
   readonly order?: Int32Array;
@@ -149,6 +151,16 @@ export interface GptqBlockArgs {
   readonly difference?: Float32Array;
   /** Added to: loss of each row `[rows]`. */
   readonly loss: Float64Array;
+}
+
+/** What differences between a weight and its quantized form cost: the error of `D R` where `H = R R^T`, row by row. */
+export interface RowErrorArgs {
+  /** D `[rows, columns]`. */
+  readonly difference: Float32Array;
+  /** R, upper triangular `[columns, columns]`. */
+  readonly factor: Float32Array;
+  readonly rows: number;
+  readonly columns: number;
 }
 
 export interface HadamardArgs {

@@ -161,21 +161,39 @@ function squareOf(f: Float32Array | Float64Array, n: number, form: 'lower' | 're
   return product;
 }
 
-const choleskyCases: ConformanceCase[] = [1, 3, 64, 65, 150].flatMap((n) =>
-  (['lower', 'reversed-upper'] as const).flatMap((form): ConformanceCase[] => [
-    {
-      name: `cholesky ${form} ${n}: the factor is triangular and its product is the matrix`,
-      async run(kernels) {
-        const a = positiveDefinite(n);
-        for (const f of [a.slice(), Float32Array.from(a)]) {
-          if (!(await kernels.cholesky({ a: f, n, form }))) throw new Error('refused a positive definite matrix');
-          check('R R^T', squareOf(f, n, form), a, f instanceof Float32Array ? 1e-4 * n + 1e-4 : 1e-9 * n);
-        }
-      },
+const forms = ['lower', 'reversed-upper'] as const;
+
+/** Of its values' size, a factor in f32 may be wrong by a few roundings, one in f64 by many more of its own. */
+const backwardError = (factor: Float32Array | Float64Array, n: number) =>
+  factor instanceof Float32Array ? 1e-6 * (n + 10) : 1e-9 * n;
+
+// 330 columns: more than one block, and more than 256 that come before the last one.
+const factorCases: ConformanceCase[] = [1, 3, 64, 65, 150, 330].flatMap((n) =>
+  forms.map((form) => ({
+    name: `cholesky ${form} ${n}: the factor is triangular and its product is the matrix`,
+    async run(kernels) {
+      const a = positiveDefinite(n);
+      for (const kind of [Float64Array, Float32Array]) {
+        const f = kind.from(a);
+        if (!(await kernels.cholesky({ a: f, n, form }))) throw new Error('refused a positive definite matrix');
+        check('R R^T', squareOf(f, n, form), a, backwardError(f, n));
+        // A factor may go where the kernels compute.
+        const room = kernels.stream?.reserve(f.byteLength);
+        if (!room) continue;
+        const out = new kind(room.bytes.buffer as ArrayBuffer, room.bytes.byteOffset, n * n);
+        await kernels.cholesky({ a, n, form, out });
+        check('R R^T in reserved memory', squareOf(out, n, form), a, backwardError(f, n));
+        room.release();
+      }
     },
+  })),
+);
+
+const choleskyCases: ConformanceCase[] = [1, 3, 64, 65, 150].flatMap((n) =>
+  forms.flatMap((form): ConformanceCase[] => [
     {
       name: `cholesky ${form} ${n}: takes rows and columns in another order, another diagonal, and leaves the matrix for another result`,
-      async run(kernels) {
+      async run(kernels: Kernels) {
         const a = positiveDefinite(n);
         const turned = Int32Array.from({ length: n }, (_, i) => (i * 7 + 2) % n);
         for (const order of [turned, undefined]) {
@@ -193,8 +211,7 @@ const choleskyCases: ConformanceCase[] = [1, 3, 64, 65, 150].flatMap((n) =>
                   return i === j && diagonal ? diagonal[i] : given[at(i) * n + at(j)];
                 });
                 const factor = out ?? own;
-                const tolerance = factor instanceof Float32Array ? 1e-4 * n + 1e-4 : 1e-9 * n;
-                check('R R^T', squareOf(factor, n, form), expected, tolerance);
+                check('R R^T', squareOf(factor, n, form), expected, backwardError(factor, n));
               }
             }
           }
@@ -340,6 +357,37 @@ const gptqCases: ConformanceCase[] = [
   },
 }));
 
+const errorCases: ConformanceCase[] = [
+  [1, 1],
+  [9, 7],
+  [20, 330],
+].map(([rows, columns]) => ({
+  name: `rowErrors ${rows}x${columns}: squared norms of the rows of D R`,
+  async run(kernels) {
+    const difference = normals(rows * columns);
+    const factor = new Float32Array(columns * columns);
+    for (let i = 0; i < columns; i++)
+      for (let j = i; j < columns; j++) factor[i * columns + j] = random.normal() / Math.sqrt(columns);
+    const expected = new Float64Array(rows);
+    for (let row = 0; row < rows; row++) {
+      for (let j = 0; j < columns; j++) {
+        let sum = 0;
+        for (let i = 0; i < columns; i++) sum += difference[row * columns + i] * factor[i * columns + j];
+        expected[row] += sum ** 2;
+      }
+    }
+    check('errors', await kernels.rowErrors({ difference, factor, rows, columns }), expected, 1e-5 * columns);
+    // What lies where the kernels compute is read there.
+    const room = kernels.stream?.reserve(4 * columns ** 2);
+    if (!room) return;
+    const resident = new Float32Array(room.bytes.buffer, room.bytes.byteOffset, columns ** 2);
+    resident.set(factor);
+    const found = await kernels.rowErrors({ difference, factor: resident, rows, columns });
+    room.release();
+    check('errors of a factor in reserved memory', found, expected, 1e-5 * columns);
+  },
+}));
+
 const smallCases: ConformanceCase[] = [
   {
     name: 'hadamard: entries are signs of shared bits over sqrt(size), and it is its own inverse',
@@ -401,8 +449,10 @@ export const kernelConformance: readonly ConformanceCase[] = [
   ...matmulCases,
   ...gramCases,
   ...gatherCases,
+  ...factorCases,
   ...choleskyCases,
   ...solveCases,
   ...gptqCases,
+  ...errorCases,
   ...smallCases,
 ];

@@ -39,6 +39,7 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     cholesky: (args) => attempt((kernels) => kernels.cholesky(args), args.out ? undefined : args.a),
     triangularSolve: (args) => attempt((kernels) => kernels.triangularSolve(args), args.b),
     gptqBlock: (args) => attempt((kernels) => kernels.gptqBlock(args), args.loss),
+    rowErrors: (args) => attempt((kernels) => kernels.rowErrors(args)),
     hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
     grids: next.grids,

@@ -7,6 +7,7 @@ import { cholesky, triangularSolve } from './cholesky.js';
 import { gptqBlock } from './gptq-block.js';
 import { hadamard } from './hadamard.js';
 import { gram, matmul, matmulInt8 } from './matmul.js';
+import { rowErrors } from './row-errors.js';
 
 export const referenceKernels: Kernels = {
   name: 'reference',
@@ -16,6 +17,7 @@ export const referenceKernels: Kernels = {
   cholesky: async (args) => cholesky(args),
   triangularSolve: async (args) => triangularSolve(args),
   gptqBlock: async (args) => gptqBlock(args),
+  rowErrors: async (args) => rowErrors(args),
   hadamard: async (args) => hadamard(args),
   matmulInt8: async (args) => matmulInt8(args),
   sync: { matmul, matmulInt8 },

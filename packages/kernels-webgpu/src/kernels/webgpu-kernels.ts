@@ -10,6 +10,7 @@ import { gram } from './gram.js';
 import { hadamard } from './hadamard.js';
 import { matmul } from './matmul.js';
 import { matmulInt8 } from './matmul-int8.js';
+import { rowErrors } from './row-errors.js';
 
 export interface WebgpuKernelOptions extends GpuOptions {
   /** Computes what needs f64, `cholesky` and `triangularSolve`, fits grids, decodes and packs; disposed with these. Default: core's reference. */
@@ -30,6 +31,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     cholesky: (args) => host.cholesky(args),
     triangularSolve: (args) => host.triangularSolve(args),
     gptqBlock: (args) => gptqBlock(gpu, args),
+    rowErrors: (args) => rowErrors(gpu, args),
     hadamard: (args) => hadamard(gpu, args),
     matmulInt8: (args) => matmulInt8(gpu, args),
     grids: host.grids,
