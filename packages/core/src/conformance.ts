@@ -1,4 +1,5 @@
-export { type ConformanceCase, kernelConformance } from './kernels/conformance.js';
+export { kernelConformance } from './kernels/conformance.js';
+export type { ConformanceCase } from './kernels/conformance-case.js';
 export { type GridConformanceCase, gridConformance } from './kernels/grid-conformance.js';
 export {
   kvAttentionConformance,

@@ -1,0 +1,21 @@
+import type { Kernels } from '../contracts/kernels.js';
+import { createRandom } from '../random.js';
+
+/** Something that every implementation of the kernels must fulfil: throws where one does not. */
+export interface ConformanceCase {
+  readonly name: string;
+  run(kernels: Kernels): Promise<void>;
+}
+
+export const random = createRandom('kernel conformance');
+export const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
+
+/** Values one by one. */
+export function check(what: string, found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
+  if (found.length !== expected.length)
+    throw new Error(`${what}: ${found.length} values, ${expected.length} were expected`);
+  for (let i = 0; i < expected.length; i++) {
+    if (!(Math.abs(found[i] - expected[i]) <= tolerance))
+      throw new Error(`${what}: value ${i} is ${found[i]}, ${expected[i]} was expected`);
+  }
+}
