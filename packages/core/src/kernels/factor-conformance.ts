@@ -119,5 +119,36 @@ const solveCases: ConformanceCase[] = [1, 5, 70].flatMap((n) =>
   ),
 );
 
+const singularCase: ConformanceCase = {
+  name: 'cholesky: an f32 factor has the pivots of an f64 one where few tokens and wide columns leave little but the damping',
+  async run(kernels) {
+    const [n, tokens] = [330, 8];
+    const x = normals(tokens * n).map((value, i) => (i % n < 3 ? 1000 * value : value));
+    const a = new Float64Array(n * n);
+    for (let i = 0; i < n; i++)
+      for (let j = 0; j < n; j++) for (let t = 0; t < tokens; t++) a[i * n + j] += x[t * n + i] * x[t * n + j];
+    let mean = 0;
+    for (let i = 0; i < n; i++) mean += a[i * n + i] / n;
+    const diagonal = Float64Array.from({ length: n }, (_, i) => a[i * n + i] + 0.01 * mean);
+    const pivots = async (out: Float32Array | Float64Array) => {
+      if (!(await kernels.cholesky({ a, n, form: 'reversed-upper', out, diagonal }))) throw new Error('refused it');
+      return Float64Array.from({ length: n }, (_, i) => out[i * n + i]);
+    };
+    const exact = await pivots(new Float64Array(n * n));
+    const narrow = await pivots(new Float32Array(n * n));
+    check(
+      'pivots over those in f64',
+      narrow.map((pivot, i) => pivot / exact[i]),
+      exact.map(() => 1),
+      2e-3,
+    );
+  },
+};
+
 /** Cholesky factors and triangular solves. */
-export const factorConformance: readonly ConformanceCase[] = [...factorCases, ...choleskyCases, ...solveCases];
+export const factorConformance: readonly ConformanceCase[] = [
+  ...factorCases,
+  singularCase,
+  ...choleskyCases,
+  ...solveCases,
+];
