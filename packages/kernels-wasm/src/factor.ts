@@ -31,14 +31,20 @@ export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: C
     onDiagonal[i] = diagonal ? diagonal[at] : a[from[i] * n + from[i]];
   }
   const kind = narrow ? 1 : 0;
+  const takeRows = (start: number) => {
+    for (let j = start; j < Math.min(start + blockSize, n); j++)
+      rows.set(a.subarray(from[j] * n, (from[j] + 1) * n), (j - start) * n);
+  };
+  takeRows(0);
   for (let start = 0; start < n; start += blockSize) {
     const size = Math.min(blockSize, n - start);
     const width = Math.ceil(size / panelRows) * panelRows;
-    for (let j = 0; j < size; j++) rows.set(a.subarray(from[start + j] * n, (from[start + j] + 1) * n), j * n);
     const [orderAt, diagonalAt] = [from.byteOffset, onDiagonal.byteOffset];
     pool.run('takeColumns', [rows.byteOffset, n, start, width, orderAt, diagonalAt, columns], size, 8);
     const below = panels - start / panelRows;
-    if (start > 0) pool.run('subtractEarlier', [factor, n, start, width, kind, columns], below, 4);
+    const next = () => takeRows(start + blockSize);
+    if (start > 0) pool.run('subtractEarlier', [factor, n, start, width, kind, columns], below, 4, next);
+    else next();
     if (pool.exports.factorBlock(columns, start, size, width, block, factor, n, kind) === 0) return false;
     if (start + size === n) break;
     const blockArgs = [columns, start, size, width, block, factor, n, kind];

@@ -6,8 +6,11 @@ export const panelRows = 4;
 export const panelColumns = 8;
 /** Depth of a packed block there. */
 export const blockDepth = 256;
-/** Panels of A a tile: 96 rows of 256 values are 98 kB, which stay in the second-level cache. */
+/** Panels of A a tile at most: 96 rows of 256 values are 98 kB, which stay in the second-level cache. */
 export const tilePanels = 24;
+/** Panels of A a tile: as many tiles for each thread, since the last ones would otherwise be waited for. */
+export const tileSize = (panels: number, threads: number) =>
+  Math.ceil(panels / (threads * Math.ceil(panels / (threads * tilePanels))));
 /** Panels of B that are packed at a time. */
 export const packedAtOnce = 16;
 /** Largest part of A or C that is copied in at once, in values. */
@@ -25,17 +28,20 @@ interface Product {
   readonly n: number;
   readonly k: number;
   readonly accumulate: boolean;
+  /** Puts the values of A in their place. */
+  readonly takeA: () => void;
 }
 
 /** C (+)= A B, all of them in the shared memory; A and B by their strides, one of which is 1. */
-function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, accumulate }: Product): void {
+function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, accumulate, takeA }: Product): void {
   const rowPanels = Math.ceil(m / panelRows);
   const columnPanels = Math.ceil(n / panelColumns);
   const packedA = pool.f32(rowPanels * panelRows * k).byteOffset;
   const packedB = pool.f32(columnPanels * panelColumns * k).byteOffset;
-  pool.run('packA', [a.byteOffset, aRow, aColumn, m, k, packedA], rowPanels, tilePanels);
-  pool.run('packB', [b.byteOffset, bRow, bColumn, n, k, packedB], columnPanels, packedAtOnce);
-  pool.run('matmulTile', [packedA, packedB, c.byteOffset, m, n, k, 0, accumulate ? 1 : 0], rowPanels, tilePanels);
+  const tile = tileSize(rowPanels, pool.threads);
+  pool.run('packB', [b.byteOffset, bRow, bColumn, n, k, packedB], columnPanels, packedAtOnce, takeA);
+  pool.run('packA', [a.byteOffset, aRow, aColumn, m, k, packedA], rowPanels, tile);
+  pool.run('matmulTile', [packedA, packedB, c.byteOffset, m, n, k, 0, accumulate ? 1 : 0], rowPanels, tile);
 }
 
 /** Large products go through the shared memory in chunks of rows of C. */
@@ -54,7 +60,6 @@ export function matmul(pool: Pool, args: MatmulArgs): Float32Array {
   const sharedC = pool.f32(mark * n);
   for (let start = 0; start < m; start += rows) {
     const size = Math.min(rows, m - start);
-    sharedA.set(transposeA ? a.subarray(0, k * m) : a.subarray(start * k, (start + size) * k));
     if (accumulate) sharedC.set(out.subarray(start * n, (start + size) * n));
     const keep = pool.mark();
     product(pool, {
@@ -69,6 +74,7 @@ export function matmul(pool: Pool, args: MatmulArgs): Float32Array {
       n,
       k,
       accumulate,
+      takeA: () => sharedA.set(transposeA ? a.subarray(0, k * m) : a.subarray(start * k, (start + size) * k)),
     });
     pool.release(keep);
     out.set(size === mark ? sharedC : sharedC.subarray(0, size * n), start * n);

@@ -134,8 +134,11 @@ export interface Pool {
   f32(count: number): Float32Array;
   f64(count: number): Float64Array;
   bytes(count: number): Uint8Array;
-  /** Runs `name(...args, first, last, worker)` over `units` units, `grain` at a time, and waits. */
-  run(name: PoolFunction, args: readonly number[], units: number, grain: number): void;
+  /**
+   * Runs `name(...args, first, last, worker)` over `units` units, `grain` at a time, and waits. The calling thread takes its
+   * share after `meanwhile`, which must leave alone what the function reads and writes.
+   */
+  run(name: PoolFunction, args: readonly number[], units: number, grain: number, meanwhile?: () => void): void;
   /** The allocations so far, to come back to with `release`. */
   mark(): number;
   release(mark: number): void;
@@ -209,10 +212,11 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
     f32: (count) => new Float32Array(memory.buffer, take(4 * count), count),
     f64: (count) => new Float64Array(memory.buffer, take(8 * count), count),
     bytes: (count) => new Uint8Array(memory.buffer, take(count), count),
-    run(name, args, units, grain) {
+    run(name, args, units, grain, meanwhile) {
       const tiles = Math.ceil(units / grain);
       const call = exports[name];
       if (workers.length === 0 || tiles === 1) {
+        meanwhile?.();
         for (let tile = 0; tile < tiles; tile++) call(...args, tile * grain, Math.min((tile + 1) * grain, units), 0);
         return;
       }
@@ -226,6 +230,7 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
       control[7] = args.length;
       Atomics.add(control, jobWord, 1);
       Atomics.notify(control, jobWord);
+      meanwhile?.();
       for (let tile = Atomics.add(control, nextWord, 1); tile < tiles; tile = Atomics.add(control, nextWord, 1)) {
         call(...args, tile * grain, Math.min((tile + 1) * grain, units), 0);
       }

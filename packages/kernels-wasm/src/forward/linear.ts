@@ -1,5 +1,5 @@
 import { ShapeError } from '@q/core';
-import { packedAtOnce, panelColumns, panelRows, tilePanels } from '../matmul.js';
+import { packedAtOnce, panelColumns, panelRows, tileSize } from '../matmul.js';
 import type { Pool } from '../pool.js';
 import type { Heap } from './heap.js';
 import type { Value, Values } from './values.js';
@@ -28,7 +28,7 @@ export function createLinear(pool: Pool, heap: Heap, values: Values) {
     const packedB = panelsOf(weight, n, k);
     const panels = Math.ceil(m / panelRows);
     const packedA = heap.allocate(4 * panels * panelRows * k);
-    const grain = Math.min(tilePanels, Math.max(1, Math.ceil(panels / (2 * pool.threads))));
+    const grain = tileSize(panels, pool.threads);
     const row = bias ? values.address(bias) : 0;
     pool.run('packA', [values.address(x), k, 1, m, k, packedA], panels, grain);
     pool.run('matmulTile', [packedA, packedB, values.address(out), m, n, k, row, 0], panels, grain);
