@@ -1,3 +1,4 @@
+export { type BlockConformanceCase, blockConformance, longBlockConformance } from './kernels/block-conformance.js';
 export { kernelConformance } from './kernels/conformance.js';
 export type { ConformanceCase } from './kernels/conformance-case.js';
 export { type GridConformanceCase, gridConformance } from './kernels/grid-conformance.js';

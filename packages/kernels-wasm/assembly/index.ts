@@ -1,4 +1,7 @@
 export { attentionHeads } from './attention';
+export { encodeQ4_K, encodeQ5_K } from './block-affine';
+export { encodeQ4_0, encodeQ8_0 } from './block-plain';
+export { encodeQ6_K } from './block-signed';
 export { factorBlock, solveBelow, subtractEarlier, takeColumns, unpackRows } from './cholesky';
 export { combineRows, mapVectors } from './elementwise';
 export { packFactor, packRows, errorPanels, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';

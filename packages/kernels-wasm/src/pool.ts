@@ -69,9 +69,14 @@ const functions = [
   'squaredErrors',
   'decodeHalves',
   'packRowsOfWords',
+  'encodeQ4_0',
+  'encodeQ8_0',
+  'encodeQ4_K',
+  'encodeQ5_K',
+  'encodeQ6_K',
 ] as const;
 
-type PoolFunction = (typeof functions)[number];
+export type PoolFunction = (typeof functions)[number];
 
 type Exports = Record<PoolFunction, (...args: number[]) => void> & {
   sweepBytes(points: number): number;

@@ -1,5 +1,20 @@
-import { createRandom, type GridKernels, quantize, type StreamKernels, schemes, tensor } from '@q/core';
-import { gridConformance, kernelConformance, streamConformance } from '@q/core/conformance';
+import {
+  type BlockKernels,
+  createRandom,
+  type GridKernels,
+  q4_K,
+  quantize,
+  type StreamKernels,
+  schemes,
+  tensor,
+} from '@q/core';
+import {
+  blockConformance,
+  gridConformance,
+  kernelConformance,
+  longBlockConformance,
+  streamConformance,
+} from '@q/core/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createWasmKernels } from './wasm-kernels.js';
 
@@ -11,6 +26,8 @@ describe.each(levels)('wasm kernels, $simd, $threads threads', async ({ simd, th
   for (const { name, run } of kernelConformance) it(name, () => run(kernels));
   for (const { name, run } of gridConformance) it(name, () => run(kernels.grids as GridKernels));
   for (const { name, run } of streamConformance) it(name, () => run(kernels.stream as StreamKernels));
+  for (const { name, run } of [...blockConformance, ...longBlockConformance])
+    it(name, () => run(kernels.blocks as BlockKernels));
 });
 
 describe('results', async () => {
@@ -54,6 +71,22 @@ describe('results', async () => {
       expect([...codes]).toEqual([...quantize(weight, scheme).codes]);
     }
     release();
+  });
+
+  it('of blocks are the same where values and bytes lie in reserved memory', () => {
+    const random = createRandom('reserved blocks');
+    const values = Float32Array.from({ length: 256 * 37 }, () => random.normal());
+    const stream = many.stream as StreamKernels;
+    const [from, to] = [stream.reserve(values.byteLength), stream.reserve(144 * 37)];
+    const data = new Float32Array(from.bytes.buffer, from.bytes.byteOffset, values.length);
+    data.set(values);
+    const blocks = many.blocks as BlockKernels;
+    expect(blocks.encode({ format: q4_K, source: { dtype: 'f32', data }, out: to.bytes })).toBe(true);
+    const wanted = new Uint8Array(144 * 37);
+    q4_K.encode(values, wanted);
+    expect(Buffer.compare(to.bytes, wanted)).toBe(0);
+    from.release();
+    to.release();
   });
 
   it('of a product too large for one chunk are right', async () => {

@@ -4,6 +4,7 @@
  * f32 factor, which are sums of 256 in f32. All results are independent of the number of threads; they differ between SIMD levels by rounding.
  */
 import type { Kernels } from '@q/core';
+import { blockKernels } from './blocks.js';
 import { cholesky, triangularSolve } from './factor.js';
 import { gptqBlock, rowErrors } from './gptq-block.js';
 import { gatherGrams, gram } from './gram.js';
@@ -42,6 +43,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     matmulInt8: async (args) => matmulInt8(pool, args),
     grids: gridKernels(pool),
     stream: streamKernels(pool),
+    blocks: blockKernels(pool),
     sync: { matmul: (args) => matmul(pool, args), matmulInt8: (args) => matmulInt8(pool, args) },
     dispose: () => pool.dispose(),
   };

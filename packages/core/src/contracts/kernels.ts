@@ -1,3 +1,4 @@
+import type { BlockKernels } from './block-kernels.js';
 import type { GridKernels } from './grid-kernels.js';
 import type { StreamKernels } from './stream-kernels.js';
 
@@ -42,6 +43,8 @@ export interface Kernels {
   readonly grids?: GridKernels;
   /** Decoding and packing; where it is absent `plainStream` does it. */
   readonly stream?: StreamKernels;
+  /** Encoding of GGUF's blocks; where it is absent `plainBlocks` does it. */
+  readonly blocks?: BlockKernels;
   /** The operations that may be called inside a synchronous forward pass; absent on backends that cannot. */
   readonly sync?: SyncKernels;
   /** Ends workers, frees memory. */

@@ -44,6 +44,7 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
     grids: next.grids,
     stream: next.stream,
+    blocks: next.blocks,
     sync: next.sync,
     async dispose() {
       await first.dispose();

@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { BlockFormat } from '../contracts/block-kernels.js';
+import { blockConformance } from '../kernels/block-conformance.js';
+import { plainBlocks } from '../kernels/plain-blocks.js';
+import { q4_1, q5_1 } from './affine-block.js';
+import { q4_K, q5_K } from './affine-super-block.js';
+import { bf16Block, f16Block, f32Block } from './float-blocks.js';
+import { nearestInt } from './nearest-int.js';
+import { q6_K } from './q6-k.js';
+import { q8_0 } from './q8-0.js';
+import { q4_0, q5_0 } from './symmetric-block.js';
+
+const all = [q4_0, q4_1, q5_0, q5_1, q8_0, q4_K, q5_K, q6_K];
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+
+function encode(format: BlockFormat, values: Float32Array): Uint8Array {
+  const out = new Uint8Array((values.length / format.values) * format.bytes).fill(0xa5);
+  expect(format.encode(values, out)).toBe(true);
+  return out;
+}
+
+function decode(format: BlockFormat, bytes: Uint8Array): Float32Array {
+  const out = new Float32Array((bytes.length / format.bytes) * format.values);
+  format.decode(bytes, out);
+  return out;
+}
+
+describe('blocks', () => {
+  // The first three and the last are golden words of formats.md 9; all are what ggml 0.25.3 writes.
+  it.each([
+    [q4_0, '0040809191a2a2b3b3c4c4d5d5e6e6f7f7f8'],
+    [q4_1, '224000cc80809191a2a2b3b3c4c4d5d5e6e6f7f7'],
+    [q5_0, '003c0000ffff00112233445566778899aabbccddeeff'],
+    [q5_1, '003c00cc0000ffff00112233445566778899aabbccddeeff'],
+    [q8_0, '083081899199a1a9b1b9c0c8d0d8e0e8f0f8000810182028303840474f575f676f77'],
+  ])('$name of -16 to 15', (format, words) => {
+    expect(
+      hex(
+        encode(
+          format,
+          Float32Array.from({ length: 32 }, (_, i) => i - 16),
+        ),
+      ),
+    ).toBe(words);
+  });
+
+  it.each([
+    [
+      q4_K,
+      'de1a2c26fefffffcfffdfefecfdcfffea0156bc1278cd3489e045ab0167bc2378de349ae056ab1267cd2389de459af15268ce248ad0459b0157bd1379ce348ae046ac0267bd2379df359be156ac1268c9df359be157ac1268ce248ad0459b0157bd1379ce348ae046ac0267bd2379df3156ac1268cd2489df459b0157bc1378ce348ae046ab0267bd2379de359ae156a',
+    ],
+    [
+      q5_K,
+      '8e165326fffdfdfdfffcfeffdfeffdcf326c9936cc9366c9b36499324c9926cc9366c9336c99364c9b66cdb366d9336c702be7a35f1ad6824d09c5813cf8b46f2be7935e1ad6824d09c5703cf8a36f2b5e1ad5914d09c4803cf8b36f2be6a25e1ad5914d09c4703cf7b36f2be6a25e1a3be8b36e2be6925e19c5814c08b4703cf7a36f2ad6925d19c5814c08b4703be71bd7824e0ab5713de9a4602cd8935f1bc6824e0ab5713de9a4601cd7935f1bc6',
+    ],
+    [
+      q6_K,
+      'd158bf37be25ad048b047bf37ad159d0c941ea63eb74fb741d951ea72fc841c9bf35ad169b048df26be069d147cf38bd1a922c840d85ed77ff57d038b04aa22b67df58c139b22aa22b931c85fd76ee57ce5ad137b31a902c830f86ec78ff55d1c841da62eb63fc840d951ea63fb840c9d129b30b931c74fe86de67ff47d129b118b1c66cb11b6c861b71c61cb1c76cb22453f9248ef9138ef4538d2452f9248ed4a209d47e09a37e14a349d4ae09d77ec863be1463c9147ec923bec463bd1463807f897a867a84877f737d7a81877c89758e',
+    ],
+  ])('$name is what ggml writes of 256 values', (format, words) => {
+    expect(
+      hex(
+        encode(
+          format,
+          Float32Array.from({ length: 256 }, (_, i) => (((i * 37) % 101) - 50) / 32),
+        ),
+      ),
+    ).toBe(words);
+  });
+
+  it.each([
+    [q4_0, '93ed435b75d327ab0b702063d2726a866f43ec92ff18e07f1be6a31880365a9c'],
+    [q4_1, '13c124454bd762de360b010bf32b2140eb1d8422573131ae5b5e29658ded7880'],
+    [q5_0, '3b5a5430194396d13bae7c93728dbe39654e020039c9343d19c2847e54f75d23'],
+    [q5_1, '3ed6493c69c1bc5093efa3133d711a1edfa88baa8c24dd2d8d36865fbae5f38a'],
+    [q8_0, 'a43f1d3b5e6e55b3a274c72138f18b66cc218e6b421c1c851e7bd233d9b91c1c'],
+    [q4_K, '5c7a554de8af8afd3eb3e37f18aa0920d98386e48ef0c61f0f097b49a6b2eb63'],
+    [q5_K, 'abff1de4d3e7f642513754c4b237381784c274d544d91bda8db4ba0257fef687'],
+    [q6_K, 'c5097839e16d7f143c12f86eb82dd3444f54a7faa10570a79977b94090fadf54'],
+  ])('$name is what ggml writes of 65,536 bell-shaped values, by its SHA-256', (format, digest) => {
+    let word = 12345;
+    const values = Float32Array.from({ length: 65536 }, (_, i) => {
+      word = (Math.imul(word, 1664525) + 1013904223) >>> 0;
+      return (
+        ((word >>> 24) + ((word >>> 16) & 255) + ((word >>> 8) & 255) - 382) / 2 ** (7 + (Math.floor(i / 256) % 5))
+      );
+    });
+    expect(createHash('sha256').update(encode(format, values)).digest('hex')).toBe(digest);
+  });
+
+  it.each(all)('$name is off by no more than its steps allow, and takes what it gave as it is', (format) => {
+    const bits = Number(format.name[1]);
+    fc.assert(
+      fc.property(
+        fc.array(fc.float({ min: -8, max: 8, noNaN: true }), { minLength: format.values, maxLength: format.values }),
+        (list) => {
+          const values = Float32Array.from(list);
+          const back = decode(format, encode(format, values));
+          const range = Math.max(...values, 0) - Math.min(...values, 0);
+          // Half a step where codes reach both ends; a whole one where the far end has no code. Searches may give up more at an end.
+          const slack = format.values === 256 ? 3 : 1.05;
+          const symmetric = /_0|6_K/.test(format.name) ? 2 : 1;
+          for (const [i, x] of values.entries())
+            expect(Math.abs(back[i] - x)).toBeLessThanOrEqual((slack * symmetric * range) / (2 ** bits - 1) + 1e-6);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it.each(all)('$name keeps zeros, refuses what is not finite, and scales beyond f16', (format) => {
+    const values = new Float32Array(2 * format.values);
+    expect([...decode(format, encode(format, values))].every((x) => x === 0)).toBe(true);
+    const out = new Uint8Array(2 * format.bytes);
+    for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e30]) {
+      values[format.values + 5] = bad;
+      expect(format.encode(values, out)).toBe(false);
+    }
+  });
+
+  it('of floats are the patterns themselves', () => {
+    const values = Float32Array.of(1, -2.5, 65504, 1e-3);
+    expect(hex(encode(f32Block, values.subarray(0, 2)))).toBe('0000803f000020c0');
+    expect(hex(encode(f16Block, values.subarray(0, 3)))).toBe('003c00c1ff7b');
+    expect(hex(encode(bf16Block, values.subarray(0, 2)))).toBe('803f20c0');
+    expect([...decode(f16Block, encode(f16Block, values.subarray(0, 3)))]).toEqual([1, -2.5, 65504]);
+    expect(f16Block.encode(Float32Array.of(65520), new Uint8Array(2))).toBe(false);
+  });
+
+  it('round ties to even', () => {
+    expect([0.5, 1.5, -0.5, -1.5, 2.5000001, 4194303].map(nearestInt)).toEqual([0, 2, 0, -2, 3, 4194303]);
+    expect(nearestInt(Number.NaN)).toBe(0);
+  });
+});
+
+describe('plain functions in place of block kernels', () => {
+  for (const { name, run } of blockConformance) it(name, () => run(plainBlocks));
+});

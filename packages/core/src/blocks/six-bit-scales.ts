@@ -1,0 +1,21 @@
+/** Eight scales and eight minima of 6 bits in twelve bytes (formats.md 6.3, Q4_K): the last four of each give their top bits to the first. */
+export function putSixBitScales(
+  scales: ArrayLike<number>,
+  minima: ArrayLike<number>,
+  out: Uint8Array,
+  at: number,
+): void {
+  for (let j = 0; j < 4; j++) {
+    out[at + j] = scales[j] | ((scales[j + 4] >> 4) << 6);
+    out[at + j + 4] = minima[j] | ((minima[j + 4] >> 4) << 6);
+    out[at + j + 8] = (scales[j + 4] & 15) | ((minima[j + 4] & 15) << 4);
+  }
+}
+
+export function sixBitScale(bytes: Uint8Array, at: number, j: number): number {
+  return j < 4 ? bytes[at + j] & 63 : (bytes[at + j + 4] & 15) | ((bytes[at + j - 4] >> 6) << 4);
+}
+
+export function sixBitMinimum(bytes: Uint8Array, at: number, j: number): number {
+  return j < 4 ? bytes[at + j + 4] & 63 : (bytes[at + j + 4] >> 4) | ((bytes[at + j] >> 6) << 4);
+}
