@@ -1,0 +1,134 @@
+import {
+  type BlockFormat,
+  type BlockSource,
+  type Kernels,
+  NumericError,
+  type ProgressEvent,
+  plainBlocks,
+  plainStream,
+  type Reserve,
+  viewBytes,
+} from '@q/core';
+import type { ByteSource } from '@q/safetensors';
+import { createGgufWriter } from './file-writer.js';
+import type { RequantizedTensor, RequantizePlan } from './requantize-plan.js';
+
+export interface RequantizeRun {
+  /** Encode blocks; the plain functions when absent. */
+  readonly kernels?: Pick<Kernels, 'blocks' | 'stream'>;
+  readonly signal?: AbortSignal;
+  /** Told after each stretch: bytes read so far, and all. */
+  readonly progress?: (event: ProgressEvent) => void;
+}
+
+/** Values that are worked on at a time. */
+const stretchValues = 2 ** 20;
+
+/** A part of a tensor, in whole blocks. */
+interface Stretch {
+  readonly tensor: RequantizedTensor;
+  /** In the source. */
+  readonly begin: number;
+  readonly end: number;
+  /** In the tensor that is written. */
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+/**
+ * Writes what a plan says, stretch by stretch: one is encoded while the next one is read and the last one is written. The file is there
+ * as a whole or not at all.
+ * @throws NumericError when a tensor has NaN or infinite values, or values beyond its type
+ * @throws FormatError when the source ends early
+ * @throws WriteError when the file cannot be written
+ */
+export async function requantize(
+  source: ByteSource,
+  plan: RequantizePlan,
+  path: string,
+  { kernels = {}, signal, progress }: RequantizeRun = {},
+): Promise<void> {
+  const { blocks = plainBlocks, stream = plainStream } = kernels;
+  const stretches = plan.tensors.flatMap(cut);
+  const room = (bytes: (stretch: Stretch) => number) =>
+    stretches.reduce((most, stretch) => Math.max(most, bytes(stretch)), 0);
+  const reserves: Reserve[] = [];
+  const pair = (bytes: number): readonly [Uint8Array, Uint8Array] => {
+    const both = [stream.reserve(bytes), stream.reserve(bytes)] as const;
+    reserves.push(...both);
+    return [both[0].bytes, both[1].bytes];
+  };
+  const writer = await createGgufWriter(path, plan.file);
+  const pending: Promise<unknown>[] = [];
+  let next: Promise<Uint8Array> | undefined;
+  try {
+    const inputs = pair(room(({ begin, end }) => end - begin));
+    const outputs = pair(room(({ bytes }) => bytes));
+    const read = (index: number) => {
+      const { begin, end } = stretches[index];
+      const bytes = source.slice(begin, end, inputs[index % 2]);
+      // It is awaited later; until then nobody must take its failure for one that nobody handles.
+      bytes.catch(() => {});
+      return bytes;
+    };
+    if (stretches.length > 0) next = read(0);
+    let done = 0;
+    for (const [index, { tensor, begin, end, offset, bytes }] of stretches.entries()) {
+      signal?.throwIfAborted();
+      const input = (await next) as Uint8Array;
+      // What the stretch before last was written from is free again, and so is what it was read into.
+      await pending[index - 2];
+      if (index > 0 && copies(stretches[index - 1])) await pending[index - 1];
+      if (index + 1 < stretches.length) next = read(index + 1);
+      const { from, to } = tensor;
+      let output = input;
+      if (to !== from.type) {
+        output = outputs[index % 2].subarray(0, bytes);
+        if (!blocks.encode({ format: to.format as BlockFormat, source: valuesOf(tensor, input), out: output }))
+          throw new NumericError(
+            `${source.name}: tensor ${from.name} has values that are NaN, infinite, or beyond what ${to.name} holds`,
+          );
+      }
+      const write = writer.write(from.name, output, offset);
+      write.catch(() => {});
+      pending.push(write);
+      done += end - begin;
+      progress?.({ task: 'quantize', done, total: plan.bytesBefore, unit: 'bytes', note: from.name });
+    }
+    await Promise.all(pending);
+    signal?.throwIfAborted();
+    await writer.finish();
+  } catch (error) {
+    // Memory and file are in use until the last read and the last write have ended.
+    await Promise.allSettled([next, ...pending]);
+    await writer.abort();
+    throw error;
+  } finally {
+    for (const reserve of reserves) reserve.release();
+  }
+}
+
+const copies = ({ tensor }: Stretch) => tensor.to === tensor.from.type;
+
+function valuesOf({ from }: RequantizedTensor, input: Uint8Array): BlockSource {
+  if (from.type.name === 'F32') return { dtype: 'f32', data: viewBytes('f32', input) };
+  const dtype = from.type.name === 'F16' ? 'f16' : 'bf16';
+  return { dtype, data: viewBytes(dtype, input) };
+}
+
+function cut(tensor: RequantizedTensor): readonly Stretch[] {
+  const { from, to, bytes } = tensor;
+  const values = (bytes / to.bytes) * to.values;
+  const out: Stretch[] = [];
+  // Whole blocks of both types: all of them divide the stretch.
+  for (let at = 0; at < values; at += stretchValues) {
+    const count = Math.min(stretchValues, values - at);
+    const width = (type: typeof to, of: number) => (of / type.values) * type.bytes;
+    const begin = from.begin + width(from.type, at);
+    out.push({
+      ...{ tensor, begin, end: begin + width(from.type, count) },
+      ...{ offset: width(to, at), bytes: width(to, count) },
+    });
+  }
+  return out;
+}

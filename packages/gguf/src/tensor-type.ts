@@ -1,0 +1,84 @@
+import {
+  type BlockFormat,
+  bf16Block,
+  f16Block,
+  f32Block,
+  q4_0,
+  q4_1,
+  q4_K,
+  q5_0,
+  q5_1,
+  q5_K,
+  q6_K,
+  q8_0,
+} from '@q/core';
+
+/** How a file holds the values of a tensor (formats.md 6.2). */
+export interface GgufTensorType {
+  readonly name: string;
+  /** ggml's number for it. */
+  readonly id: number;
+  /** Values of a block; a row holds whole blocks. */
+  readonly values: number;
+  /** Bytes of a block. */
+  readonly bytes: number;
+  /** Encodes and decodes; types without one are only carried along. */
+  readonly format?: BlockFormat;
+  /** `general.file_type` of a file whose matrices have this type. */
+  readonly fileType?: number;
+}
+
+const coded = (format: BlockFormat, id: number, fileType: number): GgufTensorType => ({
+  ...{ name: format.name, id, values: format.values, bytes: format.bytes },
+  ...{ format, fileType },
+});
+const carried = (name: string, id: number, values: number, bytes: number): GgufTensorType => ({
+  ...{ name, id, values, bytes },
+});
+
+/** Every type that files of today hold. K types have the file type of their `_S` mix, as llama.cpp's `--pure` files have. */
+export const ggufTensorTypes: readonly GgufTensorType[] = [
+  coded(f32Block, 0, 0),
+  coded(f16Block, 1, 1),
+  coded(bf16Block, 30, 32),
+  coded(q4_0, 2, 2),
+  coded(q4_1, 3, 3),
+  coded(q5_0, 6, 8),
+  coded(q5_1, 7, 9),
+  coded(q8_0, 8, 7),
+  coded(q4_K, 12, 14),
+  coded(q5_K, 13, 16),
+  coded(q6_K, 14, 18),
+  carried('Q8_1', 9, 32, 36),
+  carried('Q2_K', 10, 256, 84),
+  carried('Q3_K', 11, 256, 110),
+  carried('Q8_K', 15, 256, 292),
+  carried('IQ2_XXS', 16, 256, 66),
+  carried('IQ2_XS', 17, 256, 74),
+  carried('IQ3_XXS', 18, 256, 98),
+  carried('IQ1_S', 19, 256, 50),
+  carried('IQ4_NL', 20, 32, 18),
+  carried('IQ3_S', 21, 256, 110),
+  carried('IQ2_S', 22, 256, 82),
+  carried('IQ4_XS', 23, 256, 136),
+  carried('I8', 24, 1, 1),
+  carried('I16', 25, 1, 2),
+  carried('I32', 26, 1, 4),
+  carried('I64', 27, 1, 8),
+  carried('F64', 28, 1, 8),
+  carried('IQ1_M', 29, 256, 56),
+  carried('TQ1_0', 34, 256, 54),
+  carried('TQ2_0', 35, 256, 66),
+  carried('MXFP4', 39, 32, 17),
+  carried('NVFP4', 40, 64, 36),
+  carried('Q1_0', 41, 128, 18),
+  carried('Q2_0', 42, 64, 18),
+];
+
+const byId = new Map(ggufTensorTypes.map((type) => [type.id, type]));
+const byFormat = new Map(ggufTensorTypes.map((type) => [type.format, type]));
+
+export const ggufTensorTypeOf = (id: number): GgufTensorType | undefined => byId.get(id);
+
+/** The type that holds blocks of a format; nothing for a format that files do not know. */
+export const ggufTensorTypeFor = (format: BlockFormat): GgufTensorType | undefined => byFormat.get(format);
