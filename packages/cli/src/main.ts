@@ -3,11 +3,13 @@ import { Command, CommanderError } from 'commander';
 import { engineListCommand, engineSetupCommand } from './commands/engine.js';
 import { evalCommand } from './commands/evaluate.js';
 import { fineTuneCommand } from './commands/finetune.js';
+import { ggufCommand } from './commands/gguf.js';
 import { inspectCommand } from './commands/inspect.js';
 import { planCommand } from './commands/plan.js';
 import { quantizeCommand } from './commands/quantize.js';
 import { startCommand } from './commands/start.js';
-import { fineTuners, fits, layouts, methods } from './registry.js';
+import { InterruptedError } from './interrupted-error.js';
+import { fineTuners, fits, ggufFormats, layouts, methods } from './registry.js';
 import { createTerminal, type Streams } from './terminal.js';
 import { version } from './version.js';
 
@@ -182,10 +184,25 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .action((model, options) => evalCommand(model, options, terminal, signal));
   program
     .command('inspect')
-    .argument('<path>', 'model folder or .safetensors file')
+    .argument('<path>', 'model folder, .safetensors or .gguf file')
     .description('list every tensor, its scheme and bytes')
     .option('--json', 'print one JSON object on standard output and nothing else there')
     .action((path, options) => inspectCommand(path, options, terminal));
+  program
+    .command('gguf')
+    .argument('<in>', 'GGUF file in F32, F16 or BF16')
+    .argument('[out]', 'GGUF file to write')
+    .description("quantize a GGUF file, to the same bytes as llama.cpp's llama-quantize --pure")
+    .option('--type <name>', `what matrices become: ${Object.keys(ggufFormats).join(', ')}`)
+    .option(
+      '--output <name>',
+      'what the output layer becomes: one of these, keep, or like-llama (default: at least q6_k)',
+    )
+    .option('--embeddings <name>', 'what the embeddings become: one of these, or keep (default: as --type)')
+    .option('--plan', 'say what would happen to every tensor, and write nothing')
+    .option('--threads <n>', 'threads of the kernels (default: the cores, at most 8)')
+    .option('--json', 'print one JSON object on standard output and nothing else there')
+    .action((input, output, options) => ggufCommand(input, output, options, terminal, signal));
   const engine = program.command('engine').description('what computes: list the engines, set one up');
   engine
     .command('list')
@@ -218,7 +235,11 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
       return error.exitCode;
     }
     if (signal.aborted) {
-      terminal.note('Interrupted. The same command goes on where this one stopped.');
+      terminal.note(
+        error instanceof InterruptedError
+          ? error.message
+          : 'Interrupted. The same command goes on where this one stopped.',
+      );
       if (json) terminal.printJson({ error: 'interrupted' });
       return 130;
     }

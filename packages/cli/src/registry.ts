@@ -11,6 +11,9 @@ import {
 import {
   type ActivationScheme,
   absMax,
+  type BlockFormat,
+  bf16Block,
+  f16Block,
   f32Scale,
   halfQuadratic,
   type ModelStep,
@@ -19,6 +22,14 @@ import {
   percentile,
   perToken,
   type Quantizer,
+  q4_0,
+  q4_1,
+  q4_K,
+  q5_0,
+  q5_1,
+  q5_K,
+  q6_K,
+  q8_0,
   type Rewrite,
   type ScaleFit,
   type Scheme,
@@ -203,6 +214,13 @@ export const layouts: Readonly<Record<string, (options: { version?: 1 | 2 | 'aut
   plain: plainLayout,
   'compressed-tensors-int8': compressedTensorsInt8Layout,
   'bitsandbytes-int8': bitsandbytesInt8Layout,
+};
+
+/** What `q gguf` makes of matrices. */
+export const ggufFormats: Readonly<Record<string, BlockFormat>> = {
+  ...{ q4_0, q4_1, q5_0, q5_1, q8_0 },
+  ...{ q4_k: q4_K, q5_k: q5_K, q6_k: q6_K },
+  ...{ f16: f16Block, bf16: bf16Block },
 };
 
 export const floatZeroPointLayouts: readonly string[] = ['plain'];

@@ -61,9 +61,8 @@ const embeddingsName = 'token_embd.weight';
 export function planRequantize(header: GgufHeader, options: RequantizeOptions, name: string): RequantizePlan {
   const tensors = [...header.tensors.values()].map((tensor) => decide(tensor, header, options, name));
   const metadata = new Map<string, GgufValue>(header.metadata);
-  const type = ggufTensorTypeFor(options.type);
-  if (type?.fileType === undefined) throw new SchemeError(`${options.type.name} is no type of GGUF`);
-  metadata.set('general.file_type', { type: 'u32', value: type.fileType });
+  const { fileType } = ggufTensorTypeFor(options.type);
+  if (fileType !== undefined) metadata.set('general.file_type', { type: 'u32', value: fileType });
   if (tensors.some(({ to }) => to.values > 1)) metadata.set('general.quantization_version', { type: 'u32', value: 2 });
   const file = planGgufFile(
     metadata,
@@ -92,7 +91,7 @@ function decide(from: GgufTensor, header: GgufHeader, options: RequantizeOptions
     throw new SchemeError(
       `${name}: tensor ${from.name} is ${from.type.name} and was to become ${format.name}: start from a file in F32, F16 or BF16`,
     );
-  const to = ggufTensorTypeFor(format) as GgufTensorType;
+  const to = ggufTensorTypeFor(format);
   const count = from.shape.reduce((product, size) => product * size, 1);
   return { from, to, why, bytes: (count / to.values) * to.bytes };
 }

@@ -33,7 +33,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-const [f32, f16, bf16] = [f32Block, f16Block, bf16Block].map((format) => ggufTensorTypeFor(format) as GgufTensorType);
+const [f32, f16, bf16] = [f32Block, f16Block, bf16Block].map(ggufTensorTypeFor);
 const random = createRandom('gguf');
 const shapes: readonly (readonly [name: string, type: GgufTensorType, shape: readonly number[]])[] = [
   ['token_embd.weight', f16, [40, 512]],
@@ -211,7 +211,7 @@ describe('createGgufWriter', () => {
   it.each([
     [[{ name: 'n'.repeat(64), type: f32, shape: [1] }], /more than 63 bytes/],
     [[{ name: 'a', type: f32, shape: [1, 1, 1, 1, 1] }], /5 dimensions/],
-    [[{ name: 'a', type: ggufTensorTypeFor(q4_0) as GgufTensorType, shape: [32, 16] }], /rows of 16 values/],
+    [[{ name: 'a', type: ggufTensorTypeFor(q4_0), shape: [32, 16] }], /rows of 16 values/],
     [['a', 'a'].map((name) => ({ name, type: f32, shape: [1] })), /there twice/],
   ])('is not asked for what readers refuse', (tensors, message) => {
     expect(() => planGgufFile(new Map(), tensors)).toThrow(message);

@@ -11,6 +11,7 @@ import {
   q5_K,
   q6_K,
   q8_0,
+  SchemeError,
 } from '@q/core';
 
 /** How a file holds the values of a tensor (formats.md 6.2). */
@@ -80,5 +81,12 @@ const byFormat = new Map(ggufTensorTypes.map((type) => [type.format, type]));
 
 export const ggufTensorTypeOf = (id: number): GgufTensorType | undefined => byId.get(id);
 
-/** The type that holds blocks of a format; nothing for a format that files do not know. */
-export const ggufTensorTypeFor = (format: BlockFormat): GgufTensorType | undefined => byFormat.get(format);
+/**
+ * The type that holds blocks of a format.
+ * @throws SchemeError for a format that files do not know
+ */
+export function ggufTensorTypeFor(format: BlockFormat): GgufTensorType {
+  const type = byFormat.get(format);
+  if (!type) throw new SchemeError(`${format.name} is no type of GGUF`);
+  return type;
+}

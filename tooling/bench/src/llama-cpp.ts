@@ -1,18 +1,21 @@
-import { execFile } from 'node:child_process';
-import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { promisify } from 'node:util';
-import { encodeF16, toF32 } from '@q/core';
+import { encodeF16, f16Block, f32Block, toF32 } from '@q/core';
 import type { LlamaShape } from '@q/figures/llama-shape';
+import { createGgufWriter, type GgufValue, ggufTensorTypeFor, planGgufFile } from '@q/gguf';
 import { openShards } from '@q/safetensors';
-import { findPeers, type PeerEnvironment, peerScripts } from './peer-process.js';
+import type { Command } from './measured-process.js';
+import { findPeers, type PeerEnvironment, peerScripts, startPeer } from './peer-process.js';
 
-const run = promisify(execFile);
-
-/** llama.cpp's own quantizer. */
+/** llama.cpp's own quantizer; embeddings and output stay as they are. */
 export interface LlamaCpp {
-  /** @param type `Q4_0` or `Q4_K`, for all linears */
-  quantize(from: string, to: string, type: string, threads: number): Promise<unknown>;
+  /**
+   * In a process that is there already.
+   * @param type `Q4_0` or `Q4_K`, for all linears
+   */
+  quantize(from: string, to: string, type: string): Promise<void>;
+  /** The same from the start of a process to its end. */
+  command(from: string, to: string, type: string): Command;
+  close(): void;
 }
 
 /** llama-cpp-python compiles llama.cpp for many minutes, so its environment is made by hand and only looked for here. */
@@ -21,36 +24,21 @@ const llamaCppEnvironment: PeerEnvironment = {
   requirements: join(peerScripts, 'llama-cpp.txt'),
 };
 
-export async function findLlamaCpp(): Promise<LlamaCpp | undefined> {
+export async function findLlamaCpp(threads: number): Promise<LlamaCpp | undefined> {
   const python = await findPeers(llamaCppEnvironment);
   if (!python) return undefined;
-  const program = join(peerScripts, 'llama_quantize.py');
+  const server = await startPeer(python, 'llama_quantize', threads);
   return {
-    quantize: (from, to, type, threads) =>
-      run(python, [program, from, to, type, String(threads)], { maxBuffer: 2 ** 26 }),
+    async quantize(from, to, type) {
+      const { result } = (await server.ask({ from, to, type })) as { readonly result: number };
+      if (result !== 0) throw new Error(`llama.cpp gave ${result}`);
+    },
+    command: (from, to, type) => ({
+      file: python,
+      args: [join(peerScripts, 'llama_quantize.py'), from, to, type, String(threads)],
+    }),
+    close: () => server.close(),
   };
-}
-
-const text = new TextEncoder();
-const alignment = 32;
-/** Tags of metadata values (formats.md section 6). */
-const [u32Tag, f32Tag, stringTag] = [4, 6, 8];
-const [f32Type, f16Type] = [0, 1];
-
-class Bytes {
-  readonly parts: Uint8Array[] = [];
-  length = 0;
-  put(bytes: Uint8Array): this {
-    this.parts.push(bytes);
-    this.length += bytes.length;
-    return this;
-  }
-  u32 = (...values: number[]) => this.put(new Uint8Array(Uint32Array.from(values).buffer));
-  u64 = (...values: number[]) => this.put(new Uint8Array(BigUint64Array.from(values, BigInt).buffer));
-  string(value: string): this {
-    const bytes = text.encode(value);
-    return this.u64(bytes.length).put(bytes);
-  }
 }
 
 /** Hugging Face's name of a Llama tensor as llama.cpp calls it. */
@@ -78,54 +66,36 @@ function ggufName(name: string): string {
  * Returns its bytes.
  */
 export async function writeGguf(path: string, checkpoint: string, shape: LlamaShape): Promise<number> {
+  const text = (value: string): GgufValue => ({ type: 'string', value });
+  const count = (value: number): GgufValue => ({ type: 'u32', value });
+  const metadata = new Map<string, GgufValue>([
+    ['general.architecture', text('llama')],
+    ['general.name', text('llama')],
+    ['llama.vocab_size', count(shape.vocabulary)],
+    ['llama.context_length', count(2048)],
+    ['llama.embedding_length', count(shape.hidden)],
+    ['llama.block_count', count(shape.layers)],
+    ['llama.feed_forward_length', count(shape.intermediate)],
+    ['llama.attention.head_count', count(shape.heads)],
+    ['llama.attention.head_count_kv', count(shape.keyValueHeads)],
+    ['llama.rope.dimension_count', count(shape.hidden / shape.heads)],
+    ['llama.attention.layer_norm_rms_epsilon', { type: 'f32', value: 1e-5 }],
+  ]);
   const shards = await openShards(dirname(checkpoint));
-  const names = [...shards.entries.keys()];
-  const head = new Bytes().put(text.encode('GGUF')).u32(3).u64(names.length, 11);
-  const entry = (key: string, tag: number) => head.string(key).u32(tag);
-  for (const key of ['general.architecture', 'general.name']) entry(key, stringTag).string('llama');
-  for (const [key, value] of [
-    ['vocab_size', shape.vocabulary],
-    ['context_length', 2048],
-    ['embedding_length', shape.hidden],
-    ['block_count', shape.layers],
-    ['feed_forward_length', shape.intermediate],
-    ['attention.head_count', shape.heads],
-    ['attention.head_count_kv', shape.keyValueHeads],
-    ['rope.dimension_count', shape.hidden / shape.heads],
-  ] as const)
-    entry(`llama.${key}`, u32Tag).u32(value);
-  entry('llama.attention.layer_norm_rms_epsilon', f32Tag).put(new Uint8Array(Float32Array.of(1e-5).buffer));
-  const places: { name: string; at: number; matrix: boolean }[] = [];
-  let at = 0;
-  for (const name of names) {
-    const { shape: dims } = shards.entries.get(name) as { shape: readonly number[] };
-    const matrix = dims.length > 1;
-    head
-      .string(ggufName(name))
-      .u32(dims.length)
-      .u64(...[...dims].reverse())
-      .u32(matrix ? f16Type : f32Type)
-      .u64(at);
-    places.push({ name, at, matrix });
-    const bytes = dims.reduce((product, size) => product * size, matrix ? 2 : 4);
-    at += Math.ceil(bytes / alignment) * alignment;
+  const tensors = [...shards.entries.values()].map((entry) => ({
+    from: entry.name,
+    name: ggufName(entry.name),
+    type: ggufTensorTypeFor(entry.shape.length > 1 ? f16Block : f32Block),
+    shape: entry.shape,
+  }));
+  const plan = planGgufFile(metadata, tensors);
+  const writer = await createGgufWriter(path, plan);
+  for (const { from, name, type } of tensors) {
+    const values = toF32(await shards.read(from));
+    const data = type.format === f16Block ? encodeF16(values) : values;
+    await writer.write(name, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
-  const start = Math.ceil(head.length / alignment) * alignment;
-  const file = await open(path, 'w');
-  let position = 0;
-  for (const part of head.parts) position += (await file.write(part, 0, part.length, position)).bytesWritten;
-  for (const place of places) {
-    const values = toF32(await shards.read(place.name));
-    const data = place.matrix ? encodeF16(values) : values;
-    await file.write(
-      new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
-      0,
-      data.byteLength,
-      start + place.at,
-    );
-  }
-  await file.truncate(start + at);
-  await file.close();
+  await writer.finish();
   await shards.close();
-  return start + at;
+  return plan.byteLength;
 }

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { openCheckpoint } from '@q/checkpoint';
 import { describeScheme } from '@q/core';
+import { readGgufHeader } from '@q/gguf';
 import { openFile, readHeader } from '@q/safetensors';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
@@ -19,14 +20,15 @@ interface InspectedTensor {
   readonly scheme?: string;
 }
 
-/** `q inspect PATH`: every tensor of a folder or of one safetensors file, its scheme and bytes. */
+/** `q inspect PATH`: every tensor of a folder or of one safetensors or GGUF file, its scheme and bytes. */
 export async function inspectCommand(
   path: string,
   options: { readonly json?: boolean },
   terminal: Terminal,
 ): Promise<void> {
   const info = await stat(path).catch(() => undefined);
-  if (!info) throw new UsageError(`${path}: does not exist; a model folder or a .safetensors file was expected`);
+  if (!info)
+    throw new UsageError(`${path}: does not exist; a model folder, a .safetensors or a .gguf file was expected`);
   const found = info.isDirectory() ? await inspectFolder(path) : await inspectFile(path);
   if (options.json) {
     terminal.printJson({ path, ...found });
@@ -54,8 +56,10 @@ export async function inspectCommand(
 async function inspectFile(path: string): Promise<{ tensors: InspectedTensor[]; bytes: number }> {
   const source = await openFile(path);
   try {
-    const { tensors } = await readHeader(source);
-    const rows = [...tensors.values()].map(({ name, dtype, shape, begin, end }) => ({
+    const entries = /\.gguf$/i.test(path)
+      ? [...(await readGgufHeader(source)).tensors.values()].map((tensor) => ({ ...tensor, dtype: tensor.type.name }))
+      : [...(await readHeader(source)).tensors.values()];
+    const rows = entries.map(({ name, dtype, shape, begin, end }) => ({
       name,
       dtype,
       shape,

@@ -1,14 +1,18 @@
+import { rmSync } from 'node:fs';
 import { copyFile, mkdir, open, readFile, rm, stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
+  type BlockFormat,
   createContext,
   type Kernels,
   minMax,
   type QuantizeResult,
   type Quantizer,
+  q4_0,
+  q4_K,
   type ScaleFit,
   type Scheme,
   schemes,
@@ -16,11 +20,13 @@ import {
   weightedSearch,
 } from '@q/core';
 import { writeLlama } from '@q/figures/llama-shape';
+import { planRequantize, readGgufHeader, requantize } from '@q/gguf';
 import { gptq, paperOptions } from '@q/gptq';
 import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
-import type { Benchmark } from '../benchmark.js';
+import { openFile } from '@q/safetensors';
+import type { Benchmark, Contender } from '../benchmark.js';
 import { findLlamaCpp, writeGguf } from '../llama-cpp.js';
 import { processContender } from '../measured-process.js';
 import { openRuns, ownCommand, sharedModel } from '../whole-run.js';
@@ -70,7 +76,7 @@ export const benchmark: Benchmark = {
         atLeast: { 'symmetric, range': 0.5 },
       };
       yield* besideCalibration(out, kernels);
-      yield* besideLlamaCpp(folder, model, own);
+      yield* besideLlamaCpp(folder, model, kernels, own);
     } finally {
       await kernels.dispose();
       await runs.remove();
@@ -145,12 +151,14 @@ async function* besideCalibration(out: string, kernels: Kernels): ReturnType<Ben
   };
 }
 
+/** The same f16 file by llama.cpp's quantizer and by ours, one type for all linears; embeddings and output stay as they are. */
 async function* besideLlamaCpp(
   folder: string,
   model: string,
+  kernels: Kernels,
   own: (scheme: Scheme, fit: ScaleFit) => Promise<void>,
 ): ReturnType<Benchmark['comparisons']> {
-  const llamaCpp = await findLlamaCpp();
+  const llamaCpp = await findLlamaCpp(availableParallelism());
   if (!llamaCpp) {
     console.log(
       '  llama.cpp is left out: the cache has no environment llama-cpp with tooling/bench/peers/llama-cpp.txt',
@@ -159,25 +167,77 @@ async function* besideLlamaCpp(
   }
   const gguf = join(folder, 'model.gguf');
   const bytes = await writeGguf(gguf, join(model, 'model.safetensors'), shape);
-  const quantized = join(folder, 'quantized.gguf');
-  const theirs = (type: string) => ({
-    name: `llama.cpp, ${type}`,
-    async run() {
-      await llamaCpp.quantize(gguf, quantized, type, availableParallelism());
-      await synced(quantized);
-    },
-  });
-  yield {
-    title: `the same weights: ${bytes} bytes of f16 in GGUF by llama.cpp, start of Python included, and ours to GPTQ`,
-    work: bytes,
-    unit: 'bytes',
-    rounds: 3,
-    contenders: [
-      theirs('Q4_0'),
-      theirs('Q4_K'),
-      { name: 'symmetric, range', run: () => own(schemes.int4, minMax()) },
-      { name: 'symmetric, search', run: () => own(schemes.int4, weightedSearch()) },
-      { name: 'zero points, search', run: () => own(zeroPoint, weightedSearch()) },
+  const [theirs, ours, processes] = ['theirs', 'ours', 'process'].map((name) => join(folder, `${name}.gguf`));
+  const fresh = async (path: string) => {
+    await rm(path, { force: true });
+    return path;
+  };
+  const toGptq: Readonly<Record<string, readonly Contender[]>> = {
+    Q4_0: [{ name: 'to GPTQ: symmetric, range', run: () => own(schemes.int4, minMax()) }],
+    Q4_K: [
+      { name: 'to GPTQ: symmetric, search', run: () => own(schemes.int4, weightedSearch()) },
+      { name: 'to GPTQ: zero points, search', run: () => own(zeroPoint, weightedSearch()) },
     ],
   };
+  try {
+    for (const type of [q4_0, q4_K]) {
+      const { name } = type;
+      const run = async () => requantizeFile(gguf, await fresh(ours), type, kernels);
+      const runTheirs = async () => {
+        await llamaCpp.quantize(gguf, await fresh(theirs), name);
+        await synced(theirs);
+      };
+      await run();
+      await runTheirs();
+      const { different, all } = await differentBytes(ours, theirs);
+      console.log(`  ${name}: ${different} of ${all} bytes of tensors differ from llama.cpp's`);
+      yield {
+        title: `${bytes} bytes of f16 in GGUF to ${name}`,
+        work: bytes,
+        unit: 'bytes',
+        rounds: 3,
+        contenders: [
+          { name: 'llama.cpp, its work alone', peer: true, run: runTheirs },
+          processContender('llama.cpp, start of Python included', () => llamaCpp.command(gguf, processes, name), true),
+          { name: 'requantize', run },
+          processContender('q gguf, its process included', () => {
+            rmSync(processes, { force: true });
+            return ownCommand(...['gguf', gguf, processes, '--type', name, '--output', 'keep', '--embeddings', 'keep']);
+          }),
+          ...toGptq[name],
+        ],
+        atLeast: { requantize: 1, 'q gguf, its process included': 1 },
+      };
+    }
+  } finally {
+    llamaCpp.close();
+  }
+}
+
+async function requantizeFile(from: string, to: string, type: BlockFormat, kernels: Kernels): Promise<void> {
+  const source = await openFile(from);
+  const plan = planRequantize(await readGgufHeader(source), { type, output: 'keep', embeddings: 'keep' }, from);
+  await requantize(source, plan, to, { kernels });
+  await source.close();
+}
+
+/** How many bytes of the tensors of two files are not the same. */
+async function differentBytes(a: string, b: string): Promise<{ readonly different: number; readonly all: number }> {
+  const [first, second] = [await openFile(a), await openFile(b)];
+  const others = (await readGgufHeader(second)).tensors;
+  let [different, all] = [0, 0];
+  for (const [name, { begin, end }] of (await readGgufHeader(first)).tensors) {
+    const other = others.get(name);
+    const size = end - begin;
+    all += size;
+    if (!other || other.end - other.begin !== size) {
+      different += size;
+      continue;
+    }
+    const [x, y] = [await first.slice(begin, end), await second.slice(other.begin, other.end)];
+    if (Buffer.compare(x, y) !== 0) for (let i = 0; i < size; i++) if (x[i] !== y[i]) different++;
+  }
+  await first.close();
+  await second.close();
+  return { different, all };
 }

@@ -1,0 +1,124 @@
+import { access, realpath, stat } from 'node:fs/promises';
+import type { BlockFormat } from '@q/core';
+import { type OutputChoice, planRequantize, type RequantizePlan, readGgufHeader, requantize } from '@q/gguf';
+import { openFile } from '@q/safetensors';
+import { closest } from '../closest.js';
+import { createCompute } from '../engine.js';
+import { InterruptedError } from '../interrupted-error.js';
+import { wholeNumber } from '../recipe-options.js';
+import { ggufFormats } from '../registry.js';
+import type { Terminal } from '../terminal.js';
+import { formatBytes, formatSeconds, formatTable } from '../units.js';
+import { UsageError } from '../usage-error.js';
+
+export interface GgufOptions {
+  readonly type?: string;
+  readonly output?: string;
+  readonly embeddings?: string;
+  readonly plan?: boolean;
+  readonly threads?: string;
+  readonly json?: boolean;
+}
+
+/** `q gguf IN OUT`: a GGUF file in floats to a smaller one, tensor by tensor. */
+export async function ggufCommand(
+  input: string,
+  output: string | undefined,
+  options: GgufOptions,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  const type = formatOf('--type', options.type);
+  const choice = {
+    type,
+    output: outputChoice(options.output),
+    embeddings: options.embeddings === 'keep' ? ('keep' as const) : formatOf('--embeddings', options.embeddings, type),
+  };
+  const threads = wholeNumber('--threads', options.threads, 1);
+  if (!output && !options.plan) throw new UsageError('the file to write is missing: q gguf IN.gguf OUT.gguf');
+  const info = await stat(input).catch(() => undefined);
+  if (!info?.isFile()) throw new UsageError(`${input}: is not a file; a .gguf file was expected`);
+  if (output) await refuseExisting(input, output);
+  const source = await openFile(input);
+  try {
+    const plan = planRequantize(await readGgufHeader(source), choice, input);
+    if (!options.json) terminal.print(planText(plan));
+    if (options.plan || !output) {
+      if (options.json) terminal.printJson(planJSON(input, plan));
+      return;
+    }
+    const compute = await createCompute({ threads });
+    for (const note of compute.notes) terminal.note(`note: ${note}`);
+    const started = performance.now();
+    try {
+      await requantize(source, plan, output, { kernels: compute.kernels, signal, progress: terminal.progress });
+    } catch (error) {
+      if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
+      throw error;
+    } finally {
+      await compute.dispose();
+    }
+    const seconds = (performance.now() - started) / 1000;
+    if (options.json) terminal.printJson({ ...planJSON(input, plan), output, seconds, notes: compute.notes });
+    else terminal.print(`${output}: ${formatBytes(plan.file.byteLength)} in ${formatSeconds(seconds)}`);
+  } finally {
+    await source.close();
+  }
+}
+
+/** @throws UsageError for what is not in the registry, or absent and has no default */
+function formatOf(option: string, name: string | undefined, fallback?: BlockFormat): BlockFormat {
+  const known = Object.keys(ggufFormats);
+  if (name === undefined) {
+    if (fallback) return fallback;
+    throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);
+  }
+  const format = ggufFormats[name.toLowerCase()];
+  if (format) return format;
+  const near = closest(name, known);
+  throw new UsageError(`${option} ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
+}
+
+function outputChoice(name: string | undefined): OutputChoice {
+  if (name === undefined || name === 'like-llama') return 'like-llama';
+  return name === 'keep' ? 'keep' : formatOf('--output', name);
+}
+
+async function refuseExisting(input: string, output: string): Promise<void> {
+  const there = await access(output).then(
+    () => true,
+    () => false,
+  );
+  if (!there) return;
+  if ((await realpath(input)) === (await realpath(output)))
+    throw new UsageError(`${output}: is the file that is read: give another name`);
+  throw new UsageError(`${output}: is there already: remove it, or give another name`);
+}
+
+function planJSON(input: string, { tensors, bytesBefore, bytesAfter }: RequantizePlan): Record<string, unknown> {
+  return {
+    input,
+    ...{ bytesBefore, bytesAfter },
+    tensors: tensors.map(({ from, to, why, bytes }) => ({
+      ...{ name: from.name, shape: from.shape, from: from.type.name, to: to.name, why },
+      ...{ bytesBefore: from.end - from.begin, bytesAfter: bytes },
+    })),
+  };
+}
+
+function planText({ tensors, bytesBefore, bytesAfter }: RequantizePlan): string {
+  const table = formatTable(
+    ['tensor', 'shape', 'is', 'becomes', 'before', 'after', 'why'],
+    tensors.map(({ from, to, why, bytes }) => [
+      from.name,
+      `[${from.shape.join(', ')}]`,
+      from.type.name,
+      to === from.type ? 'as it is' : to.name,
+      formatBytes(from.end - from.begin),
+      formatBytes(bytes),
+      why,
+    ]),
+  );
+  const share = bytesBefore > 0 ? ` (${((100 * bytesAfter) / bytesBefore).toFixed(1)} %)` : '';
+  return `${table}\n\n${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}${share} in ${tensors.length} tensors`;
+}
