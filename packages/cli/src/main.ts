@@ -1,13 +1,5 @@
 import { QuantError } from '@q/core';
 import { Command, CommanderError } from 'commander';
-import { engineListCommand, engineSetupCommand } from './commands/engine.js';
-import { evalCommand } from './commands/evaluate.js';
-import { fineTuneCommand } from './commands/finetune.js';
-import { ggufCommand } from './commands/gguf.js';
-import { inspectCommand } from './commands/inspect.js';
-import { planCommand } from './commands/plan.js';
-import { quantizeCommand } from './commands/quantize.js';
-import { startCommand } from './commands/start.js';
 import { InterruptedError } from './interrupted-error.js';
 import { fineTuners, fits, ggufFormats, layouts, methods } from './registry.js';
 import { createTerminal, type Streams } from './terminal.js';
@@ -100,7 +92,7 @@ function withCompute(command: Command): Command {
 }
 
 /**
- * Runs the command line.
+ * Runs the command line. Each command loads what it needs when it is called: most of them need little, and start at once.
  * @returns the exit code: 0, 1 for anything that went wrong, 130 when interrupted
  */
 export async function main(argv: readonly string[], streams: Streams, signal: AbortSignal): Promise<number> {
@@ -120,7 +112,10 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     ),
   )
     .option('--calib <file>', 'with --budget: text to measure on')
-    .action((model, options) => planCommand(model, options, terminal, signal));
+    .action(async (model, options) => {
+      const { planCommand } = await import('./commands/plan.js');
+      await planCommand(model, options, terminal, signal);
+    });
   withCompute(
     withRecipe(
       program
@@ -137,6 +132,7 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--no-eval', 'do not score')
     .option('--yes', 'accepted for scripts: nothing is asked')
     .action(async (model, out, options) => {
+      const { quantizeCommand } = await import('./commands/quantize.js');
       await quantizeCommand(model, out, options, terminal, signal);
     });
   withCompute(
@@ -167,6 +163,7 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--no-eval', 'do not score')
     .option('--json', 'print one JSON object on standard output and nothing else there')
     .action(async (model, out, options) => {
+      const { fineTuneCommand } = await import('./commands/finetune.js');
       await fineTuneCommand(model, out, options, terminal, signal);
     });
   withCompute(
@@ -181,13 +178,19 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--length <n>', 'tokens of a window (default 256)')
     .option('--windows <n>', 'windows to score (default: all)')
     .option('--json', 'print one JSON object on standard output and nothing else there')
-    .action((model, options) => evalCommand(model, options, terminal, signal));
+    .action(async (model, options) => {
+      const { evalCommand } = await import('./commands/evaluate.js');
+      await evalCommand(model, options, terminal, signal);
+    });
   program
     .command('inspect')
     .argument('<path>', 'model folder, .safetensors or .gguf file')
     .description('list every tensor, its scheme and bytes')
     .option('--json', 'print one JSON object on standard output and nothing else there')
-    .action((path, options) => inspectCommand(path, options, terminal));
+    .action(async (path, options) => {
+      const { inspectCommand } = await import('./commands/inspect.js');
+      await inspectCommand(path, options, terminal);
+    });
   program
     .command('gguf')
     .argument('<in>', 'GGUF file in F32, F16 or BF16')
@@ -202,26 +205,38 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--plan', 'say what would happen to every tensor, and write nothing')
     .option('--threads <n>', 'threads of the kernels (default: the cores, at most 8)')
     .option('--json', 'print one JSON object on standard output and nothing else there')
-    .action((input, output, options) => ggufCommand(input, output, options, terminal, signal));
+    .action(async (input, output, options) => {
+      const { ggufCommand } = await import('./commands/gguf.js');
+      await ggufCommand(input, output, options, terminal, signal);
+    });
   const engine = program.command('engine').description('what computes: list the engines, set one up');
   engine
     .command('list')
     .description('engines, whether they start here, and how fast they multiply')
     .option('--threads <n>', 'threads of the kernels and of the native engine (default: the cores)')
     .option('--json', 'print one JSON object on standard output and nothing else there')
-    .action((options) => engineListCommand(options, terminal, signal));
+    .action(async (options) => {
+      const { engineListCommand } = await import('./commands/engine.js');
+      await engineListCommand(options, terminal, signal);
+    });
   engine
     .command('setup')
     .argument('<name>', 'tfjs-node')
     .description('get the native engine: downloads 315 MB, takes 1.2 GB of the cache folder')
     .option('--force', 'set up again, whatever is there')
     .option('--json', 'print one JSON object on standard output and nothing else there')
-    .action((name, options) => engineSetupCommand(name, options, terminal, signal));
+    .action(async (name, options) => {
+      const { engineSetupCommand } = await import('./commands/engine.js');
+      await engineSetupCommand(name, options, terminal, signal);
+    });
   program
     .command('start')
     .description('quantize the embedded demo model')
     .option('--json', 'print one JSON object on standard output and nothing else there')
-    .action((options) => startCommand(options, terminal, signal));
+    .action(async (options) => {
+      const { startCommand } = await import('./commands/start.js');
+      await startCommand(options, terminal, signal);
+    });
 
   // A script that asked for JSON finds one object on standard output whatever happens.
   const json = argv.includes('--json');

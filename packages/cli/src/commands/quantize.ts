@@ -19,7 +19,6 @@ import { type Compute, createCompute } from '../engine.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
-import { reportHtml } from '../report/report-html.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
@@ -180,6 +179,8 @@ export async function quantizeCommand(
       resumed: result.resumed,
     };
     await writeFile(join(out, 'q-report.json'), `${JSON.stringify(report, null, 2)}\n`);
+    // The plots' libraries take longer to load than everything else.
+    const { reportHtml } = await import('../report/report-html.js');
     await writeFile(join(out, 'q-report.html'), reportHtml(report));
     if (options.json) terminal.printJson(report);
     else terminal.print(summary(report));
