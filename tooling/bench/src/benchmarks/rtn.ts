@@ -19,6 +19,7 @@ import {
   type Tensor,
   weightedSearch,
 } from '@q/core';
+import { writeLlamaGguf } from '@q/figures/llama-gguf';
 import { writeLlama } from '@q/figures/llama-shape';
 import { planRequantize, readGgufHeader, requantize } from '@q/gguf';
 import { gptq, paperOptions } from '@q/gptq';
@@ -27,7 +28,7 @@ import { planRun, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import { openFile } from '@q/safetensors';
 import type { Benchmark, Contender } from '../benchmark.js';
-import { findLlamaCpp, writeGguf } from '../llama-cpp.js';
+import { findLlamaCpp } from '../llama-cpp.js';
 import { processContender } from '../measured-process.js';
 import { openRuns, ownCommand, sharedModel } from '../whole-run.js';
 
@@ -166,7 +167,7 @@ async function* besideLlamaCpp(
     return;
   }
   const gguf = join(folder, 'model.gguf');
-  const bytes = await writeGguf(gguf, join(model, 'model.safetensors'), shape);
+  const bytes = await writeLlamaGguf(gguf, model);
   const [theirs, ours, processes] = ['theirs', 'ours', 'process'].map((name) => join(folder, `${name}.gguf`));
   const fresh = async (path: string) => {
     await rm(path, { force: true });
