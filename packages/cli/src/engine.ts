@@ -1,6 +1,7 @@
 import { type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
-import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
+import { createForwardEngine } from '@q/kernels-wasm';
 import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
+import { openHostKernels } from './host-kernels.js';
 import { ownForwardPays } from './own-forward-pays.js';
 import { UsageError } from './usage-error.js';
 import { openWebgpuKernels } from './webgpu-kernels.js';
@@ -34,10 +35,7 @@ export async function createCompute(options: {
   if (!kernelChoices.some((known) => known === choice))
     throw new UsageError(`--kernels ${choice}: ${kernelChoices.join(', ')} was expected`);
   const notes: string[] = [];
-  const host: Kernels = await createWasmKernels({ threads: options.threads }).catch((error: Error) => {
-    notes.push(`the wasm kernels could not start (${error.message}): the slow reference kernels are used`);
-    return referenceKernels;
-  });
+  const host = await openHostKernels(options.threads, (note) => notes.push(note));
   const { threads } = options;
   const engine = () => createEngine({ backend, kernels: host, threads });
   const kernels =

@@ -1,8 +1,9 @@
 import { totalmem } from 'node:os';
 import type { FineTuning } from './fine-tuning/fine-tuning.js';
-import { choose, decimal, number, wholeNumber } from './recipe-options.js';
+import { choose, decimal, number } from './recipe-options.js';
 import { type FineTunerOptions, fineTuners } from './registry.js';
 import { UsageError } from './usage-error.js';
+import { wholeNumber } from './whole-number.js';
 
 /** Options of the command line that choose how a text is learnt. */
 export interface FineTuneFlags {

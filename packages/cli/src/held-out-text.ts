@@ -1,6 +1,6 @@
 import { cutWindows, type Windows } from '@q/calib';
-import { wholeNumber } from './recipe-options.js';
 import { loadWindows } from './texts.js';
+import { wholeNumber } from './whole-number.js';
 
 /** Windows of the text learnt from that are scored when no other text is given. */
 const ownWindows = 32;

@@ -32,6 +32,7 @@ import {
 } from './registry.js';
 import { parseRule } from './rule-option.js';
 import { UsageError } from './usage-error.js';
+import { wholeNumber } from './whole-number.js';
 
 /** Options of the command line that make a recipe. */
 export interface RecipeOptions {
@@ -386,22 +387,6 @@ export function choose<V>(option: string, name: string, registry: Readonly<Recor
 function oneOf<N extends string>(option: string, text: string | undefined, names: readonly N[]): N | undefined {
   if (text === undefined) return undefined;
   return choose(option, text, Object.fromEntries(names.map((name) => [name, name])) as Record<string, N>);
-}
-
-/** @throws UsageError when the text is not a whole number in range */
-export function wholeNumber(
-  option: string,
-  text: string | undefined,
-  min: number,
-  max = Number.MAX_SAFE_INTEGER,
-): number | undefined {
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (!/^-?[0-9]+$/.test(text.trim()) || value < min || value > max) {
-    const range = max < Number.MAX_SAFE_INTEGER ? `from ${min} to ${max}` : `of at least ${min}`;
-    throw new UsageError(`${option} ${text}: a whole number ${range} was expected`);
-  }
-  return value;
 }
 
 /** @throws UsageError when the text is not a number between 0 and 1 */

@@ -3,11 +3,11 @@ import { closest } from '../closest.js';
 import { type Backend, createCompute } from '../engine.js';
 import { setUpTfjsNode } from '../engine-setup/setup-tfjs-node.js';
 import { measureProducts, type ProductSpeed } from '../measure-engine.js';
-import { wholeNumber } from '../recipe-options.js';
 import type { Terminal } from '../terminal.js';
 import { formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { openWebgpuKernels } from '../webgpu-kernels.js';
+import { wholeNumber } from '../whole-number.js';
 
 /** The order in which `auto` tries them. */
 const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly Backend[];

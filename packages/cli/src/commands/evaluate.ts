@@ -6,12 +6,12 @@ import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval
 import { adaptedWeights } from '../adapter-option.js';
 import { type Compute, createCompute } from '../engine.js';
 import type { Weights } from '../fine-tuning/fine-tuning.js';
-import { wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows } from '../texts.js';
 import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import { wholeNumber } from '../whole-number.js';
 
 export interface EvalOptions {
   readonly against?: string;

@@ -9,12 +9,12 @@ import { type Compute, createCompute } from '../engine.js';
 import { type FineTuneFlags, fineTuningFrom } from '../fine-tune-options.js';
 import type { FineTuningResult, Weights } from '../fine-tuning/fine-tuning.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
-import { wholeNumber } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import { wholeNumber } from '../whole-number.js';
 
 export interface FineTuneOptions extends FineTuneFlags, HeldOutFlags {
   readonly text?: string;

@@ -3,13 +3,13 @@ import type { BlockFormat } from '@q/core';
 import { type OutputChoice, planRequantize, type RequantizePlan, readGgufHeader, requantize } from '@q/gguf';
 import { openFile } from '@q/safetensors';
 import { closest } from '../closest.js';
-import { createCompute } from '../engine.js';
+import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
-import { wholeNumber } from '../recipe-options.js';
 import { ggufFormats } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import { wholeNumber } from '../whole-number.js';
 
 export interface GgufOptions {
   readonly type?: string;
@@ -47,19 +47,20 @@ export async function ggufCommand(
       if (options.json) terminal.printJson(planJSON(input, plan));
       return;
     }
-    const compute = await createCompute({ threads });
-    for (const note of compute.notes) terminal.note(`note: ${note}`);
+    const notes: string[] = [];
+    const kernels = await openHostKernels(threads, (note) => notes.push(note));
+    for (const note of notes) terminal.note(`note: ${note}`);
     const started = performance.now();
     try {
-      await requantize(source, plan, output, { kernels: compute.kernels, signal, progress: terminal.progress });
+      await requantize(source, plan, output, { kernels, signal, progress: terminal.progress });
     } catch (error) {
       if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
       throw error;
     } finally {
-      await compute.dispose();
+      await kernels.dispose();
     }
     const seconds = (performance.now() - started) / 1000;
-    if (options.json) terminal.printJson({ ...planJSON(input, plan), output, seconds, notes: compute.notes });
+    if (options.json) terminal.printJson({ ...planJSON(input, plan), output, seconds, notes });
     else terminal.print(`${output}: ${formatBytes(plan.file.byteLength)} in ${formatSeconds(seconds)}`);
   } finally {
     await source.close();

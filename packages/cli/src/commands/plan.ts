@@ -3,10 +3,11 @@ import { openCheckpoint } from '@q/checkpoint';
 import { createContext } from '@q/core';
 import { type Plan, planRun, recipeJSON } from '@q/pipeline';
 import { createCompute } from '../engine.js';
-import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
+import { type RecipeOptions, recipeFrom } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
+import { wholeNumber } from '../whole-number.js';
 import { budgetText, settleBudget } from './budget.js';
 
 export interface PlanOptions extends RecipeOptions {

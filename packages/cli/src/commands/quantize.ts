@@ -17,12 +17,13 @@ import {
 } from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
-import { type RecipeOptions, recipeFrom, wholeNumber } from '../recipe-options.js';
+import { type RecipeOptions, recipeFrom } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import { wholeNumber } from '../whole-number.js';
 import { budgetText, settleBudget } from './budget.js';
 import { score } from './evaluate.js';
 import { expertsText } from './experts.js';

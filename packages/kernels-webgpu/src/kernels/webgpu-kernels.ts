@@ -36,6 +36,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     matmulInt8: (args) => matmulInt8(gpu, args),
     grids: host.grids,
     stream: host.stream,
+    blocks: host.blocks,
     dispose: () => host.dispose(),
   };
 }

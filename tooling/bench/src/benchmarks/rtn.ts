@@ -181,7 +181,11 @@ async function* besideLlamaCpp(
     ],
   };
   try {
-    for (const type of [q4_0, q4_K]) {
+    // Shares of the speed of llama.cpp without a process around it; with both around, the second share is higher.
+    for (const [type, inside, whole] of [
+      [q4_0, 1.3, 0.75],
+      [q4_K, 2.5, 2],
+    ] as const) {
       const { name } = type;
       const run = async () => requantizeFile(gguf, await fresh(ours), type, kernels);
       const runTheirs = async () => {
@@ -207,7 +211,7 @@ async function* besideLlamaCpp(
           }),
           ...toGptq[name],
         ],
-        atLeast: { requantize: 1, 'q gguf, its process included': 1 },
+        atLeast: { requantize: inside, 'q gguf, its process included': whole },
       };
     }
   } finally {
