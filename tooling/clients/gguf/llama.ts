@@ -1,6 +1,6 @@
 /**
  * Loads the Llamas of make.ts with llama.cpp and scores a window: the f16 file as PyTorch does the original, quantized ones nearly so. Where
- * llama.cpp cannot start, one line says so. `llama.mjs WORK MODULE`; results to llama.json.
+ * llama.cpp cannot start, one line says so. `llama.ts WORK MODULE`; results to llama.json.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -9,30 +9,58 @@ import { pathToFileURL } from 'node:url';
 const [work, module] = process.argv.slice(2);
 const { model: folder, shared } = JSON.parse(await readFile(join(work, 'model.json'), 'utf8'));
 const result = { passed: 0, failed: 0, skipped: 0 };
-const check = (good, words) => {
+const check = (good: boolean, words: string) => {
   console.log(`${good ? 'ok  ' : 'FAIL'} ${words}`);
   if (good) result.passed++;
   else result.failed++;
 };
 
 /** How much each type may add to the loss of the f16 file. */
-const allowed = { F16: 1e-3, Q8_0: 0.01, Q6_K: 0.02, Q5_K: 0.05, Q4_K: 0.1, Q4_0: 0.2 };
+const allowed: Readonly<Record<string, number>> = {
+  F16: 1e-3,
+  Q8_0: 0.01,
+  Q6_K: 0.02,
+  Q5_K: 0.05,
+  Q4_K: 0.1,
+  Q4_0: 0.2,
+};
 
-async function start() {
+/** What is used of node-llama-cpp, which is installed outside of the workspace. */
+interface Llama {
+  loadModel(options: { modelPath: string }): Promise<LlamaModel>;
+  dispose(): Promise<void>;
+}
+
+interface LlamaModel {
+  tokenize(text: string): number[];
+  createContext(options: { contextSize: number }): Promise<LlamaContext>;
+  dispose(): Promise<void>;
+}
+
+interface LlamaContext {
+  getSequence(): {
+    controlledEvaluate(
+      input: (number | [token: number, options: { generateNext: { probabilities: true } }])[],
+    ): Promise<{ readonly next: { readonly probabilities: ReadonlyMap<number, number> } }[]>;
+  };
+  dispose(): Promise<void>;
+}
+
+async function start(): Promise<Llama | undefined> {
   try {
     const { getLlama, LlamaLogLevel } = await import(pathToFileURL(module).href);
     return await getLlama({ build: 'never', gpu: false, logLevel: LlamaLogLevel.error });
   } catch (error) {
-    console.log(`llama.cpp is left out: ${error.message}`);
+    console.log(`llama.cpp is left out: ${(error as Error).message}`);
     return undefined;
   }
 }
 
 /** Mean negative log-likelihood of every token but the first. */
-async function loss(model, tokens) {
+async function loss(model: LlamaModel, tokens: readonly number[]): Promise<number> {
   const context = await model.createContext({ contextSize: 256 });
   const sequence = context.getSequence();
-  const wanted = tokens.map((token, i) =>
+  const wanted = tokens.map((token, i): number | [number, { generateNext: { probabilities: true } }] =>
     i + 1 < tokens.length ? [token, { generateNext: { probabilities: true } }] : token,
   );
   const scored = await sequence.controlledEvaluate(wanted);
@@ -42,25 +70,27 @@ async function loss(model, tokens) {
   return sum / (tokens.length - 1);
 }
 
+/** The first of the shared windows, or as much of the demo model's held-out text. */
+async function window(model: LlamaModel): Promise<readonly number[]> {
+  if (!shared) {
+    const text = await readFile(join(folder, '..', 'text', 'held-out.txt'), 'utf8');
+    return model.tokenize(text.slice(0, 2000)).slice(0, 200);
+  }
+  const ids = await readFile(join(folder, 'valid-60x256.u16'));
+  return Array.from({ length: 256 }, (_, i) => ids.readUInt16LE(2 * i));
+}
+
 const llama = await start();
 if (llama) {
   const files = (await readdir(work)).filter((name) => /^llama-.*\.gguf$/.test(name)).sort();
-  const losses = new Map();
-  let tokens;
+  const losses = new Map<string, number>();
   for (const file of ['llama-F16.gguf', ...files.filter((name) => name !== 'llama-F16.gguf')]) {
     const type = file.slice(6, -5);
     const model = await llama.loadModel({ modelPath: join(work, file) });
-    if (shared) {
-      const ids = await readFile(join(folder, 'valid-60x256.u16'));
-      tokens = Array.from({ length: 256 }, (_, i) => ids.readUInt16LE(2 * i));
-    } else {
-      const text = await readFile(join(folder, '..', 'text', 'held-out.txt'), 'utf8');
-      tokens = model.tokenize(text.slice(0, 2000)).slice(0, 200);
-    }
-    losses.set(type, await loss(model, tokens));
+    losses.set(type, await loss(model, await window(model)));
     await model.dispose();
   }
-  const base = shared
+  const base: number = shared
     ? JSON.parse(await readFile(join(folder, 'reference.json'), 'utf8')).nllFirstWindow
     : losses.get('F16');
   for (const [type, own] of losses)
