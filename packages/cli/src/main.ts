@@ -1,7 +1,7 @@
 import { QuantError } from '@q/core';
 import { Command, CommanderError } from 'commander';
 import { InterruptedError } from './interrupted-error.js';
-import { fineTuners, fits, ggufFormats, layouts, methods } from './registry.js';
+import { fineTuners, fits, ggufFormats, ggufMixes, layouts, methods } from './registry.js';
 import { createTerminal, type Streams } from './terminal.js';
 import { version } from './version.js';
 
@@ -195,13 +195,10 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .command('gguf')
     .argument('<in>', 'GGUF file in F32, F16 or BF16')
     .argument('[out]', 'GGUF file to write')
-    .description("quantize a GGUF file, to the same bytes as llama.cpp's llama-quantize --pure")
-    .option('--type <name>', `what matrices become: ${Object.keys(ggufFormats).join(', ')}`)
-    .option(
-      '--output <name>',
-      'what the output layer becomes: one of these, keep, or like-llama (default: at least q6_k)',
-    )
-    .option('--embeddings <name>', 'what the embeddings become: one of these, or keep (default: as --type)')
+    .description("quantize a GGUF file, to the same bytes as llama.cpp's quantizer")
+    .option('--type <name>', `what matrices become: ${Object.keys({ ...ggufFormats, ...ggufMixes }).join(', ')}`)
+    .option('--output <name>', 'what the output layer becomes: one type, keep, or like-llama (default: q6_k, or more)')
+    .option('--embeddings <name>', 'what the embeddings become: one type, or keep (default: as --type)')
     .option('--plan', 'say what would happen to every tensor, and write nothing')
     .option('--threads <n>', 'threads of the kernels (default: the cores, at most 8)')
     .option('--json', 'print one JSON object on standard output and nothing else there')

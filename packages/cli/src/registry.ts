@@ -39,6 +39,7 @@ import {
   type Tuner,
   weightedSearch,
 } from '@q/core';
+import { type GgufMix, q4_K_M, q4_K_S, q5_K_M, q5_K_S } from '@q/gguf';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
@@ -216,11 +217,16 @@ export const layouts: Readonly<Record<string, (options: { version?: 1 | 2 | 'aut
   'bitsandbytes-int8': bitsandbytesInt8Layout,
 };
 
-/** What `q gguf` makes of matrices. */
+/** What `q gguf` makes of tensors. */
 export const ggufFormats: Readonly<Record<string, BlockFormat>> = {
   ...{ q4_0, q4_1, q5_0, q5_1, q8_0 },
   ...{ q4_k: q4_K, q5_k: q5_K, q6_k: q6_K },
   ...{ f16: f16Block, bf16: bf16Block },
+};
+
+/** Mixes of them, for all matrices of a file. */
+export const ggufMixes: Readonly<Record<string, GgufMix>> = {
+  ...{ q4_k_m: q4_K_M, q4_k_s: q4_K_S, q5_k_m: q5_K_M, q5_k_s: q5_K_S },
 };
 
 export const floatZeroPointLayouts: readonly string[] = ['plain'];

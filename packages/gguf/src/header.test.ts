@@ -188,4 +188,33 @@ describe('readGgufHeader', () => {
       { numRuns: 60 },
     );
   });
+
+  it('of a damaged file is read or refused, and nothing else', async () => {
+    const whole = file({
+      entries: [
+        entry('general.alignment', 4, u32(32)),
+        entry('texts', 9, join(u32(8), u64(2), text('abc'), text('d'))),
+        entry('numbers', 9, join(u32(10), u64(1), u64(5))),
+        entry('flag', 7, u8(1)),
+      ],
+      infos: [info('a.weight', [32, 2], 2, 0), info('b', [8], 0, 64)],
+      data: new Uint8Array(96),
+    });
+    let refused = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat(whole.length - 1), fc.nat(255)), { minLength: 1, maxLength: 3 }),
+        async (changes) => {
+          const bytes = whole.slice();
+          for (const [at, value] of changes) bytes[at] = value;
+          await read(bytes).catch((error) => {
+            expect(error).toBeInstanceOf(FormatError);
+            refused++;
+          });
+        },
+      ),
+      { numRuns: 2000 },
+    );
+    expect(refused).toBeGreaterThan(500);
+  });
 });

@@ -2,14 +2,15 @@ import { type BlockFormat, f16Block, q4_K, q5_0, q5_1, q5_K, q6_K, q8_0, SchemeE
 import { type GgufFilePlan, planGgufFile } from './file-plan.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 import type { GgufMetadata, GgufValue } from './metadata.js';
+import { type GgufMix, type MixPlace, mixPlaces } from './mix.js';
 import { type GgufTensorType, ggufTensorTypeFor } from './tensor-type.js';
 
 export interface RequantizeOptions {
-  /** What matrices become. */
-  readonly type: BlockFormat;
+  /** What matrices become: one type, or a mix. */
+  readonly type: BlockFormat | GgufMix;
   /** What the output layer becomes, or the embeddings where these are both. Default: `llamaOutput`. */
   readonly output?: OutputChoice;
-  /** What embeddings that are no output layer become. Default: `type`. */
+  /** What embeddings that are no output layer become. Default: `type`, or the base of a mix. */
   readonly embeddings?: BlockFormat | 'keep';
 }
 
@@ -36,11 +37,15 @@ export interface RequantizePlan {
 
 /** Matrices that are small, and that models depend on (formats.md 6.10): llama.cpp leaves them as they are. */
 const leftAlone = [
-  ...['_norm.weight', 'ffn_gate_inp.weight', 'altup', 'laurel', 'per_layer_model_proj', 'position_embd', 'token_types'],
-  ...['ssm_conv1d', 'shortconv.conv.weight', 'attn_rel_b.weight', 'time_mix_first.weight'],
+  ...['_norm.weight', 'ffn_gate_inp.weight', 'ffn_gate_tid2eid.weight', 'altup', 'laurel', 'per_layer_model_proj'],
+  ...['position_embd', 'token_types', 'ssm_conv1d', 'shortconv.conv.weight', 'attn_rel_b.weight'],
+  ...['indexer.k_proj.weight', 'indexer.q_proj.weight', 'time_mix_first.weight'],
   ...['w0', 'w1', 'w2', 'v0', 'v1', 'v2', 'a0', 'a1', 'a2', 'g1', 'g2', 'decay_w1', 'decay_w2', 'lerp_fused'].map(
     (part) => `time_mix_${part}.weight`,
   ),
+  // Of models that see and hear.
+  ...['sam.pos_embd', 'sam.neck.', 'sam.net_', '.rel_pos', '.patch_embd', '.patch_merger'],
+  ...['a.rvq.codebook', 'mm.a.code_embd'],
 ];
 
 /** What holds rows that are not whole blocks of 256 (formats.md 6.10). */
@@ -52,16 +57,28 @@ const narrower: ReadonlyMap<BlockFormat, BlockFormat> = new Map([
 
 const outputName = 'output.weight';
 const embeddingsName = 'token_embd.weight';
+const embeddingsNames = [embeddingsName, 'per_layer_token_embd.weight'];
 
 /**
  * Decides what becomes of every tensor, from the header alone.
  * @param name of the file, for messages
- * @throws SchemeError when a matrix is quantized already, or has values that this toolkit does not read
+ * @throws SchemeError when a matrix is quantized already or has values that this toolkit does not read, and when the rules of a mix do not
+ * fit the model
  */
 export function planRequantize(header: GgufHeader, options: RequantizeOptions, name: string): RequantizePlan {
-  const tensors = [...header.tensors.values()].map((tensor) => decide(tensor, header, options, name));
+  const all = [...header.tensors.values()];
+  const { type } = options;
+  const places =
+    'base' in type
+      ? mixPlaces(
+          header,
+          all.filter((tensor) => staysAs(tensor) === undefined),
+          name,
+        )
+      : undefined;
+  const tensors = all.map((tensor) => decide(tensor, header, options, places?.get(tensor.name), name));
   const metadata = new Map<string, GgufValue>(header.metadata);
-  const { fileType } = ggufTensorTypeFor(options.type);
+  const fileType = 'base' in type ? type.fileType : ggufTensorTypeFor(type).fileType;
   if (fileType !== undefined) metadata.set('general.file_type', { type: 'u32', value: fileType });
   if (tensors.some(({ to }) => to.values > 1)) metadata.set('general.quantization_version', { type: 'u32', value: 2 });
   const file = planGgufFile(
@@ -76,13 +93,27 @@ export function planRequantize(header: GgufHeader, options: RequantizeOptions, n
   };
 }
 
-function decide(from: GgufTensor, header: GgufHeader, options: RequantizeOptions, name: string): RequantizedTensor {
+/** Why a tensor is no candidate; nothing for those that are. Outer sizes of 1 do not make a matrix. */
+function staysAs({ name, shape }: GgufTensor): string | undefined {
+  const outermost = shape.findIndex((size) => size !== 1);
+  if (outermost < 0 || shape.length - outermost < 2) return 'a vector';
+  if (!name.endsWith('weight') || leftAlone.some((part) => name.includes(part)))
+    return 'small, and models depend on it';
+  return undefined;
+}
+
+function decide(
+  from: GgufTensor,
+  header: GgufHeader,
+  options: RequantizeOptions,
+  place: MixPlace | undefined,
+  name: string,
+): RequantizedTensor {
   const keep = (why: string): RequantizedTensor => ({ from, to: from.type, why, bytes: from.end - from.begin });
-  if (from.shape.length < 2) return keep('a vector');
-  if (!from.name.endsWith('weight') || leftAlone.some((part) => from.name.includes(part)))
-    return keep('small, and models depend on it');
+  const stays = staysAs(from);
+  if (stays !== undefined) return keep(stays);
   const row = from.shape[from.shape.length - 1];
-  const [wanted, role] = choose(from.name, row, header, options);
+  const [wanted, role] = choose(from.name, row, header, options, place);
   if (wanted === 'keep') return keep(`${role}, kept`);
   const [format, why] = fitting(wanted, row, role);
   if (format === from.type.format) return keep(why);
@@ -100,15 +131,20 @@ function choose(
   name: string,
   row: number,
   header: GgufHeader,
-  { type, output = 'like-llama', embeddings = type }: RequantizeOptions,
+  { type, output = 'like-llama', embeddings }: RequantizeOptions,
+  place: MixPlace | undefined,
 ): readonly [wanted: BlockFormat | 'keep', role: string] {
-  const tied = !header.tensors.has(outputName);
-  if (name === embeddingsName && !tied) return [embeddings, 'embeddings'];
-  if (name !== outputName && name !== embeddingsName) return [type, 'a matrix'];
+  const base = 'base' in type ? type.base : type;
+  const tied = !header.tensors.has(outputName) && embeddingsNames.includes(name);
+  if (embeddingsNames.includes(name) && !tied) return [embeddings ?? base, 'embeddings'];
+  if (name !== outputName && !tied) {
+    const other = place && 'base' in type ? type.choose(place) : undefined;
+    return other ? [other, `a matrix that ${type.name} gives more`] : [base, 'a matrix'];
+  }
   const role = tied ? 'embeddings and output' : 'output';
   if (output !== 'like-llama') return [output, role];
   // llama-quantize: 6 bits at least, unless all is kept in floats.
-  if (type.values === 1 || type === q8_0) return [type, role];
+  if (base.values === 1 || base === q8_0) return [base, role];
   return [row % q6_K.values === 0 ? q6_K : q8_0, role];
 }
 

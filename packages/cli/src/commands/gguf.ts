@@ -5,7 +5,7 @@ import { openFile } from '@q/safetensors';
 import { closest } from '../closest.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
-import { ggufFormats } from '../registry.js';
+import { ggufFormats, ggufMixes } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
@@ -28,11 +28,11 @@ export async function ggufCommand(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<void> {
-  const type = formatOf('--type', options.type);
+  const types = { ...ggufFormats, ...ggufMixes };
   const choice = {
-    type,
+    type: named('--type', options.type, types),
     output: outputChoice(options.output),
-    embeddings: options.embeddings === 'keep' ? ('keep' as const) : formatOf('--embeddings', options.embeddings, type),
+    embeddings: orKeep('--embeddings', options.embeddings),
   };
   const threads = wholeNumber('--threads', options.threads, 1);
   if (!output && !options.plan) throw new UsageError('the file to write is missing: q gguf IN.gguf OUT.gguf');
@@ -67,23 +67,22 @@ export async function ggufCommand(
   }
 }
 
-/** @throws UsageError for what is not in the registry, or absent and has no default */
-function formatOf(option: string, name: string | undefined, fallback?: BlockFormat): BlockFormat {
-  const known = Object.keys(ggufFormats);
-  if (name === undefined) {
-    if (fallback) return fallback;
-    throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);
-  }
-  const format = ggufFormats[name.toLowerCase()];
-  if (format) return format;
+/** @throws UsageError for what is absent or not in the registry */
+function named<V>(option: string, name: string | undefined, registry: Readonly<Record<string, V>>): V {
+  const known = Object.keys(registry);
+  if (name === undefined) throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);
+  const found = registry[name.toLowerCase()];
+  if (found) return found;
   const near = closest(name, known);
   throw new UsageError(`${option} ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
 }
 
-function outputChoice(name: string | undefined): OutputChoice {
-  if (name === undefined || name === 'like-llama') return 'like-llama';
-  return name === 'keep' ? 'keep' : formatOf('--output', name);
+function orKeep(option: string, name: string | undefined): BlockFormat | 'keep' | undefined {
+  return name === undefined || name === 'keep' ? name : named(option, name, ggufFormats);
 }
+
+const outputChoice = (name: string | undefined): OutputChoice | undefined =>
+  name === 'like-llama' ? name : orKeep('--output', name);
 
 async function refuseExisting(input: string, output: string): Promise<void> {
   const there = await access(output).then(

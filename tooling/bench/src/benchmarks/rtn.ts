@@ -183,7 +183,7 @@ async function* besideLlamaCpp(
   try {
     // Shares of the speed of llama.cpp without a process around it; with both around, the second share is higher.
     for (const [type, inside, whole] of [
-      [q4_0, 1.3, 0.6],
+      [q4_0, 1, 0.6],
       [q4_K, 2.5, 2],
     ] as const) {
       const { name } = type;
