@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -191,6 +191,10 @@ describe('requantize', () => {
     await from.close();
     expect(await readdir(folder)).toEqual(['in.gguf']);
     await expect(convert(bytes, { type: q4_0 }, join(folder, 'absent', 'out.gguf'))).rejects.toThrow(WriteError);
+    // A folder has the name.
+    await mkdir(path);
+    await expect(convert(bytes, { type: q4_0 }, path)).rejects.toThrow(WriteError);
+    expect((await readdir(folder)).sort()).toEqual(['in.gguf', 'out.gguf']);
   });
 });
 
