@@ -80,6 +80,12 @@ describe('q gguf', () => {
   it.each<[string, () => Promise<unknown>, readonly string[], RegExp]>([
     ['no type', async () => {}, ['IN', 'OUT'], /--type is missing: one of q4_0, /],
     ['a type that is unknown', async () => {}, ['IN', 'OUT', '--type', 'q4_m'], /--type q4_m: .* did you mean q4_/],
+    [
+      'a mix without a count of blocks',
+      async () => {},
+      ['IN', 'OUT', '--type', 'q4_k_m'],
+      /metadata lack llama\.block_count/,
+    ],
     ['no file to write', async () => {}, ['IN', '--type', 'q4_0'], /the file to write is missing/],
     ['a file that is absent', () => rm(input), ['IN', 'OUT', '--type', 'q4_0'], /in\.gguf: is not a file/],
     ['a folder', () => rm(input).then(() => mkdir(input)), ['IN', 'OUT', '--type', 'q4_0'], /in\.gguf: is not a file/],
