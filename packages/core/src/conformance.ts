@@ -13,3 +13,4 @@ export {
 export { type StreamConformanceCase, streamConformance } from './kernels/stream-conformance.js';
 export * as bruteForce from './ops/brute-force.js';
 export { type OpsConformanceCase, opsConformance, rotaryTable } from './ops/conformance.js';
+export { type GradientConformanceCase, gradientConformance } from './ops/gradient-conformance.js';

@@ -80,7 +80,7 @@ export function attentionHeads(
 }
 
 /** Scores to e^(score - highest), and one over their sums to `factors`, for keys `[begin, end)` of eight queries from `start` on. */
-function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, factors: usize): void {
+export function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, factors: usize): void {
   const query0 = i32x4.add(i32x4.splat(<i32>start), i32x4(0, 1, 2, 3));
   const query1 = i32x4.add(query0, i32x4.splat(4));
   const lowest = f32x4.splat(hidden);

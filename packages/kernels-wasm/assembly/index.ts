@@ -2,8 +2,9 @@ export { attentionHeads } from './attention';
 export { encodeQ4_K, encodeQ5_K } from './block-affine';
 export { encodeQ4_0, encodeQ8_0 } from './block-plain';
 export { encodeQ6_K } from './block-signed';
+export { attentionGradientHeads } from './attention-gradient';
 export { factorBlock, solveBelow, subtractEarlier, takeColumns, unpackRows } from './cholesky';
-export { combineRows, mapVectors } from './elementwise';
+export { combineRows, mapGradient, mapVectors } from './elementwise';
 export { packFactor, packRows, errorPanels, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
 export { squaredErrors } from './grid-errors';
 export { levelGroups } from './grid-levels';
@@ -14,9 +15,11 @@ export { gramTile } from './gram';
 export { decodeHalves } from './half';
 export { hadamardRows } from './hadamard';
 export { kvAttention } from './kv-attention';
+export { crossEntropyRows, divergenceRows } from './losses';
 export { matmulTile, packA, packB } from './matmul';
 export { int8Rows, widen } from './matmul-int8';
 export { normRows, softmaxRows } from './norm';
+export { normGradientRows, softmaxGradientRows, sumColumns } from './norm-gradient';
 export { arrangeBytes, arrangeFloats } from './packed-inputs';
 // Written by scripts/packed-products.mjs.
 export {

@@ -4,7 +4,7 @@ import { madd } from './madd';
 /** Sum of `f` over a row in 8 interleaved f32 sums, joined in f64. */
 // @ts-expect-error: decorator
 @inline
-function join(a: v128, b: v128): f64 {
+export function join(a: v128, b: v128): f64 {
   return (
     <f64>f32x4.extract_lane(a, 0) + <f64>f32x4.extract_lane(a, 1) + <f64>f32x4.extract_lane(a, 2) + <f64>f32x4.extract_lane(a, 3) +
     <f64>f32x4.extract_lane(b, 0) + <f64>f32x4.extract_lane(b, 1) + <f64>f32x4.extract_lane(b, 2) + <f64>f32x4.extract_lane(b, 3)

@@ -74,6 +74,13 @@ const functions = [
   'encodeQ4_K',
   'encodeQ5_K',
   'encodeQ6_K',
+  'attentionGradientHeads',
+  'crossEntropyRows',
+  'divergenceRows',
+  'mapGradient',
+  'normGradientRows',
+  'softmaxGradientRows',
+  'sumColumns',
 ] as const;
 
 export type PoolFunction = (typeof functions)[number];

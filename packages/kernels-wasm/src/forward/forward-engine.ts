@@ -1,6 +1,7 @@
 import type { ForwardEngine } from '@q/core';
 import { createPool, defaultThreads } from '../pool.js';
 import type { WasmKernelOptions } from '../wasm-kernels.js';
+import { createElementwise } from './elementwise.js';
 import { createHeap } from './heap.js';
 import { createForwardOps } from './ops.js';
 import { createValues, type Value } from './values.js';
@@ -27,7 +28,12 @@ export async function createForwardEngine(options: WasmKernelOptions = {}): Prom
   const pool = await createPool({ threads: options.threads ?? (await defaultThreads()), simd: options.simd ?? 'auto' });
   const heap = createHeap(pool);
   const values = createValues(pool, heap);
-  const ops = createForwardOps(pool, heap, values) satisfies ForwardEngine<Value>['ops'];
+  const ops = createForwardOps(
+    pool,
+    heap,
+    values,
+    createElementwise(pool, values),
+  ) satisfies ForwardEngine<Value>['ops'];
   return {
     name: pool.simd === 'relaxed' ? 'wasm-relaxed' : 'wasm-simd128',
     ops: ops as unknown as ForwardEngine<ForwardValue>['ops'],

@@ -13,6 +13,9 @@ export interface Heap {
   free(address: number): void;
   /** Bytes handed out. */
   readonly used: number;
+  /** The most there were at any moment since `resetPeak`. */
+  readonly peak: number;
+  resetPeak(): void;
 }
 
 const alignment = 64;
@@ -24,6 +27,7 @@ export function createHeap({ memory }: Pool): Heap {
   const spans: Span[] = [{ start: heapStart, end: memory.buffer.byteLength }];
   const sizes = new Map<number, number>();
   let used = 0;
+  let peak = 0;
 
   function grow(bytes: number): void {
     const end = memory.buffer.byteLength;
@@ -67,6 +71,7 @@ export function createHeap({ memory }: Pool): Heap {
       if (span.start === span.end) spans.splice(at, 1);
       sizes.set(address, size);
       used += size;
+      peak = Math.max(peak, used);
       return address;
     },
     free(address) {
@@ -78,6 +83,12 @@ export function createHeap({ memory }: Pool): Heap {
     },
     get used() {
       return used;
+    },
+    get peak() {
+      return peak;
+    },
+    resetPeak() {
+      peak = used;
     },
   };
 }

@@ -1,25 +1,18 @@
-import { type Activation, elementCount, type Ops, type RotaryTable, ShapeError, toF32 } from '@q/core';
+import { elementCount, type Ops, type RotaryTable, ShapeError, toF32 } from '@q/core';
 import type { Pool } from '../pool.js';
-import { broadcastProduct } from './broadcast.js';
+import { type Elementwise, rowsAtOnce, widthOf as width } from './elementwise.js';
 import type { Heap } from './heap.js';
 import { createLinear } from './linear.js';
 import type { Value, Values } from './values.js';
-
-/** Kinds of `mapVectors`. */
-const kinds: Record<Activation | 'scale', number> = { scale: 0, relu: 1, sigmoid: 2, silu: 3, gelu: 4, geluTanh: 5 };
-/** Vectors of 4 values a tile, and about as many values of rows: 64 kB in and out. */
-const vectorsAtOnce = 4096;
 
 /**
  * Operations of a forward pass on the pool's threads. Norms sum in 8 interleaved f32 sums joined in f64; products and
  * attention in f32 in blocks of 256 (attention: over all keys); exponentials are exact to 1e-7. Rows, and heads of a
  * sequence, are independent, so results do not depend on the number of threads.
  */
-export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Value> {
+export function createForwardOps(pool: Pool, heap: Heap, values: Values, elementwise: Elementwise): Ops<Value> {
   const tables = new WeakMap<RotaryTable, { cosines: number; sines: number }>();
   const { address } = values;
-  const rowsAtOnce = (width: number) => Math.max(1, Math.floor((4 * vectorsAtOnce) / width));
-  const width = (value: Value) => value.shape[value.shape.length - 1];
   const rowsOf = (value: Value) => value.count / width(value);
 
   const upload = (data: Float32Array, shape: readonly number[]): Value => {
@@ -29,28 +22,10 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
     return value;
   };
 
-  const map = (kind: number, x: Value, factor: number): Value => {
-    const out = values.make(x.shape);
-    pool.run('mapVectors', [kind, address(x), factor, address(out)], Math.ceil(x.count / 4), vectorsAtOnce);
-    return out;
-  };
-
-  const combine = (a: Value, b: Value, multiply: boolean): Value => {
-    const same = a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
-    const trailing = b.shape.every((n, i) => n === a.shape[a.shape.length - b.shape.length + i]);
-    if (!trailing) {
-      if (multiply) return broadcastProduct(values, a, b);
+  const add = (a: Value, b: Value): Value => {
+    if (!b.shape.every((n, i) => n === a.shape[a.shape.length - b.shape.length + i]))
       throw new ShapeError(`add of [${a.shape}] and [${b.shape}]: the second must end the first one's shape`);
-    }
-    const out = values.make(a.shape);
-    const columns = same ? width(a) : b.count;
-    pool.run(
-      'combineRows',
-      [address(a), address(b), same ? 4 * columns : 0, address(out), columns, multiply ? 1 : 0],
-      a.count / columns,
-      rowsAtOnce(columns),
-    );
-    return out;
+    return elementwise.combine('add', a, b);
   };
 
   const norm = (x: Value, gain: Value, bias: Value | undefined, epsilon: number, centre: boolean): Value => {
@@ -109,12 +84,12 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values): Ops<Va
       return out;
     },
     linear: createLinear(pool, heap, values),
-    add: (a, b) => combine(a, b, false),
-    mul: (a, b) => combine(a, b, true),
-    scale: (a, factor) => map(kinds.scale, a, factor),
+    add,
+    mul: (a, b) => elementwise.combine('mul', a, b),
+    scale: (a, factor) => elementwise.map('scale', a, factor),
     rmsNorm: (x, gain, epsilon) => norm(x, gain, undefined, epsilon, false),
     layerNorm: (x, gain, bias, epsilon) => norm(x, gain, bias, epsilon, true),
-    activation: (kind, x) => map(kinds[kind], x, 0),
+    activation: (kind, x) => elementwise.map(kind, x),
     softmax(x) {
       const out = values.make(x.shape);
       pool.run('softmaxRows', [address(x), address(out), width(x)], rowsOf(x), rowsAtOnce(width(x)));

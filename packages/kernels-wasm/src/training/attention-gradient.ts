@@ -1,0 +1,44 @@
+import type { AttentionArgs } from '@q/core';
+import type { Heap } from '../forward/heap.js';
+import type { Value, Values } from '../forward/values.js';
+import type { Pool } from '../pool.js';
+
+/** Queries whose probabilities are kept at a time, in `assembly/attention-gradient.ts`. */
+const queriesAtOnce = 64;
+
+/** Derivatives of attention by q, k and v; each pair of a sequence and a key head is one thread's. */
+export function createAttentionGradient(pool: Pool, heap: Heap, values: Values) {
+  return (
+    { q, k, v, heads, kvHeads, headDim, scale, window }: AttentionArgs<Value>,
+    dy: Value,
+  ): [Value, Value, Value] => {
+    const [batch, asked] = q.shape;
+    const length = k.shape[1];
+    const out: [Value, Value, Value] = [values.make(q.shape), values.make(k.shape), values.make(v.shape)];
+    const keys = 8 * Math.ceil(length / 8);
+    const dims = 8 * Math.ceil(headDim / 8);
+    const scratchBytes =
+      4 *
+      (2 * keys * headDim +
+        dims * length +
+        2 * keys * dims +
+        2 * keys * queriesAtOnce +
+        2 * 8 * headDim +
+        2 * dims * queriesAtOnce +
+        2 * 8 * keys +
+        64);
+    const scratch = heap.allocate(pool.threads * scratchBytes);
+    pool.run(
+      'attentionGradientHeads',
+      [
+        ...[q, k, v, dy, ...out].map(values.address),
+        ...[asked, length, heads, kvHeads, headDim, scale],
+        ...[window === undefined || window >= length ? 0 : window, scratch, scratchBytes],
+      ],
+      batch * kvHeads,
+      1,
+    );
+    heap.free(scratch);
+    return out;
+  };
+}

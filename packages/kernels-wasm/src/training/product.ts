@@ -1,0 +1,28 @@
+import type { Heap } from '../forward/heap.js';
+import { packedAtOnce, panelColumns, panelRows, tilePanels } from '../matmul.js';
+import type { Pool } from '../pool.js';
+
+/** A matrix in the pool's memory: where it begins, and how far apart, in values, its rows and its columns are; one of these is 1. */
+export interface Strided {
+  readonly at: number;
+  readonly row: number;
+  readonly column: number;
+}
+
+export const rowMajor = (at: number, width: number): Strided => ({ at, row: width, column: 1 });
+export const transposed = ({ at, row, column }: Strided): Strided => ({ at, row: column, column: row });
+
+/** `out[m,n] = a[m,k] b[k,n] + bias`, both packed for this product alone; the order of sums is that of `matmulTile`. */
+export function createProduct(pool: Pool, heap: Heap) {
+  return (a: Strided, b: Strided, out: number, { m, n, k }: Readonly<Record<'m' | 'n' | 'k', number>>, bias = 0) => {
+    const [rowPanels, columnPanels] = [Math.ceil(m / panelRows), Math.ceil(n / panelColumns)];
+    const packedA = heap.allocate(4 * rowPanels * panelRows * k);
+    const packedB = heap.allocate(4 * columnPanels * panelColumns * k);
+    const grain = Math.min(tilePanels, Math.max(1, Math.ceil(rowPanels / (2 * pool.threads))));
+    pool.run('packA', [a.at, a.row, a.column, m, k, packedA], rowPanels, grain);
+    pool.run('packB', [b.at, b.row, b.column, n, k, packedB], columnPanels, Math.min(packedAtOnce, grain));
+    pool.run('matmulTile', [packedA, packedB, out, m, n, k, bias, 0], rowPanels, grain);
+    heap.free(packedA);
+    heap.free(packedB);
+  };
+}
