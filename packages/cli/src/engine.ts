@@ -1,8 +1,8 @@
-import { type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
-import { createForwardEngine } from '@q/kernels-wasm';
+import { type Engine, type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
+import { createForwardEngine, createTrainingEngine } from '@q/kernels-wasm';
 import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
 import { openHostKernels } from './host-kernels.js';
-import { ownForwardPays } from './own-forward-pays.js';
+import { ownEnginePays } from './own-engine-pays.js';
 import { UsageError } from './usage-error.js';
 import { openWebgpuKernels } from './webgpu-kernels.js';
 
@@ -14,10 +14,12 @@ export interface Compute {
   readonly kernels: Kernels;
   /** What is not as one would expect, for the report. */
   readonly notes: readonly string[];
-  /** Forward passes and gradients. */
+  /** tfjs: forward passes and gradients of whatever is asked. */
   engine(): Promise<TfjsEngine>;
   /** Forward passes of a model alone: on wasm an engine of the kernels' own, else the same as `engine`. */
   forward(model: ModelDescription): Promise<ForwardEngine<any>>;
+  /** Forward passes and gradients of a model: on wasm an engine of the kernels' own, else the same as `engine`. */
+  training(model: ModelDescription): Promise<Engine<any>>;
   dispose(): Promise<void>;
 }
 
@@ -45,14 +47,14 @@ export async function createCompute(options: {
           return host;
         })
       : host;
+  const own = (model: ModelDescription) =>
+    host !== referenceKernels && ownEnginePays(backend, model, nativeAbsence() === undefined);
   return {
     kernels,
     notes,
     engine,
-    forward: async (model) =>
-      host !== referenceKernels && ownForwardPays(backend, model, nativeAbsence() === undefined)
-        ? createForwardEngine({ threads })
-        : engine(),
+    forward: async (model) => (own(model) ? createForwardEngine({ threads }) : engine()),
+    training: async (model) => (own(model) ? createTrainingEngine({ threads }) : engine()),
     dispose: () => kernels.dispose(),
   };
 }

@@ -137,10 +137,13 @@ export async function tuneBlocks<T>(
       steps += result.steps;
       if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
     }
-    const values = new Map(originals);
-    for (const [name, each] of tensors) values.set(name, ops.keep(ops.fromF32(each.value(), each.shape)));
-    await advance(trained, (x) => runBlock(block, runtimeOf(values), x));
-    release(values);
+    // Nothing reads what the last block gives.
+    if (block !== model.blocks.at(-1)) {
+      const values = new Map(originals);
+      for (const [name, each] of tensors) values.set(name, ops.keep(ops.fromF32(each.value(), each.shape)));
+      await advance(trained, (x) => runBlock(block, runtimeOf(values), x));
+      release(values);
+    } else release(originals);
     if (block.index >= finished) await store?.save(stateOf(block.index + 1, losses, modules));
   }
   return {

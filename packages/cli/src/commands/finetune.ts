@@ -79,7 +79,7 @@ export async function fineTuneCommand(
     const context = createContext({ kernels: compute.kernels, seed, logger, progress, signal });
     const identity = { method, options: tuning.options, seed };
     let engineName = 'none';
-    const work = { out, context, checkpoint, windows, options: identity, engine: compute.engine };
+    const work = { out, context, checkpoint, windows, options: identity, engine: () => compute.training(model) };
     const { result, resumed } = await resumableTraining(work, (engine, store) => {
       engineName = engine.name;
       notes.push(...engine.notes);
@@ -115,7 +115,7 @@ async function scoreAll(
   signal: AbortSignal,
 ): Promise<Record<string, number>> {
   checkVocabulary(windows, model.vocabularySize, 'the text');
-  const engine = await compute.engine();
+  const engine = await compute.forward(model);
   try {
     const scores: Record<string, number> = {};
     for (const [name, weights] of variants) {

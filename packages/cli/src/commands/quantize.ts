@@ -126,7 +126,7 @@ export async function quantizeCommand(
       out,
       context,
       calibration,
-      engine: async () => named(await compute.engine()),
+      engine: async () => named(await compute.training(plan.model as ModelDescription)),
       forward: async () => named(await compute.forward(plan.model as ModelDescription)),
     });
     const scores = evaluation && (await scoreBoth(path, out, evaluation.windows, compute, terminal, signal));

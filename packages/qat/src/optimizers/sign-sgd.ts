@@ -12,7 +12,8 @@ export function signSgd(): Optimizer {
       for (const [name, x] of parameters) {
         const g = gradients.get(name) as Float32Array;
         const size = rate(name);
-        for (let i = 0; i < x.length; i++) x[i] -= size * Math.sign(g[i]);
+        // Signs are a coin's: a branch, which `Math.sign` has, is foreseen every other time only.
+        for (let i = 0; i < x.length; i++) x[i] -= size * (Number(g[i] > 0) - Number(g[i] < 0));
       }
     },
     stateBytes: () => 0,

@@ -1,5 +1,4 @@
 import {
-  dequantize,
   type FittedScales,
   NumericError,
   type QuantizedTensor,
@@ -13,6 +12,9 @@ import {
 import { separateStorages } from './learned-step.js';
 import type { QuantizedParameterization } from './parameterization.js';
 import { byOffset, stepGradients } from './step-gradient.js';
+
+/** Around 1.5 * 2^52 an f64 has no fraction and its last bit is 1: adding it rounds to the nearest whole number, ties to even. */
+const wholeNumbers = 1.5 * 2 ** 52;
 
 /**
  * SignRound's parameters (AutoRound, arXiv 2309.05516, section 3): frozen weights, a rounding offset `v` in [-0.5, 0.5]
@@ -62,15 +64,14 @@ export function signedRounding(
     return { scales: storedScales.effective, zeroPoints, storedScales };
   };
   let current: QuantizedTensor | undefined;
+  /** What it dequantizes to. */
+  const values = new Float32Array(rounding.length);
   const requantize = (): QuantizedTensor => {
-    for (const [values, bottom, top] of [
-      [rounding, -0.5, 0.5],
-      [lowFactor, 0, 1],
-      [highFactor, 0, 1],
-    ] as const)
-      for (let i = 0; i < values.length; i++) values[i] = Math.min(top, Math.max(bottom, values[i]));
+    for (const factors of [lowFactor, highFactor])
+      for (let t = 0; t < factors.length; t++) factors[t] = Math.min(1, Math.max(0, factors[t]));
     const fitted = grid();
     const codes = new Uint8Array(rounding.length);
+    const { data } = weight;
     const { rows, columns, tileRows, tileColumns, scaleColumns } = tiles;
     for (let row = 0; row < rows; row++) {
       for (let tile = 0; tile < scaleColumns; tile++) {
@@ -80,8 +81,12 @@ export function signedRounding(
         const start = row * columns + tile * tileColumns;
         const end = Math.min(start + tileColumns, (row + 1) * columns);
         for (let i = start; i < end; i++) {
-          const q = roundHalfEven(weight.data[i] / s + rounding[i] + z);
+          const limited = Math.min(0.5, Math.max(-0.5, rounding[i]));
+          rounding[i] = limited;
+          // Half to even, as `roundHalfEven`: what is that large has no fraction.
+          const q = data[i] / s + limited + z + wholeNumbers - wholeNumbers;
           codes[i] = Math.min(max, Math.max(min, q)) - min;
+          values[i] = (levels[codes[i]] - z) * s;
         }
       }
     }
@@ -91,7 +96,10 @@ export function signedRounding(
   return {
     shape: weight.shape,
     parameters: { rounding, lowFactor, highFactor },
-    value: () => dequantize(requantize()).data,
+    value() {
+      requantize();
+      return values;
+    },
     backward(derivative) {
       if (!current) throw new NumericError('backward() before value(): nothing has been computed yet');
       const { scales, zeroPoints, codes } = current;

@@ -2,11 +2,11 @@ import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { createRandom, type GridKernels, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
-import { createWasmKernels } from '@q/kernels-wasm';
+import { createRandom, type Engine, type GridKernels, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
+import { createTrainingEngine, createWasmKernels } from '@q/kernels-wasm';
 import { createRuntime, describeModel } from '@q/models';
 import { adamW, clipGradients, gradientNorm, learnedStep, modelObjective, selfTeacher } from '@q/qat';
-import { createEngine, type TfjsEngine } from '@q/tfjs';
+import { createEngine } from '@q/tfjs';
 import type { Benchmark } from '../benchmark.js';
 import { findPeers } from '../peer-process.js';
 
@@ -26,8 +26,8 @@ const model = describeModel(config);
 const target = scheme({ format: uint2, zeroPoint: 'integer' });
 
 /** Steps of QAFT on an engine: weights, scales and zero points of all linears, KL to the unquantized model. */
-export async function trainingSteps(
-  engine: TfjsEngine,
+export async function trainingSteps<T>(
+  engine: Engine<T>,
   grids: GridKernels | undefined,
 ): Promise<() => Promise<number>> {
   const { ops } = engine;
@@ -103,6 +103,7 @@ export const benchmark: Benchmark = {
   description: `a step of QAFT (2 bits, KL to the teacher, AdamW) on a Llama of 5 M parameters, ${batch} x ${length} tokens`,
   async *comparisons() {
     const kernels = await createWasmKernels();
+    const own = await createTrainingEngine();
     const wasm = await createEngine({ backend: 'wasm', kernels });
     const native = await createEngine({ backend: 'node' }).catch((error: Error) => {
       console.log(`  tfjs-node is absent: ${error.message}`);
@@ -116,11 +117,13 @@ export const benchmark: Benchmark = {
       rounds: 5,
       contenders: [
         { name: 'tfjs-wasm', run: await trainingSteps(wasm, kernels.grids) },
+        { name: `own, ${own.name}`, run: await trainingSteps(own, kernels.grids) },
         ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native, kernels.grids) }] : []),
         ...(torch ? [{ name: 'PyTorch', run: torch.step }] : []),
       ],
     };
     torch?.stop();
+    await own.dispose();
     await wasm.dispose();
     await native?.dispose();
     await kernels.dispose();

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { ownForwardPays } from './own-forward-pays.js';
+import { ownEnginePays } from './own-engine-pays.js';
 
 const [narrow, wide] = [{ hiddenSize: 256 }, { hiddenSize: 1024 }];
 
@@ -11,5 +11,5 @@ it.each([
   ['auto', wide, true, false],
   ['auto', wide, false, true],
 ] as const)('%s, %o, native engine %s: %s', (backend, model, native, own) => {
-  expect(ownForwardPays(backend, model, native)).toBe(own);
+  expect(ownEnginePays(backend, model, native)).toBe(own);
 });
