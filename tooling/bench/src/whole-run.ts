@@ -85,16 +85,23 @@ export function ownRun(
   );
 }
 
-/** GPTQ as published, on every engine that is there: wasm, and node where it is set up. */
+/** `q quantize` on every engine that is there: wasm, and node where it is set up. */
+export const ownEngineRuns = (
+  whole: WholeRun,
+  options: readonly string[],
+  silent: readonly string[] = [],
+): readonly Contender[] =>
+  (nativeAbsence() ? ['wasm'] : ['wasm', 'node']).map((engine) =>
+    ownRun(whole, [...options, '--engine', engine], silent),
+  );
+
+/** GPTQ as published. */
 export const ownGptqRuns = (whole: WholeRun): readonly Contender[] =>
-  ownEngines().map((engine) => ownRun(whole, ['--engine', engine], ['--method', 'gptq-paper']));
+  ownEngineRuns(whole, [], ['--method', 'gptq-paper']);
 
 /** The same with activations on the disk: what is asked for is less than the run is predicted to need with them. */
 export const frugalRun = (whole: WholeRun): Contender =>
   ownRun(whole, ['--engine', 'wasm', '--memory', '500000000'], ['--method', 'gptq-paper']);
-
-/** The engines that are there: wasm, and node where it is set up. */
-const ownEngines = (): readonly string[] => (nativeAbsence() ? ['wasm'] : ['wasm', 'node']);
 
 /** A script in `peers` and what it runs in. */
 interface PeerScript {

@@ -1,5 +1,5 @@
 import type { Benchmark } from '../benchmark.js';
-import { autoRoundRun, awqRun, openRuns, ownRun, peerRuns, sharedModel } from '../whole-run.js';
+import { autoRoundRun, awqRun, openRuns, ownEngineRuns, ownRun, peerRuns, sharedModel } from '../whole-run.js';
 
 const blocks = 4;
 const steps = 50;
@@ -32,7 +32,7 @@ export const benchmark: Benchmark = {
         rounds: 1,
         contenders: [
           ...(await peerRuns(whole, [autoRoundRun(8, steps)])),
-          ownRun(whole, ['--method', 'signround', '--steps', String(steps)]),
+          ...ownEngineRuns(whole, ['--method', 'signround', '--steps', String(steps)]),
         ],
       };
     } finally {
