@@ -19,6 +19,7 @@ import {
 import { activationFiles } from './activation-files.js';
 import { BlockStream } from './block-stream.js';
 import { collect } from './collect.js';
+import type { HiddenStates } from './hidden-states.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
@@ -41,6 +42,7 @@ export async function runCalibrated<T>(
   windows: Windows,
   context: Context,
   out: string,
+  hiddenStates?: HiddenStates,
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
@@ -60,7 +62,7 @@ export async function runCalibrated<T>(
   const original = paired ? open(originalStates) : undefined;
   const streams = original ? [stream, original] : [stream];
   try {
-    await walkBlocks({ plan, source, model, writer, journal, stream, original, context });
+    await walkBlocks({ plan, source, model, writer, journal, stream, original, context, hiddenStates });
   } finally {
     for (const each of streams) {
       each.clearWeights();
@@ -79,10 +81,11 @@ interface Walk<T> {
   readonly stream: BlockStream<T>;
   readonly original: BlockStream<T> | undefined;
   readonly context: Context;
+  readonly hiddenStates?: HiddenStates;
 }
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context } = walk;
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates } = walk;
   const streams = original ? [stream, original] : [stream];
   for (const each of streams) {
     await load(source, model.embeddingTensors, each);
@@ -108,6 +111,7 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
       if (stage !== lastStage) for (const each of streams) await each.run(stage);
     }
     for (const each of streams) each.clearWeights();
+    if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
     if (!finished) {
       await writer.sync();
       await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [] });

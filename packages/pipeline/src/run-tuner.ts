@@ -24,13 +24,17 @@ export async function runTuner<T>(
   windows: Windows,
   store: TrainingStore,
   context: Context,
+  hiddenStates?: ReadonlyMap<number, Float32Array>,
 ): Promise<readonly string[]> {
   if (journal.finished.has(tunedUnit)) return [];
   const model = plan.model as ModelDescription;
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const start = new Map<string, QuantizedTensor>();
   for (const module of plan.modules.keys()) start.set(module, await writer.readModule(module));
-  const { modules, figures, notes } = await tuner.tune({ model, engine, source, start, windows, store }, context);
+  const { modules, figures, notes } = await tuner.tune(
+    { model, engine, source, start, windows, store, hiddenStates },
+    context,
+  );
   const rows: LayerRow[] = [];
   for (const [module, quantized] of modules) {
     const planned = plan.modules.get(module);

@@ -6,6 +6,7 @@ import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
 import { CalibrationError, type Context, type Engine, type ForwardEngine, type StreamKernels } from '@q/core';
 import { activationFiles } from './activation-files.js';
 import { breathe } from './breathe.js';
+import { createHiddenStates } from './hidden-states.js';
 import { journalName, openJournal } from './journal.js';
 import { rewriteModel } from './model-source.js';
 import { OutputFolderError, otherEngine, preparations, prepareFolder } from './output-folder.js';
@@ -71,10 +72,15 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
     };
     const walks = walksModel(plan.recipe, plan.modules);
     if (!walks) await runDataFree(plan, writer, journal, context);
+    // Activations on the disk are there because memory is short.
+    const hiddenStates = tuner && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
+    let walkedWith: string | undefined;
     if (plan.calibrated && walks) {
       const walk = async <E>(engine: ForwardEngine<E>) => {
         await claim(engine);
-        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context, out);
+        walkedWith = engine.name;
+        const left = engine.independentSequences ? hiddenStates : undefined;
+        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context, out, left);
       };
       if (options.forward) await using(options.forward, walk);
       else await using(options.engine as () => Promise<Engine<T>>, walk);
@@ -83,7 +89,9 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
       training = true;
       await using(options.engine as () => Promise<Engine<T>>, async (engine) => {
         if (!walks) await claim(engine);
-        notes.push(...(await runTuner(plan, tuner, writer, journal, engine, calibration as Windows, store, context)));
+        const left = engine.name === walkedWith ? hiddenStates?.kept : undefined;
+        const said = await runTuner(plan, tuner, writer, journal, engine, calibration as Windows, store, context, left);
+        notes.push(...said);
       });
       training = false;
     }

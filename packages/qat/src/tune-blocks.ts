@@ -92,7 +92,9 @@ export async function tuneBlocks<T>(
 
   for (const block of model.blocks) {
     const originals = await upload(block.tensors);
-    await advance(reference, (x) => runBlock(block, runtimeOf(originals), x));
+    const known = input.hiddenStates?.get(block.index);
+    if (known) reference.set(known);
+    else await advance(reference, (x) => runBlock(block, runtimeOf(originals), x));
     const tensors = await parameterizeBlock(block, input, tuning);
     for (const [name, each] of tensors) {
       modules.set(moduleOf(name), each);

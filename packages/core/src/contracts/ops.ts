@@ -110,6 +110,8 @@ export interface ForwardEngine<T> {
   readonly ops: Ops<T>;
   /** Why this one and not another, for the report. */
   readonly notes: readonly string[];
+  /** What it gives for a sequence are the same bytes whatever else is in its batch. */
+  readonly independentSequences?: boolean;
   /** For Gram matrices of its activations, where its own products are quicker than the kernels': as `Kernels.gatherGrams`. */
   gatherGrams?(kernels: Kernels): GatheredGrams;
   dispose(): Promise<void>;

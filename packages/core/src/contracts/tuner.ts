@@ -40,6 +40,11 @@ export interface TunerInput<T> {
   readonly start: ReadonlyMap<string, QuantizedTensor>;
   readonly windows: TokenWindows;
   readonly store?: TrainingStore;
+  /**
+   * Hidden states `[count, length, hidden]` that the unquantized model has behind some of its blocks, by their index, in the bytes that
+   * this engine gives: what is here need not be computed again.
+   */
+  readonly hiddenStates?: ReadonlyMap<number, Float32Array>;
 }
 
 export interface TunerResult {

@@ -29,9 +29,10 @@ export const crossHessian: Statistic<CrossHessianState> = {
     checkWidth('crossHessian', state.width, width);
     if (!reference) throw new CalibrationError('crossHessian needs the inputs of the unquantized model beside x');
     const part = await kernels.matmul({ a: reference, b: x, m: width, n: width, k: tokens, transposeA: true });
-    for (let i = 0; i < part.length; i++) state.sum[i] += part[i];
+    const { sum, referenceSquares } = state;
+    for (let i = 0; i < part.length; i++) sum[i] += part[i];
     for (let start = 0; start < reference.length; start += width)
-      for (let j = 0; j < width; j++) state.referenceSquares[j] += reference[start + j] * reference[start + j];
+      for (let j = 0; j < width; j++) referenceSquares[j] += reference[start + j] * reference[start + j];
     state.count += tokens;
   },
   merge(state, other) {

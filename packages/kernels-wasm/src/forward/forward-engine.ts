@@ -38,6 +38,7 @@ export async function createForwardEngine(options: WasmKernelOptions = {}): Prom
     name: pool.simd === 'relaxed' ? 'wasm-relaxed' : 'wasm-simd128',
     ops: ops as unknown as ForwardEngine<ForwardValue>['ops'],
     notes: [],
+    independentSequences: true,
     memory: () => ({ values: values.alive, bytes: heap.used }),
     dispose: () => pool.dispose(),
   };

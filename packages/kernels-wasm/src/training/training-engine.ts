@@ -30,6 +30,7 @@ export async function createTrainingEngine(options: WasmKernelOptions = {}): Pro
     name: pool.simd === 'relaxed' ? 'wasm-relaxed' : 'wasm-simd128',
     ops: ops as unknown as Engine<ForwardValue>['ops'],
     notes: [],
+    independentSequences: true,
     memory: () => ({ values: values.alive, bytes: heap.used }),
     async observeBytes(work) {
       const before = heap.used;

@@ -245,7 +245,10 @@ export function createTrainingOps(
     abs: (x) => from([x], map('abs', x), [x], (dy, [x]) => [() => mapGradient('abs', x, dy)]),
     sum(x) {
       const out = values.make([]);
-      values.read(out)[0] = values.read(x).reduce((sum, value) => sum + value, 0);
+      const all = values.read(x);
+      let total = 0;
+      for (let i = 0; i < all.length; i++) total += all[i];
+      values.read(out)[0] = total;
       return from([x], out, [], (dy) => [
         () => {
           const all = values.make(x.shape);
