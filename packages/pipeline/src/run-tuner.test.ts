@@ -3,7 +3,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { createContext, perChannel, type QuantizedTensor, scheme, type Tuner, uint2 } from '@q/core';
+import {
+  createContext,
+  type Engine,
+  perChannel,
+  type QuantizedTensor,
+  type Quantizer,
+  scheme,
+  type Tuner,
+  type TunerInput,
+  uint2,
+} from '@q/core';
+import { gptq, paperOptions } from '@q/gptq';
+import { createTrainingEngine, createWasmKernels } from '@q/kernels-wasm';
+import { createRuntime, runBlock } from '@q/models';
 import { qaft } from '@q/qat';
 import { rtn } from '@q/rtn';
 import { createEngine } from '@q/tfjs';
@@ -26,15 +39,23 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
-async function run(name: string, use: Tuner, options: Parameters<typeof createContext>[0] = {}) {
+const onTfjs = () => createEngine({ backend: 'wasm' });
+
+async function run<T>(
+  name: string,
+  use: Tuner,
+  options: Parameters<typeof createContext>[0] = {},
+  quantizer: Quantizer = rtn(),
+  engine: () => Promise<Engine<T>> = onTfjs as () => Promise<Engine<any>>,
+) {
   const source = await openCheckpoint(demoModel, [layout]);
   try {
-    const recipe = { layout, rules: [{ match: /layers/, quantizer: rtn(), scheme: target }], tuner: use, seed: 0 };
+    const recipe = { layout, rules: [{ match: /layers/, quantizer, scheme: target }], tuner: use, seed: 0 };
     return await runPlan(planRun(source, recipe, { samples: 4, length: 32, batch: 8 }), {
       out: join(folder, name),
       context: createContext(options),
       calibration,
-      engine: () => createEngine({ backend: 'wasm' }),
+      engine,
     });
   } finally {
     await source.close();
@@ -100,5 +121,41 @@ describe('a recipe with a tuner', () => {
   it('refuses too little memory in the plan, with the batch that fits', async () => {
     await expect(run('small', qaft({ batch: 4, memory: 30e6 }))).rejects.toThrow(/a batch of \d fits/);
     await expect(readdir(join(folder, 'small'))).rejects.toThrow();
+  });
+
+  it('is given the hidden states of the unquantized model, in the bytes of its own forward pass', async () => {
+    let compared = 0;
+    const spy: Tuner = {
+      ...tuner,
+      async tune<T>({ engine: { ops }, model, source, windows, hiddenStates }: TunerInput<T>) {
+        const weights = new Map<string, T>();
+        for (const name of [...model.embeddingTensors, ...model.blocks.flatMap(({ tensors }) => tensors)])
+          weights.set(name, ops.fromTensor(await source.weight(name)));
+        const runtime = createRuntime(ops, weights, { ties: model.ties });
+        const { ids, count, length } = windows;
+        const size = length * model.hiddenSize;
+        for (let window = 0; window < count; window++) {
+          let hidden = model.embed(runtime, ids.subarray(window * length, (window + 1) * length), 1, length);
+          for (const block of model.blocks) {
+            hidden = runBlock(block, runtime, hidden);
+            const given = hiddenStates?.get(block.index);
+            if (!given) continue;
+            expect(ops.dataSync(hidden)).toEqual(given.slice(window * size, (window + 1) * size));
+            compared++;
+          }
+        }
+        return { modules: new Map(), figures: {}, notes: [] };
+      },
+    };
+    const kernels = await createWasmKernels();
+    // Of what it can do, the one thing for which the unquantized model runs beside the quantized one.
+    const paired = gptq({ ...paperOptions, retarget: 1 });
+    await run('given', spy, { kernels }, paired, () => createTrainingEngine({ threads: 1 }));
+    // Nothing runs the last stage of the last block; on tfjs the batch may have a say in the last bits.
+    expect(compared).toBe(4 * 3);
+    await run('not given', spy, { kernels }, paired);
+    await run('no walk', spy, {}, rtn(), () => createTrainingEngine({ threads: 1 }));
+    expect(compared).toBe(4 * 3);
+    await kernels.dispose();
   });
 });
