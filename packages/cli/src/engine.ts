@@ -1,8 +1,11 @@
 import { type Engine, type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
 import { createForwardEngine, createTrainingEngine } from '@q/kernels-wasm';
 import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
+import { type Engine, type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
+import { createForwardEngine, createTrainingEngine } from '@q/kernels-wasm';
+import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
 import { openHostKernels } from './host-kernels.js';
-import { ownEnginePays } from './own-engine-pays.js';
+import { ownForwardPays, ownTrainingPays } from './own-engine-pays.js';
 import { UsageError } from './usage-error.js';
 import { openWebgpuKernels } from './webgpu-kernels.js';
 
@@ -18,8 +21,11 @@ export interface Compute {
   engine(): Promise<TfjsEngine>;
   /** Forward passes of a model alone: on wasm an engine of the kernels' own, else the same as `engine`. */
   forward(model: ModelDescription): Promise<ForwardEngine<any>>;
-  /** Forward passes and gradients of a model: on wasm an engine of the kernels' own, else the same as `engine`. */
-  training(model: ModelDescription): Promise<Engine<any>>;
+  /**
+   * Forward passes and gradients of a model: on wasm an engine of the kernels' own, else the same as `engine`.
+   * @param blockByBlock whether no step computes logits
+   */
+  training(model: ModelDescription, blockByBlock: boolean): Promise<Engine<any>>;
   dispose(): Promise<void>;
 }
 
@@ -47,14 +53,18 @@ export async function createCompute(options: {
           return host;
         })
       : host;
-  const own = (model: ModelDescription) =>
-    host !== referenceKernels && ownEnginePays(backend, model, nativeAbsence() === undefined);
+  const nativePresent = nativeAbsence() === undefined;
+  const has = host !== referenceKernels;
   return {
     kernels,
     notes,
     engine,
-    forward: async (model) => (own(model) ? createForwardEngine({ threads }) : engine()),
-    training: async (model) => (own(model) ? createTrainingEngine({ threads }) : engine()),
+    forward: async (model) =>
+      has && ownForwardPays(backend, model, nativePresent) ? createForwardEngine({ threads }) : engine(),
+    training: async (model, blockByBlock) =>
+      has && ownTrainingPays(backend, model, nativePresent, blockByBlock)
+        ? createTrainingEngine({ threads })
+        : engine(),
     dispose: () => kernels.dispose(),
   };
 }

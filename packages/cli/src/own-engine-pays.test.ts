@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { ownEnginePays } from './own-engine-pays.js';
+import { ownForwardPays, ownTrainingPays } from './own-engine-pays.js';
 
 const [narrow, wide] = [{ hiddenSize: 256 }, { hiddenSize: 1024 }];
 
@@ -11,5 +11,12 @@ it.each([
   ['auto', wide, true, false],
   ['auto', wide, false, true],
 ] as const)('%s, %o, native engine %s: %s', (backend, model, native, own) => {
-  expect(ownEnginePays(backend, model, native)).toBe(own);
+  expect(ownForwardPays(backend, model, native)).toBe(own);
+  expect(ownTrainingPays(backend, model, native, true)).toBe(own);
+});
+
+it('leaves the products of a vocabulary to the native engine, where it is and no other was asked for', () => {
+  expect(ownTrainingPays('auto', narrow, true, false)).toBe(false);
+  expect(ownTrainingPays('auto', narrow, false, false)).toBe(true);
+  expect(ownTrainingPays('wasm', narrow, true, false)).toBe(true);
 });

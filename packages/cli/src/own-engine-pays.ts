@@ -8,11 +8,24 @@ import type { Backend } from './engine.js';
  */
 const nativePaysFrom = 512;
 
-/** Whether forward and backward passes of a model run on the kernels' own engine rather than on tfjs. */
-export function ownEnginePays(
+/** Whether forward passes of a model run on the kernels' own engine rather than on tfjs. */
+export function ownForwardPays(
   backend: Backend,
   { hiddenSize }: Pick<ModelDescription, 'hiddenSize'>,
   nativePresent: boolean,
 ): boolean {
   return backend === 'wasm' || (backend === 'auto' && (hiddenSize < nativePaysFrom || !nativePresent));
+}
+
+/**
+ * The same of a training. The products of a vocabulary are wide enough for the native engine at any hidden size
+ * (`pnpm bench training`); what trains blocks alone has none.
+ */
+export function ownTrainingPays(
+  backend: Backend,
+  model: Pick<ModelDescription, 'hiddenSize'>,
+  nativePresent: boolean,
+  blockByBlock: boolean,
+): boolean {
+  return ownForwardPays(backend, model, nativePresent) && (blockByBlock || backend === 'wasm' || !nativePresent);
 }

@@ -44,6 +44,7 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
   return {
     name: 'signround',
     options: { steps, batch, rate, range, startFrom },
+    blockByBlock: true,
     refuse: refuseSignedRounding,
     forecast,
     async tune(input, context) {

@@ -79,7 +79,7 @@ export async function fineTuneCommand(
     const context = createContext({ kernels: compute.kernels, seed, logger, progress, signal });
     const identity = { method, options: tuning.options, seed };
     let engineName = 'none';
-    const work = { out, context, checkpoint, windows, options: identity, engine: () => compute.training(model) };
+    const work = { out, context, checkpoint, windows, options: identity, engine: () => compute.training(model, false) };
     const { result, resumed } = await resumableTraining(work, (engine, store) => {
       engineName = engine.name;
       notes.push(...engine.notes);

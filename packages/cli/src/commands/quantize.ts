@@ -126,7 +126,8 @@ export async function quantizeCommand(
       out,
       context,
       calibration,
-      engine: async () => named(await compute.training(plan.model as ModelDescription)),
+      engine: async () =>
+        named(await compute.training(plan.model as ModelDescription, plan.recipe.tuner?.blockByBlock ?? false)),
       forward: async () => named(await compute.forward(plan.model as ModelDescription)),
     });
     const scores = evaluation && (await scoreBoth(path, out, evaluation.windows, compute, terminal, signal));

@@ -61,6 +61,8 @@ export interface TunerResult {
 export interface Tuner {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
+  /** Nothing but single blocks is trained, against their own outputs: no step computes logits. */
+  readonly blockByBlock?: boolean;
   /** Says why a scheme cannot be trained, or nothing. Called by the plan, before anything is computed. */
   refuse?(scheme: Scheme): string | undefined;
   /** @throws SchemeError when it is more than the tuner was allowed, naming what fits */
