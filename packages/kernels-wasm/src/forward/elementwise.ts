@@ -19,7 +19,7 @@ const pairs: Record<PairKind, { readonly kind: number; of(x: number, y: number):
 };
 
 /** Vectors of 4 values a tile, and about as many values of rows: 64 kB in and out. */
-export const vectorsAtOnce = 4096;
+const vectorsAtOnce = 4096;
 export const rowsAtOnce = (width: number) => Math.max(1, Math.floor((4 * vectorsAtOnce) / width));
 export const widthOf = ({ shape }: Value) => shape[shape.length - 1];
 
