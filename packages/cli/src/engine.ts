@@ -1,9 +1,6 @@
 import { type Engine, type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
 import { createForwardEngine, createTrainingEngine } from '@q/kernels-wasm';
 import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
-import { type Engine, type ForwardEngine, type Kernels, type ModelDescription, referenceKernels } from '@q/core';
-import { createForwardEngine, createTrainingEngine } from '@q/kernels-wasm';
-import { createEngine, nativeAbsence, type TfjsEngine } from '@q/tfjs';
 import { openHostKernels } from './host-kernels.js';
 import { ownForwardPays, ownTrainingPays } from './own-engine-pays.js';
 import { UsageError } from './usage-error.js';

@@ -1,5 +1,5 @@
 import type { Heap } from '../forward/heap.js';
-import { packedAtOnce, panelColumns, panelRows, tilePanels } from '../matmul.js';
+import { packedAtOnce, panelColumns, panelRows, tileSize } from '../matmul.js';
 import type { Pool } from '../pool.js';
 
 /** A matrix in the pool's memory: where it begins, and how far apart, in values, its rows and its columns are; one of these is 1. */
@@ -18,7 +18,7 @@ export function createProduct(pool: Pool, heap: Heap) {
     const [rowPanels, columnPanels] = [Math.ceil(m / panelRows), Math.ceil(n / panelColumns)];
     const packedA = heap.allocate(4 * rowPanels * panelRows * k);
     const packedB = heap.allocate(4 * columnPanels * panelColumns * k);
-    const grain = Math.min(tilePanels, Math.max(1, Math.ceil(rowPanels / (2 * pool.threads))));
+    const grain = tileSize(rowPanels, pool.threads);
     pool.run('packA', [a.at, a.row, a.column, m, k, packedA], rowPanels, grain);
     pool.run('packB', [b.at, b.row, b.column, n, k, packedB], columnPanels, Math.min(packedAtOnce, grain));
     pool.run('matmulTile', [packedA, packedB, out, m, n, k, bias, 0], rowPanels, grain);
