@@ -11,7 +11,7 @@ const QUERIES: usize = 64;
  *
  * (FlashAttention, arXiv 2205.14135, section B.2). Probabilities are computed anew, 64 queries at a time; each query sums over its keys
  * in order, each key over the queries of its heads in order. `dq` as `q`, `dk` and `dv` as `k`. `scratch`: `scratchBytes` for
- * each worker, see `src/gradients/attention-gradient.ts`.
+ * each worker, see `src/training/attention-gradient.ts`.
  */
 export function attentionGradientHeads(
   q: usize,

@@ -1,5 +1,5 @@
 import { madd } from './madd';
-import { join } from './norm';
+import { join, meanOf } from './norm';
 
 /**
  * Gradient of `normRows` by `x`, with `xhat = (x - mean) f` and `g = dy gain`:
@@ -26,18 +26,7 @@ export function normGradientRows(
     const skip = row * width * 4;
     const from = x + skip;
     const arriving = dy + skip;
-    let mean: f32 = 0;
-    if (centre) {
-      let a = f32x4.splat(0), b = a;
-      let j: usize = 0;
-      for (; j + 8 <= width; j += 8) {
-        a = f32x4.add(a, v128.load(from + j * 4));
-        b = f32x4.add(b, v128.load(from + j * 4, 16));
-      }
-      let sum = join(a, b);
-      for (; j < width; j++) sum += load<f32>(from + j * 4);
-      mean = <f32>(sum / count);
-    }
+    const mean: f32 = centre ? meanOf(from, width) : 0;
     const m = f32x4.splat(mean);
     // Of the squares, of g, and of g (x - mean).
     let s0 = f32x4.splat(0), s1 = s0, g0 = s0, g1 = s0, p0 = s0, p1 = s0;

@@ -11,6 +11,19 @@ export function join(a: v128, b: v128): f64 {
   );
 }
 
+/** Mean of a row: 8 interleaved f32 sums joined in f64. */
+export function meanOf(row: usize, width: usize): f32 {
+  let a = f32x4.splat(0), b = a;
+  let j: usize = 0;
+  for (; j + 8 <= width; j += 8) {
+    a = f32x4.add(a, v128.load(row + j * 4));
+    b = f32x4.add(b, v128.load(row + j * 4, 16));
+  }
+  let sum = join(a, b);
+  for (; j < width; j++) sum += load<f32>(row + j * 4);
+  return <f32>(sum / <f64>width);
+}
+
 /**
  * `(x - mean) * gain / sqrt(mean((x - mean)^2) + epsilon) + bias` for rows of `width`; without `centre` the mean is left
  * out, without `bias` (0) that.
@@ -19,18 +32,7 @@ export function normRows(x: usize, gain: usize, bias: usize, epsilon: f32, centr
   for (let row = first; row < last; row++) {
     const from = x + row * width * 4;
     const to = out + row * width * 4;
-    let mean: f32 = 0;
-    if (centre) {
-      let a = f32x4.splat(0), b = a;
-      let j: usize = 0;
-      for (; j + 8 <= width; j += 8) {
-        a = f32x4.add(a, v128.load(from + j * 4));
-        b = f32x4.add(b, v128.load(from + j * 4, 16));
-      }
-      let sum = join(a, b);
-      for (; j < width; j++) sum += load<f32>(from + j * 4);
-      mean = <f32>(sum / <f64>width);
-    }
+    const mean: f32 = centre ? meanOf(from, width) : 0;
     const m = f32x4.splat(mean);
     let a = f32x4.splat(0), b = a;
     let j: usize = 0;
