@@ -5,7 +5,7 @@ import { growthPower } from './growth.js';
 import type { Measurement } from './measure.js';
 
 const width = 390;
-const height = 320;
+const height = 332;
 const colors = ['#1a56c4', '#9aa0a6', '#12805c', '#f29900'];
 
 /** What a growth has shown: a point for each size. */
@@ -44,7 +44,8 @@ function panel(quantity: string, lines: readonly Line[], x: number): string {
     width,
     height,
     marginLeft: 60,
-    marginTop: 30 + 18 * lines.length,
+    // The axis has its label at the very top, above the legend.
+    marginTop: 42 + 18 * lines.length,
     marginBottom: 42,
     className: 'growth',
     style: { background: 'white', fontFamily: 'system-ui, sans-serif', fontSize: '12px' },
@@ -62,7 +63,7 @@ function panel(quantity: string, lines: readonly Line[], x: number): string {
   } as Plot.PlotOptions);
   const legend = lines.map(
     ({ name }, i) =>
-      `<g transform="translate(${x + 60},${16 + 18 * i})"><circle r="4.5" fill="${color(i)}"/><text x="10" dy="0.35em" font-family="system-ui, sans-serif" font-size="12" fill="#202124">${escapeText(name)}</text></g>`,
+      `<g transform="translate(${x + 60},${28 + 18 * i})"><circle r="4.5" fill="${color(i)}"/><text x="10" dy="0.35em" font-family="system-ui, sans-serif" font-size="12" fill="#202124">${escapeText(name)}</text></g>`,
   );
   const { outerHTML } = figure as unknown as { outerHTML: string };
   return `${outerHTML.replace('<svg ', `<svg x="${x}" `)}${legend.join('')}`;
