@@ -1,6 +1,6 @@
 import { FormatError } from '@q/core';
 import { ByteSink } from './byte-sink.js';
-import { aligned, alignmentKey, defaultAlignment } from './header.js';
+import { aligned, alignmentKey, defaultAlignment, mostDimensions, mostNameBytes } from './header.js';
 import { type GgufMetadata, writeValue } from './metadata.js';
 import type { GgufTensorType } from './tensor-type.js';
 
@@ -39,8 +39,9 @@ export function planGgufFile(metadata: GgufMetadata, tensors: readonly PlannedGg
       throw new FormatError(`tensor ${JSON.stringify(name)}: ${message}`);
     };
     if (offsets.has(name)) fail('the name is there twice');
-    if (new TextEncoder().encode(name).length > 63) fail('the name has more than 63 bytes, which readers refuse');
-    if (shape.length > 4) fail(`it has ${shape.length} dimensions, at most 4 are allowed`);
+    if (new TextEncoder().encode(name).length > mostNameBytes)
+      fail(`the name has more than ${mostNameBytes} bytes, which readers refuse`);
+    if (shape.length > mostDimensions) fail(`it has ${shape.length} dimensions, at most ${mostDimensions} are allowed`);
     const row = shape[shape.length - 1] ?? 1;
     if (row % type.values !== 0)
       fail(`rows of ${row} values are not whole blocks of ${type.values}, which ${type.name} needs`);

@@ -16,7 +16,7 @@ export interface GgufWriter {
   abort(): Promise<void>;
 }
 
-/** Bytes between syncs: the disk works while more is computed, and little is left for it at the end. A quarter of a run's time. */
+/** Bytes between syncs: the disk works while more is computed, and little is left for it at the end. */
 const syncBytes = 8e6;
 
 /**

@@ -28,9 +28,9 @@ export const alignmentKey = 'general.alignment';
 export const defaultAlignment = 32;
 const magic = 0x46554747;
 /** Limits of ggml's reader (formats.md 6.1). */
-const mostNameBytes = 63;
+export const mostNameBytes = 63;
 const mostKeyBytes = 65535;
-const mostDimensions = 4;
+export const mostDimensions = 4;
 /** The first stretch that is read; then four times as much, until the header is whole. */
 const firstStretch = 2 ** 20;
 

@@ -1,4 +1,5 @@
-import { madd, madd64 } from './madd';
+import { madd64 } from './madd';
+import { microStep } from './matmul';
 
 /**
  * Left-looking factorisation A = L L^T in blocks of columns. For each block: its columns of A, less what the columns of L
@@ -43,7 +44,7 @@ export function subtractEarlier(l: usize, n: usize, start: usize, width: usize, 
       const x = own + (panel * n * 8 + p * 8) * (step / 8);
       for (let j: usize = 0; j < width; j += 4) {
         const y = own + ((j >> 3) * n * 8 + p * 8 + (j & 4)) * (step / 8);
-        if (narrow) subtract32(x, y, depth, to + j * 64);
+        if (narrow) subtract32(x, y, depth, to + j * 64, tile + worker * 128);
         else {
           subtract64(x, y, depth, to + j * 64);
           subtract64(x + 32, y, depth, to + j * 64 + 32);
@@ -53,36 +54,13 @@ export function subtractEarlier(l: usize, n: usize, start: usize, width: usize, 
   }
 }
 
+/** Where the products of 8 rows and 4 columns are before they are taken off: each worker has its own. */
+const tile: usize = memory.data(128 * 16);
+
 /** 8 rows, 4 columns. */
-function subtract32(x: usize, y: usize, depth: usize, to: usize): void {
-  let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
-  const end = x + depth * 32;
-  while (x < end) {
-    const x0 = v128.load(x);
-    const x1 = v128.load(x, 16);
-    let c = v128.load32_splat(y);
-    c00 = madd(c, x0, c00);
-    c01 = madd(c, x1, c01);
-    c = v128.load32_splat(y, 4);
-    c10 = madd(c, x0, c10);
-    c11 = madd(c, x1, c11);
-    c = v128.load32_splat(y, 8);
-    c20 = madd(c, x0, c20);
-    c21 = madd(c, x1, c21);
-    c = v128.load32_splat(y, 12);
-    c30 = madd(c, x0, c30);
-    c31 = madd(c, x1, c31);
-    x += 32;
-    y += 32;
-  }
-  lessen(to, c00);
-  lessen(to + 32, c01);
-  lessen(to + 64, c10);
-  lessen(to + 96, c11);
-  lessen(to + 128, c20);
-  lessen(to + 160, c21);
-  lessen(to + 192, c30);
-  lessen(to + 224, c31);
+function subtract32(x: usize, y: usize, depth: usize, to: usize, own: usize): void {
+  microStep(y, 32, x, own, 32, depth, 0, false);
+  for (let at: usize = 0; at < 128; at += 16) lessen(to + 2 * at, v128.load(own + at));
 }
 
 // @ts-expect-error: decorator

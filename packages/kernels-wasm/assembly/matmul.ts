@@ -162,8 +162,15 @@ export function matmulTile(
   }
 }
 
-/** Four rows of A times eight columns of B, rows of C `stride` bytes apart. */
+/** Four rows of a packed A times eight columns of a packed B, rows of C `stride` bytes apart. */
+// @ts-expect-error: decorator
+@inline
 export function micro(a: usize, b: usize, c: usize, stride: usize, depth: usize, bias: usize, accumulate: bool): void {
+  microStep(a, MR * 4, b, c, stride, depth, bias, accumulate);
+}
+
+/** The same for four values of A every `step` bytes. */
+export function microStep(a: usize, step: usize, b: usize, c: usize, stride: usize, depth: usize, bias: usize, accumulate: bool): void {
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
   const end = b + depth * 32;
   while (b < end) {
@@ -181,7 +188,7 @@ export function micro(a: usize, b: usize, c: usize, stride: usize, depth: usize,
     x = v128.load32_splat(a, 12);
     c30 = madd(x, b0, c30);
     c31 = madd(x, b1, c31);
-    a += 16;
+    a += step;
     b += 32;
   }
   put(c, c00, c01, bias, accumulate);

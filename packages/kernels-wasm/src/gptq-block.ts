@@ -19,7 +19,6 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
     Math.ceil(rows / panelRows) * panelRows,
     Math.max(atOnce, Math.floor(chunkValues / padded / atOnce) * atOnce),
   );
-  const resident = pool.addressOf(weight);
   const staged = Math.max(chunk * columns, packedAtOnce(pool, factor, columns));
   pool.reset(
     4 * (padded ** 2 + staged + 2 * chunk * (padded + groups) + chunk + 2 * columns + 1024) + chunk * padded + 65536,
@@ -52,9 +51,8 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
     const count = Math.min(chunk, rows - start);
     const panels = Math.ceil(count / panelRows);
     const stride = panels * panelRows;
-    if (resident === undefined) staging.set(weight.subarray(start * columns, (start + count) * columns));
-    const weightAt = resident === undefined ? staging.byteOffset : resident + 4 * start * columns;
-    pool.run('packRows', [weightAt, count, columns, orderAt, sharedWeight], panels, panelsAtOnce);
+    staging.set(weight.subarray(start * columns, (start + count) * columns));
+    pool.run('packRows', [staging.byteOffset, count, columns, orderAt, sharedWeight], panels, panelsAtOnce);
     if (feedback) {
       staging.set(feedback.subarray(start * columns, (start + count) * columns));
       pool.run('packRows', [staging.byteOffset, count, columns, 0, sharedDifference.byteOffset], panels, panelsAtOnce);

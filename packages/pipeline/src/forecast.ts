@@ -1,5 +1,6 @@
 import type { Checkpoint } from '@q/checkpoint';
 import { elementCount, type ModelDescription, type Tuner } from '@q/core';
+import { hiddenStateBytes } from './hidden-states.js';
 import type { PlannedModule } from './plan.js';
 import { type Recipe, transformsOf } from './recipe.js';
 
@@ -63,6 +64,8 @@ export function forecast(
   const widths = model.blocks.flatMap(({ linears }) => linears.map(({ inFeatures }) => inFeatures));
   const widest = Math.max(...widths);
   const activations = (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest);
+  // What a tuner is left of the unquantized model; not where activations wait on the disk.
+  const left = paired && tuner?.readsHiddenStates ? hiddenStateBytes(model.blocks.length, tokens, model.hiddenSize) : 0;
   const restOf = (batch: number) => ({
     runtime: baseBytes,
     block: (streams * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
@@ -71,10 +74,12 @@ export function forecast(
     batch: 4 * batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
   });
   const usual = calibration.batch ?? calibrationBatch;
-  const onDisk = total({ ...restOf(usual), activations }).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
+  const kept: Record<string, number> = left > 0 ? { hiddenStates: left } : {};
+  const states = { activations, ...kept };
+  const onDisk = total({ ...restOf(usual), ...states }).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
   const batch = onDisk ? (calibration.batch ?? calibrationBatch / 2) : usual;
   const rest = restOf(batch);
-  const memory = onDisk ? rest : { ...rest, activations };
+  const memory = onDisk ? rest : { ...rest, ...states };
   const disk = onDisk ? { disk: activations } : {};
   let products = 0;
   let solves = 0;
@@ -92,7 +97,7 @@ export function forecast(
   if (!tuner) return { memory: total(memory), ...disk, batch, seconds };
   const training = tuner.forecast(model, modules, { count: calibration.samples, length: calibration.length });
   // Quantizing is over, and its memory free, when training begins: the larger of the two is the peak.
-  const trained: Record<string, number> = { runtime: baseBytes, ...training.memory };
+  const trained: Record<string, number> = { runtime: baseBytes, ...training.memory, ...(onDisk ? {} : kept) };
   const larger = total(trained).total > total(memory).total ? trained : memory;
   return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / rates.training };
 }

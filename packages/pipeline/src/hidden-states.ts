@@ -11,6 +11,12 @@ export interface HiddenStates {
   readonly kept: ReadonlyMap<number, Float32Array>;
 }
 
+/** Bytes that are kept of a model's blocks, all of them alike. */
+export function hiddenStateBytes(blocks: number, tokens: number, hiddenSize: number): number {
+  const each = 4 * tokens * hiddenSize;
+  return each * Math.min(blocks, Math.floor(mostBytes / each));
+}
+
 export function createHiddenStates(limit: number = mostBytes): HiddenStates {
   const kept = new Map<number, Float32Array>();
   let left = limit;

@@ -127,6 +127,7 @@ describe('a recipe with a tuner', () => {
     let compared = 0;
     const spy: Tuner = {
       ...tuner,
+      readsHiddenStates: true,
       async tune<T>({ engine: { ops }, model, source, windows, hiddenStates }: TunerInput<T>) {
         const weights = new Map<string, T>();
         for (const name of [...model.embeddingTensors, ...model.blocks.flatMap(({ tensors }) => tensors)])
@@ -154,6 +155,8 @@ describe('a recipe with a tuner', () => {
     // Nothing runs the last stage of the last block; on tfjs the batch may have a say in the last bits.
     expect(compared).toBe(4 * 3);
     await run('not given', spy, { kernels }, paired);
+    const blind = { ...spy, readsHiddenStates: false };
+    await run('not wanted', blind, { kernels }, paired, () => createTrainingEngine({ threads: 1 }));
     await run('no walk', spy, {}, rtn(), () => createTrainingEngine({ threads: 1 }));
     expect(compared).toBe(4 * 3);
     await kernels.dispose();

@@ -73,7 +73,8 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
     const walks = walksModel(plan.recipe, plan.modules);
     if (!walks) await runDataFree(plan, writer, journal, context);
     // Activations on the disk are there because memory is short.
-    const hiddenStates = tuner && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
+    const hiddenStates =
+      tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
     let walkedWith: string | undefined;
     if (plan.calibrated && walks) {
       const walk = async <E>(engine: ForwardEngine<E>) => {

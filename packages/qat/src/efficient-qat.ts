@@ -35,6 +35,7 @@ export function efficientQat(options: EfficientQatOptions = {}): Tuner {
   return {
     name: 'efficient-qat',
     options: { blockEpochs, batch, rates, scales: { ...scales } },
+    readsHiddenStates: true,
     refuse: refuseLearnedStep,
     forecast(model, modules, windows) {
       const shape = { batch, checkpointing: false, optimizer: adamW(), weights: true, teacher: false, blockWise: true };

@@ -45,6 +45,7 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
     name: 'signround',
     options: { steps, batch, rate, range, startFrom },
     blockByBlock: true,
+    readsHiddenStates: true,
     refuse: refuseSignedRounding,
     forecast,
     async tune(input, context) {

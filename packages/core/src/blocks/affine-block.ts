@@ -1,5 +1,7 @@
+import { allFinite } from '../all-finite.js';
 import type { BlockFormat } from '../contracts/block-kernels.js';
-import { blockOf, getF16, getFifthBit, getNibble, putF16, putFifthBits, putNibbles } from './block-bytes.js';
+import { getF16, getFifthBit, getNibble, putF16, putFifthBits, putNibbles } from './block-bytes.js';
+import { blockwise } from './blockwise.js';
 
 const size = 32;
 const f = Math.fround;
@@ -13,43 +15,31 @@ function affineBlock(name: string, bits: 4 | 5): BlockFormat {
   const codesAt = bits === 4 ? 4 : 8;
   const bytes = codesAt + 16;
   const codes = new Uint8Array(size);
-  return {
-    name,
-    values: size,
-    bytes,
-    encode(values, out) {
-      let finite = true;
-      for (let block = 0; block < values.length / size; block++) {
-        const x = blockOf(values, block, size);
-        const to = blockOf(out, block, bytes);
-        let [low, high] = [x[0], x[0]];
-        for (const value of x) {
-          finite &&= Number.isFinite(value);
-          if (value < low) low = value;
-          if (value > high) high = value;
-        }
-        const d = f(f(high - low) / last);
-        const inverse = d === 0 ? 0 : f(1 / d);
-        finite = putF16(to, 0, d) && finite;
-        finite = putF16(to, 2, low) && finite;
-        for (let j = 0; j < size; j++)
-          codes[j] = Number.isFinite(inverse) ? Math.min(last, Math.trunc(f(f(f(x[j] - low) * inverse) + 0.5))) : 0;
-        putNibbles(codes, to, codesAt);
-        if (bits === 5) putFifthBits(codes, to, 4);
+  return blockwise({
+    ...{ name, values: size, bytes },
+    encode(x, to) {
+      if (!allFinite(x)) return false;
+      let [low, high] = [x[0], x[0]];
+      for (const value of x) {
+        if (value < low) low = value;
+        if (value > high) high = value;
       }
-      return finite;
+      const d = f(f(high - low) / last);
+      const inverse = d === 0 ? 0 : f(1 / d);
+      for (let j = 0; j < size; j++)
+        codes[j] = Number.isFinite(inverse) ? Math.min(last, Math.trunc(f(f(f(x[j] - low) * inverse) + 0.5))) : 0;
+      putNibbles(codes, to, codesAt);
+      if (bits === 5) putFifthBits(codes, to, 4);
+      return putF16(to, 0, d) && putF16(to, 2, low);
     },
-    decode(from, out) {
-      for (let block = 0; block < out.length / size; block++) {
-        const bytesOf = blockOf(from, block, bytes);
-        const [d, m] = [getF16(bytesOf, 0), getF16(bytesOf, 2)];
-        for (let j = 0; j < size; j++) {
-          const high = bits === 5 ? getFifthBit(bytesOf, 4, j) : 0;
-          out[block * size + j] = f((getNibble(bytesOf, codesAt, j) + high) * d) + m;
-        }
+    decode(from, to) {
+      const [d, m] = [getF16(from, 0), getF16(from, 2)];
+      for (let j = 0; j < size; j++) {
+        const high = bits === 5 ? getFifthBit(from, 4, j) : 0;
+        to[j] = f((getNibble(from, codesAt, j) + high) * d) + m;
       }
     },
-  };
+  });
 }
 
 export const q4_1: BlockFormat = affineBlock('Q4_1', 4);

@@ -1,6 +1,7 @@
 import { allFinite } from '../all-finite.js';
 import type { BlockFormat } from '../contracts/block-kernels.js';
 import { blockOf, getF16, putF16 } from './block-bytes.js';
+import { blockwise } from './blockwise.js';
 import { nearestCode, nearestInt } from './nearest-int.js';
 import { putSixBitScales, sixBitMinimum, sixBitScale } from './six-bit-scales.js';
 import { type AffineSteps, fitAffine } from './weighted-affine-fit.js';
@@ -45,54 +46,44 @@ function affineSuperBlock(name: string, bits: 4 | 5, steps: AffineSteps): BlockF
     return [largestScale, largestMinimum];
   }
 
-  return {
-    name,
-    values: size,
-    bytes,
-    encode(values, out) {
-      if (!allFinite(values)) return false;
-      for (let block = 0; block < values.length / size; block++) {
-        const x = blockOf(values, block, size);
-        const to = blockOf(out, block, bytes);
-        const [largestScale, largestMinimum] = fit(x);
-        if (!putF16(to, 0, f(largestScale / 63)) || !putF16(to, 2, f(largestMinimum / 63))) return false;
-        putSixBitScales(scaleCodes, minimumCodes, to, 4);
-        for (let j = 0; j < groups; j++) {
-          const d = f(getF16(to, 0) * scaleCodes[j]);
-          // Without a scale the codes of the fit stay.
-          if (d === 0) continue;
-          const m = f(getF16(to, 2) * minimumCodes[j]);
-          for (let i = j * group; i < (j + 1) * group; i++) codes[i] = nearestCode(f(f(x[i] + m) / d), 0, steps.last);
-        }
-        for (let j = 0; j < groups; j += 2)
-          for (let i = 0; i < group; i++)
-            to[codesAt + j * 16 + i] = (codes[j * group + i] & 15) | ((codes[(j + 1) * group + i] & 15) << 4);
-        if (bits === 5) {
-          for (let i = 0; i < group; i++) {
-            let fifths = 0;
-            for (let j = 0; j < groups; j++) fifths |= (codes[j * group + i] >> 4) << j;
-            to[16 + i] = fifths;
-          }
+  return blockwise({
+    ...{ name, values: size, bytes },
+    encode(x, to) {
+      if (!allFinite(x)) return false;
+      const [largestScale, largestMinimum] = fit(x);
+      if (!putF16(to, 0, f(largestScale / 63)) || !putF16(to, 2, f(largestMinimum / 63))) return false;
+      putSixBitScales(scaleCodes, minimumCodes, to, 4);
+      for (let j = 0; j < groups; j++) {
+        const d = f(getF16(to, 0) * scaleCodes[j]);
+        // Without a scale the codes of the fit stay.
+        if (d === 0) continue;
+        const m = f(getF16(to, 2) * minimumCodes[j]);
+        for (let i = j * group; i < (j + 1) * group; i++) codes[i] = nearestCode(f(f(x[i] + m) / d), 0, steps.last);
+      }
+      for (let j = 0; j < groups; j += 2)
+        for (let i = 0; i < group; i++)
+          to[codesAt + j * 16 + i] = (codes[j * group + i] & 15) | ((codes[(j + 1) * group + i] & 15) << 4);
+      if (bits === 5) {
+        for (let i = 0; i < group; i++) {
+          let fifths = 0;
+          for (let j = 0; j < groups; j++) fifths |= (codes[j * group + i] >> 4) << j;
+          to[16 + i] = fifths;
         }
       }
       return true;
     },
-    decode(from, out) {
-      for (let block = 0; block < out.length / size; block++) {
-        const of = blockOf(from, block, bytes);
-        const to = blockOf(out, block, size);
-        for (let j = 0; j < groups; j++) {
-          const d = f(getF16(of, 0) * sixBitScale(of, 4, j));
-          const m = f(getF16(of, 2) * sixBitMinimum(of, 4, j));
-          for (let i = 0; i < group; i++) {
-            const low = (of[codesAt + (j >> 1) * group + i] >> (4 * (j & 1))) & 15;
-            const high = bits === 5 ? ((of[16 + i] >> j) & 1) << 4 : 0;
-            to[j * group + i] = f(d * (low + high)) - m;
-          }
+    decode(from, to) {
+      for (let j = 0; j < groups; j++) {
+        const d = f(getF16(from, 0) * sixBitScale(from, 4, j));
+        const m = f(getF16(from, 2) * sixBitMinimum(from, 4, j));
+        for (let i = 0; i < group; i++) {
+          const low = (from[codesAt + (j >> 1) * group + i] >> (4 * (j & 1))) & 15;
+          const high = bits === 5 ? ((from[16 + i] >> j) & 1) << 4 : 0;
+          to[j * group + i] = f(d * (low + high)) - m;
         }
       }
     },
-  };
+  });
 }
 
 export const q4_K: BlockFormat = affineSuperBlock('Q4_K', 4, { last: 15, first: -1, count: 20 });

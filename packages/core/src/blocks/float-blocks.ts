@@ -17,26 +17,21 @@ export const f32Block: BlockFormat = {
   decode: (bytes, out) => out.set(viewBytes('f32', bytes)),
 };
 
-export const f16Block: BlockFormat = {
-  name: 'F16',
-  values: 1,
-  bytes: 2,
+/** @param exponent all bits of the exponent: set in NaN and infinities alone */
+const halfBlock = (
+  dtype: 'f16' | 'bf16',
+  exponent: number,
+  encode: (values: Float32Array) => Uint16Array,
+  decode: (patterns: Uint16Array, out: Float32Array) => unknown,
+): BlockFormat => ({
+  ...{ name: dtype.toUpperCase(), values: 1, bytes: 2 },
   encode(values, out) {
-    const patterns = encodeF16(values);
+    const patterns = encode(values);
     out.set(bytesOf(patterns));
-    return patterns.every((pattern) => (pattern & 0x7c00) !== 0x7c00);
+    return patterns.every((pattern) => (pattern & exponent) !== exponent);
   },
-  decode: (bytes, out) => decodeF16(viewBytes('f16', bytes), out),
-};
+  decode: (bytes, out) => void decode(viewBytes(dtype, bytes), out),
+});
 
-export const bf16Block: BlockFormat = {
-  name: 'BF16',
-  values: 1,
-  bytes: 2,
-  encode(values, out) {
-    const patterns = encodeBf16(values);
-    out.set(bytesOf(patterns));
-    return patterns.every((pattern) => (pattern & 0x7f80) !== 0x7f80);
-  },
-  decode: (bytes, out) => decodeBf16(viewBytes('bf16', bytes), out),
-};
+export const f16Block: BlockFormat = halfBlock('f16', 0x7c00, encodeF16, decodeF16);
+export const bf16Block: BlockFormat = halfBlock('bf16', 0x7f80, encodeBf16, decodeBf16);

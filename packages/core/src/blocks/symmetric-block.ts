@@ -1,5 +1,7 @@
+import { allFinite } from '../all-finite.js';
 import type { BlockFormat } from '../contracts/block-kernels.js';
-import { blockOf, getF16, getFifthBit, getNibble, putF16, putFifthBits, putNibbles } from './block-bytes.js';
+import { getF16, getFifthBit, getNibble, putF16, putFifthBits, putNibbles } from './block-bytes.js';
+import { blockwise } from './blockwise.js';
 
 const size = 32;
 const f = Math.fround;
@@ -14,45 +16,34 @@ function symmetricBlock(name: string, bits: 4 | 5): BlockFormat {
   const codesAt = bits === 4 ? 2 : 6;
   const bytes = codesAt + 16;
   const codes = new Uint8Array(size);
-  return {
-    name,
-    values: size,
-    bytes,
-    encode(values, out) {
-      let finite = true;
-      for (let block = 0; block < values.length / size; block++) {
-        const x = blockOf(values, block, size);
-        const to = blockOf(out, block, bytes);
-        let [largest, magnitude] = [0, 0];
-        for (const value of x) {
-          finite &&= Number.isFinite(value);
-          if (Math.abs(value) > magnitude) {
-            magnitude = Math.abs(value);
-            largest = value;
-          }
-        }
-        const d = f(largest / -half);
-        const inverse = d === 0 ? 0 : f(1 / d);
-        finite = putF16(to, 0, d) && finite;
-        for (let j = 0; j < size; j++)
-          // A scale without a reciprocal is stored as zero, and the codes mean nothing.
-          codes[j] = Number.isFinite(inverse) ? Math.min(last, Math.trunc(f(f(x[j] * inverse) + (half + 0.5)))) : 0;
-        putNibbles(codes, to, codesAt);
-        if (bits === 5) putFifthBits(codes, to, 2);
-      }
-      return finite;
-    },
-    decode(from, out) {
-      for (let block = 0; block < out.length / size; block++) {
-        const bytesOf = blockOf(from, block, bytes);
-        const d = getF16(bytesOf, 0);
-        for (let j = 0; j < size; j++) {
-          const high = bits === 5 ? getFifthBit(bytesOf, 2, j) : 0;
-          out[block * size + j] = (getNibble(bytesOf, codesAt, j) + high - half) * d;
+  return blockwise({
+    ...{ name, values: size, bytes },
+    encode(x, to) {
+      if (!allFinite(x)) return false;
+      let [largest, magnitude] = [0, 0];
+      for (const value of x) {
+        if (Math.abs(value) > magnitude) {
+          magnitude = Math.abs(value);
+          largest = value;
         }
       }
+      const d = f(largest / -half);
+      const inverse = d === 0 ? 0 : f(1 / d);
+      for (let j = 0; j < size; j++)
+        // A scale without a reciprocal is stored as zero, and the codes mean nothing.
+        codes[j] = Number.isFinite(inverse) ? Math.min(last, Math.trunc(f(f(x[j] * inverse) + (half + 0.5)))) : 0;
+      putNibbles(codes, to, codesAt);
+      if (bits === 5) putFifthBits(codes, to, 2);
+      return putF16(to, 0, d);
     },
-  };
+    decode(from, to) {
+      const d = getF16(from, 0);
+      for (let j = 0; j < size; j++) {
+        const high = bits === 5 ? getFifthBit(from, 2, j) : 0;
+        to[j] = (getNibble(from, codesAt, j) + high - half) * d;
+      }
+    },
+  });
 }
 
 export const q4_0: BlockFormat = symmetricBlock('Q4_0', 4);

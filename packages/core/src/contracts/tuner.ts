@@ -63,6 +63,8 @@ export interface Tuner {
   readonly options: Readonly<Record<string, unknown>>;
   /** Nothing but single blocks is trained, against their own outputs: no step computes logits. */
   readonly blockByBlock?: boolean;
+  /** It reads {@link TunerInput.hiddenStates}: they are kept for it. */
+  readonly readsHiddenStates?: boolean;
   /** Says why a scheme cannot be trained, or nothing. Called by the plan, before anything is computed. */
   refuse?(scheme: Scheme): string | undefined;
   /** @throws SchemeError when it is more than the tuner was allowed, naming what fits */

@@ -97,6 +97,15 @@ const gptqCases: ConformanceCase[] = [
       const alone = new Uint8Array(rows * columns);
       await kernels.gptqBlock({ ...args, feedback, order, codes: alone, loss: new Float64Array(rows) });
       check('codes where nobody wants the difference', alone, codes, 0);
+      const room = kernels.stream?.reserve(factor.byteLength);
+      if (room) {
+        const resident = new Float32Array(room.bytes.buffer, room.bytes.byteOffset, factor.length);
+        resident.set(factor);
+        const again = { ...args, factor: resident, feedback, order, codes: alone.fill(0) };
+        await kernels.gptqBlock({ ...again, loss: new Float64Array(rows) });
+        check('codes of a factor in reserved memory', alone, codes, 0);
+        room.release();
+      }
       for (let row = 0; row < rows; row++)
         check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);
     }
@@ -107,6 +116,8 @@ const errorCases: ConformanceCase[] = [
   [1, 1],
   [9, 7],
   [20, 330],
+  // 17 MB of differences: implementations that take them in parts take them in more than one.
+  [1_100_003, 4],
 ].map(([rows, columns]) => ({
   name: `rowErrors ${rows}x${columns}: squared norms of the rows of D R`,
   async run(kernels) {
