@@ -1,5 +1,5 @@
 import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
-import { softmax } from './attention';
+import { addBias, softmax } from './attention';
 
 /** Queries whose probabilities are kept at a time: the depth of the products over queries. */
 const QUERIES: usize = 64;
@@ -28,6 +28,8 @@ export function attentionGradientHeads(
   headDim: usize,
   scale: f32,
   window: usize,
+  ahead: usize,
+  bias: usize,
   scratch: usize,
   scratchBytes: usize,
   first: usize,
@@ -77,7 +79,7 @@ export function attentionGradientHeads(
       for (let block: usize = 0; block < asked; block += QUERIES) {
         const rows = min(QUERIES, asked - block);
         const depth = (rows + NR - 1) / NR * NR;
-        const reached = past + block + rows;
+        const reached = min(length, past + block + rows + ahead);
         const lowest = firstKey(past + block, window);
         const from = own + block * qStride * 4;
         for (let dim: usize = 0; dim < headDim; dim += NR) {
@@ -91,7 +93,7 @@ export function attentionGradientHeads(
         for (let start: usize = 0; start < rows; start += NR) {
           const queries = min(NR, rows - start);
           const position = past + block + start;
-          const end = position + queries;
+          const end = min(length, position + queries + ahead);
           const begin = firstKey(position, window);
           packPanel8(q + from + start * qStride * 4, 1, qStride, queries, headDim, query);
           packPanel8(dy + from + start * qStride * 4, 1, qStride, queries, headDim, arriving);
@@ -100,7 +102,8 @@ export function attentionGradientHeads(
             micro(keyPanels + key * headDim * 4, query, scores + key * 32, 32, headDim, 0, false);
             micro(valuePanels + key * headDim * 4, arriving, products + key * 32, 32, headDim, 0, false);
           }
-          softmax(scores, position, begin, end, window, mixed);
+          if (bias > 0) addBias(bias + (head * asked + block + start) * length * 4, length, queries, begin, end, scores);
+          softmax(scores, position, begin, end, window, ahead, mixed);
           scoreGradient(scores, products, begin, end, mixed, scale);
           // Rows of 4 keys are written whole: what lies beyond the last key that is seen weighs nothing.
           memory.fill(scores + end * 32, 0, ((end + 3) / 4 * 4 - end) * 32);

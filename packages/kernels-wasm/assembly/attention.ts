@@ -5,10 +5,11 @@ import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
 const hidden: f32 = -1e30;
 
 /**
- * Causal softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out` `[batch, asked, heads*headDim]`, `k`,
- * `v` `[batch, length, kvHeads*headDim]`: the queries are the last `asked` of the `length` tokens. Eight queries at a time, scores kept as `[key][8 queries]`: the softmax runs over
- * lanes, and both products are tiles of the matrix product. Keys beyond the queries, or `window` or more before them
- * (0: no window), are not computed. `scratch`: `scratchBytes` for each worker.
+ * Softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out` `[batch, asked, heads*headDim]`, `k`, `v`
+ * `[batch, length, kvHeads*headDim]`: the queries are the last `asked` of the `length` tokens. Eight queries at a time, scores kept
+ * as `[key][8 queries]`: the softmax runs over lanes, and both products are tiles of the matrix product. Keys more than `ahead`
+ * behind a query (0: causal), or `window` or more before it (0: no window), are not computed. `bias` is added to the scores,
+ * `[heads, asked, length]` (0: none). `scratch`: `scratchBytes` for each worker.
  */
 export function attentionHeads(
   q: usize,
@@ -22,6 +23,8 @@ export function attentionHeads(
   headDim: usize,
   scale: f32,
   window: usize,
+  ahead: usize,
+  bias: usize,
   scratch: usize,
   scratchBytes: usize,
   first: usize,
@@ -52,12 +55,13 @@ export function attentionHeads(
     for (let start: usize = 0; start < asked; start += NR) {
       const queries = min(NR, asked - start);
       const position = past + start;
-      const end = position + queries;
+      const end = min(length, position + queries + ahead);
       const begin = window > 0 && position + 1 > window ? (position + 1 - window) & ~3 : 0;
       packPanel8(qHead + start * qStride * 4, 1, qStride, queries, headDim, query);
       for (let at: usize = 0; at < headDim * 32; at += 16) v128.store(query + at, f32x4.mul(v128.load(query + at), f32x4.splat(scale)));
       for (let key = begin; key < end; key += MR) micro(keyPanels + key * headDim * 4, query, scores + key * 32, 32, headDim, 0, false);
-      softmax(scores, position, begin, end, window, mixed);
+      if (bias > 0) addBias(bias + (head * asked + start) * length * 4, length, queries, begin, end, scores);
+      softmax(scores, position, begin, end, window, ahead, mixed);
       const factor0 = v128.load(mixed), factor1 = v128.load(mixed, 16);
       for (let dim: usize = 0; dim < headDim; dim += MR) {
         micro(valuePanels + (dim * length + begin * MR) * 4, scores + begin * 32, mixed, 32, end - begin, 0, false);
@@ -79,20 +83,32 @@ export function attentionHeads(
   }
 }
 
+/** Adds rows of a bias, `length` values apart, to the scores of eight queries. */
+export function addBias(bias: usize, length: usize, queries: usize, begin: usize, end: usize, scores: usize): void {
+  for (let i: usize = 0; i < queries; i++) {
+    const row = bias + i * length * 4;
+    for (let key = begin; key < end; key++) {
+      const at = scores + key * 32 + i * 4;
+      store<f32>(at, load<f32>(at) + load<f32>(row + key * 4));
+    }
+  }
+}
+
 /** Scores to e^(score - highest), and one over their sums to `factors`, for keys `[begin, end)` of eight queries from `start` on. */
-export function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, factors: usize): void {
+export function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, ahead: usize, factors: usize): void {
   const query0 = i32x4.add(i32x4.splat(<i32>start), i32x4(0, 1, 2, 3));
   const query1 = i32x4.add(query0, i32x4.splat(4));
   const lowest = f32x4.splat(hidden);
   let m0 = lowest, m1 = lowest;
-  // Every key from here to `start` is seen by all eight queries.
+  const last0 = i32x4.add(query0, i32x4.splat(<i32>ahead)), last1 = i32x4.add(query1, i32x4.splat(<i32>ahead));
+  // Every key from here to `ahead` behind `start` is seen by all eight queries.
   const clear = window > 0 && start + NR > window ? start + NR - window : 0;
   for (let key = begin; key < end; key++) {
     const at = scores + key * 32;
     let s0 = v128.load(at), s1 = v128.load(at, 16);
-    if (key > start || key < clear) {
+    if (key > start + ahead || key < clear) {
       const id = i32x4.splat(<i32>key);
-      let seen0 = i32x4.le_s(id, query0), seen1 = i32x4.le_s(id, query1);
+      let seen0 = i32x4.le_s(id, last0), seen1 = i32x4.le_s(id, last1);
       if (window > 0) {
         const back = i32x4.splat(<i32>window);
         seen0 = v128.and(seen0, i32x4.gt_s(id, i32x4.sub(query0, back)));

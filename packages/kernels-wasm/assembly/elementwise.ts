@@ -46,7 +46,7 @@ function combine(kind: i32, a: usize, b: usize, bStep: usize, out: usize, width:
 
 /**
  * Functions of one value, vectors `[first, last)` of 4: 0 scale (by `low`), 1 relu, 2 sigmoid, 3 silu, 4 gelu, 5 geluTanh, 6 the absolute
- * value, 7 the nearest integer (half to even), 8 limits to `[low, high]`.
+ * value, 7 the nearest integer (half to even), 8 limits to `[low, high]`, 9 tanh.
  */
 export function mapVectors(kind: i32, x: usize, low: f32, high: f32, out: usize, first: usize, last: usize, worker: usize): void {
   for (let at = first * 16; at < last * 16; at += 16) {
@@ -60,6 +60,7 @@ export function mapVectors(kind: i32, x: usize, low: f32, high: f32, out: usize,
     else if (kind == 6) y = f32x4.abs(v);
     else if (kind == 7) y = f32x4.nearest(v);
     else if (kind == 8) y = f32x4.max(f32x4.splat(low), f32x4.min(f32x4.splat(high), v));
+    else if (kind == 9) y = tanh4(v);
     else {
       // (1 + tanh u) / 2 = sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
       const inner = f32x4.mul(v, madd(f32x4.mul(v, v), f32x4.splat(0.044715), f32x4.splat(1)));
@@ -88,6 +89,9 @@ export function mapGradient(kind: i32, x: usize, dy: usize, low: f32, high: f32,
       const whole = f32x4.mul(f32x4.splat(0.5), f32x4.add(one, erf4(f32x4.mul(v, f32x4.splat(0.70710678)))));
       const density = f32x4.mul(f32x4.splat(0.39894228), exp4(f32x4.mul(f32x4.mul(v, v), f32x4.splat(-0.5))));
       y = f32x4.mul(d, madd(v, density, whole));
+    } else if (kind == 9) {
+      const t = tanh4(v);
+      y = f32x4.mul(d, f32x4.sub(one, f32x4.mul(t, t)));
     } else if (kind == 6) y = v128.bitselect(f32x4.neg(d), v128.and(d, f32x4.gt(v, zero)), f32x4.lt(v, zero));
     else if (kind == 8) y = v128.and(d, v128.and(f32x4.ge(v, f32x4.splat(low)), f32x4.le(v, f32x4.splat(high))));
     else {
@@ -99,6 +103,14 @@ export function mapGradient(kind: i32, x: usize, dy: usize, low: f32, high: f32,
     }
     v128.store(out + at, y);
   }
+}
+
+/** `2 sigmoid(2x) - 1` */
+// @ts-expect-error: decorator
+@inline
+function tanh4(x: v128): v128 {
+  const s = sigmoid4(f32x4.add(x, x));
+  return f32x4.sub(f32x4.add(s, s), f32x4.splat(1));
 }
 
 /** Abramowitz and Stegun 7.1.26: absolute error 1.5e-7. */

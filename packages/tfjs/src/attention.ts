@@ -3,7 +3,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
 /**
- * Causal softmax attention, grouped-query without repeating keys and values: the heads that share a key head are
+ * Softmax attention, grouped-query without repeating keys and values: the heads that share a key head are
  * stacked as rows of one product. `mask` is `[length, keys]`, 0 where a query may look and a large negative number
  * elsewhere; absent when all may look everywhere.
  */
@@ -28,9 +28,12 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | 
   const sizes = Array.from({ length: Math.ceil(groups / atOnce) }, (_, i) => Math.min(atOnce, groups - i * atOnce));
   const parts = (x: Tensor): Tensor[] => (sizes.length === 1 ? [x] : tf.split(x, sizes, 0));
   const [qs, ks, vs] = [parts(q3), parts(k3), parts(v3)];
+  // Of every sequence the same: heads are the rows of a group, as those of q are.
+  const biases = args.bias && parts(tf.reshape(tf.tile(args.bias, [batch, 1, 1]), [groups, repeat * length, keys]));
   const mixed = sizes.map((size, i) =>
     tf.tidy(() => {
-      const scores = tf.reshape(tf.matMul(qs[i]!, ks[i]!), [size * repeat, length, keys]);
+      let scores: Tensor = tf.reshape(tf.matMul(qs[i]!, ks[i]!), [size * repeat, length, keys]);
+      if (biases) scores = tf.add(scores, tf.reshape(biases[i]!, scores.shape));
       const probabilities: Tensor = tf.softmax(mask ? tf.add(scores, mask) : scores);
       const weights = tf.reshape(probabilities, [size, repeat * length, keys]);
       return tf.matMul(weights, vs[i]!) as Tensor;
@@ -50,11 +53,12 @@ const scoresAtOnce = 1 << 20;
 /** Far below every score, and still finite: the difference of two masked scores must not be NaN. */
 const masked = -1e30;
 
-/** The causal mask `[length, length]`; query i sees keys `(i - window, i]`. */
-export function causalMask(length: number, window: number): Float32Array {
+/** The mask `[length, length]`: query i sees keys `(i - window, i]`, and `[i, i + window)` where it is not causal. */
+export function attentionMask(length: number, window: number, causal: boolean): Float32Array {
   const mask = new Float32Array(length * length);
   for (let row = 0; row < length; row++) {
-    mask.fill(masked, row * length + row + 1, (row + 1) * length);
+    const end = causal ? row + 1 : Math.min(length, row + window);
+    mask.fill(masked, row * length + end, (row + 1) * length);
     if (row >= window) mask.fill(masked, row * length, row * length + row - window + 1);
   }
   return mask;

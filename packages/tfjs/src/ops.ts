@@ -1,6 +1,6 @@
 import { type Activation, type DifferentiableOps, type RotaryTable, ShapeError, toF32 } from '@q/core';
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
-import { attention, causalMask } from './attention.js';
+import { attention, attentionMask } from './attention.js';
 import { differentiableAttention } from './attention-gradient.js';
 import { crossEntropy } from './cross-entropy.js';
 import type { Tfjs } from './handle.js';
@@ -11,7 +11,7 @@ import { createRotaryTensors, type RotaryTensors, rotary } from './rotary.js';
 /** Tables and masks that forward passes share; one length of each is kept. */
 export interface SharedTensors {
   rotary(table: RotaryTable, length: number): RotaryTensors;
-  mask(length: number, window: number): Tensor;
+  mask(length: number, window: number, causal: boolean): Tensor;
   dispose(): void;
 }
 
@@ -53,10 +53,12 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
       const [queries, keys] = [args.q.shape[1]!, args.k.shape[1]!];
       // A window as long as the sequence hides nothing: one mask serves both.
       const window = Math.min(args.window ?? keys, keys);
+      const causal = args.causal ?? true;
       // The last query sees everything but what a window hides.
-      const mask = queries === 1 && window === keys ? undefined : shared.mask(keys, window);
+      const mask = (queries === 1 || !causal) && window === keys ? undefined : shared.mask(keys, window, causal);
       const training = tf.engine().state.gradientDepth > 0;
-      if (training && mask && queries === keys) return tf.tidy(() => differentiableAttention(tf, args, mask));
+      if (training && mask && causal && !args.bias && queries === keys)
+        return tf.tidy(() => differentiableAttention(tf, args, mask));
       return tf.tidy(() =>
         attention(tf, args, mask && queries < keys ? tf.slice(mask, [keys - queries, 0], [queries, keys]) : mask),
       );
@@ -104,12 +106,12 @@ export function createSharedTensors(tf: Tfjs): SharedTensors {
       tables.set(table, { length, tensors });
       return tensors;
     },
-    mask(length, window) {
-      const key = window === length ? 'full' : String(window);
+    mask(length, window, causal) {
+      const key = `${causal ? 'causal' : 'both'} ${window === length ? 'full' : window}`;
       const present = masks.get(key);
       if (present?.length === length) return present.mask;
       present?.mask.dispose();
-      const mask = tf.keep(tf.tensor2d(causalMask(length, window), [length, length]));
+      const mask = tf.keep(tf.tensor2d(attentionMask(length, window, causal), [length, length]));
       masks.set(key, { length, mask });
       return mask;
     },
@@ -195,6 +197,8 @@ function silu(tf: Tfjs, x: Tensor): Tensor {
 const activations: Record<Activation, (tf: Tfjs, x: Tensor) => Tensor> = {
   relu: (tf, x) => tf.relu(x),
   sigmoid: (tf, x) => tf.sigmoid(x),
+  // By way of sigmoid, whose gradient runs on all backends.
+  tanh: (tf, x) => tf.sub(tf.mul(tf.sigmoid(tf.mul(x, 2)), 2), 1),
   silu,
   gelu: (tf, x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
   // (1 + tanh u) / 2 is sigmoid(2u), which wasm has vectorised: 0.7 ms against 11 ms a million values.

@@ -9,7 +9,7 @@ export interface RotaryTable {
   readonly headDim: number;
 }
 
-export type Activation = 'relu' | 'silu' | 'gelu' | 'geluTanh' | 'sigmoid';
+export type Activation = 'relu' | 'silu' | 'gelu' | 'geluTanh' | 'sigmoid' | 'tanh';
 
 export interface AttentionArgs<T> {
   /** `[batch, length, heads*headDim]` */
@@ -22,8 +22,12 @@ export interface AttentionArgs<T> {
   readonly headDim: number;
   /** Multiplies the scores; 1/sqrt(headDim) as a rule. */
   readonly scale: number;
-  /** Sliding window in tokens (Mistral); unlimited when absent. */
+  /** Sliding window in tokens: a query sees keys that are less than this away from it; unlimited when absent. */
   readonly window?: number;
+  /** False: a query also sees the keys behind it (encoders). The queries must be the whole sequence. True when absent. */
+  readonly causal?: boolean;
+  /** Added to the scaled scores of every sequence, `[heads, length, keys]`; a constant: it has no gradient. */
+  readonly bias?: T;
 }
 
 /**
@@ -62,7 +66,7 @@ export interface Ops<T> {
   split(x: T, sizes: readonly number[]): T[];
   /** Rotates halves (Hugging Face layout: pairs are j and j + headDim/2) of each head; the first position is `start`, or 0. */
   rotary(x: T, heads: number, table: RotaryTable, start?: number): T;
-  /** Causal softmax attention; -> `[batch, length, heads*headDim]`. */
+  /** Softmax attention; -> `[batch, length, heads*headDim]`. */
   attention(args: AttentionArgs<T>): T;
   /** `[batch, m, width]` and `[batch, n, width]`, one after the other -> `[batch, m + n, width]`. */
   append(a: T, b: T): T;

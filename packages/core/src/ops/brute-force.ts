@@ -33,6 +33,7 @@ export function normalize(x: Values, gain: Values, bias: Values | undefined, eps
 export const activations: Record<Activation, (x: number) => number> = {
   relu: (x) => Math.max(x, 0),
   sigmoid: (x) => 1 / (1 + Math.exp(-x)),
+  tanh: Math.tanh,
   silu: (x) => x / (1 + Math.exp(-x)),
   gelu: (x) => 0.5 * x * (1 + erf(x / Math.SQRT2)),
   geluTanh: (x) => 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))),
@@ -89,10 +90,12 @@ export interface AttentionCase {
   readonly headDim: number;
   readonly scale: number;
   readonly window?: number;
+  readonly causal?: boolean;
 }
 
-export function attention(q: Values, k: Values, v: Values, c: AttentionCase): number[] {
-  const { batch, length, heads, kvHeads, headDim } = c;
+/** @param bias `[heads, length, length]` */
+export function attention(q: Values, k: Values, v: Values, c: AttentionCase, bias?: Values): number[] {
+  const { batch, length, heads, kvHeads, headDim, causal = true } = c;
   const at = (b: number, t: number, h: number, of: number) => ((b * length + t) * of + h) * headDim;
   const out = new Array<number>(batch * length * heads * headDim).fill(0);
   for (let b = 0; b < batch; b++) {
@@ -100,12 +103,12 @@ export function attention(q: Values, k: Values, v: Values, c: AttentionCase): nu
       const shared = Math.floor(h / (heads / kvHeads));
       for (let i = 0; i < length; i++) {
         const scores: number[] = [];
-        for (let j = 0; j <= i; j++) {
-          if (c.window !== undefined && j <= i - c.window) scores.push(Number.NEGATIVE_INFINITY);
+        for (let j = 0; j < (causal ? i + 1 : length); j++) {
+          if (c.window !== undefined && Math.abs(i - j) >= c.window) scores.push(Number.NEGATIVE_INFINITY);
           else {
             let dot = 0;
             for (let d = 0; d < headDim; d++) dot += q[at(b, i, h, heads) + d] * k[at(b, j, shared, kvHeads) + d];
-            scores.push(dot * c.scale);
+            scores.push(dot * c.scale + (bias?.[(h * length + i) * length + j] ?? 0));
           }
         }
         const largest = Math.max(...scores);

@@ -97,20 +97,20 @@ const normCase: OpsConformanceCase = {
   },
 };
 
-const activationCases: OpsConformanceCase[] = (['relu', 'silu', 'gelu', 'geluTanh', 'sigmoid'] as Activation[]).map(
-  (kind) => ({
-    name: `activation ${kind}`,
-    run(ops) {
-      const x = [...normals(201, 'x'), 0, -4, 4, 1e-6];
-      const compute = () => ops.activation(kind, upload(ops, x, [x.length]));
-      expectValues(ops, compute, [x.length], x.map(brute.activations[kind]), 2e-6);
-      // Far out nothing overflows.
-      const far = [-200, -90, 90, 200];
-      const limits = kind === 'sigmoid' ? [0, 0, 1, 1] : [0, 0, 90, 200];
-      expectValues(ops, () => ops.activation(kind, upload(ops, far, [4])), [4], limits, 1e-5);
-    },
-  }),
-);
+const activationCases: OpsConformanceCase[] = (
+  ['relu', 'silu', 'gelu', 'geluTanh', 'sigmoid', 'tanh'] as Activation[]
+).map((kind) => ({
+  name: `activation ${kind}`,
+  run(ops) {
+    const x = [...normals(201, 'x'), 0, -4, 4, 1e-6];
+    const compute = () => ops.activation(kind, upload(ops, x, [x.length]));
+    expectValues(ops, compute, [x.length], x.map(brute.activations[kind]), 2e-6);
+    // Far out nothing overflows.
+    const far = [-200, -90, 90, 200];
+    const limits = kind === 'sigmoid' ? [0, 0, 1, 1] : kind === 'tanh' ? [-1, -1, 1, 1] : [0, 0, 90, 200];
+    expectValues(ops, () => ops.activation(kind, upload(ops, far, [4])), [4], limits, 1e-5);
+  },
+}));
 
 const rowCases: OpsConformanceCase[] = [
   {
@@ -185,22 +185,31 @@ const attentionCases: OpsConformanceCase[] = [
   // More scores than are computed at once.
   { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 },
   { batch: 3, length: 1, heads: 2, kvHeads: 2, headDim: 4, scale: 0.5, window: 8 },
-].map((c) => ({
-  name: `attention ${JSON.stringify(c)}`,
+  { batch: 2, length: 7, heads: 4, kvHeads: 4, headDim: 8, scale: 0.35, causal: false },
+  { batch: 1, length: 13, heads: 4, kvHeads: 2, headDim: 6, scale: 0.35, causal: false, biased: true },
+  { batch: 2, length: 9, heads: 2, kvHeads: 2, headDim: 4, scale: 0.5, biased: true },
+  { batch: 1, length: 50, heads: 2, kvHeads: 1, headDim: 6, scale: 0.35, causal: false, window: 12 },
+  { batch: 2, length: 70, heads: 2, kvHeads: 2, headDim: 16, scale: 2, causal: false, window: 5, biased: true },
+  { batch: 3, length: 1, heads: 2, kvHeads: 2, headDim: 4, scale: 0.5, causal: false },
+  { batch: 1, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7, causal: false, window: 50, biased: true },
+].map(({ biased, ...c }: brute.AttentionCase & { readonly biased?: boolean }) => ({
+  name: `attention ${JSON.stringify(c)}${biased ? ' with a bias' : ''}`,
   run(ops) {
     const { batch, length, heads, kvHeads, headDim } = c;
     const tokens = batch * length;
     const q = normals(tokens * heads * headDim, 'q');
     const k = normals(tokens * kvHeads * headDim, 'k');
     const v = normals(tokens * kvHeads * headDim, 'v');
+    const bias = biased ? normals(heads * length * length, 'bias') : undefined;
     const compute = () =>
       ops.attention({
         ...c,
         q: upload(ops, q, [batch, length, heads * headDim]),
         k: upload(ops, k, [batch, length, kvHeads * headDim]),
         v: upload(ops, v, [batch, length, kvHeads * headDim]),
+        ...(bias ? { bias: upload(ops, bias, [heads, length, length]) } : {}),
       });
-    expectValues(ops, compute, [batch, length, heads * headDim], brute.attention(q, k, v, c), 5e-6);
+    expectValues(ops, compute, [batch, length, heads * headDim], brute.attention(q, k, v, c, bias), 5e-6);
   },
 }));
 

@@ -98,7 +98,7 @@ const cases: readonly Case[] = [
     engine: (ops, { x, g, b }) => ops.layerNorm(x, g, b, 1e-5),
     exact: ({ x, g, b }) => brute.normalize(x, g, b, 1e-5, true),
   },
-  ...(['relu', 'silu', 'gelu', 'geluTanh', 'sigmoid'] as const).map((kind) => ({
+  ...(['relu', 'silu', 'gelu', 'geluTanh', 'sigmoid', 'tanh'] as const).map((kind) => ({
     name: kind,
     variables: { x: [1, 3, 8] },
     engine: <T>(ops: DifferentiableOps<T>, { x }: Handles<T>) => ops.activation(kind, x),
@@ -209,15 +209,27 @@ const large: readonly (Case & { readonly tolerance: number })[] = [
     { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 },
     { batch: 1, length: 133, heads: 3, kvHeads: 1, headDim: 12, scale: 0.3, window: 37 },
     { batch: 2, length: 75, heads: 2, kvHeads: 2, headDim: 10, scale: 0.3 },
-  ].map((c) => ({
-    name: `attention ${JSON.stringify(c)}`,
+    { batch: 2, length: 75, heads: 2, kvHeads: 1, headDim: 10, scale: 0.3, causal: false, biased: true },
+    { batch: 1, length: 133, heads: 2, kvHeads: 2, headDim: 12, scale: 0.3, causal: false, window: 37 },
+  ].map(({ biased, ...c }: brute.AttentionCase & { readonly biased?: boolean }) => ({
+    name: `attention ${JSON.stringify(c)}${biased ? ' with a bias' : ''}`,
     variables: {
       q: [c.batch, c.length, c.heads * c.headDim],
       k: [c.batch, c.length, c.kvHeads * c.headDim],
       v: [c.batch, c.length, c.kvHeads * c.headDim],
     },
-    engine: <T>(ops: DifferentiableOps<T>, { q, k, v }: Handles<T>) => ops.attention({ ...c, q, k, v }),
-    exact: ({ q, k, v }: Arrays) => brute.attention(q, k, v, c),
+    engine<T>(ops: DifferentiableOps<T>, { q, k, v }: Handles<T>) {
+      const shape = [c.heads, c.length, c.length];
+      return ops.attention({
+        ...c,
+        q,
+        k,
+        v,
+        ...(biased ? { bias: upload(ops, normals(sizeOf(shape), 'bias'), shape) } : {}),
+      });
+    },
+    exact: ({ q, k, v }: Arrays) =>
+      brute.attention(q, k, v, c, biased ? normals(c.heads * c.length * c.length, 'bias') : undefined),
     tolerance: 1e-4,
   })),
   {

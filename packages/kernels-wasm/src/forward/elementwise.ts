@@ -6,7 +6,7 @@ import type { Value, Values } from './values.js';
 export type MapKind = Activation | 'scale' | 'abs' | 'round' | 'clip';
 /** Of `mapVectors` and `mapGradient`. */
 const maps: Record<MapKind, number> = {
-  ...{ scale: 0, relu: 1, sigmoid: 2, silu: 3, gelu: 4, geluTanh: 5, abs: 6, round: 7, clip: 8 },
+  ...{ scale: 0, relu: 1, sigmoid: 2, silu: 3, gelu: 4, geluTanh: 5, abs: 6, round: 7, clip: 8, tanh: 9 },
 };
 
 export type PairKind = 'add' | 'mul' | 'sub' | 'div';

@@ -127,7 +127,7 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
       );
       return out;
     },
-    attention({ q, k, v, heads, kvHeads, headDim, scale, window }) {
+    attention({ q, k, v, heads, kvHeads, headDim, scale, window, causal = true, bias }) {
       const [batch, asked] = q.shape;
       const length = k.shape[1];
       if (heads % kvHeads !== 0) throw new ShapeError(`attention of ${heads} heads cannot share ${kvHeads} key heads`);
@@ -135,12 +135,24 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
       const keys = 8 * Math.ceil(length / 8);
       const scratchBytes = 4 * (keys * headDim + 4 * Math.ceil(headDim / 4) * length + 8 * headDim + 8 * keys + 64);
       const scratch = heap.allocate(pool.threads * scratchBytes);
-      const limit = window === undefined || window >= length ? 0 : window;
+      const { limit, ahead } = attentionReach(length, window, causal);
       pool.run(
         'attentionHeads',
         [
           ...[q, k, v, out].map(address),
-          ...[asked, length, heads, kvHeads, headDim, scale, limit, scratch, scratchBytes],
+          ...[
+            asked,
+            length,
+            heads,
+            kvHeads,
+            headDim,
+            scale,
+            limit,
+            ahead,
+            bias ? address(bias) : 0,
+            scratch,
+            scratchBytes,
+          ],
         ],
         batch * heads,
         1,
@@ -192,4 +204,10 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
       return out;
     },
   };
+}
+
+/** Keys that a query sees: `limit` of them before and with itself, or all of them (0); and `ahead` behind itself. */
+export function attentionReach(length: number, window: number | undefined, causal: boolean) {
+  const limit = window === undefined || window >= length ? 0 : window;
+  return { limit, ahead: causal ? 0 : limit === 0 ? length : limit - 1 };
 }

@@ -1,5 +1,6 @@
 import type { AttentionArgs } from '@q/core';
 import type { Heap } from '../forward/heap.js';
+import { attentionReach } from '../forward/ops.js';
 import type { Value, Values } from '../forward/values.js';
 import type { Pool } from '../pool.js';
 
@@ -9,7 +10,7 @@ const queriesAtOnce = 64;
 /** Derivatives of attention by q, k and v; each pair of a sequence and a key head is one thread's. */
 export function createAttentionGradient(pool: Pool, heap: Heap, values: Values) {
   return (
-    { q, k, v, heads, kvHeads, headDim, scale, window }: AttentionArgs<Value>,
+    { q, k, v, heads, kvHeads, headDim, scale, window, causal = true, bias }: AttentionArgs<Value>,
     dy: Value,
   ): [Value, Value, Value] => {
     const [batch, asked] = q.shape;
@@ -27,13 +28,14 @@ export function createAttentionGradient(pool: Pool, heap: Heap, values: Values) 
         2 * dims * queriesAtOnce +
         2 * 8 * keys +
         64);
+    const { limit, ahead } = attentionReach(length, window, causal);
     const scratch = heap.allocate(pool.threads * scratchBytes);
     pool.run(
       'attentionGradientHeads',
       [
         ...[q, k, v, dy, ...out].map(values.address),
         ...[asked, length, heads, kvHeads, headDim, scale],
-        ...[window === undefined || window >= length ? 0 : window, scratch, scratchBytes],
+        ...[limit, ahead, bias ? values.address(bias) : 0, scratch, scratchBytes],
       ],
       batch * kvHeads,
       1,

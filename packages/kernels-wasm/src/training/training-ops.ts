@@ -1,4 +1,4 @@
-import { type DifferentiableOps, type Ops, type RotaryTable, ShapeError } from '@q/core';
+import { type AttentionArgs, type DifferentiableOps, type Ops, type RotaryTable, ShapeError } from '@q/core';
 import { reduceTo } from '../forward/broadcast.js';
 import { type Elementwise, rowsAtOnce, widthOf } from '../forward/elementwise.js';
 import type { Heap } from '../forward/heap.js';
@@ -188,10 +188,10 @@ export function createTrainingOps(
         return [() => forward.rotary(dy, heads, back, start)];
       }),
     attention: (args) =>
-      from([args.q, args.k, args.v], forward.attention(args), [args.q, args.k, args.v], (dy, [q, k, v]) => {
+      from([args.q, args.k, args.v], forward.attention(args), attentionInputs(args), (dy, [q, k, v, bias]) => {
         let all: readonly Value[] | undefined;
         return [0, 1, 2].map((i) => () => {
-          all ??= attentionGradient({ ...args, q, k, v }, dy);
+          all ??= attentionGradient({ ...args, q, k, v, ...(bias ? { bias } : {}) }, dy);
           return all[i];
         });
       }),
@@ -273,3 +273,6 @@ export function createTrainingOps(
     },
   };
 }
+
+const attentionInputs = ({ q, k, v, bias }: AttentionArgs<Value>): readonly Value[] =>
+  bias ? [q, k, v, bias] : [q, k, v];
