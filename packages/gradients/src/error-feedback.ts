@@ -1,0 +1,33 @@
+import type { GradientCodec, GradientCompressor } from './gradient-compressor.js';
+import { meanOf } from './mean-of.js';
+import { createResidual } from './residual.js';
+
+/**
+ * Adds to each gradient what earlier steps did not send (Karimireddy et al., arXiv 1901.09847): `p = g + e`, `C(p)` is sent,
+ * `e = p - C(p)`. The sum of what was sent plus the residual is the sum of the gradients. This makes biased codecs converge.
+ */
+export function errorFeedback(codec: GradientCodec): GradientCompressor {
+  return {
+    name: `${codec.name}-ef`,
+    options: codec.options,
+    unbiased: false,
+    createState(shape) {
+      const residual = createResidual(shape.reduce((product, size) => product * size, 1));
+      return {
+        *reduce(gradient, random) {
+          const wanted = Float64Array.from(gradient, (value, i) => value + residual.values[i]);
+          const payload = codec.compress(Float32Array.from(wanted), random);
+          const sent = codec.decompress(payload, gradient.length);
+          for (let i = 0; i < wanted.length; i++) residual.values[i] = wanted[i] - sent[i];
+          const payloads = yield payload;
+          return meanOf(
+            payloads.map((each) => codec.decompress(each, gradient.length)),
+            gradient.length,
+          );
+        },
+        save: residual.save,
+        load: residual.load,
+      };
+    },
+  };
+}

@@ -1,0 +1,17 @@
+import type { GradientCompressor } from './gradient-compressor.js';
+import { expectBytes, readFloats, writeFloats } from './payload.js';
+import { stateless } from './stateless.js';
+
+/** No compression: f32 values, 4 bytes each. What every other scheme is compared with. */
+export function exact(): GradientCompressor {
+  return stateless({
+    name: 'none',
+    options: {},
+    unbiased: true,
+    compress: writeFloats,
+    decompress(payload, length) {
+      expectBytes(payload, 4 * length);
+      return readFloats(payload, length);
+    },
+  });
+}

@@ -1,0 +1,14 @@
+export { type BlocksOptions, fp8Blocks, int8Blocks } from './blocks.js';
+export { createGradientReducer, type GradientReducer, type GradientReducerOptions } from './create-gradient-reducer.js';
+export { errorFeedback } from './error-feedback.js';
+export { exact } from './exact.js';
+export { alone, type Exchange } from './exchange.js';
+export type { GradientCodec, GradientCompressor, GradientState } from './gradient-compressor.js';
+export { type ExpectedMessage, fingerprintOf, type GradientMessage, readMessage, writeMessage } from './message.js';
+export { type OneBitMomentumOptions, oneBitMomentum } from './one-bit-momentum.js';
+export { type PowerSgdOptions, powerSgd } from './power-sgd.js';
+export { type QsgdOptions, qsgd } from './qsgd.js';
+export { scaledSign } from './scaled-sign.js';
+export { stateless } from './stateless.js';
+export { type TernGradOptions, ternGrad } from './tern-grad.js';
+export { type TopKOptions, topK } from './top-k.js';

@@ -1,0 +1,45 @@
+import { SchemeError } from '@q/core';
+import type { GradientCodec } from './gradient-compressor.js';
+import { readPayload, writePayload } from './payload.js';
+
+export interface TernGradOptions {
+  /** Gradients beyond this many root mean squares of the tensor are clipped first, which is not unbiased; 0: never. Default 2.5. */
+  readonly clip?: number;
+}
+
+/**
+ * TernGrad (Wen et al., arXiv 1705.07878): `s sign(g) b` with `s` the largest magnitude of the tensor and `b` a coin that shows
+ * 1 with probability `|g| / s`. Unbiased for the clipped gradient; `E|Q(g) - g|^2 = sum |g| (s - |g|)`. 2 bits an element.
+ * @throws SchemeError when `clip` is negative or not finite
+ */
+export function ternGrad({ clip = 2.5 }: TernGradOptions = {}): GradientCodec {
+  if (!(clip >= 0 && Number.isFinite(clip)))
+    throw new SchemeError(`ternGrad: clip is ${clip}: expected a multiple of the root mean square, or 0 for none`);
+  return {
+    name: 'terngrad',
+    options: { clip },
+    unbiased: clip === 0,
+    compress(gradient, random) {
+      const limit = clip === 0 ? Number.POSITIVE_INFINITY : clip * rootMeanSquare(gradient);
+      let largest = 0;
+      for (const value of gradient) largest = Math.max(largest, Math.min(limit, Math.abs(value)));
+      const scale = Math.fround(largest);
+      const codes = Uint8Array.from(gradient, (value) => {
+        const heads = scale > 0 && random.uniform() < Math.min(limit, Math.abs(value)) / scale;
+        return heads ? (value < 0 ? 0 : 2) : 1;
+      });
+      return writePayload(Float32Array.of(scale), codes, 2);
+    },
+    decompress(payload, length) {
+      const { scales, codes } = readPayload(payload, 1, length, 2);
+      return Float32Array.from(codes, (code) => scales[0] * (code - 1));
+    },
+  };
+}
+
+/** Around 0, not around the mean: the deviation of equal gradients is 0, and clipping would take them away. */
+function rootMeanSquare(values: Float32Array): number {
+  let squares = 0;
+  for (const value of values) squares += value * value;
+  return Math.sqrt(squares / values.length);
+}
