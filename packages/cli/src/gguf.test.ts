@@ -1,8 +1,17 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createRandom, encodeF16, f16Block, f32Block, q4_K } from '@q/core';
-import { createGgufWriter, type GgufValue, ggufTensorTypeFor, planGgufFile, readGgufHeader } from '@q/gguf';
+import { createRandom, encodeF16 } from '@q/core';
+import {
+  createGgufWriter,
+  f16Block,
+  f32Block,
+  type GgufValue,
+  ggufTensorTypeFor,
+  planGgufFile,
+  q4_K,
+  readGgufHeader,
+} from '@q/gguf';
 import { fromBytes } from '@q/safetensors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { runCommand } from './testing/run-command.js';

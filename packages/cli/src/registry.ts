@@ -12,8 +12,6 @@ import {
   type ActivationScheme,
   absMax,
   type BlockFormat,
-  bf16Block,
-  f16Block,
   f32Scale,
   halfQuadratic,
   type ModelStep,
@@ -22,14 +20,6 @@ import {
   percentile,
   perToken,
   type Quantizer,
-  q4_0,
-  q4_1,
-  q4_K,
-  q5_0,
-  q5_1,
-  q5_K,
-  q6_K,
-  q8_0,
   type Rewrite,
   type ScaleFit,
   type Scheme,
@@ -39,7 +29,23 @@ import {
   type Tuner,
   weightedSearch,
 } from '@q/core';
-import { type GgufMix, q4_K_M, q4_K_S, q5_K_M, q5_K_S } from '@q/gguf';
+import {
+  bf16Block,
+  f16Block,
+  type GgufMix,
+  q4_0,
+  q4_1,
+  q4_K,
+  q4_K_M,
+  q4_K_S,
+  q5_0,
+  q5_1,
+  q5_K,
+  q5_K_M,
+  q5_K_S,
+  q6_K,
+  q8_0,
+} from '@q/gguf';
 import { type GptqOptions, gptq, paperOptions } from '@q/gptq';
 import { hqq } from '@q/hqq';
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';

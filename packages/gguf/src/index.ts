@@ -1,3 +1,9 @@
+export { q4_1, q5_1 } from './blocks/affine-block.js';
+export { q4_K, q5_K } from './blocks/affine-super-block.js';
+export { bf16Block, f16Block, f32Block } from './blocks/float-blocks.js';
+export { q6_K } from './blocks/q6-k.js';
+export { q8_0 } from './blocks/q8-0.js';
+export { q4_0, q5_0 } from './blocks/symmetric-block.js';
 export { type GgufFilePlan, type PlannedGgufTensor, planGgufFile } from './file-plan.js';
 export { createGgufWriter, type GgufWriter } from './file-writer.js';
 export { type GgufHeader, type GgufTensor, readGgufHeader } from './header.js';

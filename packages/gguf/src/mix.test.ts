@@ -1,6 +1,7 @@
-import { f16Block, SchemeError } from '@q/core';
+import { SchemeError } from '@q/core';
 import { fromBytes } from '@q/safetensors';
 import { describe, expect, it } from 'vitest';
+import { f16Block } from './blocks/float-blocks.js';
 import { planGgufFile } from './file-plan.js';
 import { readGgufHeader } from './header.js';
 import type { GgufValue } from './metadata.js';

@@ -1,4 +1,7 @@
-import { type BlockFormat, q4_K, q5_K, q6_K, q8_0, SchemeError } from '@q/core';
+import { type BlockFormat, SchemeError } from '@q/core';
+import { q4_K, q5_K } from './blocks/affine-super-block.js';
+import { q6_K } from './blocks/q6-k.js';
+import { q8_0 } from './blocks/q8-0.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 
 /** Types that differ by a tensor's part in the model and its place, as llama-quantize mixes them (formats.md 6.10). */

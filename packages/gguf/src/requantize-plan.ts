@@ -1,4 +1,10 @@
-import { type BlockFormat, f16Block, q4_K, q5_0, q5_1, q5_K, q6_K, q8_0, SchemeError } from '@q/core';
+import { type BlockFormat, SchemeError } from '@q/core';
+import { q5_1 } from './blocks/affine-block.js';
+import { q4_K, q5_K } from './blocks/affine-super-block.js';
+import { f16Block } from './blocks/float-blocks.js';
+import { q6_K } from './blocks/q6-k.js';
+import { q8_0 } from './blocks/q8-0.js';
+import { q5_0 } from './blocks/symmetric-block.js';
 import { type GgufFilePlan, planGgufFile } from './file-plan.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 import type { GgufMetadata, GgufValue } from './metadata.js';

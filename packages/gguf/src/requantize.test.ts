@@ -1,23 +1,14 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  bf16Block,
-  createRandom,
-  encodeBf16,
-  encodeF16,
-  FormatError,
-  f16Block,
-  f32Block,
-  NumericError,
-  q4_0,
-  q4_K,
-  q6_K,
-  q8_0,
-  SchemeError,
-} from '@q/core';
+import { createRandom, encodeBf16, encodeF16, FormatError, NumericError, SchemeError } from '@q/core';
 import { fromBytes, openFile, WriteError } from '@q/safetensors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { q4_K } from './blocks/affine-super-block.js';
+import { bf16Block, f16Block, f32Block } from './blocks/float-blocks.js';
+import { q6_K } from './blocks/q6-k.js';
+import { q8_0 } from './blocks/q8-0.js';
+import { q4_0 } from './blocks/symmetric-block.js';
 import { planGgufFile } from './file-plan.js';
 import { createGgufWriter } from './file-writer.js';
 import { readGgufHeader } from './header.js';

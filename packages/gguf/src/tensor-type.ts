@@ -1,18 +1,10 @@
-import {
-  type BlockFormat,
-  bf16Block,
-  f16Block,
-  f32Block,
-  q4_0,
-  q4_1,
-  q4_K,
-  q5_0,
-  q5_1,
-  q5_K,
-  q6_K,
-  q8_0,
-  SchemeError,
-} from '@q/core';
+import { type BlockFormat, SchemeError } from '@q/core';
+import { q4_1, q5_1 } from './blocks/affine-block.js';
+import { q4_K, q5_K } from './blocks/affine-super-block.js';
+import { bf16Block, f16Block, f32Block } from './blocks/float-blocks.js';
+import { q6_K } from './blocks/q6-k.js';
+import { q8_0 } from './blocks/q8-0.js';
+import { q4_0, q5_0 } from './blocks/symmetric-block.js';
 
 /** How a file holds the values of a tensor (formats.md 6.2). */
 export interface GgufTensorType {

@@ -1,26 +1,17 @@
 /**
- * Blocks of GGUF. The same f32 operations in the same order as core's encoders, nothing fused: the same bytes at any number of
+ * Blocks of GGUF. The same f32 operations in the same order as the encoders of `@q/gguf`, nothing fused: the same bytes at any number of
  * threads and any level of SIMD.
  */
-import {
-  type BlockFormat,
-  type BlockKernels,
-  type EncodeBlocksArgs,
-  plainBlocks,
-  q4_0,
-  q4_K,
-  q5_K,
-  q6_K,
-  q8_0,
-} from '@q/core';
+import { type BlockKernels, type EncodeBlocksArgs, plainBlocks } from '@q/core';
 import type { Pool, PoolFunction } from './pool.js';
 
-const functions: ReadonlyMap<BlockFormat, PoolFunction> = new Map([
-  [q4_0, 'encodeQ4_0'],
-  [q8_0, 'encodeQ8_0'],
-  [q4_K, 'encodeQ4_K'],
-  [q5_K, 'encodeQ5_K'],
-  [q6_K, 'encodeQ6_K'],
+/** By `BlockFormat.kernel`. */
+const functions: ReadonlyMap<string | undefined, PoolFunction> = new Map([
+  ['Q4_0', 'encodeQ4_0'],
+  ['Q8_0', 'encodeQ8_0'],
+  ['Q4_K', 'encodeQ4_K'],
+  ['Q5_K', 'encodeQ5_K'],
+  ['Q6_K', 'encodeQ6_K'],
 ]);
 /** How the assembly tells f16 and bf16: by the bits of the exponent. */
 const kinds = { f32: 0, f16: 5, bf16: 8 } as const;
@@ -33,11 +24,11 @@ const scratchBytes = 8192;
 
 /** Formats without a kernel of their own are encoded by the reference. */
 export const blockKernels = (pool: Pool): BlockKernels => ({
-  encode: (args) => (functions.has(args.format) ? encode(pool, args) : plainBlocks.encode(args)),
+  encode: (args) => (functions.has(args.format.kernel) ? encode(pool, args) : plainBlocks.encode(args)),
 });
 
 function encode(pool: Pool, { format, source, out }: EncodeBlocksArgs): boolean {
-  const name = functions.get(format) as PoolFunction;
+  const name = functions.get(format.kernel) as PoolFunction;
   const { data } = source;
   const blocks = data.length / format.values;
   const width = data.BYTES_PER_ELEMENT * format.values;

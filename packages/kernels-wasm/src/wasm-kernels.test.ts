@@ -2,7 +2,6 @@ import {
   type BlockKernels,
   createRandom,
   type GridKernels,
-  q4_K,
   quantize,
   type StreamKernels,
   schemes,
@@ -15,9 +14,11 @@ import {
   longBlockConformance,
   streamConformance,
 } from '@q/core/conformance';
+import { q4_0, q4_1, q4_K, q5_0, q5_1, q5_K, q6_K, q8_0 } from '@q/gguf';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createWasmKernels } from './wasm-kernels.js';
 
+const blockFormats = [q4_0, q4_1, q5_0, q5_1, q8_0, q4_K, q5_K, q6_K];
 const levels = (['relaxed', 'simd128'] as const).flatMap((simd) => [1, 3].map((threads) => ({ simd, threads })));
 
 describe.each(levels)('wasm kernels, $simd, $threads threads', async ({ simd, threads }) => {
@@ -26,7 +27,7 @@ describe.each(levels)('wasm kernels, $simd, $threads threads', async ({ simd, th
   for (const { name, run } of kernelConformance) it(name, () => run(kernels));
   for (const { name, run } of gridConformance) it(name, () => run(kernels.grids as GridKernels));
   for (const { name, run } of streamConformance) it(name, () => run(kernels.stream as StreamKernels));
-  for (const { name, run } of [...blockConformance, ...longBlockConformance])
+  for (const { name, run } of [...blockConformance(blockFormats), ...longBlockConformance([q4_0, q4_K])])
     it(name, () => run(kernels.blocks as BlockKernels));
 });
 

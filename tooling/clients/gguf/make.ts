@@ -5,7 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { createRandom, q4_0, q4_K, q5_K, q6_K, q8_0 } from '@q/core';
+import { createRandom } from '@q/core';
 import { writeLlamaGguf } from '@q/figures/llama-gguf';
 import {
   createGgufWriter,
@@ -13,6 +13,11 @@ import {
   ggufTensorTypes,
   planGgufFile,
   planRequantize,
+  q4_0,
+  q4_K,
+  q5_K,
+  q6_K,
+  q8_0,
   readGgufHeader,
   readGgufTensor,
   requantize,

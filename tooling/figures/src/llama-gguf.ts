@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { encodeF16, f16Block, f32Block, toF32 } from '@q/core';
-import { createGgufWriter, type GgufValue, ggufTensorTypeFor, planGgufFile } from '@q/gguf';
+import { encodeF16, toF32 } from '@q/core';
+import { createGgufWriter, f16Block, f32Block, type GgufValue, ggufTensorTypeFor, planGgufFile } from '@q/gguf';
 import { openShards } from '@q/safetensors';
 
 /** What is read of a Llama's config.json. */

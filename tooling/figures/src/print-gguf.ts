@@ -4,8 +4,9 @@
  */
 import { parseArgs } from 'node:util';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
-import { type BlockFormat, q4_0, q4_1, q4_K, q5_0, q5_1, q5_K, q6_K, q8_0, type Tensor, tensor } from '@q/core';
+import { type BlockFormat, type Tensor, tensor } from '@q/core';
 import { evaluate, runWindows } from '@q/eval';
+import { q4_0, q4_1, q4_K, q5_0, q5_1, q5_K, q6_K, q8_0 } from '@q/gguf';
 import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { openSubject } from './subject.js';
 

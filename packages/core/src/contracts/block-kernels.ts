@@ -1,6 +1,6 @@
 /**
  * Numbers in blocks of bytes: a fixed count of consecutive values becomes a fixed count of bytes that hold the codes and the
- * scales they share. GGUF files are made of them (formats.md 6.2 to 6.6); blocks never cross the end of a row.
+ * scales they share. GGUF files are made of them; blocks never cross the end of a row.
  */
 export interface BlockFormat {
   /** As GGUF calls it: `Q4_0`, `Q6_K`, `BF16`. */
@@ -9,6 +9,11 @@ export interface BlockFormat {
   readonly values: number;
   /** Bytes of a block. */
   readonly bytes: number;
+  /**
+   * Key of a fast encoder: kernels that know it may encode in place of `encode`, to the same bytes. Formats without one are
+   * encoded by `encode`.
+   */
+  readonly kernel?: string;
   /**
    * Whole blocks; sums, products and quotients are f32, each rounded, in index order.
    * @param values a multiple of `this.values`

@@ -11,8 +11,6 @@ import {
   minMax,
   type QuantizeResult,
   type Quantizer,
-  q4_0,
-  q4_K,
   type ScaleFit,
   type Scheme,
   schemes,
@@ -21,7 +19,7 @@ import {
 } from '@q/core';
 import { writeLlamaGguf } from '@q/figures/llama-gguf';
 import { writeLlama } from '@q/figures/llama-shape';
-import { planRequantize, readGgufHeader, requantize } from '@q/gguf';
+import { planRequantize, q4_0, q4_K, readGgufHeader, requantize } from '@q/gguf';
 import { gptq, paperOptions } from '@q/gptq';
 import { createForwardEngine, createWasmKernels } from '@q/kernels-wasm';
 import { planRun, runPlan } from '@q/pipeline';

@@ -1,5 +1,4 @@
-import { allFinite } from '../all-finite.js';
-import type { BlockFormat } from '../contracts/block-kernels.js';
+import { allFinite, type BlockFormat } from '@q/core';
 import { getF16, getFifthBit, getNibble, putF16, putFifthBits, putNibbles } from './block-bytes.js';
 import { blockwise } from './blockwise.js';
 
@@ -7,7 +6,7 @@ const size = 32;
 const f = Math.fround;
 
 /**
- * Q4_0 and Q5_0 (formats.md 6.3, 6.4): 32 values `(code - half) d`. The scale is the first value of largest magnitude over `-half`, so
+ * Q4_0 and Q5_0 (ggml-quants.c): 32 values `(code - half) d`. The scale is the first value of largest magnitude over `-half`, so
  * that this value has a code of its own. Codes are found with the f32 scale, not with the f16 one that is stored.
  */
 function symmetricBlock(name: string, bits: 4 | 5): BlockFormat {
@@ -17,7 +16,7 @@ function symmetricBlock(name: string, bits: 4 | 5): BlockFormat {
   const bytes = codesAt + 16;
   const codes = new Uint8Array(size);
   return blockwise({
-    ...{ name, values: size, bytes },
+    ...{ name, values: size, bytes, kernel: name },
     encode(x, to) {
       if (!allFinite(x)) return false;
       let [largest, magnitude] = [0, 0];

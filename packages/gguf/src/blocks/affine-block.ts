@@ -1,5 +1,4 @@
-import { allFinite } from '../all-finite.js';
-import type { BlockFormat } from '../contracts/block-kernels.js';
+import { allFinite, type BlockFormat } from '@q/core';
 import { getF16, getFifthBit, getNibble, putF16, putFifthBits, putNibbles } from './block-bytes.js';
 import { blockwise } from './blockwise.js';
 
@@ -7,7 +6,7 @@ const size = 32;
 const f = Math.fround;
 
 /**
- * Q4_1 and Q5_1 (formats.md 6.3, 6.4): 32 values `code d + m` with m the least one and d the range over the last code. Codes are found
+ * Q4_1 and Q5_1 (ggml-quants.c): 32 values `code d + m` with m the least one and d the range over the last code. Codes are found
  * with the f32 scale, not with the f16 one that is stored.
  */
 function affineBlock(name: string, bits: 4 | 5): BlockFormat {

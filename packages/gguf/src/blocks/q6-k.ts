@@ -1,5 +1,4 @@
-import { allFinite } from '../all-finite.js';
-import type { BlockFormat } from '../contracts/block-kernels.js';
+import { allFinite, type BlockFormat } from '@q/core';
 import { blockOf, getF16, putF16 } from './block-bytes.js';
 import { blockwise } from './blockwise.js';
 import { nearestCode, nearestInt } from './nearest-int.js';
@@ -11,9 +10,9 @@ const f = Math.fround;
 const codes = new Uint8Array(size);
 const scales = new Float32Array(groups);
 
-/** Q6_K (formats.md 6.3, 6.6): 256 values in sixteen groups, `d scale (code - 32)` with scales of 8 bits. */
+/** Q6_K (ggml-quants.c): 256 values in sixteen groups, `d scale (code - 32)` with scales of 8 bits. */
 export const q6_K: BlockFormat = blockwise({
-  ...{ name: 'Q6_K', values: size, bytes },
+  ...{ name: 'Q6_K', values: size, bytes, kernel: 'Q6_K' },
   encode(x, to) {
     if (!allFinite(x)) return false;
     let largest = 0;

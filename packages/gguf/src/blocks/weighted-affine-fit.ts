@@ -2,7 +2,7 @@ import { nearestCode } from './nearest-int.js';
 
 const f = Math.fround;
 
-/** How finely a weighted affine fit looks (formats.md 6.5, qkx2). */
+/** How finely a weighted affine fit looks (ggml-quants.c, qkx2). */
 export interface AffineSteps {
   /** Last code. */
   readonly last: number;
@@ -18,7 +18,7 @@ export interface AffineFit {
 }
 
 /**
- * Finds `x = scale code - minimum` of least weighted squares (formats.md 6.5, qkx2): for each of several ranges the codes are rounded,
+ * Finds `x = scale code - minimum` of least weighted squares (ggml-quants.c, qkx2): for each of several ranges the codes are rounded,
  * then scale and minimum are the least squares' solution for them. Ranges are counted from the best minimum so far, as in the reference:
  * both the numerator and the denominator of a later step follow it.
  * @param codes out: the codes that belong to the fit

@@ -1,5 +1,4 @@
-import { allFinite } from '../all-finite.js';
-import type { BlockFormat } from '../contracts/block-kernels.js';
+import { allFinite, type BlockFormat } from '@q/core';
 import { blockOf, getF16, putF16 } from './block-bytes.js';
 import { blockwise } from './blockwise.js';
 import { nearestCode, nearestInt } from './nearest-int.js';
@@ -10,7 +9,7 @@ const [size, groups, group] = [256, 8, 32];
 const f = Math.fround;
 
 /**
- * Q4_K and Q5_K (formats.md 6.3, 6.6): 256 values in eight groups, `d scale code - dmin minimum` with scales and minima of 6 bits.
+ * Q4_K and Q5_K (ggml-quants.c): 256 values in eight groups, `d scale code - dmin minimum` with scales and minima of 6 bits.
  * Each group is fitted with weights `rms + |x|`; then codes are rounded anew with what is stored.
  */
 function affineSuperBlock(name: string, bits: 4 | 5, steps: AffineSteps): BlockFormat {
@@ -47,7 +46,7 @@ function affineSuperBlock(name: string, bits: 4 | 5, steps: AffineSteps): BlockF
   }
 
   return blockwise({
-    ...{ name, values: size, bytes },
+    ...{ name, values: size, bytes, kernel: name },
     encode(x, to) {
       if (!allFinite(x)) return false;
       const [largestScale, largestMinimum] = fit(x);

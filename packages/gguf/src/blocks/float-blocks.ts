@@ -1,7 +1,4 @@
-import { allFinite } from '../all-finite.js';
-import type { BlockFormat } from '../contracts/block-kernels.js';
-import { viewBytes } from '../dtypes/dtype.js';
-import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from '../dtypes/half.js';
+import { allFinite, type BlockFormat, decodeBf16, decodeF16, encodeBf16, encodeF16, viewBytes } from '@q/core';
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength);
 

@@ -1,4 +1,4 @@
-import { f16ToF32, f32ToF16 } from '../dtypes/half.js';
+import { f16ToF32, f32ToF16 } from '@q/core';
 
 /** Writes the f16 nearest to `x`. Returns whether it is finite. */
 export function putF16(out: Uint8Array, at: number, x: number): boolean {

@@ -1,15 +1,13 @@
-import { allFinite } from '../all-finite.js';
-import type { BlockFormat } from '../contracts/block-kernels.js';
-import { roundHalfAway } from '../dtypes/round.js';
+import { allFinite, type BlockFormat, roundHalfAway } from '@q/core';
 import { getF16, putF16 } from './block-bytes.js';
 import { blockwise } from './blockwise.js';
 
 const size = 32;
 const f = Math.fround;
 
-/** Q8_0 (formats.md 6.3, 6.4): 32 values `code d`, codes -127..127 rounded half away from zero with the f32 scale. */
+/** Q8_0 (ggml-quants.c): 32 values `code d`, codes -127..127 rounded half away from zero with the f32 scale. */
 export const q8_0: BlockFormat = blockwise({
-  ...{ name: 'Q8_0', values: size, bytes: 34 },
+  ...{ name: 'Q8_0', values: size, bytes: 34, kernel: 'Q8_0' },
   encode(x, to) {
     if (!allFinite(x)) return false;
     const magnitude = x.reduce((most, value) => Math.max(most, Math.abs(value)), 0);

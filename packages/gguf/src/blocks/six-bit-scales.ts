@@ -1,4 +1,4 @@
-/** Eight scales and eight minima of 6 bits in twelve bytes (formats.md 6.3, Q4_K): the last four of each give their top bits to the first. */
+/** Eight scales and eight minima of 6 bits in twelve bytes (ggml-quants.c, Q4_K): the last four of each give their top bits to the first. */
 export function putSixBitScales(
   scales: ArrayLike<number>,
   minima: ArrayLike<number>,

@@ -5,7 +5,7 @@ const f = Math.fround;
 export const leastMagnitude = f(1e-15);
 
 /**
- * Finds `x = scale code` of least squares weighted by x^2, codes `-half..half-1` (formats.md 6.5, qx of type 1): nineteen ranges around
+ * Finds `x = scale code` of least squares weighted by x^2, codes `-half..half-1` (ggml-quants.c, qx of type 1): nineteen ranges around
  * `half` are rounded, the scale is the least squares' solution for the best one.
  * @param codes out: the codes, `half` added; zeros where all of x is next to nothing
  */
