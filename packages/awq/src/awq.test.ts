@@ -60,7 +60,14 @@ const edge: ScalableEdge = { id: 'n->a,b', producer: { kind: 'norm', module: 'n'
 async function input(x: Float32Array, weights: BlockWeights, given: Partial<TransformInput> = {}) {
   const width = weights.get('a.weight')!.shape[1];
   const statistics = await statisticsOf(x, width);
-  return { edges: [edge], weights, statistics: () => statistics, scheme: () => target, ...given } as TransformInput;
+  return {
+    edges: [edge],
+    weights,
+    statistics: () => statistics,
+    scheme: () => target,
+    roles: () => [],
+    ...given,
+  } as TransformInput;
 }
 
 const block = (width = 16): BlockWeights =>
@@ -313,6 +320,7 @@ describe('clipping', () => {
         weights,
         statistics: () => statistics,
         scheme: (module) => (module === 'n' ? undefined : target),
+        roles: (module) => [module === 'attn.q_proj' ? 'query' : 'value'],
       },
       context,
     );

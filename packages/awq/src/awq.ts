@@ -4,6 +4,7 @@ import {
   edgeChannels,
   foldEdge,
   hessian,
+  type LinearRole,
   meanAbs,
   minMax,
   type ScaleFit,
@@ -36,10 +37,10 @@ export interface AwqOptions {
 const objectives: Readonly<Record<'module' | 'layer', Objective>> = { module: moduleError, layer: layerError };
 
 /**
- * Names of linears that are not clamped: an error of queries or keys is multiplied with each other in the scores, which a loss of
- * single linears does not see (llm-awq skips the same; GPT-2's fused `c_attn` holds both).
+ * Linears with these roles are not clamped: errors of queries and keys are multiplied with each other in the scores, which a
+ * loss of single linears does not see (llm-awq skips the same). A fused linear that gives queries, keys and values is one.
  */
-const notClamped = /(^|\.)(q_|k_|query|key|w?qkv|c_attn)/i;
+const notClamped: readonly LinearRole[] = ['query', 'key'];
 
 /**
  * AWQ (Lin et al., arXiv 2306.00978, section 3.2): scales `s_j = mean|x_j|^r` for the inputs of each group of linears, with the
@@ -124,7 +125,7 @@ async function clipWeights(
   for (const [name, weight] of weights) {
     const module = name.replace(/\.weight$/, '');
     const scheme = name.endsWith('.weight') ? input.scheme(module) : undefined;
-    if (!scheme || notClamped.test(module.replace(/^.*\.(?=[^.]+$)/, ''))) continue;
+    if (!scheme || input.roles(module).some((role) => notClamped.includes(role))) continue;
     const { kind } = scheme.granularity;
     if (kind !== 'channel' && kind !== 'group') continue;
     const { sum } = input.statistics(module).get(hessian);

@@ -17,6 +17,8 @@ export interface QuantizedModule {
 export interface LayoutRecord {
   readonly method: string;
   readonly options: Readonly<Record<string, unknown>>;
+  /** Module of the model's output projection. Absent in models without one. */
+  readonly head?: string;
 }
 
 /** Reads tensors of a folder by name. */

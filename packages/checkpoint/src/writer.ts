@@ -1,6 +1,7 @@
 import { copyFile, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ActivationScheme, FormatError, type QuantizedTensor, type StreamKernels, type Tensor } from '@q/core';
+import { conventionalHead } from '@q/models';
 import {
   coreDtype,
   createShardWriter,
@@ -167,7 +168,7 @@ export async function createCheckpointWriter(
       const modules = [...plan.modules].map(([name, module]) => ({ ...module, reordered: reordered.has(name) }));
       const { config, files } =
         modules.length > 0
-          ? layout.config(modules, plan.kept, record)
+          ? layout.config(modules, plan.kept, { ...record, head: headOf(source) })
           : { config: undefined, files: new Map<string, string>() };
       for (const name of source.otherFiles) {
         if (files.has(name)) continue;
@@ -229,4 +230,9 @@ function partialLookup(shards: ShardWriter, plan: ShardPlan): TensorLookup {
       return readTensor(source, { name, dtype, shape, begin: 0, end: bytes.length });
     },
   };
+}
+
+/** Of a model that no architecture describes nothing is known: its head has the name that transformers gives to all. */
+function headOf({ model }: Checkpoint): string | undefined {
+  return model ? model.head.module : conventionalHead;
 }

@@ -214,7 +214,8 @@ describe('options', () => {
     });
     expect(parseRule('lm_head=keep')).toEqual({ match: 'lm_head', keep: true });
     const { recipe } = await recipeFrom({ rule: ['*.a=bits:3', '*.a=bits:8'], keep: ['*.b'] });
-    expect(recipe.rules.map(({ match }) => `${match}`)).toEqual(['*.b', '*.a', '*.a', '/^(?!lm_head$)/']);
+    expect(recipe.rules.map(({ match }) => `${match}`)).toEqual(['*.b', '*.a', '*.a', '*']);
+    expect(recipe.rules.map(({ except }) => except)).toEqual([undefined, undefined, undefined, ['head']]);
     expect(recipe.rules[1].scheme?.format.bits).toBe(3);
   });
 });

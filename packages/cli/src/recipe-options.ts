@@ -178,7 +178,8 @@ export async function recipeFrom(options: RecipeOptions): Promise<RequestedRecip
     ),
     {
       name: 'linears of the blocks',
-      match: /^(?!lm_head$)/,
+      match: '*',
+      except: ['head'],
       ...choice({}, (from) => applied(method(from, layoutName))),
     },
   ];

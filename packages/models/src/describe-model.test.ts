@@ -228,6 +228,7 @@ function checkTensors(model: ModelDescription): void {
     expect(expected.has(tied)).toBe(false);
     expect(expected.has(original)).toBe(true);
   }
+  expect(model.head.roles).toEqual(['head']);
   const headWeight = `${model.head.module}.weight`;
   expect(expected.get(ties.get(headWeight) ?? headWeight)).toEqual([model.head.outFeatures, model.head.inFeatures]);
 }
@@ -245,6 +246,12 @@ function checkBlock(block: ModelDescription['blocks'][number], { expected }: Mod
       widths.set(part, inFeatures);
     }
   }
+  // Attention and MLP are whole: somebody does each part.
+  const roles = new Set(block.linears.flatMap((linear) => linear.roles!));
+  expect(roles).toEqual(
+    new Set([...['query', 'key', 'value', 'output', 'up', 'down'], ...(roles.has('gate') ? ['gate'] : [])]),
+  );
+  for (const linear of block.linears) expect(linear.roles!.length).toBeGreaterThan(0);
   for (const group of block.fusionGroups) expect(group.every((module) => linears.has(module))).toBe(true);
   for (const { module, inFeatures, outFeatures, transposed, bias } of block.linears) {
     const shape = transposed ? [inFeatures, outFeatures] : [outFeatures, inFeatures];

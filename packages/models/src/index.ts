@@ -8,6 +8,7 @@ export { qwen2Moe } from './architectures/qwen2-moe.js';
 export { ConfigReader } from './config-reader.js';
 export { createDecoder, type Decoder } from './decode.js';
 export { architectures, describeModel } from './describe-model.js';
+export { conventionalHead, guessLinears } from './guess-linears.js';
 export { loadWeights } from './load-weights.js';
 export { forward, greedy, runBlock } from './run.js';
 export { createRuntime, type RuntimeOptions, wrapRuntime } from './runtime.js';

@@ -52,9 +52,9 @@ export interface BudgetedRecipe {
 export function budgetUnits(checkpoint: Checkpoint, recipe: Recipe): readonly BudgetUnit[] {
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   const { blocks, head } = checkpoint.model;
-  const ruleOf = (module: string) => recipe.rules.find((rule) => matches(rule, module));
+  const ruleOf = (linear: LinearDescription) => recipe.rules.find((rule) => matches(rule, linear));
   const untied = !checkpoint.model.ties.has(`${head.module}.weight`);
-  const headRule = untied ? ruleOf(head.module) : undefined;
+  const headRule = untied ? ruleOf(head) : undefined;
   if (headRule?.candidates && !headRule.keep)
     throw new SchemeError(
       `${head.module}: a budget chooses for the linears of the blocks; give the head a rule with bits of its own, or keep it`,
@@ -66,20 +66,15 @@ export function budgetUnits(checkpoint: Checkpoint, recipe: Recipe): readonly Bu
     const groups = new Set(block.linears.map(({ module }) => groupOf.get(module) ?? linears.get(module)));
     for (const group of groups) {
       const modules = Array.isArray(group) ? (group as string[]) : [(group as LinearDescription).module];
-      const rule = ruleOf(modules[0]);
-      const odd = modules.find((module) => ruleOf(module) !== rule);
+      const members = modules.map((module) => linears.get(module) as LinearDescription);
+      const rule = ruleOf(members[0]);
+      const odd = members.find((linear) => ruleOf(linear) !== rule);
       if (odd && (rule?.candidates || ruleOf(odd)?.candidates))
         throw new SchemeError(
-          `${modules[0]} and ${odd} are fused by runtimes and must share one scheme: let one rule match both`,
+          `${modules[0]} and ${odd.module} are fused by runtimes and must share one scheme: let one rule match both`,
         );
       if (!rule?.candidates || rule.keep) continue;
-      units.push(
-        unitOf(
-          modules.map((module) => linears.get(module) as LinearDescription),
-          rule,
-          recipe,
-        ),
-      );
+      units.push(unitOf(members, rule, recipe));
     }
   }
   if (units.length === 0) throw new SchemeError('a budget was given, but every linear is kept or has bits of its own');

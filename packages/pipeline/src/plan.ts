@@ -11,6 +11,7 @@ import {
   SchemeError,
   type Tuner,
 } from '@q/core';
+import { guessLinears } from '@q/models';
 import { byteLength } from '@q/safetensors';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
@@ -81,7 +82,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const modules = new Map<string, PlannedModule>();
   const reasons = new Map<string, string>();
   for (const linear of linears) {
-    const index = recipe.rules.findIndex((rule) => matches(rule, linear.module));
+    const index = recipe.rules.findIndex((rule) => matches(rule, linear));
     const rule = recipe.rules[index];
     if (!rule || rule.keep) {
       reasons.set(linear.module, rule ? `kept by ${describeRule(rule, index)}` : 'kept: no rule matches');
@@ -239,26 +240,14 @@ function checkTuner(
   }
 }
 
-/** Linears of the blocks; for an unknown architecture every matrix that does not look like an embedding, norm or head. */
+/** Linears of the blocks; for an unknown architecture those that its tensors' names suggest. */
 function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): readonly LinearDescription[] {
   const { model } = source;
   if (model) return [...model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint, source)];
-  const linears: LinearDescription[] = [];
-  for (const [name, { shape, dtype }] of checkpoint.tensors) {
-    if (!name.endsWith('.weight') || shape.length !== 2 || !/^(F|BF)/.test(dtype)) continue;
-    if (/embed|norm|head|wte|wpe|router|ln_|(^|\.)gate\.weight$/i.test(name)) continue;
-    linears.push({
-      module: name.replace(/\.weight$/, ''),
-      outFeatures: shape[0],
-      inFeatures: shape[1],
-      transposed: false,
-      bias: checkpoint.tensors.has(name.replace(/weight$/, 'bias')),
-    });
-  }
   notes.push(
     `${(checkpoint.unknownArchitecture as Error).message}. Every matrix named *.weight that is not an embedding, norm, router or head is taken as a linear [out, in].`,
   );
-  return linears;
+  return guessLinears(checkpoint.tensors);
 }
 
 /** The output projection when it has a tensor of its own: kept unless a rule names it. */

@@ -1,5 +1,15 @@
 import type { QuantizedLayout } from '@q/checkpoint';
-import type { ActivationScheme, ModelStep, Quantizer, Rewrite, Scheme, Transform, Tuner } from '@q/core';
+import type {
+  ActivationScheme,
+  LinearDescription,
+  LinearRole,
+  ModelStep,
+  Quantizer,
+  Rewrite,
+  Scheme,
+  Transform,
+  Tuner,
+} from '@q/core';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
 export interface Rule {
@@ -7,6 +17,8 @@ export interface Rule {
   readonly name?: string;
   /** A regular expression, or a pattern in which `*` stands for any characters. */
   readonly match: string | RegExp;
+  /** Linears with one of these roles are left to the rules that follow. */
+  readonly except?: readonly LinearRole[];
   /** Leave the linear as it is. */
   readonly keep?: boolean;
   readonly quantizer?: Quantizer;
@@ -40,8 +52,9 @@ export const rewritesOf = ({ transforms = [] }: Recipe): readonly Rewrite[] => t
 export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] =>
   transforms.filter((step): step is Transform => !isRewrite(step));
 
-/** Whether a rule applies to a module. */
-export function matches({ match }: Rule, module: string): boolean {
+/** Whether a rule applies to a linear. */
+export function matches({ match, except = [] }: Rule, { module, roles = [] }: LinearDescription): boolean {
+  if (roles.some((role) => except.includes(role))) return false;
   if (match instanceof RegExp) return match.test(module);
   const pattern = match.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/\*/g, '.*');
   return new RegExp(`^${pattern}$`).test(module);
@@ -62,8 +75,9 @@ export function recipeJSON(recipe: Recipe): Record<string, unknown> {
     ...(expertTokens === undefined ? {} : { expertTokens }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
     ...(tuner ? { tuner: { method: tuner.name, options: tuner.options } } : {}),
-    rules: rules.map(({ match, keep, quantizer, scheme, activation }) => ({
+    rules: rules.map(({ match, except, keep, quantizer, scheme, activation }) => ({
       match: match instanceof RegExp ? `${match}` : match,
+      ...(except ? { except } : {}),
       ...(keep ? { keep } : {}),
       ...(quantizer ? { method: quantizer.name, options: quantizer.options } : {}),
       ...(scheme ? { scheme: JSON.parse(JSON.stringify(scheme)) } : {}),

@@ -141,6 +141,7 @@ async function transformOnce<T>(work: TransformWork<T>, context: Context): Promi
         return found.statistics;
       },
       scheme: (module) => plan.modules.get(module)?.scheme,
+      roles: (module) => block.linears.find((linear) => linear.module === module)?.roles ?? [],
       evaluate: (changed, modules) => probe.evaluate(changed, modules),
     },
     context,

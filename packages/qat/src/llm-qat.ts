@@ -46,7 +46,7 @@ export function llmQat(options: LlmQatOptions = {}): Tuner {
         ? refitted(original, start.scheme, { fit: absMax({ range: 'narrow' }) })
         : learnedStep(nearestInCells(original, start), start.scheme, start, { grids: kernels.grids });
     },
-    ...(quantizesRuntime ? { wrap: (inner) => quantizedRuntime(inner, runtime) } : {}),
+    ...(quantizesRuntime ? { wrap: (inner, model) => quantizedRuntime(inner, model, runtime) } : {}),
     task: 'llm-qat',
   });
   return {

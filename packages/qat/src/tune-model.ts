@@ -51,7 +51,7 @@ export interface ModelTuning {
   /** Whether the weights themselves are trained: for the memory forecast. */
   readonly trainsWeights: boolean;
   /** Wraps the trained model's runtime: quantized activations and cache. */
-  wrap?<T>(runtime: Runtime<T>): Runtime<T>;
+  wrap?<T>(runtime: Runtime<T>, model: ModelDescription): Runtime<T>;
   readonly task: string;
 }
 
@@ -131,7 +131,7 @@ export async function tuneModel<T>(
       teacher,
       heldOut: tuning.heldOut,
       checkpointing: tuning.checkpointing,
-      wrap: tuning.wrap,
+      wrap: tuning.wrap && ((runtime) => tuning.wrap?.(runtime, model) ?? runtime),
     });
     const steps = stepsOf(tuning, windows.count);
     const epoch = Math.max(1, steps / tuning.epochs);

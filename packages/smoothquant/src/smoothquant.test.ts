@@ -42,7 +42,13 @@ async function inputOf(
     get: <S>(statistic: Statistic<S>) => [...states].find(([known]) => known.name === statistic.name)?.[1] as S,
     has: (statistic: Statistic<unknown>) => states.has(statistic),
   };
-  return { edges, weights: new Map(Object.entries(weights)), statistics: () => statistics, scheme: () => undefined };
+  return {
+    edges,
+    weights: new Map(Object.entries(weights)),
+    statistics: () => statistics,
+    scheme: () => undefined,
+    roles: () => [],
+  };
 }
 
 describe('smoothingScales', () => {

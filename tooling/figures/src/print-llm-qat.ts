@@ -73,10 +73,11 @@ if (!original) throw source.unknownArchitecture as Error;
 
 /** Logits of a checkpoint on the scored windows, with inputs and cache as they would run. */
 async function logitsOf(checkpoint: Checkpoint, activations?: Scheme, cache?: Scheme) {
-  if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+  const { model } = checkpoint;
+  if (!model) throw checkpoint.unknownArchitecture as Error;
   const own = await engine();
-  return runWindows(checkpoint.model, own, (tensor) => checkpoint.weight(tensor), scored, {
-    wrap: (runtime) => quantizedRuntime(runtime, { activations, cache }),
+  return runWindows(model, own, (tensor) => checkpoint.weight(tensor), scored, {
+    wrap: (runtime) => quantizedRuntime(runtime, model, { activations, cache }),
   });
 }
 const against = await logitsOf(source);

@@ -100,7 +100,7 @@ describe('the AWQ layout', () => {
     const tensors = layout.encode(module, quantized);
     for (const { name, dtype, shape } of layout.plan(module))
       expect(tensors.get(name)).toMatchObject({ dtype: dtype.toLowerCase(), shape });
-    const { config } = layout.config([module], ['x'], { method: 'awq', options: {} });
+    const { config } = layout.config([module], ['x'], { method: 'awq', options: {}, head: 'lm_head' });
     expect(config.modules_to_not_convert).toEqual(['lm_head', 'x']);
     const back = await layout.reader(JSON.parse(JSON.stringify(config)))!.read('m', lookup(tensors));
     expect(dequantize(back)).toEqual(dequantize(quantized));

@@ -14,6 +14,7 @@ import {
   tensor,
   uint4,
 } from '@q/core';
+import { keptHead } from '../kept-head.js';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 
 /**
@@ -39,10 +40,9 @@ export function awqLayout(): QuantizedLayout {
       ];
     },
     encode,
-    config(modules, kept) {
+    config(modules, kept, record) {
       const first = modules[0]?.scheme;
       if (!first) throw new SchemeError('nothing is quantized: an AWQ folder needs at least one quantized linear');
-      const head = modules.some(({ linear }) => linear.module === 'lm_head');
       const config = {
         quant_method: 'awq',
         bits: 4,
@@ -50,7 +50,7 @@ export function awqLayout(): QuantizedLayout {
         zero_point: true,
         version: 'gemm',
         // Matched as a part of the name by readers.
-        modules_to_not_convert: [...(head ? [] : ['lm_head']), ...kept],
+        modules_to_not_convert: [...keptHead(modules, record), ...kept],
       };
       return { config, files: new Map() };
     },

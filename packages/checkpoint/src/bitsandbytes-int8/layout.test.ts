@@ -27,7 +27,7 @@ const activation: ActivationScheme = {
 };
 const module = { linear, scheme: rows, activation };
 const layout = bitsandbytesInt8Layout();
-const record = { method: 'llm-int8', options: {} };
+const record = { method: 'llm-int8', options: {}, head: 'lm_head' };
 
 function lookup(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
   return {

@@ -13,6 +13,7 @@ import {
   type Tensor,
   tensor,
 } from '@q/core';
+import { keptHead } from '../kept-head.js';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 
@@ -47,7 +48,7 @@ export function bitsandbytesInt8Layout(): QuantizedLayout {
         // 0: rows as they are. Other numbers are orders for tensor cores that no longer exist.
         [`${module}.weight_format`, tensor('u8', [], Uint8Array.of(0))],
       ]),
-    config(modules, kept) {
+    config(modules, kept, record) {
       const thresholds = [
         ...new Set(modules.map(({ activation }) => activation?.outlierThreshold ?? defaultThreshold)),
       ];
@@ -55,7 +56,6 @@ export function bitsandbytesInt8Layout(): QuantizedLayout {
         throw new SchemeError(
           `a bitsandbytes folder has one outlier threshold, the rules ask for ${thresholds.join(' and ')}`,
         );
-      const head = modules.some(({ linear }) => linear.module === 'lm_head') ? [] : ['lm_head'];
       return {
         config: {
           quant_method: 'bitsandbytes',
@@ -64,7 +64,7 @@ export function bitsandbytesInt8Layout(): QuantizedLayout {
           _load_in_8bit: true,
           _load_in_4bit: false,
           llm_int8_threshold: thresholds[0],
-          llm_int8_skip_modules: [...head, ...kept],
+          llm_int8_skip_modules: [...keptHead(modules, record), ...kept],
           llm_int8_enable_fp32_cpu_offload: false,
           llm_int8_has_fp16_weight: false,
           bnb_4bit_quant_type: 'fp4',

@@ -35,7 +35,7 @@ const staticModule: QuantizedModule = {
   activation: { ...inputs(perTensor, false), scale: 0.25 },
 };
 const layout = compressedTensorsInt8Layout();
-const record = { method: 'rtn', options: {} };
+const record = { method: 'rtn', options: {}, head: 'lm_head' };
 const quantized = (of: Scheme): QuantizedTensor => ({
   scheme: of,
   shape: [2, 3],

@@ -19,6 +19,7 @@ import {
   toF32,
 } from '@q/core';
 import type { FileDtype } from '@q/safetensors';
+import { keptHead } from '../kept-head.js';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 import { configGroups, inputSchemeOf } from './config.js';
@@ -69,15 +70,14 @@ export function compressedTensorsInt8Layout(): QuantizedLayout {
       }
       return tensors;
     },
-    config(modules, kept) {
-      const head = modules.some(({ linear }) => linear.module === 'lm_head') ? [] : ['lm_head'];
+    config(modules, kept, record) {
       return {
         config: {
           quant_method: 'compressed-tensors',
           format: 'int-quantized',
           quantization_status: 'compressed',
           config_groups: configGroups(modules),
-          ignore: [...head, ...kept],
+          ignore: [...keptHead(modules, record), ...kept],
           kv_cache_scheme: null,
         },
         files: new Map(),

@@ -64,7 +64,7 @@ export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
         group_size: groupSize(first),
         desc_act: modules.some(({ reordered }) => reordered),
         sym: first.zeroPoint === 'none',
-        lm_head: modules.some(({ linear }) => linear.module === 'lm_head'),
+        lm_head: modules.some(({ linear }) => linear.module === record.head),
         checkpoint_format: versionOf(modules) === 1 ? 'gptq' : 'gptq_v2',
         pack_dtype: 'int32',
         ...dynamicRules(modules, first, kept),

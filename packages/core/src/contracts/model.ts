@@ -1,9 +1,24 @@
 import type { Runtime } from './runtime.js';
 import type { ScalableEdge } from './transform.js';
 
+/** What a matrix does in its model. */
+export type LinearRole =
+  | 'query'
+  | 'key'
+  | 'value'
+  | 'output'
+  | 'gate'
+  | 'up'
+  | 'down'
+  | 'router'
+  | 'embedding'
+  | 'head';
+
 /** One linear of a model. Module names are checkpoint names without `.weight`. */
 export interface LinearDescription {
   readonly module: string;
+  /** What it does; a fused one does several things (`query`, `key` and `value`). Absent where nothing is known of it. */
+  readonly roles?: readonly LinearRole[];
   readonly inFeatures: number;
   readonly outFeatures: number;
   /** True when the file keeps `[in, out]` (GPT-2's Conv1D). In memory every weight is `[out, in]`. */

@@ -1,6 +1,6 @@
 import type { Tensor } from '../tensor.js';
 import type { Context } from './context.js';
-import type { ModelDescription } from './model.js';
+import type { LinearRole, ModelDescription } from './model.js';
 import type { Scheme } from './scheme.js';
 import type { Statistic, Statistics } from './statistic.js';
 import type { StreamKernels } from './stream-kernels.js';
@@ -39,6 +39,8 @@ export interface TransformInput {
   /** Statistics of a linear's input, by module name. */
   statistics(module: string): Statistics;
   scheme(module: string): Scheme | undefined;
+  /** What a linear of the block does; nothing where it is not known. */
+  roles(module: string): readonly LinearRole[];
   /**
    * Mean squared change of what the module that holds `modules` adds to the residual stream (whole attention for q,k,v;
    * whole MLP for gate,up) on kept calibration inputs, when the tensors in `weights` take the place of the block's own.

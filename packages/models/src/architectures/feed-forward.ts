@@ -30,9 +30,9 @@ export function gatedMlp(
   const [gate, up, down] = ['gate', 'up', 'down'].map((name) => `${prefix}.${name}_proj`) as [string, string, string];
   return {
     linears: [
-      linear(gate, hidden, intermediate, bias),
-      linear(up, hidden, intermediate, bias),
-      linear(down, intermediate, hidden, bias),
+      linear(gate, hidden, intermediate, bias, 'gate'),
+      linear(up, hidden, intermediate, bias, 'up'),
+      linear(down, intermediate, hidden, bias, 'down'),
     ],
     kept: [],
     readers: [gate, up],

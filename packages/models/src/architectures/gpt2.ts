@@ -4,6 +4,7 @@ import {
   type BlockDescription,
   type CacheSite,
   type LinearDescription,
+  type LinearRole,
   type ModelDescription,
   type Runtime,
   ShapeError,
@@ -55,7 +56,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
   const positions = config.positiveInteger('n_positions', 1024);
   const tied = config.boolean('tie_word_embeddings', true);
   const [tokens, places, finalNormModule] = [`${prefix}wte.weight`, `${prefix}wpe.weight`, `${prefix}ln_f`] as const;
-  const head = linear('lm_head', width, vocabulary, false);
+  const head = linear('lm_head', width, vocabulary, false, 'head');
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T => layerNorm(runtime, finalNormModule, x, sizes.epsilon);
   return {
     architecture: 'gpt2',
@@ -67,7 +68,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     headTensors: [`${finalNormModule}.weight`, `${finalNormModule}.bias`, tied ? tokens : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', tokens]] : []),
-    residualStream: describeResidualStream(blocks, 'layer', [tokens, places], finalNormModule),
+    residualStream: describeResidualStream(blocks, 'layer', [tokens, places], finalNormModule, head.module),
     ...(prefix === '' ? { headless: true } : {}),
     expected: new Map([
       [tokens, [vocabulary, width]],
@@ -87,7 +88,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
       return ops.add(ops.embed(runtime.weight(tokens), ids, batch, length), positional);
     },
     finalNorm,
-    logits: (runtime, x) => runtime.linear('lm_head', finalNorm(runtime, x)),
+    logits: (runtime, x) => runtime.linear(head.module, finalNorm(runtime, x)),
   };
 }
 
@@ -97,18 +98,24 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
   const [attention, output] = [`${prefix}.attn.c_attn`, `${prefix}.attn.c_proj`];
   const [up, down] = [`${prefix}.mlp.c_fc`, `${prefix}.mlp.c_proj`];
   const [attentionNorm, mlpNorm] = [`${prefix}.ln_1`, `${prefix}.ln_2`];
-  const conv1d = (module: string, inFeatures: number, outFeatures: number): LinearDescription => ({
+  const conv1d = (
+    module: string,
+    inFeatures: number,
+    outFeatures: number,
+    ...roles: readonly LinearRole[]
+  ): LinearDescription => ({
     module,
+    roles,
     inFeatures,
     outFeatures,
     transposed: true,
     bias: true,
   });
   const linears = [
-    conv1d(attention, width, 3 * width),
-    conv1d(output, width, width),
-    conv1d(up, width, inner),
-    conv1d(down, inner, width),
+    conv1d(attention, width, 3 * width, 'query', 'key', 'value'),
+    conv1d(output, width, width, 'output'),
+    conv1d(up, width, inner, 'up'),
+    conv1d(down, inner, width, 'down'),
   ];
   const site = (kind: CacheSite['kind']): CacheSite => ({ layer: index, kind, stage: 'afterRope' });
   return {

@@ -1,8 +1,14 @@
-import type { LinearDescription } from '@q/core';
+import type { LinearDescription, LinearRole } from '@q/core';
 
 /** A linear that the file keeps `[out, in]`. */
-export function linear(module: string, inFeatures: number, outFeatures: number, bias: boolean): LinearDescription {
-  return { module, inFeatures, outFeatures, transposed: false, bias };
+export function linear(
+  module: string,
+  inFeatures: number,
+  outFeatures: number,
+  bias: boolean,
+  ...roles: readonly LinearRole[]
+): LinearDescription {
+  return { module, roles, inFeatures, outFeatures, transposed: false, bias };
 }
 
 /** Tensors of a linear with their shapes in the file. */

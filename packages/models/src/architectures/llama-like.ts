@@ -57,7 +57,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   const vocabulary = config.positiveInteger('vocab_size');
   const tied = config.boolean('tie_word_embeddings', false);
   const embedding = 'model.embed_tokens.weight';
-  const head = linear('lm_head', hidden, vocabulary, false);
+  const head = linear('lm_head', hidden, vocabulary, false, 'head');
   const feedForward = (layer: number) =>
     variant.feedForward?.(layer, sizes) ??
     gatedMlp(
@@ -83,7 +83,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     headTensors: ['model.norm.weight', tied ? embedding : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', embedding]] : []),
-    residualStream: describeResidualStream(blocks, 'rms', [embedding], 'model.norm'),
+    residualStream: describeResidualStream(blocks, 'rms', [embedding], 'model.norm', head.module),
     expected: new Map([
       [embedding, [vocabulary, hidden]],
       ...described.flatMap(({ block: { prefix, linears }, kept }) => [
@@ -96,7 +96,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     ]),
     embed: (runtime, ids, batch, length) => runtime.ops.embed(runtime.weight(embedding), ids, batch, length),
     finalNorm,
-    logits: (runtime, x) => runtime.linear('lm_head', finalNorm(runtime, x)),
+    logits: (runtime, x) => runtime.linear(head.module, finalNorm(runtime, x)),
   };
 }
 
@@ -107,10 +107,10 @@ function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number, feedF
   const attentionNorm = `${prefix}.input_layernorm`;
   const mlpNorm = `${prefix}.post_attention_layernorm`;
   const linears: LinearDescription[] = [
-    linear(q, hidden, heads * headDim, variant.queryKeyValueBias),
-    linear(k, hidden, kvHeads * headDim, variant.queryKeyValueBias),
-    linear(v, hidden, kvHeads * headDim, variant.queryKeyValueBias),
-    linear(o, heads * headDim, hidden, variant.outputBias),
+    linear(q, hidden, heads * headDim, variant.queryKeyValueBias, 'query'),
+    linear(k, hidden, kvHeads * headDim, variant.queryKeyValueBias, 'key'),
+    linear(v, hidden, kvHeads * headDim, variant.queryKeyValueBias, 'value'),
+    linear(o, heads * headDim, hidden, variant.outputBias, 'output'),
     ...feedForward.linears,
   ];
   const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ layer: index, kind, stage });

@@ -35,9 +35,9 @@ export function mixtureOfExperts(options: MixtureOptions): FeedForward {
   const shared = options.shared && sharedExpert(prefix, hidden, options.shared.intermediate);
   const linears: LinearDescription[] = [
     ...experts.flatMap(({ gate, up, down }) => [
-      linear(gate, hidden, intermediate, false),
-      linear(up, hidden, intermediate, false),
-      linear(down, intermediate, hidden, false),
+      linear(gate, hidden, intermediate, false, 'gate'),
+      linear(up, hidden, intermediate, false, 'up'),
+      linear(down, intermediate, hidden, false, 'down'),
     ]),
     ...(shared?.linears ?? []),
   ];
@@ -142,9 +142,9 @@ function sharedExpert(prefix: string, hidden: number, intermediate: number) {
     down,
     gateOfAll,
     linears: [
-      linear(gate, hidden, intermediate, false),
-      linear(up, hidden, intermediate, false),
-      linear(down, intermediate, hidden, false),
+      linear(gate, hidden, intermediate, false, 'gate'),
+      linear(up, hidden, intermediate, false, 'up'),
+      linear(down, intermediate, hidden, false, 'down'),
     ],
     /** `[batch, length, 1]` */
     weight: <T>(runtime: Runtime<T>, x: T): T =>

@@ -63,12 +63,13 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
   const places = `${root}.embed_positions.weight`;
   const hasFinalNorm = sizes.normFirst && !config.boolean('_remove_final_layer_norm', false);
   const norms = hasFinalNorm ? normTensors([`${root}.final_layer_norm`], hidden, true) : [];
-  const head = linear('lm_head', hidden, vocabulary, false);
+  const head = linear('lm_head', hidden, vocabulary, false, 'head');
   const stream = describeResidualStream(
     blocks,
     'layer',
     [tokens, places],
     hasFinalNorm ? `${root}.final_layer_norm` : undefined,
+    head.module,
   );
   const normsOfStream = sizes.normFirst ? [] : blocks.flatMap(describePostNorms);
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T =>
@@ -103,7 +104,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
       return ops.add(ops.embed(runtime.weight(tokens), ids, batch, length), positional);
     },
     finalNorm,
-    logits: (runtime, x) => runtime.linear('lm_head', finalNorm(runtime, x)),
+    logits: (runtime, x) => runtime.linear(head.module, finalNorm(runtime, x)),
   };
 }
 
@@ -123,9 +124,12 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
   const [up, down] = [`${prefix}.fc1`, `${prefix}.fc2`];
   const [attentionNorm, mlpNorm] = [`${prefix}.self_attn_layer_norm`, `${prefix}.final_layer_norm`];
   const linears = [
-    ...[q, k, v, o].map((module) => linear(module, hidden, hidden, bias)),
-    linear(up, hidden, feedForward, bias),
-    linear(down, feedForward, hidden, bias),
+    linear(q, hidden, hidden, bias, 'query'),
+    linear(k, hidden, hidden, bias, 'key'),
+    linear(v, hidden, hidden, bias, 'value'),
+    linear(o, hidden, hidden, bias, 'output'),
+    linear(up, hidden, feedForward, bias, 'up'),
+    linear(down, feedForward, hidden, bias, 'down'),
   ];
   const site = (kind: CacheSite['kind']): CacheSite => ({ layer: index, kind, stage: 'afterRope' });
   const before = <T>(runtime: Runtime<T>, norm: string, x: T): T => (normFirst ? layerNorm(runtime, norm, x) : x);

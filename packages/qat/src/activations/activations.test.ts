@@ -132,10 +132,10 @@ describe('quantizedRuntime', () => {
     const exact = logits(plain);
     const difference = (bits: typeof int4) => {
       const of = scheme({ format: bits, granularity: perToken });
-      const changed = logits(quantizedRuntime(plain, { activations: of, cache: of }));
+      const changed = logits(quantizedRuntime(plain, tinyModel, { activations: of, cache: of }));
       return Math.max(...changed.map((x, i) => Math.abs(x - exact[i])));
     };
-    expect(logits(quantizedRuntime(plain, {}))).toEqual(exact);
+    expect(logits(quantizedRuntime(plain, tinyModel, {}))).toEqual(exact);
     const [coarse, fine] = [difference(int4), difference(int8)];
     expect(fine).toBeGreaterThan(0);
     expect(coarse).toBeGreaterThan(4 * fine);

@@ -1,4 +1,11 @@
-import { type DifferentiableOps, type Runtime, type RuntimeWrapper, type Scheme, SchemeError } from '@q/core';
+import {
+  type DifferentiableOps,
+  type ModelDescription,
+  type Runtime,
+  type RuntimeWrapper,
+  type Scheme,
+  SchemeError,
+} from '@q/core';
 import { wrapRuntime } from '@q/models';
 import { fakeQuantize, refuseActivationScheme } from './fake-quantize.js';
 
@@ -7,16 +14,18 @@ export interface QuantizedRuntimeOptions {
   readonly activations?: Scheme;
   /** Scheme of keys, before their rotation where there is one, and of values. Unquantized when absent. */
   readonly cache?: Scheme;
-  /** Linears whose input stays as it is: the head, by default. */
-  readonly keep?: (module: string) => boolean;
 }
 
 /**
  * A runtime whose linears see fake-quantized inputs, and whose attention sees a fake-quantized cache, with gradients: what
- * LLM-QAT trains through (W-A-KV).
+ * LLM-QAT trains through (W-A-KV). The head's input stays as it is.
  */
-export function quantizedRuntime<T>(runtime: Runtime<T>, options: QuantizedRuntimeOptions): Runtime<T> {
-  const { activations, cache, keep = (module) => module === 'lm_head' } = options;
+export function quantizedRuntime<T>(
+  runtime: Runtime<T>,
+  { head }: Pick<ModelDescription, 'head'>,
+  options: QuantizedRuntimeOptions,
+): Runtime<T> {
+  const { activations, cache } = options;
   for (const scheme of [activations, cache]) {
     const refusal = scheme && refuseActivationScheme(scheme);
     if (refusal) throw new SchemeError(refusal);
@@ -25,7 +34,8 @@ export function quantizedRuntime<T>(runtime: Runtime<T>, options: QuantizedRunti
   // Keys with rotary positions pass twice: they are quantized the first time.
   const rotated = new Set<number>();
   const wrapper: RuntimeWrapper<T> = {
-    linear: (module, x, inner) => inner(module, activations && !keep(module) ? fakeQuantize(ops, x, activations) : x),
+    linear: (module, x, inner) =>
+      inner(module, activations && module !== head.module ? fakeQuantize(ops, x, activations) : x),
     cache(site, x, inner) {
       if (!cache) return inner(site, x);
       if (site.kind === 'key' && site.stage === 'beforeRope') rotated.add(site.layer);
