@@ -15,6 +15,7 @@ export function createContext(options: ContextOptions = {}): Context {
     logger = { info() {}, warn() {} },
     progress = () => {},
     signal,
+    group,
   } = options;
-  return Object.freeze({ kernels, random: createRandom(seed), logger, progress, signal });
+  return Object.freeze({ kernels, random: createRandom(seed), logger, progress, signal, ...(group ? { group } : {}) });
 }

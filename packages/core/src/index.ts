@@ -21,6 +21,7 @@ export * from './contracts/runtime.js';
 export * from './contracts/scheme.js';
 export * from './contracts/statistic.js';
 export * from './contracts/stream-kernels.js';
+export * from './contracts/training-group.js';
 export * from './contracts/transform.js';
 export * from './contracts/tuner.js';
 export * from './dequantize.js';

@@ -24,6 +24,8 @@ export interface GradientCompressor {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly unbiased: boolean;
+  /** Present when it exchanges momenta instead of gradients after so many steps: see core's `TrainingGroup`. */
+  readonly momentumAfter?: number;
   /** @param shape of the tensor: `[out, in]`, or any other rank */
   createState(shape: readonly number[]): GradientState;
 }

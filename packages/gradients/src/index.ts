@@ -1,9 +1,11 @@
 export { type BlocksOptions, fp8Blocks, int8Blocks } from './blocks.js';
 export { createGradientReducer, type GradientReducer, type GradientReducerOptions } from './create-gradient-reducer.js';
+export { createTrainingGroup, type TrainingGroupOptions } from './create-training-group.js';
 export { errorFeedback } from './error-feedback.js';
 export { exact } from './exact.js';
 export { alone, type Exchange } from './exchange.js';
 export type { GradientCodec, GradientCompressor, GradientState } from './gradient-compressor.js';
+export { createLoopback } from './loopback.js';
 export { type ExpectedMessage, fingerprintOf, type GradientMessage, readMessage, writeMessage } from './message.js';
 export { type OneBitMomentumOptions, oneBitMomentum } from './one-bit-momentum.js';
 export { type PowerSgdOptions, powerSgd } from './power-sgd.js';

@@ -28,6 +28,7 @@ export function oneBitMomentum({ warmup, beta1 = 0.9 }: OneBitMomentumOptions): 
     name: '1bit-adam',
     options: { warmup, beta1 },
     unbiased: false,
+    momentumAfter: warmup,
     createState(shape) {
       const length = shape.reduce((product, size) => product * size, 1);
       const residual = createResidual(length);

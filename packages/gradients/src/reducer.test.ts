@@ -6,6 +6,7 @@ import { errorFeedback } from './error-feedback.js';
 import { exact } from './exact.js';
 import type { Exchange } from './exchange.js';
 import type { GradientCompressor } from './gradient-compressor.js';
+import { createLoopback as loopback } from './loopback.js';
 import { oneBitMomentum } from './one-bit-momentum.js';
 import { powerSgd } from './power-sgd.js';
 import { qsgd } from './qsgd.js';
@@ -13,29 +14,6 @@ import { scaledSign } from './scaled-sign.js';
 import { stateless } from './stateless.js';
 import { ternGrad } from './tern-grad.js';
 import { topK } from './top-k.js';
-
-/** Workers in one process: a round ends when all messages are there. `tamper` may change what arrives. */
-function loopback(workers: number, tamper: (message: Uint8Array, rank: number, at: number) => Uint8Array = (m) => m) {
-  let waiting: { rank: number; message: Uint8Array; resolve: (all: Uint8Array[]) => void }[] = [];
-  let round = 0;
-  return Array.from(
-    { length: workers },
-    (_, rank): Exchange => ({
-      rank,
-      workers,
-      allGather: (message) =>
-        new Promise((resolve) => {
-          waiting.push({ rank, message, resolve });
-          if (waiting.length < workers) return;
-          const all = waiting.sort((a, b) => a.rank - b.rank).map((each) => tamper(each.message, each.rank, round));
-          round++;
-          const done = waiting;
-          waiting = [];
-          for (const each of done) each.resolve(all);
-        }),
-    }),
-  );
-}
 
 const shapes = new Map([
   ['a', [20, 30]],

@@ -1,4 +1,5 @@
 import { type Context, type Engine, NumericError, SchemeError, type TrainingStore } from '@q/core';
+import { joinGroup } from './group-share.js';
 import type { Objective } from './objectives/objective.js';
 import { clipGradients, gradientNorm } from './optimizers/clip-gradients.js';
 import type { Optimizer } from './optimizers/optimizer.js';
@@ -49,6 +50,8 @@ export interface TrainResult {
   readonly secondsPerStep: number;
   /** Of the first step that this run took, by the names of the forecast; absent where the engine cannot tell. */
   readonly memory?: StepMemory;
+  /** Of a training on several workers: bytes that a worker has sent to one other, and what f32 gradients take. */
+  readonly traffic?: { readonly sentBytes: number; readonly exactBytes: number };
 }
 
 /** Bytes that a step of training holds. */
@@ -66,7 +69,8 @@ export interface StepMemory {
 
 /**
  * The loop of everything that trains. The order of windows is drawn anew for each epoch, from the seed and the number of the epoch alone; so
- * a training that goes on from a checkpoint takes the steps that an undisturbed one takes, to the same bytes.
+ * a training that goes on from a checkpoint takes the steps that an undisturbed one takes, to the same bytes. With a group in the
+ * context each worker takes a share of the windows of a step, and all apply the mean of their gradients.
  * @throws NumericError when the loss or a gradient is not finite, naming the step and the layer; nothing is saved then
  */
 export async function train(options: TrainOptions, context: Context): Promise<TrainResult> {
@@ -85,10 +89,11 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     return peak * (options.rateFactor?.(name.slice(0, hash), role) ?? 1);
   };
   const state: TrainingState = { step: 0, bestLoss: Number.POSITIVE_INFINITY, sinceBest: 0, best: new Map() };
-  const saved = await store?.load();
+  const group = joinGroup(context.group, tensors, optimizer, batch);
+  const saved = await group.load(store);
   if (saved) readState(saved, parameters, optimizer, state);
   const resumedAt = state.step;
-  const save = async () => store?.save(writeState(parameters, optimizer, state));
+  const save = async () => group.save(store, () => writeState(parameters, optimizer, state));
   const remember = (exact: number): boolean => {
     // As a checkpoint keeps it: a resumed run compares the same numbers.
     const loss = Math.fround(exact);
@@ -109,7 +114,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     const gradients = new Map<string, Float32Array>();
     let loss = 0;
     for (let part = 0; part < accumulate; part++) {
-      const windows = windowsOf(step * accumulate + part, batch, objective.windows, context);
+      const windows = group.share(windowsOf(step * accumulate + part, batch, objective.windows, context));
       const evaluate = () => objective.evaluate(values, windows, step * accumulate + part);
       const observed = step === resumedAt && part === 0 ? await options.observeBytes?.(evaluate) : undefined;
       const result = observed?.result ?? (await evaluate());
@@ -129,6 +134,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
         };
       }
     }
+    loss = await group.reduce(gradients, loss, step);
     const norm = gradientNorm(gradients);
     if (!Number.isFinite(norm)) {
       const [name] = [...gradients].find(([, values]) => !values.every(Number.isFinite)) as [string, Float32Array];
@@ -137,7 +143,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
       );
     }
     if (keepBest === 'batch') remember(loss);
-    if (clipNorm !== undefined) clipGradients(gradients, norm, clipNorm);
+    if (clipNorm !== undefined && !group.exchangesMomenta(step)) clipGradients(gradients, norm, clipNorm);
     const share = schedule(step, steps);
     optimizer.step(parameters, gradients, (name) => rateOf(name) * share);
     if (memory && step === resumedAt) memory = { ...memory, optimizer: optimizer.heldBytes() };
@@ -170,6 +176,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     resumedAt,
     secondsPerStep: taken > 0 ? (performance.now() - started) / 1000 / taken : 0,
     ...(memory ? { memory } : {}),
+    ...(group.traffic() ? { traffic: group.traffic() } : {}),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Kernels } from './kernels.js';
+import type { TrainingGroup } from './training-group.js';
 
 /** Seeded generator. `fork(label)` gives an independent stream that depends on the seed and the label only. */
 export interface Random {
@@ -34,4 +35,6 @@ export interface Context {
   readonly logger: Logger;
   readonly progress: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
+  /** The workers that a training shares its batches with. Absent: it trains alone. */
+  readonly group?: TrainingGroup;
 }

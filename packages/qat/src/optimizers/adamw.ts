@@ -19,6 +19,8 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
   const first = new Map<string, Float32Array>();
   const second = new Map<string, Float32Array>();
   let steps = 0;
+  // The step whose second moment is kept.
+  let frozenAt: number | undefined;
   return {
     name: 'adamW',
     options: { beta1, beta2, epsilon, decay },
@@ -26,8 +28,8 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
       steps++;
       // (m / c1) / (sqrt(v / c2) + epsilon) with one division an element: m (rate / c1) / (sqrt(v) / sqrt(c2) + epsilon).
       const correct1 = 1 / (1 - beta1 ** steps);
-      const correct2 = 1 / Math.sqrt(1 - beta2 ** steps);
-      const [gain1, gain2] = [1 - beta1, 1 - beta2];
+      const correct2 = 1 / Math.sqrt(1 - beta2 ** (frozenAt ?? steps));
+      const [gain1, gain2] = [1 - beta1, frozenAt === undefined ? 1 - beta2 : 0];
       for (const [name, x] of parameters) {
         const g = gradients.get(name) as Float32Array;
         const m = stateOf(first, name, x.length);
@@ -45,16 +47,21 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
         }
       }
     },
+    freezeSecondMoment() {
+      frozenAt ??= Math.max(1, steps);
+    },
     stateBytes: (parameters) => 8 * parameters,
     heldBytes: () => [...first.values(), ...second.values()].reduce((sum, { byteLength }) => sum + byteLength, 0),
     save: () =>
       new Map([
         ['steps', Float32Array.of(steps)],
+        ...(frozenAt === undefined ? [] : [['frozen', Float32Array.of(frozenAt)] as const]),
         ...[...first].map(([name, values]): [string, Float32Array] => [`first/${name}`, values]),
         ...[...second].map(([name, values]): [string, Float32Array] => [`second/${name}`, values]),
       ]),
     load(state) {
       steps = state.get('steps')?.[0] ?? 0;
+      frozenAt = state.get('frozen')?.[0];
       for (const [key, values] of state) {
         const slash = key.indexOf('/');
         if (slash > 0) (key.startsWith('first/') ? first : second).set(key.slice(slash + 1), values.slice());

@@ -13,6 +13,11 @@ export interface Optimizer {
    * @param rate learning rate of a parameter, by name
    */
   step(parameters: ParameterSet, gradients: ParameterSet, rate: (name: string) => number): void;
+  /**
+   * From the next step on the second moment stays as it is: 1-bit Adam exchanges signs, whose squares say nothing. Absent
+   * where the optimizer has no second moment, or cannot freeze it.
+   */
+  freezeSecondMoment?(): void;
   /** Bytes of state for this many parameters. */
   stateBytes(parameters: number): number;
   /** Bytes of state that it holds now. */

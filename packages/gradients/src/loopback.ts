@@ -1,0 +1,27 @@
+import type { Exchange } from './exchange.js';
+
+/**
+ * Exchanges of workers in one process, for tests and simulations. A call ends when all workers have called.
+ * @param tamper changes what arrives from a worker, by the number of the call: what a bad network does
+ */
+export function createLoopback(
+  workers: number,
+  tamper: (message: Uint8Array, rank: number, call: number) => Uint8Array = (message) => message,
+): Exchange[] {
+  let waiting: { rank: number; message: Uint8Array; resolve: (all: Uint8Array[]) => void }[] = [];
+  let calls = 0;
+  return Array.from({ length: workers }, (_, rank) => ({
+    rank,
+    workers,
+    allGather: (message) =>
+      new Promise((resolve) => {
+        waiting.push({ rank, message, resolve });
+        if (waiting.length < workers) return;
+        const arrived = waiting.sort((a, b) => a.rank - b.rank);
+        const all = arrived.map((each) => tamper(each.message, each.rank, calls));
+        calls++;
+        waiting = [];
+        for (const each of arrived) each.resolve(all);
+      }),
+  }));
+}
