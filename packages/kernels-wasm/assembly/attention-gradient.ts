@@ -1,5 +1,5 @@
 import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
-import { addBias, softmax } from './attention';
+import { addBias, capScores, hidden, softmax } from './attention';
 
 /** Queries whose probabilities are kept at a time: the depth of the products over queries. */
 const QUERIES: usize = 64;
@@ -30,6 +30,8 @@ export function attentionGradientHeads(
   window: usize,
   ahead: usize,
   bias: usize,
+  cap: f32,
+  sinks: usize,
   scratch: usize,
   scratchBytes: usize,
   first: usize,
@@ -62,6 +64,8 @@ export function attentionGradientHeads(
   const scores = arrivingColumns + dims * QUERIES * 4;
   const products = scores + keys * 32;
   const mixed = products + keys * 32;
+  /** Derivatives of the limited scores, behind one tile. */
+  const slopes = mixed + 256;
   for (let unit = first; unit < last; unit++) {
     const batch = unit / kvHeads;
     const kvHead = unit % kvHeads;
@@ -103,8 +107,13 @@ export function attentionGradientHeads(
             micro(valuePanels + key * headDim * 4, arriving, products + key * 32, 32, headDim, 0, false);
           }
           if (bias > 0) addBias(bias + (head * asked + block + start) * length * 4, length, queries, begin, end, scores);
-          softmax(scores, position, begin, end, window, ahead, mixed);
+          if (cap > 0) capScores(scores, begin, end, cap, slopes);
+          softmax(scores, position, begin, end, window, ahead, sinks > 0 ? load<f32>(sinks + head * 4) : hidden, mixed);
           scoreGradient(scores, products, begin, end, mixed, scale);
+          if (cap > 0) {
+            for (let at = begin * 32; at < end * 32; at += 16)
+              v128.store(products + at, f32x4.mul(v128.load(products + at), v128.load(slopes + at)));
+          }
           // Rows of 4 keys are written whole: what lies beyond the last key that is seen weighs nothing.
           memory.fill(scores + end * 32, 0, ((end + 3) / 4 * 4 - end) * 32);
           memory.fill(products + end * 32, 0, ((end + 3) / 4 * 4 - end) * 32);

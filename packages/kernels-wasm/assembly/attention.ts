@@ -1,15 +1,16 @@
-import { exp4 } from './exp';
+import { exp4, tanh4 } from './exp';
 import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
 
 /** Far below every score, and still finite. */
-const hidden: f32 = -1e30;
+export const hidden: f32 = -1e30;
 
 /**
  * Softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out` `[batch, asked, heads*headDim]`, `k`, `v`
  * `[batch, length, kvHeads*headDim]`: the queries are the last `asked` of the `length` tokens. Eight queries at a time, scores kept
  * as `[key][8 queries]`: the softmax runs over lanes, and both products are tiles of the matrix product. Keys more than `ahead`
  * behind a query (0: causal), or `window` or more before it (0: no window), are not computed. `bias` is added to the scores,
- * `[heads, asked, length]` (0: none). `scratch`: `scratchBytes` for each worker.
+ * `[heads, asked, length]` (0: none); then they are limited to `cap` (0: not). `sinks` holds a score a head that takes part in the
+ * softmax and has no value (0: none). `scratch`: `scratchBytes` for each worker.
  */
 export function attentionHeads(
   q: usize,
@@ -25,6 +26,8 @@ export function attentionHeads(
   window: usize,
   ahead: usize,
   bias: usize,
+  cap: f32,
+  sinks: usize,
   scratch: usize,
   scratchBytes: usize,
   first: usize,
@@ -61,7 +64,8 @@ export function attentionHeads(
       for (let at: usize = 0; at < headDim * 32; at += 16) v128.store(query + at, f32x4.mul(v128.load(query + at), f32x4.splat(scale)));
       for (let key = begin; key < end; key += MR) micro(keyPanels + key * headDim * 4, query, scores + key * 32, 32, headDim, 0, false);
       if (bias > 0) addBias(bias + (head * asked + start) * length * 4, length, queries, begin, end, scores);
-      softmax(scores, position, begin, end, window, ahead, mixed);
+      if (cap > 0) capScores(scores, begin, end, cap, 0);
+      softmax(scores, position, begin, end, window, ahead, sinks > 0 ? load<f32>(sinks + head * 4) : hidden, mixed);
       const factor0 = v128.load(mixed), factor1 = v128.load(mixed, 16);
       for (let dim: usize = 0; dim < headDim; dim += MR) {
         micro(valuePanels + (dim * length + begin * MR) * 4, scores + begin * 32, mixed, 32, end - begin, 0, false);
@@ -94,12 +98,29 @@ export function addBias(bias: usize, length: usize, queries: usize, begin: usize
   }
 }
 
-/** Scores to e^(score - highest), and one over their sums to `factors`, for keys `[begin, end)` of eight queries from `start` on. */
-export function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, ahead: usize, factors: usize): void {
+/**
+ * Scores s of eight queries to `cap tanh(s / cap)`, and the derivatives `1 - tanh^2` to `slopes` where that is not 0. Both
+ * `[key][8 queries]`.
+ */
+export function capScores(scores: usize, begin: usize, end: usize, cap: f32, slopes: usize): void {
+  const limit = f32x4.splat(cap), inverse = f32x4.splat(1 / cap), one = f32x4.splat(1);
+  for (let at = begin * 32; at < end * 32; at += 16) {
+    const t = tanh4(f32x4.mul(v128.load(scores + at), inverse));
+    v128.store(scores + at, f32x4.mul(t, limit));
+    if (slopes > 0) v128.store(slopes + at, f32x4.sub(one, f32x4.mul(t, t)));
+  }
+}
+
+/**
+ * Scores to e^(score - highest), and one over their sums to `factors`, for keys `[begin, end)` of eight queries from `start` on. `sink`
+ * is one score more of each query, `hidden` where there is none.
+ */
+export function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, ahead: usize, sink: f32, factors: usize): void {
   const query0 = i32x4.add(i32x4.splat(<i32>start), i32x4(0, 1, 2, 3));
   const query1 = i32x4.add(query0, i32x4.splat(4));
   const lowest = f32x4.splat(hidden);
-  let m0 = lowest, m1 = lowest;
+  const beside = f32x4.splat(sink);
+  let m0 = beside, m1 = beside;
   const last0 = i32x4.add(query0, i32x4.splat(<i32>ahead)), last1 = i32x4.add(query1, i32x4.splat(<i32>ahead));
   // Every key from here to `ahead` behind `start` is seen by all eight queries.
   const clear = window > 0 && start + NR > window ? start + NR - window : 0;
@@ -122,7 +143,8 @@ export function softmax(scores: usize, start: usize, begin: usize, end: usize, w
     m0 = f32x4.max(m0, s0);
     m1 = f32x4.max(m1, s1);
   }
-  let sum0 = f32x4.splat(0), sum1 = sum0;
+  const absent = f32x4.eq(beside, lowest);
+  let sum0 = v128.andnot(exp4(f32x4.sub(beside, m0)), absent), sum1 = v128.andnot(exp4(f32x4.sub(beside, m1)), absent);
   for (let key = begin; key < end; key++) {
     const at = scores + key * 32;
     const s0 = v128.load(at), s1 = v128.load(at, 16);

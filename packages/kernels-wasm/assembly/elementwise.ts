@@ -1,4 +1,4 @@
-import { exp4, sigmoid4 } from './exp';
+import { exp4, sigmoid4, tanh4 } from './exp';
 import { madd } from './madd';
 
 // Every buffer has room for a multiple of 16 values: whole vectors are written, the last one beyond the end.
@@ -103,14 +103,6 @@ export function mapGradient(kind: i32, x: usize, dy: usize, low: f32, high: f32,
     }
     v128.store(out + at, y);
   }
-}
-
-/** `2 sigmoid(2x) - 1` */
-// @ts-expect-error: decorator
-@inline
-function tanh4(x: v128): v128 {
-  const s = sigmoid4(f32x4.add(x, x));
-  return f32x4.sub(f32x4.add(s, s), f32x4.splat(1));
 }
 
 /** Abramowitz and Stegun 7.1.26: absolute error 1.5e-7. */

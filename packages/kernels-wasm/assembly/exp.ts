@@ -28,3 +28,11 @@ export function exp4(x: v128): v128 {
 export function sigmoid4(x: v128): v128 {
   return f32x4.div(f32x4.splat(1), f32x4.add(f32x4.splat(1), exp4(f32x4.neg(x))));
 }
+
+/** `2 sigmoid(2x) - 1` */
+// @ts-expect-error: decorator
+@inline
+export function tanh4(x: v128): v128 {
+  const s = sigmoid4(f32x4.add(x, x));
+  return f32x4.sub(f32x4.add(s, s), f32x4.splat(1));
+}

@@ -1,9 +1,9 @@
 /**
- * Rotates the halves of each head of rows `[first, last)`; the row's position is its index modulo `length`. `cosines` and
- * `sines` are `[positions, headDim / 2]`.
+ * Rotates the halves of the first `rotated` features of each head of rows `[first, last)` and copies the others; the row's position
+ * is its index modulo `length`. `cosines` and `sines` are `[positions, rotated / 2]`.
  */
-export function rotaryRows(x: usize, cosines: usize, sines: usize, out: usize, heads: usize, headDim: usize, length: usize, first: usize, last: usize, worker: usize): void {
-  const half = headDim / 2;
+export function rotaryRows(x: usize, cosines: usize, sines: usize, out: usize, heads: usize, headDim: usize, rotated: usize, length: usize, first: usize, last: usize, worker: usize): void {
+  const half = rotated / 2;
   for (let row = first; row < last; row++) {
     const table = (row % length) * half * 4;
     for (let head: usize = 0; head < heads; head++) {
@@ -26,6 +26,7 @@ export function rotaryRows(x: usize, cosines: usize, sines: usize, out: usize, h
         store<f32>(out + low + j * 4, a * c - b * s);
         store<f32>(out + high + j * 4, b * c + a * s);
       }
+      if (rotated < headDim) memory.copy(out + low + rotated * 4, x + low + rotated * 4, (headDim - rotated) * 4);
     }
   }
 }

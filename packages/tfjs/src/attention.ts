@@ -30,11 +30,21 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | 
   const [qs, ks, vs] = [parts(q3), parts(k3), parts(v3)];
   // Of every sequence the same: heads are the rows of a group, as those of q are.
   const biases = args.bias && parts(tf.reshape(tf.tile(args.bias, [batch, 1, 1]), [groups, repeat * length, keys]));
+  // The same for every token of a sequence: one column a head, in the order of the heads that are rows of a group.
+  const sinks = args.sinks && parts(tf.reshape(tf.tile(args.sinks, [batch]), [groups, repeat]));
   const mixed = sizes.map((size, i) =>
     tf.tidy(() => {
       let scores: Tensor = tf.reshape(tf.matMul(qs[i]!, ks[i]!), [size * repeat, length, keys]);
       if (biases) scores = tf.add(scores, tf.reshape(biases[i]!, scores.shape));
-      const probabilities: Tensor = tf.softmax(mask ? tf.add(scores, mask) : scores);
+      if (args.softCap !== undefined) scores = limited(tf, scores, args.softCap);
+      if (mask) scores = tf.add(scores, mask);
+      let probabilities: Tensor;
+      if (sinks) {
+        const column = tf.tile(tf.reshape(sinks[i]!, [size * repeat, 1, 1]), [1, length, 1]);
+        probabilities = tf.slice(tf.softmax(tf.concat([scores, column], -1)), [0, 0, 0], [-1, -1, keys]);
+      } else {
+        probabilities = tf.softmax(scores);
+      }
       const weights = tf.reshape(probabilities, [size, repeat * length, keys]);
       return tf.matMul(weights, vs[i]!) as Tensor;
     }),
@@ -42,6 +52,11 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | 
   const whole = mixed.length === 1 ? mixed[0]! : tf.concat(mixed, 0);
   const merged = tf.transpose(tf.reshape(whole, [batch, heads, length, headDim]), [0, 2, 1, 3]);
   return tf.reshape(merged, [batch, length, heads * headDim]);
+}
+
+/** `cap tanh(s / cap)`, by way of sigmoid, whose gradient runs on all backends. */
+function limited(tf: Tfjs, scores: Tensor, cap: number): Tensor {
+  return tf.sub(tf.mul(tf.sigmoid(tf.mul(scores, 2 / cap)), 2 * cap), cap);
 }
 
 /**

@@ -57,8 +57,8 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
       // The last query sees everything but what a window hides.
       const mask = (queries === 1 || !causal) && window === keys ? undefined : shared.mask(keys, window, causal);
       const training = tf.engine().state.gradientDepth > 0;
-      if (training && mask && causal && !args.bias && queries === keys)
-        return tf.tidy(() => differentiableAttention(tf, args, mask));
+      const plain = causal && !args.bias && !args.sinks && args.softCap === undefined;
+      if (training && mask && plain && queries === keys) return tf.tidy(() => differentiableAttention(tf, args, mask));
       return tf.tidy(() =>
         attention(tf, args, mask && queries < keys ? tf.slice(mask, [keys - queries, 0], [queries, keys]) : mask),
       );

@@ -15,13 +15,19 @@ export interface RotaryTensors {
  */
 export function rotary(tf: Tfjs, x: Tensor, heads: number, tensors: RotaryTensors, start = 0): Tensor {
   const { rotateHalf } = tensors;
-  const headDim = rotateHalf.shape[0]!;
-  const [batch, length] = x.shape as [number, number];
+  const rotated = rotateHalf.shape[0]!;
+  const [batch, length, width] = x.shape as [number, number, number];
+  const rest = width / heads - rotated;
+  if (rest < 0)
+    throw new ShapeError(`heads of ${width / heads} features have no ${rotated} that the rotary table is for`);
   const at = (angles: Tensor): Tensor => (start === 0 ? angles : tf.slice(angles, [start], [length]));
   const [cos, sin] = [at(tensors.cos), at(tensors.sin)];
-  const perHead = tf.reshape(x, [batch, length, heads, headDim]);
-  const turned = tf.reshape(tf.matMul(tf.reshape(x, [batch * length * heads, headDim]), rotateHalf), perHead.shape);
-  return tf.reshape(tf.add(tf.mul(perHead, cos), tf.mul(turned, sin)), x.shape);
+  const whole = tf.reshape(x, [batch, length, heads, rotated + rest]);
+  const [first, others] = rest === 0 ? [whole] : (tf.split(whole, [rotated, rest], -1) as [Tensor, Tensor]);
+  const flat = tf.reshape(first, [batch * length * heads, rotated]);
+  const turned = tf.reshape(tf.matMul(flat, rotateHalf), first.shape);
+  const sum: Tensor = tf.add(tf.mul(first, cos), tf.mul(turned, sin));
+  return tf.reshape(others ? tf.concat([sum, others], -1) : sum, x.shape);
 }
 
 /** The first `length` positions of a table, each angle for both halves of a head. */

@@ -1,7 +1,10 @@
 import type { Tensor } from '../tensor.js';
 import type { GatheredGrams, Kernels } from './kernels.js';
 
-/** Position tables of rotary embeddings: `cos` and `sin` are `[positions, headDim/2]` f32. */
+/**
+ * Position tables of rotary embeddings: `cos` and `sin` are `[positions, headDim/2]` f32. `headDim` counts the features of a
+ * head that are rotated: all of them, or the first ones (partial rotary embeddings).
+ */
 export interface RotaryTable {
   readonly cos: Float32Array;
   readonly sin: Float32Array;
@@ -28,6 +31,13 @@ export interface AttentionArgs<T> {
   readonly causal?: boolean;
   /** Added to the scaled scores of every sequence, `[heads, length, keys]`; a constant: it has no gradient. */
   readonly bias?: T;
+  /** Limits the scaled scores s, with their bias, to `softCap * tanh(s / softCap)` (Gemma 2); no limit when absent. */
+  readonly softCap?: number;
+  /**
+   * `[heads]`: a score of each head that takes part in its softmax and has no value, so that the weights of the keys add up to
+   * less than 1 (gpt-oss); none when absent. Engines may refuse a gradient by it.
+   */
+  readonly sinks?: T;
 }
 
 /**
@@ -60,11 +70,16 @@ export interface Ops<T> {
   rmsNorm(x: T, gain: T, epsilon: number): T;
   layerNorm(x: T, gain: T, bias: T | undefined, epsilon: number): T;
   activation(kind: Activation, x: T): T;
+  /** Limits to `[min, max]`; where there are gradients, it is 0 outside. */
+  clip(x: T, min: number, max: number): T;
   /** Over the last axis. */
   softmax(x: T): T;
   /** Splits the last axis. */
   split(x: T, sizes: readonly number[]): T[];
-  /** Rotates halves (Hugging Face layout: pairs are j and j + headDim/2) of each head; the first position is `start`, or 0. */
+  /**
+   * Rotates halves (Hugging Face layout: pairs are j and j + headDim/2, of the table's `headDim`) of each head, whose further
+   * features stay as they are; the first position is `start`, or 0.
+   */
   rotary(x: T, heads: number, table: RotaryTable, start?: number): T;
   /** Softmax attention; -> `[batch, length, heads*headDim]`. */
   attention(args: AttentionArgs<T>): T;
@@ -101,8 +116,6 @@ export interface DifferentiableOps<T> extends Ops<T> {
   sum(x: T): T;
   /** Nearest integer, half to even. The gradient is the identity (straight-through). */
   round(x: T): T;
-  /** Limits to `[min, max]`; outside of it the gradient is 0. */
-  clip(x: T, min: number, max: number): T;
   /** Largest element of each row of the last axis, kept as an axis of size 1. A constant: it has no gradient. */
   rowMax(x: T): T;
 }

@@ -66,9 +66,17 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * sum;
 }
 
-export function rotary(x: Values, length: number, heads: number, headDim: number, theta: number): number[] {
+/** @param rotated features of a head that are rotated; all when absent */
+export function rotary(
+  x: Values,
+  length: number,
+  heads: number,
+  headDim: number,
+  theta: number,
+  rotated = headDim,
+): number[] {
   const out = [...x];
-  const half = headDim / 2;
+  const half = rotated / 2;
   for (let row = 0; row < x.length / headDim; row++) {
     const position = Math.floor(row / heads) % length;
     for (let j = 0; j < half; j++) {
@@ -91,10 +99,14 @@ export interface AttentionCase {
   readonly scale: number;
   readonly window?: number;
   readonly causal?: boolean;
+  readonly softCap?: number;
 }
 
-/** @param bias `[heads, length, length]` */
-export function attention(q: Values, k: Values, v: Values, c: AttentionCase, bias?: Values): number[] {
+/**
+ * @param bias `[heads, length, length]`
+ * @param sinks `[heads]`
+ */
+export function attention(q: Values, k: Values, v: Values, c: AttentionCase, bias?: Values, sinks?: Values): number[] {
   const { batch, length, heads, kvHeads, headDim, causal = true } = c;
   const at = (b: number, t: number, h: number, of: number) => ((b * length + t) * of + h) * headDim;
   const out = new Array<number>(batch * length * heads * headDim).fill(0);
@@ -108,13 +120,16 @@ export function attention(q: Values, k: Values, v: Values, c: AttentionCase, bia
           else {
             let dot = 0;
             for (let d = 0; d < headDim; d++) dot += q[at(b, i, h, heads) + d] * k[at(b, j, shared, kvHeads) + d];
-            scores.push(dot * c.scale + (bias?.[(h * length + i) * length + j] ?? 0));
+            const score = dot * c.scale + (bias?.[(h * length + i) * length + j] ?? 0);
+            scores.push(c.softCap === undefined ? score : c.softCap * Math.tanh(score / c.softCap));
           }
         }
+        // The sink has a score and no value.
+        if (sinks) scores.push(sinks[h]);
         const largest = Math.max(...scores);
         const weights = scores.map((score) => Math.exp(score - largest));
         const total = weights.reduce((sum, weight) => sum + weight, 0);
-        weights.forEach((weight, j) => {
+        weights.slice(0, causal ? i + 1 : length).forEach((weight, j) => {
           for (let d = 0; d < headDim; d++) {
             out[at(b, i, h, heads) + d] += (weight / total) * v[at(b, j, shared, kvHeads) + d];
           }

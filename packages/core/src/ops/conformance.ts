@@ -166,6 +166,33 @@ const rowCases: OpsConformanceCase[] = [
     },
   },
   {
+    name: 'rotates the first features of each head alone',
+    run(ops) {
+      for (const [headDim, rotated] of [
+        [10, 4],
+        [24, 16],
+        [8, 6],
+      ]) {
+        const [length, heads] = [5, 3];
+        const shape = [2, length, heads * headDim];
+        const x = normals(2 * length * heads * headDim, 'x');
+        const table = rotaryTable(16, rotated, 10000);
+        const expected = brute.rotary(x, length, heads, headDim, 10000, rotated);
+        expectValues(ops, () => ops.rotary(upload(ops, x, shape), heads, table), shape, expected, 2e-6);
+      }
+      const wide = rotaryTable(16, 8, 10000);
+      expectRefusal(ops, () => ops.rotary(upload(ops, normals(12, 'x'), [1, 1, 12]), 2, wide), 'heads of 6 features');
+    },
+  },
+  {
+    name: 'limits values',
+    run(ops) {
+      const x = [...normals(37, 'x'), -7, 7];
+      const limited = x.map((value) => Math.min(0.5, Math.max(-0.25, value)));
+      expectValues(ops, () => ops.clip(upload(ops, x, [x.length]), -0.25, 0.5), [x.length], limited, 0);
+    },
+  },
+  {
     name: 'rotates from a position on',
     run(ops) {
       const table = rotaryTable(16, 8, 10000);
@@ -210,6 +237,50 @@ const attentionCases: OpsConformanceCase[] = [
         ...(bias ? { bias: upload(ops, bias, [heads, length, length]) } : {}),
       });
     expectValues(ops, compute, [batch, length, heads * headDim], brute.attention(q, k, v, c, bias), 5e-6);
+  },
+}));
+
+/** Scores that are limited, and scores that a sink of each head takes part of. */
+const cappedCases: OpsConformanceCase[] = [
+  { batch: 2, length: 7, heads: 6, kvHeads: 2, headDim: 4, scale: 0.5, softCap: 2 },
+  { batch: 1, length: 50, heads: 2, kvHeads: 2, headDim: 6, scale: 0.9, window: 12, softCap: 0.7 },
+  { batch: 2, length: 9, heads: 4, kvHeads: 2, headDim: 8, scale: 0.4, withSinks: true },
+  { batch: 2, length: 70, heads: 4, kvHeads: 1, headDim: 6, scale: 0.4, window: 8, withSinks: true },
+  { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7, softCap: 1.5, withSinks: true },
+  {
+    batch: 2,
+    length: 9,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 4,
+    scale: 0.5,
+    window: 4,
+    softCap: 1,
+    withSinks: true,
+    last: 2,
+  },
+].map(({ withSinks, last, ...c }) => ({
+  name: `attention ${JSON.stringify(c)}${withSinks ? ' with sinks' : ''}${last ? ` of the last ${last} tokens` : ''}`,
+  run(ops) {
+    const { batch, length, heads, kvHeads, headDim } = c;
+    const width = heads * headDim;
+    const q = normals(batch * length * width, 'q');
+    const [k, v] = ['k', 'v'].map((label) => normals(batch * length * kvHeads * headDim, label));
+    const sinks = withSinks ? normals(heads, 'sinks') : undefined;
+    const asked = last ?? length;
+    const from = (values: readonly number[]) =>
+      Array.from({ length: batch }, (_, b) =>
+        values.slice((b * length + length - asked) * width, (b + 1) * length * width),
+      ).flat();
+    const compute = () =>
+      ops.attention({
+        ...c,
+        q: upload(ops, from(q), [batch, asked, width]),
+        k: upload(ops, k, [batch, length, kvHeads * headDim]),
+        v: upload(ops, v, [batch, length, kvHeads * headDim]),
+        ...(sinks ? { sinks: upload(ops, sinks, [heads]) } : {}),
+      });
+    expectValues(ops, compute, [batch, asked, width], from(brute.attention(q, k, v, c, undefined, sinks)), 5e-6);
   },
 }));
 
@@ -284,6 +355,7 @@ export const opsConformance: readonly OpsConformanceCase[] = [
   ...activationCases,
   ...rowCases,
   ...attentionCases,
+  ...cappedCases,
   ...lastQueryCases,
   ...shapeCases,
 ];

@@ -3,6 +3,7 @@ import { ShapeError } from '../contracts/errors.js';
 import type { DifferentiableOps } from '../contracts/ops.js';
 import { createRandom } from '../random.js';
 import * as brute from './brute-force.js';
+import { rotaryTable } from './conformance.js';
 
 export interface GradientConformanceCase {
   readonly name: string;
@@ -70,6 +71,7 @@ function expectGradients<T>(
   for (const x of [value, ...Object.values(gradients), ...Object.values(handles)]) ops.dispose(x);
 }
 
+const sinks = [0.3, -1.2, 0.9, 0];
 const attentionCase = { batch: 2, length: 4, heads: 4, kvHeads: 2, headDim: 4, scale: 0.5 };
 
 interface Case {
@@ -115,6 +117,25 @@ const cases: readonly Case[] = [
     variables: { q: [2, 4, 16], k: [2, 4, 8], v: [2, 4, 8] },
     engine: (ops, { q, k, v }) => ops.attention({ ...attentionCase, q, k, v }),
     exact: ({ q, k, v }) => brute.attention(q, k, v, attentionCase),
+  },
+  {
+    name: 'attention with limited scores',
+    variables: { q: [2, 4, 16], k: [2, 4, 8], v: [2, 4, 8] },
+    engine: (ops, { q, k, v }) => ops.attention({ ...attentionCase, softCap: 0.8, q, k, v }),
+    exact: ({ q, k, v }) => brute.attention(q, k, v, { ...attentionCase, softCap: 0.8 }),
+  },
+  {
+    name: 'attention with sinks that are constants',
+    variables: { q: [2, 4, 16], k: [2, 4, 8], v: [2, 4, 8] },
+    engine: (ops, { q, k, v }) =>
+      ops.attention({ ...attentionCase, window: 3, q, k, v, sinks: upload(ops, sinks, [4]) }),
+    exact: ({ q, k, v }) => brute.attention(q, k, v, { ...attentionCase, window: 3 }, undefined, sinks),
+  },
+  {
+    name: 'rotary of the first features alone',
+    variables: { x: [1, 3, 12] },
+    engine: (ops, { x }) => ops.rotary(x, 2, rotaryTable(3, 4, 10000)),
+    exact: ({ x }) => brute.rotary(x, 3, 2, 6, 10000, 4),
   },
   {
     name: 'rotary',
@@ -211,6 +232,7 @@ const large: readonly (Case & { readonly tolerance: number })[] = [
     { batch: 2, length: 75, heads: 2, kvHeads: 2, headDim: 10, scale: 0.3 },
     { batch: 2, length: 75, heads: 2, kvHeads: 1, headDim: 10, scale: 0.3, causal: false, biased: true },
     { batch: 1, length: 133, heads: 2, kvHeads: 2, headDim: 12, scale: 0.3, causal: false, window: 37 },
+    { batch: 2, length: 140, heads: 4, kvHeads: 2, headDim: 10, scale: 0.4, window: 70, softCap: 1.2 },
   ].map(({ biased, ...c }: brute.AttentionCase & { readonly biased?: boolean }) => ({
     name: `attention ${JSON.stringify(c)}${biased ? ' with a bias' : ''}`,
     variables: {

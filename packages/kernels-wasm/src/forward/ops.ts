@@ -90,6 +90,7 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
     rmsNorm: (x, gain, epsilon) => norm(x, gain, undefined, epsilon, false),
     layerNorm: (x, gain, bias, epsilon) => norm(x, gain, bias, epsilon, true),
     activation: (kind, x) => elementwise.map(kind, x),
+    clip: (x, min, max) => elementwise.map('clip', x, min, max),
     softmax(x) {
       const out = values.make(x.shape);
       pool.run('softmaxRows', [address(x), address(out), width(x)], rowsOf(x), rowsAtOnce(width(x)));
@@ -116,18 +117,21 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
           `a sequence of ${start + length} positions is longer than the rotary table of ${table.positions}`,
         );
       }
+      const headDim = width(x) / heads;
+      if (table.headDim > headDim)
+        throw new ShapeError(`heads of ${headDim} features have no ${table.headDim} that the rotary table is for`);
       const out = values.make(x.shape);
       const { cosines, sines } = tableOf(table);
       const skipped = 2 * start * table.headDim;
       pool.run(
         'rotaryRows',
-        [address(x), cosines + skipped, sines + skipped, address(out), heads, table.headDim, length],
+        [address(x), cosines + skipped, sines + skipped, address(out), heads, headDim, table.headDim, length],
         rowsOf(x),
         rowsAtOnce(width(x)),
       );
       return out;
     },
-    attention({ q, k, v, heads, kvHeads, headDim, scale, window, causal = true, bias }) {
+    attention({ q, k, v, heads, kvHeads, headDim, scale, window, causal = true, bias, softCap = 0, sinks }) {
       const [batch, asked] = q.shape;
       const length = k.shape[1];
       if (heads % kvHeads !== 0) throw new ShapeError(`attention of ${heads} heads cannot share ${kvHeads} key heads`);
@@ -150,6 +154,8 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
             limit,
             ahead,
             bias ? address(bias) : 0,
+            softCap,
+            sinks ? address(sinks) : 0,
             scratch,
             scratchBytes,
           ],

@@ -10,7 +10,7 @@ const queriesAtOnce = 64;
 /** Derivatives of attention by q, k and v; each pair of a sequence and a key head is one thread's. */
 export function createAttentionGradient(pool: Pool, heap: Heap, values: Values) {
   return (
-    { q, k, v, heads, kvHeads, headDim, scale, window, causal = true, bias }: AttentionArgs<Value>,
+    { q, k, v, heads, kvHeads, headDim, scale, window, causal = true, bias, softCap = 0, sinks }: AttentionArgs<Value>,
     dy: Value,
   ): [Value, Value, Value] => {
     const [batch, asked] = q.shape;
@@ -26,7 +26,7 @@ export function createAttentionGradient(pool: Pool, heap: Heap, values: Values) 
         2 * keys * queriesAtOnce +
         2 * 8 * headDim +
         2 * dims * queriesAtOnce +
-        2 * 8 * keys +
+        3 * 8 * keys +
         64);
     const { limit, ahead } = attentionReach(length, window, causal);
     const scratch = heap.allocate(pool.threads * scratchBytes);
@@ -35,7 +35,8 @@ export function createAttentionGradient(pool: Pool, heap: Heap, values: Values) 
       [
         ...[q, k, v, dy, ...out].map(values.address),
         ...[asked, length, heads, kvHeads, headDim, scale],
-        ...[limit, ahead, bias ? values.address(bias) : 0, scratch, scratchBytes],
+        ...[limit, ahead, bias ? values.address(bias) : 0, softCap, sinks ? values.address(sinks) : 0],
+        ...[scratch, scratchBytes],
       ],
       batch * kvHeads,
       1,

@@ -1,4 +1,4 @@
-import { type AttentionArgs, type DifferentiableOps, type Ops, type RotaryTable, ShapeError } from '@q/core';
+import { type DifferentiableOps, type Ops, type RotaryTable, ShapeError } from '@q/core';
 import { reduceTo } from '../forward/broadcast.js';
 import { type Elementwise, rowsAtOnce, widthOf } from '../forward/elementwise.js';
 import type { Heap } from '../forward/heap.js';
@@ -187,14 +187,20 @@ export function createTrainingOps(
         mirrored.set(table, back);
         return [() => forward.rotary(dy, heads, back, start)];
       }),
-    attention: (args) =>
-      from([args.q, args.k, args.v], forward.attention(args), attentionInputs(args), (dy, [q, k, v, bias]) => {
+    attention(args) {
+      const { sinks, bias } = args;
+      if (sinks && tape.tracks(sinks)) throw new ShapeError('attention: sinks have no gradient here, keep them frozen');
+      const constants = [bias, sinks].filter((each) => each !== undefined);
+      const inputs = [args.q, args.k, args.v];
+      return from(inputs, forward.attention(args), [...inputs, ...constants], (dy, [q, k, v, ...rest]) => {
+        const kept = { ...(bias ? { bias: rest[0] } : {}), ...(sinks ? { sinks: rest[rest.length - 1] } : {}) };
         let all: readonly Value[] | undefined;
         return [0, 1, 2].map((i) => () => {
-          all ??= attentionGradient({ ...args, q, k, v, ...(bias ? { bias } : {}) }, dy);
+          all ??= attentionGradient({ ...args, q, k, v, ...kept }, dy);
           return all[i];
         });
-      }),
+      });
+    },
     append(a, b) {
       const [before, added] = [a.shape[1] * a.shape[2], b.shape[1] * b.shape[2]];
       const part = (dy: Value, shape: readonly number[], first: number, size: number) => {
@@ -273,6 +279,3 @@ export function createTrainingOps(
     },
   };
 }
-
-const attentionInputs = ({ q, k, v, bias }: AttentionArgs<Value>): readonly Value[] =>
-  bias ? [q, k, v, bias] : [q, k, v];
