@@ -106,4 +106,6 @@ export { type HessianState, hessian, hessianF32 } from './statistics/hessian.js'
 export * from './statistics/histogram.js';
 export * from './statistics/moving-average-range.js';
 export * from './statistics/per-feature.js';
+export * from './statistics/residual-cross.js';
+export * from './statistics/token-sample.js';
 export * from './tensor.js';

@@ -25,6 +25,7 @@ import { activationOrder, naturalOrder } from './column-order.js';
 import { compareWithNearest } from './compare-with-nearest.js';
 import { type Factorization, factorize } from './factorize.js';
 import { refine } from './refine.js';
+import { correctionHelps } from './residual-correction.js';
 import { retarget } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
 import { separateStorages } from './separate-storages.js';
@@ -94,11 +95,20 @@ async function solveLayer(
     settings.retarget > 0 || settings.asymmetric > 0
       ? shiftOf(statistics.get(crossHessian).sum, state.sum, permutation)
       : undefined;
+  let leftOut = false;
   if (shift && settings.retarget > 0) {
-    const residual = settings.residual ? statistics.get(residualCross).sum : undefined;
-    const error = residual?.length === rows * columns ? permuteColumns(residual, rows, permutation) : undefined;
-    const { exact } = factorization;
-    target = await retarget(target, rows, shift, error, exact as Float64Array, settings.retarget, kernels);
+    const exact = factorization.exact as Float64Array;
+    const state = settings.residual ? statistics.get(residualCross) : undefined;
+    let cross = state?.sum.length === rows * columns ? permuteColumns(state.sum, rows, permutation) : undefined;
+    if (state && cross) {
+      const share = settings.retarget;
+      const correction = { weight: weight.data, rows, cross, state, factor: exact, permutation, share };
+      if (!(await correctionHelps(correction, kernels))) {
+        cross = undefined;
+        leftOut = true;
+      }
+    }
+    target = await retarget(target, rows, shift, cross, exact, settings.retarget, kernels);
   }
 
   const { scaleColumns: groups, tileColumns, tileRows } = tiling(scheme.granularity, weight.shape);
@@ -189,6 +199,10 @@ async function solveLayer(
   const figures = { loss, rtnLoss, damping, retries, deadColumns };
   const notes =
     retries > 0 ? [`the Hessian could be factored only with damping ${damping} in place of ${settings.damping}`] : [];
+  if (leftOut)
+    notes.push(
+      'the error of the residual stream was not corrected here: a few tokens are so much larger than all others that the correction would have made the others worse',
+    );
   if (loss > rtnLoss) {
     notes.push('GPTQ came out worse than round-to-nearest on the calibration inputs: round-to-nearest was kept');
     const report = { method: 'rtn', tokens: state.count, figures, notes };

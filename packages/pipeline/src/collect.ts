@@ -34,10 +34,10 @@ export async function collect<T>(
       const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
       if (own.tokens === 0) continue;
       const reference = other && scaled(other.x, original?.inputScales);
-      const residualError =
-        original?.stage.addsToResidual && subtract(original.stream.residual(batch), stream.residual(batch));
+      const residual = original?.stage.addsToResidual ? original.stream.residual(batch) : undefined;
+      const residualError = residual && subtract(residual, stream.residual(batch));
       await collector.update(
-        { ...own, ...(reference ? { reference } : {}), ...(residualError ? { residualError } : {}) },
+        { ...own, ...(reference ? { reference } : {}), ...(residualError ? { residualError, residual } : {}) },
         kernels,
       );
     }

@@ -13,6 +13,8 @@ export interface ActivationBatch {
    * minus quantized, `[tokens, hidden]`.
    */
   readonly residualError?: Float32Array;
+  /** With `residualError`: the unquantized model's residual stream before the linear's module, `[tokens, hidden]`. */
+  readonly residual?: Float32Array;
 }
 
 /**

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { CalibrationError } from '../contracts/errors.js';
 import { referenceKernels } from '../kernels/reference.js';
 import { createRandom } from '../random.js';
-import { crossHessian, residualCross } from './cross-hessian.js';
+import { crossHessian } from './cross-hessian.js';
+import { residualCross } from './residual-cross.js';
 
 const random = createRandom('cross');
 const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
