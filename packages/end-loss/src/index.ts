@@ -1,0 +1,3 @@
+export { type LabelSource, sampleLabels } from './labels.js';
+export { type OutputGradient, type OutputGradientsOptions, outputGradients } from './output-gradients.js';
+export { type SolverWeightsOptions, solverWeights, type TokenWeights, tokenWeights } from './token-weights.js';

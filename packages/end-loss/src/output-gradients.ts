@@ -1,0 +1,206 @@
+import {
+  type BlockDescription,
+  type Context,
+  type Engine,
+  type ModelDescription,
+  type Runtime,
+  SchemeError,
+  type TokenWindows,
+  type WeightSource,
+} from '@q/core';
+import { createRuntime, runBlock, wrapRuntime } from '@q/models';
+import { type LabelSource, sampleLabels } from './labels.js';
+
+export interface OutputGradientsOptions<T> {
+  readonly model: ModelDescription;
+  readonly engine: Engine<T>;
+  /** The unquantized weights. */
+  readonly source: WeightSource;
+  readonly windows: TokenWindows;
+  /**
+   * What the end loss compares with. `sampled` (default): a token drawn from the model's own distribution at each position, which
+   * makes second moments of the gradients the Fisher information of the KL divergence. `text`: the text's next token.
+   */
+  readonly labels?: LabelSource;
+  /** Windows that are on the engine at a time. Default 4. */
+  readonly batch?: number;
+  /** Also gives the linears' inputs, for one more forward pass. Default false. */
+  readonly inputs?: boolean;
+}
+
+/** One linear on some windows. Valid during the call only. */
+export interface OutputGradient {
+  readonly module: string;
+  /** Number of the first token: `first window * length`. */
+  readonly firstToken: number;
+  /** `[tokens, out]`: derivatives of the sum over tokens of the negative log likelihoods by the linear's outputs. */
+  readonly gradient: Float32Array;
+  /** `[tokens, in]`, with the option `inputs`. */
+  readonly input?: Float32Array;
+}
+
+/**
+ * One forward and one backward pass over all windows; calls `visit` for each linear of each block, last block first, batch by
+ * batch. Hidden states of the blocks wait on the host, so the engine holds the weights and the activations of one block.
+ * @throws SchemeError for models with routed experts: their linears do not see all tokens
+ */
+export async function outputGradients<T>(
+  options: OutputGradientsOptions<T>,
+  visit: (gradient: OutputGradient) => void | Promise<void>,
+  context: Context,
+): Promise<void> {
+  const { model, engine, source, windows, labels = 'sampled', batch = 4, inputs = false } = options;
+  const { ops } = engine;
+  const { count, length } = windows;
+  const routed = model.blocks.find(({ experts }) => experts && experts.length > 0);
+  if (routed)
+    throw new SchemeError(
+      `${routed.prefix} has experts, whose linears see only some tokens: gradients of the end loss cannot be assigned to tokens there. Use the layer's own objective`,
+    );
+  const weights = new Map<string, T>();
+  try {
+    for (const name of model.expected.keys()) weights.set(name, ops.keep(ops.fromTensor(await source.weight(name))));
+    const runtime = createRuntime(ops, weights, { ties: model.ties });
+    for (let first = 0; first < count; first += batch) {
+      const size = Math.min(batch, count - first);
+      const ids = windows.ids.slice(first * length, (first + size) * length);
+      const states = await forwardStates(model, runtime, ids, size, length, context);
+      const last = states.pop() as Float32Array;
+      let arriving = await headGradient(model, engine, runtime, last, ids, length, first, labels, context);
+      for (const block of [...model.blocks].reverse()) {
+        context.signal?.throwIfAborted();
+        const hidden = states.pop() as Float32Array;
+        const shape = [size, length, model.hiddenSize];
+        const recorded = inputs ? await recordInputs(block, runtime, hidden, shape) : undefined;
+        const { gradients, byInput } = await backwardThrough(engine, block, runtime, hidden, arriving, shape);
+        for (const [module, gradient] of gradients)
+          await visit({
+            ...{ module, firstToken: first * length, gradient },
+            ...(recorded ? { input: recorded.get(module) as Float32Array } : {}),
+          });
+        arriving = byInput;
+      }
+      context.progress({ task: 'end loss', done: first + size, total: count, unit: 'windows' });
+    }
+  } finally {
+    for (const handle of weights.values()) ops.dispose(handle);
+  }
+}
+
+/** Hidden states in front of each block, and behind the last one. */
+async function forwardStates<T>(
+  model: ModelDescription,
+  runtime: Runtime<T>,
+  ids: Int32Array,
+  batch: number,
+  length: number,
+  { signal }: Context,
+): Promise<Float32Array[]> {
+  const { ops } = runtime;
+  let hidden = ops.scope(() => model.embed(runtime, ids, batch, length));
+  const states: Float32Array[] = [];
+  for (const block of model.blocks) {
+    signal?.throwIfAborted();
+    states.push((await ops.data(hidden)).slice());
+    const next = runBlock(block, runtime, hidden);
+    ops.dispose(hidden);
+    hidden = next;
+  }
+  states.push((await ops.data(hidden)).slice());
+  ops.dispose(hidden);
+  return states;
+}
+
+/** Derivative of the summed loss by the last hidden states: the logits of one window at a time. */
+async function headGradient<T>(
+  model: ModelDescription,
+  { ops }: Engine<T>,
+  runtime: Runtime<T>,
+  hidden: Float32Array,
+  ids: Int32Array,
+  length: number,
+  firstWindow: number,
+  labels: LabelSource,
+  { random, signal }: Context,
+): Promise<Float32Array> {
+  const size = length * model.hiddenSize;
+  const gradient = new Float32Array(hidden.length);
+  for (let window = 0; window * size < hidden.length; window++) {
+    signal?.throwIfAborted();
+    const state = ops.fromF32(hidden.subarray(window * size, (window + 1) * size), [1, length, model.hiddenSize]);
+    const logitsOf = (x: T) => ops.reshape(model.logits(runtime, x), [length, model.vocabularySize]);
+    const targets = new Int32Array(length).fill(-1);
+    if (labels === 'text') targets.set(ids.subarray(window * length + 1, (window + 1) * length));
+    else {
+      const logits = ops.scope(() => logitsOf(state));
+      sampleLabels(
+        await ops.data(logits),
+        model.vocabularySize,
+        random.fork(`labels of window ${firstWindow + window}`),
+        targets,
+      );
+      ops.dispose(logits);
+    }
+    const tokens = targets.reduce((sum, target) => sum + (target >= 0 ? 1 : 0), 0);
+    const { value, gradients } = ops.valueAndGradients(
+      ({ x }) => ops.scale(ops.crossEntropy(logitsOf(x), targets), tokens),
+      {
+        x: state,
+      },
+    );
+    gradient.set(await ops.data(gradients.x), window * size);
+    for (const handle of [state, value, gradients.x]) ops.dispose(handle);
+  }
+  return gradient;
+}
+
+/** Adds a zero to the output of each linear and takes the derivatives by the zeros. */
+async function backwardThrough<T>(
+  { ops }: Engine<T>,
+  block: BlockDescription,
+  runtime: Runtime<T>,
+  hidden: Float32Array,
+  arriving: Float32Array,
+  shape: readonly number[],
+): Promise<{ gradients: Map<string, Float32Array>; byInput: Float32Array }> {
+  const hiddenKey = 'hidden states';
+  const [batch, length] = shape;
+  const variables: Record<string, T> = { [hiddenKey]: ops.fromF32(hidden, shape) };
+  for (const { module, outFeatures } of block.linears)
+    variables[module] = ops.fromF32(new Float32Array(batch * length * outFeatures), [batch, length, outFeatures]);
+  const weightOf = ops.fromF32(arriving, shape);
+  const { value, gradients } = ops.valueAndGradients((zeros) => {
+    const watched = wrapRuntime(runtime, {
+      linear: (module, x, inner) => (zeros[module] ? ops.add(inner(module, x), zeros[module]) : inner(module, x)),
+    });
+    return ops.sum(ops.mul(runBlock(block, watched, zeros[hiddenKey]), weightOf));
+  }, variables);
+  const found = new Map<string, Float32Array>();
+  for (const { module } of block.linears) found.set(module, await ops.data(gradients[module]));
+  const byInput = (await ops.data(gradients[hiddenKey])).slice();
+  for (const handle of [value, weightOf, ...Object.values(variables), ...Object.values(gradients)]) ops.dispose(handle);
+  return { gradients: found, byInput };
+}
+
+async function recordInputs<T>(
+  block: BlockDescription,
+  runtime: Runtime<T>,
+  hidden: Float32Array,
+  shape: readonly number[],
+): Promise<Map<string, Float32Array>> {
+  const { ops } = runtime;
+  const kept = new Map<string, T>();
+  const start = ops.fromF32(hidden, shape);
+  const recording = wrapRuntime(runtime, {
+    linear(module, x, inner) {
+      // A copy: the same input may serve several linears, and each handle is disposed once.
+      kept.set(module, ops.keep(ops.scale(x, 1)));
+      return inner(module, x);
+    },
+  });
+  const end = runBlock(block, recording, start);
+  const inputs = new Map<string, Float32Array>();
+  for (const [module, handle] of kept) inputs.set(module, (await ops.data(handle)).slice());
+  for (const handle of [start, end, ...kept.values()]) ops.dispose(handle);
+  return inputs;
+}
