@@ -1,5 +1,5 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import {
   type ActivationScheme,
   allFinite,
@@ -19,13 +19,21 @@ import {
 } from '@q/core';
 import { describeModel } from '@q/models';
 import { openShards, type ShardReader, type TensorEntry } from '@q/safetensors';
-import type { LayoutReader, QuantizedLayout, TensorLookup } from './layout.js';
+import { checkCounts } from './counts.js';
+import { readJsonFile } from './json-file.js';
+import type { QuantizedLayout, TensorLookup } from './layout.js';
+import { listModelFolder } from './model-folder.js';
+import { ownHead } from './own-head.js';
+import { layoutReader, refuseCodes } from './quantization-settings.js';
 import { transpose } from './transpose.js';
 
 /** A Hugging Face model folder, opened for reading. */
 export interface Checkpoint {
   readonly path: string;
+  /** config.json with `configChanges`. Numbers may be NaN or infinite, as Python writes them. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Keys of config.json that the weights contradict, as they should be: a copy of the folder has to say so. */
+  readonly configChanges: Readonly<Record<string, unknown>>;
   /** Absent when no architecture of this model type is known: `unknownArchitecture` says so; tensors can still be read. */
   readonly model?: ModelDescription;
   readonly unknownArchitecture?: Error;
@@ -35,10 +43,12 @@ export interface Checkpoint {
   readonly layout?: string;
   /** Modules that are stored quantized. */
   readonly quantizedModules: readonly string[];
-  /** Files to copy along: everything that is not weights, in order. */
+  /** Files to copy along, relative to the folder: everything that is not weights, in order. */
   readonly otherFiles: readonly string[];
   /** Weight files of other kinds, which are not copied. */
   readonly ignoredFiles: readonly string[];
+  /** What is not as a folder should be, and what was done about it, in words. For whoever shows a result. */
+  readonly notes: readonly string[];
   /** Bytes of all tensors. */
   readonly bytes: number;
   read(name: string): Promise<Tensor>;
@@ -55,18 +65,16 @@ export interface Checkpoint {
   close(): Promise<void>;
 }
 
-const weightFiles = /\.(safetensors|safetensors\.index\.json|bin|pt|pth|gguf|onnx|h5|msgpack)$|\.bin\.index\.json$/;
-
 /**
  * Opens a folder with config.json and safetensors; checks that every tensor that the architecture needs is there with its
- * shape.
+ * shape and holds values.
  * @throws FormatError or ShapeError naming the file or tensor
  */
 export async function openCheckpoint(path: string, layouts: readonly QuantizedLayout[]): Promise<Checkpoint> {
   const info = await stat(path).catch(() => undefined);
   if (!info?.isDirectory())
     throw new FormatError(`${path}: is not a folder; a model folder in Hugging Face layout was expected`);
-  const config = await readConfig(path);
+  const config = await readJsonFile(join(path, 'config.json'), 'a model folder has config.json');
   const shards = await openShards(path);
   try {
     return await describe(path, config, shards, layouts);
@@ -76,34 +84,27 @@ export async function openCheckpoint(path: string, layouts: readonly QuantizedLa
   }
 }
 
-async function readConfig(path: string): Promise<Record<string, unknown>> {
-  const file = join(path, 'config.json');
-  const text = await readFile(file, 'utf8').catch(() => {
-    throw new FormatError(`${file}: cannot be read; a model folder has config.json`);
-  });
-  try {
-    const config = JSON.parse(text);
-    if (typeof config === 'object' && config !== null && !Array.isArray(config)) return config;
-  } catch (error) {
-    throw new FormatError(`${file}: is not valid JSON (${(error as Error).message})`);
-  }
-  throw new FormatError(`${file}: is not a JSON object`);
-}
-
 async function describe(
   path: string,
-  config: Record<string, unknown>,
+  stated: Record<string, unknown>,
   shards: ShardReader,
   layouts: readonly QuantizedLayout[],
 ): Promise<Checkpoint> {
+  const notes = [...shards.notes];
+  checkCounts(stated, shards.entries, join(path, 'config.json'));
+  const names = new Set(shards.entries.keys());
   let model: ModelDescription | undefined;
   let unknownArchitecture: Error | undefined;
+  let configChanges: Readonly<Record<string, unknown>> = {};
   try {
-    model = describeModel(config, undefined, new Set(shards.entries.keys()));
+    model = describeModel(stated, undefined, names);
+    configChanges = await ownHead(path, model, shards, notes);
+    if (Object.keys(configChanges).length > 0) model = describeModel({ ...stated, ...configChanges }, undefined, names);
   } catch (error) {
     if (!(error instanceof SchemeError)) throw error;
     unknownArchitecture = new SchemeError(`${join(path, 'config.json')}: ${error.message}`);
   }
+  const config = { ...stated, ...configChanges };
   const lookup: TensorLookup = {
     has: (name) => shards.entries.has(name),
     shape: (name) => {
@@ -113,9 +114,10 @@ async function describe(
     },
     read: (name) => shards.read(name),
   };
-  const reader = layoutReader(path, config, layouts);
+  const listing = await listModelFolder(path);
+  const reader = await layoutReader(path, config, layouts, shards.entries, notes);
   const quantizedModules = reader
-    ? [...new Set([...shards.entries.keys()].map((name) => name.replace(/\.[^.]*$/, '')))].filter((module) =>
+    ? [...new Set([...names].map((name) => name.replace(/\.[^.]*$/, '')))].filter((module) =>
         reader.has(module, lookup),
       )
     : [];
@@ -127,24 +129,32 @@ async function describe(
       : [],
   );
 
-  const names = (await readdir(path, { withFileTypes: true }))
-    .filter((entry) => entry.isFile())
-    .map((entry) => entry.name)
-    .sort();
+  for (const name of listing.left)
+    notes.push(
+      name.endsWith('/')
+        ? `${name} holds weights of its own and is not copied`
+        : `${name} leads to no file and is not copied`,
+    );
   const files = new Set(shards.files);
+  const inFolder = <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error) => {
+      throw error instanceof FormatError && !error.message.startsWith(path)
+        ? new FormatError(`${path}: ${error.message}`)
+        : error;
+    });
   const quantized = async (module: string) =>
-    reader && isQuantized.has(module) ? reader.read(module, lookup) : undefined;
+    reader && isQuantized.has(module) ? inFolder(reader.read(module, lookup)) : undefined;
   return {
     path,
     config,
+    configChanges,
     ...(model ? { model } : { unknownArchitecture }),
     tensors: shards.entries,
     ...(reader ? { layout: reader.layout } : {}),
     quantizedModules,
-    otherFiles: names.filter((name) => !weightFiles.test(name) && name !== 'config.json' && !name.startsWith('.')),
-    ignoredFiles: names.filter(
-      (name) => weightFiles.test(name) && !files.has(name) && name !== 'model.safetensors.index.json',
-    ),
+    otherFiles: listing.others,
+    ignoredFiles: listing.weights.filter((name) => !files.has(name) && name !== 'model.safetensors.index.json'),
+    notes,
     bytes: [...shards.entries.values()].reduce((sum, { begin, end }) => sum + end - begin, 0),
     read: (name) => shards.read(name),
     readBytes: (name, start, end) => shards.readBytes(name, start, end),
@@ -153,7 +163,9 @@ async function describe(
       const packed = name.endsWith('.weight') ? await quantized(module) : undefined;
       if (packed) return dequantize(packed);
       const stored = shards.entries.has(name) ? name : model?.ties.get(name);
-      if (stored === undefined) throw new FormatError(`${path}: has no tensor ${name}`);
+      const entry = stored === undefined ? undefined : shards.entries.get(stored);
+      if (stored === undefined || !entry) throw new FormatError(`${path}: has no tensor ${name}`);
+      refuseCodes(path, stored, entry.dtype, shards.entries);
       const read = await shards.read(stored, into?.bytes);
       const values = finiteValues(path, stored, read, into);
       const linear = linears.get(module);
@@ -162,28 +174,10 @@ async function describe(
         : tensor('f32', read.shape, values);
     },
     quantized,
-    activation: async (module) => (reader && isQuantized.has(module) ? reader.activation?.(module, lookup) : undefined),
+    activation: async (module) =>
+      reader?.activation && isQuantized.has(module) ? inFolder(reader.activation(module, lookup)) : undefined,
     close: () => shards.close(),
   };
-}
-
-function layoutReader(
-  path: string,
-  config: Record<string, unknown>,
-  layouts: readonly QuantizedLayout[],
-): LayoutReader | undefined {
-  const settings = config.quantization_config;
-  if (settings === undefined || settings === null) return undefined;
-  if (typeof settings !== 'object')
-    throw new FormatError(`${join(path, 'config.json')}: quantization_config must be an object`);
-  for (const layout of layouts) {
-    const reader = layout.reader(settings as Record<string, unknown>);
-    if (reader) return reader;
-  }
-  const method = (settings as Record<string, unknown>).quant_method;
-  throw new FormatError(
-    `${basename(path)}: is quantized with ${JSON.stringify(method)}, which is not among the known layouts (${layouts.map(({ name }) => name).join(', ')})`,
-  );
 }
 
 function checkExpected(
@@ -202,6 +196,7 @@ function checkExpected(
         `${path}: tensor ${name} in ${entry.file} has shape [${entry.shape}], config.json asks for [${shape}]`,
       );
     }
+    refuseCodes(path, name, entry.dtype, shards.entries);
   }
 }
 

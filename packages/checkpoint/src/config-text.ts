@@ -1,15 +1,46 @@
+import { parseJsonObject } from './json-text.js';
+
 /**
  * A config as JSON text. Numbers under `floatKeys`, at any depth, keep a fraction part: `JSON.stringify(6)` is `6`, which
- * Python reads as an int, and transformers refuses an int for `llm_int8_threshold`.
+ * Python reads as an int, and transformers refuses an int for `llm_int8_threshold`. Numbers that JSON has no word for are
+ * written as Python does: `NaN`, `Infinity`, `-Infinity`.
  */
-export function configText(config: Readonly<Record<string, unknown>>, floatKeys: readonly string[] = []): string {
+export function configText(config: unknown, floatKeys: readonly string[] = []): string {
   // No text of a config holds this character.
   const mark = '\uE000';
   const marked = JSON.stringify(
     config,
-    (key, value) =>
-      typeof value === 'number' && floatKeys.includes(key) && Number.isInteger(value) ? `${mark}${value}.0` : value,
+    (key, value) => {
+      if (typeof value !== 'number') return value;
+      if (!Number.isFinite(value)) return `${mark}${value}`;
+      return floatKeys.includes(key) && Number.isInteger(value) ? `${mark}${value}.0` : value;
+    },
     2,
   );
   return `${marked.replace(new RegExp(`"${mark}([^"]*)"`, 'g'), '$1')}\n`;
+}
+
+/**
+ * The text of a config in which some members of the outermost object are other ones. Everything else keeps its text: `0.0`
+ * stays `0.0`, `1e-05` and `Infinity` stay as they are. Python tells floats from ints by their text, and transformers refuses an
+ * int where a float is declared.
+ * @param original text of the whole config
+ * @param changes members to replace or to add behind the others
+ * @param name of the file, for messages
+ * @throws FormatError when the original is not a JSON object
+ */
+export function editedConfigText(
+  original: string,
+  changes: Readonly<Record<string, unknown>>,
+  floatKeys: readonly string[] = [],
+  name = 'config.json',
+): string {
+  const texts = new Map(parseJsonObject(original, name).texts);
+  for (const [key, value] of Object.entries(changes)) {
+    // One object with this member alone: `floatKeys` sees its name, and it is indented as a member.
+    const alone = configText({ [key]: value }, floatKeys).trimEnd();
+    texts.set(key, alone.slice(`{\n  ${JSON.stringify(key)}:`.length, -1).trim());
+  }
+  const members = [...texts].map(([key, text]) => `  ${JSON.stringify(key)}: ${text}`);
+  return `{\n${members.join(',\n')}\n}\n`;
 }

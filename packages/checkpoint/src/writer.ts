@@ -1,5 +1,5 @@
-import { copyFile, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { copyFile, mkdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { type ActivationScheme, FormatError, type QuantizedTensor, type StreamKernels, type Tensor } from '@q/core';
 import { conventionalHead } from '@q/models';
 import {
@@ -15,7 +15,7 @@ import {
   writeError,
 } from '@q/safetensors';
 import type { Checkpoint } from './checkpoint.js';
-import { configText } from './config-text.js';
+import { editedConfigText } from './config-text.js';
 import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
 import { transpose } from './transpose.js';
 
@@ -172,20 +172,16 @@ export async function createCheckpointWriter(
           : { config: undefined, files: new Map<string, string>() };
       for (const name of source.otherFiles) {
         if (files.has(name)) continue;
-        await copyFile(join(source.path, name), join(out, name)).catch((error) =>
-          Promise.reject(writeError(join(out, name), error)),
-        );
+        // A file may lie in a folder of the model's own: `1_Pooling/config.json`.
+        await mkdir(dirname(join(out, name)), { recursive: true })
+          .then(() => copyFile(join(source.path, name), join(out, name)))
+          .catch((error) => Promise.reject(writeError(join(out, name), error)));
       }
       for (const [name, content] of files) await replaceFile(join(out, name), content);
       // `q` cannot rewrite what it does not know: the config keeps its text and order but for these keys.
-      const original = JSON.parse(await readFile(join(source.path, 'config.json'), 'utf8'));
-      await replaceFile(
-        join(out, 'config.json'),
-        configText(
-          { ...original, ...plan.config, ...(config ? { quantization_config: config } : {}) },
-          layout.floatKeys,
-        ),
-      );
+      const original = await readFile(join(source.path, 'config.json'), 'utf8');
+      const changes = { ...plan.config, ...(config ? { quantization_config: config } : {}) };
+      await replaceFile(join(out, 'config.json'), editedConfigText(original, changes, layout.floatKeys));
       return [...weights, ...source.otherFiles, ...files.keys(), 'config.json'];
     },
     close: () => shards.close(),

@@ -1,4 +1,4 @@
-import { access, cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { access, cp, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeBf16, encodeBf16, type Tensor, tensor } from '@q/core';
@@ -84,6 +84,8 @@ describe('a model folder', () => {
   });
 
   it('with a shard missing or outside', async () => {
+    // With model.safetensors there the index would not count.
+    await rename(join(model, 'model.safetensors'), join(model, 'model-00002-of-00002.safetensors'));
     await writeFile(
       join(model, 'model.safetensors.index.json'),
       JSON.stringify({ weight_map: { a: 'model-00001-of-00002.safetensors' } }),

@@ -19,7 +19,7 @@ export interface ModelSource extends WeightSource {
 export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Kernels): ModelSource {
   let { model } = checkpoint;
   let weight: WeightSource['weight'] = (name, into) => checkpoint.weight(name, into);
-  let config: Readonly<Record<string, unknown>> = {};
+  let config: Readonly<Record<string, unknown>> = checkpoint.configChanges;
   const rewritten = new Map<string, { shape: readonly number[]; by: readonly string[] }>();
   for (const rewrite of rewritesOf(recipe)) {
     if (!model) throw checkpoint.unknownArchitecture as Error;

@@ -122,6 +122,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   }
   for (const [caution, names] of cautions)
     notes.push(`${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''}: ${caution}`);
+  notes.push(...checkpoint.notes);
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 
   // The head has a switch of its own in every layout.

@@ -24,10 +24,20 @@ export function fromBytes(bytes: Uint8Array, name = 'memory'): ByteSource {
   };
 }
 
-/** A file, opened for reading. */
+/**
+ * A file, opened for reading. Links are followed.
+ * @throws FormatError naming what cannot be opened or is no file
+ */
 export async function openFile(path: string): Promise<ByteSource> {
-  const handle = await open(path, 'r');
-  const { size } = await handle.stat();
+  const handle = await open(path, 'r').catch((error) => {
+    throw new FormatError(`${path}: cannot be opened (${error.code ?? error.message})`);
+  });
+  const info = await handle.stat();
+  if (!info.isFile()) {
+    await handle.close();
+    throw new FormatError(`${path}: is not a file`);
+  }
+  const { size } = info;
   return {
     name: path,
     byteLength: size,

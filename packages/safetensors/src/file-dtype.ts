@@ -59,3 +59,8 @@ export const coreDtype = (dtype: FileDtype): DType | undefined => toCore[dtype];
 
 /** The file dtype of a tensor dtype. */
 export const fileDtype = (dtype: DType): FileDtype => dtype.toUpperCase() as FileDtype;
+
+const valueDtypes: ReadonlySet<FileDtype> = new Set(['F16', 'BF16', 'F32', 'F64']);
+
+/** Whether a tensor's elements are values by themselves; all others are codes, counts or flags, and need a scale or a reader. */
+export const holdsValues = (dtype: FileDtype): boolean => valueDtypes.has(dtype);

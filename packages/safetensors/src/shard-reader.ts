@@ -10,6 +10,8 @@ export interface ShardReader {
   readonly entries: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
   /** Names of the weight files, in order. */
   readonly files: readonly string[];
+  /** What is not as a folder should be, and what was done about it, in words. */
+  readonly notes: readonly string[];
   /**
    * @param out read into where it has room: the tensor is then a view of it
    * @throws FormatError when there is no such tensor
@@ -20,49 +22,71 @@ export interface ShardReader {
   close(): Promise<void>;
 }
 
+const singleFile = 'model.safetensors';
+const indexFile = 'model.safetensors.index.json';
+
 /**
- * Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names. The index and the shards must name
- * the same tensors, and shards lie in the folder itself.
+ * Opens the weights of a folder as transformers does: `model.safetensors` where there is one, else the shards that
+ * `model.safetensors.index.json` names, which lie in the folder itself. Where a tensor is in two shards, the index decides;
+ * tensors that it does not name are read all the same. `notes` say what was left or is not as the index says.
  * @throws FormatError naming the file and what is wrong
  */
 export async function openShards(folder: string): Promise<ShardReader> {
   const files = new Set(await readdir(folder));
-  const indexFile = 'model.safetensors.index.json';
-  const weightMap = files.has(indexFile) ? await readIndex(join(folder, indexFile)) : undefined;
-  const names = weightMap ? [...new Set(weightMap.values())].sort() : ['model.safetensors'];
-  for (const name of names) {
-    if (!files.has(name)) {
-      const why = weightMap
-        ? `${join(folder, indexFile)} names shard ${name}`
-        : 'a model folder has model.safetensors or model.safetensors.index.json';
-      throw new FormatError(`${join(folder, name)} does not exist: ${why}`);
-    }
+  const notes: string[] = [];
+  const weightMap =
+    files.has(indexFile) && !files.has(singleFile) ? await readIndex(join(folder, indexFile)) : undefined;
+  if (!weightMap && !files.has(singleFile)) throw new FormatError(absentWeights(folder, [...files].sort()));
+  if (!weightMap && files.has(indexFile)) {
+    const beside = await readIndex(join(folder, indexFile)).catch(() => undefined);
+    if (!beside || [...beside.values()].some((file) => file !== singleFile))
+      notes.push(
+        `${singleFile} is read, as transformers does; ${indexFile} beside it, and shards that it names, are not`,
+      );
   }
+  const names = weightMap ? [...new Set(weightMap.values())].sort() : [singleFile];
+  for (const name of names)
+    if (!files.has(name))
+      throw new FormatError(`${join(folder, name)} does not exist: ${join(folder, indexFile)} names shard ${name}`);
   const sources = new Map<string, ByteSource>();
   const close = async () => {
     for (const source of sources.values()) await source.close();
   };
   try {
     const entries = new Map<string, TensorEntry & { file: string }>();
+    const [unnamed, doubled]: [string[], string[]] = [[], []];
     for (const file of names) {
       const source = await openFile(join(folder, file));
       sources.set(file, source);
       const { tensors } = await readHeader(source);
       for (const [name, entry] of tensors) {
-        if (entries.has(name))
-          throw new FormatError(`${source.name}: tensor ${name} is also in ${entries.get(name)?.file}`);
-        if (weightMap && weightMap.get(name) !== file) {
-          throw new FormatError(
-            `${source.name}: holds tensor ${name}, which the index places in ${weightMap.get(name) ?? 'no shard'}`,
-          );
+        const other = entries.get(name)?.file;
+        const chosen = weightMap?.get(name);
+        if (weightMap && chosen === undefined) unnamed.push(name);
+        if (other !== undefined) {
+          if (chosen !== file && chosen !== other)
+            throw new FormatError(
+              `${source.name}: tensor ${name} is also in ${other}, and ${indexFile} names neither: remove one of them`,
+            );
+          doubled.push(name);
+          if (chosen === other) continue;
         }
         entries.set(name, { ...entry, file });
       }
     }
+    const elsewhere: string[] = [];
     for (const [name, file] of weightMap ?? []) {
-      if (!entries.has(name))
+      const found = entries.get(name)?.file;
+      if (found === undefined)
         throw new FormatError(`${join(folder, file)}: lacks tensor ${name}, which the index places there`);
+      if (found !== file) elsewhere.push(name);
     }
+    const note = (of: readonly string[], what: string) => {
+      if (of.length > 0) notes.push(`${of[0]}${of.length > 1 ? ` and ${of.length - 1} more` : ''}: ${what}`);
+    };
+    note(unnamed, `${indexFile} does not name it, a shard has it: it is read`);
+    note(doubled, `is in two shards: the one that ${indexFile} names is read`);
+    note(elsewhere, `is not in the shard that ${indexFile} names: it is read from the one that has it`);
     const find = (name: string) => {
       const entry = entries.get(name);
       if (!entry) throw new FormatError(`${folder}: has no tensor ${name}`);
@@ -71,6 +95,7 @@ export async function openShards(folder: string): Promise<ShardReader> {
     return {
       entries,
       files: names,
+      notes,
       read: async (name, out) => {
         const { entry, source } = find(name);
         return readTensor(source, entry, out);
@@ -91,11 +116,27 @@ export async function openShards(folder: string): Promise<ShardReader> {
   }
 }
 
+/** What a folder without readable weights has, and what to do about it. */
+function absentWeights(folder: string, files: readonly string[]): string {
+  const what = `${join(folder, singleFile)} does not exist, nor does ${indexFile}`;
+  const list = (names: readonly string[]) => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''}`;
+  const shards = files.filter((name) => name.endsWith('.safetensors'));
+  if (shards.length === 1)
+    return `${what}, but ${shards[0]}: rename it to ${singleFile} if it holds the whole model, else get the other shards and the index`;
+  if (shards.length > 1) return `${what}, but ${list(shards)}: get ${indexFile}, which says where each tensor lies`;
+  const others = files.filter((name) => /\.(bin|pt|pth|gguf|h5|msgpack|onnx)$/i.test(name));
+  if (others.length > 0)
+    return `${what}, but ${list(others)}, which is not read: convert it to safetensors first (in transformers: from_pretrained, then save_pretrained)`;
+  return `${what}: a model folder has one of them`;
+}
+
 async function readIndex(path: string): Promise<Map<string, string>> {
   let index: { weight_map?: unknown };
   try {
     index = JSON.parse(await readFile(path, 'utf8'));
   } catch (error) {
+    if (!(error instanceof SyntaxError))
+      throw new FormatError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);
     throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
   }
   const map = index?.weight_map;

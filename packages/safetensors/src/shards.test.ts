@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tensor } from '@q/core';
@@ -166,13 +166,64 @@ describe('opening shards', () => {
     await expect(openShards(folder)).rejects.toThrow(/outside of the folder/);
   });
 
-  it('compares index and shards both ways', async () => {
+  const [one, two] = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
+
+  /** Writes the tensors `a`, `b` and `c` into one file, and gives it the name. */
+  async function shard(name: string): Promise<void> {
     await write();
-    const rest = { a: 'model.safetensors', b: 'model.safetensors', c: 'model.safetensors' };
-    await index({ ...rest, d: 'model.safetensors' });
+    await rename(join(folder, 'model.safetensors'), join(folder, name));
+  }
+
+  it('reads model.safetensors first, as transformers does, and says what lies beside it', async () => {
+    await write();
+    await index({ a: 'model-00001-of-00003.safetensors' });
+    const reader = await openShards(folder);
+    expect(reader.files).toEqual(['model.safetensors']);
+    expect(reader.notes).toEqual([expect.stringMatching(/^model\.safetensors is read.*index\.json beside it/)]);
+    await reader.close();
+    await index({ a: 'model.safetensors', b: 'model.safetensors', c: 'model.safetensors' });
+    const agreeing = await openShards(folder);
+    expect(agreeing.notes).toEqual([]);
+    await agreeing.close();
+  });
+
+  it('lets the index choose between two shards, and reads what it does not name', async () => {
+    await shard(one);
+    await copyFile(join(folder, one), join(folder, two));
+    await index({ a: one, b: two });
+    await expect(openShards(folder)).rejects.toThrow(/tensor c is also in model-00001.*names neither/);
+    await index({ a: one, b: two, c: two });
+    const reader = await openShards(folder);
+    expect([...reader.entries].map(([name, { file }]) => [name, file])).toEqual(
+      expect.arrayContaining([
+        ['a', one],
+        ['b', two],
+        ['c', two],
+      ]),
+    );
+    expect(reader.notes).toEqual([expect.stringMatching(/and 2 more: is in two shards/)]);
+    await reader.close();
+    await index({ a: one, b: one });
+    const lacking = await openShards(folder);
+    expect((await lacking.read('c')).data).toEqual(Float32Array.of(5));
+    expect(lacking.notes).toEqual([expect.stringMatching(/^c: .*does not name it/)]);
+    await lacking.close();
+  });
+
+  it.each([
+    [['pytorch_model.bin'], /but pytorch_model\.bin, which is not read: convert it/],
+    [[one], /but model-00001-of-00002\.safetensors: rename it to model\.safetensors/],
+    [[one, two], /: get model\.safetensors\.index\.json/],
+  ])('says what is there in place of weights: %j', async (names, message) => {
+    for (const name of names) await writeFile(join(folder, name), 'x');
+    await expect(openShards(folder)).rejects.toThrow(message);
+  });
+
+  it('refuses an index that names what no shard has', async () => {
+    await shard(one);
+    const rest = { a: one, b: one, c: one };
+    await index({ ...rest, d: one });
     await expect(openShards(folder)).rejects.toThrow(/lacks tensor d/);
-    await index({ a: rest.a, b: rest.b });
-    await expect(openShards(folder)).rejects.toThrow(/holds tensor c, which the index places in no shard/);
     await writeFile(join(folder, 'model.safetensors.index.json'), '{');
     await expect(openShards(folder)).rejects.toThrow(/not valid JSON/);
     await index(['a']);

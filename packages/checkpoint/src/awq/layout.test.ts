@@ -74,7 +74,7 @@ describe('the AWQ layout', () => {
         ),
       ],
     ]);
-    const reader = layout.reader({ quant_method: 'awq', bits: 4, group_size: 4, zero_point: true, version: 'gemm' })!;
+    const reader = layout.reader({ quant_method: 'awq', bits: 4, group_size: 4, zero_point: true, version: 'GEMM' })!;
     const values = dequantize(await reader.read('m', lookup(tensors))).data;
     for (let o = 0; o < 8; o++)
       for (let i = 0; i < 8; i++) {

@@ -1,9 +1,7 @@
 import {
   awqOrder,
-  decodeF16,
   encodeF16,
   FormatError,
-  f16Scale,
   perChannel,
   perGroup,
   type QuantizedTensor,
@@ -14,8 +12,10 @@ import {
   tensor,
   uint4,
 } from '@q/core';
+import { groupSizeOf } from '../group-size.js';
 import { keptHead } from '../kept-head.js';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
  * The `gemm` layout of AutoAWQ (formats.md 3.1): weights of 4 bits, transposed to `[in, out]`, eight columns a word in the order
@@ -104,10 +104,8 @@ function encode({ linear, scheme }: QuantizedModule, quantized: QuantizedTensor)
 }
 
 const pack = (codes: Uint8Array) => new Int32Array(awqOrder.pack(codes).buffer);
-const unpack = ({ data }: Tensor, count: number) => {
-  const { buffer, byteOffset, byteLength } = data as Int32Array;
-  return awqOrder.unpack(new Uint8Array(buffer, byteOffset, byteLength), count);
-};
+const unpack = ({ buffer, byteOffset, byteLength }: Int32Array, count: number) =>
+  awqOrder.unpack(new Uint8Array(buffer, byteOffset, byteLength), count);
 
 function transposeBytes(codes: Uint8Array, rows: number, columns: number): Uint8Array {
   const out = new Uint8Array(codes.length);
@@ -117,8 +115,10 @@ function transposeBytes(codes: Uint8Array, rows: number, columns: number): Uint8
 
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   const bits = config.bits ?? config.w_bit;
-  const size = Number(config.group_size ?? config.q_group_size ?? -1);
-  if (bits !== 4 || (config.version ?? 'gemm') !== 'gemm' || config.zero_point === false)
+  const size = groupSizeOf(config.group_size ?? config.q_group_size ?? -1, 'quantization_config');
+  // AutoAWQ writes `GEMM`, transformers `gemm`, and both read either.
+  const version = typeof config.version === 'string' ? config.version.toLowerCase() : (config.version ?? 'gemm');
+  if (bits !== 4 || version !== 'gemm' || config.zero_point === false)
     throw new FormatError(
       `quantization_config: AWQ with bits ${bits}, version ${JSON.stringify(config.version)}, zero_point ${config.zero_point}: only 4 bits, gemm, with zero points can be read`,
     );
@@ -131,22 +131,24 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
 }
 
 async function decode(module: string, tensors: TensorLookup, size: number): Promise<QuantizedTensor> {
-  const [inFeatures, words] = tensors.shape(`${module}.qweight`);
+  const [inFeatures, words] = shapeOf(tensors, `${module}.qweight`, 2);
   const outFeatures = 8 * words;
   const groups = size === -1 ? 1 : Math.ceil(inFeatures / size);
   for (const [part, shape] of [
     ['qzeros', [groups, words]],
     ['scales', [groups, outFeatures]],
   ] as const) {
-    const found = tensors.shape(`${module}.${part}`);
+    const found = shapeOf(tensors, `${module}.${part}`, 2);
     if (`${found}` !== `${shape}`)
       throw new FormatError(
         `${module}.${part}: shape [${found}] does not fit qweight [${inFeatures}, ${words}] and group size ${size}; [${shape}] was expected`,
       );
   }
-  const codes = unpack(await tensors.read(`${module}.qweight`), inFeatures * outFeatures);
-  const packedZeros = unpack(await tensors.read(`${module}.qzeros`), groups * outFeatures);
-  const stored = decodeF16((await tensors.read(`${module}.scales`)).data as Uint16Array);
+  const integers = (part: string, shape: readonly number[]) =>
+    readIntegers<Int32Array>(tensors, `${module}.${part}`, 'i32', shape);
+  const codes = unpack(await integers('qweight', [inFeatures, words]), inFeatures * outFeatures);
+  const packedZeros = unpack(await integers('qzeros', [groups, words]), groups * outFeatures);
+  const { values: stored, storage } = await readScales(tensors, `${module}.scales`);
   const scales = new Float32Array(stored.length);
   const zeroPoints = new Float32Array(stored.length);
   for (let row = 0; row < outFeatures; row++)
@@ -159,7 +161,7 @@ async function decode(module: string, tensors: TensorLookup, size: number): Prom
       format: uint4,
       granularity: size === -1 ? perChannel : perGroup(size),
       zeroPoint: 'integer',
-      scaleStorage: f16Scale,
+      scaleStorage: storage,
     }),
     shape: [outFeatures, inFeatures],
     codes: transposeBytes(codes, inFeatures, outFeatures),

@@ -127,7 +127,7 @@ describe('the bitsandbytes int8 layout', () => {
   it.each([
     ['m.weight', tensor('u8', [2, 3]), 'm.weight: u8'],
     ['m.SCB', tensor('f32', [3]), 'm.SCB'],
-    ['m.SCB', tensor('f32', [2], Float32Array.of(1, Number.NaN)), 'row 1'],
+    ['m.SCB', tensor('f32', [2], Float32Array.of(1, Number.NaN)), 'm.SCB: element 1 is NaN'],
     ['m.SCB', tensor('f32', [2], Float32Array.of(-1, 1)), 'row 0'],
     ['m.weight_format', tensor('u8', [], Uint8Array.of(2)), 'weight_format is 2'],
   ] as const)('refuses a damaged %s (%#)', async (name, damaged, words) => {

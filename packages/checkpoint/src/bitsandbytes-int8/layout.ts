@@ -16,6 +16,7 @@ import {
 import { keptHead } from '../kept-head.js';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
+import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /** What bitsandbytes and transformers take when the config does not say. */
 const defaultThreshold = 6;
@@ -117,25 +118,20 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
 }
 
 async function read(module: string, tensors: TensorLookup): Promise<QuantizedTensor> {
-  const weight = await tensors.read(`${module}.weight`);
-  const maxima = await tensors.read(`${module}.SCB`);
-  if (weight.dtype !== 'i8' || weight.shape.length !== 2)
-    throw new FormatError(`${module}.weight: ${weight.dtype} [${weight.shape}] beside SCB; i8 [out, in] was expected`);
-  if (maxima.dtype !== 'f32' || `${maxima.shape}` !== `${weight.shape[0]}`)
-    throw new FormatError(
-      `${module}.SCB: ${maxima.dtype} [${maxima.shape}] does not fit a weight [${weight.shape}]; f32 [${weight.shape[0]}] was expected`,
-    );
+  const shape = shapeOf(tensors, `${module}.weight`, 2);
+  const codes = await readIntegers<Int8Array>(tensors, `${module}.weight`, 'i8', shape);
+  const { values: maxima } = await readScales(tensors, `${module}.SCB`, [[shape[0]]]);
   if (tensors.has(`${module}.weight_format`)) {
     const order = Number((await tensors.read(`${module}.weight_format`)).data[0]);
     if (order !== 0)
       throw new FormatError(`${module}.weight_format is ${order}: only rows as they are (0) can be read; save it anew`);
   }
-  const bad = (maxima.data as Float32Array).findIndex((value) => !(value >= 0 && Number.isFinite(value)));
-  if (bad >= 0) throw new FormatError(`${module}.SCB: row ${bad} has the maximum ${maxima.data[bad]}`);
+  const bad = maxima.findIndex((value) => value < 0);
+  if (bad >= 0) throw new FormatError(`${module}.SCB: row ${bad} has the maximum ${maxima[bad]}`);
   return {
     scheme: weightScheme,
-    shape: weight.shape,
-    codes: fromSigned(weight.data as Int8Array),
-    scales: (maxima.data as Float32Array).map((value) => (value === 0 ? 1 : value / 127)),
+    shape,
+    codes: fromSigned(codes),
+    scales: maxima.map((value) => (value === 0 ? 1 : value / 127)),
   };
 }

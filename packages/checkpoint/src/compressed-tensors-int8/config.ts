@@ -9,6 +9,7 @@ import {
   type Scheme,
 } from '@q/core';
 import type { QuantizedModule } from '../layout.js';
+import { outsidePattern } from '../outside-pattern.js';
 
 /** `QuantizationArgs` of compressed-tensors (formats.md 4.1); unknown keys are an error there, so these are all. */
 interface QuantizationArgs {
@@ -69,10 +70,13 @@ export function inputSchemeOf(
   config: Readonly<Record<string, unknown>>,
   module: string,
 ): Pick<ActivationScheme, 'scheme'> | undefined {
-  const groups = Object.values((config.config_groups ?? {}) as Record<string, ReadGroup>);
+  const listed = config.config_groups ?? {};
+  if (typeof listed !== 'object')
+    throw new FormatError(`quantization_config: config_groups is ${JSON.stringify(listed)}; an object was expected`);
+  const groups = Object.values(listed as Record<string, ReadGroup | null>).filter((group) => group !== null);
   const group =
-    groups.find(({ targets }) => targets?.some((target) => matches(target, module))) ??
-    groups.find(({ targets }) => targets?.includes('Linear'));
+    groups.find(({ targets }) => Array.isArray(targets) && targets.some((target) => matches(target, module))) ??
+    groups.find(({ targets }) => Array.isArray(targets) && targets.includes('Linear'));
   const inputs = group?.input_activations;
   if (!inputs) return undefined;
   const { num_bits: bits = 8, type = 'int', symmetric = true, strategy, dynamic = false } = inputs;
@@ -92,6 +96,9 @@ export function inputSchemeOf(
 }
 
 /** Exact names, or `re:` with an expression that is anchored at the start (formats.md 4.1). */
-function matches(target: string, module: string): boolean {
-  return target.startsWith('re:') ? new RegExp(`^(?:${target.slice(3)})`).test(module) : target === module;
+function matches(target: unknown, module: string): boolean {
+  if (typeof target !== 'string') return false;
+  return target.startsWith('re:')
+    ? outsidePattern(target.slice(3), 'quantization_config: targets')(module)
+    : target === module;
 }

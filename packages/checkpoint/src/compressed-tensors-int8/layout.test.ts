@@ -173,7 +173,7 @@ describe('the compressed-tensors int8 layout', () => {
     ['m.weight', tensor('u8', [2, 3]), 'm.weight: u8'],
     ['m.weight_scale', tensor('f32', [3]), 'm.weight_scale: shape [3]'],
     ['m.weight_scale', tensor('f32', [1], Float32Array.of(Number.POSITIVE_INFINITY)), 'element 0 is Infinity'],
-    ['m.weight_zero_point', tensor('i8', [1]), 'asymmetric'],
+    ['m.weight_zero_point', tensor('i8', [1], Int8Array.of(3)), 'asymmetric'],
     ['m.input_scale', tensor('f32', [1], Float32Array.of(0)), 'static scale of 0'],
   ] as const)('refuses a damaged %s (%#)', async (name, damaged, words) => {
     const tensors = lookup(

@@ -16,12 +16,12 @@ import {
   SchemeError,
   type Tensor,
   tensor,
-  toF32,
 } from '@q/core';
 import type { FileDtype } from '@q/safetensors';
 import { keptHead } from '../kept-head.js';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
+import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { configGroups, inputSchemeOf } from './config.js';
 
 interface StoredAs {
@@ -127,29 +127,35 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
 }
 
 async function read(module: string, tensors: TensorLookup): Promise<QuantizedTensor> {
-  const weight = await tensors.read(`${module}.weight`);
-  const scale = await tensors.read(`${module}.weight_scale`);
-  if (weight.dtype !== 'i8' || weight.shape.length !== 2)
-    throw new FormatError(
-      `${module}.weight: ${weight.dtype} [${weight.shape}] beside weight_scale; i8 [out, in] was expected`,
-    );
-  if (tensors.has(`${module}.weight_zero_point`))
-    throw new FormatError(`${module}.weight_zero_point: asymmetric int8 weights cannot be read, only symmetric ones`);
-  const perRow = `${scale.shape}` === `${weight.shape[0]},1`;
-  if (!perRow && scale.data.length !== 1)
-    throw new FormatError(
-      `${module}.weight_scale: shape [${scale.shape}] does not fit a weight [${weight.shape}]; [1] or [${weight.shape[0]}, 1] was expected`,
-    );
-  const scales = toF32(scale);
-  const bad = scales.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0) throw new FormatError(`${module}.weight_scale: element ${bad} is ${scales[bad]}`);
-  const storage = stored.find(({ storage }) => storage.name === scale.dtype)?.storage ?? f32Scale;
+  const shape = shapeOf(tensors, `${module}.weight`, 2);
+  const [rows] = shape;
+  const codes = await readIntegers<Int8Array>(tensors, `${module}.weight`, 'i8', shape);
+  // Early files keep the scales of rows in one dimension.
+  const scale = await readScales(tensors, `${module}.weight_scale`, [[1], [rows, 1], [rows], [], [1, 1]]);
+  await refuseZeroPoints(module, tensors);
+  const perRow = scale.values.length === rows && `${scale.shape}` !== '1' && scale.shape.length > 0;
   return {
-    scheme: makeScheme({ format: int8, granularity: perRow ? perChannel : perTensor, scaleStorage: storage }),
-    shape: weight.shape,
-    codes: fromSigned(weight.data as Int8Array),
-    scales,
+    scheme: makeScheme({
+      format: int8,
+      granularity: perRow ? perChannel : perTensor,
+      scaleStorage: scale.storage,
+    }),
+    shape,
+    codes: fromSigned(codes),
+    scales: scale.values,
   };
+}
+
+/** Early files of symmetric weights carry zero points, which are all 0. */
+async function refuseZeroPoints(module: string, tensors: TensorLookup): Promise<void> {
+  const name = `${module}.weight_zero_point`;
+  if (!tensors.has(name)) return;
+  const { dtype, data } = await tensors.read(name);
+  const bad = Array.from(data as ArrayLike<number | bigint>, Number).findIndex((zero) => zero !== 0);
+  if (bad >= 0)
+    throw new FormatError(
+      `${name}: element ${bad} of ${dtype} is ${data[bad]}: asymmetric int8 weights cannot be read, only symmetric ones`,
+    );
 }
 
 async function readActivation(
@@ -161,7 +167,8 @@ async function readActivation(
   if (!inputs || inputs.scheme.dynamic) return inputs;
   if (!tensors.has(`${module}.input_scale`))
     throw new FormatError(`${module}.input_scale: is absent; config.json says that its inputs have a static scale`);
-  const [scale] = toF32(await tensors.read(`${module}.input_scale`));
+  const { values } = await readScales(tensors, `${module}.input_scale`, [[1], []]);
+  const [scale] = values;
   const activation = { ...inputs, scale };
   const refusal = refuseInt8Input(activation);
   if (refusal) throw new FormatError(`${module}.input_scale: ${refusal}`);

@@ -1,8 +1,6 @@
 import {
-  decodeF16,
   encodeF16,
   FormatError,
-  f16Scale,
   scheme as makeScheme,
   perChannel,
   perGroup,
@@ -16,7 +14,10 @@ import {
   tensor,
   unsignedIntegers,
 } from '@q/core';
+import { groupSizeOf } from '../group-size.js';
 import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { outsidePattern } from '../outside-pattern.js';
+import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { packAlongColumns, unpackAlongColumns, unpackRowsTransposed } from './pack.js';
 
 export interface GptqLayoutOptions {
@@ -183,26 +184,18 @@ interface ModuleConfig {
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   const base: ModuleConfig = {
     bits: Number(config.bits ?? config.w_bit),
-    size: Number(config.group_size ?? config.q_group_size ?? -1),
+    size: groupSizeOf(config.group_size ?? config.q_group_size ?? -1, 'quantization_config'),
     symmetric: config.sym !== false,
   };
   if (!supportedBits.includes(base.bits)) {
     throw new FormatError(`quantization_config: bits is ${config.bits}, a GPTQ folder has ${supportedBits.join(', ')}`);
   }
   const version = (config.checkpoint_format ?? config.format) === 'gptq_v2' ? 2 : 1;
-  const overrides = Object.entries(
-    (config.dynamic ?? {}) as Record<string, { bits?: number; group_size?: number; sym?: boolean }>,
-  )
-    .filter(([key]) => !key.startsWith('-:'))
-    .map(([key, value]) => ({ pattern: new RegExp(`^(?:${key.replace(/^\+:/, '')})`), value }));
-  const settings = (module: string): ModuleConfig => {
-    const override = overrides.find(({ pattern }) => pattern.test(module))?.value;
-    return {
-      bits: override?.bits ?? base.bits,
-      size: override?.group_size ?? base.size,
-      symmetric: override?.sym ?? base.symmetric,
-    };
-  };
+  const overrides = readOverrides(config.dynamic);
+  const settings = (module: string): ModuleConfig => ({
+    ...base,
+    ...overrides.find(({ matches }) => matches(module))?.settings,
+  });
   return {
     layout: 'gptq',
     has: (module, tensors) => tensors.has(`${module}.qweight`),
@@ -211,41 +204,63 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   };
 }
 
+/** `dynamic`: expressions of module names, and what is other for them; `-:` names what is not quantized. */
+function readOverrides(
+  dynamic: unknown,
+): { readonly matches: (module: string) => boolean; readonly settings: Partial<ModuleConfig> }[] {
+  if (dynamic === undefined || dynamic === null || dynamic === false) return [];
+  const where = 'quantization_config: dynamic';
+  if (typeof dynamic !== 'object' || Array.isArray(dynamic))
+    throw new FormatError(`${where}: an object of expressions was expected, found ${JSON.stringify(dynamic)}`);
+  return Object.entries(dynamic)
+    .filter(([key]) => !key.startsWith('-:'))
+    .map(([key, value]) => {
+      const own = (value ?? {}) as Record<string, unknown>;
+      const { bits, group_size: size, sym } = own;
+      if (bits !== undefined && !supportedBits.includes(bits as number))
+        throw new FormatError(
+          `${where}: ${JSON.stringify(key)} has bits ${bits}; ${supportedBits.join(', ')} can be read`,
+        );
+      return {
+        matches: outsidePattern(key.replace(/^\+:/, ''), where),
+        settings: {
+          ...(bits === undefined ? {} : { bits: bits as number }),
+          ...(size === undefined ? {} : { size: groupSizeOf(size, where) }),
+          ...(sym === undefined ? {} : { symmetric: sym !== false }),
+        },
+      };
+    });
+}
+
 async function decode(
   module: string,
   tensors: TensorLookup,
   { bits, size, symmetric: declaredSymmetric }: ModuleConfig,
   version: 1 | 2,
 ): Promise<QuantizedTensor> {
-  const [groups, outFeatures] = tensors.shape(`${module}.scales`);
-  const words = tensors.shape(`${module}.qweight`)[0];
-  const inFeatures = tensors.has(`${module}.g_idx`)
-    ? tensors.shape(`${module}.g_idx`)[0]
-    : Math.floor((words * 32) / bits);
-  const expected: [string, readonly number[]][] = [
-    ['qweight', [Math.ceil((inFeatures * bits) / 32), outFeatures]],
-    ['qzeros', [groups, Math.ceil((outFeatures * bits) / 32)]],
-  ];
-  for (const [part, shape] of expected) {
-    const found = tensors.shape(`${module}.${part}`);
+  const [groups, outFeatures] = shapeOf(tensors, `${module}.scales`, 2);
+  const [words] = shapeOf(tensors, `${module}.qweight`, 2);
+  const indexed = tensors.has(`${module}.g_idx`);
+  const inFeatures = indexed ? shapeOf(tensors, `${module}.g_idx`, 1)[0] : Math.floor((words * 32) / bits);
+  const whole = size === -1 || size >= inFeatures ? 1 : Math.ceil(inFeatures / size);
+  if (groups !== whole)
+    throw new FormatError(
+      `${module}.scales: has ${groups} rows; ${inFeatures} input features in groups of ${size} have ${whole}: the group_size of the quantization config is not that of the file`,
+    );
+  const packed = [Math.ceil((inFeatures * bits) / 32), outFeatures];
+  const packedZero = [groups, Math.ceil((outFeatures * bits) / 32)];
+  for (const [part, shape] of [['qweight', packed] as const, ['qzeros', packedZero] as const]) {
+    const found = shapeOf(tensors, `${module}.${part}`, 2);
     if (`${found}` !== `${shape}`)
       throw new FormatError(
         `${module}.${part}: shape [${found}] does not fit ${bits} bits and [${groups}, ${outFeatures}] scales; [${shape}] was expected`,
       );
   }
-  const stored = decodeF16((await tensors.read(`${module}.scales`)).data as Uint16Array);
-  const packedZeros = unpackAlongColumns(
-    (await tensors.read(`${module}.qzeros`)).data as Int32Array,
-    groups,
-    outFeatures,
-    bits,
-  );
-  const codes = unpackRowsTransposed(
-    (await tensors.read(`${module}.qweight`)).data as Int32Array,
-    outFeatures,
-    inFeatures,
-    bits,
-  );
+  const words32 = await readIntegers<Int32Array>(tensors, `${module}.qweight`, 'i32', packed);
+  const zeros = await readIntegers<Int32Array>(tensors, `${module}.qzeros`, 'i32', packedZero);
+  const { values: stored, storage } = await readScales(tensors, `${module}.scales`);
+  const packedZeros = unpackAlongColumns(zeros, groups, outFeatures, bits);
+  const codes = unpackRowsTransposed(words32, outFeatures, inFeatures, bits);
   const scales = new Float32Array(stored.length);
   const zeroPoints = new Float32Array(stored.length);
   const mask = 2 ** bits - 1;
@@ -261,8 +276,8 @@ async function decode(
   const symmetric = declaredSymmetric && zeroPoints.every((zero) => zero === middle);
   const format = (symmetric ? signedIntegers : unsignedIntegers)[bits - 2];
   const width = size === -1 ? inFeatures : size;
-  const groupIndex = tensors.has(`${module}.g_idx`)
-    ? ((await tensors.read(`${module}.g_idx`)).data as Int32Array)
+  const groupIndex = indexed
+    ? await readIntegers<Int32Array>(tensors, `${module}.g_idx`, 'i32', [inFeatures])
     : undefined;
   const bad = groupIndex?.findIndex((group) => group < 0 || group >= groups) ?? -1;
   if (bad >= 0)
@@ -273,7 +288,7 @@ async function decode(
       format,
       granularity: size === -1 ? perChannel : perGroup(size),
       zeroPoint: symmetric ? 'none' : 'integer',
-      scaleStorage: f16Scale,
+      scaleStorage: storage,
     }),
     shape: [outFeatures, inFeatures],
     codes,

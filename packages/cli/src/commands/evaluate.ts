@@ -102,6 +102,7 @@ export async function score(
         );
       }
       checkVocabulary(windows, checkpoint.model.vocabularySize, 'the text');
+      for (const note of checkpoint.notes) terminal.note(`note: ${checkpoint.path}: ${note}`);
       const execution = own ? undefined : await integerExecution(checkpoint, compute.kernels);
       if (execution) terminal.note(`${checkpoint.path}: ${execution.note}`);
       return runWindows(checkpoint.model, engine, own ?? ((name) => checkpoint.weight(name)), windows, {

@@ -8,7 +8,8 @@ export const mistral: Architecture = {
   modelTypes: ['mistral'],
   describe(json) {
     const config = new ConfigReader(json);
-    const window = config.has('sliding_window') ? config.positiveInteger('sliding_window') : undefined;
+    // Absent is not null: transformers takes 4096 for a key that is not there, and no window for null.
+    const window = json['sliding_window'] === null ? undefined : config.positiveInteger('sliding_window', 4096);
     return describeLlamaLike(config, {
       architecture: 'mistral',
       queryKeyValueBias: false,

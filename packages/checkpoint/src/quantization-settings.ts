@@ -1,0 +1,109 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FormatError } from '@q/core';
+import { type FileDtype, holdsValues, type TensorEntry } from '@q/safetensors';
+import { parseJsonObject } from './json-text.js';
+import type { LayoutReader, QuantizedLayout } from './layout.js';
+
+/** Where settings of quantized linears are kept when config.json has none, and the `quant_method` that they are of. */
+const besideConfig: ReadonlyMap<string, string> = new Map([
+  ['quantize_config.json', 'gptq'],
+  ['quant_config.json', 'awq'],
+]);
+
+/** Last parts of tensor names that only quantized linears have. */
+const quantizedParts =
+  /\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_inv|weight_scale_2|SCB|absmax|quant_state\..*)$/;
+
+/**
+ * The reader of a folder's quantized linears; nothing when it has none. Settings are those of config.json, else of a file that
+ * older tools write beside it, which a note then names.
+ * @throws FormatError for settings of an unknown layout, and for tensors of quantized linears without any settings
+ */
+export async function layoutReader(
+  path: string,
+  config: Readonly<Record<string, unknown>>,
+  layouts: readonly QuantizedLayout[],
+  tensors: ReadonlyMap<string, TensorEntry>,
+  notes: string[],
+): Promise<LayoutReader | undefined> {
+  const { where, settings } =
+    (await statedSettings(path, config)) ?? (await settingsBeside(path, tensors, notes)) ?? noSettings;
+  if (!settings) {
+    const left = [...tensors.keys()].find((name) => /\.(qweight|weight_packed)$/.test(name));
+    if (left)
+      throw new FormatError(
+        `${path}: ${left} holds packed codes, but neither config.json has a quantization_config nor is ${[...besideConfig.keys()].join(' or ')} there: get the file that came with these weights`,
+      );
+    return undefined;
+  }
+  for (const layout of layouts) {
+    const reader = layout.reader(settings);
+    if (reader) return reader;
+  }
+  throw new FormatError(
+    `${where}: is quantized with ${JSON.stringify(settings.quant_method)}${settings.format === undefined ? '' : `, format ${JSON.stringify(settings.format)}`}, which is not among the known layouts (${layouts.map(({ name }) => name).join(', ')})`,
+  );
+}
+
+interface Settings {
+  readonly where: string;
+  readonly settings?: Readonly<Record<string, unknown>>;
+}
+const noSettings: Settings = { where: '' };
+
+async function statedSettings(path: string, config: Readonly<Record<string, unknown>>): Promise<Settings | undefined> {
+  // Early files of compressed-tensors name it so.
+  const key = ['quantization_config', 'compression_config'].find((each) => (config[each] ?? null) !== null);
+  if (key === undefined) return undefined;
+  const where = `${join(path, 'config.json')}: ${key}`;
+  const settings = config[key];
+  if (typeof settings !== 'object' || Array.isArray(settings)) throw new FormatError(`${where} must be an object`);
+  return { where, settings: withMethod(settings as Record<string, unknown>) };
+}
+
+/** Early files of bitsandbytes have no `quant_method`; what they have is said by nobody else. */
+function withMethod(settings: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const bits = settings.load_in_8bit === true || settings.load_in_4bit === true;
+  return settings.quant_method === undefined && bits ? { ...settings, quant_method: 'bitsandbytes' } : settings;
+}
+
+async function settingsBeside(
+  path: string,
+  tensors: ReadonlyMap<string, TensorEntry>,
+  notes: string[],
+): Promise<Settings | undefined> {
+  if (![...tensors.keys()].some((name) => name.endsWith('.qweight'))) return undefined;
+  for (const [name, method] of besideConfig) {
+    const where = join(path, name);
+    const text = await readFile(where, 'utf8').catch(() => undefined);
+    if (text === undefined) continue;
+    const settings = parseJsonObject(text, where).values;
+    notes.push(`config.json has no quantization_config: it is read from ${name}`);
+    return { where, settings: { ...settings, quant_method: settings.quant_method ?? method } };
+  }
+  return undefined;
+}
+
+/**
+ * A tensor that is needed as values must hold values. Integers and 8-bit floats are codes of a quantized linear: without the
+ * settings that say how they are decoded they must not be taken for weights.
+ * @throws FormatError naming the tensor, its dtype, and the scales beside it
+ */
+export function refuseCodes(
+  path: string,
+  name: string,
+  dtype: FileDtype,
+  tensors: ReadonlyMap<string, TensorEntry>,
+): void {
+  if (holdsValues(dtype)) return;
+  const module = name.replace(/\.weight$/, '');
+  const beside = [...tensors.keys()].filter((other) => other.startsWith(`${module}.`) && quantizedParts.test(other));
+  const scales = beside.length > 0 ? `, with ${beside.join(', ')} beside it,` : '';
+  const what = dtype.startsWith('F8')
+    ? 'FP8 checkpoints cannot be read: convert it to bf16 first (values times their scales)'
+    : 'get the config that came with it, or convert it to bf16 first (codes times their scales)';
+  throw new FormatError(
+    `${path}: tensor ${name} of dtype ${dtype}${scales} holds codes, and no layout of the config says how they are decoded: ${what}`,
+  );
+}
