@@ -1,6 +1,23 @@
-import { copyFile, mkdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { type ActivationScheme, FormatError, type QuantizedTensor, type StreamKernels, type Tensor } from '@q/core';
+import {
+  type ActivationScheme,
+  FormatError,
+  NumericError,
+  type QuantizedTensor,
+  type StreamKernels,
+  type Tensor,
+} from '@q/core';
+import {
+  copyFileDurably,
+  type FileOptions,
+  type FileRecord,
+  type FileSystem,
+  makeFolders,
+  nodeFiles,
+  WriteError,
+  writeFileDurably,
+} from '@q/durable-files';
 import { conventionalHead } from '@q/models';
 import {
   coreDtype,
@@ -11,11 +28,12 @@ import {
   readTensor,
   type ShardPlan,
   type ShardWriter,
-  WriteError,
-  writeError,
+  type TensorEntry,
+  type TensorSums,
 } from '@q/safetensors';
 import type { Checkpoint } from './checkpoint.js';
 import { editedConfigText } from './config-text.js';
+import { firstNotFinite } from './first-not-finite.js';
 import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
 import { transpose } from './transpose.js';
 
@@ -97,30 +115,53 @@ export interface CheckpointWriter {
   writeTensor(name: string, values: Tensor<'f32'>): Promise<void>;
   /** Reads a rewritten tensor back, for a resumed run. */
   readTensor(name: string): Promise<Tensor<'f32'>>;
-  /** Copies a tensor of the source, in chunks. */
+  /**
+   * Copies a tensor of the source, in chunks.
+   * @throws NumericError when the model reads the tensor and it holds NaN or infinity
+   */
   copyTensor(name: string): Promise<void>;
-  sync(): Promise<void>;
+  /**
+   * Everything written so far is on the disk when this resolves.
+   * @returns sums of what is new there, for the journal
+   */
+  sync(): Promise<TensorSums>;
+  /** @throws FormatError naming the first tensor that is another one than an earlier run has noted */
+  verify(sums: TensorSums): Promise<void>;
   /** Gives the weight files their names, copies everything else along, writes config.json last. */
-  finish(record: LayoutRecord): Promise<readonly string[]>;
+  finish(record: LayoutRecord): Promise<readonly FileRecord[]>;
   close(): Promise<void>;
   abort(): Promise<void>;
 }
 
 const chunkBytes = 16 * 2 ** 20;
 
+export interface CheckpointWriterOptions extends FileOptions {
+  /** Continue in what an earlier run of the plan has left. */
+  readonly resume?: boolean;
+  /** Tensors that the earlier run has finished: their files must be there. */
+  readonly finished?: TensorSums;
+  /** Packs; plain functions do when it is absent. */
+  readonly stream?: StreamKernels;
+  /** Told of copied tensors that hold NaN or infinity and that the model does not read. */
+  readonly warn?: (message: string) => void;
+}
+
 /**
  * @param out an existing folder
- * @param options `resume`: continue in what an earlier run of the plan has left; `stream` packs
  * @throws WriteError when the disk has less free space than the plan needs
+ * @throws FormatError when an earlier run has left something else than `finished`
  */
 export async function createCheckpointWriter(
   source: Checkpoint,
   out: string,
   layout: QuantizedLayout,
   plan: CheckpointPlan,
-  options: { readonly resume?: boolean; readonly stream?: StreamKernels } = {},
+  options: CheckpointWriterOptions = {},
 ): Promise<CheckpointWriter> {
-  if (!options.resume) await checkSpace(out, plan.shards.byteLength);
+  const { files: system = nodeFiles } = options;
+  if (!options.resume) await checkSpace(system, out, plan.shards.byteLength + (await otherBytes(source)));
+  // A folder with config.json is whole: this one no longer is when its files are opened again.
+  else await system.remove(join(out, 'config.json'));
   const shards = await createShardWriter(out, plan.shards, options);
   // Known once a module has been written, or read back from an earlier run.
   const reordered = new Set<string>();
@@ -156,15 +197,25 @@ export async function createCheckpointWriter(
       return plan.rewritten.get(name)?.transposed ? transpose(values) : values;
     },
     async copyTensor(name) {
-      const { begin, end } = source.tensors.get(name) as { begin: number; end: number };
+      const { begin, end, dtype } = source.tensors.get(name) as TensorEntry;
+      let finite = true;
       for (let start = 0; start < end - begin; start += chunkBytes) {
         const stop = Math.min(start + chunkBytes, end - begin);
-        await shards.writeBytes(name, await source.readBytes(name, start, stop), start);
+        const bytes = await source.readBytes(name, start, stop);
+        const index = finite ? firstNotFinite(dtype, bytes) : -1;
+        if (index >= 0) {
+          finite = false;
+          const found = `${source.path}: tensor ${name} holds NaN or infinity at byte ${start + index}`;
+          if (isRead(source, name)) throw new NumericError(`${found}: repair the checkpoint first`);
+          options.warn?.(`${found}: the model does not read it, and it was copied as it is`);
+        }
+        await shards.writeBytes(name, bytes, start);
       }
     },
     sync: () => shards.sync(),
+    verify: (sums) => shards.verify(sums),
     async finish(record) {
-      const weights = await shards.finish();
+      const records = [...(await shards.finish())];
       const modules = [...plan.modules].map(([name, module]) => ({ ...module, reordered: reordered.has(name) }));
       const { config, files } =
         modules.length > 0
@@ -173,41 +224,41 @@ export async function createCheckpointWriter(
       for (const name of source.otherFiles) {
         if (files.has(name)) continue;
         // A file may lie in a folder of the model's own: `1_Pooling/config.json`.
-        await mkdir(dirname(join(out, name)), { recursive: true })
-          .then(() => copyFile(join(source.path, name), join(out, name)))
-          .catch((error) => Promise.reject(writeError(join(out, name), error)));
+        await makeFolders(dirname(join(out, name)), options);
+        records.push({ file: name, ...(await copyFileDurably(join(source.path, name), join(out, name), options)) });
       }
-      for (const [name, content] of files) await replaceFile(join(out, name), content);
+      for (const [name, content] of files)
+        records.push({ file: name, ...(await writeFileDurably(join(out, name), content, options)) });
       // `q` cannot rewrite what it does not know: the config keeps its text and order but for these keys.
       const original = await readFile(join(source.path, 'config.json'), 'utf8');
       const changes = { ...plan.config, ...(config ? { quantization_config: config } : {}) };
-      await replaceFile(join(out, 'config.json'), editedConfigText(original, changes, layout.floatKeys));
-      return [...weights, ...source.otherFiles, ...files.keys(), 'config.json'];
+      const text = editedConfigText(original, changes, layout.floatKeys);
+      const written = await writeFileDurably(join(out, 'config.json'), text, options);
+      return [...records, { file: 'config.json', ...written }];
     },
     close: () => shards.close(),
     abort: () => shards.abort(),
   };
 }
 
-async function checkSpace(folder: string, bytes: number): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize < bytes) {
+async function checkSpace(files: FileSystem, folder: string, bytes: number): Promise<void> {
+  const free = await files.freeBytes(folder);
+  if (free < bytes) {
     throw new WriteError(
-      `${folder}: no space left on the disk: ${bytes} bytes are needed, ${bavail * bsize} are free: free some or choose another output folder`,
+      `${folder}: no space left on the disk: ${bytes} bytes are needed, ${free} are free: free some or choose another output folder`,
     );
   }
 }
 
-async function replaceFile(path: string, content: string): Promise<void> {
-  const temporary = `${path}.partial`;
-  try {
-    await writeFile(temporary, content);
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw writeError(path, error, content.length);
-  }
+/** Bytes of the files that are copied along. */
+async function otherBytes({ path, otherFiles }: Checkpoint): Promise<number> {
+  let bytes = 0;
+  for (const name of otherFiles) bytes += (await stat(join(path, name))).size;
+  return bytes;
 }
+
+/** Tensors of a model that is not known may all be read. */
+const isRead = ({ model }: Checkpoint, name: string) => !model || model.expected.has(name);
 
 function partialLookup(shards: ShardWriter, plan: ShardPlan): TensorLookup {
   const place = (name: string) => {

@@ -1,6 +1,5 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { FormatError } from '@q/core';
-import { writeError } from '@q/safetensors';
+import { createDurableFile, type FileOptions } from '@q/durable-files';
 import type { GgufFilePlan } from './file-plan.js';
 
 /** Writes the tensors of a plan, in any order and in pieces, each at its planned place. */
@@ -23,12 +22,14 @@ const syncBytes = 8e6;
  * Opens a file under a temporary name (`*.partial`) beside `path`, so that there is never half a file under the name itself.
  * @throws WriteError naming the file
  */
-export async function createGgufWriter(path: string, plan: GgufFilePlan): Promise<GgufWriter> {
-  const partial = `${path}.partial`;
-  const failed = (error: unknown, bytes?: number) => Promise.reject(writeError(partial, error, bytes));
-  const handle: FileHandle = await open(partial, 'w').catch((error) => failed(error));
+export async function createGgufWriter(
+  path: string,
+  plan: GgufFilePlan,
+  options: FileOptions = {},
+): Promise<GgufWriter> {
+  const file = await createDurableFile(path, options);
   const missing = new Map([...plan.places].map(([name, { begin, end }]) => [name, end - begin]));
-  let closed = false;
+  let ended = false;
   let unsynced = 0;
   let syncing: Promise<unknown> | undefined;
   let failure: unknown;
@@ -38,8 +39,8 @@ export async function createGgufWriter(path: string, plan: GgufFilePlan): Promis
     unsynced += bytes;
     if (unsynced < syncBytes || syncing) return;
     unsynced = 0;
-    syncing = handle
-      .datasync()
+    syncing = file
+      .sync()
       .catch((error) => {
         failure ??= error;
       })
@@ -48,29 +49,18 @@ export async function createGgufWriter(path: string, plan: GgufFilePlan): Promis
       });
   }
 
-  async function put(bytes: Uint8Array, position: number): Promise<void> {
-    let done = 0;
-    while (done < bytes.length) {
-      const { bytesWritten } = await handle
-        .write(bytes, done, bytes.length - done, position + done)
-        .catch((error) => failed(error, bytes.length));
-      done += bytesWritten;
-    }
-  }
-
   async function abort(): Promise<void> {
-    if (closed) return;
-    closed = true;
+    if (ended) return;
+    ended = true;
     await syncing;
-    await handle.close();
-    await rm(partial, { force: true });
+    await file.abort();
   }
 
   try {
-    await put(plan.header, 0);
-    await handle.truncate(plan.byteLength).catch((error) => failed(error, plan.byteLength));
+    await file.write(plan.header, 0);
+    await file.truncate(plan.byteLength);
   } catch (error) {
-    await abort();
+    await abort().catch(() => {});
     throw error;
   }
   return {
@@ -82,7 +72,7 @@ export async function createGgufWriter(path: string, plan: GgufFilePlan): Promis
         throw new FormatError(
           `${path}: tensor ${name} has room for ${size} bytes, ${offset + bytes.length} were to be written`,
         );
-      await put(bytes, place.begin + offset);
+      await file.write(bytes, place.begin + offset);
       missing.set(name, (missing.get(name) as number) - bytes.length);
       syncEarly(bytes.length);
     },
@@ -90,11 +80,9 @@ export async function createGgufWriter(path: string, plan: GgufFilePlan): Promis
       for (const [name, bytes] of missing)
         if (bytes !== 0) throw new FormatError(`${path}: tensor ${name} is not there completely: ${bytes} bytes lack`);
       await syncing;
-      if (failure !== undefined) await failed(failure);
-      await handle.datasync().catch((error) => failed(error));
-      await handle.close();
-      await rename(partial, path).catch((error) => failed(error));
-      closed = true;
+      if (failure !== undefined) throw failure;
+      await file.commit();
+      ended = true;
     },
     abort,
   };

@@ -9,11 +9,12 @@ import {
   type Reserve,
   viewBytes,
 } from '@q/core';
+import type { FileOptions } from '@q/durable-files';
 import type { ByteSource } from '@q/safetensors';
 import { createGgufWriter } from './file-writer.js';
 import type { RequantizedTensor, RequantizePlan } from './requantize-plan.js';
 
-export interface RequantizeRun {
+export interface RequantizeRun extends FileOptions {
   /** Encode blocks; the plain functions when absent. */
   readonly kernels?: Pick<Kernels, 'blocks' | 'stream'>;
   readonly signal?: AbortSignal;
@@ -46,7 +47,7 @@ export async function requantize(
   source: ByteSource,
   plan: RequantizePlan,
   path: string,
-  { kernels = {}, signal, progress }: RequantizeRun = {},
+  { kernels = {}, signal, progress, files }: RequantizeRun = {},
 ): Promise<void> {
   const { blocks = plainBlocks, stream = plainStream } = kernels;
   const stretches = plan.tensors.flatMap(cut);
@@ -58,7 +59,7 @@ export async function requantize(
     reserves.push(...both);
     return [both[0].bytes, both[1].bytes];
   };
-  const writer = await createGgufWriter(path, plan.file);
+  const writer = await createGgufWriter(path, plan.file, { files });
   const pending: Promise<unknown>[] = [];
   let next: Promise<Uint8Array> | undefined;
   try {
@@ -101,7 +102,8 @@ export async function requantize(
   } catch (error) {
     // Memory and file are in use until the last read and the last write have ended.
     await Promise.allSettled([next, ...pending]);
-    await writer.abort();
+    // The first error says what happened.
+    await writer.abort().catch(() => {});
     throw error;
   } finally {
     for (const reserve of reserves) reserve.release();

@@ -104,7 +104,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
     await writeRewritten(plan, writer, context);
     const quantizer = [...plan.modules.values()][0]?.quantizer;
     const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : []), ...(tuner ? [tuner] : [])];
-    const files = await writer.finish({
+    const records = await writer.finish({
       method: steps.map(({ name }) => name).join('+'),
       options: quantizer?.options ?? {},
     });
@@ -116,7 +116,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
       layers: [...(journal.finished.get(tunedUnit) ?? [...journal.finished.values()].flat())],
       transforms: journal.transforms,
       notes,
-      files,
+      files: records.map(({ file }) => file),
       seconds: (performance.now() - started) / 1000,
       resumed: resumed && journal.finished.size > 0,
     };

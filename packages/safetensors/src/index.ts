@@ -1,3 +1,4 @@
+export { WriteError, writeError } from '@q/durable-files';
 export * from './byte-source.js';
 export * from './file-dtype.js';
 export * from './header.js';
@@ -6,4 +7,4 @@ export * from './shard-plan.js';
 export * from './shard-reader.js';
 export * from './shard-writer.js';
 export * from './single-file.js';
-export { WriteError, writeError } from './write-error.js';
+export { weightFileRecord } from './weight-file-sum.js';

@@ -1,11 +1,25 @@
-import { type FileHandle, open, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { createHash, type Hash, webcrypto } from 'node:crypto';
+import { dirname, join } from 'node:path';
 import { FormatError, type Tensor } from '@q/core';
+import {
+  createDurableFile,
+  type DurableFile,
+  type FileOptions,
+  type FileRecord,
+  nodeFiles,
+  partialName,
+  reopenDurableFile,
+  sumOf,
+  writeError,
+  writeFileDurably,
+} from '@q/durable-files';
 import type { PlannedFile, PlannedPlace, ShardPlan } from './shard-plan.js';
-import { writeError } from './write-error.js';
+import { sumOfSums } from './weight-file-sum.js';
 
 const indexName = 'model.safetensors.index.json';
-const partial = (file: string) => `${file}.partial`;
+
+/** SHA-256 of tensors' bytes in their files, hexadecimal, by name. */
+export type TensorSums = Readonly<Record<string, string>>;
 
 /** Writes the tensors of a plan, in any order and in pieces, each at its planned place. */
 export interface ShardWriter {
@@ -16,64 +30,90 @@ export interface ShardWriter {
   writeBytes(name: string, bytes: Uint8Array, offset?: number): Promise<void>;
   /** Reads back what was written, for a resumed run. */
   readBytes(name: string): Promise<Uint8Array>;
-  /** Everything written so far is on the disk when this resolves. */
-  sync(): Promise<void>;
+  /**
+   * Everything written so far is on the disk when this resolves.
+   * @returns sums of the tensors that were complete when it was called and were not in an earlier answer
+   */
+  sync(): Promise<TensorSums>;
+  /**
+   * Holds what is in the files against what an earlier run has noted of it.
+   * @throws FormatError naming the first tensor that is another one
+   */
+  verify(sums: TensorSums): Promise<void>;
   /** Syncs, gives the files their final names, writes the index last. */
-  finish(): Promise<readonly string[]>;
+  finish(): Promise<readonly FileRecord[]>;
   /** Closes the files; they stay, for a later resume. */
   close(): Promise<void>;
   /** Closes and removes everything that was written. */
   abort(): Promise<void>;
 }
 
-export interface ShardWriterOptions {
-  /** Continue in the partial files that an earlier run of the same plan has left. */
+export interface ShardWriterOptions extends FileOptions {
+  /** Continue in the files that an earlier run of the same plan has left. */
   readonly resume?: boolean;
+  /** Tensors that the earlier run has finished: their files must be there. */
+  readonly finished?: TensorSums;
 }
 
 /**
  * Opens the files of a plan under temporary names (`*.partial`) in `folder`.
- * @throws FormatError when resuming and a partial file is not of this plan
+ * @throws FormatError when resuming and a file is not of this plan, or one with finished tensors is not there
  * @throws WriteError naming the file
  */
 export async function createShardWriter(
   folder: string,
   plan: ShardPlan,
-  options: ShardWriterOptions = {},
+  { resume = false, finished = {}, files = nodeFiles }: ShardWriterOptions = {},
 ): Promise<ShardWriter> {
-  const handles = new Map<string, FileHandle>();
-  try {
-    for (const file of plan.files) handles.set(file.name, await openPartial(folder, file, options.resume ?? false));
-  } catch (error) {
-    for (const handle of handles.values()) await handle.close();
-    throw error;
-  }
-
   const place = (name: string): PlannedPlace => {
     const found = plan.places.get(name);
     if (!found) throw new FormatError(`${folder}: tensor ${name} is not in the plan of this checkpoint`);
     return found;
   };
-  const path = (file: string) => join(folder, partial(file));
+  const partial = (file: string) => partialName(join(folder, file));
+  const needed = new Set(Object.keys(finished).map((name) => place(name).file));
+  const opened = new Map<string, DurableFile>();
+  try {
+    for (const file of plan.files) {
+      const path = join(folder, file.name);
+      const left = resume ? await reopen(path, file, needed.has(file.name), { files }) : undefined;
+      opened.set(file.name, left ?? (await create(path, file, { files })));
+    }
+    // The journal will speak of what is in these files: their names come before it.
+    await files.syncFolder(folder).catch((error) => Promise.reject(writeError(folder, error)));
+  } catch (error) {
+    for (const file of opened.values()) await (resume ? file.close() : file.abort()).catch(() => {});
+    throw error;
+  }
+  const fileOf = (name: string) => opened.get(name) as DurableFile;
+  const sums = createSums(plan, finished);
 
-  async function writeBytes(name: string, bytes: Uint8Array, offset = 0): Promise<void> {
+  async function put(name: string, bytes: Uint8Array, offset: number): Promise<void> {
     const { file, begin, end } = place(name);
     if (begin + offset + bytes.length > end) {
       throw new FormatError(
-        `${path(file)}: tensor ${name} has room for ${end - begin} bytes, ${offset + bytes.length} were to be written`,
+        `${partial(file)}: tensor ${name} has room for ${end - begin} bytes, ${offset + bytes.length} were to be written`,
       );
     }
-    await writeAll(handles.get(file) as FileHandle, path(file), bytes, begin + offset);
+    await fileOf(file).write(bytes, begin + offset);
   }
 
-  async function sync(): Promise<void> {
-    for (const [file, handle] of handles)
-      await handle.datasync().catch((error) => Promise.reject(writeError(path(file), error)));
+  async function readBytes(name: string): Promise<Uint8Array> {
+    const { file, begin, end } = place(name);
+    const bytes = new Uint8Array(end - begin);
+    if ((await fileOf(file).read(bytes, begin)) !== bytes.length)
+      throw new FormatError(`${partial(file)}: tensor ${name} is not there completely`);
+    return bytes;
+  }
+
+  async function sync(): Promise<TensorSums> {
+    const complete = sums.take();
+    for (const file of opened.values()) await file.sync();
+    return complete;
   }
 
   async function close(): Promise<void> {
-    for (const handle of handles.values()) await handle.close();
-    handles.clear();
+    for (const file of opened.values()) await file.close();
   }
 
   return {
@@ -82,74 +122,137 @@ export async function createShardWriter(
       const { file, dtype, shape } = place(name);
       if (dtype !== tensor.dtype.toUpperCase() || `${shape}` !== `${tensor.shape}`) {
         throw new FormatError(
-          `${path(file)}: tensor ${name} was planned as ${dtype} [${shape}] and came as ${tensor.dtype.toUpperCase()} [${tensor.shape}]`,
+          `${partial(file)}: tensor ${name} was planned as ${dtype} [${shape}] and came as ${tensor.dtype.toUpperCase()} [${tensor.shape}]`,
         );
       }
-      await writeBytes(name, new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength));
+      const bytes = new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
+      // Both end before this does: the caller may use the memory again.
+      const [written, sum] = await Promise.allSettled([put(name, bytes, 0), sumOfLarge(bytes)]);
+      if (written.status === 'rejected') throw written.reason;
+      if (sum.status === 'rejected') throw sum.reason;
+      sums.whole(name, sum.value);
     },
-    writeBytes,
-    async readBytes(name) {
-      const { file, begin, end } = place(name);
-      const bytes = new Uint8Array(end - begin);
-      const { bytesRead } = await (handles.get(file) as FileHandle).read(bytes, 0, bytes.length, begin);
-      if (bytesRead !== bytes.length) throw new FormatError(`${path(file)}: tensor ${name} is not there completely`);
-      return bytes;
+    async writeBytes(name, bytes, offset = 0) {
+      await put(name, bytes, offset);
+      sums.part(name, bytes, offset);
     },
+    readBytes,
     sync,
+    async verify(noted) {
+      for (const [name, sum] of Object.entries(noted)) {
+        if (sumOf(await readBytes(name)) === sum) continue;
+        throw new FormatError(
+          `${partial(place(name).file)}: tensor ${name} is not what the journal of the run says: the file was changed or damaged: ` +
+            `remove the folder ${folder} and start again, or restore the file`,
+        );
+      }
+    },
     async finish() {
       await sync();
-      await close();
-      for (const { name } of plan.files)
-        await rename(path(name), join(folder, name)).catch((error) => Promise.reject(writeError(path(name), error)));
-      const names = plan.files.map(({ name }) => name);
-      if (!plan.index) return names;
-      await writeFile(path(indexName), plan.index).catch((error) => Promise.reject(writeError(path(indexName), error)));
-      await rename(path(indexName), join(folder, indexName));
-      return [...names, indexName];
+      const records: FileRecord[] = [];
+      for (const { name, byteLength, header } of plan.files) {
+        const sum = await fileSum(name, header);
+        await fileOf(name).commit();
+        records.push({ file: name, bytes: byteLength, sum });
+      }
+      if (plan.index)
+        records.push({ file: indexName, ...(await writeFileDurably(join(folder, indexName), plan.index, { files })) });
+      return records;
     },
     close,
     async abort() {
-      await close();
-      for (const { name } of plan.files) await rm(path(name), { force: true });
-      await rm(path(indexName), { force: true });
+      for (const file of opened.values()) await file.abort();
+    },
+  };
+
+  async function fileSum(file: string, header: Uint8Array): Promise<string> {
+    const own: string[] = [];
+    for (const name of tensorsOf(plan, file)) own.push(sums.of(name) ?? sumOf(await readBytes(name)));
+    return sumOfSums(header, own);
+  }
+}
+
+/** Names of the tensors in a file, in the order of their bytes. */
+function tensorsOf(plan: ShardPlan, file: string): readonly string[] {
+  return [...plan.places]
+    .filter(([, place]) => place.file === file)
+    .sort(([, a], [, b]) => a.begin - b.begin || a.end - b.end)
+    .map(([name]) => name);
+}
+
+/** Off the main thread. What other threads can write to is copied first: WebCrypto refuses it. */
+async function sumOfLarge(bytes: Uint8Array): Promise<string> {
+  const own = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : Uint8Array.from(bytes);
+  return Buffer.from(await webcrypto.subtle.digest('SHA-256', own)).toString('hex');
+}
+
+/** Sums of tensors as they are written: whole, or in pieces that follow one another. */
+function createSums(plan: ShardPlan, finished: TensorSums) {
+  const known = new Map<string, string>(Object.entries(finished));
+  const parts = new Map<string, { readonly hash: Hash; done: number }>();
+  let fresh: string[] = [];
+  const whole = (name: string, sum: string) => {
+    known.set(name, sum);
+    fresh.push(name);
+  };
+  return {
+    whole,
+    part(name: string, bytes: Uint8Array, offset: number): void {
+      const { begin, end } = plan.places.get(name) as PlannedPlace;
+      known.delete(name);
+      if (offset === 0) parts.set(name, { hash: createHash('sha256'), done: 0 });
+      const part = parts.get(name);
+      if (part?.done !== offset) {
+        parts.delete(name);
+        return;
+      }
+      part.hash.update(bytes);
+      part.done += bytes.length;
+      if (part.done < end - begin) return;
+      parts.delete(name);
+      whole(name, part.hash.digest('hex'));
+    },
+    of: (name: string) => known.get(name),
+    take(): TensorSums {
+      const taken = fresh;
+      fresh = [];
+      return Object.fromEntries(taken.flatMap((name) => (known.has(name) ? [[name, known.get(name) as string]] : [])));
     },
   };
 }
 
-async function openPartial(folder: string, file: PlannedFile, resume: boolean): Promise<FileHandle> {
-  const path = join(folder, partial(file.name));
-  if (resume) {
-    const existing = await open(path, 'r+').catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return undefined;
-      throw writeError(path, error);
-    });
-    if (existing) {
-      const header = new Uint8Array(file.header.length);
-      await existing.read(header, 0, header.length, 0);
-      if ((await existing.stat()).size === file.byteLength && Buffer.compare(header, file.header) === 0)
-        return existing;
-      await existing.close();
-      throw new FormatError(`${path}: was left by a run with another plan: remove it, or choose another output folder`);
-    }
+async function reopen(
+  path: string,
+  planned: PlannedFile,
+  needed: boolean,
+  options: FileOptions,
+): Promise<DurableFile | undefined> {
+  const file = await reopenDurableFile(path, options);
+  const partial = partialName(path);
+  if (!file) {
+    if (!needed) return undefined;
+    throw new FormatError(
+      `${partial}: is not there, although the journal of the run says that tensors in it are finished: ` +
+        `put the file back, or remove the folder ${dirname(path)} and start again`,
+    );
   }
-  const handle = await open(path, 'w+').catch((error) => Promise.reject(writeError(path, error)));
-  try {
-    await writeAll(handle, path, file.header, 0);
-    await handle.truncate(file.byteLength);
-    return handle;
-  } catch (error) {
-    await handle.close();
-    await rm(path, { force: true });
-    throw error instanceof FormatError ? error : writeError(path, error, file.byteLength);
-  }
+  const header = new Uint8Array(planned.header.length);
+  await file.read(header, 0);
+  if ((await file.size()) === planned.byteLength && Buffer.compare(header, planned.header) === 0) return file;
+  await file.close();
+  // A crash while it was made left zeros, or not all bytes: nothing that counts is in it.
+  if (!needed && header.every((byte, i) => byte === 0 || byte === planned.header[i])) return undefined;
+  throw new FormatError(`${partial}: was left by a run with another plan: remove it, or choose another output folder`);
 }
 
-async function writeAll(handle: FileHandle, path: string, bytes: Uint8Array, position: number): Promise<void> {
-  let done = 0;
-  while (done < bytes.length) {
-    const { bytesWritten } = await handle
-      .write(bytes, done, bytes.length - done, position + done)
-      .catch((error) => Promise.reject(writeError(path, error, bytes.length)));
-    done += bytesWritten;
+async function create(path: string, planned: PlannedFile, options: FileOptions): Promise<DurableFile> {
+  const file = await createDurableFile(path, options);
+  try {
+    await file.write(planned.header, 0);
+    await file.truncate(planned.byteLength);
+    return file;
+  } catch (error) {
+    await file.abort().catch(() => {});
+    throw error;
   }
 }

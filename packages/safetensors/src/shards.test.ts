@@ -31,7 +31,7 @@ const values = {
 async function write(options: { maxShardBytes?: number } = {}): Promise<readonly string[]> {
   const writer = await createShardWriter(folder, planShards(planned, options));
   for (const [name, value] of Object.entries(values).reverse()) await writer.write(name, value);
-  return writer.finish();
+  return (await writer.finish()).map(({ file }) => file);
 }
 
 describe('writing', () => {

@@ -1,12 +1,10 @@
-import { rename } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import type { Tensor } from '@q/core';
+import { createDurableFile, type FileOptions } from '@q/durable-files';
 import { openFile } from './byte-source.js';
 import { fileDtype } from './file-dtype.js';
 import { readHeader } from './header.js';
 import { readTensor } from './read-tensor.js';
-import { planShards } from './shard-plan.js';
-import { createShardWriter } from './shard-writer.js';
+import { type PlannedPlace, planShards, type ShardOptions } from './shard-plan.js';
 
 /**
  * All tensors of one file of any name (adapters, tasks): small ones, held in memory.
@@ -28,19 +26,28 @@ export async function readSafetensorsFile(path: string): Promise<Map<string, Ten
  * Writes tensors to one file of any name, which is there as a whole or not at all.
  * @throws WriteError naming the file
  */
-export async function writeSafetensorsFile(path: string, tensors: ReadonlyMap<string, Tensor>): Promise<void> {
-  const plan = planShards(
+export async function writeSafetensorsFile(
+  path: string,
+  tensors: ReadonlyMap<string, Tensor>,
+  { metadata, ...options }: FileOptions & Pick<ShardOptions, 'metadata'> = {},
+): Promise<void> {
+  const { files: planned, places } = planShards(
     [...tensors].map(([name, { dtype, shape }]) => ({ name, dtype: fileDtype(dtype), shape })),
-    { maxShardBytes: Number.MAX_SAFE_INTEGER },
+    { maxShardBytes: Number.MAX_SAFE_INTEGER, metadata },
   );
-  const folder = dirname(path);
-  const writer = await createShardWriter(folder, plan);
+  const [{ header, byteLength }] = planned;
+  const file = await createDurableFile(path, options);
   try {
-    for (const [name, each] of tensors) await writer.write(name, each);
-    const [written] = await writer.finish();
-    if (written !== basename(path)) await rename(join(folder, written), path);
+    await file.write(header, 0);
+    await file.truncate(byteLength);
+    for (const [name, { data }] of tensors)
+      await file.write(
+        new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+        (places.get(name) as PlannedPlace).begin,
+      );
+    await file.commit();
   } catch (error) {
-    await writer.abort();
+    await file.abort().catch(() => {});
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   FormatError,
@@ -10,6 +10,7 @@ import {
   tensor,
   toF32,
 } from '@q/core';
+import { type FileOptions, writeFileDurably } from '@q/durable-files';
 import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
 
 /** Files of an adapter as the Python library PEFT has them. */
@@ -30,6 +31,7 @@ export async function writeAdapter(
   adapter: LowRankAdapter,
   model: ModelDescription,
   baseModel: string,
+  options: FileOptions = {},
 ): Promise<readonly string[]> {
   if (model.headless)
     throw new SchemeError(
@@ -57,10 +59,8 @@ export async function writeAdapter(
     inference_mode: true,
     modules_to_save: null,
   };
-  await writeSafetensorsFile(join(folder, adapterWeightsName), tensors);
-  const path = join(folder, adapterConfigName);
-  await writeFile(`${path}.partial`, `${JSON.stringify(config, null, 2)}\n`);
-  await rename(`${path}.partial`, path);
+  await writeSafetensorsFile(join(folder, adapterWeightsName), tensors, options);
+  await writeFileDurably(join(folder, adapterConfigName), `${JSON.stringify(config, null, 2)}\n`, options);
   return [adapterConfigName, adapterWeightsName];
 }
 

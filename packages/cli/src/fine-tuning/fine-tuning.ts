@@ -1,10 +1,11 @@
 import type { Checkpoint } from '@q/checkpoint';
 import type { Context, Engine, Tensor, TokenWindows, TrainingStore } from '@q/core';
+import type { FileOptions } from '@q/durable-files';
 
 /** Weights of a model by checkpoint name, f32, linears `[out, in]`. */
 export type Weights = (name: string) => Promise<Tensor<'f32'>>;
 
-interface FineTuningInput<T> {
+interface FineTuningInput<T> extends FileOptions {
   readonly checkpoint: Checkpoint;
   readonly engine: Engine<T>;
   readonly windows: TokenWindows;

@@ -17,12 +17,12 @@ export function lowRankTuning(base: Scheme | 'none', options: QloraOptions): Fin
     async forecast({ model }, windows) {
       trainer.forecast(model as ModelDescription, windows);
     },
-    async run({ checkpoint, engine, windows, store, out, context }) {
+    async run({ checkpoint, engine, windows, store, out, context, files: system }) {
       const model = checkpoint.model as ModelDescription;
       const source = { weight: (name: string) => checkpoint.weight(name) };
       const trained = await trainer.train({ model, engine, source, windows, store }, context);
       const { adapter, training, trainedParameters, memory, measuredMemory } = trained;
-      const files = await writeAdapter(out, adapter, model, checkpoint.path);
+      const files = await writeAdapter(out, adapter, model, checkpoint.path, { files: system });
       const { size } = await stat(join(out, adapterWeightsName));
       /** Linears as `change` makes them of the stored and the frozen weight; the rest as it is. */
       const linears = (change: (module: string, frozen: Tensor<'f32'> | undefined) => Promise<Tensor<'f32'>>) => {

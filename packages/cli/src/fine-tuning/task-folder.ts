@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Checkpoint } from '@q/checkpoint';
 import { FormatError, type QuantizedTensor, SchemeError } from '@q/core';
+import { type FileOptions, writeFileDurably } from '@q/durable-files';
 import { type Tasks, tasks } from '@q/qat';
 import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
 
@@ -38,12 +39,11 @@ export async function writeTask(
   known: Tasks,
   name: string,
   base: { readonly path: string; readonly integers: string },
+  options: FileOptions = {},
 ): Promise<{ files: readonly string[]; bytes: number }> {
-  await writeSafetensorsFile(join(folder, taskWeightsName), known.save(name));
-  const path = join(folder, taskConfigName);
+  await writeSafetensorsFile(join(folder, taskWeightsName), known.save(name), options);
   const config = { kind: 'peqa', model: base.path, integers: base.integers };
-  await writeFile(`${path}.partial`, `${JSON.stringify(config, null, 2)}\n`);
-  await rename(`${path}.partial`, path);
+  await writeFileDurably(join(folder, taskConfigName), `${JSON.stringify(config, null, 2)}\n`, options);
   return { files: [taskConfigName, taskWeightsName], bytes: (await stat(join(folder, taskWeightsName))).size };
 }
 

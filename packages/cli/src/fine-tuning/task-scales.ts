@@ -19,7 +19,7 @@ export function taskScales(options: PeqaOptions): FineTuning {
       if (refusal) throw new SchemeError(refusal);
       tuner.forecast(model, tunedModules({ model, start }), windows);
     },
-    async run({ checkpoint, engine, windows, store, out, context }) {
+    async run({ checkpoint, engine, windows, store, out, context, files }) {
       const model = checkpoint.model as ModelDescription;
       const start = await quantizedLinears(checkpoint);
       const source = { weight: (name: string) => checkpoint.weight(name) };
@@ -28,7 +28,7 @@ export function taskScales(options: PeqaOptions): FineTuning {
       const known = tasks(start);
       known.add('task', new Map([...modules].map(([module, { scales }]) => [module, scales])));
       const integers = integersChecksum(start);
-      const task = await writeTask(out, known, 'task', { path: checkpoint.path, integers });
+      const task = await writeTask(out, known, 'task', { path: checkpoint.path, integers }, { files });
       const trained: Weights = async (name) => {
         const quantized: QuantizedTensor | undefined = name.endsWith('.weight')
           ? modules.get(name.replace(/\.weight$/, ''))

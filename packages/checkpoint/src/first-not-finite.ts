@@ -1,0 +1,26 @@
+import type { FileDtype } from '@q/safetensors';
+
+/** All bits of the exponent, in the unit that holds it: what NaN and infinity have and no other number. */
+const exponents: Partial<Record<FileDtype, { readonly width: 2 | 4; readonly mask: number }>> = {
+  F16: { width: 2, mask: 0x7c00 },
+  BF16: { width: 2, mask: 0x7f80 },
+  F32: { width: 4, mask: 0x7f800000 },
+};
+
+/**
+ * Byte of the first NaN or infinity in a tensor's bytes, or -1; always -1 for dtypes that are not F16, BF16 or F32.
+ * @param bytes a whole number of values
+ */
+export function firstNotFinite(dtype: FileDtype, bytes: Uint8Array): number {
+  const exponent = exponents[dtype];
+  if (!exponent) return -1;
+  const { width, mask } = exponent;
+  const aligned = bytes.byteOffset % width === 0 ? bytes : bytes.slice();
+  const { buffer, byteOffset, byteLength } = aligned;
+  const units =
+    width === 2
+      ? new Uint16Array(buffer, byteOffset, byteLength / 2)
+      : new Uint32Array(buffer, byteOffset, byteLength / 4);
+  for (let i = 0; i < units.length; i++) if ((units[i] & mask) === mask) return width * i;
+  return -1;
+}

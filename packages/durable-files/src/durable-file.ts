@@ -1,0 +1,95 @@
+import { dirname } from 'node:path';
+import type { FileOptions, FileSystem, OpenFile } from './file-system.js';
+import { nodeFiles } from './node-files.js';
+import { writeError } from './write-error.js';
+
+/** Name of a file until all of it is on the disk. */
+export const partialName = (path: string) => `${path}.partial`;
+
+/**
+ * A file that is there as a whole or not at all. It is written under a temporary name (`*.partial`); `commit` syncs it,
+ * gives it its own name, and syncs the folder. Only after that may a journal speak of it.
+ */
+export interface DurableFile {
+  /** The name that it gets. */
+  readonly path: string;
+  write(bytes: Uint8Array, position: number): Promise<void>;
+  /** @returns the bytes that were read: fewer than asked for at the end of the file */
+  read(into: Uint8Array, position: number): Promise<number>;
+  truncate(bytes: number): Promise<void>;
+  size(): Promise<number>;
+  sync(): Promise<void>;
+  /** Syncs, closes, renames over what is there, and syncs the folder. */
+  commit(): Promise<void>;
+  /** Closes; the temporary file stays for a later run. Nothing happens after `commit`. */
+  close(): Promise<void>;
+  /** Closes and removes the temporary file. Nothing happens after `commit`. */
+  abort(): Promise<void>;
+}
+
+/**
+ * Begins a file; what an earlier run has left under the temporary name is emptied.
+ * @throws WriteError naming the file
+ */
+export async function createDurableFile(path: string, { files = nodeFiles }: FileOptions = {}): Promise<DurableFile> {
+  const partial = partialName(path);
+  return durableFile(path, await told(partial, files.open(partial, 'create')), files);
+}
+
+/**
+ * Opens what an earlier run has left of a file, to go on in it: the temporary file, or the finished one, which gets its
+ * temporary name back first. Nothing when there is neither.
+ * @throws WriteError naming the file
+ */
+export async function reopenDurableFile(
+  path: string,
+  { files = nodeFiles }: FileOptions = {},
+): Promise<DurableFile | undefined> {
+  const partial = partialName(path);
+  if (!(await told(partial, files.info(partial)))) {
+    if (!(await told(path, files.info(path)))) return undefined;
+    await told(path, files.rename(path, partial));
+    await told(path, files.syncFolder(dirname(path)));
+  }
+  return durableFile(path, await told(partial, files.open(partial, 'update')), files);
+}
+
+function durableFile(path: string, file: OpenFile, files: FileSystem): DurableFile {
+  const partial = partialName(path);
+  let open = true;
+  const close = async () => {
+    if (!open) return;
+    open = false;
+    await file.close();
+  };
+  let committed = false;
+  return {
+    path,
+    write: (bytes, position) => told(partial, file.write(bytes, position), bytes.length),
+    read: (into, position) => file.read(into, position),
+    truncate: (bytes) => told(partial, file.truncate(bytes), bytes),
+    size: () => file.size(),
+    sync: () => told(partial, file.sync()),
+    async commit() {
+      await told(partial, file.sync());
+      await told(partial, close());
+      await told(path, files.rename(partial, path));
+      committed = true;
+      await told(path, files.syncFolder(dirname(path)));
+    },
+    close,
+    async abort() {
+      await close();
+      if (!committed) await told(partial, files.remove(partial));
+    },
+  };
+}
+
+/** @throws WriteError in place of the system's error */
+async function told<T>(path: string, action: Promise<T>, bytes?: number): Promise<T> {
+  try {
+    return await action;
+  } catch (error) {
+    throw writeError(path, error, bytes);
+  }
+}

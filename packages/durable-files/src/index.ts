@@ -1,0 +1,11 @@
+export { crashStates, type Disk, type Survivors } from './crash-states.js';
+export { createDurableFile, type DurableFile, partialName, reopenDurableFile } from './durable-file.js';
+export type { FileOptions, FileSystem, OpenFile, OpenMode, PathInfo } from './file-system.js';
+export { type LineLog, type LogLine, openLineLog, readLineLog } from './line-log.js';
+export { LockedError, type LockFile, lockFile } from './lock-file.js';
+export { makeFolders, removeFolders } from './make-folder.js';
+export { nodeFiles } from './node-files.js';
+export { dyingFiles, fullFiles, observedFiles, recordingFiles, type WriteOperation } from './observed-files.js';
+export { isRunning, type ProcessIdentity, thisProcess } from './running-process.js';
+export { WriteError, writeError } from './write-error.js';
+export { copyFileDurably, type FileRecord, recordOf, sumOf, writeFileDurably } from './written-file.js';

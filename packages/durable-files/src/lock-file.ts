@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import { resolve } from 'node:path';
+import { QuantError } from '@q/core';
+import type { FileOptions, FileSystem } from './file-system.js';
+import { nodeFiles } from './node-files.js';
+import { isRunning, type ProcessIdentity, thisProcess } from './running-process.js';
+import { writeError } from './write-error.js';
+
+/** Another process works on the same output. */
+export class LockedError extends QuantError {
+  override name = 'LockedError';
+}
+
+/** Held while a process writes; other processes that want the same lock are refused. */
+export interface LockFile {
+  release(): Promise<void>;
+}
+
+/** Locks that this process holds: one of its own that is not here was left by a run that ended without its files. */
+const held = new Set<string>();
+
+/** Tries before an unreadable lock counts as left behind: who makes one writes it within milliseconds. */
+const tries = 20;
+const pauseMilliseconds = 10;
+
+/**
+ * Takes a lock: a file with the process that holds it. A lock whose process no longer runs is taken over.
+ * @param what is locked, for the message
+ * @throws LockedError naming the process
+ */
+export async function lockFile(path: string, what: string, options: FileOptions = {}): Promise<LockFile> {
+  const { files = nodeFiles } = options;
+  const key = resolve(path);
+  const own = await thisProcess();
+  for (let attempt = 0; ; attempt++) {
+    if (held.has(key)) throw inUse(path, what, own);
+    held.add(key);
+    try {
+      if (await create(path, own, files)) break;
+      const owner = await ownerOf(path, files);
+      if (owner && (await isHeld(owner, own))) throw inUse(path, what, owner);
+      if (owner || attempt >= tries) await removeStale(path, owner, files);
+    } catch (error) {
+      held.delete(key);
+      throw error;
+    }
+    held.delete(key);
+    if (attempt > 4 * tries) throw inUse(path, what, own);
+    await new Promise((resolve) => setTimeout(resolve, attempt < 2 ? 0 : pauseMilliseconds));
+  }
+  return {
+    async release() {
+      if (held.delete(key)) await files.remove(path);
+    },
+  };
+}
+
+async function create(path: string, own: ProcessIdentity, files: FileSystem): Promise<boolean> {
+  let made = false;
+  try {
+    const file = await files.open(path, 'exclusive');
+    made = true;
+    try {
+      await file.write(new TextEncoder().encode(`${JSON.stringify(own)}\n`), 0);
+    } finally {
+      await file.close();
+    }
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    if (made) await files.remove(path).catch(() => {});
+    throw writeError(path, error);
+  }
+}
+
+/** Nothing when it has gone meanwhile, or is not written yet. */
+async function ownerOf(path: string, files: FileSystem): Promise<ProcessIdentity | undefined> {
+  const text = new TextDecoder().decode(await files.readFile(path));
+  try {
+    const { host, pid, started } = JSON.parse(text) as ProcessIdentity;
+    return typeof host === 'string' && Number.isInteger(pid) && typeof started === 'string'
+      ? { host, pid, started }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** This process would be in `held`. Of another machine's process nothing is known: it counts as running. */
+async function isHeld(owner: ProcessIdentity, own: ProcessIdentity): Promise<boolean> {
+  if (owner.host === own.host && owner.pid === own.pid) return false;
+  return (await isRunning(owner)) ?? true;
+}
+
+/** Two processes may find the same stale lock: it goes under another name first, and comes back when it was a new one. */
+async function removeStale(path: string, stale: ProcessIdentity | undefined, files: FileSystem): Promise<void> {
+  const aside = `${path}.${randomUUID()}`;
+  try {
+    await files.rename(path, aside);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw writeError(path, error);
+  }
+  const moved = await ownerOf(aside, files);
+  if (moved && JSON.stringify(moved) !== JSON.stringify(stale)) await files.rename(aside, path);
+  else await files.remove(aside);
+}
+
+const inUse = (path: string, what: string, { host, pid }: ProcessIdentity) =>
+  new LockedError(
+    `${what}: process ${pid} on ${host} is writing there: wait until it has ended, or choose another output ` +
+      `(if there is no such process any more, remove ${path})`,
+  );

@@ -1,0 +1,29 @@
+import { dirname } from 'node:path';
+import type { FileOptions } from './file-system.js';
+import { nodeFiles } from './node-files.js';
+
+/**
+ * Makes a folder and those that it lies in; what is there already stays. Node's own `recursive` never returns where an
+ * existing parent answers ENOENT (/proc).
+ */
+export async function makeFolders(path: string, options: FileOptions = {}): Promise<void> {
+  const { files = nodeFiles } = options;
+  if ((await files.info(path))?.isFolder) return;
+  const parent = dirname(path);
+  if (parent !== path && !(await files.info(parent))) await makeFolders(parent, options);
+  await files.makeFolder(path);
+  await files.syncFolder(parent);
+}
+
+/** Removes a folder with the files and folders in it; nothing happens when there is none. */
+export async function removeFolders(path: string, options: FileOptions = {}): Promise<void> {
+  const { files = nodeFiles } = options;
+  const names = await files.list(path);
+  if (!names) return;
+  for (const name of names) {
+    const inside = `${path}/${name}`;
+    if ((await files.info(inside))?.isFolder) await removeFolders(inside, options);
+    else await files.remove(inside);
+  }
+  await files.removeFolder(path);
+}
