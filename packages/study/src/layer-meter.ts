@@ -1,0 +1,111 @@
+import {
+  type Context,
+  type Engine,
+  type ModelDescription,
+  ShapeError,
+  type TokenWindows,
+  type WeightSource,
+} from '@q/core';
+import { outputGradients } from '@q/end-loss';
+import type { WeightPoint } from './weight-point.js';
+
+export interface LayerErrors {
+  /** Squared error of the outputs per token, summed over the linears. */
+  readonly plain: number;
+  /**
+   * The same, each token weighted by the mean squared derivative of the end loss at the linear's outputs: twice the KL
+   * divergence that the layers cause by this estimate, per token.
+   */
+  readonly weighted: number;
+  /** By module. */
+  readonly modules: ReadonlyMap<string, { readonly plain: number; readonly weighted: number }>;
+}
+
+/** Measures the layer errors of any weights on the inputs that the unquantized model gives to its linears. */
+export interface LayerMeter {
+  /** @throws ShapeError when a module has another size */
+  measure(point: WeightPoint): LayerErrors;
+}
+
+export interface LayerMeterOptions<T> {
+  readonly model: ModelDescription;
+  readonly engine: Engine<T>;
+  readonly source: WeightSource;
+  readonly windows: TokenWindows;
+  readonly batch?: number;
+}
+
+/** One pass over the windows; it keeps two matrices `[in, in]` in f32 for each linear. */
+export async function createLayerMeter<T>(options: LayerMeterOptions<T>, context: Context): Promise<LayerMeter> {
+  const { model, source, windows } = options;
+  const tokens = windows.count * windows.length;
+  const linears = new Map(model.blocks.flatMap((block) => block.linears).map((linear) => [linear.module, linear]));
+  const sums = new Map<string, { plain: Float32Array; weighted: Float32Array }>();
+  await outputGradients(
+    { ...options, inputs: true },
+    async ({ module, gradient, input }) => {
+      const { inFeatures: width, outFeatures } = linears.get(module) as { inFeatures: number; outFeatures: number };
+      const x = input as Float32Array;
+      let own = sums.get(module);
+      if (!own)
+        sums.set(module, (own = { plain: new Float32Array(width ** 2), weighted: new Float32Array(width ** 2) }));
+      await context.kernels.gram({ x, tokens: x.length / width, width, out: own.plain });
+      const scaled = scaleTokens(x, width, gradient, outFeatures);
+      await context.kernels.gram({ x: scaled, tokens: x.length / width, width, out: own.weighted });
+    },
+    context,
+  );
+  const originals = new Map<string, Float32Array>();
+  for (const module of linears.keys()) originals.set(module, (await source.weight(`${module}.weight`)).data.slice());
+  return {
+    measure(point) {
+      const modules = new Map<string, { plain: number; weighted: number }>();
+      let [plain, weighted] = [0, 0];
+      for (const [module, values] of point) {
+        const own = sums.get(module);
+        const original = originals.get(module);
+        if (!own || original?.length !== values.length)
+          throw new ShapeError(`${module}: expected a linear of a block with ${original?.length ?? 0} weights`);
+        const width = Math.sqrt(own.plain.length);
+        const difference = values.map((value, i) => value - original[i]);
+        const errors = {
+          plain: quadratic(difference, own.plain, width) / tokens,
+          weighted: quadratic(difference, own.weighted, width) / tokens,
+        };
+        modules.set(module, errors);
+        plain += errors.plain;
+        weighted += errors.weighted;
+      }
+      return { plain, weighted, modules };
+    },
+  };
+}
+
+/** Inputs times the root of their token's weight. */
+function scaleTokens(x: Float32Array, width: number, gradient: Float32Array, outputs: number): Float32Array {
+  const scaled = new Float32Array(x.length);
+  for (let token = 0; token * width < x.length; token++) {
+    let sum = 0;
+    for (let j = token * outputs; j < (token + 1) * outputs; j++) sum += gradient[j] * gradient[j];
+    const root = Math.sqrt(sum / outputs);
+    for (let i = token * width; i < (token + 1) * width; i++) scaled[i] = x[i] * root;
+  }
+  return scaled;
+}
+
+/** `trace(D H D^T)` for D `[rows, width]`. */
+function quadratic(d: Float32Array, h: Float32Array, width: number): number {
+  let sum = 0;
+  const product = new Float64Array(width);
+  for (let start = 0; start < d.length; start += width) {
+    product.fill(0);
+    for (let i = 0; i < width; i++) {
+      const value = d[start + i];
+      if (value === 0) continue;
+      const row = i * width;
+      for (let j = 0; j < width; j++) product[j] += value * h[row + j];
+    }
+    for (let j = 0; j < width; j++) sum += product[j] * d[start + j];
+  }
+  return sum;
+}
