@@ -8,6 +8,7 @@ const activations: Readonly<Record<string, Activation>> = {
   gelu: 'gelu',
   gelu_new: 'geluTanh',
   gelu_pytorch_tanh: 'geluTanh',
+  gelu_fast: 'geluTanh',
 };
 
 /**
@@ -62,6 +63,14 @@ export class ConfigReader {
     const value = this.config[key];
     if (value === undefined || value === null) return undefined;
     if (!Array.isArray(value) || !value.every(Number.isInteger)) this.refuse(key, 'a list of whole numbers is needed');
+    return value;
+  }
+
+  numbers(key: string): readonly number[] | undefined {
+    const value = this.config[key];
+    if (value === undefined || value === null) return undefined;
+    if (!Array.isArray(value) || !value.every((item) => typeof item === 'number'))
+      this.refuse(key, 'a list of numbers is needed');
     return value;
   }
 

@@ -6,9 +6,21 @@ import { mixtral } from './architectures/mixtral.js';
 import { opt } from './architectures/opt.js';
 import { qwen2 } from './architectures/qwen2.js';
 import { qwen2Moe } from './architectures/qwen2-moe.js';
+import { qwen3 } from './architectures/qwen3.js';
+import { qwen3Moe } from './architectures/qwen3-moe.js';
 
 /** The architectures of this package. */
-export const architectures: readonly Architecture[] = [llama, mistral, qwen2, mixtral, qwen2Moe, gpt2, opt];
+export const architectures: readonly Architecture[] = [
+  llama,
+  mistral,
+  qwen2,
+  qwen3,
+  mixtral,
+  qwen2Moe,
+  qwen3Moe,
+  gpt2,
+  opt,
+];
 
 /**
  * Describes the model of a `config.json` by the first of `known` that has its `model_type`.

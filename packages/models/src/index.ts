@@ -5,6 +5,8 @@ export { mixtral } from './architectures/mixtral.js';
 export { opt } from './architectures/opt.js';
 export { qwen2 } from './architectures/qwen2.js';
 export { qwen2Moe } from './architectures/qwen2-moe.js';
+export { qwen3 } from './architectures/qwen3.js';
+export { qwen3Moe } from './architectures/qwen3-moe.js';
 export { ConfigReader } from './config-reader.js';
 export { createDecoder, type Decoder } from './decode.js';
 export { architectures, describeModel } from './describe-model.js';

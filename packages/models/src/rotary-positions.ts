@@ -1,96 +1,84 @@
 import type { RotaryTable } from '@q/core';
 import type { ConfigReader } from './config-reader.js';
+import { type RotaryFrequencies, rotaryKinds, rotatedFeatures } from './rotary-frequencies.js';
 
 /** Rotary tables of one model, grown to the lengths that are asked for. */
 export interface RotaryPositions {
-  /** Angular frequencies `[headDim/2]`, radians a position. */
+  /** Angular frequencies `[width/2]` of short sequences, radians a position. */
   readonly frequencies: Float32Array;
-  /** A table of at least `length` positions; the same object until a longer one is asked for. */
+  /**
+   * A table for a sequence of `length` positions, at least as long; the same object until a longer one is asked for, or one
+   * with other frequencies (`dynamic`, `longrope`).
+   */
   table(length: number): RotaryTable;
+}
+
+/** What a config leaves open. */
+export interface RotaryDefaults {
+  /** Base of the frequencies where the config does not say; 10000 when absent. */
+  readonly theta?: number;
+  /** Part of a head's features that is rotated where the config does not say; all when absent. */
+  readonly part?: number;
+  /** Key of the layer's type below `rope_parameters`, where each type has parameters of its own. */
+  readonly section?: string;
+  /** Old names of kinds: `su` for `longrope`. */
+  readonly aliases?: Readonly<Record<string, string>>;
 }
 
 /**
  * Reads both forms of the config: `rope_theta` with `rope_scaling` (transformers 4), and `rope_parameters`
- * (transformers 5). Scaling `linear` and `llama3`; others are refused by name.
+ * (transformers 5). A kind that is not known is refused by name.
  */
-export function readRotaryPositions(config: ConfigReader, headDim: number, absentTheta = 10000): RotaryPositions {
-  config.only('partial_rotary_factor', [1], 'only full rotary embeddings are supported');
+export function readRotaryPositions(
+  config: ConfigReader,
+  headDim: number,
+  defaults: RotaryDefaults = {},
+): RotaryPositions {
+  const { theta: absentTheta = 10000, part: absentPart = 1, section, aliases = {} } = defaults;
   const key = config.has('rope_parameters') ? 'rope_parameters' : 'rope_scaling';
-  const rope = config.object(key);
+  const outer = config.object(key);
+  const rope = section !== undefined && outer.has(section) ? outer.object(section) : outer;
   const typeKey = rope.has('rope_type') ? 'rope_type' : 'type';
-  const type = rope.string(typeKey, 'default');
-  rope.only('partial_rotary_factor', [1], 'only full rotary embeddings are supported');
+  const named = rope.string(typeKey, 'default');
+  const type = aliases[named] ?? named;
+  if (!Object.hasOwn(rotaryKinds, type)) rope.refuse(typeKey, `known kinds are ${Object.keys(rotaryKinds).join(', ')}`);
   const theta = rope.has('rope_theta') ? rope.number('rope_theta') : config.number('rope_theta', absentTheta);
-  const base = baseFrequencies(theta, headDim);
-  if (type === 'default') return createRotaryPositions(base, headDim);
-  if (type === 'linear') {
-    const factor = rope.number('factor');
-    return createRotaryPositions(
-      base.map((frequency) => frequency / factor),
-      headDim,
-    );
-  }
-  if (type === 'llama3') {
-    return createRotaryPositions(
-      scaleLlama3(base, {
-        factor: rope.number('factor'),
-        lowFrequencyFactor: rope.number('low_freq_factor'),
-        highFrequencyFactor: rope.number('high_freq_factor'),
-        originalPositions: rope.positiveInteger('original_max_position_embeddings'),
-      }),
-      headDim,
-    );
-  }
-  return rope.refuse(typeKey, 'supported are default, linear and llama3');
+  const part = rope.has('partial_rotary_factor')
+    ? rope.number('partial_rotary_factor')
+    : config.number('partial_rotary_factor', absentPart);
+  const width = rotatedFeatures(headDim, part);
+  const maxPositions = config.positiveInteger('max_position_embeddings', 2048);
+  // The key outside wins, as in transformers: Phi-3 keeps it there.
+  const original = [config, rope].find((each) => each.has('original_max_position_embeddings'));
+  const originalPositions = original?.positiveInteger('original_max_position_embeddings') ?? maxPositions;
+  const frequencies = rotaryKinds[type]!(rope, { theta, width, maxPositions, originalPositions });
+  return createRotaryPositions(frequencies, width);
 }
 
-/** `theta^(-2j/headDim)`, rounded to f32 at the steps at which transformers rounds. */
-function baseFrequencies(theta: number, headDim: number): Float32Array {
-  return Float32Array.from({ length: headDim / 2 }, (_, j) => 1 / Math.fround(theta ** Math.fround((2 * j) / headDim)));
-}
-
-interface Llama3Scaling {
-  readonly factor: number;
-  readonly lowFrequencyFactor: number;
-  readonly highFrequencyFactor: number;
-  readonly originalPositions: number;
-}
-
-/**
- * Llama 3.1: wavelengths beyond `originalPositions / lowFrequencyFactor` are stretched by `factor`, those below
- * `originalPositions / highFrequencyFactor` stay, between them the two are blended.
- */
-function scaleLlama3(frequencies: Float32Array, scaling: Llama3Scaling): Float32Array {
-  const { factor, lowFrequencyFactor: low, highFrequencyFactor: high, originalPositions } = scaling;
-  return frequencies.map((frequency) => {
-    const turns = (originalPositions * frequency) / (2 * Math.PI);
-    const blend = Math.min(Math.max((turns - low) / (high - low), 0), 1);
-    return ((1 - blend) * frequency) / factor + blend * frequency;
-  });
-}
-
-function createRotaryPositions(frequencies: Float32Array, headDim: number): RotaryPositions {
-  let longest: RotaryTable | undefined;
+function createRotaryPositions(frequencies: RotaryFrequencies, width: number): RotaryPositions {
+  let longest: { readonly table: RotaryTable; readonly of: Float32Array } | undefined;
   return {
-    frequencies,
+    frequencies: frequencies.of(1),
     table(length) {
-      if (!longest || longest.positions < length) {
-        longest = buildTable(frequencies, headDim, Math.max(length, 2 * (longest?.positions ?? 0)));
-      }
-      return longest;
+      const of = frequencies.of(length);
+      const same = longest?.of === of ? longest.table : undefined;
+      if (same && same.positions >= length) return same;
+      const table = buildTable(of, frequencies.factor, width, Math.max(length, 2 * (same?.positions ?? 0)));
+      longest = { table, of };
+      return table;
     },
   };
 }
 
-function buildTable(frequencies: Float32Array, headDim: number, positions: number): RotaryTable {
+function buildTable(frequencies: Float32Array, factor: number, headDim: number, positions: number): RotaryTable {
   const half = headDim / 2;
   const cos = new Float32Array(positions * half);
   const sin = new Float32Array(positions * half);
   for (let position = 0; position < positions; position++) {
     for (let j = 0; j < half; j++) {
       const angle = Math.fround(position * frequencies[j]!);
-      cos[position * half + j] = Math.cos(angle);
-      sin[position * half + j] = Math.sin(angle);
+      cos[position * half + j] = Math.cos(angle) * factor;
+      sin[position * half + j] = Math.sin(angle) * factor;
     }
   }
   return { cos, sin, positions, headDim };

@@ -140,7 +140,8 @@ class Rewriting {
   /** Gain 1; bias 0 when every consumer takes it, else what is left of it, rotated. */
   private addNorm(norm: NormDescription, rotation: RotationOf): void {
     const shape = [this.model.hiddenSize];
-    this.add(`${norm.module}.weight`, shape, async () => new Float32Array(shape[0]).fill(1));
+    const weight = 1 - (norm.gainOffset ?? 0);
+    this.add(`${norm.module}.weight`, shape, async () => new Float32Array(shape[0]).fill(weight));
     if (norm.kind === 'rms') return;
     this.add(`${norm.module}.bias`, shape, async (source) => {
       if (this.takesBias(norm)) return new Float32Array(shape[0]);
@@ -210,7 +211,9 @@ async function copy(source: WeightSource, name: string): Promise<Float32Array> {
   return data.slice(0, elementCount(shape));
 }
 
-async function normParameters({ module, kind }: NormDescription, source: WeightSource): Promise<NormParameters> {
-  const gain = (await source.weight(`${module}.weight`)).data;
+async function normParameters(norm: NormDescription, source: WeightSource): Promise<NormParameters> {
+  const { module, kind, gainOffset = 0 } = norm;
+  const weight = (await source.weight(`${module}.weight`)).data;
+  const gain = gainOffset === 0 ? weight : weight.map((value) => value + gainOffset);
   return kind === 'layer' ? { module, gain, bias: (await source.weight(`${module}.bias`)).data } : { module, gain };
 }

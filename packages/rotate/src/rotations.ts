@@ -57,6 +57,10 @@ export function refusePlaces(model: ModelDescription, places: RotatedPlaces): st
     if (post) {
       return `the norm ${post.module} stands after the residual sum, so that its weight scales the residual stream itself, channel by channel: a rotation cannot pass it`;
     }
+    const between = stream.norms.find(({ addsToStream }) => addsToStream);
+    if (between) {
+      return `the norm ${between.module} stands between a linear and the residual sum, so that its weight scales what is added channel by channel: a rotation cannot pass it. Rotate the values of the heads alone`;
+    }
     const kinds = new Set(stream.norms.map(({ kind }) => kind));
     if (kinds.size > 1) return `${architecture} mixes RMS norms and layer norms on one residual stream`;
     const head = `${model.head.module}.weight`;

@@ -29,12 +29,16 @@ export interface LinearDescription {
 /** A norm that reads the residual stream, and what reads its output. */
 export interface NormDescription {
   readonly module: string;
-  /** `rms`: `x / rms(x) * weight`. `layer`: `(x - mean(x)) / deviation(x) * weight + bias`. */
+  /** `rms`: `x / rms(x) * gain`. `layer`: `(x - mean(x)) / deviation(x) * gain + bias`. */
   readonly kind: 'rms' | 'layer';
+  /** What is added to the weight to get the gain: 1 in Gemma; the weight is the gain when absent. */
+  readonly gainOffset?: 1;
   /** Modules whose weight `[out, in]` reads the output: linears, routers, the head. Nothing else in its block does. */
   readonly consumers: readonly string[];
   /** The norm stands after the sum (post-norm): its output is the residual stream itself. */
   readonly writesStream?: true;
+  /** The norm stands between a linear and the sum: its output is added to the residual stream. */
+  readonly addsToStream?: true;
 }
 
 /** Everything that writes the residual stream `[batch, length, hiddenSize]`, and everything that reads it. */
@@ -57,6 +61,8 @@ export interface AttentionDescription {
   readonly value: { readonly module: string; readonly rows?: readonly [start: number, end: number] };
   /** The linear that reads the mixed values `[heads*headDim]`. */
   readonly output: string;
+  /** Norms of queries and keys, of each head or of all heads at once. */
+  readonly norms?: readonly string[];
 }
 
 /**
@@ -77,7 +83,7 @@ export interface Stage {
   readonly linears: readonly string[];
   /** Linears that read another part of the state, by module: experts see only the tokens that were sent to them. */
   readonly inputs?: ReadonlyMap<string, string>;
-  /** True when what the linears give is added to `state.residual` as it is. */
+  /** True when what the linears give is added to `state.residual`: as it is, times a constant, or behind a norm. */
   readonly addsToResidual?: boolean;
   run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T>;
 }

@@ -18,6 +18,8 @@ export interface ScalableEdge {
     readonly module: string;
     /** Rows of a linear producer that feed the edge (fused qkv, gate/up); all when absent. */
     readonly rows?: readonly [start: number, end: number];
+    /** The norm's gain is this much more than its weight (Gemma: 1); the weight itself when absent. */
+    readonly gainOffset?: 1;
   };
   /** Modules of the consuming linears. All share the input. */
   readonly consumers: readonly string[];

@@ -57,8 +57,12 @@ export function foldEdge(
     }
     const width = found.shape.length === 2 ? found.shape[1] : 1;
     const data = found.data.slice();
-    for (let row = start; row < end; row++)
-      for (let i = row * width; i < (row + 1) * width; i++) data[i] /= perProducer[row - start];
+    const offset = part === 'weight' ? producer.gainOffset : undefined;
+    for (let row = start; row < end; row++) {
+      const scale = perProducer[row - start];
+      for (let i = row * width; i < (row + 1) * width; i++)
+        data[i] = offset === undefined ? data[i] / scale : (data[i] + offset) / scale - offset;
+    }
     changed.set(name, tensor('f32', found.shape, data));
   }
   const inverse = scales.map((scale) => 1 / scale);

@@ -1,4 +1,12 @@
-import type { Activation, ExpertDescription, LinearDescription, Runtime, ScalableEdge, Stage } from '@q/core';
+import type {
+  Activation,
+  ExpertDescription,
+  LinearDescription,
+  Runtime,
+  ScalableEdge,
+  Stage,
+  StageState,
+} from '@q/core';
 import { linear } from './linear-description.js';
 
 /** What follows the attention in a block: from the second norm's output to what is added to the residual stream. */
@@ -19,14 +27,22 @@ export interface FeedForward {
   readonly stages: readonly Stage[];
 }
 
+/** Adds an output to the residual stream, by way of a norm or a factor where the model has one. */
+export type AddToResidual = <T>(runtime: Runtime<T>, residual: T, output: T) => T;
+
+const plainSum: AddToResidual = (runtime, residual, output) => runtime.ops.add(residual, output);
+
+export interface MlpOptions {
+  readonly hidden: number;
+  readonly intermediate: number;
+  readonly activation: Activation;
+  readonly bias: boolean;
+  readonly add?: AddToResidual;
+}
+
 /** `down(activation(gate(x)) * up(x))` */
-export function gatedMlp(
-  prefix: string,
-  hidden: number,
-  intermediate: number,
-  activation: Activation,
-  bias: boolean,
-): FeedForward {
+export function gatedMlp(prefix: string, options: MlpOptions): FeedForward {
+  const { hidden, intermediate, activation, bias } = options;
   const [gate, up, down] = ['gate', 'up', 'down'].map((name) => `${prefix}.${name}_proj`) as [string, string, string];
   return {
     linears: [
@@ -48,15 +64,54 @@ export function gatedMlp(
           return { residual, input: runtime.ops.mul(gated, runtime.linear(up, input)) };
         },
       },
+      outputStage(down, options.add),
+    ],
+  };
+}
+
+/** The gated MLP with gate and up in one linear: the gate's rows, then those of up (Phi-3). */
+export function fusedGatedMlp(prefix: string, options: MlpOptions): FeedForward {
+  const { hidden, intermediate, activation, bias } = options;
+  const [gateUp, down] = [`${prefix}.gate_up_proj`, `${prefix}.down_proj`];
+  return {
+    linears: [
+      linear(gateUp, hidden, 2 * intermediate, bias, 'gate', 'up'),
+      linear(down, intermediate, hidden, bias, 'down'),
+    ],
+    kept: [],
+    readers: [gateUp],
+    outputs: [down],
+    edges: [
       {
-        name: 'mlp output',
-        linears: [down],
-        addsToResidual: true,
-        run(runtime, { residual, input }) {
-          const sum = runtime.ops.add(residual, runtime.linear(down, input));
-          return { residual: sum, input: sum };
-        },
+        id: 'up->down',
+        producer: { kind: 'linear', module: gateUp, rows: [intermediate, 2 * intermediate] },
+        consumers: [down],
       },
     ],
+    fusionGroups: [],
+    stages: [
+      {
+        name: 'mlp',
+        linears: [gateUp],
+        run<T>(runtime: Runtime<T>, { residual, input }: StageState<T>) {
+          const { ops } = runtime;
+          const [gate, up] = ops.split(runtime.linear(gateUp, input), [intermediate, intermediate]) as [T, T];
+          return { residual, input: ops.mul(ops.activation(activation, gate), up) };
+        },
+      },
+      outputStage(down, options.add),
+    ],
+  };
+}
+
+function outputStage(down: string, add: AddToResidual = plainSum): Stage {
+  return {
+    name: 'mlp output',
+    linears: [down],
+    addsToResidual: true,
+    run(runtime, { residual, input }) {
+      const sum = add(runtime, residual, runtime.linear(down, input));
+      return { residual: sum, input: sum };
+    },
   };
 }

@@ -68,7 +68,12 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     headTensors: [`${finalNormModule}.weight`, `${finalNormModule}.bias`, tied ? tokens : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', tokens]] : []),
-    residualStream: describeResidualStream(blocks, 'layer', [tokens, places], finalNormModule, head.module),
+    residualStream: describeResidualStream(blocks, {
+      embeddings: [tokens, places],
+      kind: 'layer',
+      finalNorm: finalNormModule,
+      head: head.module,
+    }),
     ...(prefix === '' ? { headless: true } : {}),
     expected: new Map([
       [tokens, [vocabulary, width]],

@@ -1,78 +1,143 @@
-import type { Activation, BlockDescription, CacheSite, LinearDescription, ModelDescription, Runtime } from '@q/core';
+import type {
+  Activation,
+  BlockDescription,
+  ModelDescription,
+  NormDescription,
+  Runtime,
+  ScalableEdge,
+  StageState,
+} from '@q/core';
 import type { ConfigReader } from '../config-reader.js';
+import { findRoot } from '../model-root.js';
 import { type RotaryPositions, readRotaryPositions } from '../rotary-positions.js';
-import { type FeedForward, gatedMlp } from './feed-forward.js';
-import { linear, linearTensors, normTensors } from './linear-description.js';
+import { type AttentionOptions, describeAttention } from './attention.js';
+import { type AddToResidual, type FeedForward, gatedMlp, type MlpOptions } from './feed-forward.js';
+import { linear, linearTensors } from './linear-description.js';
+import { applyNorm, type Norm, normProducer, tensorsOfNorm } from './norm.js';
 import { describeResidualStream } from './residual-stream.js';
+
+/** Norms of a block by their names in the file: before a part reads the residual stream, after it has computed. */
+export interface NormPlaces {
+  readonly attention: { readonly before?: string; readonly after?: string };
+  /** `before` may be the attention's own where both read the stream at once. */
+  readonly feedForward: { readonly before?: string; readonly after?: string };
+}
+
+/** Names of modules. */
+export interface DecoderNames {
+  /** What may stand before them in a checkpoint, the usual one first; see {@link findRoot}. */
+  readonly roots?: readonly string[];
+  readonly embedding: string;
+  readonly finalNorm: string;
+  readonly head: string;
+  readonly attention: string;
+  readonly mlp: string;
+  readonly norms: NormPlaces;
+  /** Queries, keys and values of one linear each, or of a fused one. */
+  readonly input: readonly [query: string, key: string, value: string] | readonly [fused: string];
+  readonly output: string;
+}
 
 /** In what the descendants of Llama differ. */
 export interface LlamaVariant {
   readonly architecture: string;
+  /** Names in the checkpoint, where they are known. */
+  readonly tensorNames?: ReadonlySet<string> | undefined;
+  /** Those that differ from Llama's. */
+  readonly names?: Partial<DecoderNames>;
   readonly queryKeyValueBias: boolean;
   readonly outputBias: boolean;
   readonly mlpBias: boolean;
   /** Key heads where the config does not say. */
   readonly defaultKeyValueHeads?: number;
+  /** Size of a head where the config does not say; the hidden size over the heads when absent. */
+  readonly defaultHeadDim?: number;
   /** Base of the rotary frequencies where the config does not say; 10000 when absent. */
   readonly defaultTheta?: number;
   /** Of the norms, where the config does not say; 1e-6 when absent. */
   readonly defaultEpsilon?: number;
+  readonly defaultTied?: boolean;
+  /** The config's key for the activation, and its value where the config does not say. */
+  readonly activation?: readonly [key: string, absent: string];
+  /** Layer norms, with biases; RMS norms when absent. */
+  readonly norm?: 'layer';
+  /** The gain of norms is 1 + weight. */
+  readonly gainOffset?: 1;
+  /** Norms `q_norm` and `k_norm` of queries and keys: of each head, or of all heads at once. */
+  readonly queryKeyNorm?: 'head' | 'whole';
+  /** Attention and MLP read the residual stream at once, and both are added to it. */
+  readonly parallel?: boolean;
+  /** Rotary positions of a layer, or nothing in a layer without; those of the config for all layers when absent. */
+  rotary?(layer: number, headDim: number): RotaryPositions | undefined;
+  /** What a part adds to the stream is multiplied by this. */
+  readonly residualFactor?: number;
+  readonly embeddingFactor?: number;
+  readonly logitFactor?: number;
+  /** Limit of the logits: `cap * tanh(logit / cap)`. */
+  readonly logitCap?: number | undefined;
+  /** What the attention does otherwise, in every layer. */
+  readonly attention?: Partial<Pick<AttentionOptions, 'scale' | 'softCap' | 'causal' | 'queryFactors'>>;
+  /** Name of the sinks' tensor below the attention's module. */
+  readonly sinks?: string;
   /** Sliding window of a layer in tokens; unlimited when absent. */
   window(layer: number): number | undefined;
   /** What follows the attention of a layer; a gated MLP of `intermediate_size` when absent. */
-  feedForward?(
-    layer: number,
-    sizes: { readonly hidden: number; readonly activation: Activation },
-  ): FeedForward | undefined;
+  feedForward?(layer: number, sizes: FeedForwardSizes): FeedForward | undefined;
 }
 
+/** What a feed-forward part is made from. */
+export interface FeedForwardSizes extends Omit<MlpOptions, 'intermediate'> {
+  /** `model.layers.0.mlp` */
+  readonly prefix: string;
+}
+
+const llamaNames: DecoderNames = {
+  embedding: 'embed_tokens',
+  finalNorm: 'norm',
+  head: 'lm_head',
+  attention: 'self_attn',
+  mlp: 'mlp',
+  norms: { attention: { before: 'input_layernorm' }, feedForward: { before: 'post_attention_layernorm' } },
+  input: ['q_proj', 'k_proj', 'v_proj'],
+  output: 'o_proj',
+};
+
 interface Sizes {
+  readonly variant: LlamaVariant;
+  readonly names: DecoderNames;
+  /** Before all names but the head's. */
+  readonly root: string;
   readonly hidden: number;
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
   readonly epsilon: number;
   readonly activation: Activation;
-  readonly rotary: RotaryPositions;
+  rotary(layer: number): RotaryPositions | undefined;
 }
 
-/** Pre-norm blocks with RMS norms, rotary positions, grouped-query attention and a gated MLP. */
+/** Pre-norm blocks with rotary positions, grouped-query attention and a gated MLP, and what differs from that by the variant. */
 export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): ModelDescription {
-  const hidden = config.positiveInteger('hidden_size');
-  const heads = config.positiveInteger('num_attention_heads');
-  const kvHeads = config.positiveInteger('num_key_value_heads', variant.defaultKeyValueHeads ?? heads);
-  if (heads % kvHeads !== 0) config.refuse('num_key_value_heads', `it must divide the ${heads} attention heads`);
-  const headDim = config.has('head_dim') ? config.positiveInteger('head_dim') : hidden / heads;
-  if (!Number.isInteger(headDim / 2)) config.refuse('head_dim', `rotary positions need an even size, not ${headDim}`);
-  const sizes: Sizes = {
-    hidden,
-    heads,
-    kvHeads,
-    headDim,
-    epsilon: config.number('rms_norm_eps', variant.defaultEpsilon ?? 1e-6),
-    activation: config.activation('hidden_act', 'silu'),
-    rotary: readRotaryPositions(config, headDim, variant.defaultTheta),
-  };
+  const sizes = readSizes(config, variant);
+  const { hidden, root, names } = sizes;
   const layers = config.positiveInteger('num_hidden_layers');
   const vocabulary = config.positiveInteger('vocab_size');
-  const tied = config.boolean('tie_word_embeddings', false);
-  const embedding = 'model.embed_tokens.weight';
-  const head = linear('lm_head', hidden, vocabulary, false, 'head');
-  const feedForward = (layer: number) =>
-    variant.feedForward?.(layer, sizes) ??
-    gatedMlp(
-      `model.layers.${layer}.mlp`,
-      hidden,
-      config.positiveInteger('intermediate_size'),
-      sizes.activation,
-      variant.mlpBias,
-    );
-  const described = Array.from({ length: layers }, (_, index) => {
-    const own = feedForward(index);
-    return { block: describeBlock(sizes, variant, index, own), kept: own.kept };
-  });
+  const tied = config.boolean('tie_word_embeddings', variant.defaultTied ?? false);
+  const embedding = `${root}${names.embedding}.weight`;
+  // A part of a larger model has its head beside itself in old files.
+  const head = linear(
+    root === 'language_model.model.' ? `language_model.${names.head}` : names.head,
+    hidden,
+    vocabulary,
+    false,
+    'head',
+  );
+  const headWeight = `${head.module}.weight`;
+  const described = Array.from({ length: layers }, (_, index) => describeBlock(config, sizes, index));
   const blocks = described.map(({ block }) => block);
-  const finalNorm = <T>(runtime: Runtime<T>, x: T): T => rmsNorm(runtime, 'model.norm', x, sizes.epsilon);
+  const last = normOf(sizes, `${root}${names.finalNorm}`);
+  const finalNorm = <T>(runtime: Runtime<T>, x: T): T => applyNorm(runtime, last, x);
+  const { embeddingFactor, logitFactor, logitCap } = variant;
   return {
     architecture: variant.architecture,
     hiddenSize: hidden,
@@ -80,109 +145,218 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     maxPositions: config.positiveInteger('max_position_embeddings', 2048),
     blocks,
     embeddingTensors: [embedding],
-    headTensors: ['model.norm.weight', tied ? embedding : 'lm_head.weight'],
+    headTensors: [...tensorsOfNorm(last).map(([name]) => name), tied ? embedding : headWeight],
     head,
-    ties: new Map(tied ? [['lm_head.weight', embedding]] : []),
-    residualStream: describeResidualStream(blocks, 'rms', [embedding], 'model.norm', head.module),
+    ties: new Map(tied ? [[headWeight, embedding]] : []),
+    residualStream: describeResidualStream(blocks, {
+      embeddings: [embedding],
+      kind: last.kind,
+      finalNorm: last.module,
+      head: head.module,
+      ...(variant.gainOffset ? { gainOffset: variant.gainOffset } : {}),
+      others: described.flatMap(({ norms }) => norms),
+      readers: described.flatMap(({ readers }) => readers),
+    }),
+    ...(root === '' ? { headless: true } : {}),
     expected: new Map([
       [embedding, [vocabulary, hidden]],
-      ...described.flatMap(({ block: { prefix, linears }, kept }) => [
-        ...normTensors([`${prefix}.input_layernorm`, `${prefix}.post_attention_layernorm`], hidden, false),
-        ...kept,
-        ...linears.flatMap(linearTensors),
-      ]),
-      ...normTensors(['model.norm'], hidden, false),
+      ...described.flatMap(({ tensors }) => tensors),
+      ...tensorsOfNorm(last),
       ...(tied ? [] : linearTensors(head)),
     ]),
-    embed: (runtime, ids, batch, length) => runtime.ops.embed(runtime.weight(embedding), ids, batch, length),
+    embed(runtime, ids, batch, length) {
+      const rows = runtime.ops.embed(runtime.weight(embedding), ids, batch, length);
+      return embeddingFactor === undefined ? rows : runtime.ops.scale(rows, embeddingFactor);
+    },
     finalNorm,
-    logits: (runtime, x) => runtime.linear(head.module, finalNorm(runtime, x)),
+    logits<T>(runtime: Runtime<T>, x: T): T {
+      const { ops } = runtime;
+      const logits = runtime.linear(head.module, finalNorm(runtime, x));
+      const scaled = logitFactor === undefined ? logits : ops.scale(logits, logitFactor);
+      return logitCap === undefined
+        ? scaled
+        : ops.scale(ops.activation('tanh', ops.scale(scaled, 1 / logitCap)), logitCap);
+    },
   };
 }
 
-function describeBlock(sizes: Sizes, variant: LlamaVariant, index: number, feedForward: FeedForward): BlockDescription {
-  const { hidden, heads, kvHeads, headDim, epsilon } = sizes;
-  const prefix = `model.layers.${index}`;
-  const [q, k, v, o] = ['q', 'k', 'v', 'o'].map((name) => `${prefix}.self_attn.${name}_proj`) as Four;
-  const attentionNorm = `${prefix}.input_layernorm`;
-  const mlpNorm = `${prefix}.post_attention_layernorm`;
-  const linears: LinearDescription[] = [
-    linear(q, hidden, heads * headDim, variant.queryKeyValueBias, 'query'),
-    linear(k, hidden, kvHeads * headDim, variant.queryKeyValueBias, 'key'),
-    linear(v, hidden, kvHeads * headDim, variant.queryKeyValueBias, 'value'),
-    linear(o, heads * headDim, hidden, variant.outputBias, 'output'),
-    ...feedForward.linears,
-  ];
-  const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ layer: index, kind, stage });
+function readSizes(config: ConfigReader, variant: LlamaVariant): Sizes {
+  const names = { ...llamaNames, ...variant.names };
+  const hidden = config.positiveInteger('hidden_size');
+  const heads = config.positiveInteger('num_attention_heads');
+  const kvHeads = config.positiveInteger('num_key_value_heads', variant.defaultKeyValueHeads ?? heads);
+  if (heads % kvHeads !== 0) config.refuse('num_key_value_heads', `it must divide the ${heads} attention heads`);
+  const headDim = config.has('head_dim')
+    ? config.positiveInteger('head_dim')
+    : (variant.defaultHeadDim ?? hidden / heads);
+  if (!Number.isInteger(headDim / 2)) config.refuse('head_dim', `rotary positions need an even size, not ${headDim}`);
+  const theta = variant.defaultTheta;
+  const shared = variant.rotary
+    ? undefined
+    : readRotaryPositions(config, headDim, theta === undefined ? {} : { theta });
   return {
+    variant,
+    names,
+    root: findRoot(variant.tensorNames, `${names.finalNorm}.weight`, names.roots),
+    hidden,
+    heads,
+    kvHeads,
+    headDim,
+    epsilon: config.number(
+      variant.norm === 'layer' ? 'layer_norm_eps' : 'rms_norm_eps',
+      variant.defaultEpsilon ?? 1e-6,
+    ),
+    activation: config.activation(...(variant.activation ?? (['hidden_act', 'silu'] as const))),
+    rotary: (layer) => (variant.rotary ? variant.rotary(layer, headDim) : shared),
+  };
+}
+
+function normOf({ variant, hidden, epsilon }: Sizes, module: string, width = hidden): Norm {
+  const { norm = 'rms', gainOffset } = variant;
+  return { module, kind: norm, width, epsilon, ...(gainOffset ? { gainOffset } : {}) };
+}
+
+interface DescribedBlock {
+  readonly block: BlockDescription;
+  readonly tensors: readonly [name: string, shape: readonly number[]][];
+  /** Norms between a linear and the sum. */
+  readonly norms: readonly NormDescription[];
+  /** Linears that read the stream without a norm. */
+  readonly readers: readonly string[];
+}
+
+function describeBlock(config: ConfigReader, sizes: Sizes, index: number): DescribedBlock {
+  const { variant, names, root } = sizes;
+  const prefix = `${root}layers.${index}`;
+  const placed = (name: string | undefined) => (name === undefined ? undefined : normOf(sizes, `${prefix}.${name}`));
+  const places = names.norms;
+  const before = { attention: placed(places.attention.before), mlp: placed(places.feedForward.before) };
+  const after = { attention: placed(places.attention.after), mlp: placed(places.feedForward.after) };
+  const adding = (norm: Norm | undefined): AddToResidual => addToResidual(norm, variant.residualFactor);
+  const attention = describeAttention(attentionOptions(sizes, index, prefix));
+  const mlp: FeedForwardSizes = {
+    prefix: `${prefix}.${names.mlp}`,
+    hidden: sizes.hidden,
+    activation: sizes.activation,
+    bias: variant.mlpBias,
+    add: adding(after.mlp),
+  };
+  const feedForward =
+    variant.feedForward?.(index, mlp) ??
+    gatedMlp(mlp.prefix, { ...mlp, intermediate: config.positiveInteger('intermediate_size') });
+  const linears = [...attention.linears, ...feedForward.linears];
+  // One norm that both read stands for itself once.
+  const norms = new Map(
+    [before.attention, before.mlp, after.attention, after.mlp].flatMap((norm) => (norm ? [[norm.module, norm]] : [])),
+  );
+  const tensors = [
+    ...[...norms.values()].flatMap(tensorsOfNorm),
+    ...attention.kept,
+    ...feedForward.kept,
+    ...linears.flatMap(linearTensors),
+  ];
+  const read = <T>(runtime: Runtime<T>, norm: Norm | undefined, x: T): T => (norm ? applyNorm(runtime, norm, x) : x);
+  const addAttention = adding(after.attention);
+  const block: BlockDescription = {
     index,
     prefix,
     linears,
-    tensors: [
-      `${attentionNorm}.weight`,
-      `${mlpNorm}.weight`,
-      ...feedForward.kept.map(([name]) => name),
-      ...linears.flatMap((each) => linearTensors(each).map(([name]) => name)),
-    ],
+    tensors: tensors.map(([name]) => name),
     edges: [
-      { id: 'input_layernorm->q,k,v', producer: { kind: 'norm', module: attentionNorm }, consumers: [q, k, v] },
-      {
-        id: 'v->o',
-        producer: { kind: 'linear', module: v },
-        consumers: [o],
-        repeat: { times: heads / kvHeads, headDim },
-      },
-      {
-        id: feedForward.experts ? 'post_attention_layernorm->experts' : 'post_attention_layernorm->gate,up',
-        producer: { kind: 'norm', module: mlpNorm },
-        consumers: feedForward.readers,
-      },
+      ...normEdges(before.attention, before.mlp, attention.readers, feedForward),
+      ...attention.edges,
       ...feedForward.edges,
     ],
-    fusionGroups: [[q, k, v], ...feedForward.fusionGroups],
+    fusionGroups: [...attention.fusionGroups, ...feedForward.fusionGroups],
     ...(feedForward.experts ? { experts: feedForward.experts } : {}),
-    attention: { heads, kvHeads, headDim, value: { module: v }, output: o },
+    attention: attention.description,
     mlpOutputs: feedForward.outputs,
-    begin: (runtime, x) => ({ residual: x, input: rmsNorm(runtime, attentionNorm, x, epsilon) }),
+    begin: (runtime, x) => ({ residual: x, input: read(runtime, before.attention, x) }),
     stages: [
       {
         name: 'attention',
-        linears: [q, k, v],
-        run(runtime, { residual, input }) {
-          const { ops, start = 0 } = runtime;
-          const table = sizes.rotary.table(start + ops.shape(input)[1]!);
-          const queries = runtime.linear(q, input);
-          const keys = runtime.cache(site('key', 'beforeRope'), runtime.linear(k, input));
-          const mixed = ops.attention({
-            q: runtime.query(index, ops.rotary(queries, heads, table, start)),
-            k: runtime.cache(site('key', 'afterRope'), ops.rotary(keys, kvHeads, table, start)),
-            v: runtime.cache(site('value', 'afterRope'), runtime.linear(v, input)),
-            heads,
-            kvHeads,
-            headDim,
-            scale: 1 / Math.sqrt(headDim),
-            window: variant.window(index),
-          });
-          return { residual, input: mixed };
-        },
+        linears: attention.readers,
+        run: (runtime, { residual, input }) => ({ residual, input: attention.mix(runtime, input) }),
       },
       {
         name: 'attention output',
-        linears: [o],
+        linears: [attention.output],
         addsToResidual: true,
-        run(runtime, { residual, input }) {
-          const sum = runtime.ops.add(residual, runtime.linear(o, input));
-          const normed = rmsNorm(runtime, mlpNorm, sum, epsilon);
+        run<T>(runtime: Runtime<T>, { residual, input }: StageState<T>): StageState<T> {
+          const sum = addAttention(runtime, residual, runtime.linear(attention.output, input));
+          const normed = read(runtime, before.mlp, variant.parallel ? residual : sum);
           return { residual: sum, input: normed, ...feedForward.route?.(runtime, normed) };
         },
       },
       ...feedForward.stages,
     ],
   };
+  return {
+    block,
+    tensors,
+    norms: [after.attention, after.mlp].flatMap((norm) => (norm ? [betweenLinearAndSum(norm)] : [])),
+    readers: [...(before.attention ? [] : attention.readers), ...(before.mlp ? [] : feedForward.readers)],
+  };
 }
 
-function rmsNorm<T>(runtime: Runtime<T>, module: string, x: T, epsilon: number): T {
-  return runtime.ops.rmsNorm(x, runtime.weight(`${module}.weight`), epsilon);
+function attentionOptions(sizes: Sizes, layer: number, prefix: string): AttentionOptions {
+  const { variant, names, hidden, heads, kvHeads, headDim } = sizes;
+  const within = (name: string) => `${prefix}.${names.attention}.${name}`;
+  const [first, key, value] = names.input.map(within);
+  const rotary = sizes.rotary(layer);
+  const normed = (name: string, count: number) =>
+    normOf(sizes, within(name), variant.queryKeyNorm === 'head' ? headDim : count * headDim);
+  return {
+    layer,
+    hidden,
+    heads,
+    kvHeads,
+    headDim,
+    input: key !== undefined && value !== undefined ? { query: first!, key, value } : { fused: first! },
+    output: within(names.output),
+    inputBias: variant.queryKeyValueBias,
+    outputBias: variant.outputBias,
+    window: variant.window(layer),
+    ...(rotary ? { rotary } : {}),
+    ...(variant.queryKeyNorm ? { norms: { query: normed('q_norm', heads), key: normed('k_norm', kvHeads) } } : {}),
+    ...(variant.sinks === undefined ? {} : { sinks: within(variant.sinks) }),
+    ...variant.attention,
+  };
 }
 
-type Four = [string, string, string, string];
+/** Edges of the norms before the two parts; one edge where they are one norm. */
+function normEdges(
+  attention: Norm | undefined,
+  mlp: Norm | undefined,
+  readers: readonly string[],
+  feedForward: FeedForward,
+): readonly ScalableEdge[] {
+  const edge = (norm: Norm, what: string, consumers: readonly string[]): ScalableEdge => ({
+    id: `${norm.module.split('.').at(-1)}->${what}`,
+    producer: normProducer(norm),
+    consumers,
+  });
+  const inputs = readers.length === 1 ? 'qkv' : 'q,k,v';
+  const inner = feedForward.experts ? 'experts' : feedForward.readers.length === 1 ? 'up' : 'gate,up';
+  if (attention && attention.module === mlp?.module)
+    return [edge(attention, `${inputs},${inner}`, [...readers, ...feedForward.readers])];
+  return [
+    ...(attention ? [edge(attention, inputs, readers)] : []),
+    ...(mlp ? [edge(mlp, inner, feedForward.readers)] : []),
+  ];
+}
+
+const betweenLinearAndSum = ({ module, kind, gainOffset }: Norm): NormDescription => ({
+  module,
+  kind,
+  consumers: [],
+  addsToStream: true,
+  ...(gainOffset ? { gainOffset } : {}),
+});
+
+function addToResidual(norm: Norm | undefined, factor: number | undefined): AddToResidual {
+  return (runtime, residual, output) => {
+    const normed = norm ? applyNorm(runtime, norm, output) : output;
+    return runtime.ops.add(residual, factor === undefined ? normed : runtime.ops.scale(normed, factor));
+  };
+}

@@ -6,11 +6,12 @@ import { describeLlamaLike } from './llama-like.js';
 export const llama: Architecture = {
   name: 'llama',
   modelTypes: ['llama'],
-  describe(json) {
+  describe(json, tensorNames) {
     const config = new ConfigReader(json);
     const attentionBias = config.boolean('attention_bias', false);
     return describeLlamaLike(config, {
       architecture: 'llama',
+      tensorNames,
       queryKeyValueBias: attentionBias,
       outputBias: attentionBias,
       mlpBias: config.boolean('mlp_bias', false),

@@ -6,12 +6,13 @@ import { describeLlamaLike } from './llama-like.js';
 export const mistral: Architecture = {
   name: 'mistral',
   modelTypes: ['mistral'],
-  describe(json) {
+  describe(json, tensorNames) {
     const config = new ConfigReader(json);
     // Absent is not null: transformers takes 4096 for a key that is not there, and no window for null.
     const window = json['sliding_window'] === null ? undefined : config.positiveInteger('sliding_window', 4096);
     return describeLlamaLike(config, {
       architecture: 'mistral',
+      tensorNames,
       queryKeyValueBias: false,
       outputBias: false,
       mlpBias: false,

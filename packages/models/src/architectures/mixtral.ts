@@ -16,6 +16,8 @@ export const mixtral: Architecture = {
     if (perToken > experts) config.refuse('num_experts_per_tok', `there are ${experts} experts`);
     return describeLlamaLike(config, {
       architecture: 'mixtral',
+      tensorNames,
+      names: { mlp: 'block_sparse_moe' },
       queryKeyValueBias: false,
       outputBias: false,
       mlpBias: false,
@@ -23,9 +25,9 @@ export const mixtral: Architecture = {
       defaultTheta: 1e6,
       defaultEpsilon: 1e-5,
       window: () => window,
-      feedForward: (layer, { hidden, activation }) =>
+      feedForward: (_layer, { prefix, hidden, activation }) =>
         mixtureOfExperts({
-          prefix: `model.layers.${layer}.block_sparse_moe`,
+          prefix,
           hidden,
           intermediate: config.positiveInteger('intermediate_size'),
           activation,

@@ -64,14 +64,13 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
   const hasFinalNorm = sizes.normFirst && !config.boolean('_remove_final_layer_norm', false);
   const norms = hasFinalNorm ? normTensors([`${root}.final_layer_norm`], hidden, true) : [];
   const head = linear('lm_head', hidden, vocabulary, false, 'head');
-  const stream = describeResidualStream(
-    blocks,
-    'layer',
-    [tokens, places],
-    hasFinalNorm ? `${root}.final_layer_norm` : undefined,
-    head.module,
-  );
-  const normsOfStream = sizes.normFirst ? [] : blocks.flatMap(describePostNorms);
+  const stream = describeResidualStream(blocks, {
+    embeddings: [tokens, places],
+    kind: 'layer',
+    finalNorm: hasFinalNorm ? `${root}.final_layer_norm` : undefined,
+    head: head.module,
+    others: sizes.normFirst ? [] : blocks.flatMap(describePostNorms),
+  });
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T =>
     hasFinalNorm ? layerNorm(runtime, `${root}.final_layer_norm`, x) : x;
   return {
@@ -84,7 +83,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     headTensors: [...norms.map(([name]) => name), tied ? tokens : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', tokens]] : []),
-    residualStream: { ...stream, norms: [...stream.norms, ...normsOfStream] },
+    residualStream: stream,
     ...(root === 'decoder' ? { headless: true } : {}),
     expected: new Map([
       [tokens, [vocabulary, hidden]],

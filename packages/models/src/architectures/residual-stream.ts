@@ -1,28 +1,46 @@
 import type { BlockDescription, NormDescription, ResidualStream } from '@q/core';
 
+/** Where a model's stream is more than a pre-norm one. */
+export interface ResidualStreamOptions {
+  readonly embeddings: readonly string[];
+  readonly kind: NormDescription['kind'];
+  /** Module between the last block and the head; the head reads the stream itself when there is none. */
+  readonly finalNorm: string | undefined;
+  /** Module of the output projection. */
+  readonly head: string;
+  /** The gain of norms is 1 + weight. */
+  readonly gainOffset?: 1;
+  /** Norms that no linear reads: those between a linear and the sum, or after it. */
+  readonly others?: readonly NormDescription[];
+  /** Linears of the blocks that read the stream without a norm. */
+  readonly readers?: readonly string[];
+}
+
 /**
- * The residual stream of a pre-norm model, from what its blocks say already: norms and their consumers are the edges
- * whose producer is a norm, writers are the linears of the stages that add to the residual: as they are, or, in the last
- * stage of a block with experts, weighed.
- * @param finalNorm module between the last block and the head; the head reads the stream itself when there is none
- * @param head module of the output projection
+ * The residual stream of a model, from what its blocks say already: norms and their consumers are the edges whose producer
+ * is a norm, writers are the linears of the stages that add to the residual: as they are, or, in the last stage of a block
+ * with experts, weighed.
  */
 export function describeResidualStream(
   blocks: readonly BlockDescription[],
-  kind: NormDescription['kind'],
-  embeddings: readonly string[],
-  finalNorm: string | undefined,
-  head: string,
+  options: ResidualStreamOptions,
 ): ResidualStream {
+  const { embeddings, kind, finalNorm, head, gainOffset, others = [], readers = [] } = options;
+  const norm = (module: string, consumers: readonly string[]): NormDescription => ({
+    module,
+    kind,
+    consumers,
+    ...(gainOffset ? { gainOffset } : {}),
+  });
   const norms = blocks.flatMap(({ edges }) =>
     edges
       .filter(({ producer }) => producer.kind === 'norm')
-      .map(({ producer, consumers }): NormDescription => ({ module: producer.module, kind, consumers })),
+      .map(({ producer, consumers }) => norm(producer.module, consumers)),
   );
   return {
     embeddings,
-    norms: finalNorm === undefined ? norms : [...norms, { module: finalNorm, kind, consumers: [head] }],
-    readers: finalNorm === undefined ? [head] : [],
+    norms: [...norms, ...others, ...(finalNorm === undefined ? [] : [norm(finalNorm, [head])])],
+    readers: [...readers, ...(finalNorm === undefined ? [head] : [])],
     writers: blocks.flatMap(({ stages }) =>
       stages.filter((stage) => stage.addsToResidual || stage === stages.at(-1)).flatMap((stage) => stage.linears),
     ),

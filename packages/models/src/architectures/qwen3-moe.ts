@@ -1,0 +1,41 @@
+import type { Architecture } from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { describeLlamaLike } from './llama-like.js';
+import { mixtureOfExperts, refuseStackedExperts } from './mixture-of-experts.js';
+import { readSparseLayers, readWindows } from './qwen2.js';
+
+/** Qwen3-MoE: Qwen3's attention; experts without a shared one in the sparse layers. */
+export const qwen3Moe: Architecture = {
+  name: 'qwen3_moe',
+  modelTypes: ['qwen3_moe'],
+  describe(json, tensorNames) {
+    const config = new ConfigReader(json);
+    refuseStackedExperts(tensorNames);
+    const { experts, perToken, isSparse } = readSparseLayers(config, { experts: 128, perToken: 8 });
+    const bias = config.boolean('attention_bias', false);
+    return describeLlamaLike(config, {
+      architecture: 'qwen3_moe',
+      tensorNames,
+      queryKeyValueBias: bias,
+      outputBias: bias,
+      mlpBias: false,
+      defaultKeyValueHeads: 4,
+      queryKeyNorm: 'head',
+      // Of all layers, where it is on: `max_window_layers` is not read.
+      window: readWindows(config, 0),
+      feedForward: (layer, { prefix, hidden, activation }) =>
+        isSparse(layer)
+          ? mixtureOfExperts({
+              prefix,
+              hidden,
+              intermediate: config.positiveInteger('moe_intermediate_size', 768),
+              activation,
+              experts,
+              perToken,
+              normalize: config.boolean('norm_topk_prob', false),
+              names: { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+            })
+          : undefined,
+    });
+  },
+};

@@ -1,0 +1,16 @@
+/**
+ * What stands before a model's tensor names: `model.` as a rule, nothing in checkpoints of the model without its head,
+ * `model.language_model.` where it is a part of a larger model.
+ * @param tensorNames names in the checkpoint, where they are known
+ * @param probe a tensor that every such model has and that is never quantized (`norm.weight`)
+ * @param roots the usual one first, which also stands where nothing is known
+ */
+export function findRoot(
+  tensorNames: ReadonlySet<string> | undefined,
+  probe: string,
+  roots: readonly string[] = decoderRoots,
+): string {
+  return roots.find((root) => tensorNames?.has(root + probe)) ?? roots[0]!;
+}
+
+const decoderRoots = ['model.', '', 'model.language_model.', 'language_model.model.', 'language_model.'];
