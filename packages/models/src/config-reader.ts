@@ -74,6 +74,28 @@ export class ConfigReader {
     return value;
   }
 
+  /**
+   * The config of the language model: this one, or the part `text_config` of a larger model's, which ties its embeddings
+   * where the whole says so.
+   */
+  textPart(): ConfigReader {
+    if (!this.has('text_config')) return this;
+    const tied = this.config['tie_word_embeddings'];
+    const part = this.object('text_config');
+    return new ConfigReader(
+      { ...part.config, ...(typeof tied === 'boolean' ? { tie_word_embeddings: tied } : {}) },
+      part.where,
+    );
+  }
+
+  /** The same config with some keys absent. */
+  without(...keys: readonly string[]): ConfigReader {
+    return new ConfigReader(
+      Object.fromEntries(Object.entries(this.config).filter(([key]) => !keys.includes(key))),
+      this.where,
+    );
+  }
+
   /** The object under `key`, or an empty one. */
   object(key: string): ConfigReader {
     const value = this.config[key] ?? {};

@@ -1,4 +1,6 @@
 import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
+import { gemma2 } from './architectures/gemma2.js';
+import { gemma3 } from './architectures/gemma3.js';
 import { gpt2 } from './architectures/gpt2.js';
 import { llama } from './architectures/llama.js';
 import { mistral } from './architectures/mistral.js';
@@ -18,6 +20,8 @@ export const architectures: readonly Architecture[] = [
   mixtral,
   qwen2Moe,
   qwen3Moe,
+  gemma2,
+  gemma3,
   gpt2,
   opt,
 ];

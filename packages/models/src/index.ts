@@ -1,3 +1,5 @@
+export { gemma2 } from './architectures/gemma2.js';
+export { gemma3 } from './architectures/gemma3.js';
 export { gpt2 } from './architectures/gpt2.js';
 export { llama } from './architectures/llama.js';
 export { mistral } from './architectures/mistral.js';

@@ -7,10 +7,21 @@ import { goldenWeights } from './testing/golden-weights.js';
 // By tooling/figures/reference/transformers_decoders.py, transformers 5.
 import golden from './testing/transformers-decoders.json' with { type: 'json' };
 
+/** `names` says where the language model's tensors are in a folder of a larger model. */
+interface Case {
+  readonly name: string;
+  readonly config: Record<string, unknown>;
+  readonly ids: readonly (readonly number[])[];
+  /** Positions whose logits are kept, row by row. */
+  readonly kept: readonly number[];
+  readonly logits: readonly number[];
+  readonly names?: readonly string[];
+}
+
 const [backend] = (process.env['Q_TEST_BACKENDS'] ?? 'cpu').split(',') as BackendChoice[];
 
 describe(`decoders on ${backend} beside transformers`, () => {
-  it.each(golden.cases)('$name', async ({ config, ids, kept, logits, names }) => {
+  it.each(golden.cases as readonly Case[])('$name', async ({ config, ids, kept, logits, names }) => {
     const { ops, memory } = await createEngine({ backend: backend! });
     const model = describeModel(config, architectures, names && new Set(names));
     const weights = await goldenWeights(ops, model);

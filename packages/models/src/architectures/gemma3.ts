@@ -1,0 +1,37 @@
+import type { Architecture } from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { readRotaryPositions } from '../rotary-positions.js';
+import { describeGemma } from './gemma.js';
+import { readLayerWindows } from './layer-windows.js';
+
+/**
+ * Gemma 3, alone or as the text part of a folder with a vision tower: norms on each head's queries and keys, a window in all
+ * layers but every sixth, whose rotary positions have a base of their own.
+ */
+export const gemma3: Architecture = {
+  name: 'gemma3',
+  modelTypes: ['gemma3_text', 'gemma3'],
+  describe(json, tensorNames) {
+    const config = new ConfigReader(json).textPart();
+    config.only('use_bidirectional_attention', [false], 'attention to later tokens is not supported');
+    const patternKey = config.has('sliding_window_pattern') ? 'sliding_window_pattern' : '_sliding_window_pattern';
+    const pattern = config.positiveInteger(patternKey, 6);
+    const size = config.positiveInteger('sliding_window', 4096);
+    const { window, isSliding } = readLayerWindows(config, size, (layer) => (layer + 1) % pattern !== 0);
+    const headDim = config.positiveInteger('head_dim', 256);
+    const full = readRotaryPositions(config, headDim, { theta: 1e6, section: 'full_attention' });
+    const sliding = config.has('rope_parameters')
+      ? readRotaryPositions(config, headDim, { section: 'sliding_attention' })
+      : readRotaryPositions(config.without('rope_scaling', 'rope_theta'), headDim, {
+          theta: config.number('rope_local_base_freq', 10000),
+        });
+    return describeGemma(config, {
+      architecture: 'gemma3',
+      tensorNames,
+      queryKeyNorm: 'head',
+      window,
+      rotary: (layer) => (isSliding(layer) ? sliding : full),
+      caps: {},
+    });
+  },
+};
