@@ -3,6 +3,7 @@ import { createRuntime, forward, wrapRuntime } from '@q/models';
 import { createEngine, type TfjsEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { efficientQat } from './efficient-qat.js';
+import { gsq } from './gsq.js';
 import { peqa } from './peqa.js';
 import { signRound } from './sign-round.js';
 import { tasks } from './tasks.js';
@@ -64,6 +65,45 @@ describe('signRound', () => {
     });
     await expect(tuner.tune({ ...input(), store }, context)).rejects.toThrow();
     expect((await store.load())?.get('finished blocks')?.[0]).toBe(1);
+    const resumed = await tuner.tune({ ...input(), store }, createContext());
+    for (const [module, each] of whole.modules) {
+      expect(resumed.modules.get(module)?.codes).toEqual(each.codes);
+      expect(resumed.modules.get(module)?.scales).toEqual(each.scales);
+    }
+  });
+});
+
+describe('gsq', () => {
+  it('lowers the error of every block against its start, and of the logits', async () => {
+    const before = await outputError(start);
+    const held = engine.memory().tensors;
+    const trained = await gsq({ steps: 60, batch: 4 }).tune(input(), createContext());
+    expect(engine.memory().tensors).toBe(held);
+    expect(trained.notes).toEqual([]);
+    expect(await outputError(new Map(trained.modules))).toBeLessThan(0.9 * before);
+  });
+
+  it('keeps the start of a block that training did not make better, and says so', async () => {
+    const { modules, notes } = await gsq({ steps: 2, batch: 4, rate: 5, scaleRate: 1 }).tune(input(), createContext());
+    expect(notes).toHaveLength(2);
+    for (const [module, { codes, scales }] of modules) {
+      expect(codes).toEqual(start.get(module)?.codes);
+      expect(scales).toEqual(start.get(module)?.scales);
+    }
+  });
+
+  it('goes on after a finished block to the same bytes', async () => {
+    const tuner = gsq({ steps: 6, batch: 4 });
+    const whole = await tuner.tune(input(), createContext());
+    const store = memoryStoreOfBlocks();
+    const controller = new AbortController();
+    const context = createContext({
+      signal: controller.signal,
+      progress: ({ task, done }) => {
+        if (task.includes('layers.1') && done === 2) controller.abort();
+      },
+    });
+    await expect(tuner.tune({ ...input(), store }, context)).rejects.toThrow();
     const resumed = await tuner.tune({ ...input(), store }, createContext());
     for (const [module, each] of whole.modules) {
       expect(resumed.modules.get(module)?.codes).toEqual(each.codes);

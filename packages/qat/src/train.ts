@@ -31,6 +31,8 @@ export interface TrainOptions {
   /** Looks without an improvement after which training stops. Default: never. */
   readonly patience?: number;
   readonly store?: TrainingStore;
+  /** Called with the number of each step, from 0, before anything of it is computed. */
+  readonly onStep?: (step: number) => void;
   /** Steps between two checkpoints. Default: none but at the end. */
   readonly saveEvery?: number;
   /** What the progress calls it. */
@@ -110,6 +112,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
   while (state.step < steps && !stoppedEarly) {
     await breathe(context.signal);
     const { step } = state;
+    options.onStep?.(step);
     const values = valuesOf(options, state);
     const gradients = new Map<string, Float32Array>();
     let loss = 0;

@@ -1,7 +1,16 @@
-import type { BlockDescription, Context, QuantizedTensor, Tensor, TrainingStore, TunerInput } from '@q/core';
+import {
+  type BlockDescription,
+  type Context,
+  dequantize,
+  type QuantizedTensor,
+  type Tensor,
+  type TrainingStore,
+  type TunerInput,
+} from '@q/core';
 import { createRuntime, runBlock } from '@q/models';
 import { blockObjective } from './objectives/block-objective.js';
 import { pick } from './objectives/model-loss.js';
+import type { Objective } from './objectives/objective.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { QuantizedParameterization } from './parameters/parameterization.js';
@@ -10,17 +19,27 @@ import { moduleOf, tunedModules } from './tune-model.js';
 
 /** What training one block against its own output needs. */
 export interface BlockTuning {
-  parameterize(original: Tensor<'f32'>, start: QuantizedTensor): QuantizedParameterization;
+  /** @param step number of the block's step that is computed, from 0 */
+  parameterize(
+    original: Tensor<'f32'>,
+    start: QuantizedTensor,
+    module: string,
+    step: () => number,
+  ): QuantizedParameterization;
   /** Made anew for every block. */
   optimizer(): Optimizer;
   readonly schedule: Schedule;
   readonly rates: Readonly<Record<string, number>>;
+  /** Multiplies the rate of a parameter. Default 1. */
+  rateFactor?(start: QuantizedTensor, role: string): number;
   /** Of each block. */
   readonly steps: number;
   readonly batch: number;
   readonly clipNorm?: number;
   /** Keep the iterate whose batch had the least error. */
   readonly keepBest: boolean;
+  /** Compare the trained block with its start on the first windows, and keep the start where it is not worse. */
+  readonly keepsBetterStart?: boolean;
   readonly task: string;
 }
 
@@ -30,6 +49,8 @@ export interface TunedBlocks {
   /** Mean squared error of each block's last steps. */
   readonly losses: readonly number[];
   readonly secondsPerStep: number;
+  /** Blocks that kept their start. */
+  readonly keptStarts: readonly string[];
   /** Of the first step of the largest block that was trained. Absent where the engine cannot tell. */
   readonly memory?: Readonly<Record<string, number>>;
 }
@@ -45,7 +66,7 @@ export async function tuneBlocks<T>(
   context: Context,
   store: TrainingStore | undefined = input.store,
 ): Promise<TunedBlocks> {
-  const { model, engine, source, windows } = input;
+  const { model, engine, source, windows, start } = input;
   const { ops } = engine;
   tunedModules(input);
   const { count, length } = windows;
@@ -55,6 +76,7 @@ export async function tuneBlocks<T>(
   const saved = await store?.load();
   const finished = saved?.get('finished blocks')?.[0] ?? 0;
   let [seconds, steps] = [0, 0];
+  const keptStarts: string[] = [];
   let memory: StepMemory | undefined;
 
   /** Runs hidden states through `step`, a batch at a time, in place. */
@@ -95,7 +117,8 @@ export async function tuneBlocks<T>(
     const known = input.hiddenStates?.get(block.index);
     if (known) reference.set(known);
     else await advance(reference, (x) => runBlock(block, runtimeOf(originals), x));
-    const tensors = await parameterizeBlock(block, input, tuning);
+    let step = 0;
+    const tensors = await parameterizeBlock(block, input, tuning, () => step);
     for (const [name, each] of tensors) {
       modules.set(moduleOf(name), each);
       ops.dispose(originals.get(name) as T);
@@ -105,6 +128,7 @@ export async function tuneBlocks<T>(
       for (const [name, each] of tensors)
         for (const [role, values] of Object.entries(each.parameters))
           values.set(saved?.get(`${name}#${role}`) as Float32Array);
+      for (const each of tensors.values()) each.settle?.();
       losses.push(saved?.get('losses')?.[block.index] ?? Number.NaN);
     } else if (tensors.size > 0) {
       const objective = blockObjective({
@@ -125,6 +149,15 @@ export async function tuneBlocks<T>(
           optimizer: tuning.optimizer(),
           schedule,
           rates,
+          ...(tuning.rateFactor
+            ? {
+                rateFactor: (tensor: string, role: string) =>
+                  tuning.rateFactor?.(start.get(moduleOf(tensor)) as QuantizedTensor, role) ?? 1,
+              }
+            : {}),
+          onStep: (next: number) => {
+            step = next;
+          },
           steps: tuning.steps,
           batch,
           clipNorm,
@@ -134,7 +167,16 @@ export async function tuneBlocks<T>(
         },
         { ...context, random: context.random.fork(block.prefix) },
       );
+      for (const each of tensors.values()) each.settle?.();
       losses.push(result.bestLoss ?? result.loss);
+      if (tuning.keepsBetterStart) {
+        const [own, before] = await comparedWithStart(objective, tensors, input, tuning.batch, context);
+        losses[losses.length - 1] = Math.min(own, before);
+        if (own >= before) {
+          keptStarts.push(block.prefix);
+          for (const each of tensors.values()) each.restart?.();
+        }
+      }
       seconds += result.secondsPerStep * result.steps;
       steps += result.steps;
       if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
@@ -149,9 +191,36 @@ export async function tuneBlocks<T>(
     if (block.index >= finished) await store?.save(stateOf(block.index + 1, losses, modules));
   }
   return {
-    ...{ modules, losses, secondsPerStep: steps > 0 ? seconds / steps : 0 },
+    ...{ modules, losses, keptStarts, secondsPerStep: steps > 0 ? seconds / steps : 0 },
     ...(memory ? { memory: { ...memory, teacher: reference.byteLength + trained.byteLength } } : {}),
   };
+}
+
+/** Windows that a trained block and its start are compared on. */
+const comparedWindows = 32;
+
+/** Mean losses of the block as it is and of its start, on the same windows. */
+async function comparedWithStart<T>(
+  objective: Objective,
+  tensors: ReadonlyMap<string, QuantizedParameterization>,
+  { start }: TunerInput<T>,
+  batch: number,
+  { signal }: Context,
+): Promise<readonly [own: number, start: number]> {
+  const own = new Map([...tensors].map(([name, each]) => [name, each.value().slice()]));
+  const before = new Map(
+    [...tensors.keys()].map((name) => [name, dequantize(start.get(moduleOf(name)) as QuantizedTensor).data]),
+  );
+  const count = Math.min(comparedWindows, objective.windows);
+  const sums = [0, 0];
+  for (let first = 0; first < count; first += batch) {
+    const windows = Int32Array.from({ length: Math.min(batch, count - first) }, (_, i) => first + i);
+    for (const [which, values] of [own, before].entries()) {
+      signal?.throwIfAborted();
+      sums[which] += ((await objective.evaluate(values, windows, 0)).loss * windows.length) / count;
+    }
+  }
+  return [sums[0], sums[1]];
 }
 
 const totalOf = (memory: StepMemory): number => Object.values(memory).reduce((sum, bytes) => sum + bytes, 0);
@@ -160,12 +229,13 @@ async function parameterizeBlock<T>(
   block: BlockDescription,
   { source, start }: TunerInput<T>,
   tuning: BlockTuning,
+  step: () => number,
 ): Promise<Map<string, QuantizedParameterization>> {
   const tensors = new Map<string, QuantizedParameterization>();
   for (const { module } of block.linears) {
     const quantized = start.get(module);
     const name = `${module}.weight`;
-    if (quantized) tensors.set(name, tuning.parameterize(await source.weight(name), quantized));
+    if (quantized) tensors.set(name, tuning.parameterize(await source.weight(name), quantized, module, step));
   }
   return tensors;
 }

@@ -22,4 +22,8 @@ export interface Parameterization {
 /** One whose value is exactly what a {@link QuantizedTensor} dequantizes to. */
 export interface QuantizedParameterization extends Parameterization {
   quantized(): QuantizedTensor;
+  /** Training has ended: `value()` gives what `quantized()` dequantizes to. Present where it did not before. */
+  settle?(): void;
+  /** Puts the parameters back to the start. Present where a tuner may prefer it. */
+  restart?(): void;
 }
