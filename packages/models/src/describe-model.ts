@@ -2,14 +2,18 @@ import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
 import { gpt2 } from './architectures/gpt2.js';
+import { granite } from './architectures/granite.js';
 import { llama } from './architectures/llama.js';
 import { mistral } from './architectures/mistral.js';
 import { mixtral } from './architectures/mixtral.js';
+import { olmo2 } from './architectures/olmo2.js';
 import { opt } from './architectures/opt.js';
+import { phi3 } from './architectures/phi3.js';
 import { qwen2 } from './architectures/qwen2.js';
 import { qwen2Moe } from './architectures/qwen2-moe.js';
 import { qwen3 } from './architectures/qwen3.js';
 import { qwen3Moe } from './architectures/qwen3-moe.js';
+import { smollm3 } from './architectures/smollm3.js';
 
 /** The architectures of this package. */
 export const architectures: readonly Architecture[] = [
@@ -22,6 +26,10 @@ export const architectures: readonly Architecture[] = [
   qwen3Moe,
   gemma2,
   gemma3,
+  phi3,
+  smollm3,
+  olmo2,
+  granite,
   gpt2,
   opt,
 ];

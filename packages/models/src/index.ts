@@ -1,14 +1,18 @@
 export { gemma2 } from './architectures/gemma2.js';
 export { gemma3 } from './architectures/gemma3.js';
 export { gpt2 } from './architectures/gpt2.js';
+export { granite } from './architectures/granite.js';
 export { llama } from './architectures/llama.js';
 export { mistral } from './architectures/mistral.js';
 export { mixtral } from './architectures/mixtral.js';
+export { olmo2 } from './architectures/olmo2.js';
 export { opt } from './architectures/opt.js';
+export { phi3 } from './architectures/phi3.js';
 export { qwen2 } from './architectures/qwen2.js';
 export { qwen2Moe } from './architectures/qwen2-moe.js';
 export { qwen3 } from './architectures/qwen3.js';
 export { qwen3Moe } from './architectures/qwen3-moe.js';
+export { smollm3 } from './architectures/smollm3.js';
 export { ConfigReader } from './config-reader.js';
 export { createDecoder, type Decoder } from './decode.js';
 export { architectures, describeModel } from './describe-model.js';

@@ -139,7 +139,7 @@ CASES = {
         "max_position_embeddings": 64,
         "original_max_position_embeddings": 8,
         "partial_rotary_factor": 0.75,
-        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 1.1, 1.4], "long_factor": [1.5, 3.0, 9.0]},
+        "rope_scaling": {"type": "su", "rope_type": "longrope", "original_max_position_embeddings": 8, "short_factor": [1.0, 1.1, 1.4], "long_factor": [1.5, 3.0, 9.0]},
     },
     "smollm3, layers without positions": {
         **LLAMA,
@@ -185,6 +185,7 @@ CASES = {
     },
     "mistral3, the text part": {
         "model_type": "mistral3",
+        "tie_word_embeddings": False,
         "image_token_index": 23,
         "text_config": {**LLAMA, "model_type": "mistral", "head_dim": 6, "sliding_window": None, "tie_word_embeddings": False},
         "vision_config": {**VISION, "model_type": "pixtral", "head_dim": 4},

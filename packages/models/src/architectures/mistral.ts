@@ -1,15 +1,25 @@
 import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
+import { readRotaryPositions } from '../rotary-positions.js';
+import type { AttentionOptions } from './attention.js';
+import { readLayerWindows } from './layer-windows.js';
 import { describeLlamaLike } from './llama-like.js';
 
-/** Mistral: Llama without biases, with a sliding window in every layer where `sliding_window` is a number. */
+/**
+ * Mistral, Ministral and Ministral 3, alone or as the text part of a folder with a vision tower (`mistral3`): Llama without
+ * biases, with a sliding window in every layer, in some (`layer_types`) or in none.
+ */
 export const mistral: Architecture = {
   name: 'mistral',
-  modelTypes: ['mistral'],
+  modelTypes: ['mistral', 'ministral', 'ministral3', 'mistral3'],
   describe(json, tensorNames) {
-    const config = new ConfigReader(json);
-    // Absent is not null: transformers takes 4096 for a key that is not there, and no window for null.
-    const window = json['sliding_window'] === null ? undefined : config.positiveInteger('sliding_window', 4096);
+    const config = new ConfigReader(json).textPart();
+    config.only('model_type', ['mistral', 'ministral', 'ministral3'], 'a text part of this kind is not supported');
+    const size = config.has('sliding_window') ? config.positiveInteger('sliding_window') : undefined;
+    // Mistral's own code knows no types of layers.
+    const byLayer = config.string('model_type', 'mistral') === 'ministral';
+    const queryFactors = readQueryFactors(config);
+    let shared: ReturnType<typeof readRotaryPositions> | undefined;
     return describeLlamaLike(config, {
       architecture: 'mistral',
       tensorNames,
@@ -17,7 +27,21 @@ export const mistral: Architecture = {
       outputBias: false,
       mlpBias: false,
       defaultKeyValueHeads: 8,
-      window: () => window,
+      rotary: (_layer, headDim) => (shared ??= readRotaryPositions(config, headDim)),
+      window: byLayer ? readLayerWindows(config, size, () => true).window : () => size,
+      ...(queryFactors ? { attention: { queryFactors } } : {}),
     });
   },
 };
+
+/** Ministral 3: queries grow with the logarithm of how often the trained positions fit before theirs (as in Llama 4). */
+function readQueryFactors(config: ConfigReader): AttentionOptions['queryFactors'] | undefined {
+  const rope = config.object('rope_parameters');
+  if (!rope.has('llama_4_scaling_beta')) return undefined;
+  const beta = rope.number('llama_4_scaling_beta');
+  const trained = rope.positiveInteger('original_max_position_embeddings');
+  return (start, length) =>
+    start + length <= trained
+      ? undefined
+      : Float32Array.from({ length }, (_, i) => 1 + beta * Math.log(1 + Math.floor((start + i) / trained)));
+}
