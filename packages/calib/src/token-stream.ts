@@ -1,9 +1,25 @@
+import type { ProgressEvent } from '@q/core';
+
 /** What calibration needs of a tokenizer. */
 export interface TextEncoderLike {
   /** Ids of a text, without special tokens. */
   encode(text: string): readonly number[];
   /** Put before each document when there is one. */
   readonly bosId?: number;
+}
+
+/** Characters that are tokenized at a time: tokenizers that do not split into words take more than linear time. */
+const stretch = 4096;
+/** Characters before a stretch that it is tokenized with, so that its first token is the one that follows them. */
+const context = 48;
+/** Places that are tried for the end of a context. */
+const tries = 8;
+
+export interface TokenStreamOptions {
+  /** Ids wanted; all when absent. */
+  readonly limit?: number;
+  readonly progress?: (event: ProgressEvent) => void;
+  readonly signal?: AbortSignal;
 }
 
 /** All documents as one stream of ids, each preceded by BOS if the tokenizer has one. Stops after `limit` ids. */
@@ -13,12 +29,74 @@ export function tokenStream(
   limit = Number.POSITIVE_INFINITY,
 ): Int32Array {
   const ids: number[] = [];
-  for (const document of documents) {
-    if (tokenizer.bosId !== undefined) ids.push(tokenizer.bosId);
-    for (const id of tokenizer.encode(document)) ids.push(id);
+  for (const part of parts(documents, tokenizer)) {
+    for (const id of part.ids) ids.push(id);
     if (ids.length >= limit) break;
   }
   return Int32Array.from(ids.length > limit ? ids.slice(0, limit) : ids);
+}
+
+/** The same ids as {@link tokenStream}; says how far it is, and can be interrupted. */
+export async function readTokenStream(
+  documents: readonly string[],
+  tokenizer: TextEncoderLike,
+  { limit = Number.POSITIVE_INFINITY, progress, signal }: TokenStreamOptions = {},
+): Promise<Int32Array> {
+  const characters = documents.reduce((sum, { length }) => sum + length, 0);
+  const ids: number[] = [];
+  let done = 0;
+  let shown = performance.now();
+  for (const part of parts(documents, tokenizer)) {
+    for (const id of part.ids) ids.push(id);
+    done += part.characters;
+    if (ids.length >= limit) break;
+    if (performance.now() - shown < 500) continue;
+    // Timers and signals are served between stretches.
+    await new Promise((resolve) => setTimeout(resolve));
+    signal?.throwIfAborted();
+    shown = performance.now();
+    if (Number.isFinite(limit)) progress?.({ task: 'tokenize', done: ids.length, total: limit, unit: 'tokens' });
+    else progress?.({ task: 'tokenize', done, total: characters, unit: 'characters' });
+  }
+  return Int32Array.from(ids.length > limit ? ids.slice(0, limit) : ids);
+}
+
+/** Stretches of documents and their ids. Where they are cut follows from the documents alone. */
+function* parts(
+  documents: readonly string[],
+  tokenizer: TextEncoderLike,
+): Generator<{ readonly ids: readonly number[]; readonly characters: number }> {
+  for (const document of documents) {
+    if (tokenizer.bosId !== undefined) yield { ids: [tokenizer.bosId], characters: 0 };
+    for (let start = 0; start < document.length; ) {
+      const end = document.length - start < 2 * stretch ? document.length : cutAt(document, start + stretch);
+      yield { ids: encodeStretch(document, start, end, tokenizer), characters: end - start };
+      start = end;
+    }
+  }
+}
+
+/** The first blank at or behind a place, where a word begins; without one nearby, a place between two characters. */
+function cutAt(text: string, from: number): number {
+  const near = text.slice(from, from + stretch).search(/\s\S/);
+  if (near >= 0) return from + near;
+  const code = text.charCodeAt(from);
+  return code >= 0xdc00 && code < 0xe000 ? from + 1 : from;
+}
+
+/**
+ * Ids of `[start, end)` as the whole text has them: tokenized with some text before it, whose own ids are then taken away. Some
+ * tokenizers put a mark before what they begin with, and all may join a blank to the word behind it.
+ */
+function encodeStretch(text: string, start: number, end: number, tokenizer: TextEncoderLike): readonly number[] {
+  const own = text.slice(start, end);
+  if (start === 0) return tokenizer.encode(own);
+  for (let length = context, i = 0; i < tries; i++, length += 1 + (i % 3)) {
+    const before = text.slice(Math.max(0, start - length), start);
+    const [prefix, both] = [tokenizer.encode(before), tokenizer.encode(before + own)];
+    if (prefix.every((id, at) => both[at] === id)) return both.slice(prefix.length);
+  }
+  return tokenizer.encode(own);
 }
 
 /** The ids of arrays or of an (async) iterable of arrays, one after the other. */

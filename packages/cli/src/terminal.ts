@@ -19,6 +19,14 @@ export interface Streams {
   readonly err: { write(text: string): unknown; readonly isTTY?: boolean };
 }
 
+/** Characters that a terminal obeys, and those that turn the order of what is read. Line ends and tabs are text. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const commanding = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text as it may be shown: names of files and tensors come from outside, and must not move the cursor or hide a line. */
+export const shown = (text: string): string =>
+  text.replace(commanding, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+
 /** Bars on a terminal; elsewhere a plain line at each tenth, so that logs stay readable. */
 export function createTerminal({ out, err }: Streams): Terminal {
   let bar: SingleBar | undefined;
@@ -31,12 +39,13 @@ export function createTerminal({ out, err }: Streams): Terminal {
   };
   const note = (text: string) => {
     done();
-    err.write(`${text}\n`);
+    err.write(`${shown(text)}\n`);
   };
   return {
     logger: { info: note, warn: (message) => note(`warning: ${message}`) },
     progress(event) {
       const { done: count, total, unit = '' } = event;
+      const noted = shown(event.note ?? '');
       if (err.isTTY) {
         if (event.task !== task) {
           done();
@@ -50,24 +59,25 @@ export function createTerminal({ out, err }: Streams): Terminal {
           );
           bar.start(total, 0, { task: event.task, unit, note: '' });
         }
-        bar?.update(count, { unit, note: event.note ?? '' });
+        bar?.update(count, { unit, note: noted });
         task = event.task;
         if (count === total) done();
         return;
       }
       const reached = Math.floor((10 * count) / total);
       if (event.task !== task || reached > tenth)
-        err.write(`${event.task}: ${count}/${total} ${unit}${event.note ? ` ${event.note}` : ''}\n`);
+        err.write(`${event.task}: ${count}/${total} ${unit}${noted ? ` ${noted}` : ''}\n`);
       task = event.task;
       tenth = count === total ? -1 : reached;
     },
     print: (text) => {
       done();
-      out.write(`${text}\n`);
+      out.write(`${shown(text)}\n`);
     },
     printJson: (value) => {
       done();
-      out.write(`${JSON.stringify(value)}\n`);
+      // JSON escapes control characters but for those above 7f.
+      out.write(`${shown(JSON.stringify(value))}\n`);
     },
     note,
     done,

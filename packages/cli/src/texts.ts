@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cutWindows, jsonlDocuments, readU16Windows, splitDocuments, tokenStream, type Windows } from '@q/calib';
-import { CalibrationError, FormatError, type Random } from '@q/core';
+import { cutWindows, readDocuments, readTokenStream, readU16Windows, type Windows } from '@q/calib';
+import { CalibrationError, FormatError, type ProgressEvent, type Random } from '@q/core';
 import { loadTokenizer, type Tokenizer } from '@q/models';
 import { UsageError } from './usage-error.js';
 
@@ -9,22 +9,25 @@ import { UsageError } from './usage-error.js';
 export const ownText = 'self';
 
 export interface WindowRequest {
-  /** Text, JSON Lines (`.jsonl`) or little-endian 16-bit ids (`.u16`). */
+  /** Text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`) or little-endian 16-bit ids (`.u16`). */
   readonly path: string;
   readonly length: number;
   /** Windows wanted; all when absent. */
   readonly count?: number;
   readonly skip?: number;
   readonly shuffle?: Random;
+  /** Told how far the text is tokenized, when that takes long. */
+  readonly progress?: (event: ProgressEvent) => void;
+  readonly signal?: AbortSignal;
 }
 
 /** The windows of a file, tokenized with the tokenizer of the model folder. */
 export async function loadWindows(model: string, request: WindowRequest): Promise<Windows> {
-  const { path, length, count, skip = 0, shuffle } = request;
+  const { path, length, count, skip = 0, shuffle, progress, signal } = request;
   const bytes = await readFile(path).catch((error) => {
     throw new UsageError(`${path}: the text cannot be read (${error.code ?? error.message})`);
   });
-  if (path.endsWith('.u16')) {
+  if (/\.u16$/i.test(path)) {
     const all = readU16Windows(bytes, length, path);
     return cutWindows(all.ids, length, { count, skip, shuffle, name: path });
   }
@@ -34,11 +37,12 @@ export async function loadWindows(model: string, request: WindowRequest): Promis
   } catch {
     throw new CalibrationError(`${path}: is not UTF-8 text: give text, JSON Lines or a .u16 file of token ids`);
   }
-  const documents = path.endsWith('.jsonl') ? jsonlDocuments(text, 'text', path) : splitDocuments(text);
+  const documents = readDocuments(text, path);
   if (documents.length === 0) throw new CalibrationError(`${path}: is empty: text is needed`);
   const tokenizer = await openTokenizer(model);
   const limit = count === undefined || shuffle ? undefined : (skip + count) * length;
-  return cutWindows(tokenStream(documents, tokenizer, limit), length, { count, skip, shuffle, name: path });
+  const ids = await readTokenStream(documents, tokenizer, { limit, progress, signal });
+  return cutWindows(ids, length, { count, skip, shuffle, name: path });
 }
 
 /** The tokenizer of a model folder. */

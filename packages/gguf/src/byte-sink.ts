@@ -1,3 +1,5 @@
+import type { GgufText } from './cursor.js';
+
 /** Bytes that grow: little-endian fields one after the other. */
 export class ByteSink {
   #bytes = new Uint8Array(4096);
@@ -27,8 +29,8 @@ export class ByteSink {
     return this;
   }
 
-  string(value: string): this {
-    const bytes = new TextEncoder().encode(value);
+  string(value: GgufText): this {
+    const bytes = typeof value === 'string' ? new TextEncoder().encode(value) : value;
     return this.u64(bytes.length).put(bytes);
   }
 

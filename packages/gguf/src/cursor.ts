@@ -1,5 +1,8 @@
 import { FormatError } from '@q/core';
 
+/** A string of a file; its bytes when they are not valid UTF-8. */
+export type GgufText = string | Uint8Array;
+
 /** The stretch at hand ends before the header does; the file may go on. */
 export class EndOfStretch extends Error {}
 
@@ -54,12 +57,19 @@ export class Cursor {
   }
 
   string(): string {
+    const text = this.text();
+    return typeof text === 'string' ? text : this.fail('a string is not valid UTF-8');
+  }
+
+  /** A string; its bytes when they are no whole UTF-8 sequences, as tokens of a vocabulary may be. */
+  text(): GgufText {
     const length = this.count(1, 'bytes of text');
     const at = this.#take(length);
+    const bytes = this.#bytes.subarray(at, at + length);
     try {
-      return utf8.decode(this.#bytes.subarray(at, at + length));
+      return utf8.decode(bytes);
     } catch {
-      return this.fail('a string is not valid UTF-8');
+      return bytes.slice();
     }
   }
 

@@ -1,6 +1,6 @@
 import { FormatError } from '@q/core';
 import { ByteSink } from './byte-sink.js';
-import { aligned, alignmentKey, defaultAlignment, mostDimensions, mostNameBytes } from './header.js';
+import { aligned, alignmentKey, defaultAlignment, mostAlignment, mostDimensions, mostNameBytes } from './header.js';
 import { type GgufMetadata, writeValue } from './metadata.js';
 import type { GgufTensorType } from './tensor-type.js';
 
@@ -28,8 +28,8 @@ export interface GgufFilePlan {
  */
 export function planGgufFile(metadata: GgufMetadata, tensors: readonly PlannedGgufTensor[]): GgufFilePlan {
   const alignment = Number(metadata.get(alignmentKey)?.value ?? defaultAlignment);
-  if (!(alignment > 0 && (alignment & (alignment - 1)) === 0))
-    throw new FormatError(`${alignmentKey} is ${alignment}: a power of two was expected`);
+  if (!(alignment > 0 && alignment <= mostAlignment && (alignment & (alignment - 1)) === 0))
+    throw new FormatError(`${alignmentKey} is ${alignment}: a power of two of at most ${mostAlignment} was expected`);
   const head = new ByteSink().put(new TextEncoder().encode('GGUF')).u32(3).u64(tensors.length).u64(metadata.size);
   for (const [key, value] of metadata) writeValue(head.string(key), value);
   const offsets = new Map<string, { readonly offset: number; readonly bytes: number }>();

@@ -72,6 +72,16 @@ describe('readGgufHeader', () => {
     expect([...(await readGgufTensor(fromBytes(bytes), b))]).toEqual([3, -4]);
   });
 
+  it('keeps strings that are no whole UTF-8 sequences as their bytes, and writes them back', async () => {
+    const half = Uint8Array.of(0xf0, 0x9f);
+    const tokens = join(u32(8), u64(2), u64(2), half, text('ok'));
+    const bytes = file({ entries: [entry('tokens', 9, tokens), entry('one', 8, join(u64(2), half))] });
+    const { metadata } = await read(bytes);
+    expect(metadata.get('tokens')?.value).toEqual([half, 'ok']);
+    expect(metadata.get('one')?.value).toEqual(half);
+    expect(planGgufFile(metadata, []).header).toEqual(bytes);
+  });
+
   it('reads a header of several megabytes', async () => {
     const tokens = Array.from({ length: 50_000 }, (_, i) => `token ${i} `.padEnd(70, '.'));
     const { metadata } = await read(
@@ -103,7 +113,8 @@ describe('readGgufHeader', () => {
     ['nested arrays', file({ entries: [entry('a', 9, join(u32(9), u64(0)))] }), /array of arrays/],
     ['a long array', file({ entries: [entry('a', 9, join(u32(0), u64(2n ** 31n)))] }), /says 2147483648 elements/],
     ['a text that ends early', file({ entries: [entry('a', 8, u64(1000))] }), /says 1000 bytes of text, but only/],
-    ['a text that is no UTF-8', file({ entries: [entry('a', 8, join(u64(1), u8(0xff)))] }), /not valid UTF-8/],
+    ['a key that is no UTF-8', file({ entries: [join(u64(1), u8(0xff), u32(0), u8(0))] }), /not valid UTF-8/],
+    ['an alignment of a gigabyte', file({ entries: [entry('general.alignment', 4, u32(2 ** 30))] }), /at most 65536/],
     ['an entry that ends early', file({ entryCount: 1, alignment: 1, entries: [text('abc')] }), /truncated/],
     [
       'a part of a split model',

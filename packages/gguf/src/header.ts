@@ -26,6 +26,8 @@ export interface GgufHeader {
 
 export const alignmentKey = 'general.alignment';
 export const defaultAlignment = 32;
+/** More than any page of memory or disk: a larger one would fill files with zeros. */
+export const mostAlignment = 2 ** 16;
 const magic = 0x46554747;
 /** Limits of ggml's reader (formats.md 6.1). */
 export const mostNameBytes = 63;
@@ -96,6 +98,7 @@ function readAlignment(from: Cursor, entry: GgufValue | undefined): number {
   const { type, value } = entry;
   if (type !== 'u32' || value === 0 || (value & (value - 1)) !== 0)
     from.fail(`it is ${value} of type ${type}: a power of two of type u32 was expected`);
+  if (value > mostAlignment) from.fail(`it is ${value}, at most ${mostAlignment} is allowed: the file is damaged`);
   return value as number;
 }
 

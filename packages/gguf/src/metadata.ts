@@ -1,17 +1,17 @@
 import type { ByteSink } from './byte-sink.js';
-import type { Cursor } from './cursor.js';
+import type { Cursor, GgufText } from './cursor.js';
 
 /** A metadata value with the type it has in the file; 64-bit integers are bigints. */
 export type GgufValue =
   | { readonly type: GgufNumberType; readonly value: number }
   | { readonly type: 'u64' | 'i64'; readonly value: bigint }
   | { readonly type: 'bool'; readonly value: boolean }
-  | { readonly type: 'string'; readonly value: string }
+  | { readonly type: 'string'; readonly value: GgufText }
   | { readonly type: 'array'; readonly of: GgufScalarType; readonly value: readonly GgufScalar[] };
 
 export type GgufNumberType = 'u8' | 'i8' | 'u16' | 'i16' | 'u32' | 'i32' | 'f32' | 'f64';
 export type GgufScalarType = GgufNumberType | 'u64' | 'i64' | 'bool' | 'string';
-export type GgufScalar = number | bigint | boolean | string;
+export type GgufScalar = number | bigint | boolean | GgufText;
 export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 
 interface ScalarCodec {
@@ -59,7 +59,7 @@ const codecs: Readonly<Record<GgufScalarType, ScalarCodec>> = {
     },
     write: (to, value) => to.view(1).setUint8(0, value ? 1 : 0),
   },
-  string: { tag: 8, least: 8, read: (from) => from.string(), write: (to, value) => to.string(value as string) },
+  string: { tag: 8, least: 8, read: (from) => from.text(), write: (to, value) => to.string(value as GgufText) },
   u64: plain(10, 8, 'BigUint64'),
   i64: plain(11, 8, 'BigInt64'),
   f64: plain(12, 8, 'Float64'),

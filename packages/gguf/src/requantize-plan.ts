@@ -18,6 +18,8 @@ export interface RequantizeOptions {
   readonly output?: OutputChoice;
   /** What embeddings that are no output layer become. Default: `type`, or the base of a mix. */
   readonly embeddings?: BlockFormat | 'keep';
+  /** Names of tensors that stay as they are, whatever the rest says. */
+  readonly kept?: ReadonlySet<string>;
 }
 
 export type OutputChoice = BlockFormat | 'keep' | 'like-llama';
@@ -118,6 +120,7 @@ function decide(
   const keep = (why: string): RequantizedTensor => ({ from, to: from.type, why, bytes: from.end - from.begin });
   const stays = staysAs(from);
   if (stays !== undefined) return keep(stays);
+  if (options.kept?.has(from.name)) return keep('kept: its values are too small for the scales of the type');
   const row = from.shape[from.shape.length - 1];
   const [wanted, role] = choose(from.name, row, header, options, place);
   if (wanted === 'keep') return keep(`${role}, kept`);

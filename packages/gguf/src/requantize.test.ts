@@ -14,7 +14,7 @@ import { createGgufWriter } from './file-writer.js';
 import { readGgufHeader } from './header.js';
 import type { GgufValue } from './metadata.js';
 import { readGgufTensor } from './read-tensor.js';
-import { requantize } from './requantize.js';
+import { LostTensorError, requantize } from './requantize.js';
 import { planRequantize, type RequantizeOptions } from './requantize-plan.js';
 import { type GgufTensorType, ggufTensorTypeFor } from './tensor-type.js';
 
@@ -101,6 +101,32 @@ describe('requantize', () => {
       expect(found.every((value, i) => value === expected[i])).toBe(true);
     }
   });
+
+  it.each([q4_0, q8_0, q4_K, q6_K])(
+    'refuses a tensor that is lost in f16 scales, and keeps it where it is told to',
+    async (type) => {
+      const name = 'blk.0.attn_q.weight';
+      for (const [factor, lost] of [
+        [1e-9, true],
+        [1, false],
+      ] as const) {
+        const { bytes } = await source(undefined, (each, x) => {
+          if (each === 'blk.0.ffn_up.weight') for (let i = 0; i < x.length; i++) x[i] *= factor;
+          // Small values beside others are no loss.
+          if (each === name) x.fill(1e-8, 0, 512);
+        });
+        const path = join(folder, 'out.gguf');
+        const found = await convert(bytes, { type }, path).catch((error) => error);
+        if (!lost) expect(found).toBeInstanceOf(Uint8Array);
+        else {
+          expect(found).toBeInstanceOf(LostTensorError);
+          expect(found.tensor).toBe('blk.0.ffn_up.weight');
+          const kept = fromBytes(await convert(bytes, { type, kept: new Set([found.tensor]) }, path));
+          expect((await readGgufHeader(kept)).tensors.get(found.tensor)?.type.name).toBe('BF16');
+        }
+      }
+    },
+  );
 
   it('takes a choice for embeddings and output', async () => {
     const { bytes } = await source();

@@ -36,7 +36,36 @@ describe('loadTokenizer', () => {
 
   it('refuses what is not a tokenizer', () => {
     expect(() => loadTokenizer({ tokenizer: {}, config: {} })).toThrow(FormatError);
-    expect(() => loadTokenizer({ tokenizer: { model: { type: 'Oracle' } }, config: {} })).toThrow(/cannot be used/);
+    expect(() => loadTokenizer({ tokenizer: { model: { type: 'Oracle', vocab: {} } }, config: {} })).toThrow(
+      /cannot be used/,
+    );
     expect(() => loadTokenizer({ tokenizer, config: { bos_token: '<s>' } })).toThrow(/"<s>" is not in the vocabulary/);
+  });
+
+  const { model } = tokenizer;
+  it.each<[string, object, RegExp]>([
+    ['an id that is a string', { model: { ...model, vocab: { a: '1' } } }, /model\.vocab/],
+    ['an added token without an id', { added_tokens: [{ content: 'x' }] }, /added_tokens\.0\.id/],
+    ['an added token of no text', { added_tokens: [{ id: 1, content: 5 }] }, /added_tokens\.0\.content/],
+    ['merges that are no pairs', { model: { ...model, merges: [['a']] } }, /model\.merges: a list of pairs/],
+    ['no merges', { model: { ...model, merges: undefined } }, /model\.merges: a BPE model has merges/],
+    ['a normalizer that is a list', { normalizer: [] }, /normalizer/],
+    ['a component without a type', { decoder: { type: 'Sequence', decoders: [{}] } }, /decoder\.decoders\.0\.type/],
+    ['an unknown component', { normalizer: { type: 'Magic' } }, /cannot be used/],
+    ['an expression that is none', { pre_tokenizer: { type: 'Split', pattern: { Regex: '(' } } }, /cannot be used/],
+    ['scores of no numbers', { model: { type: 'Unigram', vocab: [['a', 'b']] } }, /model\.vocab/],
+    ['an unknown token beyond the vocabulary', { model: { type: 'Unigram', vocab: [['a', 0]], unk_id: 7 } }, /unk_id/],
+  ])('refuses %s', (_, change, message) => {
+    const use = () => loadTokenizer({ tokenizer: { ...tokenizer, ...change }, config: {} }).encode('ab a');
+    expect(use).toThrow(FormatError);
+    expect(use).toThrow(message);
+  });
+
+  it('refuses a text that it has no id for', () => {
+    const { encode } = loadTokenizer({
+      tokenizer: { ...tokenizer, pre_tokenizer: null, model: { ...model, unk_token: 'absent' } },
+      config: {},
+    });
+    expect(() => encode('a😀')).toThrow(/has no id for a part of the text/);
   });
 });

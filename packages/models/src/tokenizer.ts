@@ -1,5 +1,6 @@
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { FormatError } from '@q/core';
+import { checkTokenizerFiles } from './tokenizer-schema.js';
 
 /** Text to ids and back. */
 export interface Tokenizer {
@@ -28,16 +29,30 @@ export function loadTokenizer({ tokenizer, config, model = {} }: TokenizerFiles)
   const loaded = construct(tokenizer, config);
   return {
     bosId: findBos(loaded, config as Record<string, unknown>, model as Record<string, unknown>),
-    encode: (text) => loaded.encode(text, { add_special_tokens: false }).ids,
+    encode: (text) => {
+      const { ids } = usable(() => loaded.encode(text, { add_special_tokens: false }));
+      if (!ids.every((id) => Number.isInteger(id)))
+        throw new FormatError(
+          'tokenizer.json: has no id for a part of the text, and no unknown token that stands for it',
+        );
+      return ids;
+    },
     // The clean-up joins spaces to punctuation: text would not survive a round trip.
-    decode: (ids) => loaded.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false }),
+    decode: (ids) =>
+      usable(() => loaded.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false })),
   };
 }
 
 function construct(tokenizer: object, config: object): HuggingFaceTokenizer {
   if (!('model' in tokenizer)) throw new FormatError('tokenizer.json has no "model": it is not a tokenizer');
+  checkTokenizerFiles(tokenizer, config);
+  return usable(() => new HuggingFaceTokenizer(tokenizer, config));
+}
+
+/** What the library cannot do with a file is told as an error of that file. */
+function usable<R>(work: () => R): R {
   try {
-    return new HuggingFaceTokenizer(tokenizer, config);
+    return work();
   } catch (error) {
     throw new FormatError(`tokenizer.json cannot be used: ${error instanceof Error ? error.message : error}`);
   }
@@ -51,11 +66,11 @@ function findBos(
 ): number | undefined {
   if (!('bos_token' in config)) {
     const id = model['bos_token_id'];
-    return typeof id === 'number' ? id : undefined;
+    return Number.isInteger(id) ? (id as number) : undefined;
   }
   const entry = config['bos_token'];
   if (entry === null) return undefined;
-  const token = typeof entry === 'string' ? entry : (entry as { content?: unknown }).content;
+  const token = typeof entry === 'string' ? entry : (entry as { content?: unknown } | undefined)?.content;
   const id = typeof token === 'string' ? tokenizer.token_to_id(token) : undefined;
   if (id === undefined) {
     throw new FormatError(`tokenizer_config.json: bos_token ${JSON.stringify(entry)} is not in the vocabulary`);

@@ -10,6 +10,7 @@ import type {
   Transform,
   Tuner,
 } from '@q/core';
+import { matchesWildcard } from './wildcard.js';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
 export interface Rule {
@@ -56,8 +57,7 @@ export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] 
 export function matches({ match, except = [] }: Rule, { module, roles = [] }: LinearDescription): boolean {
   if (roles.some((role) => except.includes(role))) return false;
   if (match instanceof RegExp) return match.test(module);
-  const pattern = match.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replace(/\*/g, '.*');
-  return new RegExp(`^${pattern}$`).test(module);
+  return matchesWildcard(match, module);
 }
 
 /** The rule in words, for the plan. */

@@ -1,7 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FormatError, type LowRankAdapter, tensor } from '@q/core';
+import { FormatError, type LowRankAdapter, type Tensor, tensor } from '@q/core';
 import { describeModel } from '@q/models';
 import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -61,6 +61,9 @@ describe('an adapter of PEFT', () => {
       [{ peft_type: 'PROMPT_TUNING' }, /peft_type "PROMPT_TUNING" is not supported/],
       [{ use_dora: true }, /use_dora/],
       [{ use_rslora: true }, /use_rslora/],
+      ...['pissa', 'pissa_niter_16', 'olora', 'loftq', 'corda', 'lora_ga', 'one of tomorrow'].map(
+        (name) => [{ init_lora_weights: name }, new RegExp(`init_lora_weights "${name}" changed the base`)] as const,
+      ),
       [{ rank_pattern: { c_attn: 4 } }, /rank_pattern/],
       [{ bias: 'all' }, /bias "all"/],
       [{ r: 0 }, /r and lora_alpha are 0 and 4/],
@@ -83,6 +86,24 @@ describe('an adapter of PEFT', () => {
       new Map([['base_model.model.x.weight', tensor('f32', [1], Float32Array.of(1))]]),
     );
     await expect(readAdapter(folder)).rejects.toThrow(/is not a factor of a linear/);
+    for (const [damaged, message] of [
+      [tensor('i32', [2, 8]), /lora_A\.weight is i32 \[2,8\]; a matrix of f32/],
+      [tensor('f32', [16]), /is f32 \[16\]; a matrix/],
+      [tensor('f32', [2, 8], new Float32Array(16).fill(Number.NaN)), /holds NaN at element 0/],
+    ] as const) {
+      await writeSafetensorsFile(
+        weights,
+        new Map(
+          [...tensors].map(([name, each]) => [name, name.endsWith('lora_A.weight') ? (damaged as Tensor) : each]),
+        ),
+      );
+      await expect(readAdapter(folder)).rejects.toThrow(message);
+    }
+    await writeSafetensorsFile(weights, tensors);
+    for (const harmless of [true, false, 'gaussian', 'eva', 'orthogonal']) {
+      await writeFile(path, JSON.stringify({ ...config, init_lora_weights: harmless }));
+      expect(await readAdapter(folder)).toEqual(adapter);
+    }
     const headless = { ...model, headless: true as const };
     await expect(writeAdapter(folder, adapter, headless, 'base')).rejects.toThrow(/without its head/);
   });

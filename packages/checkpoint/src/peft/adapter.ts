@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   FormatError,
@@ -12,6 +11,7 @@ import {
 } from '@q/core';
 import { type FileOptions, writeFileDurably } from '@q/durable-files';
 import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
+import { readJsonFile } from '../json-file.js';
 
 /** Files of an adapter as the Python library PEFT has them. */
 export const adapterConfigName = 'adapter_config.json';
@@ -19,6 +19,7 @@ export const adapterWeightsName = 'adapter_model.safetensors';
 
 /** PEFT wraps the causal language model twice. */
 const prefix = 'base_model.model.';
+const factorDtypes: readonly Tensor['dtype'][] = ['f32', 'f16', 'bf16', 'f64'];
 const factorName = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
 
 /**
@@ -64,6 +65,13 @@ export async function writeAdapter(
   return [adapterConfigName, adapterWeightsName];
 }
 
+/**
+ * Whether an adapter that was begun so is of the base model's own weights. PiSSA, OLoRA, LoftQ, CorDA and LoRA-GA take a part out
+ * of the weights, or quantize them, before they train; what is not known here may do so too.
+ */
+const keepsBase = (initialized: unknown): boolean =>
+  typeof initialized === 'boolean' || ['gaussian', 'eva', 'orthogonal'].includes(String(initialized).toLowerCase());
+
 /** Last parts of the names when they say which linears are meant, else whole names. */
 function targetModules(modules: readonly string[], all: readonly string[]): readonly string[] {
   const last = (module: string) => module.slice(module.lastIndexOf('.') + 1);
@@ -78,32 +86,42 @@ function targetModules(modules: readonly string[], all: readonly string[]): read
  */
 export async function readAdapter(folder: string): Promise<LowRankAdapter> {
   const path = join(folder, adapterConfigName);
-  const text = await readFile(path, 'utf8').catch((error) => {
-    throw new FormatError(`${path}: cannot be read (${error.code}); an adapter folder of PEFT was expected`);
-  });
-  let config: Record<string, unknown>;
-  try {
-    config = JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
-  }
+  const config = await readJsonFile(path, 'an adapter folder of PEFT was expected');
   const refuse = (what: string): never => {
     throw new FormatError(`${path}: ${what} is not supported: low-rank factors of linears alone are (peft_type LORA)`);
   };
   if (config.peft_type !== 'LORA') refuse(`peft_type ${JSON.stringify(config.peft_type)}`);
-  for (const key of ['use_dora', 'use_rslora', 'lora_bias'] as const) if (config[key]) refuse(key);
-  for (const key of ['rank_pattern', 'alpha_pattern'] as const)
+  for (const key of ['use_dora', 'use_rslora', 'lora_bias', 'use_qalora', 'use_bdlora'] as const)
+    if (config[key]) refuse(key);
+  for (const key of [
+    'rank_pattern',
+    'alpha_pattern',
+    'layer_replication',
+    'modules_to_save',
+    'target_parameters',
+  ] as const)
     if (Object.keys((config[key] as object | null) ?? {}).length > 0) refuse(key);
+  const initialized = config.init_lora_weights ?? true;
+  if (!keepsBase(initialized))
+    throw new FormatError(
+      `${path}: init_lora_weights ${JSON.stringify(initialized)} changed the base model when the training began: its factors belong to those other weights. In PEFT, save it with path_initial_model_for_weight_conversion, which makes an adapter of the original model`,
+    );
   if ((config.bias ?? 'none') !== 'none') refuse(`bias ${JSON.stringify(config.bias)}`);
   const { r: rank, lora_alpha: alpha, lora_dropout: dropout = 0 } = config;
-  if (!(Number.isInteger(rank) && (rank as number) > 0 && typeof alpha === 'number'))
+  if (!(Number.isInteger(rank) && (rank as number) > 0 && Number.isFinite(alpha)))
     throw new FormatError(`${path}: r and lora_alpha are ${rank} and ${alpha}; a rank and a number were expected`);
   const file = join(folder, adapterWeightsName);
   const found = new Map<string, { a?: Tensor<'f32'>; b?: Tensor<'f32'> }>();
   for (const [name, stored] of await readSafetensorsFile(file)) {
     const [, module, which] = factorName.exec(name) ?? [];
     if (!module) throw new FormatError(`${file}: ${name} is not a factor of a linear: it is not supported`);
+    if (!factorDtypes.includes(stored.dtype) || stored.shape.length !== 2)
+      throw new FormatError(
+        `${file}: ${name} is ${stored.dtype} [${stored.shape}]; a matrix of ${factorDtypes.join(', ')} was expected`,
+      );
     const factor = tensor('f32', stored.shape, toF32(stored));
+    const bad = factor.data.findIndex((value) => !Number.isFinite(value));
+    if (bad >= 0) throw new FormatError(`${file}: ${name} holds ${factor.data[bad]} at element ${bad}`);
     found.set(module, { ...found.get(module), [which.toLowerCase()]: factor });
   }
   const modules = new Map<string, LowRankPair>();

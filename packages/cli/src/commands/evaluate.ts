@@ -43,7 +43,10 @@ export async function evalCommand(
     threads: wholeNumber('--threads', options.threads, 1),
   });
   try {
-    const windows = await loadWindows(path, { path: options.text, length, count });
+    const windows = await loadWindows(path, {
+      ...{ path: options.text, length, count },
+      ...{ progress: terminal.progress, signal },
+    });
     const weights = options.adapter === undefined ? undefined : await adaptedWeights(options.adapter, model);
     const result = await score(model, against, windows, compute, terminal, signal, weights);
     const { bytes, bitsPerWeight } = sizeOf(model);

@@ -1,6 +1,13 @@
 import { access, realpath, stat } from 'node:fs/promises';
 import type { BlockFormat } from '@q/core';
-import { type OutputChoice, planRequantize, type RequantizePlan, readGgufHeader, requantize } from '@q/gguf';
+import {
+  LostTensorError,
+  type OutputChoice,
+  planRequantize,
+  type RequantizePlan,
+  readGgufHeader,
+  requantize,
+} from '@q/gguf';
 import { openFile } from '@q/safetensors';
 import { closest } from '../closest.js';
 import { openHostKernels } from '../host-kernels.js';
@@ -41,7 +48,8 @@ export async function ggufCommand(
   if (output) await refuseExisting(input, output);
   const source = await openFile(input);
   try {
-    const plan = planRequantize(await readGgufHeader(source), choice, input);
+    const header = await readGgufHeader(source);
+    let plan = planRequantize(header, choice, input);
     if (!options.json) terminal.print(planText(plan));
     if (options.plan || !output) {
       if (options.json) terminal.printJson(planJSON(input, plan));
@@ -52,7 +60,19 @@ export async function ggufCommand(
     for (const note of notes) terminal.note(`note: ${note}`);
     const started = performance.now();
     try {
-      await requantize(source, plan, output, { kernels, signal, progress: terminal.progress });
+      // What a type cannot hold is known when it has been tried: the file is then begun again with that tensor as it is.
+      for (let kept = new Set<string>(), written = false; !written; ) {
+        try {
+          await requantize(source, plan, output, { kernels, signal, progress: terminal.progress });
+          written = true;
+        } catch (error) {
+          if (!(error instanceof LostTensorError) || kept.has(error.tensor)) throw error;
+          kept = new Set([...kept, error.tensor]);
+          plan = planRequantize(header, { ...choice, kept }, input);
+          notes.push(error.message);
+          terminal.note(`note: ${error.message}. It is kept`);
+        }
+      }
     } catch (error) {
       if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
       throw error;
@@ -71,8 +91,8 @@ export async function ggufCommand(
 function named<V>(option: string, name: string | undefined, registry: Readonly<Record<string, V>>): V {
   const known = Object.keys(registry);
   if (name === undefined) throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);
-  const found = registry[name.toLowerCase()];
-  if (found) return found;
+  const key = name.toLowerCase();
+  if (Object.hasOwn(registry, key)) return registry[key];
   const near = closest(name, known);
   throw new UsageError(`${option} ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
 }
