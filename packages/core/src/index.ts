@@ -30,6 +30,7 @@ export * from './dtypes/dtype.js';
 export * from './dtypes/half.js';
 export * from './dtypes/round.js';
 export * from './edges/fold-edge.js';
+export * from './edges/selected-rows.js';
 export { type AbsMaxOptions, absMax, type SymmetricRange } from './fit/abs-max.js';
 export * from './fit/half-quadratic.js';
 export * from './fit/least-squares-support.js';

@@ -196,6 +196,37 @@ const published: Record<string, { config: Record<string, unknown>; parameters: n
     },
     parameters: 1_484_916_736,
   },
+  'pythia-70m': {
+    config: {
+      model_type: 'gpt_neox',
+      hidden_size: 512,
+      intermediate_size: 2048,
+      num_hidden_layers: 6,
+      num_attention_heads: 8,
+      max_position_embeddings: 2048,
+      rotary_pct: 0.25,
+      tie_word_embeddings: false,
+      use_parallel_residual: true,
+      vocab_size: 50304,
+    },
+    parameters: 70_426_624,
+  },
+  'stablelm-2-1_6b': {
+    config: {
+      model_type: 'stablelm',
+      hidden_size: 2048,
+      intermediate_size: 5632,
+      num_hidden_layers: 24,
+      num_attention_heads: 32,
+      num_key_value_heads: 32,
+      max_position_embeddings: 4096,
+      partial_rotary_factor: 0.25,
+      use_qkv_bias: true,
+      tie_word_embeddings: false,
+      vocab_size: 100352,
+    },
+    parameters: 1_644_515_328,
+  },
   'Mistral-7B-v0.1': {
     config: {
       model_type: 'mistral',
@@ -401,7 +432,8 @@ function checkBlock(block: ModelDescription['blocks'][number], { expected }: Mod
         ? linears.get(producer.module)!.outFeatures
         : expected.get(`${producer.module}.weight`)![0]!,
     ];
-    expect((end - start) * (repeat?.times ?? 1), id).toBe(width);
+    const times = producer.period ? linears.get(producer.module)!.outFeatures / producer.period : 1;
+    expect((end - start) * times * (repeat?.times ?? 1), id).toBe(width);
     // A router is no linear of the block: it keeps its precision, but not its scale.
     for (const consumer of consumers) expect(expected.get(`${consumer}.weight`)!).toContain(width);
   }
@@ -436,7 +468,8 @@ function checkResidualStream({ residualStream, blocks, head, expected, hiddenSiz
     const { heads, kvHeads, headDim, value, output } = attention!;
     const of = (module: string) => linears.find((linear) => linear.module === module)!;
     const [start, end] = value.rows ?? [0, of(value.module).outFeatures];
-    expect(end - start).toBe(kvHeads * headDim);
+    const times = value.period ? of(value.module).outFeatures / value.period : 1;
+    expect((end - start) * times).toBe(kvHeads * headDim);
     expect(of(output).inFeatures).toBe(heads * headDim);
   }
 }

@@ -1,6 +1,7 @@
 import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
+import { gptNeox } from './architectures/gpt-neox.js';
 import { gpt2 } from './architectures/gpt2.js';
 import { granite } from './architectures/granite.js';
 import { llama } from './architectures/llama.js';
@@ -14,6 +15,7 @@ import { qwen2Moe } from './architectures/qwen2-moe.js';
 import { qwen3 } from './architectures/qwen3.js';
 import { qwen3Moe } from './architectures/qwen3-moe.js';
 import { smollm3 } from './architectures/smollm3.js';
+import { stablelm } from './architectures/stablelm.js';
 
 /** The architectures of this package. */
 export const architectures: readonly Architecture[] = [
@@ -30,6 +32,8 @@ export const architectures: readonly Architecture[] = [
   smollm3,
   olmo2,
   granite,
+  gptNeox,
+  stablelm,
   gpt2,
   opt,
 ];

@@ -1,5 +1,6 @@
 export { gemma2 } from './architectures/gemma2.js';
 export { gemma3 } from './architectures/gemma3.js';
+export { gptNeox } from './architectures/gpt-neox.js';
 export { gpt2 } from './architectures/gpt2.js';
 export { granite } from './architectures/granite.js';
 export { llama } from './architectures/llama.js';
@@ -13,6 +14,7 @@ export { qwen2Moe } from './architectures/qwen2-moe.js';
 export { qwen3 } from './architectures/qwen3.js';
 export { qwen3Moe } from './architectures/qwen3-moe.js';
 export { smollm3 } from './architectures/smollm3.js';
+export { stablelm } from './architectures/stablelm.js';
 export { ConfigReader } from './config-reader.js';
 export { createDecoder, type Decoder } from './decode.js';
 export { architectures, describeModel } from './describe-model.js';

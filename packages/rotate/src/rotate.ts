@@ -5,7 +5,9 @@ import {
   type NormDescription,
   type Rewrite,
   type RewrittenModel,
+  type RowSelection,
   SchemeError,
+  selectedRows,
   type Tensor,
   tensor,
   type WeightSource,
@@ -30,7 +32,7 @@ export interface RotateOptions {
 interface LinearChange {
   norm?: NormDescription;
   input?: RotationOf;
-  output?: { readonly rotation: RotationOf; readonly rows?: readonly [start: number, end: number] };
+  output?: { readonly rotation: RotationOf; readonly rows?: RowSelection };
 }
 
 /** Made when the first tensor is read: the plan needs none. */
@@ -124,7 +126,7 @@ class Rewriting {
       const rotations = valueRotations(block, this.context.random);
       if (!rotations || !block.attention) continue;
       const { value, output } = block.attention;
-      this.change(value.module).output = { rotation: async () => rotations.value, rows: value.rows };
+      this.change(value.module).output = { rotation: async () => rotations.value, rows: value };
       this.change(output).input = async () => rotations.output;
     }
   }
@@ -199,9 +201,12 @@ class Rewriting {
   private async rotatedRows(values: Float32Array, columns: number, { output }: LinearChange): Promise<Float32Array> {
     if (!output) return values;
     const q = await output.rotation();
-    const [start, end] = output.rows ?? [0, values.length / columns];
-    const part = values.subarray(start * columns, end * columns);
-    part.set(await rotateRows(q, part, columns, this.context.kernels));
+    // A rotation is of the heads' values, one after the other, wherever their rows are.
+    const rows = selectedRows(output.rows ?? {}, output.rows ? q.size : values.length / columns);
+    const part = new Float32Array(rows.length * columns);
+    for (const [i, row] of rows.entries()) part.set(values.subarray(row * columns, (row + 1) * columns), i * columns);
+    const turned = await rotateRows(q, part, columns, this.context.kernels);
+    for (const [i, row] of rows.entries()) values.set(turned.subarray(i * columns, (i + 1) * columns), row * columns);
     return values;
   }
 }

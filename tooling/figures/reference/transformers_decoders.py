@@ -212,11 +212,10 @@ CASES = {
         "tie_word_embeddings": True,
     },
     "stablelm": {**STABLE, "partial_rotary_factor": 0.25, "use_qkv_bias": True},
-    "stablelm, parallel, norms on heads": {
+    "stablelm, parallel": {
         **STABLE,
         "partial_rotary_factor": 0.5,
         "use_parallel_residual": True,
-        "qk_layernorm": True,
         "num_key_value_heads": 1,
     },
     "gpt_oss, sinks": OSS,

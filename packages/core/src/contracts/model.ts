@@ -1,5 +1,5 @@
 import type { Runtime } from './runtime.js';
-import type { ScalableEdge } from './transform.js';
+import type { RowSelection, ScalableEdge } from './transform.js';
 
 /** What a matrix does in its model. */
 export type LinearRole =
@@ -57,8 +57,8 @@ export interface AttentionDescription {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** The linear that gives the values `[kvHeads*headDim]`, and which of its rows do; all when absent. */
-  readonly value: { readonly module: string; readonly rows?: readonly [start: number, end: number] };
+  /** The linear that gives the values `[kvHeads*headDim]`, and which of its rows do. */
+  readonly value: { readonly module: string } & RowSelection;
   /** The linear that reads the mixed values `[heads*headDim]`. */
   readonly output: string;
   /** Norms of queries and keys, of each head or of all heads at once. */

@@ -5,6 +5,14 @@ import type { Scheme } from './scheme.js';
 import type { Statistic, Statistics } from './statistic.js';
 import type { StreamKernels } from './stream-kernels.js';
 
+/** Rows of a linear's weight `[out, in]`. */
+export interface RowSelection {
+  /** All when absent. */
+  readonly rows?: readonly [start: number, end: number];
+  /** `rows` again every so many rows, up to the last one (heads of GPT-NeoX: query, key, value); once when absent. */
+  readonly period?: number;
+}
+
 /**
  * An edge that a transform may scale: what produces a vector of channels, and every linear that reads it.
  * Scaling the producer's channel j by 1/s_j and column j of all consumers by s_j leaves the function unchanged.
@@ -16,11 +24,10 @@ export interface ScalableEdge {
     readonly kind: 'norm' | 'linear';
     /** Module name. Its `.weight` (gain, or rows of a linear) and `.bias` are scaled. */
     readonly module: string;
-    /** Rows of a linear producer that feed the edge (fused qkv, gate/up); all when absent. */
-    readonly rows?: readonly [start: number, end: number];
     /** The norm's gain is this much more than its weight (Gemma: 1); the weight itself when absent. */
     readonly gainOffset?: 1;
-  };
+    /** With `rows` of a linear that feed the edge (fused qkv, gate/up). */
+  } & RowSelection;
   /** Modules of the consuming linears. All share the input. */
   readonly consumers: readonly string[];
   /**

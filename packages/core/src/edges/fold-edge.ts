@@ -1,6 +1,7 @@
 import { SchemeError, ShapeError } from '../contracts/errors.js';
 import type { BlockWeights, ScalableEdge } from '../contracts/transform.js';
 import { type Tensor, tensor } from '../tensor.js';
+import { selectedRows } from './selected-rows.js';
 
 /** Names of the tensors that folding scales into an edge may change; a producer need not have the bias. */
 export function edgeTensors({ producer, consumers }: ScalableEdge): string[] {
@@ -45,9 +46,7 @@ export function foldEdge(
 
   const perProducer = producerScales(edge, scales);
   const changed: BlockWeights = new Map();
-  const [start, end] = producer.rows ?? [0, perProducer.length];
-  if (end - start !== perProducer.length)
-    throw new ShapeError(`edge ${edge.id}: ${end - start} producer rows feed ${perProducer.length} channels`);
+  const rows = selectedRows(producer, perProducer.length, `edge ${edge.id}`);
   for (const part of ['weight', 'bias']) {
     const name = `${producer.module}.${part}`;
     const found = weights.get(name);
@@ -58,8 +57,8 @@ export function foldEdge(
     const width = found.shape.length === 2 ? found.shape[1] : 1;
     const data = found.data.slice();
     const offset = part === 'weight' ? producer.gainOffset : undefined;
-    for (let row = start; row < end; row++) {
-      const scale = perProducer[row - start];
+    for (const [channel, row] of rows.entries()) {
+      const scale = perProducer[channel];
       for (let i = row * width; i < (row + 1) * width; i++)
         data[i] = offset === undefined ? data[i] / scale : (data[i] + offset) / scale - offset;
     }

@@ -10,7 +10,13 @@ export interface AttentionOptions {
   readonly kvHeads: number;
   readonly headDim: number;
   /** Queries, keys and values of one linear each, or of one linear: all queries, all keys, all values. */
-  readonly input: { readonly query: string; readonly key: string; readonly value: string } | { readonly fused: string };
+  readonly input:
+    | { readonly query: string; readonly key: string; readonly value: string }
+    | {
+        readonly fused: string;
+        /** Query, key and value of each head are next to each other (GPT-NeoX). Needs as many key heads as heads. */
+        readonly byHead?: boolean;
+      };
   readonly output: string;
   readonly inputBias: boolean;
   readonly outputBias: boolean;
@@ -62,7 +68,12 @@ export function describeAttention(options: AttentionOptions): Attention {
       ];
   const readers = inputs.map(({ module }) => module);
   const value: AttentionDescription['value'] = fused
-    ? { module: input.fused, rows: [wide + narrow, wide + 2 * narrow] }
+    ? {
+        module: input.fused,
+        ...(input.byHead
+          ? { rows: [2 * headDim, 3 * headDim], period: 3 * headDim }
+          : { rows: [wide + narrow, wide + 2 * narrow] }),
+      }
     : { module: input.value };
   return {
     linears: [...inputs, linear(output, wide, hidden, options.outputBias, 'output')],
@@ -95,14 +106,9 @@ export function describeAttention(options: AttentionOptions): Attention {
 
 function mix<T>(runtime: Runtime<T>, options: AttentionOptions, x: T): T {
   const { ops, start = 0 } = runtime;
-  const { layer, heads, kvHeads, headDim, input, norms, rotary, sinks } = options;
+  const { layer, heads, kvHeads, headDim, norms, rotary, sinks } = options;
   const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ layer, kind, stage });
-  const [wide, narrow] = [heads * headDim, kvHeads * headDim];
-  const [q, k, v] = (
-    'fused' in input
-      ? ops.split(runtime.linear(input.fused, x), [wide, narrow, narrow])
-      : [input.query, input.key, input.value].map((module) => runtime.linear(module, x))
-  ) as [T, T, T];
+  const [q, k, v] = queriesKeysValues(runtime, options, x);
   const normed = (norm: Norm | undefined, y: T): T => {
     if (!norm) return y;
     return norm.width === headDim ? applyNormPerHead(runtime, norm, y) : applyNorm(runtime, norm, y);
@@ -125,4 +131,17 @@ function mix<T>(runtime: Runtime<T>, options: AttentionOptions, x: T): T {
     ...(options.causal === false ? { causal: false } : {}),
     ...(sinks === undefined ? {} : { sinks: runtime.weight(sinks) }),
   });
+}
+
+function queriesKeysValues<T>(runtime: Runtime<T>, options: AttentionOptions, x: T): readonly [T, T, T] {
+  const { ops } = runtime;
+  const { input, heads, kvHeads, headDim } = options;
+  if (!('fused' in input))
+    return [runtime.linear(input.query, x), runtime.linear(input.key, x), runtime.linear(input.value, x)];
+  const all = runtime.linear(input.fused, x);
+  const [wide, narrow] = [heads * headDim, kvHeads * headDim];
+  if (!input.byHead) return ops.split(all, [wide, narrow, narrow]) as [T, T, T];
+  const [batch, length] = ops.shape(all) as [number, number];
+  const parts = ops.split(ops.reshape(all, [batch, length, heads, 3 * headDim]), [headDim, headDim, headDim]);
+  return parts.map((part) => ops.reshape(part, [batch, length, wide])) as [T, T, T];
 }

@@ -104,6 +104,34 @@ export function fusedGatedMlp(prefix: string, options: MlpOptions): FeedForward 
   };
 }
 
+/** `down(activation(up(x)))` */
+export function plainMlp(up: string, down: string, options: MlpOptions): FeedForward {
+  const { hidden, intermediate, activation, bias } = options;
+  return {
+    linears: [linear(up, hidden, intermediate, bias, 'up'), linear(down, intermediate, hidden, bias, 'down')],
+    kept: [],
+    readers: [up],
+    outputs: [down],
+    // A positive factor passes relu alone.
+    edges:
+      activation === 'relu'
+        ? [{ id: 'up->down', producer: { kind: 'linear', module: up }, consumers: [down], through: 'relu' }]
+        : [],
+    fusionGroups: [],
+    stages: [
+      {
+        name: 'mlp',
+        linears: [up],
+        run: (runtime, { residual, input }) => ({
+          residual,
+          input: runtime.ops.activation(activation, runtime.linear(up, input)),
+        }),
+      },
+      outputStage(down, options.add),
+    ],
+  };
+}
+
 function outputStage(down: string, add: AddToResidual = plainSum): Stage {
   return {
     name: 'mlp output',

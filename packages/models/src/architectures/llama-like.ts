@@ -35,6 +35,8 @@ export interface DecoderNames {
   readonly norms: NormPlaces;
   /** Queries, keys and values of one linear each, or of a fused one. */
   readonly input: readonly [query: string, key: string, value: string] | readonly [fused: string];
+  /** The fused one has query, key and value of each head next to each other. */
+  readonly inputByHead?: boolean;
   readonly output: string;
 }
 
@@ -312,7 +314,10 @@ function attentionOptions(sizes: Sizes, layer: number, prefix: string): Attentio
     heads,
     kvHeads,
     headDim,
-    input: key !== undefined && value !== undefined ? { query: first!, key, value } : { fused: first! },
+    input:
+      key !== undefined && value !== undefined
+        ? { query: first!, key, value }
+        : { fused: first!, ...(names.inputByHead ? { byHead: true } : {}) },
     output: within(names.output),
     inputBias: variant.queryKeyValueBias,
     outputBias: variant.outputBias,
