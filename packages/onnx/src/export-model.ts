@@ -1,0 +1,140 @@
+import type { Checkpoint } from '@q/checkpoint';
+import { type ModelDescription, type QuantizedTensor, SchemeError } from '@q/core';
+import { forward } from '@q/models';
+import { byteLength, type Payload } from './file/payload.js';
+import {
+  type AttentionWriter,
+  groupQueryAttention,
+  plainAttention,
+  refuseGroupQueryAttention,
+} from './graph/attention.js';
+import { Graph } from './graph/graph.js';
+import { createGraphOps, tracedBatch, tracedIds } from './graph/graph-ops.js';
+import { createGraphRuntime } from './graph/graph-runtime.js';
+import type { GraphValue } from './graph/graph-value.js';
+import { createSequence, type FloatType } from './graph/sequence.js';
+import type { GraphMatrix, MatrixForm, MatrixSource, MatrixTarget, PackedSource } from './matrices/matrix.js';
+import type { ModelProto } from './proto/schema.js';
+
+export interface ExportOptions {
+  /** Type of the values inside of layers. The residual stream, the norms and the logits are f32. */
+  readonly type: FloatType;
+  /** Of the blocks' linears. */
+  readonly linears: MatrixForm;
+  /** Of the embedding table and of the head. One form where both are the same matrix. */
+  readonly embeddings: MatrixForm;
+  readonly head: MatrixForm;
+  /** Operators of ONNX alone. Default false: onnxruntime's own where they are quicker. */
+  readonly portable?: boolean;
+  /** No tensor is larger than this many bytes. Default 128 MiB, what a WebGPU device takes in one binding. */
+  readonly tensorBytes?: number;
+  readonly producer: { readonly name: string; readonly version: string };
+}
+
+/** A graph whose large tensors are made when it is written: `writeModel(path, model, payloads)`. */
+export interface ExportedModel {
+  readonly model: ModelProto;
+  readonly payloads: readonly Payload[];
+  /** Bytes of all of the payloads' tensors. */
+  readonly bytes: number;
+  /** What was done otherwise than the options say. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * A decoder as a graph: token ids, a mask and the cache in, logits and the longer cache out, under the names that
+ * transformers.js and onnxruntime-genai use. Modules that the checkpoint has in codes keep these.
+ * @throws SchemeError naming what cannot be written as a graph
+ */
+export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptions): Promise<ExportedModel> {
+  const { model } = checkpoint;
+  if (!model) throw checkpoint.unknownArchitecture ?? new SchemeError('the model is of no known architecture');
+  const { type, portable = false, tensorBytes = 2 ** 27 } = options;
+  const graph = new Graph(model.architecture);
+  const notes = new Set<string>();
+  const sequence = createSequence(graph);
+  const target: MatrixTarget = { graph, type, portable, tensorBytes };
+  const matrices = await collectMatrices(checkpoint, model);
+  const added = new Map<string, GraphMatrix>();
+  const headName = `${model.head.module}.weight`;
+  const headTensor = model.ties.get(headName) ?? headName;
+  const use = (name: string): GraphMatrix => {
+    const found = added.get(name);
+    if (found) return found;
+    const rows = model.embeddingTensors.includes(name);
+    const product = name === headTensor || !rows;
+    const form = rows ? options.embeddings : name === headTensor ? options.head : options.linears;
+    const made = form.add(target, matrices(name), { rows, product });
+    added.set(name, made);
+    return made;
+  };
+  const attention: AttentionWriter = (own, tokens, args) => {
+    const refusal = portable ? undefined : refuseGroupQueryAttention(args);
+    if (refusal) notes.add(`attention is written in plain operators: GroupQueryAttention does not take ${refusal}`);
+    return (portable || refusal ? plainAttention : groupQueryAttention)(own, tokens, args);
+  };
+  const floats = (name: string, own: FloatType) =>
+    graph.storeFloats(own === 'f32' ? name : `${name}_${own}`, own, shapes.get(name)!, async () => (await checkpoint.weight(name)).data);
+  const shapes = inMemoryShapes(model);
+  const ops = createGraphOps(
+    {
+      ...{ graph, sequence, attention, type, portable },
+      weights: { floats, rows: (name, ids) => use(name).lookUp(ids) },
+    },
+    model.maxPositions,
+  );
+  const linears = new Map([...model.blocks.flatMap((block) => block.linears), model.head].map((each) => [each.module, each]));
+  const runtime = createGraphRuntime(ops, {
+    shapes,
+    matrix: (module) => {
+      const weight = `${module}.weight`;
+      const matrix = use(model.ties.get(weight) ?? weight);
+      return { ...matrix, product: (x, bias) => matrix.product(graph.cast(x, type), bias) };
+    },
+    bias: (module) => (linears.get(module)?.bias ? floats(`${module}.bias`, type) : undefined),
+  });
+  const logits = forward(model, runtime, tracedIds, tracedBatch, model.maxPositions);
+  graph.output(named(graph, graph.cast(logits, 'f32'), 'logits'));
+  return {
+    model: graph.model(options.producer, new Map()),
+    payloads: graph.payloads,
+    bytes: graph.payloads.flatMap(({ tensors }) => tensors).reduce((sum, tensor) => sum + byteLength(tensor), 0),
+    notes: [...notes],
+  };
+}
+
+/** The value under a name of its own. */
+const named = (graph: Graph, value: GraphValue, name: string): GraphValue =>
+  graph.node('Identity', [value], value, { outputs: [name] });
+
+/** Shapes as forward passes see them: linears `[out, in]` whatever the file's order. */
+function inMemoryShapes(model: ModelDescription): Map<string, readonly number[]> {
+  const linears = [...model.blocks.flatMap(({ linears: own }) => own), model.head];
+  return new Map([
+    ...model.expected,
+    ...linears.map(({ module, outFeatures, inFeatures }) => [`${module}.weight`, [outFeatures, inFeatures]] as const),
+  ]);
+}
+
+/** Matrices by name, with what is known of their codes: that is read once before, as a graph is written without waiting. */
+async function collectMatrices(
+  checkpoint: Checkpoint,
+  model: ModelDescription,
+): Promise<(name: string) => MatrixSource> {
+  const shapes = inMemoryShapes(model);
+  const packed = new Map<string, PackedSource>();
+  for (const module of checkpoint.quantizedModules) {
+    const { codes, scales, zeroPoints, storedScales, ...described } = (await checkpoint.quantized(module))!;
+    const activation = await checkpoint.activation(module);
+    packed.set(`${module}.weight`, {
+      described,
+      ...(activation ? { activation } : {}),
+      read: () => checkpoint.quantized(module) as Promise<QuantizedTensor>,
+    });
+  }
+  return (name) => {
+    const [rows, columns] = shapes.get(name) as readonly [number, number];
+    const own = packed.get(name);
+    return { ...{ name, rows, columns }, floats: () => checkpoint.weight(name), ...(own ? { packed: own } : {}) };
+  };
+}

@@ -1,0 +1,192 @@
+import type { AttentionArgs, RotaryTable } from '@q/core';
+import { contrib, type Graph, int } from './graph.js';
+import type { GraphValue } from './graph-value.js';
+import type { FloatType, Sequence } from './sequence.js';
+
+/** Writes the attention of a layer with its cache: `past_key_values.N.key` and the like in, `present.N.key` out. */
+export type AttentionWriter = (graph: Graph, sequence: Sequence, args: AttentionArgs<GraphValue>) => GraphValue;
+
+/**
+ * One node of onnxruntime that rotates, appends to the cache and attends. Padding on either side is hidden by a bias:
+ * the node itself takes positions from places in the cache, which rotary positions do not mind, as they are relative.
+ */
+export const groupQueryAttention: AttentionWriter = (graph, sequence, args) => {
+  const { heads, kvHeads, headDim, scale, window } = args;
+  const inside = rotatedAlike(args);
+  const [q, k] = inside ? [args.q.rotated!.input, args.k.rotated!.input] : [args.q, args.k];
+  const type = q.type as FloatType;
+  const past = pastOf(graph, args, type);
+  const tables = inside ? rotaryTables(graph, args.q.rotated!.table, type) : [undefined, undefined];
+  const present = { type, sizes: ['batch_size', kvHeads, 'total_sequence_length', headDim] } as const;
+  const mixed = { type, sizes: ['batch_size', 'sequence_length', heads * headDim] } as const;
+  const [out, ...presents] = graph.nodeOf(
+    'GroupQueryAttention',
+    [
+      ...[q, k, args.v, past.key, past.value, sequence.lastPlace(), sequence.totalLength(), ...tables],
+      ...[undefined, sequence.paddingBias(type)],
+    ],
+    [mixed, present, present],
+    {
+      domain: contrib,
+      outputs: [undefined, ...presentNames(args)],
+      attributes: {
+        ...{ num_heads: int(heads), kv_num_heads: int(kvHeads), scale },
+        do_rotary: int(inside ? 1 : 0),
+        local_window_size: int(window ?? -1),
+      },
+    },
+  );
+  for (const value of presents) graph.output(value);
+  return out!;
+};
+
+/** Why {@link groupQueryAttention} cannot be used, or nothing. */
+export function refuseGroupQueryAttention(args: AttentionArgs<GraphValue>): string | undefined {
+  const multiple = rotatedAlike(args) ? 16 : 8;
+  return args.headDim % multiple === 0 ? undefined : `heads of ${args.headDim}, which is not a multiple of ${multiple}`;
+}
+
+function rotatedAlike({ q, k }: AttentionArgs<GraphValue>): boolean {
+  return q.rotated !== undefined && q.rotated.table === k.rotated?.table;
+}
+
+/** Attention in operators of ONNX alone. */
+export const plainAttention: AttentionWriter = (graph, sequence, args) => {
+  const { heads, kvHeads, headDim, scale, window } = args;
+  const type = args.q.type as FloatType;
+  const past = pastOf(graph, args, type);
+  const placed = (value: GraphValue, count: number) =>
+    value.rotated ? rotateHeads(graph, sequence, value.rotated) : perHead(graph, value, count, headDim);
+  const names = presentNames(args);
+  const append = (before: GraphValue, own: GraphValue, name: string) => {
+    const sizes = ['batch_size', kvHeads, 'total_sequence_length', headDim] as const;
+    const options = { attributes: { axis: int(2) }, outputs: [name] };
+    const present = graph.node('Concat', [before, own], { type, sizes }, options);
+    graph.output(present);
+    return present;
+  };
+  const queries = placed(args.q, heads);
+  const key = append(past.key, placed(args.k, kvHeads), names[0]);
+  const value = append(past.value, placed(args.v, kvHeads), names[1]);
+  const bias = sequence.causalBias(type, window);
+  const mixed = attendPlainly(graph, { queries, key, value, heads, kvHeads, headDim, scale, bias });
+  return mergeHeads(graph, mixed, heads * headDim);
+};
+
+export interface PlainAttention {
+  /** `[batch, heads, length, headDim]` */
+  readonly queries: GraphValue;
+  /** `[batch, kvHeads, keys, headDim]` */
+  readonly key: GraphValue;
+  readonly value: GraphValue;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly scale: number;
+  /** Added to the scores; its axes repeat where they are 1. */
+  readonly bias: GraphValue | undefined;
+}
+
+/** `softmax(scale * q k^T + bias) v` -> `[batch, heads, length, headDim]`. */
+export function attendPlainly(graph: Graph, args: PlainAttention): GraphValue {
+  const { queries, heads, kvHeads, headDim, scale, bias } = args;
+  const type = queries.type as FloatType;
+  const key = repeatHeads(graph, args.key, heads / kvHeads);
+  const value = repeatHeads(graph, args.value, heads / kvHeads);
+  const keys = key.sizes[2]!;
+  const turned = transpose(graph, key, [0, 1, 3, 2]);
+  const scaled = graph.node('Mul', [queries, graph.number(scale, type)], queries);
+  const scores = { type, sizes: [...queries.sizes.slice(0, 3), keys] };
+  let logits = graph.node('MatMul', [scaled, turned], scores);
+  if (bias) logits = graph.node('Add', [logits, bias], scores);
+  const shares = graph.node('Softmax', [logits], scores, { attributes: { axis: int(-1) } });
+  return graph.node('MatMul', [shares, value], { type, sizes: [...queries.sizes.slice(0, 3), headDim] });
+}
+
+/** `[batch, length, heads*headDim]` -> `[batch, heads, length, headDim]`. */
+export function perHead(graph: Graph, value: GraphValue, heads: number, headDim: number): GraphValue {
+  const { sizes, type } = value;
+  const shape = graph.integers([0, 0, heads, headDim]);
+  const apart = graph.node('Reshape', [value, shape], { type, sizes: [sizes[0]!, sizes[1]!, heads, headDim] });
+  return transpose(graph, apart, [0, 2, 1, 3]);
+}
+
+/** The way back. */
+export function mergeHeads(graph: Graph, value: GraphValue, width: number): GraphValue {
+  const turned = transpose(graph, value, [0, 2, 1, 3]);
+  const sizes = [turned.sizes[0]!, turned.sizes[1]!, width];
+  return graph.node('Reshape', [turned, graph.integers([0, 0, width])], { type: value.type, sizes });
+}
+
+export function transpose(graph: Graph, value: GraphValue, order: readonly number[]): GraphValue {
+  const sizes = order.map((axis) => value.sizes[axis]!);
+  return graph.node('Transpose', [value], { type: value.type, sizes }, { attributes: { perm: int(order) } });
+}
+
+/** Each key head stands for as many query heads. */
+function repeatHeads(graph: Graph, value: GraphValue, times: number): GraphValue {
+  if (times === 1) return value;
+  const { type } = value;
+  const [batch, heads, keys, headDim] = value.sizes as [GraphValue['sizes'][number], number, never, number];
+  const apart = { type, sizes: [batch, heads, 1, keys, headDim] };
+  const own = graph.node('Unsqueeze', [value, graph.integers([2])], apart);
+  const repeated = { type, sizes: [batch, heads, times, keys, headDim] };
+  const expanded = graph.node('Expand', [own, graph.integers([1, 1, times, 1, 1])], repeated);
+  const shape = graph.integers([0, heads * times, -1, headDim]);
+  return graph.node('Reshape', [expanded, shape], { type, sizes: [batch, heads * times, keys, headDim] });
+}
+
+/** The tables of rotary positions as initializers `[positions, headDim/2]`. */
+export function rotaryTables(graph: Graph, table: RotaryTable, type: FloatType): readonly [GraphValue, GraphValue] {
+  const dims = [table.positions, table.headDim / 2];
+  const store = (kind: 'cos' | 'sin') =>
+    graph.storeFloats(graph.nameOf(table[kind], `${kind}_cache`), type, dims, async () => table[kind]);
+  return [store('cos'), store('sin')];
+}
+
+/**
+ * Rotates each head by the token's place: pairs are j and j + headDim/2; -> `[batch, heads, length, headDim]`. Places serve as positions, also in rows that are
+ * padded on the left: attention sees differences alone.
+ */
+export function rotateHeads(
+  graph: Graph,
+  sequence: Sequence,
+  { input, table, heads }: NonNullable<GraphValue['rotated']>,
+): GraphValue {
+  const { headDim } = table;
+  const half = headDim / 2;
+  const type = input.type as FloatType;
+  const own = perHead(graph, input, heads, headDim);
+  const [cos, sin] = rotaryTables(graph, table, type).map((values) =>
+    graph.node('Gather', [values, sequence.places()], { type, sizes: ['sequence_length', half] }),
+  ) as [GraphValue, GraphValue];
+  const sizes = [...own.sizes.slice(0, 3), half];
+  const [first, second] = graph.nodeOf(
+    'Split',
+    [own, graph.integers([half, half])],
+    [
+      { type, sizes },
+      { type, sizes },
+    ],
+    { attributes: { axis: int(-1) } },
+  ) as [GraphValue, GraphValue];
+  const times = (a: GraphValue, b: GraphValue) => graph.node('Mul', [a, b], { type, sizes });
+  const turned = [
+    graph.node('Sub', [times(first, cos), times(second, sin)], { type, sizes }),
+    graph.node('Add', [times(second, cos), times(first, sin)], { type, sizes }),
+  ];
+  return graph.node('Concat', turned, { type, sizes: own.sizes }, { attributes: { axis: int(-1) } });
+}
+
+function pastOf(graph: Graph, args: AttentionArgs<GraphValue>, type: FloatType): { key: GraphValue; value: GraphValue } {
+  const sizes = ['batch_size', args.kvHeads, 'past_sequence_length', args.headDim] as const;
+  const input = (kind: string) => graph.input(`past_key_values.${layerOf(args)}.${kind}`, type, sizes);
+  return { key: input('key'), value: input('value') };
+}
+
+const presentNames = (args: AttentionArgs<GraphValue>): readonly [string, string] => [
+  `present.${layerOf(args)}.key`,
+  `present.${layerOf(args)}.value`,
+];
+
+const layerOf = ({ k }: AttentionArgs<GraphValue>) => k.layer as number;

@@ -1,0 +1,203 @@
+import { type Activation, type AttentionArgs, type Ops, type RotaryTable, SchemeError, type Tensor, toF32 } from '@q/core';
+import { type AttentionWriter, mergeHeads, rotateHeads } from './attention.js';
+import { contrib, type Graph, int } from './graph.js';
+import type { GraphValue, Size } from './graph-value.js';
+import type { FloatType, Sequence } from './sequence.js';
+
+/** Weights as a graph has them. */
+export interface GraphWeights {
+  /** A tensor of the checkpoint in floats. */
+  floats(name: string, type: FloatType): GraphValue;
+  /** Rows of a table of the checkpoint, f32. */
+  rows(name: string, ids: GraphValue): GraphValue;
+}
+
+export interface GraphOpsOptions {
+  readonly graph: Graph;
+  readonly sequence: Sequence;
+  readonly weights: GraphWeights;
+  readonly attention: AttentionWriter;
+  /** Type of the values inside of attention and feed-forward layers; the residual stream and the norms are f32. */
+  readonly type: FloatType;
+  /** Operators of ONNX alone. */
+  readonly portable: boolean;
+}
+
+/** Stands for the token ids, which a graph does not know. */
+export const tracedIds = new Int32Array(0);
+
+/** Stands for the size of the batch: a prime that no layer has as its width. */
+export const tracedBatch = 65521;
+
+/**
+ * The operations of forward passes, each of which writes nodes. The pass is run once, over `tracedIds`, with a batch of
+ * `tracedBatch` and a length of `length`, the most positions that the model has: tables by position then have all of their
+ * rows.
+ */
+export function createGraphOps(options: GraphOpsOptions, length: number): Ops<GraphValue> {
+  const { graph, sequence, weights, portable } = options;
+  const traced: Readonly<Record<string, number>> = {
+    batch_size: tracedBatch,
+    sequence_length: length,
+    tokens: tracedBatch * length,
+  };
+  const shape = (x: GraphValue) => x.sizes.map((size) => (typeof size === 'number' ? size : traced[size]!));
+  /** Nodes that add two values of equal shapes, by the name of what they give. */
+  const sums = new Map<string, Graph['nodes'][number]>();
+  const like = (x: GraphValue, type = x.type) => ({ type, sizes: x.sizes });
+  const unary = (op: string, x: GraphValue, attributes = {}) => graph.node(op, [x], like(x), { attributes });
+  const constant = (value: number, x: GraphValue) => graph.number(value, x.type as FloatType);
+  const f32 = (x: GraphValue) => (x.weight === undefined ? graph.cast(x, 'f32') : weights.floats(x.weight, 'f32'));
+  /** Of two operands the wider type; a weight takes the other's. */
+  const alike = (a: GraphValue, b: GraphValue): [GraphValue, GraphValue] => {
+    const type = a.type === 'f16' && (b.weight !== undefined || b.type === 'f16') ? 'f16' : 'f32';
+    return [of(a, type), of(b, type)];
+  };
+  const of = (x: GraphValue, type: FloatType) =>
+    x.weight === undefined ? graph.cast(x, type) : weights.floats(x.weight, type);
+  const unsupported = (what: string): never => {
+    throw new SchemeError(`${what} cannot be written as a graph`);
+  };
+
+  /** Joined with the sum that it reads, where there is one: the sum is then a second output. */
+  function norm(x: GraphValue, op: string, parameters: readonly GraphValue[], epsilon: number): GraphValue | undefined {
+    const sum = portable ? undefined : sums.get(x.name);
+    if (!sum) return undefined;
+    sums.delete(x.name);
+    const name = graph.fresh(op);
+    const joined = graph.describe(op, [], [name], { domain: contrib, attributes: { epsilon } });
+    joined.input = [...sum.input, ...parameters.map((value) => value.name)];
+    joined.output = [name, '', '', x.name];
+    graph.replace(sum, joined);
+    return { name, ...like(x) };
+  }
+
+  return {
+    fromTensor: (tensor: Tensor) => stored(toF32(tensor), tensor.shape),
+    fromF32: (data, dims) => stored(data, dims),
+    shape,
+    data: () => unsupported('a pass that reads its own values'),
+    dataSync: () => unsupported('a pass that reads its own values'),
+    scope: (f) => f(),
+    keep: (x) => x,
+    dispose: () => {},
+
+    embed(table, ids) {
+      if (table.weight === undefined) return unsupported('an embedding that is no tensor of the checkpoint');
+      if (ids !== tracedIds) return unsupported('an embedding of other ids than those of the tokens');
+      return weights.rows(table.weight, sequence.ids);
+    },
+    linear(x, weight, bias) {
+      const turned = transpose(f32(weight));
+      const sizes = [...x.sizes.slice(0, -1), turned.sizes[1]!];
+      const product = graph.node('MatMul', [f32(x), turned], { type: 'f32', sizes });
+      return bias ? graph.node('Add', [product, f32(bias)], product) : product;
+    },
+    add(a, b) {
+      const [left, right] = alike(a, b);
+      const sum = graph.node('Add', [left, right], like(left));
+      if (`${left.sizes}` === `${right.sizes}`) sums.set(sum.name, graph.nodes.at(-1)!);
+      return sum;
+    },
+    mul(a, b) {
+      const [left, right] = alike(a, b);
+      return graph.node('Mul', [left, right], { type: left.type, sizes: broadcast(left.sizes, right.sizes) });
+    },
+    scale: (a, factor) => graph.node('Mul', [a, constant(factor, a)], like(a)),
+    rmsNorm(input, gain, epsilon) {
+      const x = f32(input);
+      const joined = norm(x, 'SkipSimplifiedLayerNormalization', [f32(gain)], epsilon);
+      if (joined) return joined;
+      // onnxruntime takes these for its own SimplifiedLayerNormalization, which is not part of ONNX.
+      const squares = graph.node('Pow', [x, graph.number(2, 'f32')], like(x));
+      const one = { type: x.type, sizes: [...x.sizes.slice(0, -1), 1] };
+      const mean = graph.node('ReduceMean', [squares, graph.integers([-1])], one, { attributes: { keepdims: int(1) } });
+      const shifted = graph.node('Add', [mean, graph.number(epsilon, 'f32')], one);
+      const root = graph.node('Sqrt', [shifted], one);
+      const scaled = graph.node('Div', [x, root], like(x));
+      return graph.node('Mul', [scaled, f32(gain)], like(x));
+    },
+    layerNorm(input, gain, bias, epsilon) {
+      const x = f32(input);
+      const parameters = [f32(gain), ...(bias ? [f32(bias)] : [])];
+      return (
+        (bias && norm(x, 'SkipLayerNormalization', parameters, epsilon)) ??
+        graph.node('LayerNormalization', [x, ...parameters], like(x), { attributes: { axis: int(-1), epsilon } })
+      );
+    },
+    activation: (kind, x) => activations[kind](graph, x),
+    softmax: (x) => unary('Softmax', x, { axis: int(-1) }),
+    split(x, sizes) {
+      const parts = sizes.map((size) => ({ type: x.type, sizes: [...x.sizes.slice(0, -1), size] }));
+      return graph.nodeOf('Split', [x, graph.integers(sizes)], parts, { attributes: { axis: int(-1) } });
+    },
+    rotary: (x, heads, table) => rotated(x, heads, table),
+    attention: (args: AttentionArgs<GraphValue>) => options.attention(graph, sequence, args),
+    append: (a, b) => graph.node('Concat', [a, b], like(a), { attributes: { axis: int(1) } }),
+    rows(x, start, count) {
+      if (x.weight === undefined || count !== length) return unsupported('a part of a value by rows');
+      const offset = start === 0 ? undefined : graph.integers(start);
+      const positions = sequence.positions();
+      return weights.rows(x.weight, offset ? graph.node('Add', [positions, offset], like(positions)) : positions);
+    },
+    scatterRows: () => unsupported('a sum of rows by ids'),
+    reshape(x, target) {
+      const sizes = target.map((size, axis): Size => {
+        if (size === tracedBatch) return 'batch_size';
+        if (size === length && target[axis - 1] === tracedBatch) return 'sequence_length';
+        return size === tracedBatch * length ? 'tokens' : size;
+      });
+      const symbolic = sizes.map((size, axis) => (typeof size === 'number' ? size : size === x.sizes[axis] ? 0 : -1));
+      const whole = sizes.map((size) => (size === -1 ? 'tokens' : size));
+      return graph.node('Reshape', [x, graph.integers(symbolic)], { type: x.type, sizes: whole });
+    },
+    transpose,
+  };
+
+  function transpose(x: GraphValue): GraphValue {
+    const { length: rank } = x.sizes;
+    const order = [...x.sizes.keys()].slice(0, -2).concat(rank - 1, rank - 2);
+    const sizes = order.map((axis) => x.sizes[axis]!);
+    return graph.node('Transpose', [x], { type: x.type, sizes }, { attributes: { perm: int(order) } });
+  }
+
+  function stored(data: Float32Array, dims: readonly number[]): GraphValue {
+    return graph.storeFloats(graph.fresh('values'), 'f32', dims, async () => data);
+  }
+
+  /** Written when something else than attention reads it. */
+  function rotated(input: GraphValue, heads: number, table: RotaryTable): GraphValue {
+    let written: GraphValue | undefined;
+    return {
+      get name() {
+        written ??= mergeHeads(graph, rotateHeads(graph, sequence, { input, table, heads }), heads * table.headDim);
+        return written.name;
+      },
+      ...like(input),
+      rotated: { input, table, heads },
+    };
+  }
+}
+
+function broadcast(a: readonly Size[], b: readonly Size[]): Size[] {
+  const wide = a.length >= b.length ? a : b;
+  const narrow = wide === a ? b : a;
+  const shift = wide.length - narrow.length;
+  return wide.map((size, axis) => (size === 1 && axis >= shift ? narrow[axis - shift]! : size));
+}
+
+/** onnxruntime's Gelu computes in f32 alone on processors. */
+const gelu = (approximate: string) => (graph: Graph, x: GraphValue) => {
+  const wide = graph.cast(x, 'f32');
+  const out = graph.node('Gelu', [wide], { type: 'f32', sizes: x.sizes }, { attributes: { approximate } });
+  return graph.cast(out, x.type);
+};
+const unary = (op: string) => (graph: Graph, x: GraphValue) => graph.node(op, [x], { type: x.type, sizes: x.sizes });
+
+const activations: Readonly<Record<Activation, (graph: Graph, x: GraphValue) => GraphValue>> = {
+  relu: unary('Relu'),
+  sigmoid: unary('Sigmoid'),
+  silu: (graph, x) => graph.node('Mul', [x, unary('Sigmoid')(graph, x)], { type: x.type, sizes: x.sizes }),
+  gelu: gelu('none'),
+  geluTanh: gelu('tanh'),
+};

@@ -1,0 +1,43 @@
+import type { Ops, Runtime } from '@q/core';
+import { createRuntime, wrapRuntime } from '@q/models';
+import type { GraphMatrix } from '../matrices/matrix.js';
+import type { GraphValue } from './graph-value.js';
+
+export interface GraphModel {
+  /** Shapes of the tensors in memory, by their names in the checkpoint. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** Linears by module. */
+  matrix(module: string): GraphMatrix;
+  bias(module: string): GraphValue | undefined;
+}
+
+/** The runtime that forward passes write a graph through: linears become products with the form that their matrix has. */
+export function createGraphRuntime(ops: Ops<GraphValue>, model: GraphModel): Runtime<GraphValue> {
+  const weights = {
+    get(name: string): GraphValue | undefined {
+      const sizes = model.shapes.get(name);
+      return sizes && weightValue(name, sizes);
+    },
+  };
+  return wrapRuntime(createRuntime(ops, weights), {
+    linear: (module, x) => model.matrix(module).product(x, model.bias(module)),
+    cache: (site, x) => (site.stage === 'beforeRope' ? x : marked(x, site.layer)),
+  });
+}
+
+/** A tensor of the checkpoint: whoever uses it asks for the form that suits. */
+const weightValue = (name: string, sizes: readonly number[]): GraphValue => ({
+  get name(): string {
+    throw new Error(`the tensor ${name} was used without asking for a form of it`);
+  },
+  ...{ type: 'f32', sizes, weight: name },
+});
+
+/** The value with its layer; its node is still written as late as possible. */
+const marked = (x: GraphValue, layer: number): GraphValue => ({
+  get name() {
+    return x.name;
+  },
+  ...{ type: x.type, sizes: x.sizes, layer },
+  ...(x.rotated ? { rotated: x.rotated } : {}),
+});

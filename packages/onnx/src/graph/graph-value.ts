@@ -1,0 +1,29 @@
+import type { RotaryTable } from '@q/core';
+import type { ElementType } from '../proto/element-type.js';
+
+/** Sizes that are known when the model runs, by the names that runtimes expect for them in a graph's inputs. */
+export type SymbolicSize =
+  | 'batch_size'
+  | 'sequence_length'
+  | 'past_sequence_length'
+  | 'total_sequence_length'
+  | 'tokens'
+  | 'rows';
+
+export type Size = number | SymbolicSize;
+
+/** A value of the graph that is written: the output of a node, an input or an initializer. */
+export interface GraphValue {
+  /** The node that gives a value is written when its name is first asked for, where that is put off. */
+  readonly name: string;
+  readonly type: ElementType;
+  readonly sizes: readonly Size[];
+  /** A tensor of the checkpoint, by its name there. */
+  readonly weight?: string;
+  /** The value is `input` turned by rotary positions: a runtime's attention may do that itself. */
+  readonly rotated?: { readonly input: GraphValue; readonly table: RotaryTable; readonly heads: number };
+  /** Keys or values of this layer on their way into its attention. */
+  readonly layer?: number;
+  /** The value has a row for each position: `[sequence_length, width]`, gathered by the tokens' positions. */
+  readonly positional?: true;
+}

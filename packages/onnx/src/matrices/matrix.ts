@@ -1,0 +1,56 @@
+import type { ActivationScheme, QuantizedTensor, Tensor } from '@q/core';
+import type { Graph } from '../graph/graph.js';
+import type { GraphValue } from '../graph/graph-value.js';
+import type { FloatType } from '../graph/sequence.js';
+
+/** A matrix of a model `[rows, columns]`: a linear's weight (`[out, in]`) or an embedding table. */
+export interface MatrixSource {
+  /** `model.layers.0.mlp.up_proj.weight` */
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: number;
+  /** f32 `[rows, columns]`. */
+  floats(): Promise<Tensor<'f32'>>;
+  /** Codes that the checkpoint already has, and how they are made; absent where it has floats. */
+  readonly packed?: PackedSource;
+}
+
+export interface PackedSource {
+  /** Without codes: what is known before the matrix is written. */
+  readonly described: Omit<QuantizedTensor, 'codes' | 'scales' | 'zeroPoints' | 'storedScales'>;
+  /** How the linear's inputs are quantized when it runs; nothing for weights alone. */
+  readonly activation?: ActivationScheme;
+  read(): Promise<QuantizedTensor>;
+}
+
+/** What a matrix is used for. */
+export interface MatrixUse {
+  /** Multiplied with values. */
+  readonly product: boolean;
+  /** Its rows are looked up. */
+  readonly rows: boolean;
+}
+
+/** A matrix in a graph. */
+export interface GraphMatrix {
+  /** `x` `[..., columns]` times the transposed matrix, plus `bias` `[rows]` -> `[..., rows]` of the type of `x`. */
+  product(x: GraphValue, bias?: GraphValue): GraphValue;
+  /** Rows at `ids` -> `[..., columns]`, f32. */
+  lookUp(ids: GraphValue): GraphValue;
+}
+
+/** Where matrices are put. */
+export interface MatrixTarget {
+  readonly graph: Graph;
+  readonly type: FloatType;
+  readonly portable: boolean;
+  /** No tensor is larger than this many bytes where it can be cut. */
+  readonly tensorBytes: number;
+}
+
+/** How matrices are kept in a graph, and what multiplies with them. */
+export interface MatrixForm {
+  /** `f32`, `4 bits in blocks of 32`: for reports. */
+  readonly name: string;
+  add(target: MatrixTarget, source: MatrixSource, use: MatrixUse): GraphMatrix;
+}
