@@ -50,7 +50,12 @@ export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptio
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture ?? new SchemeError('the model is of no known architecture');
   const { type, portable = false, tensorBytes = 2 ** 27 } = options;
-  const graph = new Graph(model.architecture);
+  const shapes = inMemoryShapes(model);
+  const floats = (name: string, own: FloatType): GraphValue =>
+    graph.storeFloats(own === 'f32' ? name : `${name}_${own}`, own, shapes.get(name)!, async () => {
+      return (await checkpoint.weight(name)).data;
+    });
+  const graph = new Graph(model.architecture, floats);
   const notes = new Set<string>();
   const sequence = createSequence(graph);
   const target: MatrixTarget = { graph, type, portable, tensorBytes };
@@ -73,17 +78,16 @@ export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptio
     if (refusal) notes.add(`attention is written in plain operators: GroupQueryAttention does not take ${refusal}`);
     return (portable || refusal ? plainAttention : groupQueryAttention)(own, tokens, args);
   };
-  const floats = (name: string, own: FloatType) =>
-    graph.storeFloats(own === 'f32' ? name : `${name}_${own}`, own, shapes.get(name)!, async () => (await checkpoint.weight(name)).data);
-  const shapes = inMemoryShapes(model);
   const ops = createGraphOps(
     {
       ...{ graph, sequence, attention, type, portable },
-      weights: { floats, rows: (name, ids) => use(name).lookUp(ids) },
+      weights: { rows: (name, ids) => use(name).lookUp(ids) },
     },
     model.maxPositions,
   );
-  const linears = new Map([...model.blocks.flatMap((block) => block.linears), model.head].map((each) => [each.module, each]));
+  const linears = new Map(
+    [...model.blocks.flatMap((block) => block.linears), model.head].map((each) => [each.module, each]),
+  );
   const runtime = createGraphRuntime(ops, {
     shapes,
     matrix: (module) => {
@@ -91,6 +95,7 @@ export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptio
       const matrix = use(model.ties.get(weight) ?? weight);
       return { ...matrix, product: (x, bias) => matrix.product(graph.cast(x, type), bias) };
     },
+    read: async (name) => (await checkpoint.weight(name)).data,
     bias: (module) => (linears.get(module)?.bias ? floats(`${module}.bias`, type) : undefined),
   });
   const logits = forward(model, runtime, tracedIds, tracedBatch, model.maxPositions);

@@ -1,7 +1,6 @@
-import { type FileHandle, open, rename, rm } from 'node:fs/promises';
-import { writeError } from '@q/safetensors';
+import { createDurableFile, type FileOptions } from '@q/durable-files';
 
-/** A file that is written from its start to its end. */
+/** A file that is written from its start to its end, and is there as a whole or not at all. */
 export interface FileSink {
   readonly path: string;
   /** Bytes so far. */
@@ -13,42 +12,50 @@ export interface FileSink {
   abort(): Promise<void>;
 }
 
-/**
- * Opens a file under a temporary name (`*.partial`), so that there is never half a file under the name itself.
- * @throws WriteError naming the file
- */
-export async function createFileSink(path: string): Promise<FileSink> {
-  const partial = `${path}.partial`;
-  const failed = (error: unknown, bytes?: number) => Promise.reject(writeError(partial, error, bytes));
-  const handle: FileHandle = await open(partial, 'w').catch((error) => failed(error));
+/** Bytes between syncs: the disk works while more is computed, and little is left for it at the end. */
+const syncBytes = 8e6;
+
+/** @throws WriteError naming the file */
+export async function createFileSink(path: string, options: FileOptions = {}): Promise<FileSink> {
+  const file = await createDurableFile(path, options);
   let length = 0;
-  let closed = false;
+  let unsynced = 0;
+  let syncing: Promise<unknown> | undefined;
+  let failure: unknown;
+
+  /** Lets the disk begin. A failure is told at the end: the system tells it once. */
+  function syncEarly(bytes: number): void {
+    unsynced += bytes;
+    if (unsynced < syncBytes || syncing) return;
+    unsynced = 0;
+    syncing = file
+      .sync()
+      .catch((error) => {
+        failure ??= error;
+      })
+      .finally(() => {
+        syncing = undefined;
+      });
+  }
+
   return {
     path,
     get length() {
       return length;
     },
     async write(bytes) {
-      let done = 0;
-      while (done < bytes.length) {
-        const { bytesWritten } = await handle
-          .write(bytes, done, bytes.length - done, length + done)
-          .catch((error) => failed(error, bytes.length));
-        done += bytesWritten;
-      }
+      await file.write(bytes, length);
       length += bytes.length;
+      syncEarly(bytes.length);
     },
     async finish() {
-      await handle.datasync().catch((error) => failed(error));
-      await handle.close();
-      closed = true;
-      await rename(partial, path).catch((error) => failed(error));
+      await syncing;
+      if (failure !== undefined) throw failure;
+      await file.commit();
     },
     async abort() {
-      if (closed) return;
-      closed = true;
-      await handle.close();
-      await rm(partial, { force: true });
+      await syncing;
+      await file.abort();
     },
   };
 }

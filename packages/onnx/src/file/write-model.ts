@@ -2,12 +2,13 @@ import { basename } from 'node:path';
 import { create, type DescMessage, type Message, toBinary } from '@bufbuild/protobuf';
 import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { type ProgressEvent, ShapeError } from '@q/core';
+import type { FileOptions } from '@q/durable-files';
 import { elementTypes } from '../proto/element-type.js';
 import { type ModelProto, schemas, type TensorProto } from '../proto/schema.js';
 import { createFileSink, type FileSink } from './file-sink.js';
 import { byteLength, type Payload, type StoredTensor } from './payload.js';
 
-export interface WriteOptions {
+export interface WriteOptions extends FileOptions {
   /**
    * Tensors go into files beside the model (`NAME.onnx_data`, `NAME.onnx_data_1`, ...), each of at most this many bytes.
    * Absent: into the model file itself, which must stay below 2 GiB.
@@ -48,8 +49,9 @@ export async function writeModel(
   const progress = (done: number, note: string) =>
     options.progress?.({ task: 'write', done, total, unit: 'bytes', note });
   try {
-    if (options.externalBytes === undefined) await embed(path, model, payloads, sinks, options.signal, progress);
-    else await spread(path, model, payloads, options.externalBytes, sinks, options.signal, progress);
+    const run: Run = { payloads, sinks, options, progress };
+    if (options.externalBytes === undefined) await embed(path, model, run);
+    else await spread(path, model, options.externalBytes, run);
     options.signal?.throwIfAborted();
     // The model comes last: it is what readers open, and by then all of its data is there.
     for (const sink of [...sinks].reverse()) await sink.finish();
@@ -60,20 +62,30 @@ export async function writeModel(
   return { files: sinks.map((sink) => sink.path), bytes: sinks.reduce((sum, sink) => sum + sink.length, 0) };
 }
 
-type Progress = (done: number, note: string) => void;
+interface Run {
+  readonly payloads: readonly Payload[];
+  /** Files that were begun. */
+  readonly sinks: FileSink[];
+  readonly options: WriteOptions;
+  progress(done: number, note: string): void;
+}
+
+async function begin(path: string, { sinks, options }: Run): Promise<FileSink> {
+  const sink = await createFileSink(path, options);
+  sinks.push(sink);
+  return sink;
+}
 
 /** Makes each payload while the one before it is written. */
 async function eachTensor(
-  payloads: readonly Payload[],
-  signal: AbortSignal | undefined,
-  progress: Progress,
+  { payloads, options, progress }: Run,
   write: (tensor: StoredTensor, bytes: Uint8Array) => Promise<void>,
 ): Promise<void> {
   let writing: Promise<void> = Promise.resolve();
   let done = 0;
   try {
     for (const { tensors, make } of payloads) {
-      signal?.throwIfAborted();
+      options.signal?.throwIfAborted();
       const made = await make();
       await writing;
       for (const [index, tensor] of tensors.entries()) {
@@ -109,20 +121,13 @@ const fieldNumber = (schema: DescMessage, name: string): number => schema.field[
  * One file. Lengths stand before the values in protobuf, and all of them are known from the shapes, so that the values
  * themselves go from their makers to the disk.
  */
-async function embed(
-  path: string,
-  model: ModelProto,
-  payloads: readonly Payload[],
-  sinks: FileSink[],
-  signal: AbortSignal | undefined,
-  progress: Progress,
-): Promise<void> {
+async function embed(path: string, model: ModelProto, run: Run): Promise<void> {
   const raw = fieldNumber(schemas.tensor, 'rawData');
   const initializer = fieldNumber(schemas.graph, 'initializer');
   const heads = new Map<string, Uint8Array>();
   const graphBytes = toBinary(schemas.graph, model.graph!);
   let length = graphBytes.length;
-  for (const tensor of payloads.flatMap(({ tensors }) => tensors)) {
+  for (const tensor of run.payloads.flatMap(({ tensors }) => tensors)) {
     const bytes = byteLength(tensor);
     const inside = concatenate([toBinary(schemas.tensor, describe(tensor)), prefix(raw, bytes)]);
     const head = concatenate([prefix(initializer, inside.length + bytes), inside]);
@@ -134,41 +139,30 @@ async function embed(
     throw new ShapeError(
       `${path}: ${length} bytes are too many for one file, which must stay below 2 GiB: keep the tensors in files beside it`,
     );
-  const sink = await createFileSink(path);
-  sinks.push(sink);
+  const sink = await begin(path, run);
   await sink.write(before);
   await sink.write(prefix(fieldNumber(schemas.model, 'graph'), length));
   await sink.write(graphBytes);
-  await eachTensor(payloads, signal, progress, async (tensor, bytes) => {
+  await eachTensor(run, async (tensor, bytes) => {
     await sink.write(heads.get(tensor.name)!);
     await sink.write(bytes);
   });
 }
 
 /** The graph in one file, large tensors in others beside it. */
-async function spread(
-  path: string,
-  model: ModelProto,
-  payloads: readonly Payload[],
-  limit: number,
-  sinks: FileSink[],
-  signal: AbortSignal | undefined,
-  progress: Progress,
-): Promise<void> {
-  const sink = await createFileSink(path);
-  sinks.push(sink);
+async function spread(path: string, model: ModelProto, limit: number, run: Run): Promise<void> {
+  const sink = await begin(path, run);
   const name = (index: number) => `${path}_data${index === 0 ? '' : `_${index}`}`;
   const kept: TensorProto[] = [];
   let data: FileSink | undefined;
-  await eachTensor(payloads, signal, progress, async (tensor, bytes) => {
+  await eachTensor(run, async (tensor, bytes) => {
     if (bytes.length < smallBytes) {
       kept.push(describe(tensor, { rawData: bytes.slice() }));
       return;
     }
     const aligned = data ? Math.ceil(data.length / alignment) * alignment : 0;
     if (!data || (data.length > 0 && aligned + bytes.length > limit)) {
-      data = await createFileSink(name(sinks.length - 1));
-      sinks.push(data);
+      data = await begin(name(run.sinks.length - 1), run);
     } else await data.write(new Uint8Array(aligned - data.length));
     const place = { location: basename(data.path), offset: `${data.length}`, length: `${bytes.length}` };
     const externalData = Object.entries(place).map(([key, value]) => create(schemas.stringEntry, { key, value }));

@@ -1,4 +1,4 @@
-import type { AttentionArgs, RotaryTable } from '@q/core';
+import { type AttentionArgs, type RotaryTable, SchemeError } from '@q/core';
 import { contrib, type Graph, int } from './graph.js';
 import type { GraphValue } from './graph-value.js';
 import type { FloatType, Sequence } from './sequence.js';
@@ -23,7 +23,7 @@ export const groupQueryAttention: AttentionWriter = (graph, sequence, args) => {
     'GroupQueryAttention',
     [
       ...[q, k, args.v, past.key, past.value, sequence.lastPlace(), sequence.totalLength(), ...tables],
-      ...[undefined, sequence.paddingBias(type)],
+      ...[undefined, sequence.paddingBias(type), ...(args.sinks ? [graph.floats(args.sinks, type)] : [])],
     ],
     [mixed, present, present],
     {
@@ -42,8 +42,17 @@ export const groupQueryAttention: AttentionWriter = (graph, sequence, args) => {
 
 /** Why {@link groupQueryAttention} cannot be used, or nothing. */
 export function refuseGroupQueryAttention(args: AttentionArgs<GraphValue>): string | undefined {
-  const multiple = rotatedAlike(args) ? 16 : 8;
-  return args.headDim % multiple === 0 ? undefined : `heads of ${args.headDim}, which is not a multiple of ${multiple}`;
+  const { headDim, softCap, bias, causal = true } = args;
+  const inside = rotatedAlike(args);
+  const rotated = inside ? args.q.rotated!.table.headDim : headDim;
+  const multiple = inside ? 16 : 8;
+  if (!causal) return 'tokens that see those behind them';
+  if (bias) return 'a bias of the heads';
+  if (headDim % multiple !== 0) return `heads of ${headDim}, which is not a multiple of ${multiple}`;
+  if (rotated % multiple !== 0)
+    return `positions in ${rotated} features of a head, which is not a multiple of ${multiple}`;
+  // onnxruntime's WebGPU provider leaves it out without a word.
+  return softCap === undefined ? undefined : 'limited scores on every device';
 }
 
 function rotatedAlike({ q, k }: AttentionArgs<GraphValue>): boolean {
@@ -52,7 +61,9 @@ function rotatedAlike({ q, k }: AttentionArgs<GraphValue>): boolean {
 
 /** Attention in operators of ONNX alone. */
 export const plainAttention: AttentionWriter = (graph, sequence, args) => {
-  const { heads, kvHeads, headDim, scale, window } = args;
+  const { heads, kvHeads, headDim, scale, window, softCap, sinks } = args;
+  if (args.causal === false || args.bias)
+    throw new SchemeError('attention to later tokens or with a bias of the heads cannot be written with a cache');
   const type = args.q.type as FloatType;
   const past = pastOf(graph, args, type);
   const placed = (value: GraphValue, count: number) =>
@@ -69,7 +80,7 @@ export const plainAttention: AttentionWriter = (graph, sequence, args) => {
   const key = append(past.key, placed(args.k, kvHeads), names[0]);
   const value = append(past.value, placed(args.v, kvHeads), names[1]);
   const bias = sequence.causalBias(type, window);
-  const mixed = attendPlainly(graph, { queries, key, value, heads, kvHeads, headDim, scale, bias });
+  const mixed = attendPlainly(graph, { queries, key, value, heads, kvHeads, headDim, scale, bias, softCap, sinks });
   return mergeHeads(graph, mixed, heads * headDim);
 };
 
@@ -85,11 +96,14 @@ export interface PlainAttention {
   readonly scale: number;
   /** Added to the scores; its axes repeat where they are 1. */
   readonly bias: GraphValue | undefined;
+  /** As in `AttentionArgs`. */
+  readonly softCap?: number;
+  readonly sinks?: GraphValue;
 }
 
 /** `softmax(scale * q k^T + bias) v` -> `[batch, heads, length, headDim]`. */
 export function attendPlainly(graph: Graph, args: PlainAttention): GraphValue {
-  const { queries, heads, kvHeads, headDim, scale, bias } = args;
+  const { queries, heads, kvHeads, headDim, scale, bias, softCap, sinks } = args;
   const type = queries.type as FloatType;
   const key = repeatHeads(graph, args.key, heads / kvHeads);
   const value = repeatHeads(graph, args.value, heads / kvHeads);
@@ -98,9 +112,44 @@ export function attendPlainly(graph: Graph, args: PlainAttention): GraphValue {
   const scaled = graph.node('Mul', [queries, graph.number(scale, type)], queries);
   const scores = { type, sizes: [...queries.sizes.slice(0, 3), keys] };
   let logits = graph.node('MatMul', [scaled, turned], scores);
+  if (softCap !== undefined) {
+    const limit = graph.number(softCap, type);
+    const share = graph.node('Div', [logits, limit], scores);
+    logits = graph.node('Mul', [graph.node('Tanh', [share], scores), limit], scores);
+  }
   if (bias) logits = graph.node('Add', [logits, bias], scores);
-  const shares = graph.node('Softmax', [logits], scores, { attributes: { axis: int(-1) } });
+  const shares = sinks ? softmaxWithSinks(graph, logits, sinks, heads) : softmax(graph, logits);
   return graph.node('MatMul', [shares, value], { type, sizes: [...queries.sizes.slice(0, 3), headDim] });
+}
+
+const softmax = (graph: Graph, x: GraphValue): GraphValue =>
+  graph.node('Softmax', [x], x, { attributes: { axis: int(-1) } });
+
+/** One more score for each row, whose share is dropped afterwards. */
+function softmaxWithSinks(graph: Graph, scores: GraphValue, sinks: GraphValue, heads: number): GraphValue {
+  const { sizes } = scores;
+  const type = scores.type as FloatType;
+  const own = graph.floats(sinks, type);
+  const column = graph.node('Reshape', [own, graph.integers([1, heads, 1, 1])], { type, sizes: [1, heads, 1, 1] });
+  const rows = [...sizes.slice(0, 3), 1];
+  const ends = [graph.integers([0]), graph.integers([1]), graph.integers([3])];
+  const zeros = graph.node(
+    'Mul',
+    [graph.node('Slice', [scores, ...ends], { type, sizes: rows }), graph.number(0, type)],
+    {
+      type,
+      sizes: rows,
+    },
+  );
+  const last = graph.node('Add', [zeros, column], { type, sizes: rows });
+  const all = graph.node(
+    'Concat',
+    [scores, last],
+    { type, sizes: [...sizes.slice(0, 3), 'rows'] },
+    { attributes: { axis: int(-1) } },
+  );
+  const until = [graph.integers([0]), graph.integers([-1]), graph.integers([3])];
+  return graph.node('Slice', [softmax(graph, all), ...until], scores);
 }
 
 /** `[batch, length, heads*headDim]` -> `[batch, heads, length, headDim]`. */
@@ -153,32 +202,36 @@ export function rotateHeads(
   sequence: Sequence,
   { input, table, heads }: NonNullable<GraphValue['rotated']>,
 ): GraphValue {
-  const { headDim } = table;
-  const half = headDim / 2;
+  const headDim = (input.sizes.at(-1) as number) / heads;
+  const half = table.headDim / 2;
+  const further = headDim - table.headDim;
   const type = input.type as FloatType;
   const own = perHead(graph, input, heads, headDim);
   const [cos, sin] = rotaryTables(graph, table, type).map((values) =>
     graph.node('Gather', [values, sequence.places()], { type, sizes: ['sequence_length', half] }),
   ) as [GraphValue, GraphValue];
   const sizes = [...own.sizes.slice(0, 3), half];
-  const [first, second] = graph.nodeOf(
+  const widths = [half, half, ...(further > 0 ? [further] : [])];
+  const [first, second, ...rest] = graph.nodeOf(
     'Split',
-    [own, graph.integers([half, half])],
-    [
-      { type, sizes },
-      { type, sizes },
-    ],
+    [own, graph.integers(widths)],
+    widths.map((width) => ({ type, sizes: [...own.sizes.slice(0, 3), width] })),
     { attributes: { axis: int(-1) } },
-  ) as [GraphValue, GraphValue];
+  ) as [GraphValue, GraphValue, ...GraphValue[]];
   const times = (a: GraphValue, b: GraphValue) => graph.node('Mul', [a, b], { type, sizes });
   const turned = [
     graph.node('Sub', [times(first, cos), times(second, sin)], { type, sizes }),
     graph.node('Add', [times(second, cos), times(first, sin)], { type, sizes }),
+    ...rest,
   ];
   return graph.node('Concat', turned, { type, sizes: own.sizes }, { attributes: { axis: int(-1) } });
 }
 
-function pastOf(graph: Graph, args: AttentionArgs<GraphValue>, type: FloatType): { key: GraphValue; value: GraphValue } {
+function pastOf(
+  graph: Graph,
+  args: AttentionArgs<GraphValue>,
+  type: FloatType,
+): { key: GraphValue; value: GraphValue } {
   const sizes = ['batch_size', args.kvHeads, 'past_sequence_length', args.headDim] as const;
   const input = (kind: string) => graph.input(`past_key_values.${layerOf(args)}.${kind}`, type, sizes);
   return { key: input('key'), value: input('value') };

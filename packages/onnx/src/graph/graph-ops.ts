@@ -1,4 +1,12 @@
-import { type Activation, type AttentionArgs, type Ops, type RotaryTable, SchemeError, type Tensor, toF32 } from '@q/core';
+import {
+  type Activation,
+  type AttentionArgs,
+  type Ops,
+  type RotaryTable,
+  SchemeError,
+  type Tensor,
+  toF32,
+} from '@q/core';
 import { type AttentionWriter, mergeHeads, rotateHeads } from './attention.js';
 import { contrib, type Graph, int } from './graph.js';
 import type { GraphValue, Size } from './graph-value.js';
@@ -6,8 +14,6 @@ import type { FloatType, Sequence } from './sequence.js';
 
 /** Weights as a graph has them. */
 export interface GraphWeights {
-  /** A tensor of the checkpoint in floats. */
-  floats(name: string, type: FloatType): GraphValue;
   /** Rows of a table of the checkpoint, f32. */
   rows(name: string, ids: GraphValue): GraphValue;
 }
@@ -47,14 +53,12 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
   const like = (x: GraphValue, type = x.type) => ({ type, sizes: x.sizes });
   const unary = (op: string, x: GraphValue, attributes = {}) => graph.node(op, [x], like(x), { attributes });
   const constant = (value: number, x: GraphValue) => graph.number(value, x.type as FloatType);
-  const f32 = (x: GraphValue) => (x.weight === undefined ? graph.cast(x, 'f32') : weights.floats(x.weight, 'f32'));
+  const f32 = (x: GraphValue) => graph.floats(x, 'f32');
   /** Of two operands the wider type; a weight takes the other's. */
   const alike = (a: GraphValue, b: GraphValue): [GraphValue, GraphValue] => {
     const type = a.type === 'f16' && (b.weight !== undefined || b.type === 'f16') ? 'f16' : 'f32';
-    return [of(a, type), of(b, type)];
+    return [graph.floats(a, type), graph.floats(b, type)];
   };
-  const of = (x: GraphValue, type: FloatType) =>
-    x.weight === undefined ? graph.cast(x, type) : weights.floats(x.weight, type);
   const unsupported = (what: string): never => {
     throw new SchemeError(`${what} cannot be written as a graph`);
   };
@@ -94,6 +98,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
       return bias ? graph.node('Add', [product, f32(bias)], product) : product;
     },
     add(a, b) {
+      if (a.constant && b.constant) return addConstants(a, b);
       const [left, right] = alike(a, b);
       const sum = graph.node('Add', [left, right], like(left));
       if (`${left.sizes}` === `${right.sizes}`) sums.set(sum.name, graph.nodes.at(-1)!);
@@ -126,6 +131,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
       );
     },
     activation: (kind, x) => activations[kind](graph, x),
+    clip: (x, min, max) => graph.node('Clip', [x, constant(min, x), constant(max, x)], like(x)),
     softmax: (x) => unary('Softmax', x, { axis: int(-1) }),
     split(x, sizes) {
       const parts = sizes.map((size) => ({ type: x.type, sizes: [...x.sizes.slice(0, -1), size] }));
@@ -162,7 +168,31 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
   }
 
   function stored(data: Float32Array, dims: readonly number[]): GraphValue {
-    return graph.storeFloats(graph.fresh('values'), 'f32', dims, async () => data);
+    // One factor a position: the rows of the tokens that a pass is about.
+    if (dims.length === 3 && dims[0] === 1 && dims[1] === length && dims[2] === 1) {
+      const all = graph.storeFloats(graph.fresh('factors'), 'f32', [length, 1], async () => data);
+      return graph.node('Gather', [all, sequence.places()], { type: 'f32', sizes: ['sequence_length', 1] });
+    }
+    return later(graph.fresh('values'), dims, async () => data);
+  }
+
+  /** A constant that is in the graph if something reads it. */
+  function later(name: string, sizes: readonly Size[], constant: () => Promise<Float32Array>): GraphValue {
+    return {
+      get name() {
+        return graph.storeFloats(name, 'f32', sizes as readonly number[], constant).name;
+      },
+      ...{ type: 'f32', sizes, constant },
+    };
+  }
+
+  /** Computed when the file is written: the gain of a norm that is 1 + weight. `b` may have fewer axes. */
+  function addConstants(a: GraphValue, b: GraphValue): GraphValue {
+    const name = graph.fresh(a.weight === undefined ? 'sum' : `${a.weight}_sum`);
+    return later(name, a.sizes, async () => {
+      const [values, others] = [await a.constant!(), await b.constant!()];
+      return values.map((value, index) => Math.fround(value + others[index % others.length]!));
+    });
   }
 
   /** Written when something else than attention reads it. */
@@ -170,7 +200,11 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     let written: GraphValue | undefined;
     return {
       get name() {
-        written ??= mergeHeads(graph, rotateHeads(graph, sequence, { input, table, heads }), heads * table.headDim);
+        written ??= mergeHeads(
+          graph,
+          rotateHeads(graph, sequence, { input, table, heads }),
+          input.sizes.at(-1) as number,
+        );
         return written.name;
       },
       ...like(input),
@@ -197,6 +231,7 @@ const unary = (op: string) => (graph: Graph, x: GraphValue) => graph.node(op, [x
 const activations: Readonly<Record<Activation, (graph: Graph, x: GraphValue) => GraphValue>> = {
   relu: unary('Relu'),
   sigmoid: unary('Sigmoid'),
+  tanh: unary('Tanh'),
   silu: (graph, x) => graph.node('Mul', [x, unary('Sigmoid')(graph, x)], { type: x.type, sizes: x.sizes }),
   gelu: gelu('none'),
   geluTanh: gelu('tanh'),

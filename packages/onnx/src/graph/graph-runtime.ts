@@ -9,6 +9,8 @@ export interface GraphModel {
   /** Linears by module. */
   matrix(module: string): GraphMatrix;
   bias(module: string): GraphValue | undefined;
+  /** f32 values of a tensor. */
+  read(name: string): Promise<Float32Array>;
 }
 
 /** The runtime that forward passes write a graph through: linears become products with the form that their matrix has. */
@@ -16,7 +18,7 @@ export function createGraphRuntime(ops: Ops<GraphValue>, model: GraphModel): Run
   const weights = {
     get(name: string): GraphValue | undefined {
       const sizes = model.shapes.get(name);
-      return sizes && weightValue(name, sizes);
+      return sizes && weightValue(name, sizes, () => model.read(name));
     },
   };
   return wrapRuntime(createRuntime(ops, weights), {
@@ -26,11 +28,11 @@ export function createGraphRuntime(ops: Ops<GraphValue>, model: GraphModel): Run
 }
 
 /** A tensor of the checkpoint: whoever uses it asks for the form that suits. */
-const weightValue = (name: string, sizes: readonly number[]): GraphValue => ({
+const weightValue = (name: string, sizes: readonly number[], constant: () => Promise<Float32Array>): GraphValue => ({
   get name(): string {
     throw new Error(`the tensor ${name} was used without asking for a form of it`);
   },
-  ...{ type: 'f32', sizes, weight: name },
+  ...{ type: 'f32', sizes, weight: name, constant },
 });
 
 /** The value with its layer; its node is still written as late as possible. */

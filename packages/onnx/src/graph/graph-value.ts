@@ -24,6 +24,6 @@ export interface GraphValue {
   readonly rotated?: { readonly input: GraphValue; readonly table: RotaryTable; readonly heads: number };
   /** Keys or values of this layer on their way into its attention. */
   readonly layer?: number;
-  /** The value has a row for each position: `[sequence_length, width]`, gathered by the tokens' positions. */
-  readonly positional?: true;
+  /** The values are known now: a tensor of the checkpoint, or numbers of the architecture. */
+  readonly constant?: () => Promise<Float32Array>;
 }

@@ -1,8 +1,15 @@
 import { create } from '@bufbuild/protobuf';
-import { encodeF16, viewBytes } from '@q/core';
+import { encodeF16, SchemeError } from '@q/core';
 import type { Payload } from '../file/payload.js';
 import { type ElementType, elementTypes } from '../proto/element-type.js';
-import { type AttributeProto, attributeTypes, type GraphProto, type ModelProto, type NodeProto, schemas } from '../proto/schema.js';
+import {
+  type AttributeProto,
+  attributeTypes,
+  type GraphProto,
+  type ModelProto,
+  type NodeProto,
+  schemas,
+} from '../proto/schema.js';
 import type { GraphValue, Size } from './graph-value.js';
 
 /** A whole number of a node; a plain number is a float. */
@@ -39,7 +46,13 @@ export class Graph {
   readonly #names = new Map<string, number>();
   readonly #objects = new Map<object, string>();
 
-  constructor(name: string) {
+  /** @param tensor gives a tensor of the checkpoint, as floats of a type */
+  constructor(
+    name: string,
+    readonly tensor: (name: string, type: 'f32' | 'f16') => GraphValue = () => {
+      throw new SchemeError('this graph has no checkpoint');
+    },
+  ) {
     this.#graph = create(schemas.graph, { name }) as GraphProto;
   }
 
@@ -157,7 +170,12 @@ export class Graph {
   }
 
   /** f32 or f16 values of a length that the caller knows. */
-  storeFloats(name: string, type: 'f32' | 'f16', dims: readonly number[], make: () => Promise<Float32Array>): GraphValue {
+  storeFloats(
+    name: string,
+    type: 'f32' | 'f16',
+    dims: readonly number[],
+    make: () => Promise<Float32Array>,
+  ): GraphValue {
     const [value] = this.store({
       tensors: [{ name, type, dims }],
       make: async () => [floatBytes(type, await make())],
@@ -165,12 +183,22 @@ export class Graph {
     return value!;
   }
 
+  /** A value as floats of a type: a tensor of the checkpoint, or another value cast. */
+  floats(value: GraphValue, type: 'f32' | 'f16'): GraphValue {
+    return value.weight === undefined ? this.cast(value, type) : this.tensor(value.weight, type);
+  }
+
   cast(value: GraphValue, type: ElementType): GraphValue {
     if (value.type === type) return value;
     const key = `cast ${value.name} ${type}`;
     const found = this.#constants.get(key);
     if (found) return found;
-    const made = this.node('Cast', [value], { type, sizes: value.sizes }, { attributes: { to: int(elementTypes[type].id) } });
+    const made = this.node(
+      'Cast',
+      [value],
+      { type, sizes: value.sizes },
+      { attributes: { to: int(elementTypes[type].id) } },
+    );
     this.#constants.set(key, made);
     return made;
   }
@@ -202,15 +230,15 @@ export class Graph {
   }
 
   /** The model, complete but for the payloads. */
-  model(producer: { readonly name: string; readonly version: string }, metadata: ReadonlyMap<string, string>): ModelProto {
+  model(
+    producer: { readonly name: string; readonly version: string },
+    metadata: ReadonlyMap<string, string>,
+  ): ModelProto {
     const domains = new Set(this.#graph.node.map(({ domain }) => domain));
     return create(schemas.model, {
       // Opset 21 has blocked DequantizeLinear and whatever is used here; 10 is the version of the format that goes with it.
       irVersion: 10n,
-      opsetImport: [
-        { domain: '', version: 21n },
-        ...(domains.has(contrib) ? [{ domain: contrib, version: 1n }] : []),
-      ],
+      opsetImport: [{ domain: '', version: 21n }, ...(domains.has(contrib) ? [{ domain: contrib, version: 1n }] : [])],
       producerName: producer.name,
       producerVersion: producer.version,
       graph: this.#graph,
@@ -223,9 +251,6 @@ export function floatBytes(type: 'f32' | 'f16', values: Float32Array): Uint8Arra
   const data = type === 'f32' ? values : encodeF16(values);
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
-
-/** Little-endian values of a constant. */
-export const viewFloats = (bytes: Uint8Array): Float32Array => viewBytes('f32', bytes) as Float32Array;
 
 function describeValue(name: string, type: ElementType, sizes: readonly Size[]): GraphProto['input'][number] {
   const dim = sizes.map((size) => (typeof size === 'number' ? { dimValue: BigInt(size) } : { dimParam: size }));

@@ -44,13 +44,10 @@ export function createSequence(graph: Graph): Sequence {
     graph.node('Unsqueeze', [value, graph.integers(axes)], { type: value.type, sizes });
   /** `[batch, 1, 1, total]`, true where a token may be seen. */
   const seen = () =>
-    once('seen', () =>
-      unsqueeze(graph.cast(mask, 'bool'), [1, 2], ['batch_size', 1, 1, 'total_sequence_length']),
-    );
+    once('seen', () => unsqueeze(graph.cast(mask, 'bool'), [1, 2], ['batch_size', 1, 1, 'total_sequence_length']));
   const bias = (type: 'f32' | 'f16', visible: GraphValue) =>
     graph.node('Where', [visible, graph.number(0, type), graph.number(hidden, type)], { type, sizes: visible.sizes });
-  const places = () =>
-    once('places', () => range(scalar(past()), scalar(total()), 'sequence_length'));
+  const places = () => once('places', () => range(scalar(past()), scalar(total()), 'sequence_length'));
   return {
     ...{ ids, mask, places },
     positions: () =>

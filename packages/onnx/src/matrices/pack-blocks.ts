@@ -96,7 +96,7 @@ export function packBlocks(
   const packed = new Uint8Array(count * bytesOfRow);
   const packing = lsbFirst(bits);
   const flat = scheme.granularity.kind === 'flat';
-  const groupsOfRow = flat ? (columns / tiles.tileColumns) : tiles.scaleColumns;
+  const groupsOfRow = flat ? columns / tiles.tileColumns : tiles.scaleColumns;
   const scaleOf = (row: number, block: number) => {
     const group = Math.floor((block * blockSize) / tiles.tileColumns);
     return flat ? row * groupsOfRow + group : Math.floor(row / tiles.tileRows) * groupsOfRow + group;

@@ -1,0 +1,16 @@
+/** What transformers.js reads from `transformers.js_config` of config.json. */
+export interface TransformersJsConfig {
+  /** The type that is loaded where a program names none. */
+  readonly dtype: string;
+  /** Files with values beside a model, by the model's file name. */
+  readonly use_external_data_format?: Readonly<Record<string, number>>;
+}
+
+/** config.json of the written folder: the model's own, without what speaks of other weight files. */
+export function modelConfig(
+  config: Readonly<Record<string, unknown>>,
+  settings: TransformersJsConfig,
+): Record<string, unknown> {
+  const { quantization_config, torch_dtype, dtype, ...rest } = config;
+  return { ...rest, 'transformers.js_config': settings };
+}
