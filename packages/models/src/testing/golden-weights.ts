@@ -13,7 +13,7 @@ export function goldenWeights<T>(ops: Ops<T>, model: ModelDescription): Promise<
   });
 }
 
-function weightValues(name: string, count: number): Float32Array {
+export function weightValues(name: string, count: number): Float32Array {
   let seed = 2166136261;
   for (const byte of new TextEncoder().encode(name)) seed = Math.imul(seed ^ byte, 16777619) >>> 0;
   const [module, kind] = name.split('.').slice(-2) as [string, string];

@@ -84,7 +84,7 @@ export const plainAttention: AttentionWriter = (graph, sequence, args) => {
   return mergeHeads(graph, mixed, heads * headDim);
 };
 
-export interface PlainAttention {
+interface PlainAttention {
   /** `[batch, heads, length, headDim]` */
   readonly queries: GraphValue;
   /** `[batch, kvHeads, keys, headDim]` */
@@ -102,7 +102,7 @@ export interface PlainAttention {
 }
 
 /** `softmax(scale * q k^T + bias) v` -> `[batch, heads, length, headDim]`. */
-export function attendPlainly(graph: Graph, args: PlainAttention): GraphValue {
+function attendPlainly(graph: Graph, args: PlainAttention): GraphValue {
   const { queries, heads, kvHeads, headDim, scale, bias, softCap, sinks } = args;
   const type = queries.type as FloatType;
   const key = repeatHeads(graph, args.key, heads / kvHeads);
@@ -153,7 +153,7 @@ function softmaxWithSinks(graph: Graph, scores: GraphValue, sinks: GraphValue, h
 }
 
 /** `[batch, length, heads*headDim]` -> `[batch, heads, length, headDim]`. */
-export function perHead(graph: Graph, value: GraphValue, heads: number, headDim: number): GraphValue {
+function perHead(graph: Graph, value: GraphValue, heads: number, headDim: number): GraphValue {
   const { sizes, type } = value;
   const shape = graph.integers([0, 0, heads, headDim]);
   const apart = graph.node('Reshape', [value, shape], { type, sizes: [sizes[0]!, sizes[1]!, heads, headDim] });
@@ -167,7 +167,7 @@ export function mergeHeads(graph: Graph, value: GraphValue, width: number): Grap
   return graph.node('Reshape', [turned, graph.integers([0, 0, width])], { type: value.type, sizes });
 }
 
-export function transpose(graph: Graph, value: GraphValue, order: readonly number[]): GraphValue {
+function transpose(graph: Graph, value: GraphValue, order: readonly number[]): GraphValue {
   const sizes = order.map((axis) => value.sizes[axis]!);
   return graph.node('Transpose', [value], { type: value.type, sizes }, { attributes: { perm: int(order) } });
 }
@@ -186,7 +186,7 @@ function repeatHeads(graph: Graph, value: GraphValue, times: number): GraphValue
 }
 
 /** The tables of rotary positions as initializers `[positions, headDim/2]`. */
-export function rotaryTables(graph: Graph, table: RotaryTable, type: FloatType): readonly [GraphValue, GraphValue] {
+function rotaryTables(graph: Graph, table: RotaryTable, type: FloatType): readonly [GraphValue, GraphValue] {
   const dims = [table.positions, table.headDim / 2];
   const store = (kind: 'cos' | 'sin') =>
     graph.storeFloats(graph.nameOf(table[kind], `${kind}_cache`), type, dims, async () => table[kind]);

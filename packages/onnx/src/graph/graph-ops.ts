@@ -13,7 +13,7 @@ import type { GraphValue, Size } from './graph-value.js';
 import type { FloatType, Sequence } from './sequence.js';
 
 /** Weights as a graph has them. */
-export interface GraphWeights {
+interface GraphWeights {
   /** Rows of a table of the checkpoint, f32. */
   rows(name: string, ids: GraphValue): GraphValue;
 }

@@ -2,7 +2,7 @@ import type { RotaryTable } from '@q/core';
 import type { ElementType } from '../proto/element-type.js';
 
 /** Sizes that are known when the model runs, by the names that runtimes expect for them in a graph's inputs. */
-export type SymbolicSize =
+type SymbolicSize =
   | 'batch_size'
   | 'sequence_length'
   | 'past_sequence_length'

@@ -17,7 +17,7 @@ export interface Integers {
   readonly int: number | readonly number[];
 }
 
-export type AttributeValue = number | string | Integers;
+type AttributeValue = number | string | Integers;
 
 export interface NodeOptions {
   readonly attributes?: Readonly<Record<string, AttributeValue>>;

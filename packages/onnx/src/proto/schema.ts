@@ -21,12 +21,12 @@ export interface ModelProto extends Message<'onnx.ModelProto'> {
   metadataProps: StringEntry[];
 }
 
-export interface OperatorSetId extends Message<'onnx.OperatorSetIdProto'> {
+interface OperatorSetId extends Message<'onnx.OperatorSetIdProto'> {
   domain: string;
   version: bigint;
 }
 
-export interface StringEntry extends Message<'onnx.StringStringEntryProto'> {
+interface StringEntry extends Message<'onnx.StringStringEntryProto'> {
   key: string;
   value: string;
 }
@@ -82,25 +82,25 @@ export interface TensorProto extends Message<'onnx.TensorProto'> {
   dataLocation: number;
 }
 
-export interface ValueInfo extends Message<'onnx.ValueInfoProto'> {
+interface ValueInfo extends Message<'onnx.ValueInfoProto'> {
   name: string;
   type?: TypeProto;
 }
 
-export interface TypeProto extends Message<'onnx.TypeProto'> {
+interface TypeProto extends Message<'onnx.TypeProto'> {
   tensorType?: TensorType;
 }
 
-export interface TensorType extends Message<'onnx.TypeProtoTensor'> {
+interface TensorType extends Message<'onnx.TypeProtoTensor'> {
   elemType: number;
   shape?: TensorShape;
 }
 
-export interface TensorShape extends Message<'onnx.TensorShapeProto'> {
+interface TensorShape extends Message<'onnx.TensorShapeProto'> {
   dim: Dimension[];
 }
 
-export interface Dimension extends Message<'onnx.TensorShapeProtoDimension'> {
+interface Dimension extends Message<'onnx.TensorShapeProtoDimension'> {
   dimValue: bigint;
   dimParam: string;
 }

@@ -1,0 +1,193 @@
+/**
+ * Writes ONNX folders: small models of every architecture whose logits transformers has computed, in floats; trained ones in
+ * every type, with the logits that our own forward pass gives on the same codes; and quantized folders. `make.ts WORK`.
+ */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { noStatistics } from '@q/calib';
+import { type Checkpoint, gptqLayout, openCheckpoint, plainLayout } from '@q/checkpoint';
+import { createContext, dequantize, fromF32, type Tensor } from '@q/core';
+import { createWasmKernels } from '@q/kernels-wasm';
+import { createRuntime, describeModel, forward } from '@q/models';
+import { fp16, fp32, type OnnxType, onnxTypes, q4, writeOnnxFolder } from '@q/onnx';
+import { rtn } from '@q/rtn';
+import { writeSafetensorsFile } from '@q/safetensors';
+import { createEngine } from '@q/tfjs';
+import { weightValues } from '../../../packages/models/src/testing/golden-weights.js';
+
+/** What a client has to find in a folder. Files of f32 lie beside it. */
+export interface ClientCase {
+  readonly name: string;
+  readonly folder: string;
+  /** `onnx/model_q4.onnx` */
+  readonly file: string;
+  readonly dtype: string;
+  readonly ids: readonly (readonly number[])[];
+  /** Logits `[batch, kept, vocabulary]` at the places of `kept`, or at all of them. */
+  readonly logits: string;
+  readonly kept?: readonly number[];
+  readonly vocabulary: number;
+  /** Largest difference as a share of the largest logit, or nothing where the divergence is judged. */
+  readonly tolerance?: number;
+  /** A prompt that transformers.js is given, and what our pass continues it with. */
+  readonly text?: { readonly prompt: string; readonly ids: readonly number[]; readonly next: readonly number[] };
+}
+
+const out = process.argv[2];
+const producer = { name: 'q', version: '0' };
+const kernels = await createWasmKernels();
+const context = createContext({ kernels });
+const { ops, dispose } = await createEngine({ kernels });
+const cases: ClientCase[] = [];
+const layouts = [gptqLayout(), plainLayout()];
+const plainQuantizer = rtn();
+
+/** A quantizer that keeps the values of what it has made. */
+function remembering() {
+  const values = new Map<string, Tensor<'f32'>>();
+  return {
+    values,
+    quantizer: async (weight: Tensor<'f32'>, scheme: Parameters<typeof plainQuantizer.quantize>[2], name: string) => {
+      const { quantized } = await plainQuantizer.quantize(weight, noStatistics, scheme, context);
+      values.set(name, dequantize(quantized));
+      return quantized;
+    },
+  };
+}
+
+/** Our forward pass of a checkpoint, some of whose weights are others. */
+async function ourPass(checkpoint: Checkpoint, changed: ReadonlyMap<string, Tensor<'f32'>>) {
+  const model = checkpoint.model!;
+  const weights = new Map<string, ReturnType<typeof ops.fromTensor>>();
+  for (const name of model.expected.keys())
+    weights.set(name, ops.keep(ops.fromTensor(changed.get(name) ?? (await checkpoint.weight(name)))));
+  for (const [name, equal] of model.ties) weights.set(name, weights.get(equal)!);
+  const runtime = createRuntime(ops, weights);
+  return {
+    async logits(ids: readonly (readonly number[])[]): Promise<Float32Array> {
+      const handle = forward(model, runtime, Int32Array.from(ids.flat()), ids.length, ids[0].length);
+      const values = await ops.data(handle);
+      ops.dispose(handle);
+      return values;
+    },
+    dispose() {
+      for (const handle of new Set(weights.values())) ops.dispose(handle);
+    },
+  };
+}
+
+async function write(name: string, values: ArrayLike<number>): Promise<string> {
+  await writeFile(join(out, name), new Uint8Array(Float32Array.from(values).buffer));
+  return name;
+}
+
+// Every architecture, as transformers computes it.
+interface Golden {
+  readonly name: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly names?: readonly string[];
+  readonly ids: readonly (readonly number[])[];
+  readonly kept?: readonly number[];
+  readonly logits: readonly number[];
+}
+const goldenFolder = new URL('../../../packages/models/src/testing/', import.meta.url);
+const refused: string[] = [];
+for (const file of ['transformers-logits.json', 'transformers-decoders.json']) {
+  const text = await readFile(new URL(file, goldenFolder), 'utf8').catch(() => '{"cases":[]}');
+  for (const [index, golden] of (JSON.parse(text).cases as Golden[]).entries()) {
+    const source = join(out, `golden-${file.replace(/\W/g, '-')}-${index}`);
+    await mkdir(source);
+    await writeFile(join(source, 'config.json'), JSON.stringify(golden.config));
+    const { expected } = describeModel(golden.config, undefined, golden.names && new Set(golden.names));
+    const tensors = [...expected].map(([name, shape]): [string, Tensor] => {
+      const count = shape.reduce((product, size) => product * size, 1);
+      return [name, fromF32('f32', shape, weightValues(name, count))];
+    });
+    await writeSafetensorsFile(join(source, 'model.safetensors'), new Map(tensors));
+    const checkpoint = await openCheckpoint(source, layouts);
+    for (const portable of [false, true]) {
+      const name = `${golden.name}${portable ? ', portable' : ''}`;
+      const folder = `${source}-${portable ? 'portable' : 'onnx'}`;
+      try {
+        const quantizer = remembering().quantizer;
+        await writeOnnxFolder(checkpoint, folder, { type: fp32, quantizer, portable, producer });
+      } catch (error) {
+        refused.push(`${name}: ${(error as Error).message}`);
+        continue;
+      }
+      cases.push({
+        ...{ name, folder, file: 'onnx/model.onnx', dtype: 'fp32', ids: golden.ids, tolerance: 1e-5 },
+        logits: await write(`${folder.split('/').at(-1)}.f32`, golden.logits),
+        vocabulary: checkpoint.model!.vocabularySize,
+        ...(golden.kept ? { kept: golden.kept } : {}),
+      });
+    }
+    await checkpoint.close();
+  }
+}
+
+// Trained models in every type.
+const prompt = 'Once upon a time there was a little girl';
+const shared = process.env.QUANT_SHARED;
+const real = process.env.QUANT_REAL;
+const models: Readonly<Record<string, string>> = {
+  demo: fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url)),
+  ...(shared
+    ? Object.fromEntries(['llama-5m', 'gpt2-3m', 'opt-3m'].map((name) => [name, join(shared, 'models', name)]))
+    : {}),
+  ...(real ? Object.fromEntries(real.split(',').map((path) => [path.split('/').at(-1)!, path])) : {}),
+};
+const tolerance = (type: OnnxType) => (type === fp32 ? 1e-5 : undefined);
+for (const [name, path] of Object.entries(models)) {
+  const checkpoint = await openCheckpoint(path, layouts);
+  const ids = [Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % checkpoint.model!.vocabularySize)];
+  for (const portable of [false, true]) {
+    for (const type of onnxTypes) {
+      const { quantizer, values } = remembering();
+      const folder = join(out, `${name}-${type.name}${portable ? '-portable' : ''}`);
+      await writeOnnxFolder(checkpoint, folder, {
+        ...{ type, quantizer, portable, producer },
+        // One folder with data files.
+        ...(type === q4 ? { modelFileBytes: 0, dataFileBytes: 5e5 } : {}),
+      });
+      const pass = await ourPass(checkpoint, values);
+      cases.push({
+        ...{ name: `${name} ${type.name}${portable ? ', portable' : ''}`, folder, dtype: type.name, ids },
+        file: `onnx/model${type.suffix}.onnx`,
+        logits: await write(`${name}-${type.name}-${portable}.f32`, await pass.logits(ids)),
+        vocabulary: checkpoint.model!.vocabularySize,
+        ...(tolerance(type) === undefined ? {} : { tolerance: tolerance(type) }),
+        ...([fp32, q4, fp16].includes(type) && !portable ? { text: await continued(path, checkpoint, pass) } : {}),
+      });
+      pass.dispose();
+    }
+  }
+  await checkpoint.close();
+}
+
+/** The prompt's tokens, and the 16 that our pass finds most likely after them. */
+async function continued(path: string, checkpoint: Checkpoint, pass: Awaited<ReturnType<typeof ourPass>>) {
+  const json = async (file: string) => JSON.parse(await readFile(join(path, file), 'utf8'));
+  const { loadTokenizer } = await import('@q/models');
+  const tokenizer = loadTokenizer({
+    tokenizer: await json('tokenizer.json'),
+    config: await json('tokenizer_config.json'),
+    model: await json('config.json'),
+  });
+  const ids = [...tokenizer.encode(prompt)];
+  const next: number[] = [];
+  const width = checkpoint.model!.vocabularySize;
+  for (let step = 0; step < 16; step++) {
+    const logits = await pass.logits([[...ids, ...next]]);
+    const last = logits.subarray(logits.length - width);
+    next.push(last.reduce((best, value, i) => (value > last[best]! ? i : best), 0));
+  }
+  return { prompt, ids, next };
+}
+
+await writeFile(join(out, 'cases.json'), JSON.stringify({ cases, refused }));
+for (const words of refused) console.log(`refused: ${words}`);
+console.log(`${cases.length} folders`);
+dispose();
+await kernels.dispose();
