@@ -1,5 +1,5 @@
 import type { Checkpoint } from '@q/checkpoint';
-import { type ModelDescription, type QuantizedTensor, SchemeError } from '@q/core';
+import { type ModelDescription, type QuantizedTensor, type RotaryTable, SchemeError } from '@q/core';
 import { forward } from '@q/models';
 import { byteLength, type Payload } from './file/payload.js';
 import {
@@ -26,6 +26,11 @@ export interface ExportOptions {
   readonly head: MatrixForm;
   /** Operators of ONNX alone. Default false: onnxruntime's own where they are quicker. */
   readonly portable?: boolean;
+  /**
+   * Positions that the tables of the file have. Default: all that the model has, or, where the frequencies of its positions
+   * depend on the length of a sequence (LongRoPE), as many as those of short sequences are for.
+   */
+  readonly context?: number;
   /** No tensor is larger than this many bytes. Default 128 MiB, what a WebGPU device takes in one binding. */
   readonly tensorBytes?: number;
   readonly producer: { readonly name: string; readonly version: string };
@@ -49,6 +54,43 @@ export interface ExportedModel {
 export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptions): Promise<ExportedModel> {
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture ?? new SchemeError('the model is of no known architecture');
+  const matrices = await collectMatrices(checkpoint, model);
+  const write = (length: number) => traceDecoder(checkpoint, model, matrices, length, options);
+  const { context = model.maxPositions } = options;
+  if (context > model.maxPositions)
+    throw new SchemeError(`a context of ${context} is longer than the model's ${model.maxPositions} positions`);
+  const whole = write(context);
+  // Position 0 is turned by nothing: the second one tells frequencies apart.
+  const short = write(Math.min(2, context));
+  if (sameStart(whole.tables, short.tables)) return whole;
+  let [fits, tooLong] = [2, context];
+  while (options.context === undefined && tooLong - fits > 1) {
+    const middle = (fits + tooLong) >> 1;
+    if (sameStart(write(middle).tables, short.tables)) fits = middle;
+    else tooLong = middle;
+  }
+  const chosen = options.context === undefined ? write(fits) : whole;
+  const words = `the frequencies of positions depend on the length of a sequence: the file has those of ${options.context ?? fits} tokens and serves sequences up to there${options.context === undefined ? '' : '; shorter ones get slightly other logits than from transformers'}`;
+  return { ...chosen, notes: [...chosen.notes, words] };
+}
+
+/** Whether tables of positions turn by the same angles, as far as the shorter ones go. */
+function sameStart(tables: readonly RotaryTable[], others: readonly RotaryTable[]): boolean {
+  return tables.every(({ cos, sin }, index) => {
+    const other = others[index]!;
+    const count = Math.min(cos.length, other.cos.length);
+    for (let i = 0; i < count; i++) if (cos[i] !== other.cos[i] || sin[i] !== other.sin[i]) return false;
+    return true;
+  });
+}
+
+function traceDecoder(
+  checkpoint: Checkpoint,
+  model: ModelDescription,
+  matrices: (name: string) => MatrixSource,
+  length: number,
+  options: ExportOptions,
+): ExportedModel & { readonly tables: readonly RotaryTable[] } {
   const { type, portable = false, tensorBytes = 2 ** 27 } = options;
   const shapes = inMemoryShapes(model);
   const floats = (name: string, own: FloatType): GraphValue =>
@@ -59,7 +101,6 @@ export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptio
   const notes = new Set<string>();
   const sequence = createSequence(graph);
   const target: MatrixTarget = { graph, type, portable, tensorBytes };
-  const matrices = await collectMatrices(checkpoint, model);
   const added = new Map<string, GraphMatrix>();
   const headName = `${model.head.module}.weight`;
   const headTensor = model.ties.get(headName) ?? headName;
@@ -83,12 +124,20 @@ export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptio
       ...{ graph, sequence, attention, type, portable },
       weights: { rows: (name, ids) => use(name).lookUp(ids) },
     },
-    model.maxPositions,
+    length,
   );
+  const tables: RotaryTable[] = [];
+  const watched = {
+    ...ops,
+    rotary(x: GraphValue, heads: number, table: RotaryTable) {
+      if (!tables.includes(table)) tables.push(table);
+      return ops.rotary(x, heads, table);
+    },
+  };
   const linears = new Map(
     [...model.blocks.flatMap((block) => block.linears), model.head].map((each) => [each.module, each]),
   );
-  const runtime = createGraphRuntime(ops, {
+  const runtime = createGraphRuntime(watched, {
     shapes,
     matrix: (module) => {
       const weight = `${module}.weight`;
@@ -98,13 +147,14 @@ export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptio
     read: async (name) => (await checkpoint.weight(name)).data,
     bias: (module) => (linears.get(module)?.bias ? floats(`${module}.bias`, type) : undefined),
   });
-  const logits = forward(model, runtime, tracedIds, tracedBatch, model.maxPositions);
+  const logits = forward(model, runtime, tracedIds, tracedBatch, length);
   graph.output(named(graph, graph.cast(logits, 'f32'), 'logits'));
   return {
     model: graph.model(options.producer, new Map()),
     payloads: graph.payloads,
     bytes: graph.payloads.flatMap(({ tensors }) => tensors).reduce((sum, tensor) => sum + byteLength(tensor), 0),
     notes: [...notes],
+    tables,
   };
 }
 

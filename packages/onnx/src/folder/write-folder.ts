@@ -16,6 +16,8 @@ export interface OnnxFolderOptions extends FileOptions {
   readonly quantizer: WeightQuantizer;
   /** Operators of ONNX alone. Default false. */
   readonly portable?: boolean;
+  /** Positions of the file: see `ExportOptions`. */
+  readonly context?: number;
   /** Default 128 MiB: see `ExportOptions`. */
   readonly tensorBytes?: number;
   /** A model of more bytes has its tensors in files of at most `dataFileBytes` beside it. Default 1 GB. */
@@ -46,13 +48,13 @@ export async function writeOnnxFolder(
   out: string,
   options: OnnxFolderOptions,
 ): Promise<WrittenFolder> {
-  const { type, portable, producer, signal, progress, files = nodeFiles } = options;
+  const { type, portable, context, producer, signal, progress, files = nodeFiles } = options;
   const { tensorBytes, modelFileBytes = 1e9, dataFileBytes = 2e9 } = options;
   const name = `model${type.suffix}.onnx`;
   const before = await readBefore(checkpoint, out, name, { files });
   const exported = await exportDecoder(checkpoint, {
     ...type.forms(options.quantizer),
-    ...{ type: type.type, portable, tensorBytes, producer },
+    ...{ type: type.type, portable, context, tensorBytes, producer },
   });
   await makeFolders(join(out, 'onnx'), { files });
   const written = await writeModel(join(out, 'onnx', name), exported.model, exported.payloads, {
