@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { openLineLog } from '@q/durable-files';
 import type { BudgetReport } from '@q/pipeline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseBudget, parseCandidateBits } from './budget-option.js';
@@ -113,7 +114,11 @@ describe('--budget', () => {
     for (const name of (await readdir(out)).filter((file) => !file.startsWith('q-report')))
       expect(await readFile(join(out, name)), name).toEqual(await readFile(join(folder, 'a', name)));
     const foreign = join(folder, 'foreign.jsonl');
-    await writeFile(foreign, `${[lines[0], '{"computedWith":"an abacus"}', lines[2]].join('\n')}\n`);
+    await writeFile(foreign, `${lines[0]}\n`);
+    const log = await openLineLog(foreign, {});
+    await log.append({ computedWith: 'an abacus' });
+    await log.append({ unit: JSON.parse(lines[2]).unit, rows: JSON.parse(lines[2]).rows });
+    await log.close();
     const mixed = ['quantize', model, join(folder, 'c'), '--budget', '4.6', ...text, '--sensitivity', foreign];
     expect((await runCommand(mixed)).err).toContain('was begun with an abacus; this run computes with');
     const other = await runCommand([

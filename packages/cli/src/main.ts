@@ -1,4 +1,5 @@
 import { QuantError } from '@q/core';
+import type { FileSystem } from '@q/durable-files';
 import { Command, CommanderError } from 'commander';
 import { InterruptedError } from './interrupted-error.js';
 import { fineTuners, fits, ggufFormats, ggufMixes, layouts, methods } from './registry.js';
@@ -93,9 +94,15 @@ function withCompute(command: Command): Command {
 
 /**
  * Runs the command line. Each command loads what it needs when it is called: most of them need little, and start at once.
+ * @param files that outputs are written through; the machine's own when absent
  * @returns the exit code: 0, 1 for anything that went wrong, 130 when interrupted
  */
-export async function main(argv: readonly string[], streams: Streams, signal: AbortSignal): Promise<number> {
+export async function main(
+  argv: readonly string[],
+  streams: Streams,
+  signal: AbortSignal,
+  files?: FileSystem,
+): Promise<number> {
   const terminal = createTerminal(streams);
   const program = new Command('q');
   program
@@ -133,7 +140,7 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--yes', 'accepted for scripts: nothing is asked')
     .action(async (model, out, options) => {
       const { quantizeCommand } = await import('./commands/quantize.js');
-      await quantizeCommand(model, out, options, terminal, signal);
+      await quantizeCommand(model, out, options, terminal, signal, files);
     });
   withCompute(
     program
@@ -164,7 +171,7 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--json', 'print one JSON object on standard output and nothing else there')
     .action(async (model, out, options) => {
       const { fineTuneCommand } = await import('./commands/finetune.js');
-      await fineTuneCommand(model, out, options, terminal, signal);
+      await fineTuneCommand(model, out, options, terminal, signal, files);
     });
   withCompute(
     program
@@ -204,7 +211,7 @@ export async function main(argv: readonly string[], streams: Streams, signal: Ab
     .option('--json', 'print one JSON object on standard output and nothing else there')
     .action(async (input, output, options) => {
       const { ggufCommand } = await import('./commands/gguf.js');
-      await ggufCommand(input, output, options, terminal, signal);
+      await ggufCommand(input, output, options, terminal, signal, files);
     });
   const engine = program.command('engine').description('what computes: list the engines, set one up');
   engine

@@ -5,6 +5,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { createRandom } from '@q/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { demo } from './testing/demo.js';
 
@@ -71,6 +72,37 @@ describe('a run', { timeout: 120_000 }, () => {
     await expectSameFolder(whole, parts);
   });
 
+  it('killed at random moments, whatever it was doing, is finished by the same command', async () => {
+    const whole = join(folder, 'whole');
+    const began = performance.now();
+    expect(await start(whole).ended).toMatchObject({ code: 0 });
+    const took = performance.now() - began;
+    const random = createRandom(5);
+    const parts = join(folder, 'parts');
+    for (let kill = 0; kill < 4; kill++) {
+      const { child, ended } = start(parts);
+      await new Promise((resolve) => setTimeout(resolve, took * (0.4 + 0.6 * random.uniform())));
+      child.kill('SIGKILL');
+      const { signal, code } = await ended;
+      expect(signal === 'SIGKILL' || code === 0).toBe(true);
+    }
+    expect(await start(parts).ended).toMatchObject({ code: 0 });
+    await expectSameFolder(whole, parts);
+  });
+
+  it('of another process in the same folder is refused by name', async () => {
+    const out = join(folder, 'out');
+    const { child, ended } = start(out);
+    await journalReaches(out, 1, child);
+    const second = await start(out).ended;
+    expect(second.code).toBe(1);
+    expect(second.err).toContain(`process ${child.pid} on`);
+    expect(await ended).toMatchObject({ code: 0 });
+    const third = await start(out).ended;
+    expect(third).toMatchObject({ code: 0 });
+    expect(third.err).toContain('is finished: nothing was left to do');
+  });
+
   it('interrupted by Ctrl-C exits with 130, says how to go on, and goes on', async () => {
     const out = join(folder, 'out');
     const { child, ended } = start(out);
@@ -83,7 +115,7 @@ describe('a run', { timeout: 120_000 }, () => {
     expect(await start(out).ended).toMatchObject({ code: 0 });
   });
 
-  it('on a disk without enough space is refused at once; on one that fills up it ends and leaves nothing', async () => {
+  it('on a disk without enough space is refused at once; on one that fills up it keeps what is finished and goes on', async () => {
     const disk = join(folder, 'disk');
     spawnSync('mkdir', [disk]);
     const mount = (size: string) => spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', disk]);
@@ -106,8 +138,14 @@ describe('a run', { timeout: 120_000 }, () => {
       const filled = await ended;
       expect(filled.code).toBe(1);
       expect(filled.err).toContain('no space left on the disk');
+      expect(filled.err).toContain(`What is finished is kept in ${out}`);
       expect(filled.err).not.toContain('    at ');
-      expect(await readdir(disk)).toEqual(['filler']);
+      expect(await readdir(out)).toContain('q-journal.jsonl');
+      await rm(join(disk, 'filler'));
+      expect(await start(out).ended).toMatchObject({ code: 0 });
+      const whole = join(folder, 'whole');
+      expect(await start(whole).ended).toMatchObject({ code: 0 });
+      await expectSameFolder(whole, out);
     } finally {
       spawnSync('umount', [disk]);
     }

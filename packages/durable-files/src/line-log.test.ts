@@ -58,7 +58,7 @@ it('names the line when any byte before the last line is another one', async () 
       continue;
     }
     await expect(readLineLog(path), `byte ${at}`).rejects.toThrow(
-      /log\.jsonl: line [12] is damaged: remove the folder/,
+      /log\.jsonl: line [12] is damaged: restore the file, or remove it/,
     );
   }
 });

@@ -58,7 +58,7 @@ async function parseLog(
       // The last line may be one that was never synced. One before it was: somebody has changed or damaged the file.
       if (index === whole.length - 1) break;
       throw new FormatError(
-        `${path}: line ${index + 1} is damaged: remove the folder ${dirname(path)} and start again, or restore the file`,
+        `${path}: line ${index + 1} is damaged: restore the file, or remove it, with the output folder of its run, and start again`,
       );
     }
     lines.push(line);

@@ -1,6 +1,7 @@
 import type { Evaluation } from '@q/eval';
 import type { Budget, BudgetChoice } from './budget.js';
 import type { ExpertRow } from './expert-coverage.js';
+import type { RunRecord } from './run-record.js';
 
 /** What happened to one quantized linear. */
 export interface LayerRow {
@@ -69,4 +70,6 @@ export interface RunReport {
   /** Wall time of this process; a resumed run counts its own part only. */
   readonly seconds: number;
   readonly resumed: boolean;
+  /** Which run this is of: the same command finds here that all is done. */
+  readonly run?: RunRecord;
 }

@@ -1,15 +1,17 @@
 import { createHash } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import type { Context, Engine, TrainingStore } from '@q/core';
+import { type FileOptions, recordOf } from '@q/durable-files';
+import { interrupted, isFinal } from './interrupted-run.js';
 import { journalName, openJournal } from './journal.js';
-import { OutputFolderError, otherEngine, prepareFolder } from './output-folder.js';
+import { OutputFolderError, openOutputFolder, otherEngine } from './output-folder.js';
+import { finishedReport, type RunRecord, runRecord } from './run-record.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
 import { trainingStore } from './training-store.js';
 
-export interface ResumableTraining<T> {
+export interface ResumableTraining<T, R> extends FileOptions {
   readonly out: string;
   readonly engine: () => Promise<Engine<T>>;
   readonly context: Context;
@@ -17,50 +19,78 @@ export interface ResumableTraining<T> {
   readonly windows: Windows;
   /** What else decides the bytes of the result, as plain JSON. */
   readonly options: unknown;
+  /** Trains with the engine and the store, and writes its files; called once. */
+  readonly work: (engine: Engine<T>, store: TrainingStore) => Promise<R>;
+  /** Names of the files that `work` has written. */
+  readonly written: (result: R) => readonly string[];
+  /**
+   * Evaluates and writes the report, with `run` in it, once the files are there. When that is interrupted, the next run of the
+   * same arguments trains nothing anew.
+   */
+  readonly finish: (result: R, outcome: { readonly resumed: boolean; readonly run: RunRecord }) => Promise<void>;
 }
 
 /**
  * A training that writes something else than a model (an adapter, a task) into a folder. While it lasts the folder keeps its
  * checkpoints; called again with the same arguments after an interruption it goes on from the last one. A training that failed
  * keeps its last good checkpoint, and when there is none it leaves no folder.
- * @param work trains with the engine and the store, and writes its files; called once
+ * @returns the report in the folder when an earlier training of the same arguments has ended: nothing was done
  * @throws OutputFolderError when the folder holds something else, or was begun with another engine
  */
 export async function resumableTraining<T, R>(
-  { out, engine: makeEngine, context, checkpoint, windows, options }: ResumableTraining<T>,
-  work: (engine: Engine<T>, store: TrainingStore) => Promise<R>,
-): Promise<{ readonly result: R; readonly resumed: boolean }> {
+  training: ResumableTraining<T, R>,
+): Promise<Readonly<Record<string, unknown>> | undefined> {
+  const { out, engine: makeEngine, context, checkpoint, windows, options, files } = training;
   const hash = createHash('sha256');
   hash.update(JSON.stringify(options));
   await hashCheckpoint(hash, checkpoint);
   hashWindows(hash, windows);
   const identity = hash.digest('hex');
-  await prepareFolder(out, identity);
-  const journal = await openJournal(join(out, journalName), identity);
-  const store = trainingStore(out);
-  const resumed = (await store.load()) !== undefined;
+  const folder = await openOutputFolder(out, identity, { files });
   try {
-    const engine = await makeEngine();
-    let result: R;
+    if (folder.state === 'finished') {
+      const report = await finishedReport(out, { files });
+      await folder.settle();
+      await folder.leave();
+      return report;
+    }
+    const journal = await openJournal(join(out, journalName), identity, { files }).catch(async (error) => {
+      if (folder.state === 'new') await folder.settle().catch(() => {});
+      throw error;
+    });
+    const store = trainingStore(out, { files });
     try {
-      const own = `${engine.name}, ${context.kernels.name}`;
-      const earlier = await journal.computeWith(own);
-      if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
-      result = await work(engine, store);
-    } finally {
-      await engine.dispose();
+      const resumed = (await store.load()) !== undefined;
+      const engine = await makeEngine();
+      let result: R;
+      try {
+        const own = `${engine.name}, ${context.kernels.name}`;
+        const earlier = await journal.computeWith(own);
+        if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
+        result = await training.work(engine, store);
+      } finally {
+        await engine.dispose();
+      }
+      const records = [];
+      for (const file of training.written(result)) {
+        const record = await recordOf(join(out, file), { files });
+        if (record) records.push({ file, ...record });
+      }
+      await journal.complete(records);
+      await training.finish(result, { resumed, run: runRecord(identity, records) });
+      await journal.close();
+      await folder.settle();
+      await folder.leave();
+      return undefined;
+    } catch (error) {
+      await journal.close().catch(() => {});
+      if (context.signal?.aborted || error instanceof OutputFolderError) throw error;
+      if (!isFinal(error)) throw interrupted(error, out);
+      if (!(await store.load().catch(() => undefined))) await folder.settle().catch(() => {});
+      throw error;
     }
-    await journal.close();
-    await rm(join(out, journalName));
-    await store.remove();
-    return { result, resumed };
   } catch (error) {
-    await journal.close().catch(() => {});
-    if (!context.signal?.aborted && !(await store.load())) {
-      await rm(join(out, journalName), { force: true });
-      await store.remove();
-      if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
-    }
+    await folder.leave().catch(() => {});
     throw error;
   }
 }

@@ -113,8 +113,8 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
     for (const each of streams) each.clearWeights();
     if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
     if (!finished) {
-      await writer.sync();
-      await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [] });
+      const tensors = await writer.sync();
+      await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [], tensors });
     }
     context.progress({
       task: 'quantize',
@@ -246,6 +246,6 @@ async function quantizeHead(
   const { quantized, report } = await head.quantizer.quantize(weight, collector.statistics, head.scheme, context);
   await writer.writeModule(module, quantized);
   const row = await layerRow(plan, head, weight, quantized, report, context.kernels);
-  await writer.sync();
-  await journal.append({ unit: module, rows: [row] });
+  const tensors = await writer.sync();
+  await journal.append({ unit: module, rows: [row], tensors });
 }

@@ -42,8 +42,8 @@ export async function runDataFree(
   let bytes = 0;
   const flush = async (written: Promise<void>, rows: readonly LayerRow[]) => {
     await written;
-    await writer.sync();
-    await journal.append({ unit: `modules ..${rows[rows.length - 1].module}`, rows });
+    const tensors = await writer.sync();
+    await journal.append({ unit: `modules ..${rows[rows.length - 1].module}`, rows, tensors });
   };
   try {
     for (const [index, planned] of modules.entries()) {

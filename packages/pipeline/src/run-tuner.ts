@@ -25,8 +25,8 @@ export async function runTuner<T>(
   store: TrainingStore,
   context: Context,
   hiddenStates?: ReadonlyMap<number, Float32Array>,
-): Promise<readonly string[]> {
-  if (journal.finished.has(tunedUnit)) return [];
+): Promise<void> {
+  if (journal.finished.has(tunedUnit)) return;
   const model = plan.model as ModelDescription;
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const start = new Map<string, QuantizedTensor>();
@@ -36,6 +36,7 @@ export async function runTuner<T>(
     context,
   );
   const rows: LayerRow[] = [];
+  await journal.overwrite();
   for (const [module, quantized] of modules) {
     const planned = plan.modules.get(module);
     if (!planned) throw new Error(`${tuner.name} returned ${module}, which is not planned`);
@@ -44,8 +45,7 @@ export async function runTuner<T>(
     const report = { method: tuner.name, tokens: windows.count * windows.length, figures, notes: [] };
     rows.push(await layerRow(plan, planned, weight, quantized, report, context.kernels));
   }
-  await writer.sync();
-  await journal.append({ unit: tunedUnit, rows });
+  const tensors = await writer.sync();
+  await journal.append({ unit: tunedUnit, rows, tensors, notes });
   for (const note of notes) context.logger.warn(note);
-  return notes;
 }

@@ -1,25 +1,26 @@
 import { createHash } from 'node:crypto';
-import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
-import { type CheckpointWriter, createCheckpointWriter } from '@q/checkpoint';
-import { CalibrationError, type Context, type Engine, type ForwardEngine, type StreamKernels } from '@q/core';
-import { activationFiles } from './activation-files.js';
+import { type CheckpointWriter, createCheckpointWriter, verifyFiles } from '@q/checkpoint';
+import { CalibrationError, type Context, type Engine, type ForwardEngine } from '@q/core';
+import type { FileOptions, FileRecord } from '@q/durable-files';
 import { breathe } from './breathe.js';
 import { createHiddenStates } from './hidden-states.js';
-import { journalName, openJournal } from './journal.js';
+import { interrupted, isFinal } from './interrupted-run.js';
+import { type Journal, journalName, openJournal } from './journal.js';
 import { rewriteModel } from './model-source.js';
-import { OutputFolderError, otherEngine, preparations, prepareFolder } from './output-folder.js';
+import { type OutputFolder, OutputFolderError, openOutputFolder, otherEngine } from './output-folder.js';
 import { type Plan, walksModel } from './plan.js';
 import { recipeJSON } from './recipe.js';
-import type { LayerRow, TransformRow } from './report.js';
+import type { LayerRow, RunReport, TransformRow } from './report.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
+import { finishedReport, type RunRecord, runRecord } from './run-record.js';
 import { runTuner, tunedUnit } from './run-tuner.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
 import { trainingStore } from './training-store.js';
 
-export interface RunOptions<T, F = T> {
+export interface RunOptions<T, F = T> extends FileOptions {
   readonly out: string;
   readonly context: Context;
   /** Needed by calibrated methods and tuners. Made on demand: data-free runs never load an engine. */
@@ -27,6 +28,11 @@ export interface RunOptions<T, F = T> {
   /** Computes the calibration windows in place of `engine`, which is then made for a tuner alone. */
   readonly forward?: () => Promise<ForwardEngine<F>>;
   readonly calibration?: Windows;
+  /**
+   * Evaluates and writes reports, once the model is whole in its folder. When that is interrupted, the next run of the same
+   * arguments does it again, and nothing else.
+   */
+  readonly finish?: (result: RunResult) => Promise<void>;
 }
 
 export interface RunResult {
@@ -38,15 +44,25 @@ export interface RunResult {
   readonly seconds: number;
   /** True when an earlier, interrupted run was continued. */
   readonly resumed: boolean;
+  /** To be written into the report: a later run of the same arguments finds there that all is done. */
+  readonly run: RunRecord;
+  /** Engine and kernels; absent when no engine was needed. */
+  readonly computedWith?: string;
+  /** The report that is in the folder already: an earlier run of the same arguments has written it. */
+  readonly earlier?: RunReport;
 }
+
+/** The unit of the journal that stands for all tensors that are only copied. */
+const copiedUnit = 'copied tensors';
 
 /**
  * Carries out a plan. Interrupted at any moment and called again with the same arguments, it gives the same bytes as an
- * undisturbed run; the journal in the output folder says which blocks are done.
- * @throws OutputFolderError, CalibrationError, WriteError
+ * undisturbed run; the journal in the output folder says which blocks are done. A full disk, a source that is gone, a missing
+ * right are interruptions; an error that would come again takes away what was written.
+ * @throws OutputFolderError, LockedError, CalibrationError, WriteError, InterruptedRunError
  */
 export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): Promise<RunResult> {
-  const { out, context, calibration } = options;
+  const { out, calibration } = options;
   const started = performance.now();
   if (plan.calibrated) {
     if (!calibration || !(options.engine ?? options.forward) || (plan.recipe.tuner && !options.engine))
@@ -56,84 +72,144 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
     checkVocabulary(calibration, plan.model?.vocabularySize ?? 0);
   }
   const identity = await runIdentity(plan, calibration);
-  const resumed = await prepareFolder(out, identity);
-  const writer = await openWriter(plan, out, resumed, context.kernels.stream);
-  const journal = await openJournal<LayerRow>(join(out, journalName), identity);
-  const { tuner } = plan.recipe;
-  const store = trainingStore(out);
-  let training = false;
-  const notes: string[] = [];
+  const folder = await openOutputFolder(out, identity, options);
   try {
-    // A resumed run must not mix the bytes of two engines. What walks the model says which one it is, else the tuner's.
-    const claim = async ({ name }: { readonly name: string }) => {
-      const own = `${name}, ${context.kernels.name}`;
-      const earlier = await journal.computeWith(own);
-      if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
-    };
-    const walks = walksModel(plan.recipe, plan.modules);
-    if (!walks) await runDataFree(plan, writer, journal, context);
-    // Activations on the disk are there because memory is short.
-    const hiddenStates =
-      tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
-    let walkedWith: string | undefined;
-    if (plan.calibrated && walks) {
-      const walk = async <E>(engine: ForwardEngine<E>) => {
-        await claim(engine);
-        walkedWith = engine.name;
-        const left = engine.independentSequences ? hiddenStates : undefined;
-        await runCalibrated(plan, writer, journal, engine, calibration as Windows, context, out, left);
-      };
-      if (options.forward) await using(options.forward, walk);
-      else await using(options.engine as () => Promise<Engine<T>>, walk);
-    }
-    if (tuner) {
-      training = true;
-      await using(options.engine as () => Promise<Engine<T>>, async (engine) => {
-        if (!walks) await claim(engine);
-        const left = engine.name === walkedWith ? hiddenStates?.kept : undefined;
-        const said = await runTuner(plan, tuner, writer, journal, engine, calibration as Windows, store, context, left);
-        notes.push(...said);
-      });
-      training = false;
-    }
-    for (const [index, name] of plan.files.copied.entries()) {
-      context.signal?.throwIfAborted();
-      await writer.copyTensor(name);
-      context.progress({ task: 'copy', done: index + 1, total: plan.files.copied.length, unit: 'tensors' });
-    }
-    await writeRewritten(plan, writer, context);
-    const quantizer = [...plan.modules.values()][0]?.quantizer;
-    const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : []), ...(tuner ? [tuner] : [])];
-    const records = await writer.finish({
-      method: steps.map(({ name }) => name).join('+'),
-      options: quantizer?.options ?? {},
-    });
-    await journal.close();
-    await rm(join(out, journalName));
-    for (const name of [...preparations, ...activationFiles]) await rm(join(out, name), { force: true });
-    await store.remove();
-    return {
-      layers: [...(journal.finished.get(tunedUnit) ?? [...journal.finished.values()].flat())],
-      transforms: journal.transforms,
-      notes,
-      files: records.map(({ file }) => file),
-      seconds: (performance.now() - started) / 1000,
-      resumed: resumed && journal.finished.size > 0,
-    };
+    if (folder.state === 'finished') return await finishAgain(identity, folder, options);
+    return await carryOut(plan, identity, folder, options, started);
   } catch (error) {
-    await journal.close().catch(() => {});
-    // An abort and a crash leave a run that can be resumed; an error would come again, so nothing half-written stays.
-    // A training that failed leaves its last good checkpoint, where it has one. A run of another engine is not ours to remove.
-    if (context.signal?.aborted || error instanceof OutputFolderError || (training && (await store.load())))
-      await writer.close();
-    else {
-      await writer.abort();
-      for (const name of [journalName, ...preparations, ...activationFiles]) await rm(join(out, name), { force: true });
-      await store.remove();
-      if ((await readdir(out)).length === 0) await rm(out, { recursive: true });
-    }
+    await folder.leave().catch(() => {});
     throw error;
   }
+}
+
+/** All is written, and a report says so: what is left is what `finish` finds missing. */
+async function finishAgain<T, F>(
+  identity: string,
+  folder: OutputFolder,
+  { out, files, finish }: RunOptions<T, F>,
+): Promise<RunResult> {
+  const earlier = (await finishedReport(out, { files })) as (RunReport & { readonly run: RunRecord }) | undefined;
+  if (earlier?.run.identity !== identity) throw new Error(`${out}: its report has gone`);
+  await verifyFiles(out, earlier.run.files, { files });
+  const { layers, transforms, seconds, resumed, run } = earlier;
+  const result = { layers, transforms, notes: [], files: earlier.files, seconds, resumed, run, earlier };
+  await finish?.(result);
+  await folder.settle();
+  await folder.leave();
+  return result;
+}
+
+async function carryOut<T, F>(
+  plan: Plan,
+  identity: string,
+  folder: OutputFolder,
+  options: RunOptions<T, F>,
+  started: number,
+): Promise<RunResult> {
+  const { out, context, files, finish } = options;
+  const resumed = folder.state === 'interrupted';
+  const journal = await openJournal<LayerRow>(join(out, journalName), identity, { files }).catch(async (error) => {
+    if (!resumed) await folder.settle().catch(() => {});
+    throw error;
+  });
+  let writer: CheckpointWriter | undefined;
+  const progress = { training: false };
+  try {
+    if (journal.files) await verifyFiles(out, journal.files, { files });
+    else {
+      writer = await createCheckpointWriter(plan.checkpoint, out, plan.recipe.layout, plan.files, {
+        ...{ resume: resumed, finished: journal.tensors, stream: context.kernels.stream, files },
+        warn: (message) => context.logger.warn(message),
+      });
+      await writer.verify(journal.tensors);
+      await journal.complete(await writeAll(plan, writer, journal, options, progress));
+    }
+    const records = journal.files ?? [];
+    const result: RunResult = {
+      layers: [...(journal.finished.get(tunedUnit) ?? [...journal.finished.values()].flat())],
+      transforms: journal.transforms,
+      notes: journal.notes,
+      files: records.map(({ file }) => file),
+      seconds: (performance.now() - started) / 1000,
+      resumed,
+      run: runRecord(identity, records),
+      ...(journal.computedWith === undefined ? {} : { computedWith: journal.computedWith }),
+    };
+    await finish?.(result);
+    await journal.close();
+    await folder.settle();
+    await folder.leave();
+    return result;
+  } catch (error) {
+    await journal.close().catch(() => {});
+    // An abort and a crash leave a run that can be resumed, and so does what can be put right. An error that would come again
+    // leaves nothing half-written; a training that failed leaves its last good checkpoint, where it has one.
+    const kept =
+      context.signal?.aborted ||
+      journal.files !== undefined ||
+      (journal.finished.size > 0 && !isFinal(error)) ||
+      (progress.training && (await trainingStore(out, { files }).load()));
+    // A run of another engine is not ours to remove.
+    if (kept || error instanceof OutputFolderError) await writer?.close().catch(() => {});
+    else {
+      await writer?.abort().catch(() => {});
+      await folder.settle().catch(() => {});
+    }
+    const says = !kept || context.signal?.aborted || error instanceof OutputFolderError || isFinal(error);
+    throw says ? error : interrupted(error, out);
+  }
+}
+
+/** Computes and writes all that the journal does not say to be finished. */
+async function writeAll<T, F>(
+  plan: Plan,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  options: RunOptions<T, F>,
+  progress: { training: boolean },
+): Promise<readonly FileRecord[]> {
+  const { out, context, calibration, files } = options;
+  const { tuner } = plan.recipe;
+  // A resumed run must not mix the bytes of two engines. What walks the model says which one it is, else the tuner's.
+  const claim = async ({ name }: { readonly name: string }) => {
+    const own = `${name}, ${context.kernels.name}`;
+    const earlier = await journal.computeWith(own);
+    if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
+  };
+  // First: a tensor that cannot be used is found before hours of work, not by the evaluation behind them.
+  await copyTensors(plan, writer, journal, context);
+  const walks = walksModel(plan.recipe, plan.modules);
+  if (!walks) await runDataFree(plan, writer, journal, context);
+  // Activations on the disk are there because memory is short.
+  const hiddenStates = tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
+  let walkedWith: string | undefined;
+  if (plan.calibrated && walks) {
+    const walk = async <E>(engine: ForwardEngine<E>) => {
+      await claim(engine);
+      walkedWith = engine.name;
+      const left = engine.independentSequences ? hiddenStates : undefined;
+      await runCalibrated(plan, writer, journal, engine, calibration as Windows, context, out, left);
+    };
+    if (options.forward) await using(options.forward, walk);
+    else await using(options.engine as () => Promise<Engine<T>>, walk);
+  }
+  if (tuner && !journal.finished.has(tunedUnit)) {
+    progress.training = true;
+    const store = trainingStore(out, { files });
+    await using(options.engine as () => Promise<Engine<T>>, async (engine) => {
+      if (!walks) await claim(engine);
+      const left = engine.name === walkedWith ? hiddenStates?.kept : undefined;
+      await runTuner(plan, tuner, writer, journal, engine, calibration as Windows, store, context, left);
+    });
+    progress.training = false;
+  }
+  await writeRewritten(plan, writer, context);
+  const quantizer = [...plan.modules.values()][0]?.quantizer;
+  const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : []), ...(tuner ? [tuner] : [])];
+  return writer.finish({
+    method: steps.map(({ name }) => name).join('+'),
+    options: quantizer?.options ?? {},
+  });
 }
 
 /** Makes an engine, and disposes of it whatever happens. */
@@ -149,6 +225,22 @@ async function using<E extends { dispose(): Promise<void> }>(
   }
 }
 
+async function copyTensors(
+  plan: Plan,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  context: Context,
+): Promise<void> {
+  if (journal.finished.has(copiedUnit)) return;
+  const { copied } = plan.files;
+  for (const [index, name] of copied.entries()) {
+    context.signal?.throwIfAborted();
+    await writer.copyTensor(name);
+    context.progress({ task: 'copy', done: index + 1, total: copied.length, unit: 'tensors' });
+  }
+  await journal.append({ unit: copiedUnit, rows: [], tensors: await writer.sync() });
+}
+
 /** Tensors whose values follow from the checkpoint alone; those that transforms have scaled were written with their block. */
 async function writeRewritten(plan: Plan, writer: CheckpointWriter, context: Context): Promise<void> {
   const names = [...plan.files.rewritten.keys()].filter((name) => !plan.changed.get(name)?.scaled);
@@ -158,20 +250,6 @@ async function writeRewritten(plan: Plan, writer: CheckpointWriter, context: Con
     await breathe(context.signal);
     await writer.writeTensor(name, await source.weight(name));
     context.progress({ task: 'rewrite', done: index + 1, total: names.length, unit: 'tensors' });
-  }
-}
-
-async function openWriter(
-  plan: Plan,
-  out: string,
-  resume: boolean,
-  stream: StreamKernels | undefined,
-): Promise<CheckpointWriter> {
-  try {
-    return await createCheckpointWriter(plan.checkpoint, out, plan.recipe.layout, plan.files, { resume, stream });
-  } catch (error) {
-    if (!resume && (await readdir(out)).length === 0) await rm(out, { recursive: true });
-    throw error;
   }
 }
 

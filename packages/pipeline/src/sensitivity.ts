@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
 import { checkVocabulary, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import type { Context, ForwardEngine, ModelDescription } from '@q/core';
+import { type FileOptions, type FileSystem, nodeFiles } from '@q/durable-files';
 import { measureSensitivity, type SensitivityUnit } from '@q/mixed-precision';
 import { continueWith, openPreparation } from './journal.js';
 import { rewriteModel } from './model-source.js';
@@ -12,7 +12,7 @@ import { hashCheckpoint, hashWindows } from './source-identity.js';
 /** Name of the file in the output folder that sensitivities are kept in while a run lasts. */
 export const sensitivityName = 'q-sensitivity.jsonl';
 
-export interface SensitivityRun<T> {
+export interface SensitivityRun<T> extends FileOptions {
   readonly context: Context;
   readonly engine: () => Promise<ForwardEngine<T>>;
   readonly windows: Windows;
@@ -29,14 +29,15 @@ export async function checkpointSensitivity<T>(
   checkpoint: Checkpoint,
   recipe: Recipe,
   units: readonly SensitivityUnit[],
-  { context, engine: makeEngine, windows, file }: SensitivityRun<T>,
+  { context, engine: makeEngine, windows, file, files = nodeFiles }: SensitivityRun<T>,
 ): Promise<ReadonlyMap<string, readonly number[]>> {
   // Rotations and other rewrites change what is rounded, and so what it costs.
   const source = rewriteModel(checkpoint, recipe, context.kernels);
   if (!source.model) throw checkpoint.unknownArchitecture as Error;
   const model: ModelDescription = source.model;
   checkVocabulary(windows, model.vocabularySize);
-  const journal = file === undefined ? undefined : await openSensitivities(file, checkpoint, recipe, units, windows);
+  const journal =
+    file === undefined ? undefined : await openSensitivities(file, checkpoint, recipe, units, windows, files);
   const finished = journal?.finished ?? new Map<string, readonly number[]>();
   try {
     if (units.every(({ name }) => finished.has(name))) return finished;
@@ -58,7 +59,7 @@ export async function checkpointSensitivity<T>(
     }
   } catch (error) {
     // An error would come again: only an interrupted measurement is worth keeping.
-    if (file !== undefined && !context.signal?.aborted && finished.size === 0) await rm(file, { force: true });
+    if (file !== undefined && !context.signal?.aborted && finished.size === 0) await files.remove(file).catch(() => {});
     throw error;
   } finally {
     await journal?.close();
@@ -71,6 +72,7 @@ async function openSensitivities(
   recipe: Recipe,
   units: readonly SensitivityUnit[],
   windows: Windows,
+  files: FileSystem,
 ) {
   const hash = createHash('sha256');
   await hashCheckpoint(hash, checkpoint);
@@ -81,5 +83,6 @@ async function openSensitivities(
     file,
     hash.digest('hex'),
     'holds sensitivities of another model, calibration text, seed, rotation or list of schemes: give the same ones, or another file',
+    { files },
   );
 }

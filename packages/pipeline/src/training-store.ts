@@ -1,50 +1,49 @@
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { type TrainingStore, tensor } from '@q/core';
-import { createShardWriter, openShards, planShards } from '@q/safetensors';
+import { createHash } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import { FormatError, type TrainingStore, tensor } from '@q/core';
+import { type FileOptions, makeFolders, nodeFiles } from '@q/durable-files';
+import { openFile, readHeader, readTensor, writeSafetensorsFile } from '@q/safetensors';
 
 /** Folder inside the output folder that holds the training checkpoint of an unfinished run. */
 export const trainingName = 'q-training';
 
 /**
- * Training checkpoints as safetensors. The new one is complete in a folder of its own before the old one goes, so that a
- * crash at any moment leaves one of them.
+ * Training checkpoints as safetensors. The new one is complete before it takes the place of the old one, in one step, so that
+ * a crash at any moment leaves one of them.
  */
-export function trainingStore(out: string): TrainingStore & { remove(): Promise<void> } {
-  const current = join(out, trainingName);
-  const next = join(out, `${trainingName}.next`);
-  const exists = async (path: string) => (await stat(path).catch(() => undefined)) !== undefined;
-  const remove = (path: string) => rm(path, { recursive: true, force: true });
+export function trainingStore(out: string, options: FileOptions = {}): TrainingStore {
+  const { files = nodeFiles } = options;
+  const path = join(out, trainingName, 'state.safetensors');
   return {
     async load() {
-      if (!(await exists(current))) {
-        if (!(await exists(join(next, 'model.safetensors')))) return undefined;
-        await rename(next, current);
+      if (!(await files.info(path))) return undefined;
+      const source = await openFile(path);
+      try {
+        const { tensors, metadata } = await readHeader(source);
+        const state = new Map<string, Float32Array>();
+        for (const [name, entry] of tensors) state.set(name, (await readTensor(source, entry)).data as Float32Array);
+        if (metadata.get('sum') !== sumOfState(state))
+          throw new FormatError(`${path}: its sum is another one: it was damaged`);
+        return state;
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        throw new FormatError(`${error.message}: remove the folder ${dirname(path)} to train from the beginning`);
+      } finally {
+        await source.close();
       }
-      const shards = await openShards(current);
-      const state = new Map<string, Float32Array>();
-      for (const name of shards.entries.keys()) state.set(name, (await shards.read(name)).data as Float32Array);
-      await shards.close();
-      return state;
     },
     async save(state) {
-      await remove(next);
-      await mkdir(next);
-      const tensors = [...state].filter(([, { length }]) => length > 0);
-      const plan = planShards(
-        tensors.map(([name, { length }]) => ({ name, dtype: 'F32', shape: [length] })),
-        { maxShardBytes: Number.MAX_SAFE_INTEGER },
-      );
-      const writer = await createShardWriter(next, plan);
-      for (const [name, data] of tensors) await writer.write(name, tensor('f32', [data.length], data));
-      await writer.sync();
-      await writer.finish();
-      await remove(current);
-      await rename(next, current);
-    },
-    async remove() {
-      await remove(current);
-      await remove(next);
+      await makeFolders(dirname(path), options);
+      const kept = new Map([...state].filter(([, { length }]) => length > 0));
+      const tensors = new Map([...kept].map(([name, data]) => [name, tensor('f32', [data.length], data)]));
+      await writeSafetensorsFile(path, tensors, { ...options, metadata: { format: 'pt', sum: sumOfState(kept) } });
     },
   };
+}
+
+function sumOfState(state: ReadonlyMap<string, Float32Array>): string {
+  const hash = createHash('sha256');
+  for (const [name, { buffer, byteOffset, byteLength }] of [...state].sort(([a], [b]) => (a < b ? -1 : 1)))
+    hash.update(`${name} ${byteLength}`).update(new Uint8Array(buffer, byteOffset, byteLength));
+  return hash.digest('hex');
 }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { rm } from 'node:fs/promises';
 import { selfGeneratedWindows, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import { CalibrationError, type Context, type Engine } from '@q/core';
+import { type FileOptions, nodeFiles } from '@q/durable-files';
 import { createDecoder, createRuntime } from '@q/models';
 import { continueWith, openPreparation } from './journal.js';
 import { hashCheckpoint } from './source-identity.js';
@@ -10,7 +10,7 @@ import { hashCheckpoint } from './source-identity.js';
 /** Name of the file in the output folder that keeps the text which a model wrote for its own calibration, while a run lasts. */
 export const writtenTextName = 'q-written-text.jsonl';
 
-export interface WrittenTextRun<T> {
+export interface WrittenTextRun<T> extends FileOptions {
   readonly context: Context;
   readonly seed: number;
   readonly engine: () => Promise<Engine<T>>;
@@ -30,7 +30,7 @@ export interface WrittenTextRun<T> {
  */
 export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun<T>): Promise<Windows> {
   const { model } = checkpoint;
-  const { context, samples, length, batch = 64, file } = run;
+  const { context, samples, length, batch = 64, file, files = nodeFiles } = run;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (length > model.maxPositions)
     throw new CalibrationError(
@@ -72,7 +72,7 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
       await engine.dispose();
     }
   } catch (error) {
-    if (file !== undefined && !context.signal?.aborted && finished.size === 0) await rm(file, { force: true });
+    if (file !== undefined && !context.signal?.aborted && finished.size === 0) await files.remove(file).catch(() => {});
     throw error;
   } finally {
     await journal?.close();
@@ -82,7 +82,7 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
 async function openText(
   file: string,
   checkpoint: Checkpoint,
-  run: { seed: number; samples: number; length: number; batch: number },
+  run: { seed: number; samples: number; length: number; batch: number } & FileOptions,
 ) {
   const { seed, samples, length, batch } = run;
   const hash = createHash('sha256');
@@ -92,5 +92,6 @@ async function openText(
     file,
     hash.digest('hex'),
     'holds text written by another model, or with another seed, length or number of samples: give the same ones, or another folder',
+    { files: run.files },
   );
 }

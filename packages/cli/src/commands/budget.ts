@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Checkpoint } from '@q/checkpoint';
 import { CalibrationError, type Context, createRandom } from '@q/core';
+import type { FileOptions } from '@q/durable-files';
 import {
   type BudgetReport,
   checkOutputFolder,
@@ -18,7 +19,7 @@ import { UsageError } from '../usage-error.js';
 /** Windows that sensitivities are measured on: the first ones of the calibration. */
 const measuredWindows = 16;
 
-export interface BudgetRequest {
+export interface BudgetRequest extends FileOptions {
   readonly path: string;
   readonly checkpoint: Checkpoint;
   readonly requested: RequestedRecipe;
@@ -35,7 +36,7 @@ export interface BudgetRequest {
 
 /** Chooses what a budget leaves open. A recipe without one is returned as it is. */
 export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Recipe; budget?: BudgetReport }> {
-  const { path, checkpoint, requested, calib, shape, out, compute, context } = request;
+  const { path, checkpoint, requested, calib, shape, out, compute, context, files } = request;
   const { recipe, budget } = requested;
   if (!budget) {
     if (request.sensitivity !== undefined)
@@ -50,13 +51,16 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
     throw new UsageError('--calib self and --budget exclude each other: a budget is measured on given text');
   if (shape.length > model.maxPositions)
     throw new CalibrationError(`--length ${shape.length} is longer than the model's ${model.maxPositions} positions`);
-  if (out !== undefined) await checkOutputFolder(out);
+  if (out !== undefined) await checkOutputFolder(out, { files });
   const count = Math.min(measuredWindows, shape.samples);
   const shuffle = request.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
   const windows = await loadWindows(path, { path: calib, length: shape.length, count, shuffle });
   const file = request.sensitivity ?? (out === undefined ? undefined : join(out, sensitivityName));
   const fitted = await fitToBudget(checkpoint, recipe, budget, (units) =>
-    checkpointSensitivity(checkpoint, recipe, units, { context, engine: () => compute.forward(model), windows, file }),
+    checkpointSensitivity(checkpoint, recipe, units, {
+      ...{ context, windows, file, files },
+      engine: () => compute.forward(model),
+    }),
   );
   const { choices, predictedKl } = fitted;
   return {

@@ -1,11 +1,19 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
-import { CalibrationError, createContext, createRandom, type ModelDescription, SchemeError } from '@q/core';
+import {
+  CalibrationError,
+  createContext,
+  createRandom,
+  type ModelDescription,
+  type QuantError,
+  SchemeError,
+} from '@q/core';
+import { type FileSystem, nodeFiles, writeFileDurably } from '@q/durable-files';
 import { evaluate, runWindows } from '@q/eval';
-import { resumableTraining } from '@q/pipeline';
+import { type RunRecord, reportName, resumableTraining } from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
+import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type FineTuneFlags, fineTuningFrom } from '../fine-tune-options.js';
 import type { FineTuningResult, Weights } from '../fine-tuning/fine-tuning.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
@@ -40,6 +48,8 @@ export interface FineTuneReport extends Omit<FineTuningResult, 'variants'> {
   };
   readonly engine: string;
   readonly resumed: boolean;
+  /** Which training this is of: the same command finds here that all is done. */
+  readonly run: RunRecord;
 }
 
 /** `q finetune MODEL OUT`: teaches a model a text, and writes an adapter or a task into OUT. */
@@ -49,6 +59,7 @@ export async function fineTuneCommand(
   options: FineTuneOptions,
   terminal: Terminal,
   signal: AbortSignal,
+  files: FileSystem = nodeFiles,
 ): Promise<FineTuneReport> {
   const { method, tuning } = fineTuningFrom(options);
   if (!options.text) throw new UsageError('--text FILE is needed: the text to learn');
@@ -79,24 +90,45 @@ export async function fineTuneCommand(
     const context = createContext({ kernels: compute.kernels, seed, logger, progress, signal });
     const identity = { method, options: tuning.options, seed };
     let engineName = 'none';
-    const work = { out, context, checkpoint, windows, options: identity, engine: () => compute.training(model, false) };
-    const { result, resumed } = await resumableTraining(work, (engine, store) => {
-      engineName = engine.name;
-      notes.push(...engine.notes);
-      return tuning.run({ checkpoint, engine, windows, store, out, context });
+    const ended: { report?: FineTuneReport; failure?: QuantError } = {};
+    const earlier = await resumableTraining({
+      ...{ out, context, checkpoint, windows, files, options: identity },
+      engine: () => compute.training(model, false),
+      work(engine, store) {
+        engineName = engine.name;
+        notes.push(...engine.notes);
+        return tuning.run({ checkpoint, engine, windows, store, out, context, files });
+      },
+      written: ({ files: names }) => names,
+      async finish({ variants: taught, ...figures }, { resumed, run }) {
+        const variants = new Map<string, Weights>([['before', (name) => checkpoint.weight(name)], ...taught]);
+        let scores: Record<string, number> | undefined;
+        try {
+          scores = held && (await scoreAll(model, variants, held.windows, compute, terminal, signal));
+        } catch (error) {
+          if (!endsAgain(error)) throw error;
+          ended.failure = error;
+          notes.push(`not evaluated: ${error.message}`);
+        }
+        const perplexity = scores;
+        ended.report = {
+          ...{ model: path, out, method, options: tuning.options, resumed, engine: engineName },
+          text: { name: text, windows: windows.count, length },
+          ...figures,
+          ...(held && perplexity ? { evaluation: { text: held.name, windows: held.windows.count, perplexity } } : {}),
+          files: [...figures.files, reportName],
+          notes: [...notes, ...figures.notes],
+          run,
+        };
+        await writeFileDurably(join(out, reportName), `${JSON.stringify(ended.report, null, 2)}\n`, { files });
+      },
     });
-    const { variants: taught, ...figures } = result;
-    const variants = new Map<string, Weights>([['before', (name) => checkpoint.weight(name)], ...taught]);
-    const scores = held && (await scoreAll(model, variants, held.windows, compute, terminal, signal));
-    const report: FineTuneReport = {
-      ...{ model: path, out, method, options: tuning.options, resumed, engine: engineName },
-      text: { name: text, windows: windows.count, length },
-      ...figures,
-      ...(held && scores ? { evaluation: { text: held.name, windows: held.windows.count, perplexity: scores } } : {}),
-      files: [...figures.files, 'q-report.json'],
-      notes: [...notes, ...figures.notes],
-    };
-    await writeFile(join(out, 'q-report.json'), `${JSON.stringify(report, null, 2)}\n`);
+    if (ended.failure)
+      throw new EvaluationError(
+        `${ended.failure.message}\n${out} holds what was trained; its report says that it could not be evaluated`,
+      );
+    if (earlier) terminal.note(`${out} is finished: nothing was left to do.`);
+    const report = ended.report ?? (earlier as unknown as FineTuneReport);
     if (options.json) terminal.printJson(report);
     else terminal.print(summary(report));
     return report;

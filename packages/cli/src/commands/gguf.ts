@@ -1,5 +1,7 @@
 import { access, realpath, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { BlockFormat } from '@q/core';
+import { type FileSystem, lockFile, nodeFiles, partialName, WriteError } from '@q/durable-files';
 import {
   LostTensorError,
   type OutputChoice,
@@ -34,6 +36,7 @@ export async function ggufCommand(
   options: GgufOptions,
   terminal: Terminal,
   signal: AbortSignal,
+  files: FileSystem = nodeFiles,
 ): Promise<void> {
   const types = { ...ggufFormats, ...ggufMixes };
   const choice = {
@@ -45,7 +48,7 @@ export async function ggufCommand(
   if (!output && !options.plan) throw new UsageError('the file to write is missing: q gguf IN.gguf OUT.gguf');
   const info = await stat(input).catch(() => undefined);
   if (!info?.isFile()) throw new UsageError(`${input}: is not a file; a .gguf file was expected`);
-  if (output) await refuseExisting(input, output);
+  if (output) await refuseExisting(input, output, files);
   const source = await openFile(input);
   try {
     const header = await readGgufHeader(source);
@@ -56,6 +59,7 @@ export async function ggufCommand(
       return;
     }
     const notes: string[] = [];
+    const lock = await lockFile(`${output}.lock`, output, { files });
     const kernels = await openHostKernels(threads, (note) => notes.push(note));
     for (const note of notes) terminal.note(`note: ${note}`);
     const started = performance.now();
@@ -63,7 +67,7 @@ export async function ggufCommand(
       // What a type cannot hold is known when it has been tried: the file is then begun again with that tensor as it is.
       for (let kept = new Set<string>(), written = false; !written; ) {
         try {
-          await requantize(source, plan, output, { kernels, signal, progress: terminal.progress });
+          await requantize(source, plan, output, { kernels, signal, files, progress: terminal.progress });
           written = true;
         } catch (error) {
           if (!(error instanceof LostTensorError) || kept.has(error.tensor)) throw error;
@@ -77,6 +81,7 @@ export async function ggufCommand(
       if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
       throw error;
     } finally {
+      await lock.release();
       await kernels.dispose();
     }
     const seconds = (performance.now() - started) / 1000;
@@ -104,7 +109,12 @@ function orKeep(option: string, name: string | undefined): BlockFormat | 'keep' 
 const outputChoice = (name: string | undefined): OutputChoice | undefined =>
   name === 'like-llama' ? name : orKeep('--output', name);
 
-async function refuseExisting(input: string, output: string): Promise<void> {
+async function refuseExisting(input: string, output: string, files: FileSystem): Promise<void> {
+  const folder = dirname(output);
+  if (!(await files.info(folder)))
+    throw new WriteError(
+      `${partialName(output)}: could not be written: there is no folder ${folder}: make it, or choose another one`,
+    );
   const there = await access(output).then(
     () => true,
     () => false,

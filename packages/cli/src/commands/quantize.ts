@@ -1,8 +1,8 @@
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
-import { CalibrationError, createContext, createRandom, type ModelDescription } from '@q/core';
+import { CalibrationError, createContext, createRandom, type ModelDescription, QuantError } from '@q/core';
+import { type FileSystem, nodeFiles } from '@q/durable-files';
 import {
   checkOutputFolder,
   expertCoverage,
@@ -10,15 +10,18 @@ import {
   type Plan,
   planRun,
   type RunReport,
+  type RunResult,
   recipeJSON,
   runPlan,
   writtenText,
   writtenTextName,
 } from '@q/pipeline';
 import { type Compute, createCompute } from '../engine.js';
+import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { type RecipeOptions, recipeFrom } from '../recipe-options.js';
 import { knownLayouts } from '../registry.js';
+import { reportPageName, writeReport } from '../report/write-report.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
@@ -48,6 +51,7 @@ export async function quantizeCommand(
   options: QuantizeOptions,
   terminal: Terminal,
   signal: AbortSignal,
+  files: FileSystem = nodeFiles,
 ): Promise<RunReport> {
   const requested = await recipeFrom(options);
   const shape = calibrationShape(options);
@@ -76,6 +80,7 @@ export async function quantizeCommand(
       out,
       compute,
       context,
+      files,
     });
     const plan = planRun(checkpoint, recipe, shape);
     terminal.note(planText(plan));
@@ -92,13 +97,13 @@ export async function quantizeCommand(
       );
     }
     const shuffle = options.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
-    if (writes) await checkOutputFolder(out);
+    if (writes) await checkOutputFolder(out, { files });
     const calibration = !plan.calibrated
       ? undefined
       : writes
         ? await writtenText(checkpoint, {
             ...{ context, seed: recipe.seed, engine: compute.engine, file: join(out, writtenTextName) },
-            ...{ samples: shape.samples, length: shape.length },
+            ...{ samples: shape.samples, length: shape.length, files },
           })
         : await loadWindows(path, {
             path: options.calib as string,
@@ -122,74 +127,113 @@ export async function quantizeCommand(
       notes.push(...engine.notes);
       return engine;
     };
-    const result = await runPlan(plan, {
-      out,
-      context,
-      calibration,
+    const asked = new Map([...plan.modules].map(([module, { quantizer }]) => [module, quantizer]));
+    const reportOf = (result: RunResult): RunReport => {
+      const { layers, transforms, computedWith } = result;
+      const experts = checkpoint.model
+        ? expertCoverage(checkpoint.model, layers, (module) => (asked.get(module)?.needs.length ?? 0) > 0)
+        : [];
+      const earlierEngine = computedWith?.slice(0, computedWith.lastIndexOf(`, ${compute.kernels.name}`));
+      return {
+        source: path,
+        out,
+        recipe: recipeJSON(recipe),
+        ...(calibration
+          ? {
+              calibration: {
+                name: writes ? 'written by the model' : (options.calib as string),
+                samples: calibration.count,
+                length: calibration.length,
+              },
+            }
+          : {}),
+        environment: {
+          node: process.version,
+          platform: `${process.platform} ${process.arch}`,
+          engine: engineName === 'none' ? (earlierEngine ?? engineName) : engineName,
+          kernels: compute.kernels.name,
+        },
+        bytesBefore: plan.bytesBefore,
+        bytesAfter: plan.bytesAfter,
+        bitsPerWeight: plan.bitsPerWeight,
+        layers,
+        transforms,
+        ...(budget ? { budget } : {}),
+        ...(experts.length > 0 ? { experts } : {}),
+        notes: [
+          ...notes,
+          ...result.notes,
+          ...layers.flatMap(({ module, notes: own }) => own.map((note) => `${module}: ${note}`)),
+        ],
+        files: result.files,
+        seconds: result.seconds,
+        resumed: result.resumed,
+        run: result.run,
+      };
+    };
+    const ended: { report?: RunReport; failure?: QuantError } = {};
+    await runPlan(plan, {
+      ...{ out, context, calibration, files },
       engine: async () =>
         named(await compute.training(plan.model as ModelDescription, plan.recipe.tuner?.blockByBlock ?? false)),
       forward: async () => named(await compute.forward(plan.model as ModelDescription)),
-    });
-    const scores = evaluation && (await scoreBoth(path, out, evaluation.windows, compute, terminal, signal));
-    const asked = new Map([...plan.modules].map(([module, { quantizer }]) => [module, quantizer]));
-    const experts = checkpoint.model
-      ? expertCoverage(checkpoint.model, result.layers, (module) => (asked.get(module)?.needs.length ?? 0) > 0)
-      : [];
-    const report: RunReport = {
-      source: path,
-      out,
-      recipe: recipeJSON(recipe),
-      ...(calibration
-        ? {
-            calibration: {
-              name: writes ? 'written by the model' : (options.calib as string),
-              samples: calibration.count,
-              length: calibration.length,
-            },
-          }
-        : {}),
-      environment: {
-        node: process.version,
-        platform: `${process.platform} ${process.arch}`,
-        engine: engineName,
-        kernels: compute.kernels.name,
+      async finish(result) {
+        const { earlier } = result;
+        if (earlier && isScored(earlier, evaluation)) {
+          ended.report = earlier;
+          if (!(await files.info(join(out, reportPageName)))) await writeReport(out, earlier, files);
+          terminal.note(`${out} is finished: nothing was left to do.`);
+          return;
+        }
+        const report = earlier ?? reportOf(result);
+        const scored = await scoresOf(evaluation, () => {
+          const { windows } = evaluation as HeldOut;
+          return scoreBoth(path, out, windows, compute, terminal, signal);
+        });
+        if (scored instanceof QuantError) ended.failure = scored;
+        ended.report =
+          scored instanceof QuantError
+            ? { ...report, notes: [...report.notes, `not evaluated: ${scored.message}`] }
+            : { ...report, ...(scored ? { evaluation: scored } : {}) };
+        await writeReport(out, ended.report, files);
       },
-      bytesBefore: plan.bytesBefore,
-      bytesAfter: plan.bytesAfter,
-      bitsPerWeight: plan.bitsPerWeight,
-      layers: result.layers,
-      transforms: result.transforms,
-      ...(budget ? { budget } : {}),
-      ...(experts.length > 0 ? { experts } : {}),
-      ...(evaluation && scores
-        ? {
-            evaluation: {
-              text: evaluation.name,
-              windows: evaluation.windows.count,
-              length: evaluation.windows.length,
-              ...scores,
-            },
-          }
-        : {}),
-      notes: [
-        ...notes,
-        ...result.notes,
-        ...result.layers.flatMap(({ module, notes: own }) => own.map((note) => `${module}: ${note}`)),
-      ],
-      files: result.files,
-      seconds: result.seconds,
-      resumed: result.resumed,
-    };
-    await writeFile(join(out, 'q-report.json'), `${JSON.stringify(report, null, 2)}\n`);
-    // The plots' libraries take longer to load than everything else.
-    const { reportHtml } = await import('../report/report-html.js');
-    await writeFile(join(out, 'q-report.html'), reportHtml(report));
+    });
+    if (ended.failure)
+      throw new EvaluationError(
+        `${ended.failure.message}\n${out} holds the whole model; its report says that it could not be evaluated`,
+      );
+    const report = ended.report as RunReport;
     if (options.json) terminal.printJson(report);
     else terminal.print(summary(report));
     return report;
   } finally {
     await compute.dispose();
     await checkpoint.close();
+  }
+}
+
+type HeldOut = NonNullable<Awaited<ReturnType<typeof heldOutText>>>;
+
+/** Whether a report has all that this evaluation would give. */
+const isScored = ({ evaluation }: RunReport, wanted: HeldOut | undefined): boolean =>
+  !wanted ||
+  (evaluation?.text === wanted.name &&
+    evaluation.windows === wanted.windows.count &&
+    evaluation.length === wanted.windows.length);
+
+/** The evaluation for the report, or why there can be none; nothing when none is wanted. */
+async function scoresOf(
+  wanted: HeldOut | undefined,
+  score: () => Promise<Pick<NonNullable<RunReport['evaluation']>, 'before' | 'after'>>,
+): Promise<RunReport['evaluation'] | QuantError> {
+  if (!wanted) return undefined;
+  try {
+    const { count, length } = wanted.windows;
+    return { text: wanted.name, windows: count, length, ...(await score()) };
+  } catch (error) {
+    // What can be put right is an interruption: the next run of the same command evaluates again.
+    if (endsAgain(error)) return error;
+    throw error;
   }
 }
 

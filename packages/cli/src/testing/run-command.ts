@@ -1,3 +1,4 @@
+import type { FileSystem } from '@q/durable-files';
 import { main } from '../main.js';
 
 export interface CommandResult {
@@ -10,6 +11,7 @@ export interface CommandResult {
 export async function runCommand(
   argv: readonly string[],
   signal: AbortSignal = new AbortController().signal,
+  files?: FileSystem,
 ): Promise<CommandResult> {
   let out = '';
   let err = '';
@@ -28,6 +30,7 @@ export async function runCommand(
       },
     },
     signal,
+    files,
   );
   return { code, out, err };
 }

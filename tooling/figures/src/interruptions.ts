@@ -1,0 +1,169 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { main } from '@q/cli';
+import {
+  crashStates,
+  type Disk,
+  type FileSystem,
+  fullFiles,
+  nodeFiles,
+  recordingFiles,
+  type Survivors,
+} from '@q/durable-files';
+import type { RunKind } from './interruption-kinds.js';
+
+/** What came of the same command after a run had died. */
+export interface Outcomes {
+  /** Operations before which the run died. */
+  readonly places: number;
+  /** Different states of the disk among them: each was tried once. */
+  readonly states: number;
+  /** The bytes of an undisturbed run. */
+  equal: number;
+  /** Ended with an error that says what to do. */
+  refused: number;
+  /** Other bytes, or a foreign error: must stay 0. */
+  readonly others: string[];
+}
+
+export const faults = ['kill', 'powerCut', 'namesFirst', 'full'] as const;
+export type Fault = (typeof faults)[number];
+
+interface Ended {
+  readonly code: number;
+  readonly err: string;
+}
+
+async function run(argv: readonly string[], files: FileSystem = nodeFiles): Promise<Ended> {
+  let err = '';
+  const streams = { out: { write: () => {} }, err: { write: (text: string) => (err += text) } };
+  return { code: await main(argv, streams, new AbortController().signal, files), err };
+}
+
+/** Names with a sum of the content of each file under a path; of a report, what does not differ from run to run. */
+async function contentOf(path: string): Promise<string> {
+  const lines: string[] = [];
+  const walk = async (at: string): Promise<void> => {
+    const info = await stat(at).catch(() => undefined);
+    if (info?.isDirectory()) for (const name of (await readdir(at)).sort()) await walk(join(at, name));
+    else if (info) lines.push(`${relative(dirname(path), at)} ${sum(comparable(at, await readFile(at)))}`);
+  };
+  await walk(path);
+  return lines.join('\n');
+}
+
+const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);
+
+/** What a report says of times, memory and the process. */
+const varying = new Set(['seconds', 'secondsPerStep', 'resumed', 'environment', 'engine', 'notes', 'measuredMemory']);
+
+function comparable(path: string, content: Buffer): string | Uint8Array {
+  if (path.endsWith('q-report.html')) return '';
+  if (!path.endsWith('q-report.json')) return content;
+  const figures = /^(seconds|measured)/;
+  return JSON.stringify(JSON.parse(content.toString()), (key, value) =>
+    varying.has(key) || figures.test(key) ? undefined : value,
+  );
+}
+
+async function lay(disk: Disk): Promise<void> {
+  for (const [path, content] of disk) {
+    if (content) await writeFile(path, content);
+    else await mkdir(path, { recursive: true });
+  }
+}
+
+const stateOf = (disk: Disk) =>
+  sum([...disk].map(([path, content]) => `${path} ${content ? sum(content) : 'folder'}`).join('\n'));
+
+export interface InterruptionOptions {
+  /** Folder for everything; made anew. */
+  readonly folder: string;
+  readonly faults: readonly Fault[];
+  /** Of all places every n-th is tried. */
+  readonly every?: number;
+  readonly progress?: (text: string) => void;
+}
+
+/**
+ * Lets a kind of run die before each of its write operations, and runs the same command again.
+ * @returns what came of it, by fault
+ */
+export async function interruptRun(kind: RunKind, options: InterruptionOptions): Promise<ReadonlyMap<Fault, Outcomes>> {
+  const { folder, every = 1, progress = () => {} } = options;
+  await rm(folder, { recursive: true, force: true });
+  const inputs = join(folder, 'inputs');
+  const out = join(folder, 'out', 'result');
+  await mkdir(inputs, { recursive: true });
+  await kind.prepare?.(inputs, async (argv) => {
+    const { code, err } = await run(argv);
+    if (code !== 0) throw new Error(`${argv.join(' ')}: ${err}`);
+  });
+  const argv = kind.argv(out, inputs);
+  const clear = async () => {
+    await rm(dirname(out), { recursive: true, force: true });
+    await mkdir(dirname(out));
+  };
+  await clear();
+  const recording = recordingFiles(nodeFiles);
+  const undisturbed = await run(argv, recording.files);
+  if (undisturbed.code !== 0) throw new Error(`${kind.name}: ${undisturbed.err}`);
+  const expected = await contentOf(out);
+  const { operations } = recording;
+
+  const judge = async (outcomes: Outcomes, place: string): Promise<void> => {
+    const { code, err } = await run(argv);
+    const found = await contentOf(out);
+    if (code === 0 && found === expected) outcomes.equal++;
+    else if (code !== 0 && /remove|choose|give|put|free/.test(err) && !err.includes('unexpected:')) outcomes.refused++;
+    else
+      outcomes.others.push(
+        `${kind.name}, ${place}: exit ${code}\n${err.slice(-600)}\n${found}\nin place of\n${expected}`,
+      );
+  };
+
+  const results = new Map<Fault, Outcomes>();
+  for (const fault of options.faults) {
+    const outcomes: Outcomes = { places: 0, states: 0, equal: 0, refused: 0, others: [] };
+    const count = { places: 0, states: 0 };
+    if (fault === 'full') {
+      for (let at = 0; at < operations.length; at += every) {
+        count.places++;
+        count.states++;
+        await clear();
+        const { code, err } = await run(argv, fullFiles(nodeFiles, at));
+        if (code !== 0 && !err.includes('no space left'))
+          outcomes.others.push(`${kind.name}, full at ${at}: exit ${code}\n${err.slice(-600)}`);
+        await judge(outcomes, `full at ${at}`);
+        progress(`${kind.name}: full at ${at} of ${operations.length}`);
+      }
+    } else {
+      const seen = new Map<string, 'equal' | 'refused' | 'other'>();
+      let at = -1;
+      for (const disk of crashStates(operations, fault as Survivors)) {
+        if (++at % every !== 0) continue;
+        count.places++;
+        const state = stateOf(disk);
+        const known = seen.get(state);
+        if (known) {
+          if (known !== 'other') outcomes[known]++;
+          continue;
+        }
+        count.states++;
+        await clear();
+        await lay(disk);
+        const before = { ...outcomes };
+        await judge(outcomes, `${fault} before ${at}`);
+        seen.set(
+          state,
+          outcomes.equal > before.equal ? 'equal' : outcomes.refused > before.refused ? 'refused' : 'other',
+        );
+        progress(`${kind.name}: ${fault} before ${at} of ${operations.length}`);
+      }
+    }
+    results.set(fault, { ...outcomes, ...count });
+  }
+  await rm(folder, { recursive: true, force: true });
+  return results;
+}
