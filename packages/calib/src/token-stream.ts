@@ -4,8 +4,9 @@ import type { ProgressEvent } from '@q/core';
 export interface TextEncoderLike {
   /** Ids of a text, without special tokens. */
   encode(text: string): readonly number[];
-  /** Put before each document when there is one. */
-  readonly bosId?: number;
+  /** Ids before each document and behind it: `<bos>`; `[CLS]` and `[SEP]`. None when absent. */
+  readonly opening?: readonly number[];
+  readonly closing?: readonly number[];
 }
 
 /** Characters that are tokenized at a time: tokenizers that do not split into words take more than linear time. */
@@ -22,7 +23,7 @@ export interface TokenStreamOptions {
   readonly signal?: AbortSignal;
 }
 
-/** All documents as one stream of ids, each preceded by BOS if the tokenizer has one. Stops after `limit` ids. */
+/** All documents as one stream of ids, each with what the tokenizer puts around a text. Stops after `limit` ids. */
 export function tokenStream(
   documents: readonly string[],
   tokenizer: TextEncoderLike,
@@ -66,13 +67,15 @@ function* parts(
   documents: readonly string[],
   tokenizer: TextEncoderLike,
 ): Generator<{ readonly ids: readonly number[]; readonly characters: number }> {
+  const { opening = [], closing = [] } = tokenizer;
   for (const document of documents) {
-    if (tokenizer.bosId !== undefined) yield { ids: [tokenizer.bosId], characters: 0 };
+    if (opening.length > 0) yield { ids: opening, characters: 0 };
     for (let start = 0; start < document.length; ) {
       const end = document.length - start < 2 * stretch ? document.length : cutAt(document, start + stretch);
       yield { ids: encodeStretch(document, start, end, tokenizer), characters: end - start };
       start = end;
     }
+    if (closing.length > 0) yield { ids: closing, characters: 0 };
   }
 }
 

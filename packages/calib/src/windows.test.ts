@@ -24,7 +24,7 @@ describe('tokens', () => {
   const letters = { encode: (text: string) => [...text].map((letter) => letter.charCodeAt(0)) };
 
   it('begin each document with BOS if there is one', () => {
-    expect([...tokenStream(['ab', 'c'], { ...letters, bosId: 0 })]).toEqual([0, 97, 98, 0, 99]);
+    expect([...tokenStream(['ab', 'c'], { ...letters, opening: [0] })]).toEqual([0, 97, 98, 0, 99]);
     expect([...tokenStream(['ab', 'c'], letters)]).toEqual([97, 98, 99]);
     expect([...tokenStream(['ab', 'c'], letters, 2)]).toEqual([97, 98]);
   });

@@ -1,11 +1,44 @@
 import { CalibrationError, type Random } from '@q/core';
 
-/** Token ids cut into windows of one length. */
+/** Token ids cut into windows of one length, or sequences of several lengths. */
 export interface Windows {
-  /** `[count * length]`, row-major. */
+  /** `[count * length]`, row-major; sequences one after the other. */
+  readonly ids: Int32Array;
+  readonly count: number;
+  /** Of each window; of the longest where `lengths` says that of each. */
+  readonly length: number;
+  /** Of each sequence, falling. Absent when all are `length` long. */
+  readonly lengths?: Int32Array;
+}
+
+/** Windows of one length that are computed together. */
+export interface WindowBatch {
+  /** Index of its first window, and of its first token among those of all windows. */
+  readonly first: number;
+  readonly start: number;
+  /** `[count, length]` */
   readonly ids: Int32Array;
   readonly count: number;
   readonly length: number;
+}
+
+/**
+ * Windows in batches of one length each, in order, so that no batch needs padding.
+ * @param size windows of the full length in a batch; of shorter ones it holds as many as have no more tokens
+ */
+export function windowBatches({ ids, count, length, lengths }: Windows, size: number): readonly WindowBatch[] {
+  const batches: WindowBatch[] = [];
+  let start = 0;
+  for (let first = 0; first < count; ) {
+    const own = lengths?.[first] ?? length;
+    const most = Math.max(1, Math.floor((size * length) / own));
+    let many = 1;
+    while (many < most && first + many < count && (lengths?.[first + many] ?? length) === own) many++;
+    batches.push({ first, start, ids: ids.subarray(start, start + many * own), count: many, length: own });
+    first += many;
+    start += many * own;
+  }
+  return batches;
 }
 
 export interface WindowOptions {
@@ -67,11 +100,14 @@ export function readU16Windows(bytes: Uint8Array, length: number, name = 'the fi
 /**
  * @throws CalibrationError naming the first id that is not in the vocabulary
  */
-export function checkVocabulary({ ids, length }: Windows, vocabularySize: number, name = 'the calibration text'): void {
+export function checkVocabulary(windows: Windows, vocabularySize: number, name = 'the calibration text'): void {
+  const { ids } = windows;
   const index = ids.findIndex((id) => id < 0 || id >= vocabularySize);
   if (index >= 0) {
+    const { first, start, length } = windowBatches(windows, 1).findLast((batch) => batch.start <= index) as WindowBatch;
+    const [window, position] = [first + Math.floor((index - start) / length), (index - start) % length];
     throw new CalibrationError(
-      `${name}: token id ${ids[index]} at window ${Math.floor(index / length)}, position ${index % length} is outside of the model's vocabulary of ${vocabularySize}: it was tokenized for another model`,
+      `${name}: token id ${ids[index]} at window ${window}, position ${position} is outside of the model's vocabulary of ${vocabularySize}: it was tokenized for another model`,
     );
   }
 }

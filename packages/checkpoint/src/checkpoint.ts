@@ -6,6 +6,7 @@ import {
   dequantize,
   FormatError,
   type LinearDescription,
+  linearsOf,
   type ModelDescription,
   NumericError,
   plainStream,
@@ -124,9 +125,7 @@ async function describe(
   const isQuantized = new Set(quantizedModules);
   if (model) checkExpected(path, model, shards, isQuantized);
   const linears = new Map<string, LinearDescription>(
-    model
-      ? [...model.blocks.flatMap(({ linears }) => linears), model.head].map((linear) => [linear.module, linear])
-      : [],
+    model ? linearsOf(model).map((linear) => [linear.module, linear]) : [],
   );
 
   for (const name of listing.left)

@@ -6,5 +6,6 @@ export * from './gptq/index.js';
 export * from './layout.js';
 export * from './peft/index.js';
 export * from './plain/index.js';
+export * from './sentence-modules.js';
 export * from './verify-files.js';
 export * from './writer.js';

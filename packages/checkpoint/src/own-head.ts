@@ -18,7 +18,7 @@ export async function ownHead(
 ): Promise<Readonly<Record<string, unknown>>> {
   for (const [name, equal] of model.ties) {
     if (!shards.entries.has(name) || !shards.entries.has(equal) || (await sameBytes(shards, name, equal))) continue;
-    if (name !== `${model.head.module}.weight`)
+    if (name !== `${model.head?.module}.weight`)
       throw new FormatError(
         `${path}: config.json says that ${name} is ${equal}, and the file has other values for it: remove one of them, or correct the config`,
       );

@@ -281,5 +281,5 @@ function partialLookup(shards: ShardWriter, plan: ShardPlan): TensorLookup {
 
 /** Of a model that no architecture describes nothing is known: its head has the name that transformers gives to all. */
 function headOf({ model }: Checkpoint): string | undefined {
-  return model ? model.head.module : conventionalHead;
+  return model ? model.head?.module : conventionalHead;
 }

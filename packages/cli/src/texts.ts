@@ -1,6 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cutWindows, readDocuments, readTokenStream, readU16Windows, type Windows } from '@q/calib';
+import {
+  cutWindows,
+  readDocuments,
+  readTokenStream,
+  readU16Windows,
+  textLines,
+  textSequences,
+  type Windows,
+} from '@q/calib';
 import { CalibrationError, FormatError, type ProgressEvent, type Random } from '@q/core';
 import { loadTokenizer, type Tokenizer } from '@q/models';
 import { UsageError } from './usage-error.js';
@@ -19,11 +27,13 @@ export interface WindowRequest {
   /** Told how far the text is tokenized, when that takes long. */
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
+  /** One sequence a line, for encoders, in place of windows: as many as have `count * length` tokens. */
+  readonly sequences?: boolean;
 }
 
 /** The windows of a file, tokenized with the tokenizer of the model folder. */
 export async function loadWindows(model: string, request: WindowRequest): Promise<Windows> {
-  const { path, length, count, skip = 0, shuffle, progress, signal } = request;
+  const { path, length, count, skip = 0, shuffle, sequences, progress, signal } = request;
   const bytes = await readFile(path).catch((error) => {
     throw new UsageError(`${path}: the text cannot be read (${error.code ?? error.message})`);
   });
@@ -31,6 +41,46 @@ export async function loadWindows(model: string, request: WindowRequest): Promis
     const all = readU16Windows(bytes, length, path);
     return cutWindows(all.ids, length, { count, skip, shuffle, name: path });
   }
+  const documents = parseDocuments(path, bytes);
+  const tokenizer = await openTokenizer(model);
+  if (sequences) {
+    const lines = shuffled(textLines(documents), shuffle);
+    return textSequences(enough(lines, tokenizer, length, count), tokenizer, length, path);
+  }
+  const limit = count === undefined || shuffle ? undefined : (skip + count) * length;
+  const ids = await readTokenStream(documents, tokenizer, { limit, progress, signal });
+  return cutWindows(ids, length, { count, skip, shuffle, name: path });
+}
+
+/** Lines until they have as many tokens as windows would have; all where no number is given. */
+function enough(
+  lines: readonly string[],
+  tokenizer: Tokenizer,
+  length: number,
+  count: number | undefined,
+): readonly string[] {
+  if (count === undefined) return lines;
+  const framed = tokenizer.opening.length + tokenizer.closing.length;
+  let tokens = 0;
+  const end = lines.findIndex((line) => {
+    tokens += Math.min(length, tokenizer.encode(line).length + framed);
+    return tokens >= count * length;
+  });
+  return end < 0 ? lines : lines.slice(0, end + 1);
+}
+
+function shuffled(lines: readonly string[], random: Random | undefined): readonly string[] {
+  if (!random) return lines;
+  const order = [...lines];
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = random.integer(i + 1);
+    [order[i], order[j]] = [order[j], order[i]];
+  }
+  return order;
+}
+
+/** The documents of a text or JSON Lines file. */
+export function parseDocuments(path: string, bytes: Uint8Array): readonly string[] {
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
@@ -39,14 +89,11 @@ export async function loadWindows(model: string, request: WindowRequest): Promis
   }
   const documents = readDocuments(text, path);
   if (documents.length === 0) throw new CalibrationError(`${path}: is empty: text is needed`);
-  const tokenizer = await openTokenizer(model);
-  const limit = count === undefined || shuffle ? undefined : (skip + count) * length;
-  const ids = await readTokenStream(documents, tokenizer, { limit, progress, signal });
-  return cutWindows(ids, length, { count, skip, shuffle, name: path });
+  return documents;
 }
 
 /** The tokenizer of a model folder. */
-async function openTokenizer(model: string): Promise<Tokenizer> {
+export async function openTokenizer(model: string): Promise<Tokenizer> {
   const tokenizer = await readJson(join(model, 'tokenizer.json'));
   if (!tokenizer)
     throw new FormatError(

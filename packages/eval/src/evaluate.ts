@@ -19,8 +19,10 @@ export interface Evaluation {
   readonly nll: number;
   /** Tokens scored. */
   readonly tokens: number;
-  /** Mean KL(original || model) in nats per scored token. */
+  /** Mean KL(original || model) in nats per scored token, and what 99 and 99.9 of 100 tokens do not exceed. */
   readonly kl?: number;
+  readonly klP99?: number;
+  readonly klP999?: number;
   /** Share of scored positions where both models prefer the same token. */
   readonly topAgreement?: number;
   /** Perplexity of `against` on the same windows. */
@@ -46,8 +48,9 @@ export async function evaluate(
   const { ids, count, length } = windows;
   let nll = 0;
   let againstNll = 0;
-  let kl = 0;
   let agree = 0;
+  const divergences = new Float64Array(against ? count * (length - 1) : 0);
+  let scored = 0;
   for (let start = 0; start < count; start += batch) {
     signal?.throwIfAborted();
     const size = Math.min(batch, count - start);
@@ -63,7 +66,7 @@ export async function evaluate(
         if (!original) continue;
         const reference = logNormalizer(original, row, vocabulary);
         againstNll += reference.log - original[row + target];
-        kl += divergence(original, reference.log, logits, own.log, row, vocabulary);
+        divergences[scored++] = divergence(original, reference.log, logits, own.log, row, vocabulary);
         if (own.top === reference.top) agree++;
       }
     }
@@ -79,7 +82,19 @@ export async function evaluate(
     nll: nll / tokens,
     tokens,
     ...(against
-      ? { kl: kl / tokens, topAgreement: agree / tokens, againstPerplexity: Math.exp(againstNll / tokens) }
+      ? {
+          kl: divergences.reduce((sum, value) => sum + value, 0) / tokens,
+          ...percentiles(divergences),
+          topAgreement: agree / tokens,
+          againstPerplexity: Math.exp(againstNll / tokens),
+        }
       : {}),
   };
+}
+
+/** By nearest rank: the smallest value that at least the share of all values does not exceed. */
+function percentiles(values: Float64Array): { klP99: number; klP999: number } {
+  const sorted = values.slice().sort();
+  const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+  return { klP99: at(0.99), klP999: at(0.999) };
 }

@@ -2,7 +2,7 @@ import { type ActivationScheme, describeActivation, int8Weight, type Kernels, ty
 import { type Int8Module, int8Linears } from '@q/int8';
 import { type MixedModule, mixedLinears } from '@q/llm-int8';
 import { wrapRuntime } from '@q/models';
-import type { WindowRunOptions } from './logits-source.js';
+import type { WindowRunOptions } from './run-blocks.js';
 
 /** What is read of a quantized folder; a checkpoint is one. */
 export interface QuantizedFolder {

@@ -4,6 +4,7 @@ import {
   type Context,
   dequantize,
   type ForwardEngine,
+  languageModel,
   type ModelDescription,
   NumericError,
   quantize,
@@ -217,7 +218,7 @@ class ModelRun<T> {
     return this.withWeights(model.headTensors, async (runtime) => {
       const sums = variants.map(() => 0);
       const logits = ({ hidden }: Variant, index: number) =>
-        this.download(() => model.logits(runtime, this.upload(hidden, index)));
+        this.download(() => languageModel(model, 'a budget').logits(runtime, this.upload(hidden, index)));
       for (const index of original.hidden.keys()) {
         const divergence = divergenceFrom(await logits(original, index), length, model.vocabularySize);
         for (const [i, variant] of variants.entries()) sums[i] += divergence(await logits(variant, index));

@@ -25,6 +25,10 @@ export class ConfigReader {
     return this.config[key] !== undefined && this.config[key] !== null;
   }
 
+  keys(): readonly string[] {
+    return Object.keys(this.config);
+  }
+
   positiveInteger(key: string, absent?: number): number {
     const value = this.number(key, absent);
     if (!Number.isInteger(value) || value < 1) this.refuse(key, 'a positive integer is needed');

@@ -1,4 +1,4 @@
-import { type ModelDescription, type Runtime, type RuntimeWrapper, ShapeError } from '@q/core';
+import { languageModel, type ModelDescription, type Runtime, type RuntimeWrapper, ShapeError } from '@q/core';
 import { runBlock } from './run.js';
 import { wrapRuntime } from './runtime.js';
 
@@ -37,6 +37,7 @@ export function createDecoder<T>(model: ModelDescription, runtime: Runtime<T>, b
       return whole;
     },
   });
+  const { logits: logitsOf } = languageModel(model, 'decoding');
   return {
     get length() {
       return length;
@@ -51,7 +52,7 @@ export function createDecoder<T>(model: ModelDescription, runtime: Runtime<T>, b
       const logits = ops.scope(() => {
         let hidden = model.embed(cached, ids, batch, count);
         for (const block of model.blocks) hidden = runBlock(block, cached, hidden);
-        return ops.reshape(model.logits(cached, lastTokens(hidden, count)), [batch, model.vocabularySize]);
+        return ops.reshape(logitsOf(cached, lastTokens(hidden, count)), [batch, model.vocabularySize]);
       });
       length += count;
       return logits;

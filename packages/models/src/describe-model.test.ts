@@ -394,9 +394,10 @@ function checkTensors(model: ModelDescription): void {
     expect(expected.has(tied)).toBe(false);
     expect(expected.has(original)).toBe(true);
   }
-  expect(model.head.roles).toEqual(['head']);
-  const headWeight = `${model.head.module}.weight`;
-  expect(expected.get(ties.get(headWeight) ?? headWeight)).toEqual([model.head.outFeatures, model.head.inFeatures]);
+  const head = model.head!;
+  expect(head.roles).toEqual(['head']);
+  const headWeight = `${head.module}.weight`;
+  expect(expected.get(ties.get(headWeight) ?? headWeight)).toEqual([head.outFeatures, head.inFeatures]);
 }
 
 function checkBlock(block: ModelDescription['blocks'][number], { expected }: ModelDescription): void {
@@ -446,7 +447,7 @@ function checkResidualStream({ residualStream, blocks, head, expected, hiddenSiz
   const reading = [...norms.flatMap(({ consumers }) => consumers), ...readers];
   const inner = blocks.flatMap(({ attention, mlpOutputs }) => [attention!.output, ...mlpOutputs!]);
   // Matrices of blocks that are no linears read it too: routers.
-  const known = new Set([...linears, head].map(({ module }) => module));
+  const known = new Set([...linears, head!].map(({ module }) => module));
   const routers = blocks
     .flatMap(({ tensors }) => tensors)
     .filter((name) => expected.get(name)!.length === 2)

@@ -1,4 +1,6 @@
 import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
+import { bert, roberta, xlmRoberta } from './architectures/bert.js';
+import { distilbert } from './architectures/distilbert.js';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
 import { gptNeox } from './architectures/gpt-neox.js';
@@ -7,7 +9,10 @@ import { granite } from './architectures/granite.js';
 import { llama } from './architectures/llama.js';
 import { mistral } from './architectures/mistral.js';
 import { mixtral } from './architectures/mixtral.js';
+import { modernbert } from './architectures/modernbert.js';
+import { mpnet } from './architectures/mpnet.js';
 import { olmo2 } from './architectures/olmo2.js';
+
 import { opt } from './architectures/opt.js';
 import { phi3 } from './architectures/phi3.js';
 import { qwen2 } from './architectures/qwen2.js';
@@ -36,6 +41,12 @@ export const architectures: readonly Architecture[] = [
   stablelm,
   gpt2,
   opt,
+  bert,
+  distilbert,
+  roberta,
+  xlmRoberta,
+  mpnet,
+  modernbert,
 ];
 
 /**

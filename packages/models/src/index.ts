@@ -1,3 +1,5 @@
+export { bert, roberta, xlmRoberta } from './architectures/bert.js';
+export { distilbert } from './architectures/distilbert.js';
 export { gemma2 } from './architectures/gemma2.js';
 export { gemma3 } from './architectures/gemma3.js';
 export { gptNeox } from './architectures/gpt-neox.js';
@@ -6,7 +8,10 @@ export { granite } from './architectures/granite.js';
 export { llama } from './architectures/llama.js';
 export { mistral } from './architectures/mistral.js';
 export { mixtral } from './architectures/mixtral.js';
+export { modernbert } from './architectures/modernbert.js';
+export { mpnet } from './architectures/mpnet.js';
 export { olmo2 } from './architectures/olmo2.js';
+
 export { opt } from './architectures/opt.js';
 export { phi3 } from './architectures/phi3.js';
 export { qwen2 } from './architectures/qwen2.js';
@@ -20,6 +25,14 @@ export { createDecoder, type Decoder } from './decode.js';
 export { architectures, describeModel } from './describe-model.js';
 export { conventionalHead, guessLinears } from './guess-linears.js';
 export { loadWeights } from './load-weights.js';
-export { forward, greedy, runBlock } from './run.js';
+export { encode, forward, greedy, runBlock } from './run.js';
 export { createRuntime, type RuntimeOptions, wrapRuntime } from './runtime.js';
+export {
+  meanOfTokens,
+  type PoolingMode,
+  poolingModes,
+  type SentenceModule,
+  type SentenceModules,
+  sentenceVectors,
+} from './sentence-embedding.js';
 export { loadTokenizer, type Tokenizer, type TokenizerFiles } from './tokenizer.js';

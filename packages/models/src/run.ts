@@ -1,4 +1,4 @@
-import type { BlockDescription, ModelDescription, Runtime, StageState } from '@q/core';
+import { type BlockDescription, languageModel, type ModelDescription, type Runtime, type StageState } from '@q/core';
 
 /** Hidden `[batch, length, hiddenSize]` through one block. What is computed on the way is freed stage by stage. */
 export function runBlock<T>(block: BlockDescription, runtime: Runtime<T>, hidden: T): T {
@@ -31,7 +31,27 @@ export function forward<T>(
       ops.dispose(hidden);
       hidden = next;
     }
-    return ops.scope(() => model.logits(runtime, hidden));
+    return ops.scope(() => languageModel(model, 'a forward pass to logits').logits(runtime, hidden));
+  });
+}
+
+/** Last hidden states `[batch, length, hiddenSize]` of ids `[batch, length]`, the final norm included. */
+export function encode<T>(
+  model: ModelDescription,
+  runtime: Runtime<T>,
+  ids: Int32Array,
+  batch: number,
+  length: number,
+): T {
+  const { ops } = runtime;
+  return ops.scope(() => {
+    let hidden = ops.scope(() => model.embed(runtime, ids, batch, length));
+    for (const block of model.blocks) {
+      const next = runBlock(block, runtime, hidden);
+      ops.dispose(hidden);
+      hidden = next;
+    }
+    return model.finalNorm(runtime, hidden);
   });
 }
 

@@ -34,6 +34,33 @@ describe('loadTokenizer', () => {
     expect(loadTokenizer({ tokenizer, config, model }).bosId).toBe(expected);
   });
 
+  it.each([
+    ['nothing', tokenizer, {}, [], []],
+    ['nothing, though there is a BOS token', tokenizer, { bos_token: 'ab' }, [], []],
+    ['BOS when add_bos_token asks for it', tokenizer, { bos_token: 'ab', add_bos_token: true }, [4], []],
+    [
+      'what the template of the post-processor has',
+      {
+        ...tokenizer,
+        post_processor: {
+          type: 'TemplateProcessing',
+          single: [{ SpecialToken: { id: 'ab' } }, { Sequence: { id: 'A' } }, { SpecialToken: { id: '.' } }],
+          pair: [],
+          special_tokens: {
+            ab: { id: 'ab', ids: [4], tokens: ['ab'] },
+            '.': { id: '.', ids: [5], tokens: ['.'] },
+          },
+        },
+      },
+      {},
+      [4],
+      [5],
+    ],
+  ])('puts around a text: %s', (_, file, config, opening, closing) => {
+    const loaded = loadTokenizer({ tokenizer: file, config });
+    expect([loaded.opening, loaded.closing]).toEqual([opening, closing]);
+  });
+
   it('refuses what is not a tokenizer', () => {
     expect(() => loadTokenizer({ tokenizer: {}, config: {} })).toThrow(FormatError);
     expect(() => loadTokenizer({ tokenizer: { model: { type: 'Oracle', vocab: {} } }, config: {} })).toThrow(

@@ -4,8 +4,11 @@ import { checkTokenizerFiles } from './tokenizer-schema.js';
 
 /** Text to ids and back. */
 export interface Tokenizer {
-  /** Id of the token that stands before every document, where the model has one. */
+  /** Id of the token that begins a sequence, where the model has one; whether texts get it is what `opening` says. */
   readonly bosId?: number;
+  /** Ids that the tokenizer's post-processor puts before a text and behind it: `<bos>`; `[CLS]` and `[SEP]`; or none. */
+  readonly opening: readonly number[];
+  readonly closing: readonly number[];
   /** Ids without special tokens. */
   encode(text: string): number[];
   /** Text of ids, special tokens left in, exactly as the tokens spell it. */
@@ -27,8 +30,11 @@ export interface TokenizerFiles {
  */
 export function loadTokenizer({ tokenizer, config, model = {} }: TokenizerFiles): Tokenizer {
   const loaded = construct(tokenizer, config);
+  const settings = config as Record<string, unknown>;
+  const bosId = findBos(loaded, settings, model as Record<string, unknown>);
   return {
-    bosId: findBos(loaded, config as Record<string, unknown>, model as Record<string, unknown>),
+    bosId,
+    ...findFrame(loaded, settings, bosId),
     encode: (text) => {
       const { ids } = usable(() => loaded.encode(text, { add_special_tokens: false }));
       if (!ids.every((id) => Number.isInteger(id)))
@@ -56,6 +62,27 @@ function usable<R>(work: () => R): R {
   } catch (error) {
     throw new FormatError(`tokenizer.json cannot be used: ${error instanceof Error ? error.message : error}`);
   }
+}
+
+/**
+ * What stands around a text, from a text with and without it. A tokenizer whose file has no such template may still ask for
+ * BOS with `add_bos_token`.
+ */
+function findFrame(
+  tokenizer: HuggingFaceTokenizer,
+  config: Record<string, unknown>,
+  bosId: number | undefined,
+): { opening: readonly number[]; closing: readonly number[] } {
+  const [plain, framed] = [false, true].map((special) =>
+    usable(() => tokenizer.encode('a', { add_special_tokens: special }).ids),
+  ) as [number[], number[]];
+  const last = framed.length - plain.length;
+  const start = Array.from({ length: last + 1 }, (_, i) => i).find((i) => plain.every((id, j) => framed[i + j] === id));
+  const opening = start === undefined ? [] : framed.slice(0, start);
+  const closing = start === undefined ? [] : framed.slice(start + plain.length);
+  if (opening.length === 0 && config['add_bos_token'] === true && bosId !== undefined)
+    return { opening: [bosId], closing };
+  return { opening, closing };
 }
 
 /** A `bos_token` of null says that there is none, whatever the model's config says (Qwen2). */

@@ -1,4 +1,4 @@
-import type { Windows } from '@q/calib';
+import { type Windows, windowBatches } from '@q/calib';
 import type {
   BlockDescription,
   BlockWeights,
@@ -107,14 +107,10 @@ export class BlockStream<T> {
 
   /** Token ids -> the first block's input, kept as `residual`. */
   async embed(): Promise<void> {
-    const { ids, count, length } = this.windows;
     const runtime = this.runtimeWith();
     this.states = [];
-    for (let start = 0; start < count; start += this.batch) {
-      const size = Math.min(this.batch, count - start);
-      const part = ids.subarray(start * length, (start + size) * length);
-      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, part, size, length) })));
-    }
+    for (const { ids, count, length } of windowBatches(this.windows, this.batch))
+      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
   }
 
   /** Hidden states -> the input of the block's first stage. */

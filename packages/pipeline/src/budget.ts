@@ -53,11 +53,11 @@ export function budgetUnits(checkpoint: Checkpoint, recipe: Recipe): readonly Bu
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   const { blocks, head } = checkpoint.model;
   const ruleOf = (linear: LinearDescription) => recipe.rules.find((rule) => matches(rule, linear));
-  const untied = !checkpoint.model.ties.has(`${head.module}.weight`);
+  const untied = head && !checkpoint.model.ties.has(`${head.module}.weight`);
   const headRule = untied ? ruleOf(head) : undefined;
   if (headRule?.candidates && !headRule.keep)
     throw new SchemeError(
-      `${head.module}: a budget chooses for the linears of the blocks; give the head a rule with bits of its own, or keep it`,
+      `${head?.module}: a budget chooses for the linears of the blocks; give the head a rule with bits of its own, or keep it`,
     );
   const units: BudgetUnit[] = [];
   for (const block of blocks) {

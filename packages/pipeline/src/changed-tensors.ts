@@ -1,5 +1,5 @@
 import type { Checkpoint, RewrittenTensor } from '@q/checkpoint';
-import { edgeTensors, type LinearDescription, type Transform } from '@q/core';
+import { edgeTensors, type LinearDescription, linearsOf, type Transform } from '@q/core';
 import type { ModelSource } from './model-source.js';
 
 /** A tensor whose values change before anything is quantized. */
@@ -27,12 +27,7 @@ export function changedTensors(
     }
   }
   const linears = new Map<string, LinearDescription>(
-    model
-      ? [...model.blocks.flatMap(({ linears }) => linears), model.head].map((linear) => [
-          `${linear.module}.weight`,
-          linear,
-        ])
-      : [],
+    model ? linearsOf(model).map((linear) => [`${linear.module}.weight`, linear]) : [],
   );
   return new Map(
     [...changes].map(([name, { rewrites, transforms }]) => {

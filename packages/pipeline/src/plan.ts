@@ -126,7 +126,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 
   // The head has a switch of its own in every layout.
-  const head = model?.head.module;
+  const head = model?.head?.module;
   const changed = changedTensors(checkpoint, source, transformsOf(recipe));
   const rewritten = new Map(
     [...changed].filter(([name]) => !name.endsWith('.weight') || !modules.has(name.replace(/\.weight$/, ''))),
@@ -234,7 +234,7 @@ function checkTuner(
   for (const { linear, scheme, activation } of modules.values()) {
     const refusal = isStatic(activation)
       ? `${tuner.name} changes what the layers see, so calibrated scales of inputs would no longer fit: use dynamic ones`
-      : linear.module === model.head.module
+      : linear.module === model.head?.module
         ? `${tuner.name} trains the linears of the blocks, not the head: keep it with a rule`
         : tuner.refuse?.(scheme);
     if (refusal) throw new SchemeError(`${linear.module}: ${refusal}`);
@@ -253,7 +253,7 @@ function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[
 
 /** The output projection when it has a tensor of its own: kept unless a rule names it. */
 function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource): readonly LinearDescription[] {
-  if (!model) return [];
+  if (!model?.head) return [];
   const name = `${model.head.module}.weight`;
   return (tensors.has(name) || rewritten.has(name)) && !model.embeddingTensors.includes(name) ? [model.head] : [];
 }

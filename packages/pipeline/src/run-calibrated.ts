@@ -234,7 +234,7 @@ async function quantizeHead(
   journal: Journal<LayerRow>,
   context: Context,
 ): Promise<void> {
-  const head = plan.modules.get(source.model?.head.module ?? '');
+  const head = plan.modules.get(source.model?.head?.module ?? '');
   if (!head || journal.finished.has(head.linear.module)) return;
   const { module } = head.linear;
   if (head.quantizer.needs.length > 0 || isStatic(head.activation))

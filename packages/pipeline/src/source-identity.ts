@@ -53,7 +53,7 @@ async function sampleSum({ tensors, bytes, readBytes }: Checkpoint): Promise<str
 }
 
 /** Adds the token ids of windows. */
-export function hashWindows(hash: Hash, { count, length, ids }: Windows): void {
-  hash.update(`${count} ${length}`);
+export function hashWindows(hash: Hash, { count, length, lengths, ids }: Windows): void {
+  hash.update(`${count} ${lengths ?? length}`);
   hash.update(new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength));
 }

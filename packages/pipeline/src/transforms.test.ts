@@ -11,6 +11,7 @@ import {
   hessian,
   int4,
   int8,
+  linearsOf,
   type ModelStep,
   meanAbs,
   perGroup,
@@ -86,7 +87,7 @@ const foldNorms: Rewrite = {
       if (producer.kind === 'norm')
         for (const consumer of consumers) gains.set(`${consumer}.weight`, `${producer.module}.weight`);
     const ones = new Set(gains.values());
-    const linears = [...model.blocks.flatMap(({ linears }) => linears), model.head];
+    const linears = linearsOf(model);
     return {
       config: { tie_word_embeddings: false },
       changed: new Map<string, readonly number[]>([

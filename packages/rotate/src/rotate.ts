@@ -1,6 +1,7 @@
 import {
   type Context,
   elementCount,
+  linearsOf,
   type ModelDescription,
   type NormDescription,
   type Rewrite,
@@ -114,8 +115,8 @@ class Rewriting {
     }
     for (const module of stream.readers) this.change(module).input = rotation;
     for (const module of stream.writers) this.change(module).output = { rotation };
-    const weight = `${head.module}.weight`;
-    if (ties.has(weight)) {
+    const weight = head && `${head.module}.weight`;
+    if (weight && ties.has(weight)) {
       this.config['tie_word_embeddings'] = false;
       this.shapes.set(weight, [head.outFeatures, hiddenSize]);
     }
@@ -179,8 +180,8 @@ class Rewriting {
 
   /** `[out, in]`, whatever the file's order. */
   private weightShape(module: string): readonly [rows: number, columns: number] {
-    const { blocks, head, expected } = this.model;
-    const linear = [...blocks.flatMap(({ linears }) => linears), head].find((each) => each.module === module);
+    const { expected } = this.model;
+    const linear = linearsOf(this.model).find((each) => each.module === module);
     if (linear) return [linear.outFeatures, linear.inFeatures];
     const [rows, columns] = expected.get(`${module}.weight`) as readonly number[];
     return [rows, columns];

@@ -63,8 +63,8 @@ export function refusePlaces(model: ModelDescription, places: RotatedPlaces): st
     }
     const kinds = new Set(stream.norms.map(({ kind }) => kind));
     if (kinds.size > 1) return `${architecture} mixes RMS norms and layer norms on one residual stream`;
-    const head = `${model.head.module}.weight`;
-    if (model.headless && model.ties.has(head)) {
+    const head = model.head && `${model.head.module}.weight`;
+    if (model.headless && head && model.ties.has(head)) {
       return `${head} is tied to ${model.ties.get(head)} and would need weights of its own, but the checkpoint holds the model without its head (its names have no prefix), where readers look for none. Save it once with its head`;
     }
     const refusal = refuseSize(model.hiddenSize);

@@ -1,4 +1,4 @@
-import { type Engine, type ModelDescription, type Random, type Tensor, tensor } from '@q/core';
+import { type Engine, languageModel, type ModelDescription, type Random, type Tensor, tensor } from '@q/core';
 import { createRuntime } from '@q/models';
 import { adamW, clipGradients, cosine, gradientNorm } from '@q/qat';
 
@@ -63,7 +63,10 @@ export async function train<T>(
         hidden = state.residual;
       }
       return ops.crossEntropy(
-        ops.reshape(model.logits(runtime, hidden), [batch * length, model.vocabularySize]),
+        ops.reshape(languageModel(model, 'the training').logits(runtime, hidden), [
+          batch * length,
+          model.vocabularySize,
+        ]),
         targets,
       );
     }, handles);

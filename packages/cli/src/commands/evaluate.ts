@@ -1,6 +1,6 @@
 import type { Windows } from '@q/calib';
 import { checkVocabulary } from '@q/calib';
-import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
+import { type Checkpoint, openCheckpoint, readSentenceModules } from '@q/checkpoint';
 import { CalibrationError, elementCount } from '@q/core';
 import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval';
 import { adaptedWeights } from '../adapter-option.js';
@@ -12,6 +12,7 @@ import { loadWindows } from '../texts.js';
 import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { wholeNumber } from '../whole-number.js';
+import { evaluateEncoder } from './evaluate-encoder.js';
 
 export interface EvalOptions {
   readonly against?: string;
@@ -43,6 +44,12 @@ export async function evalCommand(
     threads: wholeNumber('--threads', options.threads, 1),
   });
   try {
+    const sentences = await readSentenceModules(options.against ?? path);
+    if (sentences || (model.model && !model.model.head)) {
+      const compared = { path, model, against, sentences, length: options.length };
+      await evaluateEncoder(compared, options, compute, terminal, signal);
+      return;
+    }
     const windows = await loadWindows(path, {
       ...{ path: options.text, length, count },
       ...{ progress: terminal.progress, signal },
@@ -66,6 +73,7 @@ export async function evalCommand(
       terminal.print(`perplexity      ${result.perplexity.toFixed(4)}`);
       if (result.kl !== undefined) {
         terminal.print(`KL divergence   ${result.kl.toFixed(6)} nats per token`);
+        terminal.print(`of 99 and 99.9 %  at most ${result.klP99?.toFixed(6)} and ${result.klP999?.toFixed(6)} nats`);
         terminal.print(`same top token  ${(100 * (result.topAgreement as number)).toFixed(2)} %`);
         terminal.print(`perplexity of ${options.against}: ${result.againstPerplexity?.toFixed(4)}`);
       }

@@ -110,16 +110,22 @@ export async function quantizeCommand(
             length: shape.length,
             count: shape.samples,
             shuffle,
+            sequences: plan.model?.head === undefined,
           });
     const notes = [...plan.notes, ...compute.notes];
+    const encoder = plan.model !== undefined && plan.model.head === undefined;
+    if (encoder)
+      notes.push(`not evaluated: q eval ${out} --against ${path} --text LINES.txt compares what the encoders give`);
     const learnt = !writes && calibration && options.calib !== undefined;
-    const evaluation = await heldOutText(
-      path,
-      options,
-      shape.length,
-      learnt ? { path: options.calib as string, windows: calibration, purpose: 'calibration' } : undefined,
-      notes,
-    );
+    const evaluation = encoder
+      ? undefined
+      : await heldOutText(
+          path,
+          options,
+          shape.length,
+          learnt ? { path: options.calib as string, windows: calibration, purpose: 'calibration' } : undefined,
+          notes,
+        );
 
     let engineName = 'none';
     const named = <E extends { readonly name: string; readonly notes: readonly string[] }>(engine: E): E => {

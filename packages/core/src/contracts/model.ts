@@ -1,3 +1,4 @@
+import { SchemeError } from './errors.js';
 import type { Runtime } from './runtime.js';
 import type { RowSelection, ScalableEdge } from './transform.js';
 
@@ -117,6 +118,15 @@ export interface BlockDescription {
   begin<T>(runtime: Runtime<T>, hidden: T): StageState<T>;
 }
 
+/** One vector of a whole sequence, from its last hidden states: a pooler, or the scores of a classifier. */
+export interface SequenceOutput {
+  /** Every tensor that it reads, by checkpoint name. */
+  readonly tensors: readonly string[];
+  readonly size: number;
+  /** Last hidden states `[batch, length, hiddenSize]` (final norm included) -> `[batch, size]`. */
+  run<T>(runtime: Runtime<T>, hidden: T): T;
+}
+
 /** A model: what its tensors are, and how they are used. Made from a config by an {@link Architecture}. */
 export interface ModelDescription {
   readonly architecture: string;
@@ -127,8 +137,11 @@ export interface ModelDescription {
   /** Tensors read before the first block and after the last one. */
   readonly embeddingTensors: readonly string[];
   readonly headTensors: readonly string[];
-  /** The output projection's module. */
-  readonly head: LinearDescription;
+  /** The output projection's module. Absent in a model that computes no logits of tokens (an encoder). */
+  readonly head?: LinearDescription;
+  /** What an encoder with a pooler or a classifier makes of a sequence. */
+  readonly pooler?: SequenceOutput;
+  readonly classifier?: SequenceOutput;
   /** Tensors that are absent from the file and equal another one: `lm_head.weight` -> `model.embed_tokens.weight`. */
   readonly ties: ReadonlyMap<string, string>;
   /** Absent where the architecture does not declare it: such a model cannot be rotated. */
@@ -142,10 +155,31 @@ export interface ModelDescription {
   readonly expected: ReadonlyMap<string, readonly number[]>;
   /** Ids `[batch, length]`, row-major -> hidden `[batch, length, hiddenSize]`. */
   embed<T>(runtime: Runtime<T>, ids: Int32Array, batch: number, length: number): T;
-  /** Final norm and output projection -> logits `[batch, length, vocabularySize]`. */
-  logits<T>(runtime: Runtime<T>, hidden: T): T;
-  /** Final norm alone. */
+  /** Final norm and output projection -> logits `[batch, length, vocabularySize]`. Absent where there is no head. */
+  logits?<T>(runtime: Runtime<T>, hidden: T): T;
+  /** Final norm alone; the hidden states themselves where the last block ends with a norm. */
   finalNorm<T>(runtime: Runtime<T>, hidden: T): T;
+}
+
+/** Linears of all blocks, and the head where there is one. */
+export const linearsOf = ({ blocks, head }: ModelDescription): readonly LinearDescription[] => [
+  ...blocks.flatMap(({ linears }) => linears),
+  ...(head ? [head] : []),
+];
+
+/** A model that computes logits of tokens. */
+export type LanguageModel = ModelDescription & Required<Pick<ModelDescription, 'head' | 'logits'>>;
+
+/**
+ * The model as one that computes logits.
+ * @param purpose what needs them, for the message
+ * @throws SchemeError when it is an encoder
+ */
+export function languageModel(model: ModelDescription, purpose: string): LanguageModel {
+  if (model.head && model.logits) return model as LanguageModel;
+  throw new SchemeError(
+    `${purpose} needs the logits of a language model; ${model.architecture} is an encoder, which gives hidden states alone`,
+  );
 }
 
 /** A family of models, declared once. */

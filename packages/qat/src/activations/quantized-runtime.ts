@@ -35,7 +35,7 @@ export function quantizedRuntime<T>(
   const rotated = new Set<number>();
   const wrapper: RuntimeWrapper<T> = {
     linear: (module, x, inner) =>
-      inner(module, activations && module !== head.module ? fakeQuantize(ops, x, activations) : x),
+      inner(module, activations && module !== head?.module ? fakeQuantize(ops, x, activations) : x),
     cache(site, x, inner) {
       if (!cache) return inner(site, x);
       if (site.kind === 'key' && site.stage === 'beforeRope') rotated.add(site.layer);

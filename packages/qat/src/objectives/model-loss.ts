@@ -1,4 +1,11 @@
-import { type DifferentiableOps, type ModelDescription, type Runtime, SchemeError, type TokenWindows } from '@q/core';
+import {
+  type DifferentiableOps,
+  languageModel,
+  type ModelDescription,
+  type Runtime,
+  SchemeError,
+  type TokenWindows,
+} from '@q/core';
 import { runBlock } from '@q/models';
 
 /** What the logits are compared with, each with its weight. At least one weight is above 0. */
@@ -48,7 +55,10 @@ export async function selfTeacher<T>(
       indices.forEach((window, i) => {
         chosen.set(hidden.subarray(window * rowSize, (window + 1) * rowSize), i * rowSize);
       });
-      const logits = model.logits(runtime, ops.fromF32(chosen, [indices.length, length, model.hiddenSize]));
+      const logits = languageModel(model, 'the loss').logits(
+        runtime,
+        ops.fromF32(chosen, [indices.length, length, model.hiddenSize]),
+      );
       return ops.reshape(logits, [indices.length * length, model.vocabularySize]);
     },
   };
@@ -122,7 +132,10 @@ export function headLoss<T>(
   const lossOf = (first: number, windows: number): T =>
     ops.scope(() => {
       const states = windows === count ? hidden : ops.rows(hidden, first, windows);
-      const logits = ops.reshape(model.logits(runtime, states), [windows * length, model.vocabularySize]);
+      const logits = ops.reshape(languageModel(model, 'the loss').logits(runtime, states), [
+        windows * length,
+        model.vocabularySize,
+      ]);
       // Every window has as many positions as the others: the mean over all is the mean of these means.
       const share = windows / count;
       const parts: T[] = [];

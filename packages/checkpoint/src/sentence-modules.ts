@@ -1,0 +1,95 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FormatError, SchemeError, type Tensor, tensor, toF32 } from '@q/core';
+import { type PoolingMode, poolingModes, type SentenceModule, type SentenceModules } from '@q/models';
+import { openShards } from '@q/safetensors';
+
+type Json = Readonly<Record<string, unknown>>;
+
+/**
+ * How a sentence-transformers folder makes vectors: `modules.json` and the folders that it names. Nothing where there is no
+ * such file.
+ * @throws FormatError naming the file that cannot be read, SchemeError naming a kind of module that is not known
+ */
+export async function readSentenceModules(folder: string): Promise<SentenceModules | undefined> {
+  const list = (await readJson(join(folder, 'modules.json'))) as unknown as readonly Json[] | undefined;
+  if (list === undefined) return undefined;
+  if (!Array.isArray(list)) throw new FormatError(`${join(folder, 'modules.json')}: is not a list`);
+  const modules: SentenceModule[] = [];
+  for (const { type, path } of list as readonly Json[]) {
+    const kind = String(type).split('.').at(-1) as string;
+    if (kind === 'Transformer') continue;
+    const reader = readers[kind];
+    if (!reader)
+      throw new SchemeError(
+        `${join(folder, 'modules.json')}: module ${JSON.stringify(type)} is not known: ${Object.keys(readers).join(', ')} are`,
+      );
+    modules.push(await reader(join(folder, String(path ?? ''))));
+  }
+  const settings = await readJson(join(folder, 'sentence_bert_config.json'));
+  const maxLength = settings?.max_seq_length;
+  return {
+    modules,
+    name: `modules.json: ${modules.map((module) => (module.kind === 'pooling' ? module.modes.join(' + ') : module.kind)).join(', ')}`,
+    ...(typeof maxLength === 'number' ? { maxLength } : {}),
+  };
+}
+
+const readers: Readonly<Record<string, (folder: string) => Promise<SentenceModule>>> = {
+  Normalize: async () => ({ kind: 'normalize' }),
+  async Pooling(folder) {
+    const file = join(folder, 'config.json');
+    const config = await readJson(file);
+    if (!config) throw new FormatError(`${file}: is absent; modules.json names its folder`);
+    const named = typeof config.pooling_mode === 'string' ? config.pooling_mode.split('+') : [];
+    const flags: readonly (readonly [string, PoolingMode])[] = [
+      ['pooling_mode_cls_token', 'cls'],
+      ['pooling_mode_max_tokens', 'max'],
+      ['pooling_mode_mean_tokens', 'mean'],
+      ['pooling_mode_mean_sqrt_len_tokens', 'mean_sqrt_len'],
+      ['pooling_mode_lasttoken', 'lasttoken'],
+    ];
+    const modes = [...named, ...flags.filter(([key]) => config[key] === true).map(([, mode]) => mode)];
+    if (config.pooling_mode_weightedmean_tokens === true) modes.push('weightedmean');
+    const unknown = modes.find((mode) => !poolingModes.some((known) => known === mode));
+    if (unknown !== undefined || modes.length === 0)
+      throw new SchemeError(`${file}: pooling ${unknown ?? 'of no kind'} is not known: ${poolingModes.join(', ')} are`);
+    return { kind: 'pooling', modes: modes as PoolingMode[] };
+  },
+  async Dense(folder) {
+    const file = join(folder, 'config.json');
+    const config = (await readJson(file)) ?? {};
+    const name = String(config.activation_function ?? 'torch.nn.modules.activation.Tanh')
+      .split('.')
+      .at(-1)
+      ?.toLowerCase();
+    if (name !== 'tanh' && name !== 'identity')
+      throw new SchemeError(`${file}: activation ${config.activation_function} is not known: Tanh and Identity are`);
+    const present = await stat(join(folder, 'model.safetensors')).catch(() => undefined);
+    if (!present)
+      throw new FormatError(`${join(folder, 'model.safetensors')}: is absent; a dense layer has its weights there`);
+    const shards = await openShards(folder);
+    try {
+      const weight = await shards.read('linear.weight');
+      const bias = shards.entries.has('linear.bias') ? toF32((await shards.read('linear.bias')) as Tensor) : undefined;
+      return {
+        kind: 'dense',
+        weight: tensor('f32', weight.shape, toF32(weight)),
+        activation: name,
+        ...(bias ? { bias } : {}),
+      };
+    } finally {
+      await shards.close();
+    }
+  },
+};
+
+async function readJson(path: string): Promise<Json | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
+  }
+}

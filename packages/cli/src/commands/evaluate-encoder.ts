@@ -1,0 +1,177 @@
+import { readFile } from 'node:fs/promises';
+import { checkVocabulary, textLines, textSequences } from '@q/calib';
+import type { Checkpoint } from '@q/checkpoint';
+import type { ForwardEngine, SequenceOutput } from '@q/core';
+import {
+  type ClassComparison,
+  classifySequences,
+  compareClasses,
+  compareEmbeddings,
+  type EmbeddingComparison,
+  embedSequences,
+  integerExecution,
+  pearson,
+  spearman,
+} from '@q/eval';
+import { meanOfTokens, type SentenceModules } from '@q/models';
+import type { Compute } from '../engine.js';
+import { type ScoredPair, scoredPairs } from '../scored-pairs.js';
+import type { Terminal } from '../terminal.js';
+import { openTokenizer, parseDocuments } from '../texts.js';
+import { formatBytes } from '../units.js';
+import { UsageError } from '../usage-error.js';
+import { wholeNumber } from '../whole-number.js';
+import type { EvalOptions } from './evaluate.js';
+
+export interface ComparedEncoders {
+  readonly path: string;
+  readonly model: Checkpoint;
+  readonly against: Checkpoint | undefined;
+  /** Of the original. */
+  readonly sentences: SentenceModules | undefined;
+}
+
+/** What similarity scores of people say of a model's: correlation of the ranks and of the values. */
+interface ScoredPairs {
+  readonly pairs: number;
+  readonly spearman: number;
+  readonly pearson: number;
+  /** The same of the original. */
+  readonly originalSpearman: number;
+}
+
+interface EncoderEvaluation extends Partial<EmbeddingComparison>, Partial<ClassComparison> {
+  readonly sts?: ScoredPairs;
+}
+
+/** Texts of which the engine has as many at a time as have this many full sequences' tokens. */
+const batch = 8;
+
+/**
+ * `q eval ENCODER --against ORIGINAL --text LINES.txt`: how far the embeddings of each line have moved, or, of a classifier,
+ * its classes.
+ */
+export async function evaluateEncoder(
+  { path, model, against, sentences = meanOfTokens }: ComparedEncoders,
+  options: EvalOptions,
+  compute: Compute,
+  terminal: Terminal,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!against)
+    throw new UsageError('--against ORIGINAL is needed: an encoder is judged by how far its vectors have moved');
+  if (!model.model) throw model.unknownArchitecture as Error;
+  if (!against.model) throw against.unknownArchitecture as Error;
+  const text = options.text as string;
+  const bytes = await readFile(text).catch((error) => {
+    throw new UsageError(`${text}: the text cannot be read (${error.code ?? error.message})`);
+  });
+  const pairs = scoredPairs(text, bytes);
+  const count = wholeNumber('--windows', options.windows, 1);
+  const lines = pairs
+    ? pairs.flatMap(({ first, second }) => [first, second])
+    : textLines(parseDocuments(text, bytes)).slice(0, count);
+  const longest = Math.min(
+    wholeNumber('--length', options.length, 2) ?? sentences.maxLength ?? model.model.maxPositions,
+    model.model.maxPositions,
+  );
+  const tokenizer = await openTokenizer(options.against as string);
+  const sequences = textSequences(lines, tokenizer, longest, text);
+  checkVocabulary(sequences, model.model.vocabularySize, text);
+  const engine = await compute.forward(model.model);
+  const classify = model.model.classifier !== undefined && against.model.classifier !== undefined;
+  try {
+    const vectorsOf = async (checkpoint: Checkpoint, task: string) => {
+      const execution = await integerExecution(checkpoint, compute.kernels);
+      if (execution) terminal.note(`${checkpoint.path}: ${execution.note}`);
+      const run = { batch, progress: terminal.progress, signal, task, ...(execution ? { wrap: execution.wrap } : {}) };
+      const own = checkpoint.model as NonNullable<Checkpoint['model']>;
+      const weight = (name: string) => checkpoint.weight(name);
+      return classify
+        ? classifySequences(
+            own as typeof own & { classifier: SequenceOutput },
+            engine as ForwardEngine<unknown>,
+            weight,
+            sequences,
+            run,
+          )
+        : embedSequences(own, engine as ForwardEngine<unknown>, weight, sequences, sentences, run);
+    };
+    const original = await vectorsOf(against, 'original');
+    const own = await vectorsOf(model, 'model');
+    const compared: EncoderEvaluation = classify
+      ? compareClasses(own, original)
+      : {
+          ...compareEmbeddings(own, original),
+          ...(pairs ? { sts: judgePairs(pairs, own, original) } : {}),
+        };
+    const report = {
+      ...compared,
+      lines: lines.length,
+      tokens: sequences.ids.length,
+      bytes: model.bytes,
+      originalBytes: against.bytes,
+      pooling: classify ? 'classifier' : sentences.name,
+      model: path,
+      against: options.against,
+    };
+    if (options.json) terminal.printJson(report);
+    else terminal.print(encoderText(compared, report));
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** Cosines of pairs beside the scores that people gave them. */
+function judgePairs(
+  pairs: readonly ScoredPair[],
+  own: { readonly values: Float32Array; readonly width: number },
+  original: { readonly values: Float32Array; readonly width: number },
+): ScoredPairs {
+  const scores = pairs.map(({ score }) => score);
+  const cosines = ({ values, width }: typeof own) =>
+    pairs.map((_, i) => {
+      const [a, b] = [2 * i, 2 * i + 1].map((at) => values.subarray(at * width, (at + 1) * width));
+      let [both, first, second] = [0, 0, 0];
+      for (let j = 0; j < width; j++) {
+        both += a[j] * b[j];
+        first += a[j] * a[j];
+        second += b[j] * b[j];
+      }
+      return both / Math.sqrt(first * second || 1);
+    });
+  const mine = cosines(own);
+  return {
+    pairs: pairs.length,
+    spearman: spearman(mine, scores),
+    pearson: pearson(mine, scores),
+    originalSpearman: spearman(cosines(original), scores),
+  };
+}
+
+function encoderText(
+  { cosine, similaritySpearman, recallAt10, sts, agreement, kl, scoreCorrelation }: EncoderEvaluation,
+  report: { readonly bytes: number; readonly originalBytes: number; readonly lines: number; readonly pooling: string },
+): string {
+  const lines = [`texts                 ${report.lines}, ${report.pooling}`];
+  if (cosine)
+    lines.push(
+      `cosine to original    mean ${cosine.mean.toFixed(6)}, worst ${cosine.min.toFixed(6)}`,
+      `similarity of pairs   Spearman ${similaritySpearman?.toFixed(6)}`,
+      `10 nearest texts      ${(100 * (recallAt10 as number)).toFixed(2)} % stay`,
+    );
+  if (sts)
+    lines.push(
+      `scored pairs          Spearman ${sts.spearman.toFixed(4)}; the original has ${sts.originalSpearman.toFixed(4)}`,
+    );
+  if (agreement !== undefined)
+    lines.push(
+      `same class            ${(100 * agreement).toFixed(2)} %`,
+      `KL of the classes     ${kl?.toFixed(6)} nats`,
+      ...(scoreCorrelation === undefined ? [] : [`scores                correlation ${scoreCorrelation.toFixed(6)}`]),
+    );
+  lines.push(
+    `size                  ${formatBytes(report.bytes)}; the original has ${formatBytes(report.originalBytes)}`,
+  );
+  return lines.join('\n');
+}

@@ -1,0 +1,70 @@
+import type { Activation, Runtime, SequenceOutput } from '@q/core';
+import type { ConfigReader } from '../config-reader.js';
+import { layerNorm } from './layer-norm.js';
+
+/** One step from a vector of a sequence to the next. */
+export type OutputStep =
+  | { readonly linear: string; readonly bias: boolean; readonly out: number }
+  | { readonly activation: Activation }
+  | { readonly norm: string; readonly bias: boolean; readonly epsilon: number };
+
+/**
+ * A pooler or a classifier: steps on the hidden state of the first token, or on the mean of all.
+ * @param width of the hidden states
+ */
+export function sequenceOutput(
+  steps: readonly OutputStep[],
+  width: number,
+  pooling: 'first' | 'mean' = 'first',
+): SequenceOutput & { readonly shapes: readonly [string, readonly number[]][] } {
+  const shapes: [string, readonly number[]][] = [];
+  let size = width;
+  for (const step of steps) {
+    if ('linear' in step) {
+      shapes.push([`${step.linear}.weight`, [step.out, size]]);
+      if (step.bias) shapes.push([`${step.linear}.bias`, [step.out]]);
+      size = step.out;
+    } else if ('norm' in step) {
+      shapes.push([`${step.norm}.weight`, [size]]);
+      if (step.bias) shapes.push([`${step.norm}.bias`, [size]]);
+    }
+  }
+  return {
+    tensors: shapes.map(([name]) => name),
+    shapes,
+    size,
+    run(runtime, hidden) {
+      let x = pooling === 'first' ? firstToken(runtime, hidden) : meanToken(runtime, hidden);
+      for (const step of steps) {
+        if ('linear' in step) x = runtime.linear(step.linear, x);
+        else if ('norm' in step) x = layerNorm(runtime, step.norm, x, step.epsilon);
+        else x = runtime.ops.activation(step.activation, x);
+      }
+      return x;
+    },
+  };
+}
+
+/** `[batch, length, width]` -> `[batch, width]` */
+function firstToken<T>({ ops }: Runtime<T>, hidden: T): T {
+  const [batch, length, width] = ops.shape(hidden) as [number, number, number];
+  if (length === 1) return ops.reshape(hidden, [batch, width]);
+  const [first] = ops.split(ops.reshape(hidden, [batch, length * width]), [width, (length - 1) * width]);
+  return first as T;
+}
+
+function meanToken<T>({ ops }: Runtime<T>, hidden: T): T {
+  const [batch, length, width] = ops.shape(hidden) as [number, number, number];
+  const mean = ops.fromF32(new Float32Array(length).fill(1 / length), [1, length]);
+  return ops.reshape(ops.linear(ops.transpose(hidden), mean), [batch, width]);
+}
+
+/** Whether config.json says that the checkpoint classifies sequences. */
+export const classifiesSequences = (config: ConfigReader): boolean =>
+  config.strings('architectures')?.some((name) => name.endsWith('ForSequenceClassification')) ?? false;
+
+/** Number of classes: of `id2label`, or `num_labels`, or 2. */
+export function labelCount(config: ConfigReader): number {
+  const names = config.object('id2label').keys();
+  return names.length > 0 ? names.length : config.positiveInteger('num_labels', 2);
+}
