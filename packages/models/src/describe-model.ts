@@ -1,6 +1,7 @@
 import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
 import { bert, roberta, xlmRoberta } from './architectures/bert.js';
 import { distilbert } from './architectures/distilbert.js';
+import { gemma } from './architectures/gemma.js';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
 import { gptNeox } from './architectures/gpt-neox.js';
@@ -31,6 +32,7 @@ export const architectures: readonly Architecture[] = [
   mixtral,
   qwen2Moe,
   qwen3Moe,
+  gemma,
   gemma2,
   gemma3,
   phi3,

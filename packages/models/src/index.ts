@@ -1,5 +1,6 @@
 export { bert, roberta, xlmRoberta } from './architectures/bert.js';
 export { distilbert } from './architectures/distilbert.js';
+export { gemma } from './architectures/gemma.js';
 export { gemma2 } from './architectures/gemma2.js';
 export { gemma3 } from './architectures/gemma3.js';
 export { gptNeox } from './architectures/gpt-neox.js';

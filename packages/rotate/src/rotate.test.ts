@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { rotateKeys, rotateMlpInner } from './online.js';
 import { rotate } from './rotate.js';
 import { type Config, logitsOf, relativeDifference, rewrite, sourceOf } from './testing/rewritten-logits.js';
-import { smallModels } from './testing/small-models.js';
+import { normsBehindLinears, smallModels } from './testing/small-models.js';
 
 let engine: TfjsEngine;
 beforeAll(async () => {
@@ -76,13 +76,29 @@ describe.each(cases)('$name', ({ config }) => {
     }
     for (const name of rewritten.changed.keys()) expect(model.expected.has(name), name).toBe(true);
     expect(rewritten.config).toEqual(plain.ties.size > 0 ? { tie_word_embeddings: false } : {});
-    for (const { module, kind, consumers } of model.residualStream!.norms) {
-      expect(new Set((await rewritten.weight(`${module}.weight`)).data)).toEqual(new Set([1]));
+    for (const { module, kind, consumers, gainOffset } of model.residualStream!.norms) {
+      const weight = 1 - (gainOffset ?? 0);
+      expect(new Set((await rewritten.weight(`${module}.weight`)).data)).toEqual(new Set([weight]));
       const taken = consumers.every((consumer) => model.expected.has(`${consumer}.bias`));
       if (kind === 'layer' && taken) {
         expect(new Set((await rewritten.weight(`${module}.bias`)).data)).toEqual(new Set([0]));
       }
     }
+  });
+});
+
+describe.each(Object.entries(normsBehindLinears))('%s', (_, config) => {
+  it('has the values of its heads rotated, and says by name why no more', async () => {
+    const { ops } = engine;
+    const plain = describeModel(config);
+    expect(rotate().refuse!(plain)).toMatch(
+      /post_attention_layernorm stands between a linear and the residual sum.*Rotate the values of the heads alone/,
+    );
+    const source = sourceOf(plain, randomWeights(config));
+    const before = await logitsOf(plain, source, ops, ids, 2);
+    const { model, rewritten } = rewrite(config, source, rotate({ residual: false }), 5);
+    expect(rewritten.changed.size).toBe(4);
+    expect(relativeDifference(await logitsOf(model, rewritten, ops, ids, 2), before)).toBeLessThan(2e-6);
   });
 });
 

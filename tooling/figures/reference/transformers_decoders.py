@@ -84,6 +84,7 @@ CASES = {
         "sliding_window": 4,
         "tie_word_embeddings": True,
     },
+    "gemma": {**GEMMA, "model_type": "gemma"},
     "gemma2, windows of 4, soft caps": {
         **GEMMA,
         "model_type": "gemma2",

@@ -1,46 +1,22 @@
-import type { ModelDescription } from '@q/core';
-import type { ConfigReader } from '../config-reader.js';
-import { describeLlamaLike, type LlamaVariant, type NormPlaces } from './llama-like.js';
+import type { Architecture } from '@q/core';
+import { ConfigReader } from '../config-reader.js';
+import { describeGemma } from './gemma-like.js';
 
-/** Norms before and after both parts of a block. */
-const norms: NormPlaces = {
-  attention: { before: 'input_layernorm', after: 'post_attention_layernorm' },
-  feedForward: { before: 'pre_feedforward_layernorm', after: 'post_feedforward_layernorm' },
-};
-
-/**
- * What Gemma 2 and 3 share: norms around both parts with gains 1 + weight, embeddings times the root of the hidden size, heads
- * of a size of their own, scores scaled by `query_pre_attn_scalar`, soft caps.
- */
-export function describeGemma(
-  config: ConfigReader,
-  variant: Pick<LlamaVariant, 'architecture' | 'tensorNames' | 'window' | 'rotary' | 'queryKeyNorm'> & {
-    readonly caps: { readonly scores?: number; readonly logits?: number };
-    readonly causal?: boolean;
+/** Gemma: Llama with gains 1 + weight, scaled embeddings and heads of a size of their own. */
+export const gemma: Architecture = {
+  name: 'gemma',
+  modelTypes: ['gemma'],
+  describe(json, tensorNames) {
+    const config = new ConfigReader(json);
+    config.only('use_bidirectional_attention', [false], 'attention to later tokens is not supported');
+    const headDim = config.positiveInteger('head_dim', 256);
+    return describeGemma(config, {
+      architecture: 'gemma',
+      tensorNames,
+      window: () => undefined,
+      caps: {},
+      scale: 1 / Math.sqrt(headDim),
+      normsBehind: false,
+    });
   },
-): ModelDescription {
-  const bias = config.boolean('attention_bias', false);
-  const cap = (key: string, absent: number | undefined) =>
-    absent === undefined && !config.has(key) ? undefined : config.number(key, absent);
-  const { caps, causal = true, ...own } = variant;
-  const softCap = cap('attn_logit_softcapping', caps.scores);
-  return describeLlamaLike(config, {
-    ...own,
-    names: { norms },
-    queryKeyValueBias: bias,
-    outputBias: bias,
-    mlpBias: false,
-    defaultKeyValueHeads: 4,
-    defaultHeadDim: 256,
-    defaultTied: true,
-    activation: [config.has('hidden_activation') ? 'hidden_activation' : 'hidden_act', 'gelu_pytorch_tanh'],
-    gainOffset: 1,
-    embeddingFactor: Math.sqrt(config.positiveInteger('hidden_size')),
-    logitCap: cap('final_logit_softcapping', caps.logits),
-    attention: {
-      scale: 1 / Math.sqrt(config.number('query_pre_attn_scalar', 256)),
-      ...(softCap === undefined ? {} : { softCap }),
-      ...(causal ? {} : { causal }),
-    },
-  });
-}
+};

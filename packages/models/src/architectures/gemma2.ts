@@ -1,6 +1,6 @@
 import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
-import { describeGemma } from './gemma.js';
+import { describeGemma } from './gemma-like.js';
 import { readLayerWindows } from './layer-windows.js';
 
 /** Gemma 2: a window in every other layer, from the first on; limits of the scores and of the logits. */

@@ -1,7 +1,7 @@
 import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { readRotaryPositions } from '../rotary-positions.js';
-import { describeGemma } from './gemma.js';
+import { describeGemma } from './gemma-like.js';
 import { readLayerWindows } from './layer-windows.js';
 
 /**

@@ -1,4 +1,4 @@
-import { fromF32, type ModelDescription, type Ops } from '@q/core';
+import { fromF32, type ModelDescription, type Ops, type Tensor } from '@q/core';
 import { loadWeights } from '../load-weights.js';
 
 /**
@@ -6,11 +6,13 @@ import { loadWeights } from '../load-weights.js';
  * gains of norms.
  */
 export function goldenWeights<T>(ops: Ops<T>, model: ModelDescription): Promise<Map<string, T>> {
-  return loadWeights(ops, model, async (name) => {
-    const shape = model.expected.get(name)!;
-    const count = shape.reduce((product, size) => product * size, 1);
-    return fromF32('f32', shape, weightValues(name, count));
-  });
+  return loadWeights(ops, model, async (name) => goldenTensor(name, model.expected.get(name)!));
+}
+
+/** One of them. */
+export function goldenTensor(name: string, shape: readonly number[]): Tensor {
+  const count = shape.reduce((product, size) => product * size, 1);
+  return fromF32('f32', shape, weightValues(name, count));
 }
 
 export function weightValues(name: string, count: number): Float32Array {
