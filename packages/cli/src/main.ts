@@ -135,6 +135,7 @@ export async function main(
     .option('--calib <file>', 'calibration text, JSON Lines, .u16 token ids, or self: the model writes it')
     .option('--shuffle', 'draw the calibration windows at random in place of the first ones')
     .option('--eval-text <file>', 'text to score before and after (default: held-out windows of the calibration text)')
+    .option('--max-kl <x>', 'exit with 1 when the KL divergence to the original is above this, in nats per token')
     .option('--windows <n>', 'windows to score')
     .option('--no-eval', 'do not score')
     .option('--yes', 'accepted for scripts: nothing is asked')

@@ -7,3 +7,4 @@ export * from './integer-execution.js';
 export * from './layer-error.js';
 export * from './logits-source.js';
 export type { WindowRunOptions } from './run-blocks.js';
+export * from './verdict.js';

@@ -216,21 +216,22 @@ describe('refinement', () => {
     ['symmetric, in groups', scheme({ format: int4, granularity: perGroup(6) })],
     ['asymmetric, per channel', scheme({ format: uint2, zeroPoint: 'integer' })],
     ['asymmetric, in groups', scheme({ format: uint3, granularity: perGroup(7), zeroPoint: 'integer' })],
-  ])('rounds after the sweep lower the reported loss, which is that of the codes, %s', async (_name, of) => {
+  ])('rounds after the sweep lower the loss of the codes, %s', async (_name, of) => {
     const tokens = 200;
     const statistics = await collect(noisyPrefix(tokens, n, rows), tokens, n);
     const weight = tensor('f32', [rows, n], normals(rows * n));
     const run = (refineRounds: number) =>
       gptq({ ...paperOptions, refineRounds }).quantize(weight, statistics, of, context);
     const [swept, refined] = [await run(0), await run(3)];
-    expect(refined.report.figures.loss).toBeLessThan(swept.report.figures.loss);
     const sum = statistics.get(hessian).sum;
     const damped = Float64Array.from(sum);
     let mean = 0;
     for (let i = 0; i < n; i++) mean += sum[i * n + i] / n;
     for (let i = 0; i < n; i++) damped[i * n + i] += 0.01 * mean;
-    const d = dequantize(refined.quantized).data.map((q, i) => weight.data[i] - q);
-    const loss = product(d, damped, rows, n, n).reduce((total, v, i) => total + v * d[i], 0);
-    expect(refined.report.figures.loss / loss).toBeCloseTo(1, 3);
+    const [before, after] = [swept, refined].map(({ quantized }) => {
+      const d = dequantize(quantized).data.map((q, i) => weight.data[i] - q);
+      return product(d, damped, rows, n, n).reduce((total, v, i) => total + v * d[i], 0);
+    });
+    expect(after).toBeLessThan(before);
   });
 });

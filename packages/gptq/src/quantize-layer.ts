@@ -9,7 +9,6 @@ import {
   plainStream,
   type QuantizedTensor,
   type QuantizeResult,
-  quantize,
   residualCross,
   restoreColumns,
   type ScaleFit,
@@ -22,7 +21,6 @@ import {
 } from '@q/core';
 import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
-import { compareWithNearest } from './compare-with-nearest.js';
 import { type Factorization, factorize } from './factorize.js';
 import { refine } from './refine.js';
 import { correctionHelps } from './residual-correction.js';
@@ -111,19 +109,14 @@ async function solveLayer(
     target = await retarget(target, rows, shift, cross, exact, settings.retarget, kernels);
   }
 
+  const moved =
+    shift && settings.retarget > 0 ? tensor('f32', weight.shape, restoreColumns(target, rows, permutation)) : undefined;
+
   const { scaleColumns: groups, tileColumns, tileRows } = tiling(scheme.granularity, weight.shape);
   const fixed = tileRows > 1 || groups === 1 || (actOrder && staticGroups);
   const importance = columnImportance(settings.importance, factorization, statistics, permutation);
   const fitted = fixed
-    ? fitScales(
-        shift && settings.retarget > 0
-          ? tensor('f32', weight.shape, restoreColumns(target, rows, permutation))
-          : weight,
-        scheme,
-        fit,
-        importance && restoreColumns(importance, 1, permutation),
-        kernels.grids,
-      )
+    ? fitScales(moved ?? weight, scheme, fit, importance && restoreColumns(importance, 1, permutation), kernels.grids)
     : undefined;
   const group = Int32Array.from(permutation, (column, j) => Math.floor((fixed ? column : j) / tileColumns));
   const freeScales = tileRows === 1 && separateStorages.has(scheme.scaleStorage.name);
@@ -131,8 +124,6 @@ async function solveLayer(
     scales: perRow(fitted.scales, rows, groups, tileRows),
     zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
   };
-  // What the sweep calls its loss is the layer's error until something else has a hand in it.
-  const lossHolds = !refines && settings.asymmetric === 0;
   const problem = {
     rows,
     columns,
@@ -145,18 +136,17 @@ async function solveLayer(
     importance,
     blockSize,
     ...(plain && actOrder ? { order: permutation } : {}),
-    wantsDifference: !lossHolds,
+    wantsDifference: refines,
   };
   const solution =
     shift && settings.asymmetric > 0
       ? await asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
       : await solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels);
-  const difference = solution.difference as Float32Array;
   if (refines)
     await refine(
       {
         ...solution,
-        difference,
+        difference: solution.difference as Float32Array,
         rows,
         columns,
         target,
@@ -189,26 +179,17 @@ async function solveLayer(
     ...(!fixed && actOrder ? { groupIndex } : {}),
   };
 
-  const { loss, rtnLoss } = await compareWithNearest(
-    {
-      ...{ weight, permutation, factor, ...(plain ? {} : { target }), scheme, fit },
-      solution: lossHolds ? { rowLoss: solution.loss } : { difference },
-    },
-    kernels,
-  );
-  const figures = { loss, rtnLoss, damping, retries, deadColumns };
   const notes =
     retries > 0 ? [`the Hessian could be factored only with damping ${damping} in place of ${settings.damping}`] : [];
   if (leftOut)
     notes.push(
       'the error of the residual stream was not corrected here: a few tokens are so much larger than all others that the correction would have made the others worse',
     );
-  if (loss > rtnLoss) {
-    notes.push('GPTQ came out worse than round-to-nearest on the calibration inputs: round-to-nearest was kept');
-    const report = { method: 'rtn', tokens: state.count, figures, notes };
-    return { quantized: quantize(weight, scheme, { fit, grids: kernels.grids }), report };
-  }
-  return { quantized, report: { method: 'gptq', tokens: state.count, figures, notes } };
+  return {
+    quantized,
+    report: { method: 'gptq', tokens: state.count, figures: { damping, retries, deadColumns }, notes },
+    ...(moved ? { target: moved } : {}),
+  };
 }
 
 /** `C - H`, both axes permuted, from sums in f64: rounded to f32 only after the difference is taken. */

@@ -50,6 +50,8 @@ export interface StagePart {
 export class BlockStream<T> {
   private states: HostState[] = [];
   private weights = new Map<string, T>();
+  /** Names of weights that another stream has uploaded and disposes of. */
+  private borrowed = new Set<string>();
   constructor(
     private readonly engine: ForwardEngine<T>,
     private readonly model: ModelDescription,
@@ -87,13 +89,22 @@ export class BlockStream<T> {
   /** Replaces (or adds) a weight of the loaded set. */
   setWeight(name: string, tensor: Tensor<'f32'>): void {
     const old = this.weights.get(name);
-    if (old !== undefined) this.engine.ops.dispose(old);
+    if (old !== undefined && !this.borrowed.delete(name)) this.engine.ops.dispose(old);
     this.weights.set(name, this.engine.ops.fromTensor(tensor));
   }
 
+  /** Uses the weights that another stream of the same engine has loaded: they are on the engine once. */
+  borrowWeights(from: BlockStream<T>): void {
+    this.clearWeights();
+    this.weights = new Map(from.weights);
+    this.borrowed = new Set(from.weights.keys());
+  }
+
+  /** Forgets the loaded weights. A stream that borrows is cleared before the one it borrows from. */
   clearWeights(): void {
-    for (const handle of this.weights.values()) this.engine.ops.dispose(handle);
+    for (const [name, handle] of this.weights) if (!this.borrowed.has(name)) this.engine.ops.dispose(handle);
     this.weights.clear();
+    this.borrowed.clear();
   }
 
   /** A stream that goes on from here by itself, on the same loaded weights; this one stays where it is. */

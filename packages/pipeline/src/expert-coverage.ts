@@ -28,9 +28,11 @@ export function expertCoverage(
       const own = linears.filter(calibrated).flatMap((module) => byModule.get(module) ?? []);
       if (own.length === 0) return [];
       const tokens = Math.min(...own.map((row) => row.tokens));
-      return [{ expert: name, tokens, calibrated: own.every(({ figures }) => figures.tokenFloor === undefined) }];
+      return [{ expert: name, tokens, calibrated: own.every(reachedByEnough) }];
     });
     const total = rows.reduce((sum, { tokens }) => sum + tokens, 0);
     return rows.map((row) => ({ ...row, share: total > 0 ? row.tokens / total : 0 }));
   });
 }
+
+const reachedByEnough = ({ outcome }: LayerRow) => outcome.kind !== 'fallback' || outcome.reason !== 'fewTokens';

@@ -1,182 +1,32 @@
-import {
-  allFinite,
-  dequantize,
-  describeScheme,
-  elementCount,
-  type GridKernels,
-  type Kernels,
-  type LayerReport,
-  minMax,
-  NumericError,
-  plainStream,
-  type QuantizedTensor,
-  quantize,
-  type Tensor,
-  tensor,
-} from '@q/core';
+import { describeScheme, elementCount } from '@q/core';
 import { byteLength } from '@q/safetensors';
+import type { GuardedResult } from './guard.js';
 import type { Plan, PlannedModule } from './plan.js';
-import { relativeErrors } from './relative-errors.js';
 import type { LayerRow } from './report.js';
 
-/** Rows of a weight on which its error is measured: enough for two digits, at a small share of the solver's time. */
-const measuredRows = 256;
-
-/** What is known of a layer that was calibrated. */
-interface Calibrated {
-  /** The quantized weight's values. */
-  readonly values: Tensor<'f32'>;
-  /** `X^T X` of the layer's inputs. */
-  readonly hessian?: ArrayLike<number>;
-}
-
-/**
- * The report's row of a layer, and the last guard: values must be finite.
- * @throws NumericError naming the module
- */
-export async function layerRow(
+/** The report's row of a layer. */
+export function layerRow(
   plan: Plan,
-  planned: PlannedModule,
-  weight: Tensor<'f32'>,
-  quantized: QuantizedTensor,
-  report: LayerReport,
-  kernels: Kernels,
-  calibrated?: Calibrated,
-): Promise<LayerRow> {
-  const { linear, scheme } = planned;
-  const [rows] = weight.shape;
-  const count = Math.min(rows, measuredRows);
-  const sample = Array.from({ length: count }, (_, i) => Math.floor((i * rows) / count));
-  const values = calibrated?.values ?? (ownGrids(quantized) ? undefined : dequantize(quantized));
-  if (!(values ? allFinite(values.data) : gridsFinite(quantized)))
-    throw new NumericError(
-      `${linear.module}: ${report.method} produced values that are not finite: use f32 scales or another method`,
-    );
-  const [error, rtnError] =
-    (values ? undefined : errorsOnGrids(weight, quantized, sample, kernels)) ??
-    (await errorsOfValues(weight, quantized, values, sample, calibrated?.hessian, kernels));
+  { linear, scheme, ...planned }: PlannedModule,
+  { report, error, rtnError, targetShift }: GuardedResult,
+): LayerRow {
+  const { module, outFeatures, inFeatures } = linear;
+  const shape = [outFeatures, inFeatures];
   return {
-    module: linear.module,
+    module,
     method: report.method,
+    outcome: report.outcome ?? { kind: 'requested' },
     scheme: describeScheme(scheme),
-    shape: weight.shape,
-    bytesBefore:
-      plan.rows.find(({ name }) => name === `${linear.module}.weight`)?.bytesBefore ?? 4 * elementCount(weight.shape),
-    bytesAfter: plan.recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
+    shape,
+    bytesBefore: plan.rows.find(({ name }) => name === `${module}.weight`)?.bytesBefore ?? 4 * elementCount(shape),
+    bytesAfter: plan.recipe.layout
+      .plan({ linear, scheme, ...planned })
+      .reduce((sum, part) => sum + byteLength(part), 0),
     tokens: report.tokens,
     error,
     rtnError,
+    ...(targetShift === undefined ? {} : { targetShift }),
     figures: report.figures,
     notes: report.notes,
   };
-}
-
-/** Each row has grids of its own whose scales are stored as they are, in groups of consecutive columns. */
-function ownGrids({ scheme, groupIndex, codebook, storedScales }: QuantizedTensor): boolean {
-  const { kind } = scheme.granularity;
-  return (kind === 'group' || kind === 'channel') && !groupIndex && !codebook && !storedScales?.parts;
-}
-
-/** Whether both ends of every grid are finite in f32, and so is all between them. */
-function gridsFinite({ scheme, scales, zeroPoints }: QuantizedTensor): boolean {
-  const { min, max } = scheme.format;
-  let sum = 0;
-  for (let i = 0; i < scales.length; i++) {
-    const zero = zeroPoints?.[i] ?? 0;
-    const ends = Math.fround((min - zero) * scales[i]) + Math.fround((max - zero) * scales[i]);
-    sum += ends - ends;
-  }
-  return sum === 0;
-}
-
-function rowsOf(
-  { shape: [, columns], data }: Tensor<'f32'>,
-  rows: readonly number[],
-  out: Float32Array = new Float32Array(rows.length * columns),
-): Tensor<'f32'> {
-  for (const [i, row] of rows.entries()) out.set(data.subarray(row * columns, (row + 1) * columns), i * columns);
-  return tensor('f32', [rows.length, columns], out);
-}
-
-function quantizedRows(
-  { scheme, shape, codes, scales, zeroPoints }: QuantizedTensor,
-  rows: readonly number[],
-  into?: Uint8Array,
-): QuantizedTensor {
-  const [height, columns] = shape;
-  const groups = scales.length / height;
-  const pick = <A extends Float32Array | Uint8Array | Uint16Array>(all: A, width: number, room?: A): A => {
-    const out = room ?? (all.slice(0, rows.length * width) as A);
-    for (const [i, row] of rows.entries()) out.set(all.subarray(row * width, (row + 1) * width), i * width);
-    return out;
-  };
-  return {
-    scheme,
-    shape: [rows.length, columns],
-    codes: into && codes instanceof Uint8Array ? pick(codes, columns, into) : pick(codes, columns),
-    scales: pick(scales, groups),
-    ...(zeroPoints ? { zeroPoints: pick(zeroPoints, groups) } : {}),
-  };
-}
-
-/**
- * Relative errors of sampled rows of a weight on grids of integers of its rows' own, and of the same rows rounded to nearest; nothing
- * for other grids, or without kernels for them.
- */
-function errorsOnGrids(
-  weight: Tensor<'f32'>,
-  quantized: QuantizedTensor,
-  sample: readonly number[],
-  { grids, stream = plainStream }: Kernels,
-): readonly number[] | undefined {
-  const { scheme, codes } = quantized;
-  if (!grids || scheme.format.family !== 'linear' || !(codes instanceof Uint8Array)) return undefined;
-  const [, columns] = weight.shape;
-  const count = sample.length * columns;
-  const { bytes, release } = stream.reserve(6 * count);
-  const room = (part: number) => bytes.subarray(part * count, (part + 1) * count);
-  try {
-    const measured = rowsOf(weight, sample, new Float32Array(bytes.buffer, bytes.byteOffset, count));
-    const own = quantizedRows(quantized, sample, room(4));
-    const nearest = quantize(measured, scheme, { fit: minMax(), grids, into: room(5) });
-    return [own, nearest].map((version) => errorOnGrid(measured, version, grids));
-  } finally {
-    release();
-  }
-}
-
-function errorOnGrid(
-  { shape: [rows, columns], data: values }: Tensor<'f32'>,
-  { scheme: { granularity, format }, codes, scales, zeroPoints: zeros }: QuantizedTensor,
-  grids: GridKernels,
-): number {
-  const groupSize = granularity.kind === 'group' ? granularity.size : columns;
-  const sums = new Float64Array(2 * scales.length);
-  grids.errors({ values, rows, columns, groupSize, scales, zeros, min: format.min, codes: codes as Uint8Array, sums });
-  let [error, norm] = [0, 0];
-  for (let i = 0; i < sums.length; i += 2) {
-    error += sums[i];
-    norm += sums[i + 1];
-  }
-  return norm > 0 ? error / norm : 0;
-}
-
-/** The same for any grids, and in the metric of a Hessian where there is one. */
-async function errorsOfValues(
-  weight: Tensor<'f32'>,
-  quantized: QuantizedTensor,
-  values: Tensor<'f32'> | undefined,
-  sample: readonly number[],
-  hessian: ArrayLike<number> | undefined,
-  kernels: Kernels,
-): Promise<readonly number[]> {
-  const { scheme } = quantized;
-  const measured = rowsOf(weight, sample);
-  const options = { fit: minMax(), grids: kernels.grids };
-  const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
-  // Where rows are rounded by themselves, those that are measured are enough.
-  const nearest = ownGrids(quantized)
-    ? dequantize(quantize(measured, scheme, options))
-    : rowsOf(dequantize(quantize(weight, scheme, options)), sample);
-  return relativeErrors(measured.data, [own.data, nearest.data], sample.length, hessian, kernels);
 }

@@ -1,4 +1,5 @@
-import type { Evaluation } from '@q/eval';
+import type { LayerOutcome } from '@q/core';
+import type { DivergenceVerdict, Evaluation } from '@q/eval';
 import type { Budget, BudgetChoice } from './budget.js';
 import type { ExpertRow } from './expert-coverage.js';
 import type { RunRecord } from './run-record.js';
@@ -8,16 +9,26 @@ export interface LayerRow {
   readonly module: string;
   /** The method really applied. */
   readonly method: string;
+  /** Whether that is the requested method; if not, what was applied instead and why. */
+  readonly outcome: LayerOutcome;
   readonly scheme: string;
   readonly shape: readonly number[];
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   /** Calibration tokens seen; 0 for data-free methods. */
   readonly tokens: number;
-  /** `||X (W-Q)^T||^2 / ||X W^T||^2` on the calibration inputs; of the weights alone (X = I) for data-free methods. */
+  /**
+   * `||X (T-Q)^T||^2 / ||X T^T||^2` on the calibration inputs, of the weights alone (X = I) for data-free methods. T is the
+   * weight, or what the method aimed at instead of it: see `targetShift`.
+   */
   readonly error: number;
-  /** The same for round-to-nearest with the range of the values. */
+  /** The same for the weight rounded to nearest with the range of the values. */
   readonly rtnError: number;
+  /**
+   * `||X (T-W)^T||^2 / ||X T^T||^2` where the method aimed at another target T than the weight W, to make up for the errors
+   * of earlier layers. Round-to-nearest has at least about this error against T.
+   */
+  readonly targetShift?: number;
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
 }
@@ -64,6 +75,8 @@ export interface RunReport {
     readonly length: number;
     readonly before: Evaluation;
     readonly after: Evaluation;
+    /** What the KL divergence means. */
+    readonly verdict: DivergenceVerdict;
   };
   readonly notes: readonly string[];
   readonly files: readonly string[];

@@ -13,15 +13,15 @@ export function roundExpert(
   { grids }: Kernels,
 ): QuantizeResult {
   const reached = tokens === 0 ? 'no calibration token reached' : `only ${tokens} calibration tokens reached`;
+  const why = `${reached} this expert, ${floor} are needed for ${quantizer.name}`;
   return {
     quantized: quantize(weight, scheme, { fit: weightedSearch(), grids }),
     report: {
       method: 'rtn',
       tokens,
       figures: { tokenFloor: floor },
-      notes: [
-        `${reached} this expert, ${floor} are needed for ${quantizer.name}: it was rounded to nearest with a scale search; more calibration text reaches more experts`,
-      ],
+      outcome: { kind: 'fallback', to: 'rtn', reason: 'fewTokens', why },
+      notes: [`${why}: it was rounded to nearest with a scale search; more calibration text reaches more experts`],
     },
   };
 }

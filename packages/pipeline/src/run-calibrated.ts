@@ -4,21 +4,22 @@ import type { CheckpointWriter } from '@q/checkpoint';
 import {
   absMaxStat,
   type BlockDescription,
+  type BlockWeights,
   CalibrationError,
   type Context,
   dequantize,
   type ForwardEngine,
-  hessian,
-  hessianF32,
   type ModelDescription,
   NumericError,
   type Stage,
   type Statistic,
   staticInputScale,
+  type Tensor,
 } from '@q/core';
 import { activationFiles } from './activation-files.js';
 import { BlockStream } from './block-stream.js';
 import { collect } from './collect.js';
+import { guard } from './guard.js';
 import type { HiddenStates } from './hidden-states.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
@@ -86,27 +87,26 @@ interface Walk<T> {
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
   const { plan, source, model, writer, journal, stream, original, context, hiddenStates } = walk;
+  // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
-  for (const each of streams) {
-    await load(source, model.embeddingTensors, each);
-    await each.embed();
-    each.clearWeights();
-  }
+  loadWeights(await readWeights(source, model.embeddingTensors), stream, original);
+  for (const each of streams) await each.embed();
+  for (const each of streams) each.clearWeights();
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   for (const block of model.blocks) {
     const finished = journal.finished.get(block.prefix);
-    for (const each of streams) {
-      await load(source, block.tensors, each);
-    }
+    const weights = await readWeights(source, block.tensors);
+    loadWeights(weights, stream, original);
     // Transforms leave the function as it is: the unquantized model stays as it was, its inputs are scaled where they are used.
-    const transformed = finished ? undefined : await transformBlock(plan, block, source, stream, context);
-    if (transformed) await writeScaled(plan, block, source, transformed, writer);
+    const transformed = finished ? undefined : await transformBlock(plan, block, weights, stream, context);
+    if (transformed) await writeScaled(plan, block, weights, transformed, writer);
     else await replayScaled(plan, block, writer, stream);
     for (const each of streams) await each.begin(block);
     const rows: LayerRow[] = [];
     for (const stage of block.stages) {
       if (!transformed) await replay(plan, stage, writer, stream);
-      else rows.push(...(await quantizeStage({ plan, source, stage, transformed, stream, original, writer, context })));
+      else
+        rows.push(...(await quantizeStage({ plan, weights, stage, transformed, stream, original, writer, context })));
       // Nothing reads what the last stage of all gives.
       if (stage !== lastStage) for (const each of streams) await each.run(stage);
     }
@@ -128,8 +128,18 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
 
 const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
 
-async function load<T>(source: ModelSource, names: readonly string[], stream: BlockStream<T>): Promise<void> {
-  for (const name of names) stream.setWeight(name, await source.weight(name));
+/** Reads each tensor once: the streams, the transforms and the methods all take it from here. */
+async function readWeights(source: ModelSource, names: readonly string[]): Promise<BlockWeights> {
+  const weights: BlockWeights = new Map();
+  for (const name of names) weights.set(name, await source.weight(name));
+  return weights;
+}
+
+/** Uploads the weights once: the quantized model borrows them from the unquantized one until it replaces them. */
+function loadWeights<T>(weights: BlockWeights, stream: BlockStream<T>, original: BlockStream<T> | undefined): void {
+  const owner = original ?? stream;
+  for (const [name, tensor] of weights) owner.setWeight(name, tensor);
+  if (original) stream.borrowWeights(original);
 }
 
 /** Tensors of a block that transforms may have changed and that are not quantized. */
@@ -139,12 +149,12 @@ const scaledTensors = (plan: Plan, block: BlockDescription) =>
 async function writeScaled(
   plan: Plan,
   block: BlockDescription,
-  source: ModelSource,
+  loaded: BlockWeights,
   { weights }: TransformedBlock,
   writer: CheckpointWriter,
 ): Promise<void> {
   for (const name of scaledTensors(plan, block))
-    await writer.writeTensor(name, weights.get(name) ?? (await source.weight(name)));
+    await writer.writeTensor(name, (weights.get(name) ?? loaded.get(name)) as Tensor<'f32'>);
 }
 
 async function replayScaled<T>(
@@ -164,7 +174,8 @@ async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, str
 
 interface StageWork<T> {
   readonly plan: Plan;
-  readonly source: ModelSource;
+  /** The block's tensors as they were read. */
+  readonly weights: BlockWeights;
   readonly stage: Stage;
   readonly transformed: TransformedBlock;
   readonly stream: BlockStream<T>;
@@ -174,7 +185,7 @@ interface StageWork<T> {
 }
 
 async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
-  const { plan, source, stage, transformed, stream, original, writer, context } = work;
+  const { plan, weights, stage, transformed, stream, original, writer, context } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
   const floor = plan.recipe.expertTokens ?? defaultExpertTokens;
   const rows: LayerRow[] = [];
@@ -188,22 +199,24 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
     await collect(collector, stream, context, original && { stream: original, stage, inputScales }, part);
     for (const module of modules) {
       const name = module.linear.module;
-      const weight = transformed.weights.get(`${name}.weight`) ?? (await source.weight(`${name}.weight`));
-      const target = transformed.clipped.get(`${name}.weight`) ?? weight;
+      const tensorName = `${name}.weight`;
+      const weight = (transformed.weights.get(tensorName) ?? weights.get(tensorName)) as Tensor<'f32'>;
+      const clipped = transformed.clipped.get(tensorName) ?? weight;
       const learns = module.quantizer.needs.length > 0;
-      const { quantized, report } =
+      const { scheme, quantizer } = module;
+      const result =
         learns && routed && collector.tokens < floor
-          ? roundExpert(target, module, collector.tokens, floor, context.kernels)
-          : await module.quantizer.quantize(target, collector.statistics, module.scheme, context);
-      if (learns && !routed && report.tokens === 0)
+          ? roundExpert(clipped, module, collector.tokens, floor, context.kernels)
+          : await quantizer.quantize(clipped, collector.statistics, scheme, context);
+      if (learns && !routed && result.report.tokens === 0)
         throw new CalibrationError(`${name}: no calibration token reached this layer`);
-      await writer.writeModule(name, quantized, calibratedInput(module, collector));
-      const seen = collector.tokens > 0 ? hessianOf(collector) : undefined;
-      const values = dequantize(quantized);
-      const row = await layerRow(plan, module, weight, quantized, report, context.kernels, { values, hessian: seen });
-      for (const text of report.notes) context.logger.warn(`${name}: ${text}`);
-      rows.push(row);
-      stream.setWeight(`${name}.weight`, values);
+      const metric = collector.tokens > 0 ? metricOf([...needs.values()], collector) : undefined;
+      const layer = { module: name, method: quantizer.name, scheme, weight, result, hessian: metric };
+      const guarded = await guard({ ...layer, wantsValues: true }, context.kernels);
+      await writer.writeModule(name, guarded.quantized, calibratedInput(module, collector));
+      for (const text of guarded.report.notes) context.logger.warn(`${name}: ${text}`);
+      rows.push(layerRow(plan, module, guarded));
+      stream.setWeight(tensorName, guarded.values as Tensor<'f32'>);
     }
   }
   return rows;
@@ -220,10 +233,10 @@ function calibratedInput({ linear, activation }: PlannedModule, { statistics }: 
   }
 }
 
-function hessianOf(collector: Collector): ArrayLike<number> | undefined {
-  for (const statistic of [hessian, hessianF32])
-    if (collector.statistics.has(statistic)) return collector.statistics.get(statistic).sum;
-  return undefined;
+/** What errors of a layer's output are measured with, when a statistic that was collected has it. */
+function metricOf(collected: readonly Statistic<any>[], { statistics }: Collector): ArrayLike<number> | undefined {
+  const statistic = collected.find(({ metric }) => metric !== undefined);
+  return statistic?.metric?.(statistics.get(statistic));
 }
 
 /** The output projection, when a rule names it: data-free methods only. */
@@ -243,9 +256,10 @@ async function quantizeHead(
     );
   const weight = await source.weight(`${module}.weight`);
   const collector = createCollector([], head.linear.inFeatures, module);
-  const { quantized, report } = await head.quantizer.quantize(weight, collector.statistics, head.scheme, context);
-  await writer.writeModule(module, quantized);
-  const row = await layerRow(plan, head, weight, quantized, report, context.kernels);
+  const { quantizer, scheme } = head;
+  const result = await quantizer.quantize(weight, collector.statistics, scheme, context);
+  const guarded = await guard({ module, method: quantizer.name, scheme, weight, result }, context.kernels);
+  await writer.writeModule(module, guarded.quantized);
   const tensors = await writer.sync();
-  await journal.append({ unit: module, rows: [row], tensors });
+  await journal.append({ unit: module, rows: [layerRow(plan, head, guarded)], tensors });
 }

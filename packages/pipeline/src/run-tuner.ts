@@ -1,6 +1,15 @@
 import type { Windows } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
-import type { Context, Engine, ModelDescription, QuantizedTensor, TrainingStore, Tuner } from '@q/core';
+import {
+  type Context,
+  type Engine,
+  type ModelDescription,
+  NumericError,
+  type QuantizedTensor,
+  type TrainingStore,
+  type Tuner,
+} from '@q/core';
+import { judge } from './guard.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import { rewriteModel } from './model-source.js';
@@ -43,7 +52,11 @@ export async function runTuner<T>(
     await writer.writeModule(module, quantized);
     const weight = await source.weight(`${module}.weight`);
     const report = { method: tuner.name, tokens: windows.count * windows.length, figures, notes: [] };
-    rows.push(await layerRow(plan, planned, weight, quantized, report, context.kernels));
+    // A training lowers the loss of a block or the model, not the error of each weight: nothing to fall back from.
+    const judged = await judge({ weight }, quantized, context.kernels);
+    if (!judged)
+      throw new NumericError(`${module}: ${tuner.name} gave values that are not finite: use a smaller learning rate`);
+    rows.push(layerRow(plan, planned, { quantized, report, ...judged }));
   }
   const tensors = await writer.sync();
   await journal.append({ unit: tunedUnit, rows, tensors, notes });

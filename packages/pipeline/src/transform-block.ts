@@ -12,7 +12,6 @@ import {
   type Tensor,
   type Transform,
   type TransformResult,
-  type WeightSource,
 } from '@q/core';
 import { BlockProbe } from './block-probe.js';
 import type { BlockStream } from './block-stream.js';
@@ -35,12 +34,13 @@ export interface TransformedBlock {
 /**
  * Applies the recipe's transforms to a block whose weights are loaded in `stream`, one after the other, each on statistics of
  * the block as the ones before have left it. The stream stays at the block's input, and gets the changed weights.
+ * @param loaded all tensors of the block, as the stream has them
  * @throws CalibrationError, NumericError or SchemeError naming the transform and the tensor
  */
 export async function transformBlock<T>(
   plan: Plan,
   block: BlockDescription,
-  source: WeightSource,
+  loaded: BlockWeights,
   stream: BlockStream<T>,
   context: Context,
 ): Promise<TransformedBlock> {
@@ -50,8 +50,7 @@ export async function transformBlock<T>(
   const rows: TransformRow[] = [];
   const transforms = transformsOf(plan.recipe).filter((transform) => transform.edges(block.edges).length > 0);
   if (transforms.length === 0) return { weights, clipped, inputScales, rows };
-  const all: BlockWeights = new Map();
-  for (const name of block.tensors) all.set(name, await source.weight(name));
+  const all: BlockWeights = new Map(loaded);
   for (const transform of transforms) {
     const result = await applyTransform(transform, plan, block, all, stream, context);
     for (const [name, tensor] of result.weights) {

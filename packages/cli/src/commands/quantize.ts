@@ -3,6 +3,7 @@ import type { Windows } from '@q/calib';
 import { openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, createContext, createRandom, type ModelDescription, QuantError } from '@q/core';
 import { type FileSystem, nodeFiles } from '@q/durable-files';
+import { judgeDivergence } from '@q/eval';
 import {
   checkOutputFolder,
   expertCoverage,
@@ -28,6 +29,7 @@ import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { wholeNumber } from '../whole-number.js';
 import { budgetText, settleBudget } from './budget.js';
+import { checkDivergence, divergenceLimit } from './divergence-limit.js';
 import { score } from './evaluate.js';
 import { expertsText } from './experts.js';
 import { calibrationShape, planText } from './plan.js';
@@ -40,6 +42,7 @@ export interface QuantizeOptions extends RecipeOptions, HeldOutFlags {
   readonly engine?: string;
   readonly threads?: string;
   readonly kernels?: string;
+  readonly maxKl?: string;
   readonly json?: boolean;
   readonly yes?: boolean;
 }
@@ -126,6 +129,7 @@ export async function quantizeCommand(
           learnt ? { path: options.calib as string, windows: calibration, purpose: 'calibration' } : undefined,
           notes,
         );
+    const maxKl = divergenceLimit(options.maxKl, evaluation !== undefined);
 
     let engineName = 'none';
     const named = <E extends { readonly name: string; readonly notes: readonly string[] }>(engine: E): E => {
@@ -211,6 +215,7 @@ export async function quantizeCommand(
     const report = ended.report as RunReport;
     if (options.json) terminal.printJson(report);
     else terminal.print(summary(report));
+    if (maxKl !== undefined) checkDivergence(out, report.evaluation?.after.kl, maxKl);
     return report;
   } finally {
     await compute.dispose();
@@ -230,7 +235,7 @@ const isScored = ({ evaluation }: RunReport, wanted: HeldOut | undefined): boole
 /** The evaluation for the report, or why there can be none; nothing when none is wanted. */
 async function scoresOf(
   wanted: HeldOut | undefined,
-  score: () => Promise<Pick<NonNullable<RunReport['evaluation']>, 'before' | 'after'>>,
+  score: () => Promise<Pick<NonNullable<RunReport['evaluation']>, 'before' | 'after' | 'verdict'>>,
 ): Promise<RunReport['evaluation'] | QuantError> {
   if (!wanted) return undefined;
   try {
@@ -265,7 +270,8 @@ async function scoreBoth(
   try {
     const after = await score(quantized, original, windows, compute, terminal, signal);
     const nll = Math.log(after.againstPerplexity as number);
-    return { before: { perplexity: after.againstPerplexity as number, nll, tokens: after.tokens }, after };
+    const before = { perplexity: after.againstPerplexity as number, nll, tokens: after.tokens };
+    return { before, after, verdict: judgeDivergence(after.kl as number) };
   } finally {
     await original.close();
     await quantized.close();
@@ -291,6 +297,8 @@ function summary(report: RunReport): string {
     '',
     formatTable(['', 'before', 'after'], rows),
     '',
+    ...(evaluation ? [`against the original: ${evaluation.verdict.words}`] : []),
+    ...fallbackText(layers),
     ...(report.experts ? [expertsText(report.experts), ''] : []),
     `mean relative layer error ${error((row) => row.error).toExponential(2)}, round-to-nearest has ${error((row) => row.rtnError).toExponential(2)}`,
     ...report.notes.map((note) => `note: ${note}`),
@@ -298,4 +306,18 @@ function summary(report: RunReport): string {
     `folder: ${report.out}`,
     `report: ${join(report.out, 'q-report.html')}`,
   ].join('\n');
+}
+
+/** How many layers did not get the requested method, by reason. */
+function fallbackText(layers: RunReport['layers']): string[] {
+  const fallbacks = layers.flatMap(({ outcome }) => (outcome.kind === 'fallback' ? [outcome] : []));
+  if (fallbacks.length === 0) return [];
+  const reasons = { worse: 'worse than round-to-nearest', notFinite: 'not finite', fewTokens: 'too few tokens' };
+  const counts = Object.entries(reasons).flatMap(([reason, words]) => {
+    const count = fallbacks.filter((outcome) => outcome.reason === reason).length;
+    return count > 0 ? [`${count} ${words}`] : [];
+  });
+  return [
+    `rounded to nearest instead of the requested method: ${fallbacks.length} of ${layers.length} layers (${counts.join(', ')})`,
+  ];
 }

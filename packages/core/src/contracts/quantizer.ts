@@ -35,7 +35,27 @@ export interface Quantizer {
 export interface QuantizeResult {
   readonly quantized: QuantizedTensor;
   readonly report: LayerReport;
+  /**
+   * `[out, in]`: what the codes approximate, when that is not the weight. A method that corrects for the errors of earlier
+   * layers states its corrected weight here, so that its error is measured against what it set out to reach.
+   */
+  readonly target?: Tensor<'f32'>;
 }
+
+/** Why a layer did not get the requested method: `worse` than round-to-nearest, not finite, or too few tokens. */
+export type FallbackReason = 'worse' | 'notFinite' | 'fewTokens';
+
+/** What became of the request for a layer. */
+export type LayerOutcome =
+  | { readonly kind: 'requested' }
+  | {
+      readonly kind: 'fallback';
+      /** The method applied instead, `rtn`. */
+      readonly to: string;
+      readonly reason: FallbackReason;
+      /** The reason with its figures, in one sentence. */
+      readonly why: string;
+    };
 
 /** What a method did to one layer. Numbers only, so that it goes into JSON as it is. */
 export interface LayerReport {
@@ -47,4 +67,6 @@ export interface LayerReport {
   readonly figures: Readonly<Record<string, number>>;
   /** Things done otherwise than asked, in words. */
   readonly notes: readonly string[];
+  /** Absent: the method did what was requested. */
+  readonly outcome?: LayerOutcome;
 }

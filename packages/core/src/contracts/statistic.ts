@@ -28,6 +28,8 @@ export interface Statistic<State> {
   readonly paired?: boolean;
   create(width: number): State;
   update(state: State, batch: ActivationBatch, kernels: Kernels): Promise<void>;
+  /** `X^T X` `[width, width]`, where the state has it: what errors of a layer's output are measured with. */
+  metric?(state: State): ArrayLike<number>;
   /** False once an input that was not finite has come in. Where it is absent inputs are looked at one by one. */
   finite?(state: State): boolean;
   /** Adds `other` to `state`. Throws {@link CalibrationError} when the widths differ. */

@@ -24,6 +24,7 @@ function hessianStatistic(dtype: 'f64' | 'f32'): Statistic<HessianState> {
       await kernels.gram({ x, tokens, width, out: state.sum });
       state.count += tokens;
     },
+    metric: ({ sum }) => sum,
     // A NaN or an infinity stays in the sum of its feature's squares.
     finite({ width, sum }) {
       for (let j = 0; j < width; j++) if (!Number.isFinite(sum[j * width + j])) return false;

@@ -1,0 +1,132 @@
+import {
+  allFinite,
+  dequantize,
+  type FallbackReason,
+  type Kernels,
+  type LayerReport,
+  minMax,
+  NumericError,
+  type QuantizedTensor,
+  type QuantizeResult,
+  quantize,
+  type ScaleFit,
+  type Scheme,
+  type Tensor,
+  weightedSearch,
+} from '@q/core';
+import { errorsOnGrids, gridsFinite, ownGrids, quantizedRows, rowsOf } from './grid-errors.js';
+import { relativeErrors } from './relative-errors.js';
+
+/** Rows of a weight on which its error is measured: enough for two digits, at a small share of the solver's time. */
+const measuredRows = 256;
+
+/**
+ * Error, as a multiple of round-to-nearest's, from which a result is replaced. Not 1, because round-to-nearest is not one
+ * method: with another rule for the range (one code less of 8 bits, for instance) it is up to 2 % above the rule compared
+ * with here, and both errors are measured on a sample of rows.
+ */
+const tolerated = 1.05;
+
+/** A weight, and what is known of its inputs. */
+export interface JudgedLayer {
+  /** `[out, in]`. */
+  readonly weight: Tensor<'f32'>;
+  readonly result?: Pick<QuantizeResult, 'target'>;
+  /** `X^T X` of the layer's inputs `[in, in]`; without it errors are of the weights alone. */
+  readonly hessian?: ArrayLike<number>;
+  /** The quantized weight's values are wanted: they go on through the model. */
+  readonly wantsValues?: boolean;
+}
+
+/** A weight and what a method made of it. */
+export interface GuardedLayer extends JudgedLayer {
+  readonly module: string;
+  /** Name of the method that was requested. */
+  readonly method: string;
+  readonly scheme: Scheme;
+  readonly result: QuantizeResult;
+}
+
+/** What is written, and how good it is. */
+export interface GuardedResult {
+  readonly quantized: QuantizedTensor;
+  readonly report: LayerReport;
+  /** `[out, in]`, when they were wanted. */
+  readonly values?: Tensor<'f32'>;
+  /** `tr(D H D^T) / tr(T H T^T)`: D what the values differ by from T, the method's target or else the weight. */
+  readonly error: number;
+  /** The same of the weight rounded to nearest with the range of the values. */
+  readonly rtnError: number;
+  /** `tr(M H M^T) / tr(T H T^T)`, M what the target differs by from the weight; absent when it is the weight. */
+  readonly targetShift?: number;
+}
+
+/**
+ * The one judge of all methods: values must be finite, and their error on the calibration inputs (of the weights alone for
+ * data-free methods) no larger than that of round-to-nearest. Otherwise the layer is rounded to nearest, and its report says
+ * so in `outcome` and in its notes.
+ * @throws NumericError naming the module when round-to-nearest is not finite either
+ */
+export async function guard(layer: GuardedLayer, kernels: Kernels): Promise<GuardedResult> {
+  const { module, method, scheme, weight, result } = layer;
+  const judged = await judge(layer, result.quantized, kernels);
+  const worse = judged && !(judged.error <= tolerated * judged.rtnError);
+  if (judged && !worse) return { quantized: result.quantized, report: result.report, ...judged };
+  const reason: FallbackReason = judged ? 'worse' : 'notFinite';
+  const why = judged
+    ? `its error ${judged.error.toExponential(2)} is above ${judged.rtnError.toExponential(2)} of round-to-nearest`
+    : 'its values are not finite';
+  let best: GuardedResult | undefined;
+  for (const fit of [minMax(), weightedSearch()]) {
+    const quantized = nearest(weight, scheme, fit, kernels);
+    const found = await judge(layer, quantized, kernels);
+    if (!found || (best && !(found.error < best.error))) continue;
+    const notes = [...result.report.notes, `${method} was replaced by round-to-nearest here: ${why}`];
+    const outcome = { kind: 'fallback', to: 'rtn', reason, why } as const;
+    best = { quantized, report: { ...result.report, method: 'rtn', notes, outcome }, ...found };
+  }
+  if (!best)
+    throw new NumericError(
+      `${module}: ${method} produced values that are not finite, and so does round-to-nearest: use f32 scales or keep this layer with a rule`,
+    );
+  return best;
+}
+
+const nearest = (weight: Tensor<'f32'>, scheme: Scheme, fit: ScaleFit, { grids }: Kernels): QuantizedTensor =>
+  quantize(weight, scheme, { fit, grids });
+
+/** How good a quantized weight is. */
+export type Judgement = Pick<GuardedResult, 'values' | 'error' | 'rtnError' | 'targetShift'>;
+
+/** The errors of a quantized weight; nothing when its values are not finite. */
+export async function judge(
+  { weight, result: { target } = {}, hessian, wantsValues }: JudgedLayer,
+  quantized: QuantizedTensor,
+  kernels: Kernels,
+): Promise<Judgement | undefined> {
+  const [rows] = weight.shape;
+  const count = Math.min(rows, measuredRows);
+  const sample = Array.from({ length: count }, (_, i) => Math.floor((i * rows) / count));
+  const values = wantsValues || !ownGrids(quantized) ? dequantize(quantized) : undefined;
+  if (!(values ? allFinite(values.data) : gridsFinite(quantized))) return undefined;
+  const kept = wantsValues ? { values } : {};
+  const onGrids = values || target ? undefined : errorsOnGrids(weight, quantized, sample, kernels);
+  if (onGrids) return { error: onGrids[0], rtnError: onGrids[1] };
+
+  const measured = rowsOf(weight, sample);
+  const { scheme } = quantized;
+  const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
+  // Where rows are rounded by themselves, those that are measured are enough.
+  const rounded = ownGrids(quantized)
+    ? dequantize(nearest(measured, scheme, minMax(), kernels))
+    : rowsOf(dequantize(nearest(weight, scheme, minMax(), kernels)), sample);
+  if (!target) {
+    const versions = [own.data, rounded.data];
+    const [error, rtnError] = await relativeErrors(measured.data, versions, count, hessian, kernels);
+    return { ...kept, error, rtnError };
+  }
+  const aim = rowsOf(target, sample);
+  const versions = [own.data, rounded.data, measured.data];
+  const [error, rtnError, moved] = await relativeErrors(aim.data, versions, count, hessian, kernels);
+  return { ...kept, error, rtnError, targetShift: moved };
+}
