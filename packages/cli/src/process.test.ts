@@ -56,7 +56,7 @@ async function expectSameFolder(a: string, b: string): Promise<void> {
     expect(await readFile(join(b, name)), name).toEqual(await readFile(join(a, name)));
 }
 
-describe('a run', { timeout: 120_000 }, () => {
+describe('a run', { timeout: 240_000 }, () => {
   it('killed again and again ends in the bytes of an undisturbed one', async () => {
     const whole = join(folder, 'whole');
     const parts = join(folder, 'parts');
@@ -79,7 +79,7 @@ describe('a run', { timeout: 120_000 }, () => {
     const took = performance.now() - began;
     const random = createRandom(5);
     const parts = join(folder, 'parts');
-    for (let kill = 0; kill < 4; kill++) {
+    for (let kill = 0; kill < 3; kill++) {
       const { child, ended } = start(parts);
       await new Promise((resolve) => setTimeout(resolve, took * (0.4 + 0.6 * random.uniform())));
       child.kill('SIGKILL');
@@ -133,7 +133,8 @@ describe('a run', { timeout: 120_000 }, () => {
       expect(spawnSync('mount', ['-o', 'remount,size=1m', disk]).status).toBe(0);
       const out = join(disk, 'out');
       const { child, ended } = start(out);
-      await journalReaches(out, 1, child);
+      // Something is finished by then: what is only copied, or the first block.
+      await journalReaches(out, 3, child);
       await writeFile(join(disk, 'filler'), new Uint8Array(2 ** 20)).catch(() => {});
       const filled = await ended;
       expect(filled.code).toBe(1);

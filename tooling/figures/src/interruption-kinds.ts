@@ -35,7 +35,7 @@ const groups = ['--bits', '4', '--group', '32'];
 export const runKinds: readonly RunKind[] = [
   quantize('rtn in 4 shards', '--method', 'rtn', ...groups, '--no-eval', '--max-shard', '200000'),
   quantize('eval after quantize', '--method', 'rtn', ...groups, ...evaluated),
-  quantize('gptq', '--method', 'gptq', ...groups, ...text, '--no-eval'),
+  quantize('gptq', '--method', 'gptq', ...groups, '--fit', 'minMax', '--refine-rounds', '0', ...text, '--no-eval'),
   quantize('awq', '--method', 'awq', ...groups, '--no-clip', ...text, '--no-eval'),
   quantize('signround', '--method', 'signround', ...groups, '--steps', '2', '--batch', '1', ...text, '--no-eval'),
   quantize('qaft', '--method', 'qaft', ...groups, ...trained, ...text, '--no-eval'),

@@ -55,8 +55,17 @@ async function contentOf(path: string): Promise<string> {
 
 const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);
 
-/** What a report says of times, memory and the process. */
-const varying = new Set(['seconds', 'secondsPerStep', 'resumed', 'environment', 'engine', 'notes', 'measuredMemory']);
+/** What a report says of times, memory and the process; `figures` of a training are those of its last part. */
+const varying = new Set([
+  'seconds',
+  'secondsPerStep',
+  'resumed',
+  'environment',
+  'engine',
+  'notes',
+  'measuredMemory',
+  'figures',
+]);
 
 function comparable(path: string, content: Buffer): string | Uint8Array {
   if (path.endsWith('q-report.html')) return '';
