@@ -28,7 +28,6 @@ try {
     '4',
     '--group',
     '128',
-    '--yes',
   ]);
   console.table({
     'plan, 7B shape, GPTQ 4 bits g128': {
