@@ -242,7 +242,7 @@ describe('awq', () => {
     expect(awq().refuse?.([], [{ ...awq(), name: 'smoothquant' }])).toContain('smoothquant comes after it');
     expect(awq().refuse?.([{ ...awq(), name: 'smoothquant' }], [])).toBeUndefined();
     expect(() => awq({ gridPoints: 1 })).toThrow('gridPoints');
-    expect(() => awq({ objective: 'kl' as never })).toThrow('objective "kl"');
+    expect(() => awq({ objective: 'kl' as never })).toThrow('objective must be one of layer, module, got "kl"');
   });
 });
 

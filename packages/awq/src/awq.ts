@@ -1,14 +1,22 @@
 import {
   type BlockWeights,
+  boolean,
   type Context,
+  checkOptions,
+  choice,
+  type Declaration,
   edgeChannels,
+  fitOption,
   foldEdge,
   hessian,
+  integer,
   type LinearRole,
+  type Method,
+  type ModelStep,
   meanAbs,
   minMax,
+  type OptionValues,
   type ScaleFit,
-  SchemeError,
   type Transform,
   type TransformInput,
   type TransformResult,
@@ -17,22 +25,27 @@ import { clipWeight } from './clip.js';
 import { layerError, moduleError, type Objective } from './objective.js';
 import { searchScales } from './search-scales.js';
 
-export interface AwqOptions {
+export const awqOptions = {
   /** Ratios tried between 0 (no scaling) and 1 (exclusive). Default 20, as in the paper. */
-  readonly gridPoints?: number;
+  gridPoints: integer({ min: 2, default: 20, help: 'Ratios that are tried for each group of linears.' }),
   /** Judge every ratio, as the paper does, in place of refining a coarse grid around its best point. Default false. */
-  readonly exhaustive?: boolean;
+  exhaustive: boolean({ default: false, help: 'Judge every ratio instead of refining a coarse grid.' }),
   /**
    * What a candidate is judged by. `layer` (default): the outputs of the linears alone, `tr(D H D^T)` over all calibration tokens;
    * no forward pass is run. `module` (the paper's): the output of the whole attention or MLP on a few calibration windows. Measured
    * side by side they end equally near to the original, and `layer` takes less time (docs/awq.md).
    */
-  readonly objective?: 'module' | 'layer';
+  objective: choice(['layer', 'module'], {
+    default: 'layer',
+    help: 'Judge scales by the outputs of the linears, or by those of the whole attention or MLP.',
+  }),
   /** Search a clamping range for each group after scaling, but for queries and keys. Default true. */
-  readonly clip?: boolean;
+  clip: boolean({ default: true, help: 'Also search a clamping range for each group.' }),
   /** How the quantizer that follows fits its grid; the search judges candidates on that grid. Default `minMax()`. */
-  readonly fit?: ScaleFit;
-}
+  fit: fitOption('minMax'),
+};
+
+export type AwqOptions = OptionValues<typeof awqOptions>;
 
 const objectives: Readonly<Record<'module' | 'layer', Objective>> = { module: moduleError, layer: layerError };
 
@@ -49,11 +62,7 @@ const notClamped: readonly LinearRole[] = ['query', 'key'];
  * @throws SchemeError for options out of range
  */
 export function awq(options: AwqOptions = {}): Transform {
-  const { gridPoints = 20, exhaustive = false, objective = 'layer', clip = true, fit = minMax() } = options;
-  if (!Number.isInteger(gridPoints) || gridPoints < 2)
-    throw new SchemeError(`awq: gridPoints must be a whole number of at least 2, got ${gridPoints}`);
-  if (!Object.hasOwn(objectives, objective))
-    throw new SchemeError(`awq: objective ${JSON.stringify(objective)} is not known: module or layer`);
+  const { gridPoints, exhaustive, objective, clip, fit = minMax() } = checkOptions('awq', awqOptions, options);
   return {
     name: 'awq',
     options: { gridPoints, exhaustive, objective, clip, fit: fit.name, ...fit.options },
@@ -136,3 +145,22 @@ async function clipWeights(
   }
   return clipped;
 }
+
+/** What the command and recipes know of it: the transform, and round to nearest on the same rule after it. */
+export const awqMethod: Method<typeof awqOptions> = {
+  name: 'awq',
+  summary: 'scales of the input channels that protect the weights which matter, then round to nearest',
+  options: awqOptions,
+  steps: (options) => [awq(options)],
+  base: { method: 'rtn', options: ['fit'], defaults: { fit: minMax() } },
+};
+
+const { clip: _, ...stepOptions } = awqOptions;
+
+/** AWQ as a step before another method. That one fits grids of its own, which clamped weights would not suit. */
+export const awqStep: Declaration<ModelStep, typeof stepOptions> = {
+  name: 'awq',
+  summary: 'scales of the input channels, without clamping, before another method',
+  options: stepOptions,
+  make: (options) => awq({ ...options, clip: false }),
+};

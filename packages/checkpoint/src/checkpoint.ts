@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type ActivationScheme,
+  type Architecture,
   allFinite,
   dequantize,
   FormatError,
@@ -18,7 +19,7 @@ import {
   toF32,
   type WeightBuffers,
 } from '@q/core';
-import { describeModel } from '@q/models';
+import { architectures, describeModel } from '@q/models';
 import { openShards, type ShardReader, type TensorEntry } from '@q/safetensors';
 import { checkCounts } from './counts.js';
 import { readJsonFile } from './json-file.js';
@@ -38,6 +39,8 @@ export interface Checkpoint {
   /** Absent when no architecture of this model type is known: `unknownArchitecture` says so; tensors can still be read. */
   readonly model?: ModelDescription;
   readonly unknownArchitecture?: Error;
+  /** The architectures that it was opened with, for describing a rewritten model again. */
+  readonly architectures: readonly Architecture[];
   /** Tensors in the files, by name. */
   readonly tensors: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
   /** Layout of the quantized linears, when there are any. */
@@ -69,16 +72,21 @@ export interface Checkpoint {
 /**
  * Opens a folder with config.json and safetensors; checks that every tensor that the architecture needs is there with its
  * shape and holds values.
+ * @param known architectures, the first with the folder's `model_type` counts; those of `@q/models` when absent
  * @throws FormatError or ShapeError naming the file or tensor
  */
-export async function openCheckpoint(path: string, layouts: readonly QuantizedLayout[]): Promise<Checkpoint> {
+export async function openCheckpoint(
+  path: string,
+  layouts: readonly QuantizedLayout[],
+  known: readonly Architecture[] = architectures,
+): Promise<Checkpoint> {
   const info = await stat(path).catch(() => undefined);
   if (!info?.isDirectory())
     throw new FormatError(`${path}: is not a folder; a model folder in Hugging Face layout was expected`);
   const config = await readJsonFile(join(path, 'config.json'), 'a model folder has config.json');
   const shards = await openShards(path);
   try {
-    return await describe(path, config, shards, layouts);
+    return await describe(path, config, shards, layouts, known);
   } catch (error) {
     await shards.close();
     throw error;
@@ -90,6 +98,7 @@ async function describe(
   stated: Record<string, unknown>,
   shards: ShardReader,
   layouts: readonly QuantizedLayout[],
+  known: readonly Architecture[],
 ): Promise<Checkpoint> {
   const notes = [...shards.notes];
   checkCounts(stated, shards.entries, join(path, 'config.json'));
@@ -98,9 +107,9 @@ async function describe(
   let unknownArchitecture: Error | undefined;
   let configChanges: Readonly<Record<string, unknown>> = {};
   try {
-    model = describeModel(stated, undefined, names);
+    model = describeModel(stated, known, names);
     configChanges = await ownHead(path, model, shards, notes);
-    if (Object.keys(configChanges).length > 0) model = describeModel({ ...stated, ...configChanges }, undefined, names);
+    if (Object.keys(configChanges).length > 0) model = describeModel({ ...stated, ...configChanges }, known, names);
   } catch (error) {
     if (!(error instanceof SchemeError)) throw error;
     unknownArchitecture = new SchemeError(`${join(path, 'config.json')}: ${error.message}`);
@@ -148,6 +157,7 @@ async function describe(
     config,
     configChanges,
     ...(model ? { model } : { unknownArchitecture }),
+    architectures: known,
     tensors: shards.entries,
     ...(reader ? { layout: reader.layout } : {}),
     quantizedModules,

@@ -1,4 +1,14 @@
-import type { ActivationScheme, LinearDescription, QuantizedTensor, Scheme, StreamKernels, Tensor } from '@q/core';
+import type {
+  ActivationScheme,
+  LinearDescription,
+  OptionRecord,
+  OptionValues,
+  QuantizedTensor,
+  Scheme,
+  SchemeVocabulary,
+  StreamKernels,
+  Tensor,
+} from '@q/core';
 import type { PlannedTensor } from '@q/safetensors';
 
 /** A linear that is going to be stored quantized. */
@@ -62,6 +72,19 @@ export interface QuantizedLayout {
   ): { config: Record<string, unknown>; files: ReadonlyMap<string, string> };
   /** The reader for a `quantization_config`, or nothing when it is of another layout. */
   reader(config: Readonly<Record<string, unknown>>): LayoutReader | undefined;
+}
+
+/** A layout as a command or a recipe names it: the package of the layout exports it, and `q --use` registers outside ones. */
+export interface LayoutDeclaration<S extends OptionRecord = any> {
+  /** Unique, and the name of the layout that it makes. */
+  readonly name: string;
+  /** One plain sentence for help and documentation. */
+  readonly summary: string;
+  readonly options: S;
+  /** Zero points may be real numbers. */
+  readonly floatZeroPoints?: boolean;
+  /** @param vocabulary number formats and scale storages that may be named in the files, outside ones included */
+  make(options: OptionValues<S>, vocabulary?: SchemeVocabulary): QuantizedLayout;
 }
 
 /** Reads modules of one folder. */

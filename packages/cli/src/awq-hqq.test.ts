@@ -2,7 +2,8 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { recipeFrom } from './recipe-options.js';
+import { recipeFrom } from './recipe-flags.js';
+import { builtin } from './registry.js';
 import { demo } from './testing/demo.js';
 import { runCommand } from './testing/run-command.js';
 
@@ -57,14 +58,16 @@ describe('--method awq', () => {
   it('cannot be the method of some linears only', async () => {
     const recipe = join(folder, 'recipe.json');
     await writeFile(recipe, JSON.stringify({ method: 'rtn', rules: [{ match: '*down_proj', method: 'awq' }] }));
-    await expect(recipeFrom({ recipe })).rejects.toThrow('awq changes whole blocks');
+    await expect(recipeFrom({ recipe }, builtin)).rejects.toThrow('awq changes whole blocks');
   });
 });
 
 describe('--method hqq', () => {
   it('has whole zero points where runtimes read them and real ones in the plain layout', async () => {
     const zeroPoint = async (format: string) =>
-      (await recipeFrom({ method: 'hqq', format })).recipe.rules.map(({ scheme }) => scheme?.zeroPoint);
+      (await recipeFrom({ method: 'hqq', layout: format }, builtin)).recipe.rules.map(
+        ({ scheme }) => scheme?.zeroPoint,
+      );
     expect(await zeroPoint('gptq')).toEqual(['integer']);
     expect(await zeroPoint('plain')).toEqual(['float']);
     const out = join(folder, 'out');
@@ -98,7 +101,7 @@ describe('--method hqq', () => {
 it.each(['awq.yaml', 'hqq.yaml', 'composed.yaml', 'budget-3.yaml', 'budget-4.yaml'])(
   'the recipe file %s is read',
   async (name) => {
-    const { recipe, budget } = await recipeFrom({ recipe: new URL(name, recipes).pathname });
+    const { recipe, budget } = await recipeFrom({ recipe: new URL(name, recipes).pathname }, builtin);
     const last = recipe.rules.at(-1);
     expect(budget ? last?.candidates : last?.scheme).toBeDefined();
   },

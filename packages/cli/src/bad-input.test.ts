@@ -154,7 +154,7 @@ describe('options', () => {
     [['--sym', '--asym'], /--sym and --asym exclude each other/],
     [['--damping', '2'], /--damping 2: a number between 0 and 1/],
     [['--format-version', '1'], /version 1 of the GPTQ layout cannot express zero point 0/],
-    [['--engine', 'cuda'], /--engine cuda: auto, wasm, cpu, node was expected/],
+    [['--engine', 'cuda'], /--engine cuda: is not known \(auto, wasm, cpu, node\)/],
     [['--keep', '*'], /no linear .* matches a rule/],
     [[], /--calib FILE is needed/],
   ])('%j', async (options, message) => {

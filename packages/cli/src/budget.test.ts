@@ -3,9 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openLineLog } from '@q/durable-files';
 import type { BudgetReport } from '@q/pipeline';
+import { parseBudget, topOptions } from '@q/pipeline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { parseBudget, parseCandidateBits } from './budget-option.js';
-import { recipeFrom } from './recipe-options.js';
+import { parseFlag } from './command.js';
+import { recipeFrom } from './recipe-flags.js';
+import { builtin } from './registry.js';
 import { parseRule } from './rule-option.js';
 import { runCommand } from './testing/run-command.js';
 import { tinyConfigs, writeTinyMixture } from './testing/tiny-mixture.js';
@@ -173,7 +175,10 @@ describe('--budget', () => {
     ],
     [['--budget', 'much'], /--budget much: bits per weight \(3\.0\) or a size/],
     [['--budget', '3', '--bits', '4'], /exclude each other/],
-    [['--budget', '3', '--candidate-bits', '2,9'], /widths from 2 to 8/],
+    [
+      ['--budget', '3', '--candidate-bits', '2,9'],
+      /--candidate-bits 2,9: a list, each entry a whole number from 2 to 8 was expected/,
+    ],
     [['--candidate-bits', '2,3'], /give --budget too/],
     [['--sensitivity', 'x'], /give --budget too/],
     [['--rule', '*.o_proj'], /PATTERN=bits:3,group:64/],
@@ -209,7 +214,7 @@ describe('options', () => {
     expect(parseBudget('--budget', '3')).toEqual({ bitsPerWeight: 3 });
     expect(parseBudget('budget', 3.25)).toEqual({ bitsPerWeight: 3.25 });
     expect(parseBudget('--budget', '4.5 GB')).toEqual({ bytes: 4.5e9 });
-    expect(parseCandidateBits('--candidate-bits', '2, 3,8')).toEqual([2, 3, 8]);
+    expect(parseFlag('--candidate-bits', '2, 3,8', [topOptions.candidateBits], {})).toEqual([2, 3, 8]);
     expect(parseRule('*.w=1=bits:3, group:64,symmetric:true,method:rtn')).toEqual({
       match: '*.w=1',
       bits: 3,
@@ -218,7 +223,7 @@ describe('options', () => {
       method: 'rtn',
     });
     expect(parseRule('lm_head=keep')).toEqual({ match: 'lm_head', keep: true });
-    const { recipe } = await recipeFrom({ rule: ['*.a=bits:3', '*.a=bits:8'], keep: ['*.b'] });
+    const { recipe } = await recipeFrom({ rule: ['*.a=bits:3', '*.a=bits:8'], keep: ['*.b'] }, builtin);
     expect(recipe.rules.map(({ match }) => `${match}`)).toEqual(['*.b', '*.a', '*.a', '*']);
     expect(recipe.rules.map(({ except }) => except)).toEqual([undefined, undefined, undefined, ['head']]);
     expect(recipe.rules[1].scheme?.format.bits).toBe(3);

@@ -1,13 +1,12 @@
 import { cutWindows, type Windows } from '@q/calib';
 import { loadWindows } from './texts.js';
-import { wholeNumber } from './whole-number.js';
 
 /** Windows of the text learnt from that are scored when no other text is given. */
 const ownWindows = 32;
 
 export interface HeldOutFlags {
   readonly evalText?: string;
-  readonly windows?: string;
+  readonly windows?: number;
   readonly eval?: boolean;
   readonly shuffle?: boolean;
 }
@@ -35,7 +34,7 @@ export async function heldOutText(
     notes.push('not evaluated: --no-eval was given');
     return undefined;
   }
-  const count = wholeNumber('--windows', flags.windows, 1);
+  const count = flags.windows;
   if (flags.evalText !== undefined)
     return { name: flags.evalText, windows: await loadWindows(model, { path: flags.evalText, length, count }) };
   if (!learnt || flags.shuffle) {

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readU16Windows, type Windows } from '@q/calib';
-import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
+import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
   type ActivationScheme,
   createContext,
@@ -18,7 +18,7 @@ import { planRun, runPlan } from '@q/pipeline';
 import { smoothquant } from '@q/smoothquant';
 import { createEngine } from '@q/tfjs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { knownLayouts, layouts } from './registry.js';
+import { builtin, readersOf } from './registry.js';
 import { demo } from './testing/demo.js';
 import { runCommand } from './testing/run-command.js';
 import { loadWindows } from './texts.js';
@@ -73,7 +73,7 @@ describe('smoothing', () => {
     const source = await openCheckpoint(path, []);
     const out = join(folder, name);
     const plan = planRun(source, {
-      layout: layouts.gptq({}),
+      layout: gptqLayout(),
       transforms: [smoothquant({ alpha: 0.8, edges: 'all' })],
       rules: [{ match: '*', keep: true }],
       seed: 0,
@@ -162,7 +162,7 @@ describe('q quantize --method smoothquant', () => {
     expect(code).toBe(0);
     const { quantization_config: config } = JSON.parse(await readFile(join(out, 'config.json'), 'utf8'));
     expect(config).toMatchObject({ quant_method: 'compressed-tensors', format: 'int-quantized' });
-    const written = await openCheckpoint(out, knownLayouts);
+    const written = await openCheckpoint(out, readersOf(builtin));
     expect(written.quantizedModules.length).toBe(28);
     expect(written.tensors.has('model.layers.0.mlp.down_proj.input_scale')).toBe(level === 'o3');
     const original = await openCheckpoint(demo.model, []);

@@ -26,8 +26,8 @@ it('--max-kl makes the divergence an exit code; the folder and its report are co
 
 it('--max-kl is refused before anything is written when it is no limit or nothing is compared', async () => {
   for (const [value, more, message] of [
-    ['-1', scored, 'must be a number above 0'],
-    ['soon', scored, 'must be a number above 0'],
+    ['-1', scored, '--max-kl -1: a number above 0 was expected'],
+    ['soon', scored, '--max-kl soon: a number above 0 was expected'],
     ['0.1', [], 'give some with --eval-text'],
   ] as const) {
     const { code, err } = await rounded('none', '--max-kl', value, ...more);

@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { readU16Windows } from '@q/calib';
-import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
+import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
   createContext,
   createRandom,
@@ -16,7 +16,7 @@ import { runWindows } from '@q/eval';
 import { planRun, type RunReport, runPlan } from '@q/pipeline';
 import { createEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { knownLayouts, layouts } from './registry.js';
+import { builtin, readersOf } from './registry.js';
 import { runCommand } from './testing/run-command.js';
 import { tinyConfigs, writeTinyMixture } from './testing/tiny-mixture.js';
 
@@ -123,9 +123,9 @@ describe.each(Object.entries(tinyConfigs))('%s', (type, config) => {
 
   it('keeps its function when every edge is scaled: routers are scaled along, and choose as before', async () => {
     const out = join(folder, 'scaled');
-    const source = await openCheckpoint(model, knownLayouts);
+    const source = await openCheckpoint(model, readersOf(builtin));
     const windows = readU16Windows(await readFile(join(model, 'ids.u16')), 16);
-    const recipe = { layout: layouts.gptq({}), transforms: [scaling], rules: [{ match: '*', keep: true }], seed: 0 };
+    const recipe = { layout: gptqLayout(), transforms: [scaling], rules: [{ match: '*', keep: true }], seed: 0 };
     const plan = planRun(source, recipe);
     const context = createContext();
     const { transforms } = await runPlan(plan, { out, context, calibration: windows, engine: () => createEngine() });
@@ -133,7 +133,7 @@ describe.each(Object.entries(tinyConfigs))('%s', (type, config) => {
     expect(notes.filter((note) => /^experts\.[67]\.up->down: no calibration token reached it/.test(note)).length).toBe(
       2,
     );
-    const written = await openCheckpoint(out, knownLayouts);
+    const written = await openCheckpoint(out, readersOf(builtin));
     const router = `${layer(0)}.gate.weight`;
     expect((await written.weight(router)).data).not.toEqual((await source.weight(router)).data);
     const engine = await createEngine();

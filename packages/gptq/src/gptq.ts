@@ -1,55 +1,95 @@
 import {
+  boolean,
+  checkOptions,
+  choice,
   crossHessian,
+  fitOption,
   hessian,
+  integer,
+  list,
+  type Method,
   minMax,
+  number,
+  type OptionValues,
+  pickOptions,
   type Quantizer,
   residualCross,
-  type ScaleFit,
   SchemeError,
   weightedSearch,
 } from '@q/core';
 import { quantizeLayer } from './quantize-layer.js';
 
-export interface GptqOptions {
+export const gptqOptions = {
   /** Round the columns with the largest inputs first. Default true. */
-  readonly actOrder?: boolean;
+  actOrder: boolean({ default: true, help: 'Round the columns with the largest inputs first.' }),
   /**
    * With act-order: groups are the original columns and their grids are fixed beforehand, so that no reordering is needed
    * at inference. Default true. Without act-order groups are always refitted on the updated weights.
    */
-  readonly staticGroups?: boolean;
+  staticGroups: boolean({
+    default: true,
+    help: 'With act-order, fix the grids of the original groups beforehand.',
+  }),
   /** Added to the diagonal, as a share of its mean. Default 0.01. */
-  readonly damping?: number;
+  damping: number({
+    above: 0,
+    below: 1,
+    default: 0.01,
+    help: 'Added to the diagonal of the Hessian, as a share of its mean.',
+  }),
   /** Columns a block. Default 128. Kernels with `wholeSweeps` sweep in blocks of a size of their own. */
-  readonly blockSize?: number;
+  blockSize: integer({ min: 1, default: 128, help: 'Columns that the sweep takes at once.' }),
   /** How grids are fitted. Default: `weightedSearch()`. */
-  readonly fit?: ScaleFit;
+  fit: fitOption('weightedSearch'),
   /**
    * Weights of the columns in that fit. `diagonal` (default): mean square of the input. `conditional`: what is left of it
    * after later columns have made up for the error. `reference`: mean square of the unquantized model's input. `none`: all
    * alike.
    */
-  readonly importance?: 'none' | 'diagonal' | 'conditional' | 'reference';
+  importance: choice(['none', 'diagonal', 'conditional', 'reference'], {
+    default: 'diagonal',
+    help: 'Weights of the columns when grids are fitted: all alike, or from the inputs of the layer.',
+  }),
   /**
    * Share of the correction for what quantized layers before this one did to its inputs, 0 to 1 (default). Above 0 the
    * unquantized model runs beside the quantized one ({@link retarget}).
    */
-  readonly retarget?: number;
+  retarget: number({
+    min: 0,
+    max: 1,
+    otherwise: '1, or 0 with asymmetric',
+    help: 'Share of the errors of earlier layers that is corrected.',
+  }),
   /** With `retarget`: layers that add to the residual stream also make up for the error it already has. Default true. */
-  readonly residual?: boolean;
+  residual: boolean({ default: true, help: 'With retarget, correct the error of the residual stream too.' }),
   /** Rounds of scale refit and coordinate descent after the sweep ({@link refine}). Default 3. */
-  readonly refineRounds?: number;
+  refineRounds: integer({
+    min: 0,
+    max: 100,
+    default: 3,
+    help: 'Rounds of scale refit and coordinate descent after the sweep.',
+  }),
   /**
    * With fixed grids: multiples of the fitted scales that are tried, each with a whole sweep; every row keeps the one with
    * the least loss ({@link solveRanges}). Default 0.7, 0.85, 1, 1.15, 1.3.
    */
-  readonly ranges?: readonly number[];
+  ranges: list(number({ above: 0, help: 'A multiple of the fitted scale.' }), {
+    default: [0.7, 0.85, 1, 1.15, 1.3],
+    help: 'With fixed grids, multiples of the fitted scales that are tried, each with a whole sweep.',
+  }),
   /**
    * Alpha of GPTAQ's sweep ({@link asymmetricSolve}), 0 to 1, for comparison; `retarget` is 0 with it and `ranges` do not
    * apply. Default 0: off.
    */
-  readonly asymmetric?: number;
-}
+  asymmetric: number({
+    min: 0,
+    max: 1,
+    default: 0,
+    help: "Alpha of GPTAQ's sweep, for comparison; it excludes retarget.",
+  }),
+};
+
+export type GptqOptions = OptionValues<typeof gptqOptions>;
 
 /** What the paper and its code do, by range of the values: for comparison with other implementations. */
 export const paperOptions: GptqOptions = {
@@ -71,27 +111,22 @@ export const paperOptions: GptqOptions = {
  */
 export function gptq(options: GptqOptions = {}): Quantizer {
   const {
-    actOrder = true,
-    staticGroups = true,
-    damping = 0.01,
-    blockSize = 128,
-    fit = weightedSearch(),
-    importance = 'diagonal',
-    asymmetric = 0,
-    retarget: share = asymmetric > 0 ? 0 : 1,
-    residual = true,
-    refineRounds = 3,
-    ranges = [0.7, 0.85, 1, 1.15, 1.3],
-  } = options;
-  if (!(share >= 0 && share <= 1)) throw new SchemeError(`gptq: retarget must be between 0 and 1, got ${share}`);
-  if (!(asymmetric >= 0 && asymmetric <= 1))
-    throw new SchemeError(`gptq: asymmetric must be between 0 and 1, got ${asymmetric}`);
+    actOrder,
+    staticGroups,
+    damping,
+    blockSize,
+    importance,
+    asymmetric,
+    residual,
+    refineRounds,
+    ranges,
+    ...rest
+  } = checkOptions('gptq', gptqOptions, options);
+  const { fit = weightedSearch(), retarget: share = asymmetric > 0 ? 0 : 1 } = rest;
   if (asymmetric > 0 && share > 0)
     throw new SchemeError(
       `gptq: asymmetric ${asymmetric} and retarget ${share} correct the same error twice: set one of them to 0`,
     );
-  if (ranges.length === 0 || !ranges.every((range) => range > 0 && Number.isFinite(range)))
-    throw new SchemeError(`gptq: ranges must be one or more numbers above 0, got [${ranges.join(', ')}]`);
   const settings = {
     actOrder,
     staticGroups,
@@ -123,3 +158,24 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     },
   };
 }
+
+/** What the command and recipes know of it. */
+export const gptqMethod: Method<typeof gptqOptions> = {
+  name: 'gptq',
+  summary: 'one column after the other, with the error of each made up for by the later ones',
+  options: gptqOptions,
+  quantizer: gptq,
+};
+
+const paperMethodOptions = {
+  ...pickOptions(gptqOptions, 'actOrder', 'staticGroups', 'damping', 'blockSize'),
+  fit: fitOption('minMax'),
+};
+
+/** GPTQ as its paper has it, by {@link paperOptions}. */
+export const gptqPaperMethod: Method<typeof paperMethodOptions> = {
+  name: 'gptq-paper',
+  summary: 'GPTQ as published',
+  options: paperMethodOptions,
+  quantizer: (options) => gptq({ ...paperOptions, ...options }),
+};

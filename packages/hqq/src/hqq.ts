@@ -1,4 +1,11 @@
-import { type HalfQuadraticOptions, halfQuadratic, type Quantizer, quantize } from '@q/core';
+import {
+  type HalfQuadraticOptions,
+  halfQuadratic,
+  halfQuadraticOptions,
+  type Method,
+  type Quantizer,
+  quantize,
+} from '@q/core';
 
 export type HqqOptions = HalfQuadraticOptions;
 
@@ -28,3 +35,12 @@ export function hqq(options: HqqOptions = {}): Quantizer {
     },
   };
 }
+
+/** What the command and recipes know of it. */
+export const hqqMethod: Method<typeof halfQuadraticOptions> = {
+  name: 'hqq',
+  summary: 'zero points that minimise a robust norm of the error; needs no text',
+  options: halfQuadraticOptions,
+  quantizer: hqq,
+  floatZeroPoints: true,
+};

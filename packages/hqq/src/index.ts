@@ -1,1 +1,1 @@
-export { type HqqOptions, hqq } from './hqq.js';
+export { type HqqOptions, hqq, hqqMethod } from './hqq.js';

@@ -4,6 +4,8 @@ import {
   absMax127Scale,
   f32Scale,
   int8,
+  type Method,
+  number,
   perChannel,
   perToken,
   type Quantizer,
@@ -52,3 +54,22 @@ export function llmInt8(): Quantizer {
     },
   };
 }
+
+const methodOptions = {
+  /** Magnitude from which a column of the inputs is multiplied in floating point. 0: none is. Default 6, as in the paper. */
+  threshold: number({
+    min: 0,
+    default: paperThreshold,
+    help: 'Columns of the inputs with a magnitude from here on stay in floating point; 0: none.',
+  }),
+};
+
+/** What the command and recipes know of it. */
+export const llmInt8Method: Method<typeof methodOptions> = {
+  name: 'llm-int8',
+  summary: 'int8 weights and inputs, with outlier columns of the inputs kept in floating point; needs no text',
+  options: methodOptions,
+  quantizer: () => llmInt8(),
+  schemes: ({ threshold }) => ({ scheme: llmInt8Weight, activation: llmInt8Input(threshold) }),
+  layout: 'bitsandbytes-int8',
+};

@@ -7,6 +7,7 @@ export { type Journal, type JournalEntry, journalName } from './journal.js';
 export { checkOutputFolder, OutputFolderError } from './output-folder.js';
 export * from './plan.js';
 export * from './recipe.js';
+export * from './recipe-file/index.js';
 export * from './report.js';
 export * from './resumable-training.js';
 export { defaultExpertTokens } from './round-expert.js';

@@ -34,7 +34,7 @@ export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Ke
     weight = (name, into) => (result.changed.has(name) ? result.weight(name, into) : inner(name, into));
     config = { ...config, ...result.config };
     const names = new Set([...checkpoint.tensors.keys(), ...rewritten.keys()]);
-    model = describeModel({ ...checkpoint.config, ...config }, undefined, names);
+    model = describeModel({ ...checkpoint.config, ...config }, checkpoint.architectures, names);
   }
   return { ...(model ? { model } : {}), weight, rewritten, config };
 }

@@ -79,6 +79,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const source = rewriteModel(checkpoint, recipe, referenceKernels);
   const { model } = source;
   const linears = findLinears(checkpoint, source, notes);
+  refuseUnmatched(recipe, checkpoint.path, linears);
   const modules = new Map<string, PlannedModule>();
   const reasons = new Map<string, string>();
   for (const linear of linears) {
@@ -203,6 +204,22 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     forecast: predicted,
     notes,
   };
+}
+
+/**
+ * A pattern that matches no linear is a slip of the pen: nothing would happen where something was requested.
+ * @throws SchemeError naming the rule and some linears of the model
+ */
+function refuseUnmatched(recipe: Recipe, path: string, linears: readonly LinearDescription[]): void {
+  for (const [index, rule] of recipe.rules.entries()) {
+    // Rules with a name are those that a recipe makes for what it does not mention.
+    if (rule.name !== undefined || typeof rule.match !== 'string' || linears.some((linear) => matches(rule, linear)))
+      continue;
+    const names = linears.slice(0, 2).map(({ module }) => module);
+    throw new SchemeError(
+      `${describeRule(rule, index)}: matches no linear of ${path}; they are named like ${names.join(' and ') || 'none'}`,
+    );
+  }
 }
 
 /** Whether quantizing runs the model block by block; if not, it streams tensors. */

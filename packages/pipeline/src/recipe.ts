@@ -43,6 +43,8 @@ export interface Recipe {
   readonly maxShardBytes?: number;
   /** Calibration tokens that an expert needs; with fewer it is rounded to nearest. {@link defaultExpertTokens} when absent. */
   readonly expertTokens?: number;
+  /** Outside modules that parts of the recipe come from: other code may give other bytes under the same names. */
+  readonly uses?: readonly { readonly module: string; readonly identity: string }[];
 }
 
 /** A rewrite changes the whole model before anything runs; a transform works block by block on calibration inputs. */
@@ -67,12 +69,13 @@ export function describeRule(rule: Rule, index: number): string {
 
 /** The recipe as plain JSON: its identity, and a part of the report. */
 export function recipeJSON(recipe: Recipe): Record<string, unknown> {
-  const { layout, transforms = [], rules, tuner, seed, maxShardBytes, expertTokens } = recipe;
+  const { layout, transforms = [], rules, tuner, seed, maxShardBytes, expertTokens, uses } = recipe;
   return {
     layout: layout.name,
     seed,
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
     ...(expertTokens === undefined ? {} : { expertTokens }),
+    ...(uses === undefined ? {} : { uses }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
     ...(tuner ? { tuner: { method: tuner.name, options: tuner.options } } : {}),
     rules: rules.map(({ match, except, keep, quantizer, scheme, activation }) => ({

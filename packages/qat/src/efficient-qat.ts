@@ -1,4 +1,13 @@
-import type { QuantizedTensor, Tuner } from '@q/core';
+import {
+  checkOptions,
+  codeOnly,
+  type Method,
+  type OptionValues,
+  pickOptions,
+  type QuantizedTensor,
+  type Tuner,
+  weightedSearch,
+} from '@q/core';
 import { forecastTraining, trainedParameters } from './memory.js';
 import { adamW } from './optimizers/adamw.js';
 import { cosine } from './optimizers/schedule.js';
@@ -8,27 +17,34 @@ import { refuseReordered } from './qaft.js';
 import { scopedStore } from './scoped-store.js';
 import { blockLosses } from './sign-round.js';
 import { nearestInCells } from './start-weights.js';
+import { epochsOption, isRates, sharedTrainingOptions } from './training-options.js';
 import { tuneBlocks } from './tune-blocks.js';
 import { forecastTuning, quantizedModules, tunedModules, tuneModel, tuningFigures } from './tune-model.js';
 
-export interface EfficientQatOptions {
+export const efficientQatOptions = {
+  ...pickOptions(sharedTrainingOptions, 'batch', 'memory'),
   /** Passes over the windows for each block. Default 10. */
-  readonly blockEpochs?: number;
-  /** Windows a step, in both phases. Default 8. */
-  readonly batch?: number;
+  blockEpochs: epochsOption(10),
   /** Peak learning rates of the first phase. Default: 5e-4 for weights, 1e-4 for scales, 1e-3 for zero points. */
-  readonly blockRates?: { readonly weight?: number; readonly scale?: number; readonly zero?: number };
+  blockRates: codeOnly<{ readonly weight?: number; readonly scale?: number; readonly zero?: number }>(
+    'an object of rates for weight, scale and zero',
+    isRates,
+    { help: 'Peak learning rates of the first phase.' },
+  ),
   /** The second phase. Default: 5 epochs on the teacher's loss, rate 1e-4. */
-  readonly scales?: PeqaOptions;
-  readonly memory?: number;
-}
+  scales: codeOnly<PeqaOptions>('options of peqa', (value) => typeof value === 'object' && value !== null, {
+    help: 'The second phase.',
+  }),
+};
+
+export type EfficientQatOptions = OptionValues<typeof efficientQatOptions>;
 
 /**
  * EfficientQAT (arXiv 2407.11062): all parameters of one block at a time against the unquantized block's output
  * (Block-AP), then the scales of all of them on the end loss (E2E-QP, which is PEQA's training).
  */
 export function efficientQat(options: EfficientQatOptions = {}): Tuner {
-  const { blockEpochs = 10, batch = 8, memory } = options;
+  const { blockEpochs, batch, memory } = checkOptions('efficient-qat', efficientQatOptions, options);
   const rates = { weight: 5e-4, scale: 1e-4, zero: 1e-3, ...options.blockRates };
   const scales: PeqaOptions = { loss: 'teacher', batch, memory, ...options.scales };
   const blockSteps = (count: number) => blockEpochs * Math.max(1, Math.floor(count / batch));
@@ -92,3 +108,17 @@ export function efficientQat(options: EfficientQatOptions = {}): Tuner {
     },
   };
 }
+
+const methodOptions = {
+  ...pickOptions(sharedTrainingOptions, 'batch', 'memory'),
+  epochs: epochsOption(10),
+};
+
+/** What the command and recipes know of it. */
+export const efficientQatMethod: Method<typeof methodOptions> = {
+  name: 'efficient-qat',
+  summary: 'trains block by block, then all scales together, starting from round to nearest',
+  options: methodOptions,
+  base: { method: 'rtn', options: ['fit'], defaults: { fit: weightedSearch() } },
+  tuner: ({ epochs, ...options }) => efficientQat({ ...options, blockEpochs: epochs }),
+};

@@ -22,7 +22,7 @@ export * from './parameters/parameterization.js';
 export * from './parameters/refitted.js';
 export { signedRounding } from './parameters/signed-rounding.js';
 export * from './parameters/step-gradient.js';
-export { type PeqaOptions, peqa } from './peqa.js';
+export { type PeqaOptions, peqa, peqaMethod, peqaOptions } from './peqa.js';
 export * from './qaft.js';
 export * from './sign-round.js';
 export * from './start-weights.js';

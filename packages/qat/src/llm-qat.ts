@@ -1,32 +1,59 @@
-import { absMax, type Scheme, SchemeError, type Tuner } from '@q/core';
+import {
+  absMax,
+  checkOptions,
+  choice,
+  codeOnly,
+  f32Scale,
+  integer,
+  type Method,
+  type OptionValues,
+  perToken,
+  pickOptions,
+  type Scheme,
+  SchemeError,
+  scheme,
+  signedIntegers,
+  type Tuner,
+} from '@q/core';
 import { refuseActivationScheme } from './activations/fake-quantize.js';
 import { type QuantizedRuntimeOptions, quantizedRuntime } from './activations/quantized-runtime.js';
 import { learnedStep, refuseLearnedStep } from './parameters/learned-step.js';
 import { refitted } from './parameters/refitted.js';
 import { refuseReordered } from './qaft.js';
 import { nearestInCells } from './start-weights.js';
-import { trainsWeights, type WeightTrainingOptions } from './weight-training.js';
+import { rateOption } from './training-options.js';
+import { trainsWeights, weightTrainingOptions } from './weight-training.js';
+
+const isScheme = (value: unknown) => typeof value === 'object' && value !== null && 'format' in value;
+const { rates: _, ...sharedOptions } = weightTrainingOptions;
 
 /** The paper makes one pass over a hundred thousand windows, where 20 over few are the default here. */
-export interface LlmQatOptions extends Omit<WeightTrainingOptions, 'rates'> {
+export const llmQatOptions = {
+  ...sharedOptions,
   /** Inputs of the linears: dynamic, symmetric, one scale a token in the paper. Unquantized when absent. */
-  readonly activations?: Scheme;
+  activations: codeOnly<Scheme>('a scheme', isScheme, { help: 'Scheme of the inputs of linears.' }),
   /** Keys, before their rotation, and values: one scale a token over all heads in the paper. Unquantized when absent. */
-  readonly cache?: Scheme;
+  cache: codeOnly<Scheme>('a scheme', isScheme, { help: 'Scheme of the key-value cache.' }),
   /**
    * `learned` (default): scales and zero points are trained beside the weights and start at the quantizer's. `minMax`: as in the
    * paper, scales follow the largest weight of each row; the scheme must be symmetric.
    */
-  readonly weights?: 'learned' | 'minMax';
+  weights: choice(['learned', 'minMax'], {
+    default: 'learned',
+    help: 'Train scales and zero points, or let them follow the largest weights.',
+  }),
   /** Peak learning rate of the weights. Default 6e-4 at 2 bits, 3 / (codes - 1) of it at others; the paper has 2e-5 for its many steps. */
-  readonly rate?: number;
-}
+  rate: rateOption('6e-4 at 2 bits, less at more bits'),
+};
+
+export type LlmQatOptions = OptionValues<typeof llmQatOptions>;
 
 /**
  * LLM-QAT (arXiv 2305.17888): the quantized model learns the unquantized one's logits, by KL alone, on text which that one has
  * written itself (`selfGeneratedWindows` of `@q/calib`), with weights, activations and cache quantized as they will run.
  */
 export function llmQat(options: LlmQatOptions = {}): Tuner {
+  checkOptions('llm-qat', llmQatOptions, options);
   const { activations, cache, weights = 'learned', rate, ...shared } = options;
   for (const [what, scheme] of [
     ['activations', activations],
@@ -65,3 +92,31 @@ export function llmQat(options: LlmQatOptions = {}): Tuner {
     },
   };
 }
+
+const bits = (what: string) =>
+  integer({ min: 2, max: 8, or: [16], default: 16, help: `Bits of ${what} while training; 16: not quantized.` });
+
+const methodOptions = {
+  ...pickOptions(llmQatOptions, 'epochs', 'batch', 'heldOut', 'checkpointing', 'memory', 'rate'),
+  /** Bits of the inputs of linears while training; 16: not quantized. */
+  inputBits: bits('the inputs of linears'),
+  /** Bits of the key-value cache while training; 16: not quantized. */
+  cacheBits: bits('the key-value cache'),
+};
+
+/** Symmetric integers with one dynamic scale a token; nothing for 16 bits. */
+const perTokenBits = (width = 16): Scheme | undefined =>
+  width < 16
+    ? scheme({ format: signedIntegers[width - 2], granularity: perToken, scaleStorage: f32Scale, dynamic: true })
+    : undefined;
+
+/** What the command and recipes know of it. */
+export const llmQatMethod: Method<typeof methodOptions> = {
+  name: 'llm-qat',
+  summary: 'trains all linears on text that the model has written itself, starting from GPTQ',
+  options: methodOptions,
+  base: { method: 'gptq' },
+  tuner: ({ inputBits, cacheBits, ...options }) =>
+    llmQat({ ...options, activations: perTokenBits(inputBits), cache: perTokenBits(cacheBits) }),
+  writesText: true,
+};

@@ -1,38 +1,43 @@
-import type { Tuner } from '@q/core';
-import type { LossWeights } from './objectives/model-loss.js';
+import { checkOptions, codeOnly, type Method, number, type OptionValues, pickOptions, type Tuner } from '@q/core';
 import { adamW } from './optimizers/adamw.js';
 import { cosine } from './optimizers/schedule.js';
 import { frozenCodes } from './parameters/frozen-codes.js';
 import { refuseLearnedStep } from './parameters/learned-step.js';
+import { epochsOption, fineTrainingOptions, isCount, lossOption, sharedTrainingOptions } from './training-options.js';
 import { forecastTuning, type ModelTuning, quantizedModules, stepsOf, tuneModel, tuningFigures } from './tune-model.js';
 
-export interface PeqaOptions {
+export const peqaOptions = {
+  ...sharedTrainingOptions,
+  ...fineTrainingOptions,
   /** `labels` (default): the next token, to learn a task. `teacher`: the unquantized model, to recover what rounding lost. */
-  readonly loss?: 'labels' | 'teacher' | LossWeights;
-  /** Default 5. */
-  readonly epochs?: number;
-  /** Windows a step. Default 8. */
-  readonly batch?: number;
+  loss: lossOption('labels'),
+  /** Passes over the windows. Default 5. */
+  epochs: epochsOption(5),
   /** Peak learning rate of the scales. Default 1e-4. */
-  readonly rate?: number;
+  rate: number({ above: 0, below: 1, default: 1e-4, help: 'Peak learning rate of what is trained.' }),
   /** Steps of linear warm-up before the cosine. Default 0. */
-  readonly warmUp?: number;
+  warmUp: codeOnly<number>('a whole number', (value) => isCount(value) || value === 0, {
+    default: 0,
+    help: 'Steps of linear warm-up before the cosine.',
+  }),
   /** Share of the peak rate at the end. Default 0. */
-  readonly finalRate?: number;
-  /** Default 1. */
-  readonly clipNorm?: number;
-  readonly heldOut?: number;
-  readonly patience?: number;
-  readonly checkpointing?: boolean;
-  readonly memory?: number;
-}
+  finalRate: codeOnly<number>('a number from 0 to 1', (value) => (value as number) >= 0 && (value as number) <= 1, {
+    default: 0,
+    help: 'Share of the peak rate at the end.',
+  }),
+};
+
+export type PeqaOptions = OptionValues<typeof peqaOptions>;
 
 const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, teacher: 0 } } as const;
 
 /** How scales alone are trained; PEQA, and the second phase of EfficientQAT. */
 export function scalesTuning(options: PeqaOptions, count: number): ModelTuning {
-  const { loss = 'labels', epochs = 5, batch = 8, rate = 1e-4, warmUp = 0, finalRate = 0, clipNorm = 1 } = options;
-  const { heldOut = 0, patience = 3, checkpointing = false } = options;
+  const { loss, epochs, batch, rate, warmUp, finalRate, clipNorm, heldOut, patience, checkpointing } = checkOptions(
+    'peqa',
+    peqaOptions,
+    options,
+  );
   const settings = { epochs, batch, accumulate: 1, heldOut };
   return {
     ...settings,
@@ -69,3 +74,17 @@ export function peqa(options: PeqaOptions = {}): Tuner {
     },
   };
 }
+
+const methodOptions = pickOptions(
+  peqaOptions,
+  ...(['epochs', 'batch', 'heldOut', 'checkpointing', 'memory', 'loss', 'rate'] as const),
+);
+
+/** What the command and recipes know of it. */
+export const peqaMethod: Method<typeof methodOptions> = {
+  name: 'peqa',
+  summary: 'trains the scales alone, starting from GPTQ; its integers stay',
+  options: methodOptions,
+  base: { method: 'gptq' },
+  tuner: peqa,
+};

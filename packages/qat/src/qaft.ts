@@ -1,22 +1,41 @@
-import { type QuantizedTensor, SchemeError, type Tuner } from '@q/core';
-import type { LossWeights } from './objectives/model-loss.js';
-import { type LearnedStepOptions, learnedStep, refuseLearnedStep } from './parameters/learned-step.js';
+import {
+  checkOptions,
+  choice,
+  type Method,
+  type OptionValues,
+  pickOptions,
+  type QuantizedTensor,
+  SchemeError,
+  type Tuner,
+} from '@q/core';
+import { learnedStep, refuseLearnedStep } from './parameters/learned-step.js';
 import { nearestInCells } from './start-weights.js';
-import { trainsWeights, type WeightTrainingOptions } from './weight-training.js';
+import { lossOption, rateOption } from './training-options.js';
+import { trainsWeights, weightTrainingOptions } from './weight-training.js';
 
-export interface QaftOptions extends WeightTrainingOptions {
+export const qaftOptions = {
+  ...weightTrainingOptions,
   /**
    * What the logits are compared with. `teacher` (default): the unquantized model, at all positions. `labels`: the next
    * token. Or a weight for each.
    */
-  readonly loss?: 'teacher' | 'labels' | LossWeights;
+  loss: lossOption('teacher'),
   /**
    * Where the weights start. `codes` (default): at the point nearest to the original weight that rounds to the code that
    * the quantizer chose. `weights`: at the original weights; the quantizer gives the grids alone.
    */
-  readonly startFrom?: 'codes' | 'weights';
-  readonly estimator?: LearnedStepOptions['estimator'];
-}
+  startFrom: choice(['codes', 'weights'], {
+    default: 'codes',
+    help: "Where the weights start: next to the quantizer's codes, or at the original weights.",
+  }),
+  /** How the gradient passes the rounding of weights outside of the range. Default `clipped`. */
+  estimator: choice(['clipped', 'plain', 'stretched'], {
+    default: 'clipped',
+    help: 'How gradients pass the rounding of weights outside of the range.',
+  }),
+};
+
+export type QaftOptions = OptionValues<typeof qaftOptions>;
 
 const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, teacher: 0 } } as const;
 
@@ -25,7 +44,7 @@ const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, t
  * zero points (LSQ+). With the teacher's loss it is the knowledge distillation of LLM-QAT and QAD on given text.
  */
 export function qaft(options: QaftOptions = {}): Tuner {
-  const { startFrom = 'codes', estimator = 'clipped', loss = 'teacher' } = options;
+  const { startFrom, estimator, loss } = checkOptions('qaft', qaftOptions, options);
   const training = trainsWeights(options, {
     parameterize(original, start, { kernels }) {
       refuseReordered(start);
@@ -50,3 +69,18 @@ export function refuseReordered({ groupIndex }: QuantizedTensor): void {
       'groups were reordered: start from static groups, or without act-order, to train the weights',
     );
 }
+
+const methodOptions = {
+  ...pickOptions(weightTrainingOptions, 'epochs', 'batch', 'heldOut', 'checkpointing', 'memory'),
+  ...pickOptions(qaftOptions, 'loss', 'startFrom', 'estimator'),
+  rate: rateOption('6e-4 at 2 bits, less at more bits'),
+};
+
+/** What the command and recipes know of it. */
+export const qaftMethod: Method<typeof methodOptions> = {
+  name: 'qaft',
+  summary: 'trains all linears at once on the loss at the end of the model, starting from GPTQ',
+  options: methodOptions,
+  base: { method: 'gptq' },
+  tuner: ({ rate, ...options }) => qaft({ ...options, ...(rate === undefined ? {} : { rates: { weight: rate } }) }),
+};

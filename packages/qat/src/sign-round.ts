@@ -1,34 +1,56 @@
-import type { Tuner } from '@q/core';
+import {
+  checkOptions,
+  choice,
+  integer,
+  type Method,
+  number,
+  type OptionValues,
+  pickOptions,
+  type Tuner,
+} from '@q/core';
 import { forecastTraining, memoryFigures, trainedParameters } from './memory.js';
 import { linearDecay } from './optimizers/schedule.js';
 import { signSgd } from './optimizers/sign-sgd.js';
 import { refuseSignedRounding, signedRounding } from './parameters/signed-rounding.js';
 import { refuseReordered } from './qaft.js';
 import { nearestInCells } from './start-weights.js';
+import { sharedTrainingOptions } from './training-options.js';
 import { tuneBlocks } from './tune-blocks.js';
 import { tunedModules } from './tune-model.js';
 
-export interface SignRoundOptions {
-  /** Of each block. Default 200. */
-  readonly steps?: number;
-  /** Windows a step. Default 8. */
-  readonly batch?: number;
+export const signRoundOptions = {
+  ...pickOptions(sharedTrainingOptions, 'batch'),
+  /** Training steps of each block. Default 200. */
+  steps: integer({ min: 1, default: 200, help: 'Training steps of each block.' }),
   /**
    * First step size of offsets and range factors; falls linearly to 0. Default `1 / steps` from the weights, as in the paper, so that an
    * offset can cross its whole range; a quarter of that from a quantizer's codes, of which most are right.
    */
-  readonly rate?: number;
+  rate: number({
+    above: 0,
+    below: 1,
+    otherwise: '1/4 of 1/steps',
+    help: 'Peak learning rate of what is trained.',
+  }),
   /**
    * The range that the factors shrink. `grid` (default): the one that the quantizer's scales and zero points span.
    * `values`: the smallest and largest weight, as in the paper.
    */
-  readonly range?: 'grid' | 'values';
+  range: choice(['grid', 'values'], {
+    default: 'grid',
+    help: "The range that the factors shrink: that of the quantizer's grid, or that of the weights.",
+  }),
   /**
    * Which weights the offsets are added to. `codes` (default): those nearest to the original ones that round to what the quantizer
    * chose, so that training starts at its result: GPTQ's. `weights`: the original ones, for grids of round-to-nearest.
    */
-  readonly startFrom?: 'codes' | 'weights';
-}
+  startFrom: choice(['codes', 'weights'], {
+    default: 'codes',
+    help: "Where the weights start: next to the quantizer's codes, or at the original weights.",
+  }),
+};
+
+export type SignRoundOptions = OptionValues<typeof signRoundOptions>;
 
 /**
  * SignRound (AutoRound, arXiv 2309.05516): rounding offsets and range factors of one block at a time by the sign of their
@@ -36,7 +58,7 @@ export interface SignRoundOptions {
  * The iterate with the least error is kept.
  */
 export function signRound(options: SignRoundOptions = {}): Tuner {
-  const { steps = 200, batch = 8, range = 'grid', startFrom = 'codes' } = options;
+  const { steps, batch, range, startFrom } = checkOptions('signround', signRoundOptions, options);
   const rate = options.rate ?? (startFrom === 'codes' ? 1 / 4 : 1) / steps;
   const shape = { batch, checkpointing: false, optimizer: signSgd(), weights: true, teacher: false, blockWise: true };
   const forecast: Tuner['forecast'] = (model, modules, windows) =>
@@ -89,3 +111,12 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
 export function blockLosses(losses: readonly number[]): Record<string, number> {
   return Object.fromEntries(losses.map((loss, index) => [`block${index}Loss`, loss]));
 }
+
+/** What the command and recipes know of it. */
+export const signRoundMethod: Method<typeof signRoundOptions> = {
+  name: 'signround',
+  summary: 'trains the rounding of one block at a time, starting from GPTQ',
+  options: signRoundOptions,
+  base: { method: 'gptq' },
+  tuner: signRound,
+};

@@ -1,37 +1,45 @@
-import type { Context, NumberFormat, Tuner, TunerInput, TunerResult } from '@q/core';
+import {
+  type Context,
+  codeOnly,
+  type NumberFormat,
+  type OptionValues,
+  type Tuner,
+  type TunerInput,
+  type TunerResult,
+} from '@q/core';
 import { adamW } from './optimizers/adamw.js';
 import { cosine } from './optimizers/schedule.js';
 import { levelCount } from './parameters/learned-step.js';
+import { epochsOption, fineTrainingOptions, isCount, isRates, sharedTrainingOptions } from './training-options.js';
 import { forecastTuning, type ModelTuning, quantizedModules, stepsOf, tuneModel, tuningFigures } from './tune-model.js';
 
 /** Options of every training of weights, scales and zero points together on the end loss. */
-export interface WeightTrainingOptions {
+export const weightTrainingOptions = {
+  ...sharedTrainingOptions,
+  ...fineTrainingOptions,
   /** Passes over the windows. Default 20. */
-  readonly epochs?: number;
-  /** Windows a step. Default 8. */
-  readonly batch?: number;
+  epochs: epochsOption(20),
   /** Batches a step, their gradients averaged. Default 1. */
-  readonly accumulate?: number;
+  accumulate: codeOnly<number>('a whole number of at least 1', isCount, { default: 1, help: 'Batches a step.' }),
   /**
    * Peak learning rates. Default: 6e-4 for weights, 2e-4 for scales, 1e-3 for zero points; those of weights and scales are for
    * 2 bits and shrink with the distance of two codes where there are more of them. A rate that is given is taken as it is.
    */
-  readonly rates?: { readonly weight?: number; readonly scale?: number; readonly zero?: number };
+  rates: codeOnly<{ readonly weight?: number; readonly scale?: number; readonly zero?: number }>(
+    'an object of rates for weight, scale and zero',
+    isRates,
+    { help: 'Peak learning rates by the kind of parameter.' },
+  ),
   /** Steps of linear warm-up before the cosine. Default 20, a quarter of all steps at most. */
-  readonly warmUp?: number;
-  /** Largest norm of all gradients together. Default 1. */
-  readonly clipNorm?: number;
-  /** Windows at the end of the calibration set that are held out; training stops when their loss rises. Default 0. */
-  readonly heldOut?: number;
-  /** Epochs without a better held-out loss after which training stops. Default 3. */
-  readonly patience?: number;
-  /** Run blocks again in the backward pass in place of keeping their activations. Default false. */
-  readonly checkpointing?: boolean;
+  warmUp: codeOnly<number>('a whole number', (value) => isCount(value) || value === 0, {
+    default: 20,
+    help: 'Steps of linear warm-up before the cosine.',
+  }),
   /** Steps between checkpoints. Default: an epoch. */
-  readonly saveEvery?: number;
-  /** Bytes that training may take; more is refused with the batch that fits. Default: no limit. */
-  readonly memory?: number;
-}
+  saveEvery: codeOnly<number>('a whole number of at least 1', isCount, { help: 'Steps between checkpoints.' }),
+};
+
+export type WeightTrainingOptions = OptionValues<typeof weightTrainingOptions>;
 
 /** What distinguishes one such training from another. */
 export type WeightTraining = Pick<ModelTuning, 'parameterize' | 'loss' | 'wrap' | 'task'>;

@@ -1,7 +1,7 @@
 export { type Factor, hadamardOrders, spreadingFactors } from './factors.js';
 export * from './online.js';
 export { paleyMatrix } from './paley.js';
-export { type RotateOptions, rotate } from './rotate.js';
+export { type RotateOptions, rotate, rotateStep } from './rotate.js';
 export {
   applyRotation,
   headRotation,

@@ -1,9 +1,14 @@
 import {
+  boolean,
   type Context,
+  checkOptions,
+  type Declaration,
   elementCount,
   linearsOf,
   type ModelDescription,
+  type ModelStep,
   type NormDescription,
+  type OptionValues,
   type Rewrite,
   type RewrittenModel,
   type RowSelection,
@@ -17,17 +22,22 @@ import { foldBias, foldGain, keptBias, type NormParameters } from './fold-norm.j
 import { applyRotation, type Rotation, rotateRows } from './rotation.js';
 import { innerRotations, type RotatedPlaces, refusePlaces, residualRotation, valueRotations } from './rotations.js';
 
-export interface RotateOptions {
+export const rotateOptions = {
   /** R1: rotate the residual stream; norms are folded into what reads them first. Default true. */
-  readonly residual?: boolean;
+  residual: boolean({ default: true, help: 'Rotate the residual stream (R1).' }),
   /** R2: rotate each head's values between v and o. Default true. */
-  readonly values?: boolean;
+  values: boolean({ default: true, help: "Rotate each head's values between v and o (R2)." }),
   /**
    * R4: fold the inverse of the online rotation before the down projections into their weights. The model then runs only
    * where the runtime does that rotation ({@link rotateMlpInner}). Default false.
    */
-  readonly mlpInner?: boolean;
-}
+  mlpInner: boolean({
+    default: false,
+    help: 'Fold the inverse of the online rotation before the down projections into their weights (R4).',
+  }),
+};
+
+export type RotateOptions = OptionValues<typeof rotateOptions>;
 
 /** What happens to one linear: `W -> Out^T (W diag(gain)) In`, `bias -> (bias + W normBias) Out`. */
 interface LinearChange {
@@ -48,7 +58,7 @@ type Compute = (source: WeightSource) => Promise<Float32Array>;
  * models with layer norms Q also keeps the vector of ones, and so the mean that the norm subtracts.
  */
 export function rotate(options: RotateOptions = {}): Rewrite {
-  const { residual = true, values = true, mlpInner = false } = options;
+  const { residual, values, mlpInner } = checkOptions('rotate', rotateOptions, options);
   const places: RotatedPlaces = { residual, values, mlpInner };
   const refuse = (model: ModelDescription) =>
     residual || values || mlpInner ? refusePlaces(model, places) : 'no rotation was asked for';
@@ -223,3 +233,11 @@ async function normParameters(norm: NormDescription, source: WeightSource): Prom
   const gain = gainOffset === 0 ? weight : weight.map((value) => value + gainOffset);
   return kind === 'layer' ? { module, gain, bias: (await source.weight(`${module}.bias`)).data } : { module, gain };
 }
+
+/** The rotation as a step of a recipe. */
+export const rotateStep: Declaration<ModelStep, typeof rotateOptions> = {
+  name: 'rotate',
+  summary: 'rotates the residual stream and the heads: spreads outlier channels, keeps the function',
+  options: rotateOptions,
+  make: rotate,
+};

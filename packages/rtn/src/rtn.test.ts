@@ -74,6 +74,8 @@ describe('rtn', () => {
   });
 
   it('refuses an importance that it does not have', () => {
-    expect(() => rtn({ importance: 'conditional' as 'none' })).toThrow('none or diagonal');
+    expect(() => rtn({ importance: 'conditional' as 'none' })).toThrow(
+      'importance must be one of none, diagonal, got "conditional"',
+    );
   });
 });

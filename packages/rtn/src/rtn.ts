@@ -1,36 +1,41 @@
 import {
+  checkOptions,
+  choice,
+  fitOption,
+  type Method,
   meanSquare,
+  type OptionValues,
   type Quantizer,
   quantize,
-  type ScaleFit,
   type Scheme,
-  SchemeError,
   type Statistics,
   weightedSearch,
 } from '@q/core';
 
-export interface RtnOptions {
+export const rtnOptions = {
   /**
    * How scale and zero point are found. Default: the rule of the scheme's own storage or format (shared exponents, binary,
    * ternary), else `weightedSearch()`, the data-free search of opt-RTN. `minMax()` gives RTN as most papers compare with.
    */
-  readonly fit?: ScaleFit;
+  fit: fitOption('weightedSearch, or the rule that a scheme brings along'),
   /**
    * Weights of the columns in that fit. `none` (default): even, no data needed. `diagonal`: mean square of the inputs, from
    * calibration.
    */
-  readonly importance?: 'none' | 'diagonal';
-}
+  importance: choice(['none', 'diagonal'], {
+    default: 'none',
+    help: 'Weights of the columns when grids are fitted: all alike, or the mean square of their inputs.',
+  }),
+};
+
+export type RtnOptions = OptionValues<typeof rtnOptions>;
 
 /**
  * Round to nearest: the floor that every other method must beat. Data-free unless importance is asked for.
- * @throws SchemeError for an importance that it does not have
+ * @throws SchemeError for an option that it does not have, or a value out of its range
  */
 export function rtn(options: RtnOptions = {}): Quantizer {
-  const { fit, importance = 'none' } = options;
-  if (importance !== 'none' && importance !== 'diagonal') {
-    throw new SchemeError(`rtn takes importance none or diagonal, got ${importance}`);
-  }
+  const { fit, importance } = checkOptions('rtn', rtnOptions, options);
   const search = weightedSearch();
   const ruleOf = ({ scaleStorage, format }: Scheme) => fit ?? scaleStorage.fit ?? format.fit ?? search;
   const shown = fit ?? search;
@@ -52,3 +57,11 @@ function meanSquares(statistics: Statistics): { values: Float32Array; tokens: nu
   const { values, count } = statistics.get(meanSquare);
   return { values: Float32Array.from(values, (sum) => sum / count), tokens: count };
 }
+
+/** What the command and recipes know of it. */
+export const rtnMethod: Method<typeof rtnOptions> = {
+  name: 'rtn',
+  summary: 'round to nearest, with a search for the scales; needs no text',
+  options: rtnOptions,
+  quantizer: rtn,
+};

@@ -20,3 +20,6 @@ export const o2: Level = { weight: weightPerTensor, activation: inputs(perTensor
 export const o3: Level = { weight: weightPerTensor, activation: inputs(perTensor, false) };
 /** Weights per output channel, activations per token: what the official code runs Llama models with, and vLLM's W8A8. */
 export const perChannelPerToken: Level = { weight: weightPerChannel, activation: inputs(perToken, true) };
+
+/** The levels by the names that recipes give them. */
+export const levels: Readonly<Record<string, Level>> = { o1, o2, o3, 'per-channel': perChannelPerToken };

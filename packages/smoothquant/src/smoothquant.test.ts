@@ -167,8 +167,8 @@ describe('smoothquant', () => {
   });
 
   it('refuses an alpha outside 0 to 1', () => {
-    expect(() => smoothquant({ alpha: 1.5 })).toThrow('alpha 1.5');
-    expect(() => smoothquant({ alpha: Number.NaN })).toThrow('alpha NaN');
+    expect(() => smoothquant({ alpha: 1.5 })).toThrow('alpha must be a number from 0 to 1, or search, got 1.5');
+    expect(() => smoothquant({ alpha: Number.NaN })).toThrow('got NaN');
   });
 
   it('shares one factor among the copies of a repeated head', async () => {

@@ -1,10 +1,20 @@
 import {
+  absMax,
   absMaxStat,
   type BlockWeights,
   type Context,
+  checkOptions,
+  choice,
+  choiceOf,
+  type Declaration,
   edgeChannels,
   foldEdge,
+  type Method,
+  type ModelStep,
   NumericError,
+  number,
+  type OptionValues,
+  pickOptions,
   type ScalableEdge,
   SchemeError,
   type Statistic,
@@ -12,22 +22,37 @@ import {
   type TransformInput,
 } from '@q/core';
 import { type InputRowsState, inputRows } from './input-rows.js';
-import { type Level, o1 } from './levels.js';
+import { type Level, levels, o1, perChannelPerToken } from './levels.js';
 import { type Consumer, productError } from './product-error.js';
 import { smoothingScales } from './smoothing-scales.js';
 
-export interface SmoothQuantOptions {
+export const smoothquantOptions = {
   /**
    * Migration strength: 0 leaves the difficulty with the activations, 1 moves all of it into the weights. `search` takes the
    * value of {@link alphaGrid} with the smallest error of the quantized product, for each edge on its own. 0.5 when absent,
    * the paper's value for OPT and BLOOM (Llama wants 0.8 to 0.9).
    */
-  readonly alpha?: number | 'search';
+  alpha: number({
+    min: 0,
+    max: 1,
+    or: ['search'],
+    default: 0.5,
+    help: 'How much of the difficulty is moved into the weights; search chooses for each edge.',
+  }),
   /** `norms`: edges whose producer is a norm, as in the paper. `all`: also v -> o, up -> down and fc1 -> relu -> fc2. */
-  readonly edges?: 'norms' | 'all';
+  edges: choice(['norms', 'all'], {
+    default: 'norms',
+    help: 'Edges that are smoothed: those behind norms, or also those behind linears.',
+  }),
   /** The grids that the search minimises the error of; O1 when absent. Weights that have a scheme of their own keep it. */
-  readonly level?: Level;
-}
+  level: choiceOf<Level>(levels, {
+    default: o1,
+    is: (value) => 'weight' in value && 'activation' in value,
+    help: 'What is quantized how: a row of table 2 of the paper, or a scale for each channel.',
+  }),
+};
+
+export type SmoothQuantOptions = OptionValues<typeof smoothquantOptions>;
 
 /** What `alpha: 'search'` tries. */
 export const alphaGrid: readonly number[] = Array.from({ length: 20 }, (_, i) => (i + 1) / 20);
@@ -38,12 +63,10 @@ const searchRows = inputRows(256);
 /**
  * SmoothQuant (arXiv 2211.10438): divides input channels by per-channel factors and multiplies the weights' columns by
  * them, so that outlier channels no longer stretch the activations' grid. The function of the model does not change.
- * @throws SchemeError when alpha is not in [0, 1]
+ * @throws SchemeError for an option that it does not have, or a value out of its range
  */
 export function smoothquant(options: SmoothQuantOptions = {}): Transform {
-  const { alpha = 0.5, edges = 'norms', level = o1 } = options;
-  if (alpha !== 'search' && !(alpha >= 0 && alpha <= 1))
-    throw new SchemeError(`smoothquant: alpha ${alpha} is outside 0 to 1; 0.5 suits OPT, 0.8 to 0.9 Llama`);
+  const { alpha, edges, level } = checkOptions('smoothquant', smoothquantOptions, options);
   const needs: Statistic<any>[] = alpha === 'search' ? [absMaxStat, searchRows] : [absMaxStat];
   return {
     name: 'smoothquant',
@@ -139,3 +162,27 @@ function shareCopies(edge: ScalableEdge, scales: Float32Array): Float32Array {
   for (const [j, channel] of channels.entries()) largest.set(channel, Math.max(largest.get(channel) ?? 0, scales[j]));
   return scales.map((_, j) => largest.get(channels[j]) as number);
 }
+
+const methodOptions = {
+  ...pickOptions(smoothquantOptions, 'alpha', 'edges'),
+  level: { ...smoothquantOptions.level, default: perChannelPerToken },
+};
+
+/** What the command and recipes know of it: W8A8 in the scheme of a level. */
+export const smoothquantMethod: Method<typeof methodOptions> = {
+  name: 'smoothquant',
+  summary: 'int8 weights and inputs (W8A8), with outliers of the inputs moved into the weights',
+  options: methodOptions,
+  steps: ({ level = perChannelPerToken, ...options }) => [smoothquant({ ...options, level })],
+  base: { method: 'rtn', options: [], defaults: { fit: absMax({ range: 'narrow' }) } },
+  schemes: ({ level: { weight, activation } = perChannelPerToken }) => ({ scheme: weight, activation }),
+  layout: 'compressed-tensors-int8',
+};
+
+/** SmoothQuant as a step before another method. */
+export const smoothquantStep: Declaration<ModelStep, typeof smoothquantOptions> = {
+  name: 'smoothquant',
+  summary: 'outliers of the inputs moved into the weights, before another method',
+  options: smoothquantOptions,
+  make: smoothquant,
+};

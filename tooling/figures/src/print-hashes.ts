@@ -70,9 +70,7 @@ function runs(): Run[] {
   const all: Run[] = [];
   for (const [method, own] of Object.entries(methods))
     for (const layout of layouts)
-      all.push(
-        onDemo(`${method} ${layout}`, ['--method', method, '--format', layout, ...group(method), ...own]),
-      );
+      all.push(onDemo(`${method} ${layout}`, ['--method', method, '--format', layout, ...group(method), ...own]));
   for (const [label, options] of variants) {
     const method = options[options.indexOf('--method') + 1] ?? '';
     const fixed = options.includes('--group') || (options.includes('--method') && ownScheme.includes(method));
@@ -118,7 +116,9 @@ async function hash(folder: string): Promise<string> {
 }
 
 const golden = values.golden === undefined ? undefined : (await readFile(values.golden, 'utf8')).split('\n');
-const expected = new Map(golden?.filter((text) => text.includes('\t')).map((text) => text.split('\t') as [string, string]));
+const expected = new Map(
+  golden?.filter((text) => text.includes('\t')).map((text) => text.split('\t') as [string, string]),
+);
 const folder = await mkdtemp(join(tmpdir(), 'q-hashes-'));
 let different = 0;
 console.log(`# ${process.platform} ${process.arch}, Node ${process.version}, engine wasm, 2 threads`);
@@ -127,7 +127,8 @@ for (const run of runs()) {
   const [label, found] = text.split('\t');
   const before = expected.get(label);
   // The words of a refusal may change; that it is refused may not.
-  const same = before === undefined || before === found || (before.startsWith('refused') && found.startsWith('refused'));
+  const same =
+    before === undefined || before === found || (before.startsWith('refused') && found.startsWith('refused'));
   if (!golden) console.log(text);
   else if (!same) console.log(`${label}\n  was ${before}\n  is  ${found}`);
   if (!same) different++;

@@ -18,17 +18,7 @@ try {
     { hidden: 2048, intermediate: 5632, layers: 8, heads: 16, keyValueHeads: 16, vocabulary: 24000 },
     'random',
   );
-  const rtn = await measureCommand([
-    'quantize',
-    small,
-    out,
-    '--method',
-    'rtn',
-    '--bits',
-    '4',
-    '--group',
-    '128',
-  ]);
+  const rtn = await measureCommand(['quantize', small, out, '--method', 'rtn', '--bits', '4', '--group', '128']);
   console.table({
     'plan, 7B shape, GPTQ 4 bits g128': {
       checkpoint: megabytes(largeBytes),

@@ -1,1 +1,1 @@
-export { awqLayout } from './layout.js';
+export { awqLayout, awqLayoutDeclaration } from './layout.js';

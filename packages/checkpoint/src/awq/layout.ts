@@ -14,7 +14,7 @@ import {
 } from '@q/core';
 import { groupSizeOf } from '../group-size.js';
 import { keptHead } from '../kept-head.js';
-import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
@@ -169,3 +169,11 @@ async function decode(module: string, tensors: TensorLookup, size: number): Prom
     zeroPoints,
   };
 }
+
+/** What the command and recipes know of it. */
+export const awqLayoutDeclaration: LayoutDeclaration = {
+  name: 'awq',
+  summary: 'AutoAWQ and vLLM: 4-bit integers',
+  options: {},
+  make: () => awqLayout(),
+};

@@ -14,7 +14,7 @@ import {
   tensor,
 } from '@q/core';
 import { keptHead } from '../kept-head.js';
-import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
@@ -135,3 +135,11 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
     scales: maxima.map((value) => (value === 0 ? 1 : value / 127)),
   };
 }
+
+/** What the command and recipes know of it. */
+export const bitsandbytesInt8LayoutDeclaration: LayoutDeclaration = {
+  name: 'bitsandbytes-int8',
+  summary: 'bitsandbytes: LLM.int8()',
+  options: {},
+  make: () => bitsandbytesInt8Layout(),
+};

@@ -19,7 +19,7 @@ import {
 } from '@q/core';
 import type { FileDtype } from '@q/safetensors';
 import { keptHead } from '../kept-head.js';
-import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { configGroups, inputSchemeOf } from './config.js';
@@ -174,3 +174,11 @@ async function readActivation(
   if (refusal) throw new FormatError(`${module}.input_scale: ${refusal}`);
   return activation;
 }
+
+/** What the command and recipes know of it. */
+export const compressedTensorsInt8LayoutDeclaration: LayoutDeclaration = {
+  name: 'compressed-tensors-int8',
+  summary: 'llm-compressor and vLLM: int8 weights and inputs',
+  options: {},
+  make: () => compressedTensorsInt8Layout(),
+};

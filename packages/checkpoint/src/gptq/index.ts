@@ -1,1 +1,1 @@
-export { type GptqLayoutOptions, gptqLayout } from './layout.js';
+export { type GptqLayoutOptions, gptqLayout, gptqLayoutDeclaration } from './layout.js';

@@ -1,7 +1,10 @@
 import {
+  checkOptions,
   encodeF16,
   FormatError,
+  integer,
   scheme as makeScheme,
+  type OptionValues,
   perChannel,
   perGroup,
   plainStream,
@@ -15,24 +18,32 @@ import {
   unsignedIntegers,
 } from '@q/core';
 import { groupSizeOf } from '../group-size.js';
-import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { outsidePattern } from '../outside-pattern.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { packAlongColumns, unpackAlongColumns, unpackRowsTransposed } from './pack.js';
 
-export interface GptqLayoutOptions {
+export const gptqLayoutOptions = {
   /**
    * Version 1 (`checkpoint_format: "gptq"`) stores zero points minus one and cannot express zero point 0; version 2
    * (`gptq_v2`) stores them as they are. `auto`: 1 for symmetric schemes, which every engine reads, else 2.
    */
-  readonly version?: 1 | 2 | 'auto';
-}
+  version: integer({
+    min: 1,
+    max: 2,
+    or: ['auto'],
+    default: 'auto',
+    help: 'Version of the layout: 1 when symmetric, else 2, or a fixed one.',
+  }),
+};
+
+export type GptqLayoutOptions = OptionValues<typeof gptqLayoutOptions>;
 
 const supportedBits = [2, 3, 4, 8];
 
 /** The layout of AutoGPTQ and GPTQModel (formats.md section 2). */
 export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
-  const { version = 'auto' } = options;
+  const { version } = checkOptions('gptq layout', gptqLayoutOptions, options) as { version: 1 | 2 | 'auto' };
   const versionOf = (modules: readonly QuantizedModule[]): 1 | 2 =>
     version !== 'auto' ? version : modules.every(({ scheme }) => scheme.zeroPoint === 'none') ? 1 : 2;
   return {
@@ -297,3 +308,11 @@ async function decode(
     ...(plain ? {} : { groupIndex }),
   };
 }
+
+/** What the command and recipes know of it. */
+export const gptqLayoutDeclaration: LayoutDeclaration<typeof gptqLayoutOptions> = {
+  name: 'gptq',
+  summary: 'AutoGPTQ, GPTQModel, vLLM, transformers: integers of 2, 3, 4 and 8 bits',
+  options: gptqLayoutOptions,
+  make: gptqLayout,
+};

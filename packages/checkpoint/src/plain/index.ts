@@ -1,1 +1,1 @@
-export { plainLayout } from './layout.js';
+export { plainLayout, plainLayoutDeclaration } from './layout.js';

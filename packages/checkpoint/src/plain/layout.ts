@@ -8,6 +8,7 @@ import {
   lsbFirst,
   type QuantizedTensor,
   type Scheme,
+  type SchemeVocabulary,
   type StoredScales,
   schemeFromJSON,
   type Tensor,
@@ -15,7 +16,7 @@ import {
   tiling,
 } from '@q/core';
 import type { PlannedTensor } from '@q/safetensors';
-import type { LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 
 /** Raised when a folder can no longer be read by the code before it. */
 const version = 1;
@@ -26,13 +27,14 @@ const quantMethod = 'q-plain';
  * are kept in their own storage where that is f16 or bf16, in f32 otherwise, with the parts of two-level storages beside them;
  * config.json says which scheme each module has. No other runtime reads it: it is for schemes that no other layout can hold
  * (float zero points, block scales, tables), and for going on from where one stopped.
+ * @param vocabulary number formats and scale storages that schemes may name, outside ones included
  */
-export function plainLayout(): QuantizedLayout {
+export function plainLayout(vocabulary: SchemeVocabulary = {}): QuantizedLayout {
   return {
     name: 'plain',
     refuse({ scheme }) {
       try {
-        schemeFromJSON(JSON.stringify(scheme));
+        schemeFromJSON(JSON.stringify(scheme), vocabulary);
       } catch (error) {
         return `the plain layout keeps a scheme by its names: ${(error as Error).message}`;
       }
@@ -68,7 +70,7 @@ export function plainLayout(): QuantizedLayout {
       };
       return { config, files: new Map() };
     },
-    reader: (config) => (config.quant_method === quantMethod ? reader(config) : undefined),
+    reader: (config) => (config.quant_method === quantMethod ? reader(config, vocabulary) : undefined),
   };
 }
 
@@ -182,12 +184,12 @@ function storedParts(
   return again.parts ?? {};
 }
 
-function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
+function reader(config: Readonly<Record<string, unknown>>, vocabulary: SchemeVocabulary): LayoutReader {
   if (config.version !== version)
     throw new FormatError(
       `quantization_config: version ${config.version} of the plain layout is not known, only ${version}`,
     );
-  const schemes = (config.schemes as unknown[]).map((json) => schemeFromJSON(json));
+  const schemes = (config.schemes as unknown[]).map((json) => schemeFromJSON(json, vocabulary));
   const modules = config.modules as Record<
     string,
     { scheme: number; shape: [number, number]; codebook?: 'tensor' | 'row' }
@@ -255,3 +257,12 @@ async function decode(module: string, grid: Grid, tensors: TensorLookup): Promis
     ...(names.length > 0 ? { storedScales: { effective: scales, parts: storedParts } } : {}),
   };
 }
+
+/** What the command and recipes know of it. */
+export const plainLayoutDeclaration: LayoutDeclaration = {
+  name: 'plain',
+  summary: 'any scheme exactly, for this toolkit alone',
+  options: {},
+  floatZeroPoints: true,
+  make: (_options, vocabulary) => plainLayout(vocabulary),
+};

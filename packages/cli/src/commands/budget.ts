@@ -8,10 +8,10 @@ import {
   checkpointSensitivity,
   fitToBudget,
   type Recipe,
+  type RequestedRecipe,
   sensitivityName,
 } from '@q/pipeline';
 import type { Compute } from '../engine.js';
-import type { RequestedRecipe } from '../recipe-options.js';
 import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';

@@ -1,13 +1,11 @@
-import { createRandom, referenceKernels } from '@q/core';
-import { closest } from '../closest.js';
+import { closest, createRandom, referenceKernels } from '@q/core';
+import type { CommandContext } from '../command.js';
 import { type Backend, createCompute } from '../engine.js';
 import { setUpTfjsNode } from '../engine-setup/setup-tfjs-node.js';
 import { measureProducts, type ProductSpeed } from '../measure-engine.js';
-import type { Terminal } from '../terminal.js';
 import { formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { openWebgpuKernels } from '../webgpu-kernels.js';
-import { wholeNumber } from '../whole-number.js';
 
 /** The order in which `auto` tries them. */
 const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly Backend[];
@@ -26,11 +24,10 @@ interface EngineRow {
 
 /** `q engine list`: every engine, whether it starts here or why not, and how fast it multiplies. */
 export async function engineListCommand(
-  options: { readonly threads?: string; readonly json?: boolean },
-  terminal: Terminal,
-  signal: AbortSignal,
+  options: { readonly threads?: number; readonly json?: boolean },
+  { terminal, signal }: CommandContext,
 ): Promise<void> {
-  const threads = wholeNumber('--threads', options.threads, 1);
+  const { threads } = options;
   const rows: EngineRow[] = [];
   for (const choice of automaticOrder) {
     signal.throwIfAborted();
@@ -120,8 +117,7 @@ const setups = { 'tfjs-node': setUpTfjsNode } as const;
 export async function engineSetupCommand(
   name: string,
   options: { readonly force?: boolean; readonly json?: boolean },
-  terminal: Terminal,
-  signal: AbortSignal,
+  { terminal, signal }: CommandContext,
 ): Promise<void> {
   const setup = Object.hasOwn(setups, name) ? setups[name as keyof typeof setups] : undefined;
   if (!setup) {

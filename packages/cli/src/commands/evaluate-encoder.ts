@@ -20,7 +20,6 @@ import type { Terminal } from '../terminal.js';
 import { openTokenizer, parseDocuments } from '../texts.js';
 import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
-import { wholeNumber } from '../whole-number.js';
 import type { EvalOptions } from './evaluate.js';
 
 export interface ComparedEncoders {
@@ -67,14 +66,11 @@ export async function evaluateEncoder(
     throw new UsageError(`${text}: the text cannot be read (${error.code ?? error.message})`);
   });
   const pairs = scoredPairs(text, bytes);
-  const count = wholeNumber('--windows', options.windows, 1);
+  const count = options.windows;
   const lines = pairs
     ? pairs.flatMap(({ first, second }) => [first, second])
     : textLines(parseDocuments(text, bytes)).slice(0, count);
-  const longest = Math.min(
-    wholeNumber('--length', options.length, 2) ?? sentences.maxLength ?? model.model.maxPositions,
-    model.model.maxPositions,
-  );
+  const longest = Math.min(options.length ?? sentences.maxLength ?? model.model.maxPositions, model.model.maxPositions);
   const tokenizer = await openTokenizer(options.against as string);
   const sequences = textSequences(lines, tokenizer, longest, text);
   checkVocabulary(sequences, model.model.vocabularySize, text);

@@ -1,27 +1,27 @@
 import type { Windows } from '@q/calib';
 import { checkVocabulary } from '@q/calib';
-import { type Checkpoint, openCheckpoint, readSentenceModules } from '@q/checkpoint';
+import { type Checkpoint, readSentenceModules } from '@q/checkpoint';
 import { CalibrationError, elementCount } from '@q/core';
 import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval';
 import { adaptedWeights } from '../adapter-option.js';
+import type { CommandContext } from '../command.js';
 import { type Compute, createCompute } from '../engine.js';
 import type { Weights } from '../fine-tuning/fine-tuning.js';
-import { knownLayouts } from '../registry.js';
+import { openModel } from '../open-model.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows } from '../texts.js';
 import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
-import { wholeNumber } from '../whole-number.js';
 import { evaluateEncoder } from './evaluate-encoder.js';
 
 export interface EvalOptions {
   readonly against?: string;
   readonly adapter?: string;
   readonly text?: string;
-  readonly length?: string;
-  readonly windows?: string;
+  readonly length?: number;
+  readonly windows?: number;
   readonly engine?: string;
-  readonly threads?: string;
+  readonly threads?: number;
   readonly kernels?: string;
   readonly json?: boolean;
 }
@@ -30,18 +30,16 @@ export interface EvalOptions {
 export async function evalCommand(
   path: string,
   options: EvalOptions,
-  terminal: Terminal,
-  signal: AbortSignal,
+  { terminal, signal, vocabulary }: CommandContext,
 ): Promise<void> {
   if (!options.text) throw new UsageError('--text FILE is needed: the text to score');
-  const length = wholeNumber('--length', options.length, 2) ?? 256;
-  const count = wholeNumber('--windows', options.windows, 1);
-  const model = await openCheckpoint(path, knownLayouts);
-  const against = options.against === undefined ? undefined : await openCheckpoint(options.against, knownLayouts);
+  const { length = 256, windows: count } = options;
+  const model = await openModel(path, vocabulary);
+  const against = options.against === undefined ? undefined : await openModel(options.against, vocabulary);
   const compute = await createCompute({
     engine: options.engine,
     kernels: options.kernels,
-    threads: wholeNumber('--threads', options.threads, 1),
+    threads: options.threads,
   });
   try {
     const sentences = await readSentenceModules(options.against ?? path);

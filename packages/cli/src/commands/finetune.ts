@@ -1,35 +1,39 @@
+import { totalmem } from 'node:os';
 import { join } from 'node:path';
 import { checkVocabulary, type Windows } from '@q/calib';
-import { openCheckpoint } from '@q/checkpoint';
 import {
   CalibrationError,
   createContext,
   createRandom,
   type ModelDescription,
+  type OptionRecord,
   type QuantError,
   SchemeError,
+  unknownOption,
 } from '@q/core';
-import { type FileSystem, nodeFiles, writeFileDurably } from '@q/durable-files';
+import { writeFileDurably } from '@q/durable-files';
 import { evaluate, runWindows } from '@q/eval';
 import { type RunRecord, reportName, resumableTraining } from '@q/pipeline';
+import { type CommandContext, type FlagValues, flagOf } from '../command.js';
 import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
-import { type FineTuneFlags, fineTuningFrom } from '../fine-tune-options.js';
-import type { FineTuningResult, Weights } from '../fine-tuning/fine-tuning.js';
+import type { FineTuning, FineTuningResult, Weights } from '../fine-tuning/fine-tuning.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
-import { knownLayouts } from '../registry.js';
+import { openModel } from '../open-model.js';
+import { fineTuners } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
-import { wholeNumber } from '../whole-number.js';
 
-export interface FineTuneOptions extends FineTuneFlags, HeldOutFlags {
+export interface FineTuneOptions extends FlagValues, HeldOutFlags {
+  readonly method?: string;
   readonly text?: string;
-  readonly samples?: string;
-  readonly length?: string;
+  readonly samples?: number;
+  readonly length?: number;
+  readonly seed?: number;
   readonly engine?: string;
-  readonly threads?: string;
+  readonly threads?: number;
   readonly json?: boolean;
 }
 
@@ -57,19 +61,15 @@ export async function fineTuneCommand(
   path: string,
   out: string,
   options: FineTuneOptions,
-  terminal: Terminal,
-  signal: AbortSignal,
-  files: FileSystem = nodeFiles,
+  { terminal, signal, vocabulary, files }: CommandContext,
 ): Promise<FineTuneReport> {
   const { method, tuning } = fineTuningFrom(options);
   if (!options.text) throw new UsageError('--text FILE is needed: the text to learn');
-  const length = wholeNumber('--length', options.length, 2) ?? 256;
-  const count = wholeNumber('--samples', options.samples, 1) ?? 128;
-  const seed = wholeNumber('--seed', options.seed, Number.MIN_SAFE_INTEGER) ?? 0;
-  const checkpoint = await openCheckpoint(path, knownLayouts);
+  const { length = 256, samples: count = 128, seed = 0 } = options;
+  const checkpoint = await openModel(path, vocabulary);
   const compute = await createCompute({
     engine: options.engine,
-    threads: wholeNumber('--threads', options.threads, 1),
+    threads: options.threads,
   });
   try {
     const { model } = checkpoint;
@@ -136,6 +136,24 @@ export async function fineTuneCommand(
     await compute.dispose();
     await checkpoint.close();
   }
+}
+
+/**
+ * The fine-tuning that the flags request.
+ * @throws UsageError naming the flag that the method does not have
+ */
+function fineTuningFrom(flags: FineTuneOptions): { method: string; tuning: FineTuning } {
+  const method = flags.method ?? fineTuners[0].name;
+  const found = fineTuners.find(({ name }) => name === method);
+  if (!found) throw new UsageError(`--method ${method}: ${fineTuners.map(({ name }) => name).join(', ')} are known`);
+  const known = found.options as OptionRecord;
+  const keys = new Set(fineTuners.flatMap((tuner) => Object.keys(tuner.options as OptionRecord)));
+  const given = [...keys].filter((key) => flags[key] !== undefined);
+  const odd = given.find((key) => !Object.hasOwn(known, key));
+  if (odd !== undefined)
+    throw new UsageError(`${flagOf(odd)}: --method ${method} ${unknownOption(odd, Object.keys(known))}`);
+  const values = Object.fromEntries(given.map((key) => [key, flags[key]]));
+  return { method, tuning: found.make({ memory: totalmem(), ...values }) };
 }
 
 async function scoreAll(

@@ -1,7 +1,7 @@
 import { access, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { BlockFormat } from '@q/core';
-import { type FileSystem, lockFile, nodeFiles, partialName, WriteError } from '@q/durable-files';
+import { type BlockFormat, closest } from '@q/core';
+import { type FileSystem, lockFile, partialName, WriteError } from '@q/durable-files';
 import {
   LostTensorError,
   type OutputChoice,
@@ -11,21 +11,19 @@ import {
   requantize,
 } from '@q/gguf';
 import { openFile } from '@q/safetensors';
-import { closest } from '../closest.js';
+import type { CommandContext } from '../command.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { ggufFormats, ggufMixes } from '../registry.js';
-import type { Terminal } from '../terminal.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
-import { wholeNumber } from '../whole-number.js';
 
 export interface GgufOptions {
   readonly type?: string;
   readonly output?: string;
   readonly embeddings?: string;
   readonly plan?: boolean;
-  readonly threads?: string;
+  readonly threads?: number;
   readonly json?: boolean;
 }
 
@@ -34,9 +32,7 @@ export async function ggufCommand(
   input: string,
   output: string | undefined,
   options: GgufOptions,
-  terminal: Terminal,
-  signal: AbortSignal,
-  files: FileSystem = nodeFiles,
+  { terminal, signal, files }: CommandContext,
 ): Promise<void> {
   const types = { ...ggufFormats, ...ggufMixes };
   const choice = {
@@ -44,7 +40,7 @@ export async function ggufCommand(
     output: outputChoice(options.output),
     embeddings: orKeep('--embeddings', options.embeddings),
   };
-  const threads = wholeNumber('--threads', options.threads, 1);
+  const { threads } = options;
   if (!output && !options.plan) throw new UsageError('the file to write is missing: q gguf IN.gguf OUT.gguf');
   const info = await stat(input).catch(() => undefined);
   if (!info?.isFile()) throw new UsageError(`${input}: is not a file; a .gguf file was expected`);

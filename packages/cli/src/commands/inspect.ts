@@ -1,10 +1,10 @@
 import { stat } from 'node:fs/promises';
-import { openCheckpoint } from '@q/checkpoint';
 import { describeScheme } from '@q/core';
 import { readGgufHeader } from '@q/gguf';
+import type { Vocabulary } from '@q/pipeline';
 import { openFile, readHeader } from '@q/safetensors';
-import { knownLayouts } from '../registry.js';
-import type { Terminal } from '../terminal.js';
+import type { CommandContext } from '../command.js';
+import { openModel } from '../open-model.js';
 import { formatBytes, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { sizeOf } from './evaluate.js';
@@ -24,12 +24,12 @@ interface InspectedTensor {
 export async function inspectCommand(
   path: string,
   options: { readonly json?: boolean },
-  terminal: Terminal,
+  { terminal, vocabulary }: CommandContext,
 ): Promise<void> {
   const info = await stat(path).catch(() => undefined);
   if (!info)
     throw new UsageError(`${path}: does not exist; a model folder, a .safetensors or a .gguf file was expected`);
-  const found = info.isDirectory() ? await inspectFolder(path) : await inspectFile(path);
+  const found = info.isDirectory() ? await inspectFolder(path, vocabulary) : await inspectFile(path);
   if (options.json) {
     terminal.printJson({ path, ...found });
     return;
@@ -72,8 +72,8 @@ async function inspectFile(path: string): Promise<{ tensors: InspectedTensor[]; 
   }
 }
 
-async function inspectFolder(path: string) {
-  const checkpoint = await openCheckpoint(path, knownLayouts);
+async function inspectFolder(path: string, vocabulary: Vocabulary) {
+  const checkpoint = await openModel(path, vocabulary);
   try {
     const schemes = new Map<string, string>();
     for (const module of checkpoint.quantizedModules) {

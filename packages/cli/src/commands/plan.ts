@@ -1,23 +1,22 @@
 import { totalmem } from 'node:os';
-import { openCheckpoint } from '@q/checkpoint';
 import { createContext } from '@q/core';
 import { type Plan, planRun, recipeJSON } from '@q/pipeline';
+import type { CommandContext, FlagValues } from '../command.js';
 import { createCompute } from '../engine.js';
-import { type RecipeOptions, recipeFrom } from '../recipe-options.js';
-import { knownLayouts } from '../registry.js';
-import type { Terminal } from '../terminal.js';
+import { openModel } from '../open-model.js';
+import { recipeFrom } from '../recipe-flags.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
-import { wholeNumber } from '../whole-number.js';
 import { budgetText, settleBudget } from './budget.js';
 
-export interface PlanOptions extends RecipeOptions {
-  readonly samples?: string;
-  readonly length?: string;
+export interface PlanOptions extends FlagValues {
+  readonly samples?: number;
+  readonly length?: number;
+  readonly memory?: number;
   /** Only a budget needs text: it is measured before the plan is final. */
   readonly calib?: string;
   readonly sensitivity?: string;
   readonly engine?: string;
-  readonly threads?: string;
+  readonly threads?: number;
   readonly kernels?: string;
   readonly json?: boolean;
 }
@@ -26,16 +25,15 @@ export interface PlanOptions extends RecipeOptions {
 export async function planCommand(
   path: string,
   options: PlanOptions,
-  terminal: Terminal,
-  signal: AbortSignal,
+  { terminal, signal, vocabulary }: CommandContext,
 ): Promise<void> {
-  const requested = await recipeFrom(options);
+  const requested = await recipeFrom(options, vocabulary);
   const shape = calibrationShape(options);
-  const checkpoint = await openCheckpoint(path, knownLayouts);
+  const checkpoint = await openModel(path, vocabulary);
   const compute = await createCompute({
     engine: options.engine,
     kernels: options.kernels,
-    threads: wholeNumber('--threads', options.threads, 1),
+    threads: options.threads,
   });
   try {
     const context = createContext({
@@ -66,14 +64,14 @@ export async function planCommand(
 }
 
 export function calibrationShape(options: {
-  readonly samples?: string;
-  readonly length?: string;
-  readonly memory?: string;
+  readonly samples?: number;
+  readonly length?: number;
+  readonly memory?: number;
 }) {
   return {
-    samples: wholeNumber('--samples', options.samples, 1) ?? 128,
-    length: wholeNumber('--length', options.length, 2) ?? 256,
-    memory: wholeNumber('--memory', options.memory, 1) ?? totalmem(),
+    samples: options.samples ?? 128,
+    length: options.length ?? 256,
+    memory: options.memory ?? totalmem(),
   };
 }
 

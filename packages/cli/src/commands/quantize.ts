@@ -1,8 +1,6 @@
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
-import { openCheckpoint } from '@q/checkpoint';
 import { CalibrationError, createContext, createRandom, type ModelDescription, QuantError } from '@q/core';
-import { type FileSystem, nodeFiles } from '@q/durable-files';
 import { judgeDivergence } from '@q/eval';
 import {
   checkOutputFolder,
@@ -17,34 +15,33 @@ import {
   writtenText,
   writtenTextName,
 } from '@q/pipeline';
+import type { CommandContext, FlagValues } from '../command.js';
 import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
-import { type RecipeOptions, recipeFrom } from '../recipe-options.js';
-import { knownLayouts } from '../registry.js';
+import { openModel } from '../open-model.js';
+import { recipeFrom } from '../recipe-flags.js';
 import { reportPageName, writeReport } from '../report/write-report.js';
-import type { Terminal } from '../terminal.js';
 import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
-import { wholeNumber } from '../whole-number.js';
 import { budgetText, settleBudget } from './budget.js';
 import { checkDivergence, divergenceLimit } from './divergence-limit.js';
 import { score } from './evaluate.js';
 import { expertsText } from './experts.js';
 import { calibrationShape, planText } from './plan.js';
 
-export interface QuantizeOptions extends RecipeOptions, HeldOutFlags {
+export interface QuantizeOptions extends FlagValues, HeldOutFlags {
   readonly calib?: string;
-  readonly samples?: string;
-  readonly length?: string;
+  readonly samples?: number;
+  readonly length?: number;
+  readonly memory?: number;
   readonly sensitivity?: string;
   readonly engine?: string;
-  readonly threads?: string;
+  readonly threads?: number;
   readonly kernels?: string;
-  readonly maxKl?: string;
+  readonly maxKl?: number;
   readonly json?: boolean;
-  readonly yes?: boolean;
 }
 
 /** `q quantize MODEL OUT`. Resolves to the report, which is also in OUT as q-report.json and q-report.html. */
@@ -52,17 +49,16 @@ export async function quantizeCommand(
   path: string,
   out: string,
   options: QuantizeOptions,
-  terminal: Terminal,
-  signal: AbortSignal,
-  files: FileSystem = nodeFiles,
+  command: CommandContext,
 ): Promise<RunReport> {
-  const requested = await recipeFrom(options);
+  const { terminal, signal, vocabulary, files } = command;
+  const requested = await recipeFrom(options, vocabulary);
   const shape = calibrationShape(options);
-  const checkpoint = await openCheckpoint(path, knownLayouts);
+  const checkpoint = await openModel(path, vocabulary);
   const compute = await createCompute({
     engine: options.engine,
     kernels: options.kernels,
-    threads: wholeNumber('--threads', options.threads, 1),
+    threads: options.threads,
   });
   try {
     const context = createContext({
@@ -198,7 +194,7 @@ export async function quantizeCommand(
         const report = earlier ?? reportOf(result);
         const scored = await scoresOf(evaluation, () => {
           const { windows } = evaluation as HeldOut;
-          return scoreBoth(path, out, windows, compute, terminal, signal);
+          return scoreBoth(path, out, windows, compute, command);
         });
         if (scored instanceof QuantError) ended.failure = scored;
         ended.report =
@@ -262,11 +258,10 @@ async function scoreBoth(
   out: string,
   windows: Windows,
   compute: Compute,
-  terminal: Terminal,
-  signal: AbortSignal,
+  { terminal, signal, vocabulary }: CommandContext,
 ) {
-  const original = await openCheckpoint(path, knownLayouts);
-  const quantized = await openCheckpoint(out, knownLayouts);
+  const original = await openModel(path, vocabulary);
+  const quantized = await openModel(out, vocabulary);
   try {
     const after = await score(quantized, original, windows, compute, terminal, signal);
     const nll = Math.log(after.againstPerplexity as number);

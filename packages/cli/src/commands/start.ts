@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Terminal } from '../terminal.js';
+import type { CommandContext } from '../command.js';
 import { quantizeCommand } from './quantize.js';
 
 /** The demo model and texts that come with the package: beside `dist/`, or two levels up from here in the sources. */
@@ -10,29 +10,24 @@ const demo = ['../demo', '../../demo']
   .find((path) => existsSync(path)) as string;
 
 /** `q start`: the main job on the embedded model, GPTQ to 4 bits. */
-export async function startCommand(
-  options: { readonly json?: boolean },
-  terminal: Terminal,
-  signal: AbortSignal,
-): Promise<void> {
-  terminal.note('Quantizing the embedded model with GPTQ to 4 bits …');
+export async function startCommand(options: { readonly json?: boolean }, context: CommandContext): Promise<void> {
+  context.terminal.note('Quantizing the embedded model with GPTQ to 4 bits …');
   await quantizeCommand(
     join(demo, 'model'),
     freeFolder('demo-quantized'),
     {
       method: 'gptq',
-      bits: '4',
-      group: '32',
+      bits: 4,
+      group: 32,
       asym: true,
       calib: join(demo, 'text', 'calibration.txt'),
-      samples: '64',
-      length: '128',
+      samples: 64,
+      length: 128,
       evalText: join(demo, 'text', 'held-out.txt'),
-      windows: '32',
+      windows: 32,
       json: options.json,
     },
-    terminal,
-    signal,
+    context,
   );
 }
 

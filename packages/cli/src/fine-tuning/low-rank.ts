@@ -1,12 +1,21 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { adapterWeightsName, writeAdapter } from '@q/checkpoint';
-import { dequantize, type ModelDescription, quantize, type Scheme, type Tensor } from '@q/core';
-import { mergeLowRank, type QloraOptions, qlora } from '@q/qat';
+import {
+  type Declaration,
+  dequantize,
+  type ModelDescription,
+  pickOptions,
+  quantize,
+  type Scheme,
+  schemes,
+  type Tensor,
+} from '@q/core';
+import { mergeLowRank, type QloraOptions, qlora, qloraOptions } from '@q/qat';
 import type { FineTuning, Weights } from './fine-tuning.js';
 
 /** Trains low-rank factors, over a quantized base (QLoRA) or the weights as they are (LoRA), and writes an adapter of PEFT. */
-export function lowRankTuning(base: Scheme | 'none', options: QloraOptions): FineTuning {
+function lowRankTuning(base: Scheme | 'none', options: QloraOptions): FineTuning {
   const trainer = qlora({ ...options, base });
   return {
     options: trainer.options,
@@ -66,3 +75,22 @@ export function lowRankTuning(base: Scheme | 'none', options: QloraOptions): Fin
     },
   };
 }
+
+const options = pickOptions(
+  qloraOptions,
+  ...(['rank', 'alpha', 'dropout', 'epochs', 'batch', 'rate', 'heldOut', 'checkpointing', 'memory'] as const),
+);
+
+export const qloraTuning: Declaration<FineTuning, typeof options> = {
+  name: 'qlora',
+  summary: 'low-rank factors over weights that are frozen in NF4',
+  options,
+  make: (given) => lowRankTuning(schemes.nf4DoubleQuantized, given),
+};
+
+export const loraTuning: Declaration<FineTuning, typeof options> = {
+  name: 'lora',
+  summary: 'low-rank factors over the weights as they are',
+  options,
+  make: (given) => lowRankTuning('none', given),
+};

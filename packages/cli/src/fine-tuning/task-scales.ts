@@ -1,10 +1,17 @@
-import { dequantize, type ModelDescription, type QuantizedTensor, SchemeError } from '@q/core';
-import { measuredBytes, type PeqaOptions, peqa, tasks, tunedModules } from '@q/qat';
+import {
+  type Declaration,
+  dequantize,
+  type ModelDescription,
+  pickOptions,
+  type QuantizedTensor,
+  SchemeError,
+} from '@q/core';
+import { measuredBytes, type PeqaOptions, peqa, peqaOptions, tasks, tunedModules } from '@q/qat';
 import type { FineTuning, Weights } from './fine-tuning.js';
 import { integersChecksum, quantizedLinears, writeTask } from './task-folder.js';
 
 /** PEQA over a quantized model: its integers stay, the scales of a task are written beside it. */
-export function taskScales(options: PeqaOptions): FineTuning {
+function taskScales(options: PeqaOptions): FineTuning {
   const tuner = peqa(options);
   return {
     options: { ...tuner.options },
@@ -47,3 +54,15 @@ export function taskScales(options: PeqaOptions): FineTuning {
     },
   };
 }
+
+const options = pickOptions(
+  peqaOptions,
+  ...(['epochs', 'batch', 'rate', 'heldOut', 'checkpointing', 'memory'] as const),
+);
+
+export const peqaTuning: Declaration<FineTuning, typeof options> = {
+  name: 'peqa',
+  summary: 'the scales of a quantized model, its integers stay',
+  options,
+  make: (given) => taskScales({ loss: 'labels', ...given }),
+};

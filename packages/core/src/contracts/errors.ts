@@ -1,10 +1,18 @@
+/** The same in every copy of this package: a method from outside may bring its own. */
+const brand: unique symbol = Symbol.for('@q/QuantError') as never;
+
 /**
  * Base of every error that @q throws on purpose. The message names the thing (file, tensor, option), what was found,
  * what was expected and what to do; the command prints it alone, without a stack trace.
  */
 export class QuantError extends Error {
   override name = 'QuantError';
+  readonly [brand] = true;
 }
+
+/** Whether an error is one of this family, also when another copy of this package has thrown it. */
+export const isQuantError = (error: unknown): error is QuantError =>
+  typeof error === 'object' && error !== null && brand in error;
 
 /** A shape, length or dtype that does not fit. */
 export class ShapeError extends QuantError {

@@ -1,5 +1,7 @@
-import { SchemeError } from '../contracts/errors.js';
+import type { OptionValues } from '../contracts/option.js';
 import type { Scheme } from '../contracts/scheme.js';
+import { checkOptions } from '../options/check-options.js';
+import { choice, number } from '../options/option.js';
 import { fitExtremes, type ScaleFit } from './scale-fit.js';
 
 /**
@@ -53,19 +55,24 @@ function middleOf({ format, zeroPoint }: Scheme): number | undefined {
   return zeroPoint === 'none' ? undefined : (format.max + 1) / 2;
 }
 
-export interface AbsMaxOptions {
-  readonly range?: SymmetricRange;
+export const absMaxOptions = {
+  /** Which codes the largest magnitude aims at. Default `gptq`. */
+  range: choice(['gptq', 'narrow', 'full'], {
+    default: 'gptq',
+    help: 'Codes that the largest magnitude aims at: half the range, both ends alike, or the lowest code.',
+  }),
   /** The largest magnitude that a scale is made for: what is larger saturates. No bound when absent. */
-  readonly bound?: number;
-}
+  bound: number({ above: 0, otherwise: 'none', help: 'The largest magnitude that a scale is made for.' }),
+};
+
+export type AbsMaxOptions = OptionValues<typeof absMaxOptions>;
 
 /**
  * Scale from the largest magnitude, zero point in the middle of the codes.
- * @throws SchemeError when the bound is not positive
+ * @throws SchemeError for an option out of its range
  */
 export function absMax(options: AbsMaxOptions = {}): ScaleFit {
-  const { range = 'gptq', bound } = options;
-  if (bound !== undefined && !(bound > 0)) throw new SchemeError(`the bound of absMax must be positive, got ${bound}`);
+  const { range, bound } = checkOptions('absMax', absMaxOptions, options);
   const rule: ScaleFit = {
     name: 'absMax',
     options: { range, ...(bound === undefined ? {} : { bound }) },

@@ -1,15 +1,25 @@
+import type { OptionValues } from '../contracts/option.js';
 import { roundHalfEven } from '../dtypes/round.js';
+import { checkOptions } from '../options/check-options.js';
+import { integer, number } from '../options/option.js';
 import { minMax } from './min-max.js';
 import type { ScaleFit } from './scale-fit.js';
 
-export interface HalfQuadraticOptions {
+export const halfQuadraticOptions = {
   /** Norm of the error, below 1: robust against outliers. Default 0.7. */
-  readonly p?: number;
+  p: number({
+    above: 0,
+    below: 1,
+    default: 0.7,
+    help: 'Norm of the error; a smaller one is more robust against outliers.',
+  }),
   /** Strength of the shrinkage. Default 10. */
-  readonly beta?: number;
-  /** Default 20. */
-  readonly iterations?: number;
-}
+  beta: number({ above: 0, default: 10, help: 'Strength of the shrinkage.' }),
+  /** Largest number of iterations. Default 20. */
+  iterations: integer({ min: 1, default: 20, help: 'Largest number of iterations for a group.' }),
+};
+
+export type HalfQuadraticOptions = OptionValues<typeof halfQuadraticOptions>;
 
 /**
  * HQQ (papers.md section 4): the scale of the range, and the zero point that minimises the p-norm of the error by half-quadratic
@@ -17,7 +27,7 @@ export interface HalfQuadraticOptions {
  * Stops when the mean error rises. Zero points are real numbers; a scheme with integer ones gets them rounded.
  */
 export function halfQuadratic(options: HalfQuadraticOptions = {}): ScaleFit {
-  const { p = 0.7, beta = 10, iterations = 20 } = options;
+  const { p, beta, iterations } = checkOptions('halfQuadratic', halfQuadraticOptions, options);
   const range = minMax();
   return {
     name: 'halfQuadratic',

@@ -1,22 +1,27 @@
 import { shrinkTolerance } from '../contracts/grid-kernels.js';
+import type { OptionValues } from '../contracts/option.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { levelEncoder } from '../formats/level-encoder.js';
+import { checkOptions } from '../options/check-options.js';
+import { integer, number } from '../options/option.js';
 import { minMax } from './min-max.js';
 import type { ScaleFit } from './scale-fit.js';
 
-export interface MseSearchOptions {
+export const mseSearchOptions = {
   /** Shrink factors tried: `1 - i/steps`, up to `maxShrink`. Default 100, as in GPTQ. */
-  readonly steps?: number;
+  steps: integer({ min: 1, default: 100, help: 'Shrink factors that are tried.' }),
   /** Largest part of the range that is cut off. Default 0.8. */
-  readonly maxShrink?: number;
+  maxShrink: number({ above: 0, max: 1, default: 0.8, help: 'Largest part of the range that is cut off.' }),
   /** Exponent of the error. Default 2.4, as in GPTQ. */
-  readonly norm?: number;
-}
+  norm: number({ above: 0, default: 2.4, help: 'Exponent of the error.' }),
+};
+
+export type MseSearchOptions = OptionValues<typeof mseSearchOptions>;
 
 /** Range shrunk by the factor that has the least error (GPTQ's `mse` option; papers.md 2.1). Importance weights the errors. */
 export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
-  const { steps = 100, maxShrink = 0.8, norm = 2.4 } = options;
+  const { steps, maxShrink, norm } = checkOptions('mseSearch', mseSearchOptions, options);
   const range = minMax();
   const factors = Float64Array.from({ length: Math.max(0, Math.ceil(steps * maxShrink)) }, (_, i) => 1 - i / steps);
 

@@ -1,14 +1,20 @@
-import { SchemeError } from '../contracts/errors.js';
+import type { OptionValues } from '../contracts/option.js';
+import { checkOptions } from '../options/check-options.js';
+import { number } from '../options/option.js';
 import { minMax } from './min-max.js';
 import type { ScaleFit } from './scale-fit.js';
+
+export const percentileOptions = {
+  p: number({ above: 0.5, max: 1, default: 0.999, help: 'Share of the values that the range holds.' }),
+};
 
 /**
  * The range that holds the share `p` of the magnitudes (symmetric) or of the values on each side (asymmetric); what lies
  * outside is clipped. Linear interpolation between order statistics.
+ * @throws SchemeError for an option out of its range
  */
-export function percentile(options: { readonly p?: number } = {}): ScaleFit {
-  const { p = 0.999 } = options;
-  if (!(p > 0.5 && p <= 1)) throw new SchemeError(`percentile p must be above 0.5 and at most 1, got ${p}`);
+export function percentile(options: OptionValues<typeof percentileOptions> = {}): ScaleFit {
+  const { p } = checkOptions('percentile', percentileOptions, options);
   const range = minMax();
   return {
     name: 'percentile',

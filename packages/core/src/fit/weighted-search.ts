@@ -1,21 +1,34 @@
 import { SchemeError } from '../contracts/errors.js';
+import type { OptionValues } from '../contracts/option.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { levelTable } from '../formats/level-table.js';
+import { checkOptions } from '../options/check-options.js';
+import { integer, number } from '../options/option.js';
 import { fitAbsMax } from './abs-max.js';
 import { searchAffine } from './affine-search.js';
 import { searchExponent } from './exponent-search.js';
 import type { ScaleFit } from './scale-fit.js';
 import { createScaleSweep, type SweepLevels, type SweepResult } from './scale-sweep.js';
 
-export interface WeightedSearchOptions {
+export const weightedSearchOptions = {
   /** Candidates for the scale around the one of the largest magnitude. Default 200. */
-  readonly points?: number;
-  /** Candidates go from this share of it ... Default 0.5. */
-  readonly low?: number;
-  /** ... to this one. Default 1.1. */
-  readonly high?: number;
-}
+  points: integer({ min: 2, default: 200, help: 'Candidates for the scale of each group.' }),
+  /** The first candidate, as a share of the scale of the largest magnitude. Default 0.5. */
+  low: number({
+    above: 0,
+    default: 0.5,
+    help: 'The first candidate, as a share of the scale of the largest magnitude.',
+  }),
+  /** The last candidate, as a share of it. Default 1.1. */
+  high: number({
+    above: 0,
+    default: 1.1,
+    help: 'The last candidate, as a share of the scale of the largest magnitude.',
+  }),
+};
+
+export type WeightedSearchOptions = OptionValues<typeof weightedSearchOptions>;
 
 /**
  * Data-free scale search (opt-RTN; papers.md section 4) by least weighted squared error. Weights: the importance of the
@@ -30,12 +43,8 @@ export interface WeightedSearchOptions {
  * - Scales that are powers of two: the exponents around the range's own one.
  */
 export function weightedSearch(options: WeightedSearchOptions = {}): ScaleFit {
-  const { points = 200, low = 0.5, high = 1.1 } = options;
-  if (!(Number.isInteger(points) && points >= 2 && low > 0 && high > low)) {
-    throw new SchemeError(
-      `weightedSearch needs at least 2 points and 0 < low < high, got points ${points}, low ${low}, high ${high}`,
-    );
-  }
+  const { points, low, high } = checkOptions('weightedSearch', weightedSearchOptions, options);
+  if (high <= low) throw new SchemeError(`weightedSearch: low must be smaller than high, got low ${low}, high ${high}`);
   const sweep = createScaleSweep({ points, low, high });
   const [found, best]: [SweepResult, SweepResult] = [
     { scale: 0, gain: 0 },

@@ -1,10 +1,16 @@
 import {
+  boolean,
   type Context,
+  checkOptions,
+  codeOnly,
   dequantize,
   type Engine,
+  integer,
   type LowRankAdapter,
   type LowRankPair,
   type ModelDescription,
+  number,
+  type OptionValues,
   type QuantizedTensor,
   quantize,
   type Random,
@@ -27,44 +33,59 @@ import type { Optimizer } from '../optimizers/optimizer.js';
 import type { Schedule } from '../optimizers/schedule.js';
 import type { Parameterization } from '../parameters/parameterization.js';
 import { type TrainResult, train } from '../train.js';
+import { epochsOption, isCount, isPositive, sharedTrainingOptions } from '../training-options.js';
 import { stepsOf } from '../tune-model.js';
 import { factorNames, lowRankRuntime } from './low-rank-runtime.js';
 
-export interface QloraOptions {
+export const qloraOptions = {
+  ...sharedTrainingOptions,
   /**
    * What the frozen linears are stored in. Default: NF4 in blocks of 64 with double quantization, 4.127 bits a weight. `none`: as
    * they are, which makes it LoRA.
    */
-  readonly base?: Scheme | 'none';
-  /** Default 16. The paper has 64. */
-  readonly rank?: number;
+  base: codeOnly<Scheme | 'none'>(
+    "a scheme, or 'none'",
+    (value) => value === 'none' || (typeof value === 'object' && value !== null && 'format' in value),
+    { help: 'Scheme of the frozen linears.' },
+  ),
+  /** Rank of the factors. Default 16. The paper has 64. */
+  rank: integer({ min: 1, default: 16, help: 'Rank of the factors.' }),
   /** The product of the factors is scaled by `alpha / rank`. Default 16. */
-  readonly alpha?: number;
-  /** Default 0.05. */
-  readonly dropout?: number;
+  alpha: number({ min: 0, default: 16, help: 'The product of the factors is scaled by alpha / rank.' }),
+  /** Share of the inputs that training drops. Default 0.05. */
+  dropout: number({ min: 0, below: 1, default: 0.05, help: 'Share of the inputs that training drops.' }),
   /** Linears that get factors. Default: every one of the blocks, which is what makes QLoRA reach full fine-tuning. */
-  readonly targets?: (module: string) => boolean;
+  targets: codeOnly<(module: string) => boolean>('a function', (value) => typeof value === 'function', {
+    help: 'Linears that get factors.',
+  }),
   /** Passes over the windows. Default 3. */
-  readonly epochs?: number;
-  /** Windows a step. Default 8. */
-  readonly batch?: number;
-  readonly accumulate?: number;
-  /** Constant after the warm-up, as in the paper. Default 2e-4. */
-  readonly rate?: number;
+  epochs: epochsOption(3),
+  /** Batches a step, their gradients averaged. Default 1. */
+  accumulate: codeOnly<number>('a whole number of at least 1', isCount, { default: 1, help: 'Batches a step.' }),
+  /** Peak learning rate; constant after the warm-up, as in the paper. Default 2e-4. */
+  rate: number({ above: 0, default: 2e-4, help: 'Peak learning rate of what is trained.' }),
   /** Default 3 % of the steps. */
-  readonly warmUp?: number;
+  warmUp: codeOnly<number>('a whole number', (value) => isCount(value) || value === 0, {
+    help: 'Steps of linear warm-up.',
+  }),
   /** Largest norm of all gradients together. Default 0.3. */
-  readonly clipNorm?: number;
+  clipNorm: codeOnly<number>('a number above 0', isPositive, { default: 0.3, help: 'Largest norm of all gradients.' }),
   /** Default: AdamW with 8-bit states, 0.9 and 0.999, no decay. */
-  readonly optimizer?: () => Optimizer;
+  optimizer: codeOnly<() => Optimizer>('a function', (value) => typeof value === 'function', {
+    help: 'Makes the optimizer.',
+  }),
   /** Windows at the end that are scored and not trained on; the best epoch is kept. Default 0. */
-  readonly heldOut?: number;
-  readonly patience?: number;
+  heldOut: integer({ min: 0, default: 0, help: 'Windows held out; the best epoch on them is kept.' }),
+  /** Epochs without a better held-out loss after which training stops. Default 3. */
+  patience: codeOnly<number>('a whole number of at least 1', isCount, {
+    default: 3,
+    help: 'Epochs without a better held-out loss after which training stops.',
+  }),
   /** One block's activations and dequantized weights at a time. Default true: without it the tape holds all of them in f32. */
-  readonly checkpointing?: boolean;
-  /** Bytes that training may take; more is refused with the batch that fits. Default: no limit. */
-  readonly memory?: number;
-}
+  checkpointing: boolean({ default: true, help: 'Run blocks twice instead of keeping their activations.' }),
+};
+
+export type QloraOptions = OptionValues<typeof qloraOptions>;
 
 export interface QloraInput<T> {
   readonly model: ModelDescription;
@@ -99,12 +120,10 @@ export interface Qlora {
  * Linears are dequantized when they are used and freed after it; gradients are computed for the factors alone.
  */
 export function qlora(options: QloraOptions = {}): Qlora {
-  const { base = schemes.nf4DoubleQuantized, rank = 16, alpha = 16, dropout = 0.05, rate = 2e-4 } = options;
-  const { targets = () => true, epochs = 3, batch = 8, accumulate = 1, clipNorm = 0.3, heldOut = 0 } = options;
-  const { patience = 3, checkpointing = true, memory = Number.POSITIVE_INFINITY } = options;
-  const { optimizer: makeOptimizer = () => adamW8bit({ beta2: 0.999 }) } = options;
-  if (!Number.isInteger(rank) || rank < 1) throw new SchemeError(`a rank is a whole number of at least 1, not ${rank}`);
-  if (!(dropout >= 0 && dropout < 1)) throw new SchemeError(`dropout is a share from 0 to below 1, not ${dropout}`);
+  const given = checkOptions('qlora', qloraOptions, options);
+  const { rank, alpha, dropout, rate, epochs, batch, accumulate, clipNorm, heldOut, patience, checkpointing } = given;
+  const { base = schemes.nf4DoubleQuantized, targets = () => true, memory = Number.POSITIVE_INFINITY } = given;
+  const { optimizer: makeOptimizer = () => adamW8bit({ beta2: 0.999 }) } = given;
   const settings = { epochs, batch, accumulate, heldOut };
   const predict = (model: ModelDescription, windows: Pick<TokenWindows, 'count' | 'length'>, size: number) =>
     forecastLora(model, windows, {

@@ -1,4 +1,7 @@
-/** The candidate with the fewest edits to `word`, when that is few enough to be a slip. */
+/**
+ * The candidate with the fewest edits to `word`, for "did you mean" in messages. Undefined when even the nearest one
+ * differs by more than a third of the word's letters.
+ */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
@@ -12,6 +15,7 @@ export function closest(word: string, candidates: readonly string[]): string | u
   return best;
 }
 
+/** Levenshtein distance, one row of the table at a time. */
 function editDistance(a: string, b: string): number {
   let previous = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {

@@ -1,0 +1,25 @@
+import { integer, text } from '@q/core';
+import { command } from '../command.js';
+import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
+
+export const evaluate = command({
+  name: 'eval',
+  summary: 'perplexity, and KL divergence to another model',
+  arguments: [['<model>', 'model folder']],
+  options: {
+    adapter: text({
+      placeholder: 'folder',
+      help: 'Score the model with this adapter of PEFT, or this task of q finetune --method peqa.',
+    }),
+    against: text({ placeholder: 'model', help: 'The original, for KL divergence.' }),
+    text: textFile('Text to score, JSON Lines, or .u16 token ids.'),
+    length: calibrationOptions.length,
+    windows: integer({ min: 1, otherwise: 'all', help: 'Windows to score.' }),
+    ...computeOptions,
+    ...jsonOption,
+  },
+  async run([model], options, context) {
+    const { evalCommand } = await import('../commands/evaluate.js');
+    await evalCommand(model, options, context);
+  },
+});

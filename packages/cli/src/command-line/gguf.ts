@@ -1,0 +1,35 @@
+import { boolean, text } from '@q/core';
+import { command } from '../command.js';
+import { ggufFormats, ggufMixes } from '../registry.js';
+import { computeOptions, jsonOption } from '../shared-options.js';
+
+const types = Object.keys({ ...ggufFormats, ...ggufMixes }).join(', ');
+
+export const gguf = command({
+  name: 'gguf',
+  summary: "quantize a GGUF file, to the same bytes as llama.cpp's quantizer",
+  arguments: [
+    ['<in>', 'GGUF file in F32, F16 or BF16'],
+    ['[out]', 'GGUF file to write'],
+  ],
+  options: {
+    type: text({ placeholder: 'name', help: `What matrices become: ${types}.` }),
+    output: text({
+      placeholder: 'name',
+      otherwise: 'q6_k, or more',
+      help: 'What the output layer becomes: one type, keep, or like-llama.',
+    }),
+    embeddings: text({
+      placeholder: 'name',
+      otherwise: 'as --type',
+      help: 'What the embeddings become: one type, or keep.',
+    }),
+    plan: boolean({ help: 'Say what would happen to every tensor, and write nothing.' }),
+    threads: computeOptions.threads,
+    ...jsonOption,
+  },
+  async run([input, output], options, context) {
+    const { ggufCommand } = await import('../commands/gguf.js');
+    await ggufCommand(input, output, options, context);
+  },
+});

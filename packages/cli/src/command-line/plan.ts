@@ -1,0 +1,21 @@
+import { command } from '../command.js';
+import { addRecipeFlags } from '../recipe-flags.js';
+import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
+
+export const plan = command({
+  name: 'plan',
+  summary: 'show what would happen to every tensor',
+  arguments: [['<model>', 'model folder']],
+  options: {
+    calib: textFile('With --budget, text to measure on.'),
+    sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),
+    ...calibrationOptions,
+    ...computeOptions,
+    ...jsonOption,
+  },
+  flags: addRecipeFlags,
+  async run([model], options, context) {
+    const { planCommand } = await import('../commands/plan.js');
+    await planCommand(model, options, context);
+  },
+});

@@ -1,0 +1,111 @@
+import type { NamedParts, Option, OptionRecord, OptionValues } from '@q/core';
+import type { FileSystem } from '@q/durable-files';
+import { notAllowed, type Vocabulary } from '@q/pipeline';
+import { type Command, Option as Flag } from 'commander';
+import type { Terminal } from './terminal.js';
+import { UsageError } from './usage-error.js';
+
+/** Values of flags by key, as a recipe would hold them. */
+export type FlagValues = Readonly<Record<string, unknown>>;
+
+/** What a command runs with, beside its own arguments and options. */
+export interface CommandContext {
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+  /** The built-in parts, and those of `--use`. */
+  readonly vocabulary: Vocabulary;
+  /** What outputs are written through. */
+  readonly files: FileSystem;
+}
+
+/**
+ * One command, in one file: its arguments, its options, and how it runs. Flags, help and checks are derived from the
+ * options. `run` imports what it needs: most commands need little, and start at once.
+ */
+export interface CommandDeclaration<S extends OptionRecord = any> {
+  /** The words after `q`: `quantize`, `engine list`. */
+  readonly name: string;
+  readonly summary: string;
+  /** `<model>`, `[out]`, with help. */
+  readonly arguments: readonly (readonly [name: string, help: string])[];
+  readonly options: S;
+  /** Adds flags that are not declared as options: those of recipes, which methods bring. */
+  flags?(command: Command, vocabulary: Vocabulary): void;
+  /** @param options also holds what {@link CommandDeclaration.flags} has added, as commander read it */
+  run(args: readonly string[], options: OptionValues<S> & FlagValues, context: CommandContext): Promise<unknown>;
+}
+
+/** Gives the options of a declaration their type. */
+export const command = <S extends OptionRecord>(declaration: CommandDeclaration<S>): CommandDeclaration<S> =>
+  declaration;
+
+/** `refineRounds` -> `--refine-rounds` */
+export const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+
+export interface FlagSettings {
+  /** Heading of the help that the flag stands under. */
+  readonly group?: string;
+  /** Other declarations of the same key, by other methods: what one of them allows is allowed. */
+  readonly others?: readonly Option<any>[];
+  /** Said after the help; the default when absent. */
+  readonly note?: string;
+  readonly hidden?: boolean;
+}
+
+/**
+ * Adds the flags of one option to a command: `--name <value>`, or `--name` and `--no-name` for a boolean. The value that
+ * commander keeps is the one that a recipe would hold.
+ */
+export function addFlag(
+  to: Command,
+  key: string,
+  option: Option<any>,
+  parts: NamedParts,
+  settings: FlagSettings = {},
+): void {
+  const flag = flagOf(key);
+  const { group, note = defaultNote(option), others = [], hidden = false } = settings;
+  const help = option.help[0].toLowerCase() + option.help.slice(1).replace(/\.$/, '');
+  const text = `${help}${choicesOf(option, parts)}${note}`;
+  const add = (made: Flag) => {
+    if (group) made.helpGroup(group);
+    if (hidden) made.hideHelp();
+    to.addOption(made);
+  };
+  if (option.type === 'boolean') {
+    add(
+      new Flag(
+        flag,
+        option.default === true ? `${text.replace(/\)$/, '')}; ${flag.replace('--', '--no-')} turns it off)` : text,
+      ),
+    );
+    to.addOption(new Flag(flag.replace('--', '--no-'), option.help).hideHelp());
+    return;
+  }
+  add(
+    new Flag(`${flag} <${option.placeholder}>`, text).argParser((word) =>
+      parseFlag(flag, word, [option, ...others], parts),
+    ),
+  );
+}
+
+/** @throws UsageError naming the flag, what it got and what was expected */
+export function parseFlag(flag: string, word: string, options: readonly Option<any>[], parts: NamedParts): unknown {
+  for (const option of options) {
+    const value = option.parse(word);
+    if (option.resolve(value, parts) !== undefined) return value;
+  }
+  const [{ expected, names }] = options;
+  throw new UsageError(notAllowed(flag, word, expected, names?.(parts)));
+}
+
+/** ` (default: 4)`, or nothing. */
+export function defaultNote(option: Option<any>): string {
+  const shown = option.default === undefined ? option.otherwise : option.show(option.default);
+  return shown === undefined || shown === 'false' ? '' : ` (default: ${shown})`;
+}
+
+function choicesOf(option: Option<any>, parts: NamedParts): string {
+  const names = option.type === 'choice' || option.type === 'object' ? option.names?.(parts) : undefined;
+  return names && names.length > 0 ? `: ${names.join(', ')}` : '';
+}

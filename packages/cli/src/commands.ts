@@ -1,0 +1,29 @@
+import type { CommandDeclaration } from './command.js';
+import { engineList, engineSetup } from './command-line/engine.js';
+import { evaluate } from './command-line/evaluate.js';
+import { finetune } from './command-line/finetune.js';
+import { gguf } from './command-line/gguf.js';
+import { inspect } from './command-line/inspect.js';
+import { plan } from './command-line/plan.js';
+import { quantize } from './command-line/quantize.js';
+import { schema } from './command-line/schema.js';
+import { start } from './command-line/start.js';
+
+/** Every command, in the order of the help. A new one is a file in `command-line/` and an entry here. */
+export const commands: readonly CommandDeclaration[] = [
+  plan,
+  quantize,
+  finetune,
+  evaluate,
+  inspect,
+  gguf,
+  engineList,
+  engineSetup,
+  start,
+  schema,
+];
+
+/** Words that commands begin with when several share one, and what they are about. */
+export const commandGroups: Readonly<Record<string, string>> = {
+  engine: 'what computes: list the engines, set one up',
+};

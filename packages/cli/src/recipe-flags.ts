@@ -1,0 +1,140 @@
+import { readFile } from 'node:fs/promises';
+import { totalmem } from 'node:os';
+import { readAdapter } from '@q/checkpoint';
+import type { OptionRecord } from '@q/core';
+import {
+  combineSettings,
+  layoutKey,
+  makeRecipe,
+  methodOption,
+  methodOptions,
+  namedParts,
+  type RequestedRecipe,
+  type RequestedSettings,
+  readRecipe,
+  readRule,
+  schemeOptions,
+  topOptions,
+  type Vocabulary,
+} from '@q/pipeline';
+import { mergedAdapter } from '@q/qat';
+import { type Command, Option as Flag } from 'commander';
+import { parse as parseYaml } from 'yaml';
+import { addFlag, defaultNote, type FlagValues, flagOf } from './command.js';
+import { addOptionsOf } from './method-flags.js';
+import { parseRule } from './rule-option.js';
+import { UsageError } from './usage-error.js';
+
+/** Recipe keys whose flag has another name. */
+const otherFlags: Readonly<Record<string, string>> = { maxShardBytes: 'maxShard' };
+
+/** Adds the flags that make a recipe: those of every method and layout of the vocabulary among them. */
+export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
+  const parts = namedParts(vocabulary);
+  const { methods, layouts } = vocabulary;
+  const { bits, group, weights } = schemeOptions;
+  const { layout, use: _, ...top } = topOptions;
+  command.option(
+    '--recipe <file>',
+    'recipe as JSON or YAML; options win over it, and their rules come before its rules',
+  );
+  addFlag(command, 'method', methodOption(vocabulary), parts);
+  for (const [key, option] of Object.entries({ weights, bits, group })) addFlag(command, key, option, parts);
+  command
+    .option('--sym', 'symmetric: no zero points')
+    .option('--asym', 'asymmetric: a zero point with each scale (default)')
+    .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
+    .option(
+      '--rule <rule...>',
+      "settings of some linears: 'PATTERN=bits:3,group:64' or 'PATTERN=keep'; the first rule that matches wins",
+    )
+    .option('--adapter <folder>', 'merge this adapter of PEFT into the weights first');
+  const names = layouts.map(({ name }) => name);
+  addFlag(command, 'layout', { ...layout, type: 'choice', names: () => names }, parts);
+  // The name that this option had first.
+  command.addOption(new Flag('--format <name>', 'layout').hideHelp());
+  for (const { name, options } of layouts)
+    for (const [key, option] of Object.entries(options as OptionRecord)) {
+      addFlag(command, layoutKey(key), option, parts, { note: `; layout ${name}${defaultNote(option)}` });
+      addFlag(command, `format${layoutKey(key).slice('layout'.length)}`, option, parts, { hidden: true });
+    }
+  for (const [key, option] of Object.entries(top)) addFlag(command, otherFlags[key] ?? key, option, parts);
+  addOptionsOf(
+    command,
+    methods.map((method) => ({ name: method.name, options: methodOptions(method, vocabulary) })),
+    parts,
+    Object.keys(topOptions),
+  );
+}
+
+/**
+ * The recipe that the flags or the recipe file request. Flags win over the file's settings, and their rules come first.
+ * @throws QuantError naming the flag or the key
+ */
+export async function recipeFrom(flags: FlagValues, vocabulary: Vocabulary): Promise<RequestedRecipe> {
+  const { recipe: path, adapter } = flags as { recipe?: string; adapter?: string };
+  const sources = [fromFlags(flags, vocabulary)];
+  if (path !== undefined) {
+    const shown = (place: string) => (place === '' ? path : `${path}: ${place}`);
+    sources.push(readRecipe(await readRecipeFile(path), vocabulary, shown));
+  }
+  const firstSteps = adapter === undefined ? [] : [mergedAdapter(await readAdapter(adapter), adapter)];
+  return makeRecipe(combineSettings(sources), vocabulary, { memory: totalmem(), firstSteps });
+}
+
+function fromFlags(flags: FlagValues, vocabulary: Vocabulary): RequestedSettings {
+  const {
+    sym,
+    asym,
+    keep = [],
+    rule = [],
+  } = flags as {
+    sym?: boolean;
+    asym?: boolean;
+    keep?: readonly string[];
+    rule?: readonly string[];
+  };
+  if (sym && asym) throw new UsageError('--sym and --asym exclude each other: choose one');
+  const typed = new Map<string, string>([['symmetric', sym ? '--sym' : '--asym']]);
+  const values: Record<string, unknown> = {};
+  if (sym || asym) values.symmetric = Boolean(sym);
+  const layoutKeys = vocabulary.layouts.flatMap(({ options }) => Object.keys(options as OptionRecord).map(layoutKey));
+  const keys = [
+    'method',
+    ...Object.keys(schemeOptions),
+    ...Object.keys(topOptions),
+    ...layoutKeys,
+    ...vocabulary.methods.flatMap((method) => Object.keys(methodOptions(method, vocabulary))),
+  ].filter((key) => key !== 'use' && key !== 'symmetric');
+  for (const key of keys) {
+    const names = [otherFlags[key] ?? key, ...(key.startsWith('layout') ? [key.replace('layout', 'format')] : [])];
+    const name = names.find((each) => flags[each] !== undefined);
+    if (name === undefined) continue;
+    values[key] = flags[name];
+    typed.set(key, flagOf(name));
+  }
+  const { settings } = readRecipe(values, vocabulary, (place) => typed.get(place) ?? flagOf(place));
+  return {
+    settings,
+    rules: [
+      ...keep.map((match) => ({ match, keep: true, settings: new Map() })),
+      ...rule.map((text) =>
+        readRule(parseRule(text), vocabulary, (place) => `--rule ${text}${place === '' ? '' : `: ${place}`}`),
+      ),
+    ],
+  };
+}
+
+/** @throws UsageError when the file cannot be read, or is neither JSON nor YAML */
+export async function readRecipeFile(path: string): Promise<unknown> {
+  const text = await readFile(path, 'utf8').catch((error) => {
+    throw new UsageError(`${path}: the recipe cannot be read (${error.code ?? error.message})`);
+  });
+  try {
+    return (path.endsWith('.json') ? JSON.parse(text) : parseYaml(text)) ?? {};
+  } catch (error) {
+    throw new UsageError(
+      `${path}: is not valid ${path.endsWith('.json') ? 'JSON' : 'YAML'}: ${(error as Error).message.split('\n')[0]}`,
+    );
+  }
+}

@@ -1,0 +1,37 @@
+/** Options that several commands take. */
+import { boolean, choice, integer, text } from '@q/core';
+
+export const jsonOption = {
+  /** Whether results are one JSON object. */
+  json: boolean({ help: 'Print one JSON object on standard output and nothing else there.' }),
+};
+
+export const computeOptions = {
+  /** What runs and trains models. */
+  engine: choice(['auto', 'wasm', 'cpu', 'node'], { default: 'auto', help: 'Engine that runs and trains models' }),
+  /** What computes Hessians, the sweep and products. */
+  kernels: choice(['wasm', 'webgpu'], { default: 'wasm', help: 'Kernels for Hessians, the sweep and products' }),
+  /** Threads of the kernels. */
+  threads: integer({ min: 1, otherwise: 'the cores, at most 8', help: 'Threads of the kernels.' }),
+};
+
+export const textFile = (help: string) => text({ placeholder: 'file', help });
+
+export const calibrationOptions = {
+  /** Windows of text that methods learn from. */
+  samples: integer({ min: 1, default: 128, help: 'Windows of the text that is learnt from.' }),
+  /** Tokens of a window. */
+  length: integer({ min: 2, default: 256, help: 'Tokens of a window.' }),
+};
+
+/** What is scored before and after. */
+export const heldOutOptions = {
+  /** Text to score. */
+  evalText: textFile('Text to score before and after; the windows after those that were learnt from when absent.'),
+  /** Windows to score. */
+  windows: integer({ min: 1, otherwise: '32, or all of --eval-text', help: 'Windows to score.' }),
+  /** Whether anything is scored. */
+  eval: boolean({ default: true, help: 'Score before and after.' }),
+  /** Whether windows are drawn at random. */
+  shuffle: boolean({ help: 'Draw the windows at random instead of taking the first ones.' }),
+};

@@ -1,0 +1,20 @@
+import { type Method, type OptionRecord, pickOptions } from '@q/core';
+import type { Vocabulary } from './vocabulary.js';
+
+/** The method whose quantizer rounds the weights of another one, when that has a base. */
+export function baseOf(method: Method, { methods }: Pick<Vocabulary, 'methods'>): Method | undefined {
+  return method.base && methods.find(({ name }) => name === method.base?.method);
+}
+
+/** The options of a method's base that it takes too. */
+export function baseOptions(method: Method, vocabulary: Pick<Vocabulary, 'methods'>): OptionRecord {
+  const base = baseOf(method, vocabulary);
+  if (!base) return {};
+  return pickOptions(base.options as OptionRecord, ...(method.base?.options ?? Object.keys(base.options)));
+}
+
+/** All options of a method that a recipe can name: those of its base, then its own. */
+export function methodOptions(method: Method, vocabulary: Pick<Vocabulary, 'methods'>): OptionRecord {
+  const all = { ...baseOptions(method, vocabulary), ...(method.options as OptionRecord) };
+  return Object.fromEntries(Object.entries(all).filter(([, option]) => option.named));
+}

@@ -1,0 +1,105 @@
+import {
+  boolean,
+  choice,
+  integer,
+  list,
+  type ModelStep,
+  named,
+  number,
+  type Option,
+  type OptionRecord,
+  text,
+} from '@q/core';
+import { methodOptions } from './method-options.js';
+import type { Vocabulary } from './vocabulary.js';
+
+/** What one rule may say of the grid of its linears, whatever the method. */
+export const schemeOptions = {
+  /** A scheme by its name, or a number format with its granularity; an object is the JSON of a scheme. */
+  weights: {
+    ...text({
+      placeholder: 'scheme',
+      help: "Scheme of the weights: nf4, fp8-row, mxfp4, 'int3 g64', 'uint4 g32 asym'.",
+    }),
+    accepts: (value: unknown): value is string | object =>
+      (typeof value === 'string' && value.trim() !== '') || (typeof value === 'object' && value !== null),
+    resolve: (value: unknown) => value,
+    schema: () => ({ anyOf: [{ type: 'string' }, { type: 'object' }] }),
+  } as Option<string | object>,
+  /** Bits of a weight. */
+  bits: integer({ min: 2, max: 8, default: 4, help: 'Bits of a weight.' }),
+  /** Columns that share a scale. */
+  group: integer({ min: -1, default: 128, help: 'Columns that share a scale; -1: one scale per output channel.' }),
+  /** Whether there are no zero points. */
+  symmetric: boolean({ default: false, help: 'Without zero points.' }),
+};
+
+const bits = integer({ min: 2, max: 8, help: 'Bits.' });
+const isStep = (value: object): value is ModelStep => 'apply' in value;
+
+/** What stands at the top of a recipe and is not a matter of one rule. */
+export const topOptions = {
+  layout: text({ placeholder: 'name', otherwise: 'by the method', help: 'Layout of the written folder.' }),
+  transforms: list(named<ModelStep>('steps', isStep, { help: 'A step.' }), {
+    otherwise: 'none',
+    help: 'Steps before the method that change weights and keep the function, in this order.',
+  }),
+  rotate: boolean({ default: false, help: 'Rotate the residual stream and the heads first.' }),
+  budget: {
+    ...number({
+      placeholder: 'size',
+      help: 'Choose the bits of each layer: bits per weight (3.0), or bytes of all tensors (900MB).',
+    }),
+    expected: 'bits per weight (3.0) or a size of all tensors (900MB)',
+    accepts: (value: unknown): value is number | string => typeof value === 'number' || typeof value === 'string',
+    resolve: (value: unknown) => (typeof value === 'number' || typeof value === 'string' ? value : undefined),
+    parse: (word: string) => word,
+    schema: () => ({ anyOf: [{ type: 'number' }, { type: 'string' }] }),
+  } as Option<number | string>,
+  candidateBits: list(bits, { otherwise: '2 to 8', help: 'With a budget, the widths to choose from.' }),
+  expertTokens: integer({
+    min: 0,
+    otherwise: '64',
+    help: 'Calibration tokens that an expert needs; with fewer it is rounded to nearest.',
+  }),
+  memory: integer({
+    min: 1,
+    otherwise: 'that of the machine',
+    placeholder: 'bytes',
+    help: 'Bytes that a run may take: beyond, activations wait on the disk, and a training is refused.',
+  }),
+  maxShardBytes: integer({ min: 1, otherwise: '5e9', placeholder: 'bytes', help: 'Largest weight file.' }),
+  seed: integer({ default: 0, help: 'Seed of everything random.' }),
+  use: list(text({ help: 'A module.' }), {
+    otherwise: 'none',
+    placeholder: 'module',
+    help: 'Modules that bring methods, layouts and other parts: npm names or paths.',
+  }),
+};
+
+/** The option `method`, with the names of a vocabulary. */
+export function methodOption({ methods }: Vocabulary): Option<string> {
+  const names = methods.map(({ name }) => name);
+  return choice(names, { default: names.includes('gptq') ? 'gptq' : names[0], help: 'The method.' });
+}
+
+/** The key at the top of a recipe for an option of a layout: `layoutVersion` for `version`. */
+export const layoutKey = (option: string): string => `layout${option[0].toUpperCase()}${option.slice(1)}`;
+
+/** Options of all layouts, by their keys at the top of a recipe. */
+export function layoutOptions({ layouts }: Vocabulary): OptionRecord {
+  return Object.fromEntries(
+    layouts.flatMap(({ options }) =>
+      Object.entries(options as OptionRecord).map(([key, option]) => [layoutKey(key), option]),
+    ),
+  );
+}
+
+/** Every declaration of an option of a method, by key: methods may mean different things by one key. */
+export function optionsOfMethods(vocabulary: Vocabulary): ReadonlyMap<string, readonly Option<any>[]> {
+  const all = new Map<string, Option<any>[]>();
+  for (const method of vocabulary.methods)
+    for (const [key, option] of Object.entries(methodOptions(method, vocabulary)))
+      all.set(key, [...(all.get(key) ?? []), option]);
+  return all;
+}
