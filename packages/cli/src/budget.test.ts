@@ -10,7 +10,7 @@ import { recipeFrom } from './recipe-flags.js';
 import { builtin } from './registry.js';
 import { parseRule } from './rule-option.js';
 import { runCommand } from './testing/run-command.js';
-import { tinyConfigs, writeTinyMixture } from './testing/tiny-mixture.js';
+import { tinyConfigs, writeTinyModel } from './testing/tiny-mixture.js';
 
 const config = {
   ...tinyConfigs.mixtral,
@@ -25,7 +25,7 @@ let text: string[];
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'q-budget-'));
   model = join(folder, 'model');
-  await writeTinyMixture(model, config);
+  await writeTinyModel(model, config);
   text = [
     '--method',
     'rtn',

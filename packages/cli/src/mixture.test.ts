@@ -18,7 +18,7 @@ import { createEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { builtin, readersOf } from './registry.js';
 import { runCommand } from './testing/run-command.js';
-import { tinyConfigs, writeTinyMixture } from './testing/tiny-mixture.js';
+import { tinyConfigs, writeTinyModel } from './testing/tiny-mixture.js';
 
 /** Random positive scales on every edge that has statistics. */
 const scaling: Transform = {
@@ -54,7 +54,7 @@ describe.each(Object.entries(tinyConfigs))('%s', (type, config) => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'q-mixture-'));
     model = join(folder, 'model');
-    await writeTinyMixture(model, config);
+    await writeTinyModel(model, config);
     text = ['--calib', join(model, 'ids.u16'), '--length', '16', '--samples', '40', '--group', '16'];
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));

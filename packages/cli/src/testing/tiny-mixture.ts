@@ -30,10 +30,10 @@ export const tinyConfigs = {
 } as const;
 
 /**
- * A model folder with random weights, and ids to calibrate and score it with. In the last layer the routers' rows from 4 on
- * are zero: of equal logits the lower index wins, so no token ever reaches the experts 6 and 7.
+ * A model folder with random weights, and ids to calibrate and score it with. In the last layer the rows from 4 on of routers
+ * with more are zero: of equal logits the lower index wins, so no token ever reaches the experts 6 and 7.
  */
-export async function writeTinyMixture(folder: string, config: Record<string, unknown>): Promise<void> {
+export async function writeTinyModel(folder: string, config: Record<string, unknown>): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));
   const { expected } = describeModel(config);

@@ -186,7 +186,9 @@ function readSizes(config: ConfigReader, variant: LlamaVariant): Sizes {
   const names = { ...llamaNames, ...variant.names };
   const hidden = config.positiveInteger('hidden_size');
   const heads = config.positiveInteger('num_attention_heads');
-  const kvHeads = config.positiveInteger('num_key_value_heads', variant.defaultKeyValueHeads ?? heads);
+  const kvHeads = names.inputByHead
+    ? heads
+    : config.positiveInteger('num_key_value_heads', variant.defaultKeyValueHeads ?? heads);
   if (heads % kvHeads !== 0) config.refuse('num_key_value_heads', `it must divide the ${heads} attention heads`);
   const headDim = config.has('head_dim')
     ? config.positiveInteger('head_dim')

@@ -1,0 +1,72 @@
+const shared = {
+  hidden_size: 32,
+  intermediate_size: 64,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  vocab_size: 48,
+  tie_word_embeddings: false,
+};
+
+/** Small configs of decoders, with the branches that calibration goes through differently. */
+export const tinyDecoders: Readonly<Record<string, Record<string, unknown>>> = {
+  'qwen3, norms on heads': { ...shared, model_type: 'qwen3', head_dim: 16 },
+  'qwen3_moe, a dense layer': {
+    ...shared,
+    model_type: 'qwen3_moe',
+    head_dim: 8,
+    moe_intermediate_size: 32,
+    num_experts: 4,
+    num_experts_per_tok: 2,
+    mlp_only_layers: [0],
+  },
+  'gemma2, norms around both parts, soft caps': {
+    ...shared,
+    model_type: 'gemma2',
+    head_dim: 16,
+    query_pre_attn_scalar: 16,
+    sliding_window: 4,
+    tie_word_embeddings: true,
+  },
+  'gemma3, windows by pattern': {
+    ...shared,
+    model_type: 'gemma3_text',
+    head_dim: 16,
+    query_pre_attn_scalar: 16,
+    sliding_window: 4,
+    sliding_window_pattern: 2,
+    tie_word_embeddings: true,
+  },
+  'phi3, fused qkv and gate_up': { ...shared, model_type: 'phi3', partial_rotary_factor: 0.75 },
+  'smollm3, a layer without positions': { ...shared, model_type: 'smollm3', no_rope_layer_interval: 2 },
+  'ministral3, queries that grow': {
+    ...shared,
+    model_type: 'ministral3',
+    head_dim: 16,
+    rope_parameters: {
+      rope_type: 'yarn',
+      rope_theta: 10000,
+      factor: 8,
+      original_max_position_embeddings: 8,
+      llama_4_scaling_beta: 0.1,
+    },
+  },
+  'olmo2, norms behind both parts': { ...shared, model_type: 'olmo2' },
+  'granite, multipliers': {
+    ...shared,
+    model_type: 'granite',
+    embedding_multiplier: 2,
+    residual_multiplier: 0.5,
+    attention_multiplier: 0.3,
+    logits_scaling: 2,
+  },
+  'gpt_neox, side by side': { ...shared, model_type: 'gpt_neox', rotary_pct: 0.25 },
+  'stablelm, one norm for both parts': {
+    ...shared,
+    model_type: 'stablelm',
+    use_parallel_residual: true,
+    partial_rotary_factor: 0.25,
+  },
+};
