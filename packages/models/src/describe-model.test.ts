@@ -309,6 +309,31 @@ describe('describeModel', () => {
     },
   );
 
+  it.each([
+    ['Llama-2-7b', 'norm.weight', 'model.'],
+    ['Qwen3-0.6B', 'norm.weight', 'model.'],
+    ['pythia-70m', 'final_layer_norm.weight', 'gpt_neox.'],
+  ])('knows %s without its head', (name, norm, prefix) => {
+    const { config } = published[name]!;
+    const [whole, bare] = [describeModel(config), describeModel(config, undefined, new Set([norm]))];
+    const inside = [...whole.expected.keys()].filter((key) => key.startsWith(prefix));
+    expect([...bare.expected.keys()].map((key) => prefix + key)).toEqual(inside);
+    expect(bare.headless).toBe(true);
+    // A tied head needs no tensor of its own.
+    expect(bare.head === undefined).toBe(config['tie_word_embeddings'] !== true);
+    expect(bare.logits === undefined).toBe(bare.head === undefined);
+  });
+
+  it('knows decoders that classify sequences', () => {
+    const { config } = published['Qwen3-0.6B']!;
+    const labels = { id2label: { 0: 'a', 1: 'b', 2: 'c' } };
+    const model = describeModel({ ...config, ...labels, architectures: ['Qwen3ForSequenceClassification'] });
+    expect(model.head).toBeUndefined();
+    expect(model.ties.size).toBe(0);
+    expect(model.classifier).toMatchObject({ tensors: ['score.weight'], size: 3 });
+    expect(model.expected.get('score.weight')).toEqual([3, 1024]);
+  });
+
   it('says which norms add to the stream, and how gains are stored', () => {
     const { norms, readers } = describeModel(published['gemma-3-270m']!.config).residualStream!;
     expect(norms.every(({ gainOffset }) => gainOffset === 1)).toBe(true);

@@ -1,6 +1,7 @@
 import type {
   Activation,
   BlockDescription,
+  LinearDescription,
   ModelDescription,
   NormDescription,
   Runtime,
@@ -15,6 +16,7 @@ import { type AddToResidual, type FeedForward, gatedMlp, type MlpOptions } from 
 import { linear, linearTensors } from './linear-description.js';
 import { applyNorm, type Norm, normProducer, tensorsOfNorm } from './norm.js';
 import { describeResidualStream } from './residual-stream.js';
+import { classifiesSequences, labelCount, sequenceOutput } from './sequence-output.js';
 
 /** Norms of a block by their names in the file: before a part reads the residual stream, after it has computed. */
 export interface NormPlaces {
@@ -126,15 +128,10 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   const vocabulary = config.positiveInteger('vocab_size');
   const tied = config.boolean('tie_word_embeddings', variant.defaultTied ?? false);
   const embedding = `${root}${names.embedding}.weight`;
-  // A part of a larger model has its head beside itself in old files.
-  const head = linear(
-    root === 'language_model.model.' ? `language_model.${names.head}` : names.head,
-    hidden,
-    vocabulary,
-    false,
-    'head',
-  );
-  const headWeight = `${head.module}.weight`;
+  const head = readHead(config, sizes, vocabulary, tied);
+  const classifier = classifiesSequences(config)
+    ? sequenceOutput([{ linear: 'score', bias: false, out: labelCount(config) }], hidden, 'last')
+    : undefined;
   const described = Array.from({ length: layers }, (_, index) => describeBlock(config, sizes, index));
   const blocks = described.map(({ block }) => block);
   const last = normOf(sizes, `${root}${names.finalNorm}`);
@@ -147,39 +144,68 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     maxPositions: config.positiveInteger('max_position_embeddings', 2048),
     blocks,
     embeddingTensors: [embedding],
-    headTensors: [...tensorsOfNorm(last).map(([name]) => name), tied ? embedding : headWeight],
-    head,
-    ties: new Map(tied ? [[headWeight, embedding]] : []),
-    residualStream: describeResidualStream(blocks, {
-      embeddings: [embedding],
-      kind: last.kind,
-      finalNorm: last.module,
-      head: head.module,
-      ...(variant.gainOffset ? { gainOffset: variant.gainOffset } : {}),
-      others: described.flatMap(({ norms }) => norms),
-      readers: described.flatMap(({ readers }) => readers),
-    }),
+    headTensors: [
+      ...tensorsOfNorm(last).map(([name]) => name),
+      ...(head ? [tied ? embedding : `${head.module}.weight`] : []),
+    ],
+    ...(head ? { head } : {}),
+    ...(classifier ? { classifier } : {}),
+    ties: new Map(head && tied ? [[`${head.module}.weight`, embedding]] : []),
+    // Without a head the last hidden states are what the model gives: nothing takes a rotation back.
+    ...(head
+      ? {
+          residualStream: describeResidualStream(blocks, {
+            embeddings: [embedding],
+            kind: last.kind,
+            finalNorm: last.module,
+            head: head.module,
+            ...(variant.gainOffset ? { gainOffset: variant.gainOffset } : {}),
+            others: described.flatMap(({ norms }) => norms),
+            readers: described.flatMap(({ readers }) => readers),
+          }),
+        }
+      : {}),
     ...(root === '' ? { headless: true } : {}),
     expected: new Map([
       [embedding, [vocabulary, hidden]],
       ...described.flatMap(({ tensors }) => tensors),
       ...tensorsOfNorm(last),
-      ...(tied ? [] : linearTensors(head)),
+      ...(head && !tied ? linearTensors(head) : []),
+      ...(classifier?.shapes ?? []),
     ]),
     embed(runtime, ids, batch, length) {
       const rows = runtime.ops.embed(runtime.weight(embedding), ids, batch, length);
       return embeddingFactor === undefined ? rows : runtime.ops.scale(rows, embeddingFactor);
     },
     finalNorm,
-    logits<T>(runtime: Runtime<T>, x: T): T {
-      const { ops } = runtime;
-      const logits = runtime.linear(head.module, finalNorm(runtime, x));
-      const scaled = logitFactor === undefined ? logits : ops.scale(logits, logitFactor);
-      return logitCap === undefined
-        ? scaled
-        : ops.scale(ops.activation('tanh', ops.scale(scaled, 1 / logitCap)), logitCap);
-    },
+    ...(head
+      ? {
+          logits<T>(runtime: Runtime<T>, x: T): T {
+            const { ops } = runtime;
+            const logits = runtime.linear(head.module, finalNorm(runtime, x));
+            const scaled = logitFactor === undefined ? logits : ops.scale(logits, logitFactor);
+            return logitCap === undefined
+              ? scaled
+              : ops.scale(ops.activation('tanh', ops.scale(scaled, 1 / logitCap)), logitCap);
+          },
+        }
+      : {}),
   };
+}
+
+/** The output projection; nothing in a classifier, and in a checkpoint of the model without it. */
+function readHead(
+  config: ConfigReader,
+  { variant, names, root, hidden }: Sizes,
+  vocabulary: number,
+  tied: boolean,
+): LinearDescription | undefined {
+  if (classifiesSequences(config)) return undefined;
+  // A part of a larger model has its head beside itself in old files.
+  const module = root === 'language_model.model.' ? `language_model.${names.head}` : names.head;
+  const { tensorNames } = variant;
+  const stored = !tensorNames || tied || root !== '' || [...tensorNames].some((name) => name.startsWith(`${module}.`));
+  return stored ? linear(module, hidden, vocabulary, false, 'head') : undefined;
 }
 
 function readSizes(config: ConfigReader, variant: LlamaVariant): Sizes {

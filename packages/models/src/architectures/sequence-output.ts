@@ -9,13 +9,13 @@ export type OutputStep =
   | { readonly norm: string; readonly bias: boolean; readonly epsilon: number };
 
 /**
- * A pooler or a classifier: steps on the hidden state of the first token, or on the mean of all.
+ * A pooler or a classifier: steps on the hidden state of the first token or of the last one, or on the mean of all.
  * @param width of the hidden states
  */
 export function sequenceOutput(
   steps: readonly OutputStep[],
   width: number,
-  pooling: 'first' | 'mean' = 'first',
+  pooling: keyof typeof poolings = 'first',
 ): SequenceOutput & { readonly shapes: readonly [string, readonly number[]][] } {
   const shapes: [string, readonly number[]][] = [];
   let size = width;
@@ -34,7 +34,7 @@ export function sequenceOutput(
     shapes,
     size,
     run(runtime, hidden) {
-      let x = pooling === 'first' ? firstToken(runtime, hidden) : meanToken(runtime, hidden);
+      let x = poolings[pooling](runtime, hidden);
       for (const step of steps) {
         if ('linear' in step) x = runtime.linear(step.linear, x);
         else if ('norm' in step) x = layerNorm(runtime, step.norm, x, step.epsilon);
@@ -53,11 +53,21 @@ function firstToken<T>({ ops }: Runtime<T>, hidden: T): T {
   return first as T;
 }
 
+/** `[batch, length, width]` -> `[batch, width]` */
+function lastToken<T>({ ops }: Runtime<T>, hidden: T): T {
+  const [batch, length, width] = ops.shape(hidden) as [number, number, number];
+  if (length === 1) return ops.reshape(hidden, [batch, width]);
+  const [, last] = ops.split(ops.reshape(hidden, [batch, length * width]), [(length - 1) * width, width]);
+  return last as T;
+}
+
 function meanToken<T>({ ops }: Runtime<T>, hidden: T): T {
   const [batch, length, width] = ops.shape(hidden) as [number, number, number];
   const mean = ops.fromF32(new Float32Array(length).fill(1 / length), [1, length]);
   return ops.reshape(ops.linear(ops.transpose(hidden), mean), [batch, width]);
 }
+
+const poolings = { first: firstToken, last: lastToken, mean: meanToken };
 
 /** Whether config.json says that the checkpoint classifies sequences. */
 export const classifiesSequences = (config: ConfigReader): boolean =>
