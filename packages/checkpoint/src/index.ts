@@ -2,6 +2,7 @@ export * from './awq/index.js';
 export * from './bitsandbytes-int8/index.js';
 export * from './checkpoint.js';
 export * from './compressed-tensors-int8/index.js';
+export { conversionSource } from './gguf/conversion-source.js';
 export * from './gptq/index.js';
 export * from './layout.js';
 export * from './peft/index.js';

@@ -1,4 +1,5 @@
 import type { CommandDeclaration } from './command.js';
+import { convert } from './command-line/convert.js';
 import { engineList, engineSetup } from './command-line/engine.js';
 import { evaluate } from './command-line/evaluate.js';
 import { finetune } from './command-line/finetune.js';
@@ -17,6 +18,7 @@ export const commands: readonly CommandDeclaration[] = [
   evaluate,
   inspect,
   gguf,
+  convert,
   engineList,
   engineSetup,
   start,

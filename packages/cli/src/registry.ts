@@ -12,7 +12,21 @@ import { type BlockFormat, builtinFormats, type Declaration, declaredFits, named
 import {
   bf16Block,
   f16Block,
+  f32Block,
   type GgufMix,
+  iq4_NL,
+  iq4_NL_M,
+  iq4_XS,
+  iq4_XS_M,
+  mxfp4,
+  mxfp4Moe,
+  q2_K,
+  q2_K_M,
+  q2_K_S,
+  q3_K,
+  q3_K_L,
+  q3_K_M,
+  q3_K_S,
   q4_0,
   q4_1,
   q4_K,
@@ -25,6 +39,10 @@ import {
   q5_K_S,
   q6_K,
   q8_0,
+  tq1_0,
+  tq1_0_M,
+  tq2_0,
+  tq2_0_M,
 } from '@q/gguf';
 import { gptqMethod, gptqPaperMethod } from '@q/gptq';
 import { hqqMethod } from '@q/hqq';
@@ -77,14 +95,24 @@ export function readersOf(vocabulary: Vocabulary): readonly QuantizedLayout[] {
   return vocabulary.layouts.map((layout) => layout.make({}, vocabulary));
 }
 
-/** What `q gguf` makes of tensors. */
+/** What `q gguf` and `q convert --to gguf` make of tensors. */
 export const ggufFormats: Readonly<Record<string, BlockFormat>> = {
   ...{ q4_0, q4_1, q5_0, q5_1, q8_0 },
-  ...{ q4_k: q4_K, q5_k: q5_K, q6_k: q6_K },
-  ...{ f16: f16Block, bf16: bf16Block },
+  ...{ q4_k: q4_K, q5_k: q5_K, q6_k: q6_K, mxfp4 },
+  ...{ f16: f16Block, bf16: bf16Block, f32: f32Block },
 };
+
+/** Types of single tensors that stand for a mix where a whole file is meant. */
+const ggufTensorFormats: Readonly<Record<string, BlockFormat>> = {
+  ...{ q2_k: q2_K, q3_k: q3_K, iq4_nl: iq4_NL, iq4_xs: iq4_XS, tq1_0, tq2_0 },
+};
+
+/** What the output layer and the embeddings can become. */
+export const ggufPartFormats: Readonly<Record<string, BlockFormat>> = { ...ggufFormats, ...ggufTensorFormats };
 
 /** Mixes of them, for all matrices of a file. */
 export const ggufMixes: Readonly<Record<string, GgufMix>> = {
+  ...{ q2_k: q2_K_M, q2_k_s: q2_K_S, q3_k_s: q3_K_S, q3_k_m: q3_K_M, q3_k_l: q3_K_L },
   ...{ q4_k_m: q4_K_M, q4_k_s: q4_K_S, q5_k_m: q5_K_M, q5_k_s: q5_K_S },
+  ...{ iq4_nl: iq4_NL_M, iq4_xs: iq4_XS_M, tq1_0: tq1_0_M, tq2_0: tq2_0_M, mxfp4_moe: mxfp4Moe },
 };

@@ -1,12 +1,16 @@
 import { type BlockFormat, SchemeError } from '@q/core';
 import { q5_1 } from './blocks/affine-block.js';
-import { q4_K, q5_K } from './blocks/affine-super-block.js';
+import { q2_K, q4_K, q5_K } from './blocks/affine-super-block.js';
 import { f16Block } from './blocks/float-blocks.js';
+import { iq4_NL, iq4_XS } from './blocks/iq4.js';
+import { q3_K } from './blocks/q3-k.js';
 import { q6_K } from './blocks/q6-k.js';
 import { q8_0 } from './blocks/q8-0.js';
-import { q5_0 } from './blocks/symmetric-block.js';
+import { q4_0, q5_0 } from './blocks/symmetric-block.js';
+import { tq1_0, tq2_0 } from './blocks/ternary-blocks.js';
 import { type GgufFilePlan, planGgufFile } from './file-plan.js';
 import type { GgufHeader, GgufTensor } from './header.js';
+import type { ImportanceMatrix } from './importance-matrix.js';
 import type { GgufMetadata, GgufValue } from './metadata.js';
 import { type GgufMix, type MixPlace, mixPlaces } from './mix.js';
 import { type GgufTensorType, ggufTensorTypeFor } from './tensor-type.js';
@@ -20,6 +24,10 @@ export interface RequantizeOptions {
   readonly embeddings?: BlockFormat | 'keep';
   /** Names of tensors that stay as they are, whatever the rest says. */
   readonly kept?: ReadonlySet<string>;
+  /** Weights of the columns of each matrix. */
+  readonly importance?: ImportanceMatrix;
+  /** Round what is rounded already, which loses more than the type promises. */
+  readonly requantize?: boolean;
 }
 
 export type OutputChoice = BlockFormat | 'keep' | 'like-llama';
@@ -31,6 +39,8 @@ export interface RequantizedTensor {
   /** In words. */
   readonly why: string;
   readonly bytes: number;
+  /** Weights of the columns; those of one matrix after the other where the tensor holds several. */
+  readonly importance?: Float32Array;
 }
 
 export interface RequantizePlan {
@@ -43,7 +53,7 @@ export interface RequantizePlan {
   readonly bytesAfter: number;
 }
 
-/** Matrices that are small, and that models depend on (formats.md 6.10): llama.cpp leaves them as they are. */
+/** Matrices that are small, and that models depend on (llama-quant.cpp): llama.cpp leaves them as they are. */
 const leftAlone = [
   ...['_norm.weight', 'ffn_gate_inp.weight', 'ffn_gate_tid2eid.weight', 'altup', 'laurel', 'per_layer_model_proj'],
   ...['position_embd', 'token_types', 'ssm_conv1d', 'shortconv.conv.weight', 'attn_rel_b.weight'],
@@ -56,8 +66,13 @@ const leftAlone = [
   ...['a.rvq.codebook', 'mm.a.code_embd'],
 ];
 
-/** What holds rows that are not whole blocks of 256 (formats.md 6.10). */
+/** What holds rows that are not whole blocks of 256 (llama-quant.cpp). */
 const narrower: ReadonlyMap<BlockFormat, BlockFormat> = new Map([
+  [q2_K, q4_0],
+  [q3_K, q4_0],
+  [tq1_0, q4_0],
+  [tq2_0, q4_0],
+  [iq4_XS, iq4_NL],
   [q4_K, q5_0],
   [q5_K, q5_1],
   [q6_K, q8_0],
@@ -82,6 +97,7 @@ export function planRequantize(header: GgufHeader, options: RequantizeOptions, n
           header,
           all.filter((tensor) => staysAs(tensor) === undefined),
           name,
+          options.importance !== undefined,
         )
       : undefined;
   const tensors = all.map((tensor) => decide(tensor, header, options, places?.get(tensor.name), name));
@@ -102,7 +118,7 @@ export function planRequantize(header: GgufHeader, options: RequantizeOptions, n
 }
 
 /** Why a tensor is no candidate; nothing for those that are. Outer sizes of 1 do not make a matrix. */
-function staysAs({ name, shape }: GgufTensor): string | undefined {
+export function staysAs({ name, shape }: Pick<GgufTensor, 'name' | 'shape'>): string | undefined {
   const outermost = shape.findIndex((size) => size !== 1);
   if (outermost < 0 || shape.length - outermost < 2) return 'a vector';
   if (!name.endsWith('weight') || leftAlone.some((part) => name.includes(part)))
@@ -127,13 +143,20 @@ function decide(
   const [format, why] = fitting(wanted, row, role);
   if (format === from.type.format) return keep(why);
   // Rounding what is rounded already would lose more than the type promises.
-  if (from.type.values > 1 || !from.type.format)
+  if (!from.type.format || (from.type.values > 1 && !options.requantize))
     throw new SchemeError(
-      `${name}: tensor ${from.name} is ${from.type.name} and was to become ${format.name}: start from a file in F32, F16 or BF16`,
+      `${name}: tensor ${from.name} is ${from.type.name} and was to become ${format.name}: start from a file in F32, F16 or BF16, ` +
+        'or allow it with --requantize',
     );
   const to = ggufTensorTypeFor(format);
   const count = from.shape.reduce((product, size) => product * size, 1);
-  return { from, to, why, bytes: (count / to.values) * to.bytes };
+  const weights = to.values > 1 ? options.importance?.get(from.name) : undefined;
+  if (weights && count % weights.length !== 0)
+    throw new SchemeError(
+      `${name}: the importance matrix has ${weights.length} weights for ${from.name} of shape [${from.shape.join(', ')}]: ` +
+        'it belongs to another model',
+    );
+  return { from, to, why, bytes: (count / to.values) * to.bytes, ...(weights ? { importance: weights } : {}) };
 }
 
 function choose(
@@ -145,7 +168,10 @@ function choose(
 ): readonly [wanted: BlockFormat | 'keep', role: string] {
   const base = 'base' in type ? type.base : type;
   const tied = !header.tensors.has(outputName) && embeddingsNames.includes(name);
-  if (embeddingsNames.includes(name) && !tied) return [embeddings ?? base, 'embeddings'];
+  if (embeddingsNames.includes(name) && !tied) {
+    const other = place && 'base' in type ? type.choose(place) : undefined;
+    return [embeddings ?? other ?? base, 'embeddings'];
+  }
   if (name !== outputName && !tied) {
     const other = place && 'base' in type ? type.choose(place) : undefined;
     return other ? [other, `a matrix that ${type.name} gives more`] : [base, 'a matrix'];

@@ -97,10 +97,13 @@ export async function requantize(
       if (index > 0 && copies(stretches[index - 1])) await pending[index - 1];
       if (index + 1 < stretches.length) next = read(index + 1);
       const { from, to } = tensor;
+      const importance = weightsOf(stretches[index]);
       let output = input;
       if (to !== from.type) {
         output = outputs[index % 2].subarray(0, bytes);
-        if (!blocks.encode({ format: to.format as BlockFormat, source: valuesOf(tensor, input), out: output }))
+        if (
+          !blocks.encode({ format: to.format as BlockFormat, source: valuesOf(tensor, input), out: output, importance })
+        )
           throw new NumericError(
             `${source.name}: tensor ${from.name} has values that are NaN, infinite, or beyond what ${to.name} holds`,
           );
@@ -184,8 +187,22 @@ function refuseLost(name: string, { from, to }: RequantizedTensor, { magnitude, 
 
 const copies = ({ tensor }: Stretch) => tensor.to === tensor.from.type;
 
+/** Weights of the columns of the matrix that a stretch belongs to. */
+function weightsOf({ tensor: { importance, from, to }, offset }: Stretch): Float32Array | undefined {
+  if (!importance) return undefined;
+  const [rows, columns] = from.shape.slice(-2);
+  const matrix = Math.floor(((offset / to.bytes) * to.values) / (rows * columns));
+  const matrices = importance.length / columns;
+  return importance.subarray((matrix % matrices) * columns, ((matrix % matrices) + 1) * columns);
+}
+
 function valuesOf({ from }: RequantizedTensor, input: Uint8Array): BlockSource {
   if (from.type.name === 'F32') return { dtype: 'f32', data: viewBytes('f32', input) };
+  if (from.type.values > 1) {
+    const data = new Float32Array((input.length / from.type.bytes) * from.type.values);
+    from.type.format?.decode(input, data);
+    return { dtype: 'f32', data };
+  }
   const dtype = from.type.name === 'F16' ? 'f16' : 'bf16';
   return { dtype, data: viewBytes(dtype, input) };
 }
@@ -194,9 +211,12 @@ function cut(tensor: RequantizedTensor): readonly Stretch[] {
   const { from, to, bytes } = tensor;
   const values = (bytes / to.bytes) * to.values;
   const out: Stretch[] = [];
-  // Whole blocks of both types: all of them divide the stretch.
-  for (let at = 0; at < values; at += stretchValues) {
-    const count = Math.min(stretchValues, values - at);
+  // Whole blocks of both types: all of them divide the stretch. With weights of columns whole rows, and none of two matrices.
+  const [rows = 1, columns = 1] = from.shape.slice(-2);
+  const matrix = tensor.importance ? rows * columns : values;
+  const step = tensor.importance ? Math.max(1, Math.floor(stretchValues / columns)) * columns : stretchValues;
+  for (let at = 0, count = 0; at < values; at += count) {
+    count = Math.min(step, matrix - (at % matrix));
     const width = (type: typeof to, of: number) => (of / type.values) * type.bytes;
     const begin = from.begin + width(from.type, at);
     out.push({

@@ -1,10 +1,14 @@
 import { type BlockFormat, SchemeError } from '@q/core';
 import { q4_1, q5_1 } from './blocks/affine-block.js';
-import { q4_K, q5_K } from './blocks/affine-super-block.js';
+import { q2_K, q4_K, q5_K } from './blocks/affine-super-block.js';
 import { bf16Block, f16Block, f32Block } from './blocks/float-blocks.js';
+import { iq4_NL, iq4_XS } from './blocks/iq4.js';
+import { mxfp4 } from './blocks/mxfp4.js';
+import { q3_K } from './blocks/q3-k.js';
 import { q6_K } from './blocks/q6-k.js';
 import { q8_0 } from './blocks/q8-0.js';
 import { q4_0, q5_0 } from './blocks/symmetric-block.js';
+import { tq1_0, tq2_0 } from './blocks/ternary-blocks.js';
 
 /** How a file holds the values of a tensor (formats.md 6.2). */
 export interface GgufTensorType {
@@ -42,25 +46,25 @@ export const ggufTensorTypes: readonly GgufTensorType[] = [
   coded(q4_K, 12, 14),
   coded(q5_K, 13, 16),
   coded(q6_K, 14, 18),
-  carried('Q2_K', 10, 256, 84),
-  carried('Q3_K', 11, 256, 110),
+  coded(q2_K, 10, 10),
+  coded(q3_K, 11, 11),
+  coded(iq4_NL, 20, 25),
+  coded(iq4_XS, 23, 30),
+  coded(tq1_0, 34, 36),
+  coded(tq2_0, 35, 37),
+  coded(mxfp4, 39, 38),
   carried('IQ2_XXS', 16, 256, 66),
   carried('IQ2_XS', 17, 256, 74),
   carried('IQ3_XXS', 18, 256, 98),
   carried('IQ1_S', 19, 256, 50),
-  carried('IQ4_NL', 20, 32, 18),
   carried('IQ3_S', 21, 256, 110),
   carried('IQ2_S', 22, 256, 82),
-  carried('IQ4_XS', 23, 256, 136),
   carried('I8', 24, 1, 1),
   carried('I16', 25, 1, 2),
   carried('I32', 26, 1, 4),
   carried('I64', 27, 1, 8),
   carried('F64', 28, 1, 8),
   carried('IQ1_M', 29, 256, 56),
-  carried('TQ1_0', 34, 256, 54),
-  carried('TQ2_0', 35, 256, 66),
-  carried('MXFP4', 39, 32, 17),
   carried('NVFP4', 40, 64, 36),
   carried('Q1_0', 41, 128, 18),
   carried('Q2_0', 42, 64, 18),

@@ -22,9 +22,10 @@ const grainValues = 2 ** 13;
 /** `blockRoom` of the assembly. */
 const scratchBytes = 8192;
 
-/** Formats without a kernel of their own are encoded by the reference. */
+/** The reference encodes formats without a kernel of their own, and what is weighted by importance. */
 export const blockKernels = (pool: Pool): BlockKernels => ({
-  encode: (args) => (functions.has(args.format.kernel) ? encode(pool, args) : plainBlocks.encode(args)),
+  encode: (args) =>
+    functions.has(args.format.kernel) && !args.importance ? encode(pool, args) : plainBlocks.encode(args),
 });
 
 function encode(pool: Pool, { format, source, out }: EncodeBlocksArgs): boolean {

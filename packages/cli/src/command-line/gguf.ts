@@ -1,7 +1,7 @@
 import { boolean, text } from '@q/core';
 import { command } from '../command.js';
 import { ggufFormats, ggufMixes } from '../registry.js';
-import { computeOptions, jsonOption } from '../shared-options.js';
+import { computeOptions, jsonOption, textFile } from '../shared-options.js';
 
 const types = Object.keys({ ...ggufFormats, ...ggufMixes }).join(', ');
 
@@ -24,6 +24,8 @@ export const gguf = command({
       otherwise: 'as --type',
       help: 'What the embeddings become: one type, or keep.',
     }),
+    imatrix: textFile('Importance matrix of q imatrix or llama-imatrix: weights of the columns.'),
+    requantize: boolean({ help: 'Round tensors that are quantized already, which costs accuracy.' }),
     plan: boolean({ help: 'Say what would happen to every tensor, and write nothing.' }),
     threads: computeOptions.threads,
     ...jsonOption,

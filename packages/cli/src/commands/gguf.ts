@@ -1,17 +1,11 @@
-import { access, realpath, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
-import { type BlockFormat, closest } from '@q/core';
-import { type FileSystem, lockFile, partialName, WriteError } from '@q/durable-files';
-import {
-  LostTensorError,
-  type OutputChoice,
-  planRequantize,
-  type RequantizePlan,
-  readGgufHeader,
-  requantize,
-} from '@q/gguf';
+import { stat } from 'node:fs/promises';
+import { lockFile } from '@q/durable-files';
+import { LostTensorError, planRequantize, type RequantizePlan, readGgufHeader, requantize } from '@q/gguf';
 import { openFile } from '@q/safetensors';
 import type { CommandContext } from '../command.js';
+import { ggufType, outputChoice, typeOrKeep } from '../conversion/gguf-types.js';
+import { openImportance } from '../conversion/open-importance.js';
+import { refuseExisting } from '../conversion/refuse-existing.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { ggufFormats, ggufMixes } from '../registry.js';
@@ -23,6 +17,8 @@ export interface GgufOptions {
   readonly output?: string;
   readonly embeddings?: string;
   readonly plan?: boolean;
+  readonly imatrix?: string;
+  readonly requantize?: boolean;
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -36,9 +32,11 @@ export async function ggufCommand(
 ): Promise<void> {
   const types = { ...ggufFormats, ...ggufMixes };
   const choice = {
-    type: named('--type', options.type, types),
+    type: ggufType('--type', options.type, types),
     output: outputChoice(options.output),
-    embeddings: orKeep('--embeddings', options.embeddings),
+    embeddings: typeOrKeep('--embeddings', options.embeddings),
+    requantize: options.requantize,
+    ...(options.imatrix === undefined ? {} : { importance: await openImportance(options.imatrix) }),
   };
   const { threads } = options;
   if (!output && !options.plan) throw new UsageError('the file to write is missing: q gguf IN.gguf OUT.gguf');
@@ -86,39 +84,6 @@ export async function ggufCommand(
   } finally {
     await source.close();
   }
-}
-
-/** @throws UsageError for what is absent or not in the registry */
-function named<V>(option: string, name: string | undefined, registry: Readonly<Record<string, V>>): V {
-  const known = Object.keys(registry);
-  if (name === undefined) throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);
-  const key = name.toLowerCase();
-  if (Object.hasOwn(registry, key)) return registry[key];
-  const near = closest(name, known);
-  throw new UsageError(`${option} ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
-}
-
-function orKeep(option: string, name: string | undefined): BlockFormat | 'keep' | undefined {
-  return name === undefined || name === 'keep' ? name : named(option, name, ggufFormats);
-}
-
-const outputChoice = (name: string | undefined): OutputChoice | undefined =>
-  name === 'like-llama' ? name : orKeep('--output', name);
-
-async function refuseExisting(input: string, output: string, files: FileSystem): Promise<void> {
-  const folder = dirname(output);
-  if (!(await files.info(folder)))
-    throw new WriteError(
-      `${partialName(output)}: could not be written: there is no folder ${folder}: make it, or choose another one`,
-    );
-  const there = await access(output).then(
-    () => true,
-    () => false,
-  );
-  if (!there) return;
-  if ((await realpath(input)) === (await realpath(output)))
-    throw new UsageError(`${output}: is the file that is read: give another name`);
-  throw new UsageError(`${output}: is there already: remove it, or give another name`);
 }
 
 function planJSON(input: string, { tensors, bytesBefore, bytesAfter }: RequantizePlan): Record<string, unknown> {

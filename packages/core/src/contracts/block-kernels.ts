@@ -18,11 +18,44 @@ export interface BlockFormat {
    * Whole blocks; sums, products and quotients are f32, each rounded, in index order.
    * @param values a multiple of `this.values`
    * @param out `bytes` for each block
+   * @param importance weights of the columns `[columns]`: `values` are then whole rows of so many
    * @returns false, content undefined, when a value is not finite or a scale is beyond f16
    */
-  encode(values: Float32Array, out: Uint8Array): boolean;
+  encode(values: Float32Array, out: Uint8Array, importance?: Float32Array): boolean;
   /** Whole blocks; `out` has `values` for each of them. */
   decode(bytes: Uint8Array, out: Float32Array): void;
+  /** Codes and scales apart, for methods that choose them. Absent where there are none (floats). */
+  readonly grid?: BlockGrid;
+}
+
+/**
+ * The parts of one block: the value of code c in a group is `scale levels[c] - minimum`. Methods choose scales, round them to what
+ * the bytes can hold, and then choose codes.
+ */
+export interface BlockGrid {
+  /** Values that share a scale and a minimum; divides `values`. */
+  readonly group: number;
+  /** What the codes stand for, ascending. */
+  readonly levels: Float32Array;
+  /** Whether groups have a minimum. */
+  readonly affine: boolean;
+  /**
+   * Scales and minima that suit the values of one group best, before rounding.
+   * @param x `[group]`
+   * @param weights of the values, positive
+   */
+  fit(x: Float32Array, weights: Float32Array): { readonly scale: number; readonly minimum: number };
+  /**
+   * Writes the scales and minima of one block into its bytes, and replaces them by what a reader finds there.
+   * @param scales `[values / group]`
+   * @param minima as many; zeros where groups have none
+   * @returns false when one is beyond what the bytes hold
+   */
+  putScales(scales: Float32Array, minima: Float32Array, to: Uint8Array): boolean;
+  getScales(from: Uint8Array, scales: Float32Array, minima: Float32Array): void;
+  /** Writes the codes of one block `[values]` and leaves its scales as they are. */
+  putCodes(codes: Uint8Array, to: Uint8Array): void;
+  getCodes(from: Uint8Array, codes: Uint8Array): void;
 }
 
 /** Encoding of blocks. Synchronous. `plainBlocks` is the reference, and what is used where kernels have none of their own. */
@@ -39,6 +72,8 @@ export interface EncodeBlocksArgs {
   readonly source: BlockSource;
   /** Out: whole blocks. */
   readonly out: Uint8Array;
+  /** Weights of the columns; the source is then whole rows. */
+  readonly importance?: Float32Array;
 }
 
 /** Values, or patterns of 16 bits that stand for them. */

@@ -1,89 +1,199 @@
-import { allFinite, type BlockFormat } from '@q/core';
+import type { BlockFormat } from '@q/core';
 import { blockOf, getF16, putF16 } from './block-bytes.js';
-import { blockwise } from './blockwise.js';
+import { blockwise, integers, meanSquare, weigh } from './blockwise.js';
 import { nearestCode, nearestInt } from './nearest-int.js';
 import { putSixBitScales, sixBitMinimum, sixBitScale } from './six-bit-scales.js';
-import { type AffineSteps, fitAffine } from './weighted-affine-fit.js';
+import { getTwoBits, putTwoBits } from './two-bit-planes.js';
+import { type AffineSteps, fitAffine, importantSteps } from './weighted-affine-fit.js';
+import { fitPositiveScale } from './weighted-scale-fit.js';
 
-const [size, groups, group] = [256, 8, 32];
+const size = 256;
 const f = Math.fround;
 
+/** Where Q2_K, Q4_K and Q5_K differ. */
+interface Layout {
+  readonly name: string;
+  readonly bytes: number;
+  /** Values of a group. */
+  readonly group: number;
+  /** Last code of a value, and of a scale or minimum. */
+  readonly last: number;
+  readonly lastScale: number;
+  /** Bytes at which the f16 scale of scales and that of minima lie. */
+  readonly scaleAt: number;
+  readonly minimumAt: number;
+  readonly kernel?: string;
+  /** How the reference looks for scales without importance. */
+  readonly steps: AffineSteps;
+  /** Whether weights without importance are `rms + |x|`, or `|x|` alone. */
+  readonly rmsWeights: boolean;
+  /** What x^2 is added to for weights with importance, in mean squares of the block. */
+  readonly squares: number;
+  putScaleCodes(scales: Uint8Array, minima: Uint8Array, to: Uint8Array): void;
+  scaleCode(from: Uint8Array, j: number): number;
+  minimumCode(from: Uint8Array, j: number): number;
+  putCodes(codes: Uint8Array, to: Uint8Array): void;
+  getCodes(from: Uint8Array, codes: Uint8Array): void;
+}
+
 /**
- * Q4_K and Q5_K (ggml-quants.c): 256 values in eight groups, `d scale code - dmin minimum` with scales and minima of 6 bits.
- * Each group is fitted with weights `rms + |x|`; then codes are rounded anew with what is stored.
+ * 256 values in groups, `d scale code - dmin minimum` with scales and minima of a few bits (ggml-quants.c). Each group is fitted by
+ * itself, scales and minima are rounded, and codes are rounded anew with what is stored.
  */
-function affineSuperBlock(name: string, bits: 4 | 5, steps: AffineSteps): BlockFormat {
-  const codesAt = bits === 4 ? 16 : 48;
-  const bytes = codesAt + 128;
+function affineSuperBlock(layout: Layout): BlockFormat {
+  const { name, bytes, group, last, lastScale, scaleAt, minimumAt, kernel, steps, rmsWeights, squares } = layout;
+  const groups = size / group;
   const codes = new Uint8Array(size);
+  const scratch = new Uint8Array(group);
   const weights = new Float32Array(group);
+  const sums = new Float32Array(groups);
   const [scales, minima] = [new Float32Array(groups), new Float32Array(groups)];
   const [scaleCodes, minimumCodes] = [new Uint8Array(groups), new Uint8Array(groups)];
+  const important = importantSteps(last);
 
-  /** Fits all groups, and rounds what they found to 6 bits of the largest. Returns the largest scale and minimum. */
-  function fit(x: Float32Array): readonly [scale: number, minimum: number] {
-    let [largestScale, largestMinimum] = [0, 0];
+  function fit(x: Float32Array, columns: Float32Array | undefined): void {
+    const square = columns ? f(squares * meanSquare(x)) : 0;
     for (let j = 0; j < groups; j++) {
       const values = blockOf(x, j, group);
-      let squares = 0;
-      for (const value of values) squares = f(squares + f(value * value));
-      const rms = f(Math.sqrt(f(squares / group)));
-      for (let i = 0; i < group; i++) weights[i] = rms + Math.abs(values[i]);
-      const { scale, minimum } = fitAffine(values, weights, steps, blockOf(codes, j, group));
+      if (columns) weigh(values, blockOf(columns, j, group), square, weights);
+      else {
+        const rms = rmsWeights ? f(Math.sqrt(meanSquare(values))) : 0;
+        for (let i = 0; i < group; i++) weights[i] = rms + Math.abs(values[i]);
+      }
+      const { scale, minimum } = fitAffine(values, weights, columns ? important : steps, blockOf(codes, j, group));
       scales[j] = scale;
       minima[j] = minimum;
-      if (scale > largestScale) largestScale = scale;
-      if (minimum > largestMinimum) largestMinimum = minimum;
+      sums[j] = weights.reduce((sum, weight) => f(sum + weight), 0);
     }
-    const inverseScale = largestScale > 0 ? f(63 / largestScale) : 0;
-    const inverseMinimum = largestMinimum > 0 ? f(63 / largestMinimum) : 0;
+  }
+
+  /** Scales as shares of the largest one. */
+  function roundToLargest(): boolean {
+    const [largestScale, largestMinimum] = [scales, minima].map((of) => of.reduce((a, b) => Math.max(a, b), 0));
+    const inverseScale = largestScale > 0 ? f(lastScale / largestScale) : 0;
+    const inverseMinimum = largestMinimum > 0 ? f(lastScale / largestMinimum) : 0;
     for (let j = 0; j < groups; j++) {
       // A fit's scale may be below zero; the reference keeps the low byte of its code.
-      scaleCodes[j] = Math.min(63, nearestInt(f(inverseScale * scales[j])) & 255);
-      minimumCodes[j] = Math.min(63, nearestInt(f(inverseMinimum * minima[j])) & 255);
+      scaleCodes[j] = Math.min(lastScale, nearestInt(f(inverseScale * scales[j])) & 255);
+      minimumCodes[j] = Math.min(lastScale, nearestInt(f(inverseMinimum * minima[j])) & 255);
     }
-    return [largestScale, largestMinimum];
+    return store(f(largestScale / lastScale), f(largestMinimum / lastScale));
+  }
+
+  let target: Uint8Array = new Uint8Array(bytes);
+  function store(scale: number, minimum: number): boolean {
+    layout.putScaleCodes(scaleCodes, minimumCodes, target);
+    return putF16(target, scaleAt, scale) && putF16(target, minimumAt, minimum);
+  }
+
+  function getScales(from: Uint8Array, outScales: Float32Array, outMinima: Float32Array): void {
+    const [d, m] = [getF16(from, scaleAt), getF16(from, minimumAt)];
+    for (let j = 0; j < groups; j++) {
+      outScales[j] = f(d * layout.scaleCode(from, j));
+      outMinima[j] = f(m * layout.minimumCode(from, j));
+    }
   }
 
   return blockwise({
-    ...{ name, values: size, bytes, kernel: name },
-    encode(x, to) {
-      if (!allFinite(x)) return false;
-      const [largestScale, largestMinimum] = fit(x);
-      if (!putF16(to, 0, f(largestScale / 63)) || !putF16(to, 2, f(largestMinimum / 63))) return false;
-      putSixBitScales(scaleCodes, minimumCodes, to, 4);
+    ...{ name, values: size, bytes, ...(kernel === undefined ? {} : { kernel }) },
+    grid: {
+      ...{ group, levels: integers(0, last + 1), affine: true, getScales },
+      fit: (x, w) => fitAffine(x, w, important, scratch),
+      putScales(ownScales, ownMinima, to) {
+        target = to;
+        sums.fill(1);
+        const d = fitPositiveScale(ownScales, lastScale, scaleCodes, sums);
+        const m = fitPositiveScale(ownMinima, lastScale, minimumCodes, sums);
+        for (let j = 0; j < groups; j++) if (!(ownScales[j] > 0)) scaleCodes[j] = 0;
+        const finite = store(d, m);
+        getScales(to, ownScales, ownMinima);
+        return finite;
+      },
+      putCodes: layout.putCodes,
+      getCodes: layout.getCodes,
+    },
+    encode(x, to, weighted) {
+      target = to;
+      fit(x, weighted?.columns);
+      if (weighted) {
+        const d = fitPositiveScale(scales, lastScale, scaleCodes, sums);
+        const m = fitPositiveScale(minima, lastScale, minimumCodes, sums);
+        if (!store(d, m)) return false;
+      } else if (!roundToLargest()) return false;
+      getScales(to, scales, minima);
       for (let j = 0; j < groups; j++) {
-        const d = f(getF16(to, 0) * scaleCodes[j]);
+        const [d, m] = [scales[j], minima[j]];
         // Without a scale the codes of the fit stay.
         if (d === 0) continue;
-        const m = f(getF16(to, 2) * minimumCodes[j]);
-        for (let i = j * group; i < (j + 1) * group; i++) codes[i] = nearestCode(f(f(x[i] + m) / d), 0, steps.last);
+        for (let i = j * group; i < (j + 1) * group; i++) codes[i] = nearestCode(f(f(x[i] + m) / d), 0, last);
       }
-      for (let j = 0; j < groups; j += 2)
+      layout.putCodes(codes, to);
+      return true;
+    },
+  });
+}
+
+function sixBitLayout(name: string, bits: 4 | 5, steps: AffineSteps): Layout {
+  const codesAt = bits === 4 ? 16 : 48;
+  const group = 32;
+  return {
+    ...{
+      name,
+      bytes: codesAt + 128,
+      group,
+      last: steps.last,
+      lastScale: 63,
+      scaleAt: 0,
+      minimumAt: 2,
+      kernel: name,
+      steps,
+    },
+    ...{ rmsWeights: true, squares: 2 },
+    putScaleCodes: (scales, minima, to) => putSixBitScales(scales, minima, to, 4),
+    scaleCode: (from, j) => sixBitScale(from, 4, j),
+    minimumCode: (from, j) => sixBitMinimum(from, 4, j),
+    putCodes(codes, to) {
+      for (let j = 0; j < 8; j += 2)
         for (let i = 0; i < group; i++)
           to[codesAt + j * 16 + i] = (codes[j * group + i] & 15) | ((codes[(j + 1) * group + i] & 15) << 4);
       if (bits === 5) {
         for (let i = 0; i < group; i++) {
           let fifths = 0;
-          for (let j = 0; j < groups; j++) fifths |= (codes[j * group + i] >> 4) << j;
+          for (let j = 0; j < 8; j++) fifths |= (codes[j * group + i] >> 4) << j;
           to[16 + i] = fifths;
         }
       }
-      return true;
     },
-    decode(from, to) {
-      for (let j = 0; j < groups; j++) {
-        const d = f(getF16(from, 0) * sixBitScale(from, 4, j));
-        const m = f(getF16(from, 2) * sixBitMinimum(from, 4, j));
+    getCodes(from, codes) {
+      for (let j = 0; j < 8; j++)
         for (let i = 0; i < group; i++) {
           const low = (from[codesAt + (j >> 1) * group + i] >> (4 * (j & 1))) & 15;
-          const high = bits === 5 ? ((from[16 + i] >> j) & 1) << 4 : 0;
-          to[j * group + i] = f(d * (low + high)) - m;
+          codes[j * group + i] = low + (bits === 5 ? ((from[16 + i] >> j) & 1) << 4 : 0);
         }
-      }
     },
-  });
+  };
 }
 
-export const q4_K: BlockFormat = affineSuperBlock('Q4_K', 4, { last: 15, first: -1, count: 20 });
-export const q5_K: BlockFormat = affineSuperBlock('Q5_K', 5, { last: 31, first: -0.5, count: 15 });
+/** Q2_K: groups of sixteen, scales and minima of 4 bits. */
+const fourBitLayout: Layout = {
+  ...{ name: 'Q2_K', bytes: 84, group: 16, last: 3, lastScale: 15, scaleAt: 80, minimumAt: 82 },
+  steps: { last: 3, first: -0.5, step: 0.1, count: 15, absolute: true },
+  ...{ rmsWeights: false, squares: 1 },
+  putScaleCodes(scales, minima, to) {
+    for (let j = 0; j < 16; j++) to[j] = (scales[j] & 255) | (minima[j] << 4);
+  },
+  scaleCode: (from, j) => from[j] & 15,
+  minimumCode: (from, j) => from[j] >> 4,
+  putCodes: (codes, to) => putTwoBits(codes, to, 16),
+  getCodes(from, codes) {
+    for (let i = 0; i < size; i++) codes[i] = getTwoBits(from, 16, i);
+  },
+};
+
+export const q2_K: BlockFormat = affineSuperBlock(fourBitLayout);
+export const q4_K: BlockFormat = affineSuperBlock(
+  sixBitLayout('Q4_K', 4, { last: 15, first: -1, step: 0.1, count: 20 }),
+);
+export const q5_K: BlockFormat = affineSuperBlock(
+  sixBitLayout('Q5_K', 5, { last: 31, first: -0.5, step: 0.1, count: 15 }),
+);

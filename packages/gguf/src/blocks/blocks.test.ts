@@ -1,22 +1,27 @@
 import { createHash } from 'node:crypto';
-import { type BlockFormat, plainBlocks } from '@q/core';
+import { type BlockFormat, type BlockGrid, plainBlocks } from '@q/core';
 import { blockConformance } from '@q/core/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { q4_1, q5_1 } from './affine-block.js';
-import { q4_K, q5_K } from './affine-super-block.js';
+import { q2_K, q4_K, q5_K } from './affine-super-block.js';
 import { bf16Block, f16Block, f32Block } from './float-blocks.js';
+import { iq4_NL, iq4_XS } from './iq4.js';
+import { mxfp4 } from './mxfp4.js';
 import { nearestInt } from './nearest-int.js';
+import { q3_K } from './q3-k.js';
 import { q6_K } from './q6-k.js';
 import { q8_0 } from './q8-0.js';
 import { q4_0, q5_0 } from './symmetric-block.js';
+import { tq1_0, tq2_0 } from './ternary-blocks.js';
 
 const all = [q4_0, q4_1, q5_0, q5_1, q8_0, q4_K, q5_K, q6_K];
+const everyGrid = [...all, q2_K, q3_K, iq4_NL, iq4_XS, tq1_0, tq2_0, mxfp4];
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-function encode(format: BlockFormat, values: Float32Array): Uint8Array {
+function encode(format: BlockFormat, values: Float32Array, importance?: Float32Array): Uint8Array {
   const out = new Uint8Array((values.length / format.values) * format.bytes).fill(0xa5);
-  expect(format.encode(values, out)).toBe(true);
+  expect(format.encode(values, out, importance)).toBe(true);
   return out;
 }
 
@@ -69,25 +74,135 @@ describe('blocks', () => {
     ).toBe(words);
   });
 
+  // tooling/clients/gguf/golden.py prints the digests.
   it.each([
-    [q4_0, '93ed435b75d327ab0b702063d2726a866f43ec92ff18e07f1be6a31880365a9c'],
-    [q4_1, '13c124454bd762de360b010bf32b2140eb1d8422573131ae5b5e29658ded7880'],
-    [q5_0, '3b5a5430194396d13bae7c93728dbe39654e020039c9343d19c2847e54f75d23'],
-    [q5_1, '3ed6493c69c1bc5093efa3133d711a1edfa88baa8c24dd2d8d36865fbae5f38a'],
-    [q8_0, 'a43f1d3b5e6e55b3a274c72138f18b66cc218e6b421c1c851e7bd233d9b91c1c'],
-    [q4_K, '5c7a554de8af8afd3eb3e37f18aa0920d98386e48ef0c61f0f097b49a6b2eb63'],
-    [q5_K, 'abff1de4d3e7f642513754c4b237381784c274d544d91bda8db4ba0257fef687'],
-    [q6_K, 'c5097839e16d7f143c12f86eb82dd3444f54a7faa10570a79977b94090fadf54'],
-  ])('$name is what ggml writes of 65,536 bell-shaped values, by its SHA-256', (format, digest) => {
-    let word = 12345;
-    const values = Float32Array.from({ length: 65536 }, (_, i) => {
-      word = (Math.imul(word, 1664525) + 1013904223) >>> 0;
-      return (
-        ((word >>> 24) + ((word >>> 16) & 255) + ((word >>> 8) & 255) - 382) / 2 ** (7 + (Math.floor(i / 256) % 5))
-      );
-    });
-    expect(createHash('sha256').update(encode(format, values)).digest('hex')).toBe(digest);
-  });
+    [
+      q4_0,
+      '93ed435b75d327ab0b702063d2726a866f43ec92ff18e07f1be6a31880365a9c',
+      '2e85302547a84241af5039696b2de8ee89bf17a063bc786ae670b0a75d99506d',
+    ],
+    [
+      q4_1,
+      '13c124454bd762de360b010bf32b2140eb1d8422573131ae5b5e29658ded7880',
+      '75bc99aa6dd4ef777b93f836816e9f1b4d63707a1b3974ad8536b90d829c31cd',
+    ],
+    [
+      q5_0,
+      '3b5a5430194396d13bae7c93728dbe39654e020039c9343d19c2847e54f75d23',
+      'be3eda145c0be65616dd8317ac0ea4f9b5d1021162adddc602cd31b96b1805cb',
+    ],
+    [
+      q5_1,
+      '3ed6493c69c1bc5093efa3133d711a1edfa88baa8c24dd2d8d36865fbae5f38a',
+      '581a6acd586b6c691f33413a5115c216e9e3af2e72cf6ba1cd2910a9f030a6ef',
+    ],
+    [
+      q8_0,
+      'a43f1d3b5e6e55b3a274c72138f18b66cc218e6b421c1c851e7bd233d9b91c1c',
+      'a43f1d3b5e6e55b3a274c72138f18b66cc218e6b421c1c851e7bd233d9b91c1c',
+    ],
+    [
+      q2_K,
+      '73f8ce80ee27588234472ed3130b796f853f33eccc6be307dca618907876ff5c',
+      'cbb468590e076bb33dd08b005597d499f7dec7af900d8f426cd0b50adf7e9780',
+    ],
+    [
+      q3_K,
+      '6920c96c11bf09c3118b2f605d1a2694751da13c88264c57f3ff95e9903b9be5',
+      'e234801da15525d3639394a837cd708a84f68c27378a18462af468effef3711d',
+    ],
+    [
+      q4_K,
+      '5c7a554de8af8afd3eb3e37f18aa0920d98386e48ef0c61f0f097b49a6b2eb63',
+      '11b958fb82fcacb1c908ffb2d5dd6462a95706fac48b9f8417e6fb5eb48742c2',
+    ],
+    [
+      q5_K,
+      'abff1de4d3e7f642513754c4b237381784c274d544d91bda8db4ba0257fef687',
+      '706b4096b637faaeaeef0e4b22eeaa93562c702d8d1bb3b63dd90eee6de296b7',
+    ],
+    [
+      q6_K,
+      'c5097839e16d7f143c12f86eb82dd3444f54a7faa10570a79977b94090fadf54',
+      'ab237bd099abe7d09a0d9d483fc84e4c0a5d3105e334ff2e07926f6e29052647',
+    ],
+    [
+      iq4_NL,
+      '13a9a24fb3829fbac049db43c994ac1ad74cca07f0435edef05e94ac29f7c406',
+      '8c39db3cbd307b58d6cc8fff5bcac9daf3bc2c056ae135c5e46cf77afac7311a',
+    ],
+    [
+      iq4_XS,
+      '6cb460b5049c52def40470f51e2206824fc8a42ca4328b7646c65ba6bd484e0d',
+      '299556e8b9645e92ad1684e7a0dd39904967e7a3bafced9a19d1d2cf20b89848',
+    ],
+    [
+      tq1_0,
+      'ad843cbbd95c93c8d8669ede03d0c6593d3d10470f8ca04889a8f50f8ee51a5d',
+      'ad843cbbd95c93c8d8669ede03d0c6593d3d10470f8ca04889a8f50f8ee51a5d',
+    ],
+    [
+      tq2_0,
+      'e7c027bd71f61ba74ac2bfd898484f6e48b164b70f6a875211ea557be4f68340',
+      'e7c027bd71f61ba74ac2bfd898484f6e48b164b70f6a875211ea557be4f68340',
+    ],
+    [
+      mxfp4,
+      '0abb83149f54968a624eb668c2dfedbbcfeb3100f2ad48d254e39449500d775c',
+      '0abb83149f54968a624eb668c2dfedbbcfeb3100f2ad48d254e39449500d775c',
+    ],
+  ])(
+    '$name is what ggml writes of 65,536 bell-shaped values, without and with importance, by SHA-256',
+    (format, plain, weighted) => {
+      let word = 12345;
+      const next = () => {
+        word = (Math.imul(word, 1664525) + 1013904223) >>> 0;
+        return word;
+      };
+      const values = Float32Array.from({ length: 65536 }, (_, i) => {
+        const bell = next();
+        return (
+          ((bell >>> 24) + ((bell >>> 16) & 255) + ((bell >>> 8) & 255) - 382) / 2 ** (7 + (Math.floor(i / 256) % 5))
+        );
+      });
+      const importance = Float32Array.from({ length: 512 }, () => (1 + (next() >>> 20)) / 1024);
+      const digest = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+      expect(digest(encode(format, values))).toBe(plain);
+      expect(digest(encode(format, values, importance))).toBe(weighted);
+    },
+  );
+
+  it.each(everyGrid)(
+    '$name has the same bytes when its codes and scales are taken apart and put together',
+    (format) => {
+      const values = Float32Array.from({ length: 2 * format.values }, (_, i) => Math.sin(i * i) / (1 + (i % 7)));
+      const grid = format.grid as BlockGrid;
+      const groups = format.values / grid.group;
+      const [scales, minima] = [new Float32Array(groups), new Float32Array(groups)];
+      const codes = new Uint8Array(format.values);
+      const bytes = encode(format, values);
+      for (let block = 0; block < 2; block++) {
+        const from = bytes.subarray(block * format.bytes, (block + 1) * format.bytes);
+        const to = from.slice();
+        grid.getCodes(from, codes);
+        grid.putCodes(codes, to);
+        expect(hex(to)).toBe(hex(from));
+        // What is stored can be stored again, and the codes stay.
+        grid.getScales(from, scales, minima);
+        const [storedScales, storedMinima] = [scales.slice(), minima.slice()];
+        expect(grid.putScales(scales, minima, to)).toBe(true);
+        for (let j = 0; j < groups; j++) {
+          expect(Math.abs(scales[j] - storedScales[j])).toBeLessThanOrEqual(
+            0.02 * Math.max(...storedScales.map(Math.abs)),
+          );
+          expect(Math.abs(minima[j] - storedMinima[j])).toBeLessThanOrEqual(0.02 * Math.max(...storedMinima, 1e-9));
+        }
+        const again = codes.slice();
+        grid.getCodes(to, again);
+        expect([...again]).toEqual([...codes]);
+      }
+    },
+  );
 
   it.each(all)('$name is off by no more than its steps allow, and takes what it gave as it is', (format) => {
     const bits = Number(format.name[1]);
@@ -105,7 +220,7 @@ describe('blocks', () => {
             expect(Math.abs(back[i] - x)).toBeLessThanOrEqual((slack * symmetric * range) / (2 ** bits - 1) + 1e-6);
         },
       ),
-      { numRuns: 30 },
+      { numRuns: 20 },
     );
   });
 

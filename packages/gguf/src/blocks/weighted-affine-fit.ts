@@ -8,8 +8,14 @@ export interface AffineSteps {
   readonly last: number;
   /** Ranges `last + first + step i` over `max - min` are tried, i = 0..count. */
   readonly first: number;
+  readonly step: number;
   readonly count: number;
+  /** Errors count by their magnitude, not by their square. */
+  readonly absolute?: true;
 }
+
+/** What the reference tries where columns have an importance (make_qkx3_quants of ggml-quants.c). */
+export const importantSteps = (last: number): AffineSteps => ({ last, first: -0.9, step: 0.05, count: 36 });
 
 export interface AffineFit {
   readonly scale: number;
@@ -26,7 +32,7 @@ export interface AffineFit {
 export function fitAffine(
   x: Float32Array,
   weights: Float32Array,
-  { last, first, count }: AffineSteps,
+  { last, first, step: width, count, absolute }: AffineSteps,
   codes: Uint8Array,
 ): AffineFit {
   const n = x.length;
@@ -52,14 +58,14 @@ export function fitAffine(
     let sum = 0;
     for (let i = 0; i < n; i++) {
       const off = f(f(f(scale * of[i]) + minimum) - x[i]);
-      sum = f(sum + f(weights[i] * f(off * off)));
+      sum = f(sum + f(weights[i] * (absolute ? Math.abs(off) : f(off * off))));
     }
     return sum;
   };
   let scale = f(1 / round(last, codes));
   let best = error(scale, low, codes);
   for (let step = 0; step <= count; step++) {
-    round(f(f(first + f(f(0.1) * step)) + last), trial);
+    round(f(f(f(first) + f(f(width) * step)) + last), trial);
     let [sumL, sumLL, sumXL] = [0, 0, 0];
     for (let i = 0; i < n; i++) {
       const weighted = f(weights[i] * trial[i]);

@@ -1,0 +1,87 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type BlockSource, FormatError, type Tensor, viewBytes } from '@q/core';
+import type { ConversionSource, Pooling, TokenizerFiles } from '@q/gguf';
+import type { Checkpoint } from '../checkpoint.js';
+
+/** Dtypes whose bytes are what a conversion reads. */
+const plainDtypes = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
+
+/** A model folder as `@q/gguf` converts it: rows are read from the files as they are, or decoded where they are quantized. */
+export async function conversionSource(checkpoint: Checkpoint): Promise<ConversionSource> {
+  const { path, config, tensors, quantizedModules, model } = checkpoint;
+  const quantized = new Set(quantizedModules);
+  const described = [...(model?.blocks.flatMap((block) => block.linears) ?? []), model?.head];
+  const linears = new Map(described.flatMap((linear) => (linear ? [[linear.module, linear]] : [])));
+  const shapes = new Map<string, readonly number[]>();
+  for (const [name, { shape }] of tensors) {
+    const module = name.replace(/\.[^.]*$/, '');
+    // What belongs to a quantized weight stands for it; its bias is a tensor like others.
+    if (quantized.has(module) && !name.endsWith('.bias')) {
+      const linear = linears.get(module);
+      if (linear) shapes.set(`${module}.weight`, [linear.outFeatures, linear.inFeatures]);
+      continue;
+    }
+    const transposed = linears.get(module)?.transposed && name.endsWith('.weight');
+    shapes.set(name, transposed ? [...shape].reverse() : shape);
+  }
+  let last: { readonly name: string; readonly values: Tensor<'f32'> } | undefined;
+
+  async function rows(name: string, begin: number, end: number): Promise<BlockSource> {
+    const shape = shapes.get(name) as readonly number[];
+    const columns = shape.length > 1 ? shape[shape.length - 1] : 1;
+    const entry = tensors.get(name);
+    const module = name.replace(/\.[^.]*$/, '');
+    const dtype = entry && plainDtypes[entry.dtype as keyof typeof plainDtypes];
+    if (dtype && !quantized.has(module) && !linears.get(module)?.transposed) {
+      const width = columns * (dtype === 'f32' ? 4 : 2);
+      const bytes = await checkpoint.readBytes(name, begin * width, end * width);
+      return { dtype, data: viewBytes(dtype, bytes) } as BlockSource;
+    }
+    if (last?.name !== name) last = { name, values: await checkpoint.weight(name) };
+    return { dtype: 'f32', data: last.values.data.subarray(begin * columns, end * columns) };
+  }
+  const pooling = await readPooling(path);
+  return {
+    ...{ name: path, config, shapes, rows },
+    tokenizer: await readTokenizer(path),
+    ...(pooling === undefined ? {} : { pooling }),
+  };
+}
+
+async function readTokenizer(path: string): Promise<TokenizerFiles> {
+  const [tokenizer, config] = await Promise.all(
+    ['tokenizer.json', 'tokenizer_config.json'].map((name) => readJson(join(path, name))),
+  );
+  const chatTemplate = await readFile(join(path, 'chat_template.jinja'), 'utf8').catch(() => undefined);
+  return {
+    ...(tokenizer ? { tokenizer } : {}),
+    ...(config ? { config } : {}),
+    ...(chatTemplate === undefined ? {} : { chatTemplate }),
+  };
+}
+
+/** As sentence-transformers keeps it: a list of modules, and the folder of the one that pools. */
+async function readPooling(path: string): Promise<Pooling | undefined> {
+  const modules = (await readJson(join(path, 'modules.json'))) as unknown;
+  if (!Array.isArray(modules)) return undefined;
+  const folder = modules.find(({ type }) => String(type).endsWith('Pooling'))?.path;
+  const settings = typeof folder === 'string' ? await readJson(join(path, folder, 'config.json')) : undefined;
+  if (!settings) return undefined;
+  if (settings.pooling_mode_mean_tokens === true || settings.pooling_mode === 'mean') return 'mean';
+  if (settings.pooling_mode_cls_token === true || settings.pooling_mode === 'cls') return 'cls';
+  if (settings.pooling_mode_lasttoken === true || settings.pooling_mode === 'lasttoken') return 'last';
+  throw new FormatError(
+    `${join(path, folder as string, 'config.json')}: pools in a way that is not known here: mean, cls and last token are`,
+  );
+}
+
+async function readJson(path: string): Promise<Record<string, unknown> | undefined> {
+  const text = await readFile(path, 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
+  }
+}

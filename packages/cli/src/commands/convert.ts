@@ -1,0 +1,36 @@
+import type { CommandContext } from '../command.js';
+import { ggufTarget } from '../conversion/gguf-target.js';
+import { conversionTargets } from '../conversion/targets.js';
+import { UsageError } from '../usage-error.js';
+
+export interface ConvertOptions {
+  readonly to?: string;
+  readonly type?: string;
+  readonly output?: string;
+  readonly embeddings?: string;
+  readonly imatrix?: string;
+  readonly preTokenizer?: string;
+  readonly requantize?: boolean;
+  readonly threads?: number;
+  readonly json?: boolean;
+}
+
+/** A kind of file that a model folder can become. */
+export interface ConversionTarget {
+  readonly name: (typeof conversionTargets)[number];
+  run(model: string, out: string, options: ConvertOptions, context: CommandContext): Promise<void>;
+}
+
+const targets: readonly ConversionTarget[] = [ggufTarget];
+
+/** `q convert MODEL OUT --to TARGET`: a model folder as a file of another runtime. */
+export async function convertCommand(
+  model: string,
+  out: string,
+  options: ConvertOptions,
+  context: CommandContext,
+): Promise<void> {
+  const target = targets.find(({ name }) => name === options.to);
+  if (!target) throw new UsageError(`--to is missing: one of ${conversionTargets.join(', ')}`);
+  await target.run(model, out, options, context);
+}

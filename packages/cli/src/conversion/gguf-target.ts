@@ -1,0 +1,64 @@
+import { conversionSource } from '@q/checkpoint';
+import { SchemeError } from '@q/core';
+import { lockFile } from '@q/durable-files';
+import { convertModel, planModel, writeModel } from '@q/gguf';
+import type { ConversionTarget } from '../commands/convert.js';
+import { openHostKernels } from '../host-kernels.js';
+import { InterruptedError } from '../interrupted-error.js';
+import { openModel } from '../open-model.js';
+import { ggufFormats, ggufMixes } from '../registry.js';
+import { formatBytes, formatSeconds } from '../units.js';
+import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
+import { openImportance } from './open-importance.js';
+import { refuseExisting } from './refuse-existing.js';
+
+/** A file for llama.cpp, node-llama-cpp and wllama: names, hyperparameters, tokenizer and weights in one. */
+export const ggufTarget: ConversionTarget = {
+  name: 'gguf',
+  async run(path, out, options, { terminal, signal, files, vocabulary }) {
+    const type = ggufType('--type', options.type ?? 'f16', { ...ggufFormats, ...ggufMixes });
+    const choice = {
+      type,
+      output: outputChoice(options.output),
+      embeddings: typeOrKeep('--embeddings', options.embeddings),
+      ...(options.imatrix === undefined ? {} : { importance: await openImportance(options.imatrix) }),
+    };
+    await refuseExisting(path, out, files);
+    const started = performance.now();
+    const checkpoint = await openModel(path, vocabulary);
+    try {
+      if (checkpoint.quantizedModules.length > 0 && !('values' in type && type.values === 1) && !options.requantize)
+        throw new SchemeError(
+          `${path}: is quantized already (${checkpoint.layout}): start from the original, or allow it with --requantize`,
+        );
+      const source = await conversionSource(checkpoint);
+      const model = convertModel(source, { preTokenizer: options.preTokenizer });
+      const plan = planModel(model, choice, path);
+      const notes: string[] = [];
+      const lock = await lockFile(`${out}.lock`, out, { files });
+      const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
+      for (const note of notes) terminal.note(`note: ${note}`);
+      try {
+        await writeModel(source, model, plan, out, { kernels, signal, files, progress: terminal.progress });
+      } catch (error) {
+        if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
+        throw error;
+      } finally {
+        await lock.release();
+        await kernels.dispose();
+      }
+      const seconds = (performance.now() - started) / 1000;
+      const { byteLength: bytes } = plan.file;
+      if (options.json)
+        terminal.printJson({
+          ...{ model: path, output: out, bytes, seconds, notes },
+          tensors: plan.tensors.map(({ from, to, why, bytes: size }) => ({
+            ...{ name: from.name, shape: from.shape, type: to.name, why, bytes: size },
+          })),
+        });
+      else terminal.print(`${out}: ${formatBytes(bytes)} in ${formatSeconds(seconds)}`);
+    } finally {
+      await checkpoint.close();
+    }
+  },
+};

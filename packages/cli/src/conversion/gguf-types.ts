@@ -1,0 +1,21 @@
+import { type BlockFormat, closest } from '@q/core';
+import type { OutputChoice } from '@q/gguf';
+import { ggufPartFormats } from '../registry.js';
+import { UsageError } from '../usage-error.js';
+
+/** @throws UsageError for what is absent or not in the registry */
+export function ggufType<V>(option: string, name: string | undefined, registry: Readonly<Record<string, V>>): V {
+  const known = Object.keys(registry);
+  if (name === undefined) throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);
+  const key = name.toLowerCase();
+  if (Object.hasOwn(registry, key)) return registry[key];
+  const near = closest(name, known);
+  throw new UsageError(`${option} ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
+}
+
+export function typeOrKeep(option: string, name: string | undefined): BlockFormat | 'keep' | undefined {
+  return name === undefined || name === 'keep' ? name : ggufType(option, name, ggufPartFormats);
+}
+
+export const outputChoice = (name: string | undefined): OutputChoice | undefined =>
+  name === 'like-llama' ? name : typeOrKeep('--output', name);

@@ -1,0 +1,63 @@
+import type { GgufValue } from '../../metadata.js';
+import type { ModelConfig } from '../config.js';
+import type { GgufArchitecture } from '../conversion.js';
+import type { NameRules } from '../tensor-names.js';
+import { u32 } from '../values.js';
+import { decoderKeys, decoderRules, decoderTensors } from './decoder.js';
+
+/** Qwen 2 and 2.5. */
+export const qwen2Gguf: GgufArchitecture = {
+  name: 'qwen2',
+  modelTypes: ['qwen2'],
+  hyperparameters: (config) => decoderKeys(config),
+  tensors: (config, source) => decoderTensors(config, source),
+};
+
+/** Qwen 3: norms on queries and keys. */
+export const qwen3Gguf: GgufArchitecture = { ...qwen2Gguf, name: 'qwen3', modelTypes: ['qwen3'] };
+
+const expertRules: NameRules = {
+  ...decoderRules,
+  'layers.N.mlp.gate': 'blk.N.ffn_gate_inp',
+  'layers.N.mlp.experts.E.gate_proj': 'blk.N.ffn_gate_exps',
+  'layers.N.mlp.experts.E.up_proj': 'blk.N.ffn_up_exps',
+  'layers.N.mlp.experts.E.down_proj': 'blk.N.ffn_down_exps',
+  'layers.N.mlp.shared_expert_gate': 'blk.N.ffn_gate_inp_shexp',
+  'layers.N.mlp.shared_expert.gate_proj': 'blk.N.ffn_gate_shexp',
+  'layers.N.mlp.shared_expert.up_proj': 'blk.N.ffn_up_shexp',
+  'layers.N.mlp.shared_expert.down_proj': 'blk.N.ffn_down_shexp',
+};
+
+/** Every layer is a mixture there, and it divides by the sum of the weights of the experts it takes, or not, as the runtime does. */
+function mixtureKeys(config: ModelConfig, normalized: boolean): Map<string, GgufValue> {
+  if (config.number('decoder_sparse_step', 1) !== 1 || (config.numbers('mlp_only_layers')?.length ?? 0) > 0)
+    config.refuse('mlp_only_layers', 'llama.cpp knows models whose layers are all mixtures');
+  if (config.boolean('norm_topk_prob', normalized) !== normalized)
+    config.refuse('norm_topk_prob', `llama.cpp takes it as ${normalized} for this architecture`);
+  return decoderKeys(config)
+    .set('expert_count', u32(config.number(['num_experts', 'num_local_experts'])))
+    .set('expert_used_count', u32(config.number('num_experts_per_tok')))
+    .set('expert_feed_forward_length', u32(config.number('moe_intermediate_size')));
+}
+
+export const qwen2MoeGguf: GgufArchitecture = {
+  name: 'qwen2moe',
+  modelTypes: ['qwen2_moe'],
+  hyperparameters: (config) =>
+    mixtureKeys(config, false).set(
+      'expert_shared_feed_forward_length',
+      u32(config.number('shared_expert_intermediate_size')),
+    ),
+  tensors: (config, source) =>
+    decoderTensors(config, source, { rules: expertRules }).map((tensor) =>
+      // The gate of the shared expert is a vector there.
+      tensor.name.endsWith('ffn_gate_inp_shexp.weight') ? { ...tensor, shape: tensor.shape.slice(-1) } : tensor,
+    ),
+};
+
+export const qwen3MoeGguf: GgufArchitecture = {
+  name: 'qwen3moe',
+  modelTypes: ['qwen3_moe'],
+  hyperparameters: (config) => mixtureKeys(config, true),
+  tensors: (config, source) => decoderTensors(config, source, { rules: expertRules }),
+};

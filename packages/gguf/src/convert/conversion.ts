@@ -1,0 +1,72 @@
+import type { BlockSource } from '@q/core';
+import type { GgufMetadata, GgufValue } from '../metadata.js';
+import type { ModelConfig } from './config.js';
+
+/** A model in the layout of Hugging Face, opened for conversion. */
+export interface ConversionSource {
+  /** Of the folder, for messages and `general.name`. */
+  readonly name: string;
+  /** `config.json`. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Shapes of all tensors by their names in the checkpoint; linears are `[out, in]`. */
+  readonly shapes: ReadonlyMap<string, readonly number[]>;
+  readonly tokenizer: TokenizerFiles;
+  /** How an encoder's sentence embedding is pooled; absent where the model does not say. */
+  readonly pooling?: Pooling;
+  /** Rows `begin` to `end` of a tensor, all but its last dimension counted as rows. */
+  rows(name: string, begin: number, end: number): Promise<BlockSource>;
+}
+
+export type Pooling = 'none' | 'mean' | 'cls' | 'last';
+
+/** Parsed files that describe a tokenizer. Absent ones are undefined. */
+export interface TokenizerFiles {
+  /** `tokenizer.json` */
+  readonly tokenizer?: Readonly<Record<string, unknown>>;
+  /** `tokenizer_config.json` */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** The content of `chat_template.jinja`. */
+  readonly chatTemplate?: string;
+}
+
+/** A tensor of the file, and what it is made of. */
+export interface ModelTensor {
+  /** In the file: `blk.0.attn_q.weight`. */
+  readonly name: string;
+  /** Row-major. */
+  readonly shape: readonly number[];
+  /** Tensors of the source whose rows follow each other. */
+  readonly from: readonly string[];
+  /** The row of `from` that each row is; the same order when absent. */
+  readonly order?: Int32Array;
+  /** Added to every value. */
+  readonly plus?: number;
+  /** The values themselves, where no tensor of the source has them. */
+  readonly values?: Float32Array;
+}
+
+/** How models of a family become a file that llama.cpp loads. */
+export interface GgufArchitecture {
+  /** `general.architecture` */
+  readonly name: string;
+  /** Values of `model_type` in config.json. */
+  readonly modelTypes: readonly string[];
+  /** Keys are written as `<name>.<key>`. */
+  hyperparameters(config: ModelConfig, source: ConversionSource): ReadonlyMap<string, GgufValue>;
+  tensors(config: ModelConfig, source: ConversionSource): readonly ModelTensor[];
+  /** Settings of the tokenizer that the family needs and its files do not say. */
+  readonly tokenizer?: TokenizerDefaults;
+}
+
+export interface TokenizerDefaults {
+  /** A space before the first word (SentencePiece). */
+  readonly addSpacePrefix?: boolean;
+  /** Encoders: the count of token types, which readers ask for. */
+  tokenTypes?(config: ModelConfig): number;
+}
+
+/** A model as a file will hold it, before its tensors get their types. */
+export interface ConvertedModel {
+  readonly metadata: GgufMetadata;
+  readonly tensors: readonly ModelTensor[];
+}

@@ -1,0 +1,65 @@
+import { SchemeError } from '@q/core';
+import type { GgufValue } from '../metadata.js';
+import { bertGguf, distilBertGguf } from './architectures/bert.js';
+import { gemma2Gguf, gemma3Gguf } from './architectures/gemma.js';
+import { gpt2Gguf, gptNeoxGguf } from './architectures/gpt2.js';
+import { graniteGguf, llamaGguf, smollm3Gguf } from './architectures/llama.js';
+import { olmo2Gguf } from './architectures/olmo2.js';
+import { phi3Gguf } from './architectures/phi3.js';
+import { qwen2Gguf, qwen2MoeGguf, qwen3Gguf, qwen3MoeGguf } from './architectures/qwen.js';
+import { ModelConfig } from './config.js';
+import type { ConversionSource, ConvertedModel, GgufArchitecture } from './conversion.js';
+import { tokenizerMetadata } from './tokenizer/tokenizer-metadata.js';
+import { text, u32 } from './values.js';
+
+/** The families that can be converted. */
+export const ggufArchitectures: readonly GgufArchitecture[] = [
+  ...[llamaGguf, qwen2Gguf, qwen2MoeGguf, qwen3Gguf, qwen3MoeGguf, gemma2Gguf, gemma3Gguf, phi3Gguf, olmo2Gguf],
+  ...[smollm3Gguf, graniteGguf, gpt2Gguf, gptNeoxGguf, bertGguf, distilBertGguf],
+];
+
+export interface ConvertOptions {
+  readonly architectures?: readonly GgufArchitecture[];
+  /** llama.cpp's name for the way in which the tokenizer cuts text, where it is not recognized. */
+  readonly preTokenizer?: string;
+}
+
+/**
+ * Names, hyperparameters and tokenizer of a model as llama.cpp has them. No value is read.
+ * @throws SchemeError for a model, a setting or a tokenizer that llama.cpp does not know; FormatError for a tensor without a place
+ */
+export function convertModel(source: ConversionSource, options: ConvertOptions = {}): ConvertedModel {
+  const { architectures = ggufArchitectures, preTokenizer } = options;
+  const type = source.config.model_type;
+  const architecture = architectures.find(({ modelTypes }) => typeof type === 'string' && modelTypes.includes(type));
+  if (!architecture)
+    throw new SchemeError(
+      `${source.name}: config.json has model_type ${JSON.stringify(type)}; GGUF files can be made of ` +
+        `${architectures.flatMap(({ modelTypes }) => modelTypes).join(', ')}`,
+    );
+  const config = new ModelConfig(`${source.name}: config.json`, textPart(source.config));
+  const tensors = architecture.tensors(config, source);
+  const embeddings = tensors.find(({ name }) => name === 'token_embd.weight');
+  if (!embeddings) throw new SchemeError(`${source.name}: has no embeddings of tokens`);
+  const metadata = new Map<string, GgufValue>([
+    ['general.architecture', text(architecture.name)],
+    ['general.type', text('model')],
+    ['general.name', text(source.name.replace(/^.*[\\/](?=[^\\/])/, '').replace(/[\\/]$/, ''))],
+  ]);
+  for (const [key, value] of architecture.hyperparameters(config, source))
+    metadata.set(`${architecture.name}.${key}`, value);
+  const { tokenizer: defaults = {} } = architecture;
+  if (defaults.tokenTypes) metadata.set('tokenizer.ggml.token_type_count', u32(defaults.tokenTypes(config)));
+  const tokenizer = tokenizerMetadata({
+    ...{ name: source.name, files: source.tokenizer, config: config.json, size: embeddings.shape[0], defaults },
+    ...(preTokenizer === undefined ? {} : { preTokenizer }),
+  });
+  for (const [key, value] of tokenizer) metadata.set(key, value);
+  return { metadata, tensors };
+}
+
+/** The settings of the text model of a model that also sees. */
+function textPart(config: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const inner = config.text_config;
+  return typeof inner === 'object' && inner !== null ? { ...config, ...inner, model_type: config.model_type } : config;
+}

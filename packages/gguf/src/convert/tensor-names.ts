@@ -1,0 +1,80 @@
+import { FormatError } from '@q/core';
+import type { ConversionSource, ModelTensor } from './conversion.js';
+
+/** What becomes of the tensors of one module. */
+interface NameRule {
+  /** Name in the file, without `.weight` or `.bias`. `N` stands for the block. */
+  readonly to: string;
+  /** The row of the source that each row is. */
+  readonly order?: (rows: number) => Int32Array;
+  /** Added to every value. */
+  readonly plus?: number;
+}
+
+/** Modules by their name in the checkpoint without its prefix. `N` stands for the block, `E` for the expert. */
+export type NameRules = Readonly<Record<string, string | NameRule>>;
+
+export interface Naming {
+  readonly rules: NameRules;
+  /** What stands before the names in some checkpoints. */
+  readonly prefix: RegExp;
+  /** Modules or tensors that the file does not hold. */
+  readonly dropped?: RegExp;
+}
+
+interface Found {
+  readonly rule: NameRule;
+  readonly name: string;
+  readonly expert: number | undefined;
+}
+
+/**
+ * The tensors of a file: those of a checkpoint under other names, with the rows of a block's experts one after the other.
+ * @throws FormatError for a tensor that no rule names
+ */
+export function nameTensors(source: ConversionSource, { rules, prefix, dropped }: Naming): ModelTensor[] {
+  const merged = new Map<string, { rule: NameRule; parts: { from: string; expert: number | undefined }[] }>();
+  for (const from of source.shapes.keys()) {
+    const bare = from.replace(prefix, '');
+    if (dropped?.test(bare)) continue;
+    const found = findRule(bare, rules);
+    if (!found)
+      throw new FormatError(`${source.name}: tensor ${from} has no place in a GGUF file of this architecture`);
+    const entry = merged.get(found.name) ?? { rule: found.rule, parts: [] };
+    entry.parts.push({ from, expert: found.expert });
+    merged.set(found.name, entry);
+  }
+  return [...merged]
+    .map(([name, { rule, parts }]) => {
+      const from = parts.sort((a, b) => (a.expert ?? 0) - (b.expert ?? 0)).map((part) => part.from);
+      const shape = source.shapes.get(from[0]) as readonly number[];
+      const stacked = parts[0].expert === undefined ? shape : [from.length, ...shape];
+      const rows = from.length * (shape.length > 1 ? shape.slice(0, -1).reduce((a, b) => a * b, 1) : shape[0]);
+      const order = rule.order?.(rows);
+      return {
+        ...{ name, from, ...(order ? { order } : {}), ...(rule.plus === undefined ? {} : { plus: rule.plus }) },
+        shape: order && order.length !== rows ? [order.length, ...stacked.slice(1)] : stacked,
+      };
+    })
+    .sort((a, b) => blockOf(a.name) - blockOf(b.name));
+}
+
+/** Embeddings first, then blocks, then what follows them. */
+function blockOf(name: string): number {
+  const block = /^blk\.(\d+)\./.exec(name);
+  if (block) return Number(block[1]);
+  return name.startsWith('output') || name.startsWith('cls') ? Number.MAX_SAFE_INTEGER : -1;
+}
+
+function findRule(bare: string, rules: NameRules): Found | undefined {
+  const cut = /^(?<module>.*?)(?<suffix>\.weight|\.bias)?$/.exec(bare)?.groups as { module: string; suffix?: string };
+  const numbers = [...cut.module.matchAll(/(?<=\.|^)\d+(?=\.|$)/g)].map(Number);
+  // The first number is the block's, a second one the expert's.
+  let index = 0;
+  const pattern = cut.module.replace(/(?<=\.|^)\d+(?=\.|$)/g, () => (index++ === 0 ? 'N' : 'E'));
+  const rule = rules[pattern];
+  if (rule === undefined) return undefined;
+  const full = typeof rule === 'string' ? { to: rule } : rule;
+  const name = full.to.replace(/\bN\b/, String(numbers[0])) + (cut.suffix ?? '.weight');
+  return { rule: full, name, expert: pattern.includes('E') && /\.E(\.|$)/.test(pattern) ? numbers[1] : undefined };
+}
