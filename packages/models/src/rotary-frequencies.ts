@@ -12,7 +12,7 @@ export interface RotaryFrequencies {
 }
 
 /** What every kind reads. */
-export interface RotaryShape {
+interface RotaryShape {
   readonly theta: number;
   /** Features of a head that are rotated. */
   readonly width: number;

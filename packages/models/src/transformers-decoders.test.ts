@@ -1,7 +1,7 @@
 import { type BackendChoice, createEngine } from '@q/tfjs';
 import { describe, expect, it } from 'vitest';
 import { architectures, describeModel } from './describe-model.js';
-import { forward } from './run.js';
+import { encode, forward } from './run.js';
 import { createRuntime } from './runtime.js';
 import { goldenWeights } from './testing/golden-weights.js';
 // By tooling/figures/reference/transformers_decoders.py, transformers 5.
@@ -27,7 +27,11 @@ describe(`decoders on ${backend} beside transformers`, () => {
     const weights = await goldenWeights(ops, model);
     const length = ids[0]!.length;
     const run = () => {
-      const handle = forward(model, createRuntime(ops, weights), Int32Array.from(ids.flat()), ids.length, length);
+      const runtime = createRuntime(ops, weights);
+      const tokens = Int32Array.from(ids.flat());
+      const handle = model.classifier
+        ? ops.scope(() => model.classifier!.run(runtime, encode(model, runtime, tokens, ids.length, length)))
+        : forward(model, runtime, tokens, ids.length, length);
       const values = ops.dataSync(handle);
       ops.dispose(handle);
       return values;
@@ -38,9 +42,11 @@ describe(`decoders on ${backend} beside transformers`, () => {
     expect(memory().tensors).toBe(held);
     for (const weight of new Set(weights.values())) ops.dispose(weight);
     const width = model.vocabularySize;
-    const actual = ids.flatMap((_, row) =>
-      kept.flatMap((at) => [...values.subarray((row * length + at) * width, (row * length + at + 1) * width)]),
-    );
+    const actual = model.classifier
+      ? [...values]
+      : ids.flatMap((_, row) =>
+          kept.flatMap((at) => [...values.subarray((row * length + at) * width, (row * length + at + 1) * width)]),
+        );
     expect(actual).toHaveLength(logits.length);
     const largest = Math.max(...logits.map(Math.abs));
     const difference = Math.max(...actual.map((value, i) => Math.abs(value - logits[i]!)));

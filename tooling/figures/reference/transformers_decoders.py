@@ -12,7 +12,12 @@ import tempfile
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForSequenceClassification,
+)
 
 from transformers_logits import BASE, LLAMA, weight
 
@@ -220,6 +225,15 @@ CASES = {
         "num_key_value_heads": 1,
     },
     "gpt_oss, sinks": OSS,
+    "qwen3, a classifier": {
+        **LLAMA,
+        "model_type": "qwen3",
+        "architectures": ["Qwen3ForSequenceClassification"],
+        "head_dim": 6,
+        "id2label": {"0": "a", "1": "b", "2": "c"},
+        "pad_token_id": 23,
+        "tie_word_embeddings": True,
+    },
     "llama, yarn": {**LLAMA, "model_type": "llama", "tie_word_embeddings": False, "rope_parameters": YARN},
     "llama, dynamic": {
         **LLAMA,
@@ -238,7 +252,9 @@ def text_part(names: list[str]) -> list[str]:
 
 def logits(config: dict) -> tuple[list[list[int]], list[float], list[str]]:
     made = AutoConfig.for_model(**json.loads(json.dumps(config)))
+    classifies = "architectures" in config
     whole = AutoModelForImageTextToText if "text_config" in config else AutoModelForCausalLM
+    whole = AutoModelForSequenceClassification if classifies else whole
     # By way of a file: experts, which transformers 5 stacks in memory, have a tensor each there.
     with tempfile.TemporaryDirectory() as folder:
         whole.from_config(made).to(torch.float32).save_pretrained(folder)
@@ -249,7 +265,8 @@ def logits(config: dict) -> tuple[list[list[int]], list[float], list[str]]:
     vocabulary = config.get("text_config", config)["vocab_size"]
     ids = [[(7 * i * i + 3 * i + 5 * row) % (vocabulary - 4) for i in range(LENGTH)] for row in range(BATCH)]
     with torch.no_grad():
-        out = model(input_ids=torch.tensor(ids), use_cache=False).logits[:, list(KEPT)]
+        out = model(input_ids=torch.tensor(ids), use_cache=False).logits
+    out = out if classifies else out[:, list(KEPT)]
     return ids, [float(f"{x:.7g}") for x in out.flatten().tolist()], list(tensors)
 
 
@@ -262,11 +279,7 @@ if __name__ == "__main__":
     for name, config in CASES.items():
         if len(sys.argv) > 1 and not name.startswith(sys.argv[1]):
             continue
-        try:
-            ids, values, names = logits(config)
-        except Exception as error:  # noqa: BLE001
-            print(name, repr(error)[:300], file=sys.stderr)
-            continue
+        ids, values, names = logits(config)
         case = {"name": name, "config": config, "ids": ids, "kept": KEPT, "logits": values}
         if "text_config" in config:
             case["names"] = text_part(names)

@@ -26,7 +26,7 @@ export interface NormPlaces {
 }
 
 /** Names of modules. */
-export interface DecoderNames {
+interface DecoderNames {
   /** What may stand before them in a checkpoint, the usual one first; see {@link findRoot}. */
   readonly roots?: readonly string[];
   readonly embedding: string;
@@ -90,7 +90,7 @@ export interface LlamaVariant {
 }
 
 /** What a feed-forward part is made from. */
-export interface FeedForwardSizes extends Omit<MlpOptions, 'intermediate'> {
+interface FeedForwardSizes extends Omit<MlpOptions, 'intermediate'> {
   /** `model.layers.0.mlp` */
   readonly prefix: string;
 }
