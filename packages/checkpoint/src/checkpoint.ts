@@ -169,9 +169,13 @@ async function describe(
     readBytes: (name, start, end) => shards.readBytes(name, start, end),
     async weight(name, into) {
       const module = name.replace(/\.weight$/, '');
-      const packed = name.endsWith('.weight') ? await quantized(module) : undefined;
-      if (packed) return dequantize(packed);
-      const stored = shards.entries.has(name) ? name : model?.ties.get(name);
+      const equal = model?.ties.get(name);
+      // A tied head reads the table of embeddings, quantized or not.
+      for (const each of equal === undefined ? [name] : [name, equal]) {
+        const packed = each.endsWith('.weight') ? await quantized(each.replace(/\.weight$/, '')) : undefined;
+        if (packed) return dequantize(packed);
+      }
+      const stored = shards.entries.has(name) ? name : equal;
       const entry = stored === undefined ? undefined : shards.entries.get(stored);
       if (stored === undefined || !entry) throw new FormatError(`${path}: has no tensor ${name}`);
       refuseCodes(path, stored, entry.dtype, shards.entries);

@@ -51,6 +51,8 @@ export interface QuantizedLayout {
   readonly online?: readonly string[];
   /** Keys of its config whose value readers insist on being written as a float: `6.0`, never `6`. */
   readonly floatKeys?: readonly string[];
+  /** Its readers look up rows of quantized tables: embeddings can be stored too. Absent where they cannot. */
+  readonly tables?: true;
   /** Why a module cannot be stored, or nothing. Asked by the plan. */
   refuse(module: QuantizedModule): string | undefined;
   /** Why these modules cannot be in one folder, or nothing. Asked by the plan. */

@@ -5,6 +5,7 @@ import {
   describeScheme,
   elementCount,
   type LinearDescription,
+  linearsOf,
   type ModelDescription,
   type Quantizer,
   referenceKernels,
@@ -14,11 +15,15 @@ import {
 import { guessLinears } from '@q/models';
 import { byteLength } from '@q/safetensors';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
+import { embeddingTables, isTable } from './embedding-tables.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
 import { describeRule, matches, type Recipe, rewritesOf, transformsOf } from './recipe.js';
 import { refuseModule } from './refuse-module.js';
 import { refuseOrder } from './step-order.js';
+
+/** What a tensor is for, for sums over kinds. A tied head counts as an embedding. */
+export type TensorKind = 'linears' | 'embeddings' | 'head' | 'the rest';
 
 /** One tensor of the source and what becomes of it. */
 export interface PlannedRow {
@@ -29,6 +34,7 @@ export interface PlannedRow {
   readonly shape: readonly number[];
   readonly bytesBefore: number;
   readonly bytesAfter: number;
+  readonly kind: TensorKind;
   /** In words; quantized rows only. */
   readonly scheme?: string;
   readonly method?: string;
@@ -82,11 +88,12 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   refuseUnmatched(recipe, checkpoint.path, linears);
   const modules = new Map<string, PlannedModule>();
   const reasons = new Map<string, string>();
-  for (const linear of linears) {
+  for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
     const index = recipe.rules.findIndex((rule) => matches(rule, linear));
     const rule = recipe.rules[index];
     if (!rule || rule.keep) {
-      reasons.set(linear.module, rule ? `kept by ${describeRule(rule, index)}` : 'kept: no rule matches');
+      if (rule) reasons.set(linear.module, `kept by ${describeRule(rule, index)}`);
+      else if (!isTable(linear)) reasons.set(linear.module, 'kept: no rule matches');
       continue;
     }
     const { quantizer, scheme, activation } = rule;
@@ -143,13 +150,16 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     ...[...checkpoint.tensors].map(([name, entry]) => ({ ...entry, name, bytesBefore: entry.end - entry.begin })),
     ...added.map(([name, { shape }]) => ({ name, shape, dtype: 'F32', bytesBefore: 0 })),
   ];
+  const kindOf = tensorKinds(model, linears);
   const rows = all.map(({ name, dtype, shape, bytesBefore }): PlannedRow => {
     const module = name.replace(/\.weight$/, '');
+    const kind = kindOf(name);
     const planned = name.endsWith('.weight') ? modules.get(module) : undefined;
     const change = changed.get(name)?.why;
     if (!planned && change)
       return {
         name,
+        kind,
         action: 'rewrite',
         dtype,
         shape,
@@ -160,6 +170,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     if (!planned)
       return {
         name,
+        kind,
         action: 'copy',
         dtype,
         shape,
@@ -169,6 +180,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       };
     return {
       name,
+      kind,
       action: 'quantize',
       dtype,
       shape,
@@ -222,6 +234,22 @@ function refuseUnmatched(recipe: Recipe, path: string, linears: readonly LinearD
   }
 }
 
+/** The kind of a tensor by its name. */
+function tensorKinds(
+  model: ModelDescription | undefined,
+  linears: readonly LinearDescription[],
+): (name: string) => TensorKind {
+  const tables = new Set(model?.embeddingTensors);
+  const inner = new Set(linears.map(({ module }) => module));
+  const heads = new Set(linears.flatMap(({ module, roles }) => (roles?.includes('head') ? [module] : [])));
+  return (name) => {
+    const module = name.replace(/\.(weight|bias)$/, '');
+    if (tables.has(name)) return 'embeddings';
+    if (heads.has(module)) return 'head';
+    return inner.has(module) ? 'linears' : 'the rest';
+  };
+}
+
 /** Whether quantizing runs the model block by block; if not, it streams tensors. */
 export const walksModel = (recipe: Recipe, modules: ReadonlyMap<string, PlannedModule>): boolean =>
   transformsOf(recipe).length > 0 ||
@@ -243,6 +271,10 @@ function checkTuner(
   modules: ReadonlyMap<string, PlannedModule>,
 ): void {
   if (!model) throw checkpoint.unknownArchitecture as Error;
+  if (!model.head)
+    throw new SchemeError(
+      `${tuner.name} trains language models; ${model.architecture} is an encoder: use a method that quantizes layer by layer (gptq, awq, smoothquant)`,
+    );
   const [transform] = transformsOf(recipe);
   if (transform)
     throw new SchemeError(
@@ -261,7 +293,10 @@ function checkTuner(
 /** Linears of the blocks; for an unknown architecture those that its tensors' names suggest. */
 function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): readonly LinearDescription[] {
   const { model } = source;
-  if (model) return [...model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint, source)];
+  if (model) {
+    const outputs = linearsOf({ ...model, blocks: [], head: undefined });
+    return [...model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint, source), ...outputs];
+  }
   notes.push(
     `${(checkpoint.unknownArchitecture as Error).message}. Every matrix named *.weight that is not an embedding, norm, router or head is taken as a linear [out, in].`,
   );

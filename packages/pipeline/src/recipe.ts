@@ -10,6 +10,7 @@ import type {
   Transform,
   Tuner,
 } from '@q/core';
+import { isTable } from './embedding-tables.js';
 import { matchesWildcard } from './wildcard.js';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
@@ -20,6 +21,8 @@ export interface Rule {
   readonly match: string | RegExp;
   /** Linears with one of these roles are left to the rules that follow. */
   readonly except?: readonly LinearRole[];
+  /** Only matrices with one of these roles. Tables of embeddings are quantized by rules that name their role here alone. */
+  readonly only?: readonly LinearRole[];
   /** Leave the linear as it is. */
   readonly keep?: boolean;
   readonly quantizer?: Quantizer;
@@ -56,8 +59,10 @@ export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] 
   transforms.filter((step): step is Transform => !isRewrite(step));
 
 /** Whether a rule applies to a linear. */
-export function matches({ match, except = [] }: Rule, { module, roles = [] }: LinearDescription): boolean {
+export function matches({ match, only, except = [] }: Rule, linear: LinearDescription): boolean {
+  const { module, roles = [] } = linear;
   if (roles.some((role) => except.includes(role))) return false;
+  if (only ? !roles.some((role) => only.includes(role)) : isTable(linear)) return false;
   if (match instanceof RegExp) return match.test(module);
   return matchesWildcard(match, module);
 }
@@ -78,8 +83,9 @@ export function recipeJSON(recipe: Recipe): Record<string, unknown> {
     ...(uses === undefined ? {} : { uses }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
     ...(tuner ? { tuner: { method: tuner.name, options: tuner.options } } : {}),
-    rules: rules.map(({ match, except, keep, quantizer, scheme, activation }) => ({
+    rules: rules.map(({ match, only, except, keep, quantizer, scheme, activation }) => ({
       match: match instanceof RegExp ? `${match}` : match,
+      ...(only ? { only } : {}),
       ...(except ? { except } : {}),
       ...(keep ? { keep } : {}),
       ...(quantizer ? { method: quantizer.name, options: quantizer.options } : {}),

@@ -24,6 +24,7 @@ import type { HiddenStates } from './hidden-states.js';
 import type { Journal } from './journal.js';
 import { layerRow } from './layer-row.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
+import { outsideBlocks, quantizeOutside } from './outside-blocks.js';
 import { isStatic, type Plan, type PlannedModule } from './plan.js';
 import type { LayerRow } from './report.js';
 import { defaultExpertTokens, roundExpert } from './round-expert.js';
@@ -50,9 +51,11 @@ export async function runCalibrated<T>(
   const paired = [...plan.modules.values()].some(({ quantizer }) =>
     quantizer.needs.some((statistic) => statistic.paired),
   );
+  const outside = outsideBlocks(plan);
+  const work = { plan, source, writer, journal, context };
+  const quantizeHeads = async () => void (await quantizeOutside(outside.heads, work));
   // A run that died in its training: everything before that is on the disk, and nothing needs the activations.
-  if (model.blocks.every(({ prefix }) => journal.finished.has(prefix)))
-    return quantizeHead(plan, source, writer, journal, context);
+  if (model.blocks.every(({ prefix }) => journal.finished.has(prefix))) return quantizeHeads();
   const open = (name: string): BlockStream<T> => {
     const shelf = plan.forecast.disk === undefined ? memoryShelf() : diskShelf(join(out, name));
     return new BlockStream(engine, model, windows, plan.forecast.batch, context, shelf);
@@ -63,14 +66,16 @@ export async function runCalibrated<T>(
   const original = paired ? open(originalStates) : undefined;
   const streams = original ? [stream, original] : [stream];
   try {
-    await walkBlocks({ plan, source, model, writer, journal, stream, original, context, hiddenStates });
+    // First of all: the blocks learn from what was written.
+    const tables = await quantizeOutside(outside.tables, work);
+    await walkBlocks({ plan, source, model, writer, journal, stream, original, context, hiddenStates, tables });
   } finally {
     for (const each of streams) {
       each.clearWeights();
       each.dispose();
     }
   }
-  await quantizeHead(plan, source, writer, journal, context);
+  await quantizeHeads();
 }
 
 interface Walk<T> {
@@ -83,13 +88,16 @@ interface Walk<T> {
   readonly original: BlockStream<T> | undefined;
   readonly context: Context;
   readonly hiddenStates?: HiddenStates;
+  /** Quantized tables of embeddings, which the stream reads in place of the source's. */
+  readonly tables: ReadonlyMap<string, Tensor<'f32'>>;
 }
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context, hiddenStates } = walk;
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables } = walk;
   // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
   loadWeights(await readWeights(source, model.embeddingTensors), stream, original);
+  for (const [name, values] of tables) stream.setWeight(name, values);
   for (const each of streams) await each.embed();
   for (const each of streams) each.clearWeights();
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
@@ -237,29 +245,4 @@ function calibratedInput({ linear, activation }: PlannedModule, { statistics }: 
 function metricOf(collected: readonly Statistic<any>[], { statistics }: Collector): ArrayLike<number> | undefined {
   const statistic = collected.find(({ metric }) => metric !== undefined);
   return statistic?.metric?.(statistics.get(statistic));
-}
-
-/** The output projection, when a rule names it: data-free methods only. */
-async function quantizeHead(
-  plan: Plan,
-  source: ModelSource,
-  writer: CheckpointWriter,
-  journal: Journal<LayerRow>,
-  context: Context,
-): Promise<void> {
-  const head = plan.modules.get(source.model?.head?.module ?? '');
-  if (!head || journal.finished.has(head.linear.module)) return;
-  const { module } = head.linear;
-  if (head.quantizer.needs.length > 0 || isStatic(head.activation))
-    throw new CalibrationError(
-      `${module}: calibrated methods quantize the linears of blocks; use a data-free method for the head`,
-    );
-  const weight = await source.weight(`${module}.weight`);
-  const collector = createCollector([], head.linear.inFeatures, module);
-  const { quantizer, scheme } = head;
-  const result = await quantizer.quantize(weight, collector.statistics, scheme, context);
-  const guarded = await guard({ module, method: quantizer.name, scheme, weight, result }, context.kernels);
-  await writer.writeModule(module, guarded.quantized);
-  const tensors = await writer.sync();
-  await journal.append({ unit: module, rows: [layerRow(plan, head, guarded)], tensors });
 }

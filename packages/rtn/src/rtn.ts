@@ -4,6 +4,7 @@ import {
   fitOption,
   type Method,
   meanSquare,
+  mseSearch,
   type OptionValues,
   type Quantizer,
   quantize,
@@ -63,5 +64,6 @@ export const rtnMethod: Method<typeof rtnOptions> = {
   name: 'rtn',
   summary: 'round to nearest, with a search for the scales; needs no text',
   options: rtnOptions,
+  tables: () => rtn({ fit: mseSearch() }),
   quantizer: rtn,
 };

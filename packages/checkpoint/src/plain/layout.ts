@@ -32,6 +32,7 @@ const quantMethod = 'q-plain';
 export function plainLayout(vocabulary: SchemeVocabulary = {}): QuantizedLayout {
   return {
     name: 'plain',
+    tables: true,
     refuse({ scheme }) {
       try {
         schemeFromJSON(JSON.stringify(scheme), vocabulary);

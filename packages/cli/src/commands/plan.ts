@@ -115,7 +115,18 @@ export function planText(plan: Plan): string {
     '',
     `${formatBytes(plan.bytesBefore)} -> ${formatBytes(plan.bytesAfter)} (${((100 * plan.bytesAfter) / plan.bytesBefore).toFixed(1)} %), ` +
       `${plan.bitsPerWeight.toFixed(3)} bits per weight in ${plan.modules.size} quantized linears`,
+    `of that ${sharesText(plan)}`,
     `memory about ${formatBytes(memory.total)} (${parts.join(', ')})${disk === undefined ? '' : `, ${formatBytes(disk)} of activations on the disk`}; time about ${formatSeconds(seconds)}`,
     ...plan.notes.map((note) => `note: ${note}`),
   ].join('\n');
+}
+
+/** Bytes afterwards of each kind of tensor, and its share of all. */
+function sharesText({ rows, bytesAfter }: Plan): string {
+  const sums = new Map<string, number>();
+  for (const row of rows) sums.set(row.kind, (sums.get(row.kind) ?? 0) + row.bytesAfter);
+  return [...sums]
+    .sort(([, a], [, b]) => b - a)
+    .map(([kind, bytes]) => `${kind} ${formatBytes(bytes)} (${((100 * bytes) / bytesAfter).toFixed(1)} %)`)
+    .join(', ');
 }

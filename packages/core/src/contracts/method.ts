@@ -30,6 +30,11 @@ export interface Method<S extends OptionRecord = any> {
   readonly floatZeroPoints?: boolean;
   /** Name of the layout that is written when none is requested. */
   readonly layout?: string;
+  /**
+   * Rounds tables of embeddings and heads, which see no calibration: the first method that has it does. Absent where a method
+   * needs inputs, or is meant for products alone.
+   */
+  tables?(): Quantizer;
   /** The model writes the calibration text itself when none is given. */
   readonly writesText?: boolean;
 }

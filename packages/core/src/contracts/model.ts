@@ -13,6 +13,7 @@ export type LinearRole =
   | 'down'
   | 'router'
   | 'embedding'
+  | 'position'
   | 'head';
 
 /** One linear of a model. Module names are checkpoint names without `.weight`. */
@@ -122,6 +123,8 @@ export interface BlockDescription {
 export interface SequenceOutput {
   /** Every tensor that it reads, by checkpoint name. */
   readonly tensors: readonly string[];
+  /** Its matrices, which have the role of a head. */
+  readonly linears: readonly LinearDescription[];
   readonly size: number;
   /** Last hidden states `[batch, length, hiddenSize]` (final norm included) -> `[batch, size]`. */
   run<T>(runtime: Runtime<T>, hidden: T): T;
@@ -161,11 +164,13 @@ export interface ModelDescription {
   finalNorm<T>(runtime: Runtime<T>, hidden: T): T;
 }
 
-/** Linears of all blocks, and the head where there is one. */
-export const linearsOf = ({ blocks, head }: ModelDescription): readonly LinearDescription[] => [
-  ...blocks.flatMap(({ linears }) => linears),
-  ...(head ? [head] : []),
-];
+/** Linears of all blocks, the head where there is one, and those of a pooler or classifier. */
+export function linearsOf({ blocks, head, pooler, classifier }: ModelDescription): readonly LinearDescription[] {
+  const own = [...blocks.flatMap(({ linears }) => linears), ...(head ? [head] : [])];
+  const outputs = [pooler, classifier].flatMap((output) => output?.linears ?? []);
+  // A classifier reads what its model's pooler gives: the pooler's linears are in both.
+  return [...own, ...new Map(outputs.map((linear) => [linear.module, linear])).values()];
+}
 
 /** A model that computes logits of tokens. */
 export type LanguageModel = ModelDescription & Required<Pick<ModelDescription, 'head' | 'logits'>>;

@@ -1,6 +1,7 @@
-import type { Activation, Runtime, SequenceOutput } from '@q/core';
+import type { Activation, LinearDescription, Runtime, SequenceOutput } from '@q/core';
 import type { ConfigReader } from '../config-reader.js';
 import { layerNorm } from './layer-norm.js';
+import { linear } from './linear-description.js';
 
 /** One step from a vector of a sequence to the next. */
 export type OutputStep =
@@ -18,9 +19,11 @@ export function sequenceOutput(
   pooling: keyof typeof poolings = 'first',
 ): SequenceOutput & { readonly shapes: readonly [string, readonly number[]][] } {
   const shapes: [string, readonly number[]][] = [];
+  const linears: LinearDescription[] = [];
   let size = width;
   for (const step of steps) {
     if ('linear' in step) {
+      linears.push(linear(step.linear, size, step.out, step.bias, 'head'));
       shapes.push([`${step.linear}.weight`, [step.out, size]]);
       if (step.bias) shapes.push([`${step.linear}.bias`, [step.out]]);
       size = step.out;
@@ -32,6 +35,7 @@ export function sequenceOutput(
   return {
     tensors: shapes.map(([name]) => name),
     shapes,
+    linears,
     size,
     run(runtime, hidden) {
       let x = poolings[pooling](runtime, hidden);

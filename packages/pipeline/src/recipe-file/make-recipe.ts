@@ -22,6 +22,7 @@ import { baseOf, baseOptions, methodOptions } from './method-options.js';
 import { parseBudget } from './parse-budget.js';
 import { notAllowed, type RequestedSettings, type Setting, type Settings } from './read-recipe.js';
 import { layoutKey, layoutOptions, methodOption, schemeOptions, topOptions } from './recipe-options.js';
+import { tableRules } from './table-rules.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
 /** A recipe as it was requested: with a budget, its rules have candidates that are still to be chosen from. */
@@ -90,6 +91,7 @@ export function makeRecipe(
     ...requested.map(({ match, keep, settings: own }) =>
       keep ? { match, keep } : { match, ...choice(own, (from) => ruleMethod(match, from, own, settings, making)) },
     ),
+    ...tableRules(settings, vocabulary),
     {
       name: 'linears of the blocks',
       match: '*',

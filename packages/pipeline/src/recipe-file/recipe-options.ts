@@ -57,6 +57,16 @@ export const topOptions = {
     schema: () => ({ anyOf: [{ type: 'number' }, { type: 'string' }] }),
   } as Option<number | string>,
   candidateBits: list(bits, { otherwise: '2 to 8', help: 'With a budget, the widths to choose from.' }),
+  embeddings: text({
+    placeholder: 'format',
+    otherwise: 'keep',
+    help: "What tables of embeddings become: 'int8 g32', 'int4 g64', or keep.",
+  }),
+  head: text({
+    placeholder: 'format',
+    otherwise: 'keep',
+    help: 'What the output head, a pooler and the table that the head is tied to become: a format, or keep.',
+  }),
   expertTokens: integer({
     min: 0,
     otherwise: '64',

@@ -1,0 +1,37 @@
+import type { Checkpoint } from '@q/checkpoint';
+import type { LinearDescription, LinearRole } from '@q/core';
+import type { ModelSource } from './model-source.js';
+
+/** Roles of tables, which rules have to name: rows are looked up in them, no product reads them. */
+const tableRoles: readonly LinearRole[] = ['embedding', 'position'];
+
+export const isTable = ({ roles = [] }: LinearDescription): boolean => roles.some((role) => tableRoles.includes(role));
+
+/** Rows from which a table of embeddings is worth quantizing: the two kinds of segments of BERT are not. */
+const tableRows = 32;
+
+/**
+ * Tables of embeddings, a row for a token or a position, as matrices `[rows, hidden]`. One that is tied to the head has its
+ * role too: both uses share what is written.
+ */
+export function embeddingTables({ tensors }: Checkpoint, { model }: ModelSource): readonly LinearDescription[] {
+  if (!model) return [];
+  const tied = model.head && model.ties.get(`${model.head.module}.weight`);
+  const rolesOf = (name: string, rows: number): readonly LinearRole[] =>
+    rows !== model.vocabularySize ? ['position'] : name === tied ? ['embedding', 'head'] : ['embedding'];
+  return model.embeddingTensors.flatMap((name) => {
+    const [rows, width, ...more] = model.expected.get(name) ?? [];
+    if (rows === undefined || width === undefined || more.length > 0) return [];
+    if (rows < tableRows || !name.endsWith('.weight') || !tensors.has(name)) return [];
+    return [
+      {
+        module: name.replace(/\.weight$/, ''),
+        roles: rolesOf(name, rows),
+        inFeatures: width,
+        outFeatures: rows,
+        transposed: false,
+        bias: false,
+      },
+    ];
+  });
+}

@@ -1,0 +1,50 @@
+import { int8, parseScheme, perGroup, type Quantizer, type Scheme, SchemeError, scheme } from '@q/core';
+import type { Rule } from '../recipe.js';
+import type { Setting, Settings } from './read-recipe.js';
+import type { Vocabulary } from './vocabulary.js';
+
+/** Few rows that every sequence reads: with the table of tokens they become 8 bits, whatever its own are. */
+const positionScheme = scheme({ format: int8, granularity: perGroup(32) });
+
+/**
+ * Rules for what stands outside of the blocks, from the options `embeddings` and `head`. That of the head also matches the
+ * table that a head is tied to.
+ * @throws SchemeError when a format is not known, or no method of the vocabulary rounds tables
+ */
+export function tableRules(settings: Settings, vocabulary: Vocabulary): readonly Rule[] {
+  const [embeddings, head] = [settings.get('embeddings'), settings.get('head')];
+  const rules: Rule[] = [];
+  if (embeddings) {
+    const rule = { name: `${embeddings.shown} ${embeddings.value}`, match: '*', only: ['embedding'] as const };
+    const found = resolve(embeddings, vocabulary);
+    rules.push(found ? { ...rule, ...found } : { ...rule, keep: true });
+    if (found)
+      rules.push({
+        name: `${embeddings.shown}, positions`,
+        match: '*',
+        only: ['position'],
+        quantizer: found.quantizer,
+        scheme: positionScheme,
+      });
+  }
+  if (head) {
+    const rule = { name: `${head.shown} ${head.value}`, match: '*', only: ['head'] as const };
+    rules.push({ ...rule, ...(resolve(head, vocabulary) ?? { keep: true }) });
+  }
+  return rules;
+}
+
+/** Nothing for `keep`. */
+function resolve(
+  { shown, value }: Setting,
+  vocabulary: Vocabulary,
+): { readonly quantizer: Quantizer; readonly scheme: Scheme } | undefined {
+  if (value === 'keep') return undefined;
+  const method = vocabulary.methods.find(({ tables }) => tables !== undefined);
+  if (!method?.tables) throw new SchemeError(`${shown}: no method at hand rounds tables of embeddings (rtn does)`);
+  try {
+    return { quantizer: method.tables(), scheme: parseScheme(value, vocabulary) };
+  } catch (error) {
+    throw new SchemeError(`${shown} ${(error as Error).message}, or keep`);
+  }
+}
