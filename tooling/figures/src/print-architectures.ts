@@ -1,0 +1,45 @@
+/**
+ * The table of docs/architectures.md, from what the tests cover: for every kind of model the cases that are compared with
+ * transformers, the edges that are scaled, what a rotation may turn.
+ *
+ *     pnpm figures:architectures > docs/architectures.md
+ */
+import { readFile } from 'node:fs/promises';
+import { architectures, describeModel } from '@q/models';
+import { rotate } from '@q/rotate';
+
+interface Case {
+  readonly name: string;
+  readonly config: Record<string, unknown>;
+  readonly names?: readonly string[];
+}
+
+const testing = new URL('../../../packages/models/src/testing/', import.meta.url);
+const files = ['transformers-logits.json', 'transformers-decoders.json'];
+const cases = (
+  await Promise.all(files.map(async (name) => JSON.parse(await readFile(new URL(name, testing), 'utf8')).cases))
+).flat() as Case[];
+
+function row(type: string): string | undefined {
+  const own = cases.filter(({ config }) => config['model_type'] === type);
+  const first = own.find(({ config }) => !config['architectures']);
+  if (!first) return undefined;
+  const model = describeModel(first.config, architectures, first.names && new Set(first.names));
+  const edges = [...new Set(model.blocks.flatMap((block) => block.edges.map(({ id }) => id)))];
+  const shown = edges.filter((id) => !/^experts\.\d/.test(id)).join(', ');
+  const stream = rotate({ values: false }).refuse?.(model) ? 'no' : 'yes';
+  const values = rotate({ residual: false }).refuse?.(model) ? 'no' : 'yes';
+  return `| \`${type}\` | ${own.length} | ${shown} | ${stream} | ${values} |`;
+}
+
+const rows = architectures.flatMap(({ modelTypes }) => modelTypes.flatMap((type) => row(type) ?? []));
+console.log(`# Decoders
+
+Made by \`pnpm figures:architectures\` from the cases of the tests, and formatted. Each case is computed beside transformers; edges of
+decoders are scaled in \`packages/models/src/edges.test.ts\` and leave the logits; rotations are tested in \`packages/rotate\` on a
+small model of each kind of block; GPTQ, AWQ, SmoothQuant and a resumed run in \`packages/cli/src/decoders.test.ts\` and
+\`mixture.test.ts\`.
+
+| model_type | cases beside transformers | edges of AWQ and SmoothQuant | residual stream rotated | values rotated |
+| --- | --- | --- | --- | --- |
+${rows.join('\n')}`);
