@@ -2,21 +2,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { manifestBreaches } from './package-manifest.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const methods = new Set([
-  'rtn',
-  'gptq',
-  'awq',
-  'smoothquant',
-  'int8',
-  'llm-int8',
-  'hqq',
-  'rotate',
-  'kv-cache',
-  'gradients',
-  'signround',
-]);
 const maxLines = 500;
 const breaches = [];
 
@@ -37,13 +25,13 @@ for (const name of readdirSync(join(root, 'packages'))) {
   const ours = dependencies.filter((dependency) => dependency.startsWith('@q/'));
   if (name === 'core' && dependencies.length > 0)
     breaches.push(`packages/core depends on ${dependencies}: it has no dependency`);
-  if (methods.has(name) && dependencies.some((dependency) => dependency !== '@q/core')) {
+  breaches.push(...manifestBreaches(name, manifest));
+  if (manifest.q?.kind === 'method' && dependencies.some((dependency) => dependency !== '@q/core')) {
     breaches.push(`packages/${name} is a method and depends on ${dependencies}: @q/core alone is allowed`);
   }
   if (name !== 'cli' && ours.includes('@q/pipeline'))
     breaches.push(`packages/${name} depends on @q/pipeline: only cli may`);
   if (!existsSync(join(folder, 'README.md'))) breaches.push(`packages/${name} has no README.md`);
-  if (manifest.sideEffects !== false) breaches.push(`packages/${name}: sideEffects is not false`);
   for (const path of existsSync(join(folder, 'src')) ? sources(join(folder, 'src')) : []) {
     const text = readFileSync(path, 'utf8');
     const shown = path.slice(root.length);

@@ -31,7 +31,8 @@ function pnpmCommand() {
 export function runPnpm(args, stdio = 'inherit') {
   const [file, ...first] = pnpmCommand();
   return new Promise((done) => {
-    const child = spawn(file, [...first, ...args], { cwd: root, stdio, shell: windows });
+    const env = { ...process.env, TURBO_TELEMETRY_DISABLED: '1' };
+    const child = spawn(file, [...first, ...args], { cwd: root, stdio, env, shell: windows });
     const forward = (signal) => child.kill(signal);
     process.on('SIGINT', forward);
     process.on('SIGTERM', forward);

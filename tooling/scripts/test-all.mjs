@@ -14,7 +14,7 @@ for (const step of steps) {
   const { status, signal, error } = spawnSync('pnpm', ['run', '--silent', step], {
     cwd: root,
     stdio: 'inherit',
-    env: { ...process.env, Q_REPORT: '1' },
+    env: { ...process.env, Q_REPORT: '1', TURBO_TELEMETRY_DISABLED: '1' },
     shell: process.platform === 'win32',
   });
   if (status === 0) {

@@ -1,0 +1,45 @@
+import type { Architecture } from '@q/core';
+import { type Check, expectThat } from './conformance-case.js';
+
+/**
+ * The battery for an architecture: a description that hangs together. The forward pass is compared with the logits of
+ * another implementation, which each architecture's own test brings.
+ * @param config a config.json that it describes
+ */
+export function architectureConformance(config: Readonly<Record<string, unknown>>): readonly Check<Architecture>[] {
+  return [
+    {
+      name: 'every linear, tensor and edge is one of the model',
+      run(architecture) {
+        const { blocks, expected } = architecture.describe(config);
+        const seen = new Set<string>();
+        for (const block of blocks) {
+          const own = new Set(block.linears.map(({ module }) => module));
+          for (const { module, inFeatures, outFeatures } of block.linears) {
+            expectThat(!seen.has(module), () => `${module} is there twice`);
+            seen.add(module);
+            expectThat(inFeatures > 0 && outFeatures > 0, () => `${module} is [${outFeatures}, ${inFeatures}]`);
+          }
+          for (const group of block.fusionGroups)
+            for (const module of group)
+              expectThat(own.has(module), () => `the fused ${module} is no linear of its block`);
+          for (const { id, consumers } of block.edges)
+            for (const module of consumers) expectThat(own.has(module), () => `edge ${id}: ${module} is no linear`);
+        }
+        expectThat(expected.size > 0, () => 'no tensor is expected');
+      },
+    },
+    {
+      name: 'a config without sizes is refused',
+      run(architecture) {
+        let refused = false;
+        try {
+          architecture.describe({ model_type: config.model_type });
+        } catch {
+          refused = true;
+        }
+        expectThat(refused, () => 'a config without sizes was described');
+      },
+    },
+  ];
+}

@@ -1,0 +1,59 @@
+import type { QuantizedLayout, QuantizedModule, TensorLookup } from '@q/checkpoint';
+import { quantize, type Scheme, type Tensor } from '@q/core';
+import { type Check, expectThat } from './conformance-case.js';
+import { layerData } from './layer-data.js';
+
+/**
+ * The battery for a layout: what it writes is what it planned, and what it reads is what it wrote.
+ * @param schemes that the layout can hold
+ * @param shape `[out, in]` that the layout can hold
+ */
+export function layoutConformance(
+  schemes: readonly Scheme[],
+  shape: readonly [number, number] = [64, 128],
+): readonly Check<QuantizedLayout>[] {
+  return schemes.map((of) => ({
+    name: `${of.format.name}: planned, written and read back`,
+    async run(layout) {
+      const [outFeatures, inFeatures] = shape;
+      const linear = { module: 'a.b', outFeatures, inFeatures, transposed: false, bias: false };
+      const module: QuantizedModule = { linear, scheme: of };
+      const refusal = layout.refuse(module);
+      expectThat(refusal === undefined, () => `${layout.name} refuses: ${refusal}`);
+      const quantized = quantize(layerData('layout', outFeatures, inFeatures).weight, of);
+      const tensors = layout.encode(module, quantized);
+      for (const { name, dtype, shape: planned } of layout.plan(module)) {
+        const written = tensors.get(name);
+        expectThat(written !== undefined, () => `${name} was planned and not written`);
+        expectThat(
+          written.dtype === dtype.toLowerCase() && `${written.shape}` === `${planned}`,
+          () => `${name} is ${written.dtype} [${written.shape}], ${dtype} [${planned}] was planned`,
+        );
+      }
+      const { config } = layout.config([module], [], { method: 'conformance', options: {} });
+      const reader = layout.reader(JSON.parse(JSON.stringify(config)));
+      expectThat(reader !== undefined, () => 'does not recognise the config that it wrote');
+      const lookup = lookupOf(tensors);
+      expectThat(reader.has('a.b', lookup) && !reader.has('a.c', lookup), () => 'finds the wrong modules');
+      const read = await reader.read('a.b', lookup);
+      for (const part of ['codes', 'scales', 'zeroPoints'] as const)
+        expectThat(
+          `${read[part] ?? ''}` === `${quantized[part] ?? ''}`,
+          () => `the ${part} that were read are other ones`,
+        );
+      expectThat(
+        layout.reader({ quant_method: 'of another layout' }) === undefined,
+        () => 'takes any config for its own',
+      );
+    },
+  }));
+}
+
+function lookupOf(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
+  const find = (name: string): Tensor => {
+    const found = tensors.get(name);
+    if (!found) throw new Error(`there is no tensor ${name}`);
+    return found;
+  };
+  return { has: (name) => tensors.has(name), shape: (name) => find(name).shape, read: async (name) => find(name) };
+}
