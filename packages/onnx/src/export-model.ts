@@ -1,9 +1,18 @@
 import type { Checkpoint } from '@q/checkpoint';
-import { type ModelDescription, type QuantizedTensor, type RotaryTable, SchemeError } from '@q/core';
-import { forward } from '@q/models';
+import {
+  languageModel,
+  linearsOf,
+  type ModelDescription,
+  type QuantizedTensor,
+  type RotaryTable,
+  type Runtime,
+  SchemeError,
+} from '@q/core';
+import { encode, forward, type SentenceModules } from '@q/models';
 import { byteLength, type Payload } from './file/payload.js';
 import {
   type AttentionWriter,
+  encoderAttention,
   groupQueryAttention,
   plainAttention,
   refuseGroupQueryAttention,
@@ -12,16 +21,18 @@ import { Graph } from './graph/graph.js';
 import { createGraphOps, tracedBatch, tracedIds } from './graph/graph-ops.js';
 import { createGraphRuntime } from './graph/graph-runtime.js';
 import type { GraphValue } from './graph/graph-value.js';
-import { createSequence, type FloatType } from './graph/sequence.js';
+import { writeSentenceVector } from './graph/sentence-vector.js';
+import { createSequence, type FloatType, type Sequence } from './graph/sequence.js';
+import { floatMatrix } from './matrices/float-matrix.js';
 import type { GraphMatrix, MatrixForm, MatrixSource, MatrixTarget, PackedSource } from './matrices/matrix.js';
 import type { ModelProto } from './proto/schema.js';
 
 export interface ExportOptions {
-  /** Type of the values inside of layers. The residual stream, the norms and the logits are f32. */
+  /** Type of the values inside of layers. The residual stream, the norms and the outputs are f32. */
   readonly type: FloatType;
   /** Of the blocks' linears. */
   readonly linears: MatrixForm;
-  /** Of the embedding table and of the head. One form where both are the same matrix. */
+  /** Of the embedding table, and of the head where both are the same matrix. */
   readonly embeddings: MatrixForm;
   readonly head: MatrixForm;
   /** Operators of ONNX alone. Default false: onnxruntime's own where they are quicker. */
@@ -31,8 +42,10 @@ export interface ExportOptions {
    * depend on the length of a sequence (LongRoPE), as many as those of short sequences are for.
    */
   readonly context?: number;
-  /** No tensor is larger than this many bytes. Default 128 MiB, what a WebGPU device takes in one binding. */
+  /** No matrix is kept in a tensor of more bytes. Default 128 MiB, what a WebGPU device takes in one binding. */
   readonly tensorBytes?: number;
+  /** Of an encoder: how its hidden states become the vector of a sentence, one more output. */
+  readonly sentence?: SentenceModules;
   readonly producer: { readonly name: string; readonly version: string };
 }
 
@@ -47,15 +60,16 @@ export interface ExportedModel {
 }
 
 /**
- * A decoder as a graph: token ids, a mask and the cache in, logits and the longer cache out, under the names that
- * transformers.js and onnxruntime-genai use. Modules that the checkpoint has in codes keep these.
+ * A model as a graph, under the names that transformers.js and onnxruntime-genai use. A decoder takes token ids, a mask and
+ * the cache, and gives logits and the longer cache; an encoder gives `last_hidden_state`, or a classifier's `logits`. Modules
+ * that the checkpoint has in codes keep these.
  * @throws SchemeError naming what cannot be written as a graph
  */
-export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptions): Promise<ExportedModel> {
+export async function exportModel(checkpoint: Checkpoint, options: ExportOptions): Promise<ExportedModel> {
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture ?? new SchemeError('the model is of no known architecture');
   const matrices = await collectMatrices(checkpoint, model);
-  const write = (length: number) => traceDecoder(checkpoint, model, matrices, length, options);
+  const write = (length: number) => trace(checkpoint, model, matrices, length, options);
   const { context = model.maxPositions } = options;
   if (context > model.maxPositions)
     throw new SchemeError(`a context of ${context} is longer than the model's ${model.maxPositions} positions`);
@@ -70,7 +84,7 @@ export async function exportDecoder(checkpoint: Checkpoint, options: ExportOptio
     else tooLong = middle;
   }
   const chosen = options.context === undefined ? write(fits) : whole;
-  const words = `the frequencies of positions depend on the length of a sequence: the file has those of ${options.context ?? fits} tokens and serves sequences up to there${options.context === undefined ? '' : '; shorter ones get slightly other logits than from transformers'}`;
+  const words = `the frequencies of positions depend on the length of a sequence: the file has those of sequences of ${options.context ?? fits} tokens, and serves no longer ones`;
   return { ...chosen, notes: [...chosen.notes, words] };
 }
 
@@ -84,44 +98,31 @@ function sameStart(tables: readonly RotaryTable[], others: readonly RotaryTable[
   });
 }
 
-function traceDecoder(
+interface Traced extends ExportedModel {
+  /** Tables of rotary positions, in the order of their first use. */
+  readonly tables: readonly RotaryTable[];
+}
+
+function trace(
   checkpoint: Checkpoint,
   model: ModelDescription,
   matrices: (name: string) => MatrixSource,
   length: number,
   options: ExportOptions,
-): ExportedModel & { readonly tables: readonly RotaryTable[] } {
+): Traced {
   const { type, portable = false, tensorBytes = 2 ** 27 } = options;
   const shapes = inMemoryShapes(model);
+  const read = async (name: string) => (await checkpoint.weight(name)).data;
   const floats = (name: string, own: FloatType): GraphValue =>
-    graph.storeFloats(own === 'f32' ? name : `${name}_${own}`, own, shapes.get(name)!, async () => {
-      return (await checkpoint.weight(name)).data;
-    });
+    graph.storeFloats(own === 'f32' ? name : `${name}_${own}`, own, shapes.get(name)!, () => read(name));
   const graph = new Graph(model.architecture, floats);
   const notes = new Set<string>();
-  const sequence = createSequence(graph);
-  const target: MatrixTarget = { graph, type, portable, tensorBytes };
-  const added = new Map<string, GraphMatrix>();
-  const headName = `${model.head.module}.weight`;
-  const headTensor = model.ties.get(headName) ?? headName;
-  const use = (name: string): GraphMatrix => {
-    const found = added.get(name);
-    if (found) return found;
-    const rows = model.embeddingTensors.includes(name);
-    const product = name === headTensor || !rows;
-    const form = rows ? options.embeddings : name === headTensor ? options.head : options.linears;
-    const made = form.add(target, matrices(name), { rows, product });
-    added.set(name, made);
-    return made;
-  };
-  const attention: AttentionWriter = (own, tokens, args) => {
-    const refusal = portable ? undefined : refuseGroupQueryAttention(args);
-    if (refusal) notes.add(`attention is written in plain operators: GroupQueryAttention does not take ${refusal}`);
-    return (portable || refusal ? plainAttention : groupQueryAttention)(own, tokens, args);
-  };
+  const sequence = createSequence(graph, model.head !== undefined);
+  const use = matrixUser(model, { graph, type, portable, tensorBytes }, matrices, options);
   const ops = createGraphOps(
     {
-      ...{ graph, sequence, attention, type, portable },
+      ...{ graph, sequence, type, portable },
+      attention: model.head ? decoderAttention(portable, (note) => notes.add(note)) : encoderAttention(portable),
       weights: { rows: (name, ids) => use(name).lookUp(ids) },
     },
     length,
@@ -134,21 +135,17 @@ function traceDecoder(
       return ops.rotary(x, heads, table);
     },
   };
-  const linears = new Map(
-    [...model.blocks.flatMap((block) => block.linears), model.head].map((each) => [each.module, each]),
-  );
   const runtime = createGraphRuntime(watched, {
-    shapes,
+    ...{ shapes, read },
     matrix: (module) => {
       const weight = `${module}.weight`;
       const matrix = use(model.ties.get(weight) ?? weight);
       return { ...matrix, product: (x, bias) => matrix.product(graph.cast(x, type), bias) };
     },
-    read: async (name) => (await checkpoint.weight(name)).data,
-    bias: (module) => (linears.get(module)?.bias ? floats(`${module}.bias`, type) : undefined),
+    bias: (module) => (shapes.has(`${module}.bias`) ? floats(`${module}.bias`, type) : undefined),
   });
-  const logits = forward(model, runtime, tracedIds, tracedBatch, length);
-  graph.output(named(graph, graph.cast(logits, 'f32'), 'logits'));
+  if (model.head) writeLogits(graph, model, runtime, length);
+  else writeEncoder(graph, sequence, model, runtime, length, options.sentence);
   return {
     model: graph.model(options.producer, new Map()),
     payloads: graph.payloads,
@@ -158,16 +155,75 @@ function traceDecoder(
   };
 }
 
+function writeLogits(graph: Graph, model: ModelDescription, runtime: Runtime<GraphValue>, length: number): void {
+  const logits = forward(languageModel(model, 'a graph with logits'), runtime, tracedIds, tracedBatch, length);
+  graph.output(named(graph, graph.cast(logits, 'f32'), 'logits'));
+}
+
+/** A classifier's logits, or the hidden states and what is made of them. */
+function writeEncoder(
+  graph: Graph,
+  sequence: Sequence,
+  model: ModelDescription,
+  runtime: Runtime<GraphValue>,
+  length: number,
+  sentence: SentenceModules | undefined,
+): void {
+  const states = encode(model, runtime, tracedIds, tracedBatch, length);
+  const output = (value: GraphValue, name: string) => graph.output(named(graph, graph.cast(value, 'f32'), name));
+  if (model.classifier) {
+    output(model.classifier.run(runtime, states), 'logits');
+    return;
+  }
+  output(states, 'last_hidden_state');
+  if (model.pooler && !sentence) output(model.pooler.run(runtime, states), 'pooler_output');
+  if (sentence) output(writeSentenceVector(graph, sequence, states, sentence), 'sentence_embedding');
+}
+
+/** onnxruntime's attention with a cache, or plain operators where it cannot do what is needed. */
+const decoderAttention =
+  (portable: boolean, note: (words: string) => void): AttentionWriter =>
+  (graph, sequence, args) => {
+    const refusal = portable ? undefined : refuseGroupQueryAttention(args);
+    if (refusal) note(`attention is written in plain operators: GroupQueryAttention does not take ${refusal}`);
+    return (portable || refusal ? plainAttention : groupQueryAttention)(graph, sequence, args);
+  };
+
+/** Gives each matrix the form that it is for, once. */
+function matrixUser(
+  model: ModelDescription,
+  target: MatrixTarget,
+  matrices: (name: string) => MatrixSource,
+  { linears, embeddings, head }: ExportOptions,
+): (name: string) => GraphMatrix {
+  const headName = model.head && `${model.head.module}.weight`;
+  const headTensor = headName && (model.ties.get(headName) ?? headName);
+  const [tokens] = model.embeddingTensors;
+  const inBlocks = new Set(model.blocks.flatMap((block) => block.linears.map(({ module }) => `${module}.weight`)));
+  const added = new Map<string, GraphMatrix>();
+  return (name) => {
+    const found = added.get(name);
+    if (found) return found;
+    const rows = model.embeddingTensors.includes(name);
+    // Tables of positions and segments, poolers and classifiers are small.
+    const form = name === tokens ? embeddings : name === headTensor ? head : inBlocks.has(name) ? linears : floatMatrix;
+    const made = form.add(target, matrices(name), { rows, product: name === headTensor || !rows });
+    added.set(name, made);
+    return made;
+  };
+}
+
 /** The value under a name of its own. */
 const named = (graph: Graph, value: GraphValue, name: string): GraphValue =>
   graph.node('Identity', [value], value, { outputs: [name] });
 
 /** Shapes as forward passes see them: linears `[out, in]` whatever the file's order. */
 function inMemoryShapes(model: ModelDescription): Map<string, readonly number[]> {
-  const linears = [...model.blocks.flatMap(({ linears: own }) => own), model.head];
   return new Map([
     ...model.expected,
-    ...linears.map(({ module, outFeatures, inFeatures }) => [`${module}.weight`, [outFeatures, inFeatures]] as const),
+    ...linearsOf(model).map(
+      ({ module, outFeatures, inFeatures }) => [`${module}.weight`, [outFeatures, inFeatures]] as const,
+    ),
   ]);
 }
 

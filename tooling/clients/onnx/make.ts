@@ -24,10 +24,13 @@ export interface ClientCase {
   readonly file: string;
   readonly dtype: string;
   readonly ids: readonly (readonly number[])[];
-  /** Logits `[batch, kept, vocabulary]` at the places of `kept`, or at all of them. */
-  readonly logits: string;
+  /** The output that is judged; one of an encoder has no cache. */
+  readonly output: 'logits' | 'last_hidden_state' | 'pooler_output';
+  readonly encoder?: true;
+  /** `[batch, kept, width]` at the places of `kept`, or at all of them. */
+  readonly values: string;
   readonly kept?: readonly number[];
-  readonly vocabulary: number;
+  readonly width: number;
   /** Largest difference as a share of the largest logit, or nothing where the divergence is judged. */
   readonly tolerance?: number;
   /** A prompt that transformers.js is given, and what our pass continues it with. */
@@ -89,7 +92,12 @@ interface Golden {
   readonly names?: readonly string[];
   readonly ids: readonly (readonly number[])[];
   readonly kept?: readonly number[];
-  readonly logits: readonly number[];
+  readonly logits?: readonly number[];
+  /** Of encoders. */
+  readonly tensors?: Readonly<Record<string, readonly number[]>>;
+  readonly hidden?: readonly number[];
+  readonly pooled?: readonly number[];
+  readonly classes?: readonly number[];
 }
 const goldenFolder = new URL('../../../packages/models/src/testing/', import.meta.url);
 const refused: string[] = [];
@@ -98,13 +106,14 @@ const contextOf = ({ config }: Golden, length: number) => {
   const original = config.original_max_position_embeddings as number | undefined;
   return original !== undefined && length > original ? { context: length } : {};
 };
-for (const file of ['transformers-logits.json', 'transformers-decoders.json']) {
+for (const file of ['transformers-logits.json', 'transformers-decoders.json', 'transformers-encoders.json']) {
   const text = await readFile(new URL(file, goldenFolder), 'utf8').catch(() => '{"cases":[]}');
   for (const [index, golden] of (JSON.parse(text).cases as Golden[]).entries()) {
     const source = join(out, `golden-${file.replace(/\W/g, '-')}-${index}`);
     await mkdir(source);
     await writeFile(join(source, 'config.json'), JSON.stringify(golden.config));
-    const { expected } = describeModel(golden.config, undefined, golden.names && new Set(golden.names));
+    const names = golden.names ?? (golden.tensors && Object.keys(golden.tensors));
+    const { expected } = describeModel(golden.config, undefined, names && new Set(names));
     const tensors = [...expected].map(([name, shape]): [string, Tensor] => {
       const count = shape.reduce((product, size) => product * size, 1);
       return [name, fromF32('f32', shape, weightValues(name, count))];
@@ -130,12 +139,30 @@ for (const file of ['transformers-logits.json', 'transformers-decoders.json']) {
         refused.push(`${name}: ${(error as Error).message}`);
         continue;
       }
-      cases.push({
-        ...{ name, folder, file: 'onnx/model.onnx', dtype: 'fp32', ids: golden.ids, tolerance: 1e-5 },
-        logits: await write(`${folder.split('/').at(-1)}.f32`, golden.logits),
-        vocabulary: checkpoint.model!.vocabularySize,
-        ...(golden.kept ? { kept: golden.kept } : {}),
+      const judged = Object.entries({
+        logits: golden.logits ?? golden.classes,
+        ...(golden.classes ? {} : { last_hidden_state: golden.hidden, pooler_output: golden.pooled }),
       });
+      for (const [output, values] of judged) {
+        if (!values) continue;
+        const rows =
+          golden.ids.length * (output === 'pooler_output' || golden.classes ? 1 : (golden.kept?.length ?? length));
+        cases.push({
+          ...{
+            name: `${name}, ${output}`,
+            folder,
+            file: 'onnx/model.onnx',
+            dtype: 'fp32',
+            ids: golden.ids,
+            tolerance: 1e-5,
+          },
+          output: output as ClientCase['output'],
+          values: await write(`${folder.split('/').at(-1)}-${output}.f32`, values),
+          width: values.length / rows,
+          ...(golden.kept ? { kept: golden.kept } : {}),
+          ...(golden.hidden ? { encoder: true } : {}),
+        });
+      }
     }
     await checkpoint.close();
   }
@@ -169,8 +196,9 @@ for (const [name, path] of Object.entries(models)) {
       cases.push({
         ...{ name: `${name} ${type.name}${portable ? ', portable' : ''}`, folder, dtype: type.name, ids },
         file: `onnx/model${type.suffix}.onnx`,
-        logits: await write(`${name}-${type.name}-${portable}.f32`, await pass.logits(ids)),
-        vocabulary: checkpoint.model!.vocabularySize,
+        output: 'logits',
+        values: await write(`${name}-${type.name}-${portable}.f32`, await pass.logits(ids)),
+        width: checkpoint.model!.vocabularySize,
         ...(tolerance(type) === undefined ? {} : { tolerance: tolerance(type) }),
         ...([fp32, q4, fp16].includes(type) && !portable ? { text: await continued(path, checkpoint, pass) } : {}),
       });

@@ -94,8 +94,8 @@ const largest = (values: Float32Array) => values.reduce((most, value) => Math.ma
 const share = (reference: Float32Array, actual: Float32Array) =>
   reference.reduce((most, value, i) => Math.max(most, Math.abs(value - actual[i])), 0) / largest(reference);
 
-for (const { name, folder, file, dtype, ids, logits, kept, vocabulary, tolerance, text } of cases) {
-  const bytes = await readFile(join(work, logits));
+for (const { name, folder, file, dtype, ids, output, encoder, values, kept, width, tolerance, text } of cases) {
+  const bytes = await readFile(join(work, values));
   const reference = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   let session: Session;
   try {
@@ -108,17 +108,36 @@ for (const { name, folder, file, dtype, ids, logits, kept, vocabulary, tolerance
     const length = ids[0].length;
     const pick = (all: Float32Array): Float32Array => {
       if (!kept) return all;
-      const rows = ids.flatMap((_, row) => kept.map((at) => (row * length + at) * vocabulary));
-      return Float32Array.from(rows.flatMap((at) => [...all.subarray(at, at + vocabulary)]));
+      const rows = ids.flatMap((_, row) => kept.map((at) => (row * length + at) * width));
+      return Float32Array.from(rows.flatMap((at) => [...all.subarray(at, at + width)]));
     };
     const judge = (what: string, actual: Float32Array, wanted = reference) => {
       if (actual.length !== wanted.length)
         return check(false, `${name}, ${what}: ${actual.length} logits, not ${wanted.length}`);
-      const [off, kl] = [share(wanted, actual), divergence(wanted, actual, vocabulary)];
+      const [off, kl] = [share(wanted, actual), divergence(wanted, actual, width)];
       const good = tolerance === undefined ? kl < 1e-3 : off < tolerance;
       check(good, `${name}, ${what}: ${off.toExponential(1)} of the largest logit, ${kl.toExponential(1)} nats`);
     };
     const mask = ids.map(() => ones(length));
+    if (encoder) {
+      const run = async (rows: readonly (readonly number[])[], seen: readonly (readonly number[])[]) => {
+        const segments = session.inputMetadata.some((input) => input.name === 'token_type_ids');
+        const found = await session.run({
+          input_ids: integers(rows),
+          attention_mask: integers(seen),
+          ...(segments ? { token_type_ids: integers(rows.map((row) => row.map(() => 0))) } : {}),
+        });
+        return found[output].data as Float32Array;
+      };
+      judge('whole', await run(ids, mask));
+      // Padding on the right changes nothing before it.
+      const [padded, seen] = [ids.map((row) => [...row, 3, 3]), mask.map((row) => [...row, 0, 0])];
+      const own = await run(padded, seen);
+      const each = own.length / ids.length;
+      const wanted = reference.length / ids.length;
+      judge('padded', Float32Array.from(ids.flatMap((_, row) => [...own.subarray(row * each, row * each + wanted)])));
+      continue;
+    }
     judge('whole', pick((await pass(session, ids, mask, emptyPast(session, ids.length))).logits));
     // Token by token behind a prompt of half the length.
     let { logits: own, past } = await pass(
@@ -137,9 +156,9 @@ for (const { name, folder, file, dtype, ids, logits, kept, vocabulary, tolerance
       ));
       parts.push(own);
     }
-    const stepped = new Float32Array(ids.length * length * vocabulary);
+    const stepped = new Float32Array(ids.length * length * width);
     for (let row = 0; row < ids.length; row++) {
-      let at = row * length * vocabulary;
+      let at = row * length * width;
       for (const part of parts) {
         const size = part.length / ids.length;
         stepped.set(part.subarray(row * size, (row + 1) * size), at);
@@ -156,7 +175,7 @@ for (const { name, folder, file, dtype, ids, logits, kept, vocabulary, tolerance
         [ones(length), [...new Array(length - 5).fill(0), ...ones(5)]],
         emptyPast(session, 2),
       );
-      judge('padded on the left', both.logits.slice((2 * length - 5) * vocabulary), reference.slice(0, 5 * vocabulary));
+      judge('padded on the left', both.logits.slice((2 * length - 5) * width), reference.slice(0, 5 * width));
     }
   } catch (error) {
     check(false, `${name}: does not run: ${(error as Error).message}`);

@@ -1,8 +1,9 @@
-import { boolean, choice, text } from '@q/core';
+import { boolean, choice, integer, text } from '@q/core';
 import { command } from '../command.js';
 import { conversionTargets } from '../conversion/targets.js';
+import { addRecipeFlags } from '../recipe-flags.js';
 import { ggufFormats, ggufMixes } from '../registry.js';
-import { computeOptions, jsonOption, textFile } from '../shared-options.js';
+import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
 
 const types = Object.keys({ ...ggufFormats, ...ggufMixes }).join(', ');
 
@@ -15,7 +16,11 @@ export const convert = command({
   ],
   options: {
     to: choice(conversionTargets, { help: 'What it becomes' }),
-    type: text({ placeholder: 'name', otherwise: 'f16', help: `Gguf: what matrices become: ${types}.` }),
+    type: text({
+      placeholder: 'name',
+      otherwise: 'f16 for gguf, q4 for onnx',
+      help: `What matrices become. Gguf: ${types}. Onnx: fp32, fp16, q8, q4, q4f16, q2, q2f16.`,
+    }),
     output: text({
       placeholder: 'name',
       otherwise: 'q6_k, or more',
@@ -28,9 +33,19 @@ export const convert = command({
       help: "Gguf: llama.cpp's name for how the tokenizer cuts text, where it is not recognized.",
     }),
     requantize: boolean({ help: 'Round weights that are quantized already, which costs accuracy.' }),
-    threads: computeOptions.threads,
+    portable: boolean({ help: 'Onnx: operators of ONNX alone, none of onnxruntime.' }),
+    context: integer({ min: 1, otherwise: 'those of the model', help: 'Onnx: positions that the file serves.' }),
+    maxTensor: integer({
+      min: 1,
+      otherwise: '134217728, what a WebGPU device takes in one binding',
+      help: 'Onnx: bytes from which on a matrix is cut.',
+    }),
+    calib: textFile('Onnx, with --method: calibration text, JSON Lines, or .u16 token ids.'),
+    ...calibrationOptions,
+    ...computeOptions,
     ...jsonOption,
   },
+  flags: addRecipeFlags,
   async run([model, out], options, context) {
     const { convertCommand } = await import('../commands/convert.js');
     await convertCommand(model, out, options, context);

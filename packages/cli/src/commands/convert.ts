@@ -1,9 +1,11 @@
-import type { CommandContext } from '../command.js';
+import type { CommandContext, FlagValues } from '../command.js';
 import { ggufTarget } from '../conversion/gguf-target.js';
+import { onnxTarget } from '../conversion/onnx-target.js';
 import { conversionTargets } from '../conversion/targets.js';
 import { UsageError } from '../usage-error.js';
 
-export interface ConvertOptions {
+/** Those of all targets together; the flags of recipes too. */
+export interface ConvertOptions extends FlagValues {
   readonly to?: string;
   readonly type?: string;
   readonly output?: string;
@@ -11,6 +13,10 @@ export interface ConvertOptions {
   readonly imatrix?: string;
   readonly preTokenizer?: string;
   readonly requantize?: boolean;
+  readonly method?: string;
+  readonly portable?: boolean;
+  readonly context?: number;
+  readonly maxTensor?: number;
   readonly threads?: number;
   readonly json?: boolean;
 }
@@ -21,7 +27,7 @@ export interface ConversionTarget {
   run(model: string, out: string, options: ConvertOptions, context: CommandContext): Promise<void>;
 }
 
-const targets: readonly ConversionTarget[] = [ggufTarget];
+const targets: readonly ConversionTarget[] = [ggufTarget, onnxTarget];
 
 /** `q convert MODEL OUT --to TARGET`: a model folder as a file of another runtime. */
 export async function convertCommand(

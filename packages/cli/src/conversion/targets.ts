@@ -1,2 +1,2 @@
 /** Names of the runtimes' files that `q convert` makes. */
-export const conversionTargets = ['gguf'] as const;
+export const conversionTargets = ['gguf', 'onnx'] as const;

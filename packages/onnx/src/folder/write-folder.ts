@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import type { Checkpoint } from '@q/checkpoint';
+import { type Checkpoint, readSentenceModules } from '@q/checkpoint';
 import { type ProgressEvent, SchemeError } from '@q/core';
 import { copyFileDurably, type FileOptions, makeFolders, nodeFiles, writeFileDurably } from '@q/durable-files';
-import { exportDecoder } from '../export-model.js';
+import { exportModel } from '../export-model.js';
 import { writeModel } from '../file/write-model.js';
 import type { WeightQuantizer } from '../matrices/block-matrix.js';
 import type { OnnxType } from '../onnx-type.js';
@@ -52,9 +52,11 @@ export async function writeOnnxFolder(
   const { tensorBytes, modelFileBytes = 1e9, dataFileBytes = 2e9 } = options;
   const name = `model${type.suffix}.onnx`;
   const before = await readBefore(checkpoint, out, name, { files });
-  const exported = await exportDecoder(checkpoint, {
+  const sentence = await readSentenceModules(checkpoint.path);
+  const exported = await exportModel(checkpoint, {
     ...type.forms(options.quantizer),
     ...{ type: type.type, portable, context, tensorBytes, producer },
+    ...(sentence ? { sentence } : {}),
   });
   await makeFolders(join(out, 'onnx'), { files });
   const written = await writeModel(join(out, 'onnx', name), exported.model, exported.payloads, {
@@ -74,7 +76,8 @@ export async function writeOnnxFolder(
         }
       : {}),
   };
-  const texts: [string, unknown][] = [['genai_config.json', genaiConfig(checkpoint, `onnx/${name}`)]];
+  const texts: [string, unknown][] = [];
+  if (checkpoint.model?.head) texts.push(['genai_config.json', genaiConfig(checkpoint, `onnx/${name}`)]);
   // It comes last: a folder without it is not a model.
   texts.push(['config.json', modelConfig(checkpoint.config, settings)]);
   for (const [file, content] of texts)

@@ -1,6 +1,6 @@
 import { type AttentionArgs, type RotaryTable, SchemeError } from '@q/core';
 import { contrib, type Graph, int } from './graph.js';
-import type { GraphValue } from './graph-value.js';
+import type { GraphValue, Size } from './graph-value.js';
 import type { FloatType, Sequence } from './sequence.js';
 
 /** Writes the attention of a layer with its cache: `past_key_values.N.key` and the like in, `present.N.key` out. */
@@ -79,10 +79,43 @@ export const plainAttention: AttentionWriter = (graph, sequence, args) => {
   const queries = placed(args.q, heads);
   const key = append(past.key, placed(args.k, kvHeads), names[0]);
   const value = append(past.value, placed(args.v, kvHeads), names[1]);
-  const bias = sequence.causalBias(type, window);
+  const bias = sequence.scoreBias(type, true, window);
   const mixed = attendPlainly(graph, { queries, key, value, heads, kvHeads, headDim, scale, bias, softCap, sinks });
   return mergeHeads(graph, mixed, heads * headDim);
 };
+
+/**
+ * Attention of an encoder, which keeps no cache. onnxruntime's own node computes in f32 alone, and turns nothing by its
+ * position.
+ */
+export const encoderAttention =
+  (portable: boolean): AttentionWriter =>
+  (graph, sequence, args) => {
+    const { heads, kvHeads, headDim, scale, window, causal = true, softCap, sinks } = args;
+    const type = args.q.type as FloatType;
+    const own = args.bias && graph.floats(args.bias, type);
+    const between = (bias: GraphValue) => {
+      if (!own) return bias;
+      const sizes: Size[] = ['batch_size', heads, 'sequence_length', 'sequence_length'];
+      return graph.node('Add', [bias, own], { type, sizes });
+    };
+    const rotated = args.q.rotated !== undefined || args.k.rotated !== undefined;
+    if (portable || rotated || type !== 'f32' || kvHeads !== heads || softCap !== undefined || sinks) {
+      const placed = (value: GraphValue, count: number) =>
+        value.rotated ? rotateHeads(graph, sequence, value.rotated) : perHead(graph, value, count, headDim);
+      const [queries, key, value] = [placed(args.q, heads), placed(args.k, kvHeads), placed(args.v, kvHeads)];
+      const bias = between(sequence.scoreBias(type, causal, window));
+      const mixed = attendPlainly(graph, {
+        ...{ queries, key, value, heads, kvHeads, headDim, scale, bias, softCap, sinks },
+      });
+      return mergeHeads(graph, mixed, heads * headDim);
+    }
+    const bias = causal || window !== undefined ? sequence.scoreBias(type, causal, window) : sequence.paddingBias(type);
+    return graph.node('MultiHeadAttention', [args.q, args.k, args.v, undefined, undefined, between(bias)], args.q, {
+      domain: contrib,
+      attributes: { num_heads: int(heads), scale },
+    });
+  };
 
 interface PlainAttention {
   /** `[batch, heads, length, headDim]` */

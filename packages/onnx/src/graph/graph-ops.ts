@@ -50,6 +50,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
   const shape = (x: GraphValue) => x.sizes.map((size) => (typeof size === 'number' ? size : traced[size]!));
   /** Nodes that add two values of equal shapes, by the name of what they give. */
   const sums = new Map<string, Graph['nodes'][number]>();
+  const relative = new Map<string, GraphValue>();
   const like = (x: GraphValue, type = x.type) => ({ type, sizes: x.sizes });
   const unary = (op: string, x: GraphValue, attributes = {}) => graph.node(op, [x], like(x), { attributes });
   const constant = (value: number, x: GraphValue) => graph.number(value, x.type as FloatType);
@@ -88,10 +89,12 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
 
     embed(table, ids) {
       if (table.weight === undefined) return unsupported('an embedding that is no tensor of the checkpoint');
+      if (ids.length === length * length) return relativeRows(table, ids);
       if (ids !== tracedIds) return unsupported('an embedding of other ids than those of the tokens');
       return weights.rows(table.weight, sequence.ids);
     },
     linear(x, weight, bias) {
+      if (weight.meaning?.kind === 'average') return averageOfTokens(x);
       const turned = transpose(f32(weight));
       const sizes = [...x.sizes.slice(0, -1), turned.sizes[1]!];
       const product = graph.node('MatMul', [f32(x), turned], { type: 'f32', sizes });
@@ -134,6 +137,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     clip: (x, min, max) => graph.node('Clip', [x, constant(min, x), constant(max, x)], like(x)),
     softmax: (x) => unary('Softmax', x, { axis: int(-1) }),
     split(x, sizes) {
+      if (x.meaning?.kind === 'flattened') return splitTokens(x.meaning.of, sizes);
       const parts = sizes.map((size) => ({ type: x.type, sizes: [...x.sizes.slice(0, -1), size] }));
       return graph.nodeOf('Split', [x, graph.integers(sizes)], parts, { attributes: { axis: int(-1) } });
     },
@@ -141,6 +145,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     attention: (args: AttentionArgs<GraphValue>) => options.attention(graph, sequence, args),
     append: (a, b) => graph.node('Concat', [a, b], like(a), { attributes: { axis: int(1) } }),
     rows(x, start, count) {
+      if (x.weight !== undefined && start === 0 && count === 1) return firstRow(x.weight, x.sizes);
       if (x.weight === undefined || count !== length) return unsupported('a part of a value by rows');
       const offset = start === 0 ? undefined : graph.integers(start);
       const positions = sequence.positions();
@@ -148,6 +153,9 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     },
     scatterRows: () => unsupported('a sum of rows by ids'),
     reshape(x, target) {
+      if (x.meaning?.kind === 'each token' || x.meaning?.kind === 'each pair') return x;
+      if (x.sizes[1] === 'sequence_length' && target.length === 2 && target[1] === length * (x.sizes[2] as number))
+        return { name: x.name, type: x.type, sizes: ['batch_size', target[1]], meaning: { kind: 'flattened', of: x } };
       const sizes = target.map((size, axis): Size => {
         if (size === tracedBatch) return 'batch_size';
         if (size === length && target[axis - 1] === tracedBatch) return 'sequence_length';
@@ -160,7 +168,83 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     transpose,
   };
 
+  /**
+   * The row that the pass adds to every token is the first kind of segment; a graph takes the kinds from an input. A table of
+   * one row has none.
+   */
+  function firstRow(table: string, [rows]: readonly Size[]): GraphValue {
+    if (rows === 1) return graph.tensor(table, 'f32');
+    return { ...weights.rows(table, sequence.segments()), meaning: { kind: 'each token' } };
+  }
+
+  /**
+   * Rows of a table for each pair of tokens, by the distance between them: `ids` `[length, length]` is the same along each
+   * diagonal.
+   */
+  function relativeRows(table: GraphValue, ids: Int32Array): GraphValue {
+    const key = `relative ${table.weight}`;
+    const found = relative.get(key);
+    if (found) return found;
+    const own = (distance: number) => (distance >= 0 ? ids[distance * length]! : ids[-distance]!);
+    for (let query = 0; query < length; query++)
+      for (let other = 0; other < length; other++)
+        if (ids[query * length + other] !== own(query - other))
+          return unsupported('an embedding of pairs that is not one of distances');
+    const byDistance = Array.from({ length: 2 * length - 1 }, (_, at) => own(at + 1 - length));
+    const pairs = ['sequence_length', 'sequence_length'] as const;
+    const shifted = graph.node('Add', [sequence.distances(), graph.integers(length - 1)], {
+      type: 'i64',
+      sizes: pairs,
+    });
+    const kinds = graph.node('Gather', [graph.integers(byDistance), shifted], { type: 'i64', sizes: pairs });
+    const width = table.sizes[1]!;
+    const rows = graph.node('Gather', [f32(table), kinds], { type: 'f32', sizes: [...pairs, width] });
+    const plane = graph.node(
+      'Transpose',
+      [rows],
+      { type: 'f32', sizes: [width, ...pairs] },
+      {
+        attributes: { perm: int([2, 0, 1]) },
+      },
+    );
+    const made: GraphValue = { ...plane, meaning: { kind: 'each pair' } };
+    relative.set(key, made);
+    return made;
+  }
+
+  /** The first or the last token of each sequence, from `[batch, length * width]`; the other part is not there. */
+  function splitTokens(x: GraphValue, sizes: readonly number[]): GraphValue[] {
+    const width = x.sizes[2] as number;
+    const at = sizes.indexOf(width);
+    if (sizes.length !== 2 || at < 0) return unsupported('a part of a sequence');
+    const place = graph.integers(at === 0 ? 0 : -1);
+    const token = graph.node(
+      'Gather',
+      [x, place],
+      { type: x.type, sizes: ['batch_size', width] },
+      { attributes: { axis: int(1) } },
+    );
+    return at === 0 ? [token, x] : [x, token];
+  }
+
+  /** `[batch, width, length]` -> `[batch, width, 1]`, padding left out. */
+  function averageOfTokens(x: GraphValue): GraphValue {
+    const one = { type: 'f32', sizes: ['batch_size', 1, 'sequence_length'] } as const;
+    const mask = graph.node('Unsqueeze', [graph.cast(sequence.mask, 'f32'), graph.integers([1])], one);
+    const sum = (value: GraphValue, sizes: readonly Size[]) =>
+      graph.node(
+        'ReduceSum',
+        [value, graph.integers([-1])],
+        { type: 'f32', sizes },
+        { attributes: { keepdims: int(1) } },
+      );
+    const kept = graph.node('Mul', [f32(x), mask], { type: 'f32', sizes: x.sizes });
+    const sizes = [...x.sizes.slice(0, -1), 1];
+    return graph.node('Div', [sum(kept, sizes), sum(mask, ['batch_size', 1, 1])], { type: 'f32', sizes });
+  }
+
   function transpose(x: GraphValue): GraphValue {
+    if (x.meaning?.kind === 'each pair') return x;
     const { length: rank } = x.sizes;
     const order = [...x.sizes.keys()].slice(0, -2).concat(rank - 1, rank - 2);
     const sizes = order.map((axis) => x.sizes[axis]!);
@@ -173,6 +257,8 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
       const all = graph.storeFloats(graph.fresh('factors'), 'f32', [length, 1], async () => data);
       return graph.node('Gather', [all, sequence.places()], { type: 'f32', sizes: ['sequence_length', 1] });
     }
+    if (dims.length === 2 && dims[1] === length && length > 1 && data.every((share) => share === data[0]))
+      return { name: '', type: 'f32', sizes: dims, meaning: { kind: 'average' } };
     return later(graph.fresh('values'), dims, async () => data);
   }
 

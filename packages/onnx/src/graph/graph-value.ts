@@ -24,6 +24,18 @@ export interface GraphValue {
   readonly rotated?: { readonly input: GraphValue; readonly table: RotaryTable; readonly heads: number };
   /** Keys or values of this layer on their way into its attention. */
   readonly layer?: number;
+  /** What the value stands for, where a pass takes it for something of other sizes. */
+  readonly meaning?: Meaning;
   /** The values are known now: a tensor of the checkpoint, or numbers of the architecture. */
   readonly constant?: () => Promise<Float32Array>;
 }
+
+export type Meaning =
+  /** A row for each token, where the pass has one row for all of them: segments. */
+  | { readonly kind: 'each token' }
+  /** A plane of pairs of tokens for each head, where the pass has a list of pairs. */
+  | { readonly kind: 'each pair' }
+  /** Weights that average over the tokens of a sequence. */
+  | { readonly kind: 'average' }
+  /** `of` `[batch, length, width]`, seen as `[batch, length * width]`. */
+  | { readonly kind: 'flattened'; readonly of: GraphValue };

@@ -125,7 +125,12 @@ export class Graph {
   integers(values: number | readonly number[]): GraphValue {
     const list = typeof values === 'number' ? [values] : values;
     const bytes = new Uint8Array(BigInt64Array.from(list, BigInt).buffer);
-    return this.#constant('i64', typeof values === 'number' ? [] : [list.length], bytes, `i${list.join('_')}`);
+    return this.#constant(
+      'i64',
+      typeof values === 'number' ? [] : [list.length],
+      bytes,
+      list.length > 6 ? 'list' : `i${list.join('_')}`,
+    );
   }
 
   /** A scalar. */

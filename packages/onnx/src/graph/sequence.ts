@@ -1,32 +1,43 @@
 import type { ElementType } from '../proto/element-type.js';
 import { type Graph, int } from './graph.js';
-import type { GraphValue } from './graph-value.js';
+import type { GraphValue, Size } from './graph-value.js';
 
-/** What a pass of a decoder knows of its tokens: the inputs of the graph, and what is derived from them, each once. */
+/** What a pass knows of its tokens: the inputs of the graph, and what is derived from them, each once. */
 export interface Sequence {
   /** Token ids `[batch, length]`. */
   readonly ids: GraphValue;
-  /** 1 for tokens that are seen, 0 for padding `[batch, past + length]`. */
+  /** 1 for tokens that are seen, 0 for padding `[batch, keys]`; keys are those of the cache and the tokens. */
   readonly mask: GraphValue;
-  /** Position of each token among those of its row that are seen, padding 0 `[batch, length]`. */
+  /** Kind of segment of each token `[batch, length]`: an input of its own. */
+  segments(): GraphValue;
+  /** Position of each token `[batch, length]`, or `[1, length]` where all rows have the same. */
   positions(): GraphValue;
-  /** Places of the tokens in the cache `[length]`: the first one is behind what the cache holds. */
+  /** Places of the tokens `[length]`: with a cache the first one is behind what that holds. */
   places(): GraphValue;
-  /** Added to attention scores `[batch, 1, length, past + length]`: 0, and very negative on padding. */
-  paddingBias(type: 'f32' | 'f16'): GraphValue;
-  /** The same, also very negative on later tokens and on those before a window. */
-  causalBias(type: 'f32' | 'f16', window: number | undefined): GraphValue;
-  /** Length of the mask minus 1 for each row `[batch]`, and the length itself: two inputs of GroupQueryAttention. */
+  /** Distance from each token to each key `[length, keys]`, positive for keys before it. */
+  distances(): GraphValue;
+  /** Added to attention scores `[batch, 1, length, keys]`: 0, and very negative on padding. */
+  paddingBias(type: FloatType): GraphValue;
+  /**
+   * Very negative on padding and on keys that a token does not see: those behind it, where `causal`, and those at a distance
+   * of `window` or more. Axes of it are 1 where they can be.
+   */
+  scoreBias(type: FloatType, causal: boolean, window: number | undefined): GraphValue;
+  /** The last place `[batch]` and the number of keys: two inputs of GroupQueryAttention. */
   lastPlace(): GraphValue;
   totalLength(): GraphValue;
 }
 
+export type FloatType = Extract<ElementType, 'f32' | 'f16'>;
+
 /** exp of it is 0 in f32, and it is a number of f16. */
 const hidden = -30000;
 
-export function createSequence(graph: Graph): Sequence {
+/** @param cached the keys begin with those of a cache */
+export function createSequence(graph: Graph, cached: boolean): Sequence {
+  const keySize: Size = cached ? 'total_sequence_length' : 'sequence_length';
   const ids = graph.input('input_ids', 'i64', ['batch_size', 'sequence_length']);
-  const mask = graph.input('attention_mask', 'i64', ['batch_size', 'total_sequence_length']);
+  const mask = graph.input('attention_mask', 'i64', ['batch_size', keySize]);
   const made = new Map<string, GraphValue>();
   const once = (key: string, make: () => GraphValue): GraphValue => {
     const found = made.get(key) ?? make();
@@ -37,21 +48,41 @@ export function createSequence(graph: Graph): Sequence {
   const total = () => graph.sizesOf(mask, 1, 2);
   const scalar = (value: GraphValue) =>
     once(`scalar ${value.name}`, () => graph.node('Squeeze', [value], { type: value.type, sizes: [] }));
-  const range = (from: GraphValue, to: GraphValue, size: GraphValue['sizes'][number]) =>
+  const range = (from: GraphValue, to: GraphValue, size: Size) =>
     graph.node('Range', [from, to, graph.integers(1)], { type: 'i64', sizes: [size] });
   const past = () => once('past', () => graph.node('Sub', [total(), length()], { type: 'i64', sizes: [1] }));
-  const unsqueeze = (value: GraphValue, axes: readonly number[], sizes: GraphValue['sizes']) =>
+  const unsqueeze = (value: GraphValue, axes: readonly number[], sizes: readonly Size[]) =>
     graph.node('Unsqueeze', [value, graph.integers(axes)], { type: value.type, sizes });
-  /** `[batch, 1, 1, total]`, true where a token may be seen. */
-  const seen = () =>
-    once('seen', () => unsqueeze(graph.cast(mask, 'bool'), [1, 2], ['batch_size', 1, 1, 'total_sequence_length']));
-  const bias = (type: 'f32' | 'f16', visible: GraphValue) =>
+  /** `[batch, 1, 1, keys]`, true where a token may be seen. */
+  const seen = () => once('seen', () => unsqueeze(graph.cast(mask, 'bool'), [1, 2], ['batch_size', 1, 1, keySize]));
+  const bias = (type: FloatType, visible: GraphValue) =>
     graph.node('Where', [visible, graph.number(0, type), graph.number(hidden, type)], { type, sizes: visible.sizes });
-  const places = () => once('places', () => range(scalar(past()), scalar(total()), 'sequence_length'));
+  const keys = () => once('keys', () => range(graph.integers(0), scalar(total()), keySize));
+  const places = () =>
+    cached ? once('places', () => range(scalar(past()), scalar(total()), 'sequence_length')) : keys();
+  const pairs = ['sequence_length', keySize] as const;
+  const distances = () =>
+    once('distances', () => {
+      const queries = unsqueeze(places(), [1], ['sequence_length', 1]);
+      return graph.node('Sub', [queries, keys()], { type: 'i64', sizes: pairs });
+    });
+  /** `[length, keys]`, or nothing where all is seen. */
+  const reach = (causal: boolean, window: number | undefined): GraphValue | undefined => {
+    const sizes = pairs;
+    const back = causal
+      ? graph.node('GreaterOrEqual', [distances(), graph.integers(0)], { type: 'bool', sizes })
+      : undefined;
+    if (window === undefined) return back;
+    const apart = causal ? distances() : graph.node('Abs', [distances()], { type: 'i64', sizes });
+    const near = graph.node('Less', [apart, graph.integers(window)], { type: 'bool', sizes });
+    return back ? graph.node('And', [back, near], { type: 'bool', sizes }) : near;
+  };
   return {
-    ...{ ids, mask, places },
+    ...{ ids, mask, places, distances },
+    segments: () => once('segments', () => graph.input('token_type_ids', 'i64', ids.sizes)),
     positions: () =>
       once('positions', () => {
+        if (!cached) return unsqueeze(places(), [0], [1, 'sequence_length']);
         const counted = graph.node('CumSum', [mask, graph.integers(1)], { type: 'i64', sizes: mask.sizes });
         const before = graph.node('Sub', [counted, graph.integers(1)], { type: 'i64', sizes: mask.sizes });
         const atLeast = graph.node('Max', [before, graph.integers(0)], { type: 'i64', sizes: mask.sizes });
@@ -62,22 +93,13 @@ export function createSequence(graph: Graph): Sequence {
       once(`padding ${type}`, () => {
         const rows = [graph.sizesOf(ids, 0, 1), graph.integers([1]), length(), total()];
         const shape = graph.node('Concat', rows, { type: 'i64', sizes: [4] }, { attributes: { axis: int(0) } });
-        const sizes = ['batch_size', 1, 'sequence_length', 'total_sequence_length'] as const;
-        return graph.node('Expand', [bias(type, seen()), shape], { type, sizes });
+        return graph.node('Expand', [bias(type, seen()), shape], { type, sizes: ['batch_size', 1, ...pairs] });
       }),
-    causalBias: (type, window) =>
-      once(`causal ${type} ${window}`, () => {
-        const sizes = ['sequence_length', 'total_sequence_length'] as const;
-        const queries = unsqueeze(places(), [1], ['sequence_length', 1]);
-        const keys = once('keys', () => range(graph.integers(0), scalar(total()), 'total_sequence_length'));
-        let visible = graph.node('LessOrEqual', [keys, queries], { type: 'bool', sizes });
-        if (window !== undefined) {
-          const distance = graph.node('Sub', [queries, keys], { type: 'i64', sizes });
-          const near = graph.node('Less', [distance, graph.integers(window)], { type: 'bool', sizes });
-          visible = graph.node('And', [visible, near], { type: 'bool', sizes });
-        }
-        const all = ['batch_size', 1, ...sizes] as const;
-        return bias(type, graph.node('And', [visible, seen()], { type: 'bool', sizes: all }));
+    scoreBias: (type, causal, window) =>
+      once(`scores ${type} ${causal} ${window}`, () => {
+        const reached = reach(causal, window);
+        const sizes = ['batch_size', 1, ...pairs] as const;
+        return bias(type, reached ? graph.node('And', [reached, seen()], { type: 'bool', sizes }) : seen());
       }),
     lastPlace: () =>
       once('last place', () => {
@@ -88,5 +110,3 @@ export function createSequence(graph: Graph): Sequence {
     totalLength: () => scalar(graph.cast(total(), 'i32')),
   };
 }
-
-export type FloatType = Extract<ElementType, 'f32' | 'f16'>;
