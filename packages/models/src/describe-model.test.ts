@@ -53,6 +53,9 @@ describe('describeModel', () => {
     expect(norms.every(({ gainOffset }) => gainOffset === 1)).toBe(true);
     expect(norms.filter(({ addsToStream }) => addsToStream)).toHaveLength(36);
     expect(readers).toEqual([]);
+    // An error of the stream cannot be corrected in front of a norm.
+    const { stages } = describeModel(published['gemma-3-270m']!.config).blocks[0]!;
+    expect(stages.some(({ addsToResidual }) => addsToResidual)).toBe(false);
     const olmo = describeModel(published['OLMo-2-0425-1B']!.config);
     expect(olmo.residualStream!.norms.filter(({ addsToStream }) => addsToStream)).toHaveLength(32);
     expect(olmo.residualStream!.readers).toHaveLength(16 * 5);

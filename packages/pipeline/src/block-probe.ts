@@ -35,7 +35,9 @@ export class BlockProbe<T> {
     const { stages } = this.block;
     const steps: readonly Step[] = [beginStep(this.block), ...stages.map(stageStep)];
     const own = Math.max(...modules.map((module) => this.stageOf(module)));
-    const end = stages.findIndex(({ addsToResidual }, index) => index >= own && addsToResidual);
+    const end = stages.findIndex(
+      ({ addsToResidual, addsChanged }, index) => index >= own && (addsToResidual || addsChanged),
+    );
     const last = end < 0 ? stages.length - 1 : end;
     const start = Math.min(own + 1, ...[...weights.keys()].map((name) => this.firstStep(name)));
     const changed = await this.stream.compute(this.states[start], steps.slice(start, last + 2), weights);

@@ -85,8 +85,10 @@ export interface Stage {
   readonly linears: readonly string[];
   /** Linears that read another part of the state, by module: experts see only the tokens that were sent to them. */
   readonly inputs?: ReadonlyMap<string, string>;
-  /** True when what the linears give is added to `state.residual`: as it is, times a constant, or behind a norm. */
+  /** True when what the linears give is added to `state.residual` as it is: an error of the stream can be corrected here. */
   readonly addsToResidual?: boolean;
+  /** True when it is added to `state.residual` behind a norm, or times a constant. */
+  readonly addsChanged?: boolean;
   run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T>;
 }
 

@@ -27,17 +27,26 @@ export interface FeedForward {
   readonly stages: readonly Stage[];
 }
 
-/** Adds an output to the residual stream, by way of a norm or a factor where the model has one. */
+/** Adds an output to the residual stream, by way of a norm or a factor. */
 export type AddToResidual = <T>(runtime: Runtime<T>, residual: T, output: T) => T;
 
 const plainSum: AddToResidual = (runtime, residual, output) => runtime.ops.add(residual, output);
+
+/** How a stage's output reaches the stream: as it is where nothing is given. */
+export function addition(changed: AddToResidual | undefined): {
+  readonly flags: Pick<Stage, 'addsToResidual' | 'addsChanged'>;
+  readonly add: AddToResidual;
+} {
+  return changed ? { flags: { addsChanged: true }, add: changed } : { flags: { addsToResidual: true }, add: plainSum };
+}
 
 export interface MlpOptions {
   readonly hidden: number;
   readonly intermediate: number;
   readonly activation: Activation;
   readonly bias: boolean;
-  readonly add?: AddToResidual;
+  /** Where the output is not added as it is. */
+  readonly add?: AddToResidual | undefined;
 }
 
 /** `down(activation(gate(x)) * up(x))` */
@@ -132,11 +141,12 @@ export function plainMlp(up: string, down: string, options: MlpOptions): FeedFor
   };
 }
 
-function outputStage(down: string, add: AddToResidual = plainSum): Stage {
+function outputStage(down: string, changed: AddToResidual | undefined): Stage {
+  const { flags, add } = addition(changed);
   return {
     name: 'mlp output',
     linears: [down],
-    addsToResidual: true,
+    ...flags,
     run(runtime, { residual, input }) {
       const sum = add(runtime, residual, runtime.linear(down, input));
       return { residual: sum, input: sum };

@@ -12,7 +12,7 @@ import type { ConfigReader } from '../config-reader.js';
 import { findRoot } from '../model-root.js';
 import { type RotaryPositions, readRotaryPositions } from '../rotary-positions.js';
 import { type AttentionOptions, describeAttention } from './attention.js';
-import { type AddToResidual, type FeedForward, gatedMlp, type MlpOptions } from './feed-forward.js';
+import { type AddToResidual, addition, type FeedForward, gatedMlp, type MlpOptions } from './feed-forward.js';
 import { linear, linearTensors } from './linear-description.js';
 import { applyNorm, type Norm, normProducer, tensorsOfNorm } from './norm.js';
 import { describeResidualStream } from './residual-stream.js';
@@ -262,7 +262,7 @@ function describeBlock(config: ConfigReader, sizes: Sizes, index: number): Descr
   const places = names.norms;
   const before = { attention: placed(places.attention.before), mlp: placed(places.feedForward.before) };
   const after = { attention: placed(places.attention.after), mlp: placed(places.feedForward.after) };
-  const adding = (norm: Norm | undefined): AddToResidual => addToResidual(norm, variant.residualFactor);
+  const adding = (norm: Norm | undefined) => addToResidual(norm, variant.residualFactor);
   const attention = describeAttention(attentionOptions(sizes, index, prefix));
   const mlp: FeedForwardSizes = {
     prefix: `${prefix}.${names.mlp}`,
@@ -286,7 +286,7 @@ function describeBlock(config: ConfigReader, sizes: Sizes, index: number): Descr
     ...linears.flatMap(linearTensors),
   ];
   const read = <T>(runtime: Runtime<T>, norm: Norm | undefined, x: T): T => (norm ? applyNorm(runtime, norm, x) : x);
-  const addAttention = adding(after.attention);
+  const attentionSum = addition(adding(after.attention));
   const block: BlockDescription = {
     index,
     prefix,
@@ -311,9 +311,9 @@ function describeBlock(config: ConfigReader, sizes: Sizes, index: number): Descr
       {
         name: 'attention output',
         linears: [attention.output],
-        addsToResidual: true,
+        ...attentionSum.flags,
         run<T>(runtime: Runtime<T>, { residual, input }: StageState<T>): StageState<T> {
-          const sum = addAttention(runtime, residual, runtime.linear(attention.output, input));
+          const sum = attentionSum.add(runtime, residual, runtime.linear(attention.output, input));
           const normed = read(runtime, before.mlp, variant.parallel ? residual : sum);
           return { residual: sum, input: normed, ...feedForward.route?.(runtime, normed) };
         },
@@ -387,7 +387,9 @@ const betweenLinearAndSum = ({ module, kind, gainOffset }: Norm): NormDescriptio
   ...(gainOffset ? { gainOffset } : {}),
 });
 
-function addToResidual(norm: Norm | undefined, factor: number | undefined): AddToResidual {
+/** Nothing where an output is added as it is. */
+function addToResidual(norm: Norm | undefined, factor: number | undefined): AddToResidual | undefined {
+  if (!norm && (factor === undefined || factor === 1)) return undefined;
   return (runtime, residual, output) => {
     const normed = norm ? applyNorm(runtime, norm, output) : output;
     return runtime.ops.add(residual, factor === undefined ? normed : runtime.ops.scale(normed, factor));

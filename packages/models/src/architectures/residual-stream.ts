@@ -42,7 +42,9 @@ export function describeResidualStream(
     norms: [...norms, ...others, ...(finalNorm === undefined ? [] : [norm(finalNorm, [head])])],
     readers: [...readers, ...(finalNorm === undefined ? [head] : [])],
     writers: blocks.flatMap(({ stages }) =>
-      stages.filter((stage) => stage.addsToResidual || stage === stages.at(-1)).flatMap((stage) => stage.linears),
+      stages
+        .filter((stage) => stage.addsToResidual || stage.addsChanged || stage === stages.at(-1))
+        .flatMap((stage) => stage.linears),
     ),
   };
 }
