@@ -1,3 +1,6 @@
-import { packageBuild } from '@q/presets/tsup';
+import { packageBuild, writeModules } from '@q/presets/tsup';
 
-export default packageBuild({ entry: { index: 'src/index.ts', conformance: 'src/conformance.ts' } });
+export default packageBuild({
+  entry: { index: 'src/index.ts', conformance: 'src/conformance.ts' },
+  onSuccess: writeModules,
+});

@@ -1,3 +1,3 @@
-import { packageBuild } from '@q/presets/tsup';
+import { packageBuild, writeModules } from '@q/presets/tsup';
 
-export default packageBuild();
+export default packageBuild({ onSuccess: writeModules });

@@ -1,4 +1,32 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
 import { defineConfig } from 'tsup';
+
+/** Every source file of a package but tests and what only they need. */
+function sourceFiles(folder) {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return entry.name === 'testing' ? [] : sourceFiles(path);
+    return entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts') ? [path] : [];
+  });
+}
+
+/**
+ * The ESM build again, one file a module: a bundler drops modules that nothing imports (`sideEffects: false`), while the tables
+ * and objects at the top of one large file stay, because they call functions. CommonJS and types keep one file an entry.
+ */
+export async function writeModules() {
+  await build({
+    entryPoints: sourceFiles('src'),
+    outdir: 'dist',
+    outbase: 'src',
+    format: 'esm',
+    target: 'node20',
+    sourcemap: true,
+    logLevel: 'error',
+  });
+}
 
 /**
  * The build of every package: ESM and CommonJS with types for both, one file an entry, nothing of ours bundled in.
