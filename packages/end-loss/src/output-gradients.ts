@@ -2,6 +2,8 @@ import {
   type BlockDescription,
   type Context,
   type Engine,
+  type LanguageModel,
+  languageModel,
   type ModelDescription,
   type Runtime,
   SchemeError,
@@ -49,7 +51,8 @@ export async function outputGradients<T>(
   visit: (gradient: OutputGradient) => void | Promise<void>,
   context: Context,
 ): Promise<void> {
-  const { model, engine, source, windows, labels = 'sampled', batch = 4, inputs = false } = options;
+  const { engine, source, windows, labels = 'sampled', batch = 4, inputs = false } = options;
+  const model = languageModel(options.model, 'gradients of the end loss');
   const { ops } = engine;
   const { count, length } = windows;
   const routed = model.blocks.find(({ experts }) => experts && experts.length > 0);
@@ -113,7 +116,7 @@ async function forwardStates<T>(
 
 /** Derivative of the summed loss by the last hidden states: the logits of one window at a time. */
 async function headGradient<T>(
-  model: ModelDescription,
+  model: LanguageModel,
   { ops }: Engine<T>,
   runtime: Runtime<T>,
   hidden: Float32Array,

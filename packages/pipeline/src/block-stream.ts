@@ -77,6 +77,11 @@ export class BlockStream<T> {
     return kernels.gatherGrams && (this.engine.gatherGrams?.(kernels) ?? kernels.gatherGrams());
   }
 
+  /** Tokens of a batch; the last one may have fewer. */
+  get batchTokens(): number {
+    return this.batch * this.windows.length;
+  }
+
   get batches(): number {
     return this.states.length;
   }

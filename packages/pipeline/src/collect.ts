@@ -1,6 +1,6 @@
 import type { Collector } from '@q/calib';
 import type { Context, Stage } from '@q/core';
-import type { BlockStream } from './block-stream.js';
+import type { BlockStream, StagePart } from './block-stream.js';
 import { breathe } from './breathe.js';
 import { commonTokens } from './stage-inputs.js';
 
@@ -22,6 +22,7 @@ export async function collect<T>(
   context: Context,
   original?: ReferenceStream<T>,
   part = 'input',
+  tokenWeights?: Float32Array,
 ): Promise<void> {
   const gathered = stream.gatherGrams();
   const kernels = gathered?.kernels ?? context.kernels;
@@ -36,8 +37,13 @@ export async function collect<T>(
       const reference = other && scaled(other.x, original?.inputScales);
       const residual = original?.stage.addsToResidual ? original.stream.residual(batch) : undefined;
       const residualError = residual && subtract(residual, stream.residual(batch));
+      const seen = {
+        ...own,
+        ...(reference ? { reference } : {}),
+        ...(residualError ? { residualError, residual } : {}),
+      };
       await collector.update(
-        { ...own, ...(reference ? { reference } : {}), ...(residualError ? { residualError, residual } : {}) },
+        tokenWeights ? weighTokens(seen, tokenWeights, batch * stream.batchTokens) : seen,
         kernels,
       );
     }
@@ -45,6 +51,34 @@ export async function collect<T>(
   } finally {
     gathered?.release();
   }
+}
+
+/**
+ * Every row times the root of its token's weight, so that sums of products weight the tokens.
+ * @param weights of all calibration tokens
+ * @param first number of the batch's first token
+ */
+function weighTokens(seen: StatisticInput, weights: Float32Array, first: number): StatisticInput {
+  const { tokens, tokenOf } = seen;
+  const roots = Float32Array.from({ length: tokens }, (_, row) => Math.sqrt(weights[first + (tokenOf?.[row] ?? row)]));
+  const weigh = (x: Float32Array) => {
+    const width = x.length / tokens;
+    const out = new Float32Array(x.length);
+    for (let row = 0, i = 0; row < tokens; row++) for (const end = i + width; i < end; i++) out[i] = x[i] * roots[row];
+    return out;
+  };
+  return {
+    ...{ ...seen, x: weigh(seen.x) },
+    ...(seen.reference ? { reference: weigh(seen.reference) } : {}),
+    ...(seen.residualError ? { residualError: weigh(seen.residualError) } : {}),
+    ...(seen.residual ? { residual: weigh(seen.residual) } : {}),
+  };
+}
+
+interface StatisticInput extends StagePart {
+  readonly reference?: Float32Array;
+  readonly residualError?: Float32Array;
+  readonly residual?: Float32Array;
 }
 
 function subtract(a: Float32Array, b: Float32Array): Float32Array {

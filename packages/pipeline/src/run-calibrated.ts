@@ -16,6 +16,7 @@ import {
   staticInputScale,
   type Tensor,
 } from '@q/core';
+import { solverWeights, type TokenWeights } from '@q/end-loss';
 import { activationFiles } from './activation-files.js';
 import { BlockStream } from './block-stream.js';
 import { collect } from './collect.js';
@@ -45,6 +46,7 @@ export async function runCalibrated<T>(
   context: Context,
   out: string,
   hiddenStates?: HiddenStates,
+  tokenWeights?: TokenWeights,
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
@@ -68,7 +70,7 @@ export async function runCalibrated<T>(
   try {
     // First of all: the blocks learn from what was written.
     const tables = await quantizeOutside(outside.tables, work);
-    await walkBlocks({ plan, source, model, writer, journal, stream, original, context, hiddenStates, tables });
+    await walkBlocks({ plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, tokenWeights });
   } finally {
     for (const each of streams) {
       each.clearWeights();
@@ -90,10 +92,11 @@ interface Walk<T> {
   readonly hiddenStates?: HiddenStates;
   /** Quantized tables of embeddings, which the stream reads in place of the source's. */
   readonly tables: ReadonlyMap<string, Tensor<'f32'>>;
+  readonly tokenWeights?: TokenWeights;
 }
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables } = walk;
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, tokenWeights } = walk;
   // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
   loadWeights(await readWeights(source, model.embeddingTensors), stream, original);
@@ -114,7 +117,19 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
     for (const stage of block.stages) {
       if (!transformed) await replay(plan, stage, writer, stream);
       else
-        rows.push(...(await quantizeStage({ plan, weights, stage, transformed, stream, original, writer, context })));
+        rows.push(
+          ...(await quantizeStage({
+            plan,
+            weights,
+            stage,
+            transformed,
+            stream,
+            original,
+            writer,
+            context,
+            tokenWeights,
+          })),
+        );
       // Nothing reads what the last stage of all gives.
       if (stage !== lastStage) for (const each of streams) await each.run(stage);
     }
@@ -190,21 +205,27 @@ interface StageWork<T> {
   readonly original: BlockStream<T> | undefined;
   readonly writer: CheckpointWriter;
   readonly context: Context;
+  readonly tokenWeights: TokenWeights | undefined;
 }
 
 async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
-  const { plan, weights, stage, transformed, stream, original, writer, context } = work;
+  const { plan, weights, stage, transformed, stream, original, writer, context, tokenWeights } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
   const floor = plan.recipe.expertTokens ?? defaultExpertTokens;
   const rows: LayerRow[] = [];
-  for (const { part, routed, modules } of stageInputs(stage, planned)) {
+  for (const { part, routed, weighted, modules } of stageInputs(stage, planned)) {
     const needs = new Map<string, Statistic<any>>();
     for (const { quantizer } of modules) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
-    if (modules.some(({ activation }) => isStatic(activation))) needs.set(absMaxStat.name, absMaxStat);
+    const wantsRange = modules.some(({ activation }) => isStatic(activation));
+    if (wantsRange && !weighted) needs.set(absMaxStat.name, absMaxStat);
     const [{ linear: first }] = modules;
     const collector = createCollector([...needs.values()], first.inFeatures, first.module);
     const inputScales = transformed.inputScales.get(first.module);
-    await collect(collector, stream, context, original && { stream: original, stage, inputScales }, part);
+    const reference = original && { stream: original, stage, inputScales };
+    await collect(collector, stream, context, reference, part, weighted ? weightsOf(modules, tokenWeights) : undefined);
+    // Weights of tokens are for sums; a range is that of the inputs as they are.
+    const ranges = wantsRange && weighted ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
+    if (ranges !== collector) await collect(ranges, stream, context, undefined, part);
     for (const module of modules) {
       const name = module.linear.module;
       const tensorName = `${name}.weight`;
@@ -221,13 +242,27 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
       const metric = collector.tokens > 0 ? metricOf([...needs.values()], collector) : undefined;
       const layer = { module: name, method: quantizer.name, scheme, weight, result, hessian: metric };
       const guarded = await guard({ ...layer, wantsValues: true }, context.kernels);
-      await writer.writeModule(name, guarded.quantized, calibratedInput(module, collector));
+      await writer.writeModule(name, guarded.quantized, calibratedInput(module, ranges));
       for (const text of guarded.report.notes) context.logger.warn(`${name}: ${text}`);
       rows.push(layerRow(plan, module, guarded));
       stream.setWeight(tensorName, guarded.values as Tensor<'f32'>);
     }
   }
   return rows;
+}
+
+/** @throws CalibrationError when there are no weights for a linear whose method wants them */
+function weightsOf(modules: readonly PlannedModule[], tokenWeights: TokenWeights | undefined): Float32Array {
+  return solverWeights(
+    modules.map(({ linear: { module } }) => {
+      const own = tokenWeights?.get(module);
+      if (!own)
+        throw new CalibrationError(
+          `${module}: its method weighs tokens by the end loss, and no weights were given: hand in tokenWeights`,
+        );
+      return own;
+    }),
+  );
 }
 
 /** A static scheme of inputs with the scale of what was collected. */

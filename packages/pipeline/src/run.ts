@@ -4,6 +4,7 @@ import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter, verifyFiles } from '@q/checkpoint';
 import { CalibrationError, type Context, type Engine, type ForwardEngine } from '@q/core';
 import type { FileOptions, FileRecord } from '@q/durable-files';
+import type { TokenWeights } from '@q/end-loss';
 import { breathe } from './breathe.js';
 import { createHiddenStates } from './hidden-states.js';
 import { interrupted, isFinal } from './interrupted-run.js';
@@ -28,6 +29,11 @@ export interface RunOptions<T, F = T> extends FileOptions {
   /** Computes the calibration windows in place of `engine`, which is then made for a tuner alone. */
   readonly forward?: () => Promise<ForwardEngine<F>>;
   readonly calibration?: Windows;
+  /**
+   * What the end loss says of the calibration tokens, for methods that weigh tokens (`tokenWeights` of `@q/end-loss`). Called
+   * once, and only when a block is left to do.
+   */
+  readonly tokenWeights?: (calibration: Windows) => Promise<TokenWeights>;
   /**
    * Evaluates and writes reports, once the model is whole in its folder. When that is interrupted, the next run of the same
    * arguments does it again, and nothing else.
@@ -188,8 +194,14 @@ async function writeAll<T, F>(
       await claim(engine);
       walkedWith = engine.name;
       const left = engine.independentSequences ? hiddenStates : undefined;
-      await runCalibrated(plan, writer, journal, engine, calibration as Windows, context, out, left);
+      const windows = calibration as Windows;
+      await runCalibrated(plan, writer, journal, engine, windows, context, out, left, weights);
     };
+    const weighs = [...plan.modules.values()].some(({ quantizer }) => quantizer.weighsTokens);
+    const unfinished = plan.model?.blocks.some(({ prefix }) => !journal.finished.has(prefix));
+    if (weighs && !options.tokenWeights)
+      throw new CalibrationError('this recipe weighs tokens by the end loss: tokenWeights must be handed in');
+    const weights = weighs && unfinished ? await options.tokenWeights?.(calibration as Windows) : undefined;
     if (options.forward) await using(options.forward, walk);
     else await using(options.engine as () => Promise<Engine<T>>, walk);
   }

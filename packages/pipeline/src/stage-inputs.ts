@@ -8,17 +8,22 @@ export interface StageInput {
   readonly part: string;
   /** True when only the tokens that a router chose are in it. */
   readonly routed: boolean;
+  /** True when their tokens count by weights; see `Quantizer.weighsTokens`. */
+  readonly weighted: boolean;
   readonly modules: readonly PlannedModule[];
 }
 
 /** The planned linears of a stage by what they read, in the order of the stage. */
 export function stageInputs(stage: Stage, planned: readonly PlannedModule[]): readonly StageInput[] {
-  const groups = new Map<string, PlannedModule[]>();
+  const groups = new Map<string, { part: string; weighted: boolean; modules: PlannedModule[] }>();
   for (const module of planned) {
     const part = stage.inputs?.get(module.linear.module) ?? 'input';
-    groups.set(part, [...(groups.get(part) ?? []), module]);
+    const weighted = module.quantizer.weighsTokens ?? false;
+    const key = `${part}${weighted ? ', weighted' : ''}`;
+    const group = groups.get(key) ?? { part, weighted, modules: [] };
+    groups.set(key, { ...group, modules: [...group.modules, module] });
   }
-  return [...groups].map(([part, modules]) => ({ part, routed: part !== 'input', modules }));
+  return [...groups.values()].map((group) => ({ ...group, routed: group.part !== 'input' }));
 }
 
 /**

@@ -15,6 +15,11 @@ export interface Quantizer {
   /** What must have been collected. Empty: data-free, the pipeline streams tensors and never runs the model. */
   readonly needs: readonly Statistic<any>[];
   /**
+   * Tokens count by what the end loss says of them: the rows of a linear's inputs are multiplied by the roots of weights before
+   * statistics see them. Absent: all tokens count alike.
+   */
+  readonly weighsTokens?: boolean;
+  /**
    * Says why a scheme cannot be used, or nothing. Called by the plan, before anything is computed.
    */
   refuse?(scheme: Scheme, shape: readonly number[]): string | undefined;
