@@ -9,6 +9,7 @@ import { plan } from './command-line/plan.js';
 import { quantize } from './command-line/quantize.js';
 import { schema } from './command-line/schema.js';
 import { start } from './command-line/start.js';
+import { studyLocalGlobal } from './command-line/study.js';
 
 /** Every command, in the order of the help. A new one is a file in `command-line/` and an entry here. */
 export const commands: readonly CommandDeclaration[] = [
@@ -21,6 +22,7 @@ export const commands: readonly CommandDeclaration[] = [
   convert,
   engineList,
   engineSetup,
+  studyLocalGlobal,
   start,
   schema,
 ];
@@ -28,4 +30,5 @@ export const commands: readonly CommandDeclaration[] = [
 /** Words that commands begin with when several share one, and what they are about. */
 export const commandGroups: Readonly<Record<string, string>> = {
   engine: 'what computes: list the engines, set one up',
+  study: 'what methods and losses do to a model',
 };

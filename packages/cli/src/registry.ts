@@ -49,7 +49,7 @@ import { hqqMethod } from '@q/hqq';
 import { llmInt8Method } from '@q/llm-int8';
 import { architectures } from '@q/models';
 import type { Vocabulary } from '@q/pipeline';
-import { efficientQatMethod, llmQatMethod, peqaMethod, qaftMethod, signRoundMethod } from '@q/qat';
+import { efficientQatMethod, gsqMethod, llmQatMethod, peqaMethod, qaftMethod, signRoundMethod } from '@q/qat';
 import { rotateStep } from '@q/rotate';
 import { rtnMethod } from '@q/rtn';
 import { smoothquantMethod, smoothquantStep } from '@q/smoothquant';
@@ -69,6 +69,7 @@ export const builtin: Vocabulary = {
     llmQatMethod,
     peqaMethod,
     signRoundMethod,
+    gsqMethod,
     efficientQatMethod,
     gptqPaperMethod,
   ],

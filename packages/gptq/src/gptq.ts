@@ -39,6 +39,14 @@ export const gptqOptions = {
   }),
   /** Columns a block. Default 128. Kernels with `wholeSweeps` sweep in blocks of a size of their own. */
   blockSize: integer({ min: 1, default: 128, help: 'Columns that the sweep takes at once.' }),
+  /**
+   * What is minimised. `layer` (default): the squared error of the layer's outputs, all tokens alike. `end-loss`: the same, each
+   * token weighted by the squared gradient of the end loss at the layer's outputs (GuidedQuant, arXiv 2505.07004).
+   */
+  objective: choice(['layer', 'end-loss'], {
+    default: 'layer',
+    help: 'Error that is minimised: that of the layer, or with tokens weighted by gradients of the end loss.',
+  }),
   /** How grids are fitted. Default: `weightedSearch()`. */
   fit: fitOption('weightedSearch'),
   /**
@@ -115,6 +123,7 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     staticGroups,
     damping,
     blockSize,
+    objective,
     importance,
     asymmetric,
     residual,
@@ -142,7 +151,11 @@ export function gptq(options: GptqOptions = {}): Quantizer {
   };
   return {
     name: 'gptq',
-    options: { ...settings, fit: fit.name, ...fit.options },
+    options: {
+      ...{ ...settings, fit: fit.name, ...fit.options },
+      ...(objective === 'end-loss' ? { objective } : {}),
+    },
+    weighsTokens: objective === 'end-loss',
     needs: [
       hessian,
       ...(share > 0 || asymmetric > 0 || importance === 'reference' ? [crossHessian] : []),

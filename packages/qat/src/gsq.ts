@@ -1,28 +1,39 @@
-import { type QuantizedTensor, SchemeError, type Tuner } from '@q/core';
+import {
+  checkOptions,
+  integer,
+  type Method,
+  number,
+  type OptionValues,
+  pickOptions,
+  type QuantizedTensor,
+  type Tuner,
+} from '@q/core';
 import { forecastTraining, memoryFigures, trainedParameters } from './memory.js';
 import { lion } from './optimizers/lion.js';
 import { cosine } from './optimizers/schedule.js';
 import { refuseSoftShifts, softShifts } from './parameters/soft-shifts.js';
 import { refuseReordered } from './qaft.js';
 import { blockLosses } from './sign-round.js';
+import { sharedTrainingOptions } from './training-options.js';
 import { tuneBlocks } from './tune-blocks.js';
 import { tunedModules } from './tune-model.js';
 
-export interface GsqOptions {
-  /** Of each block. Default 200. */
-  readonly steps?: number;
-  /** Windows a step. Default 8. */
-  readonly batch?: number;
+export const gsqOptions = {
+  ...pickOptions(sharedTrainingOptions, 'batch'),
+  /** Training steps of each block. Default 200. */
+  steps: integer({ min: 1, default: 200, help: 'Training steps of each block.' }),
   /** Neighbouring codes on each side that a weight may move to. Default 1. */
-  readonly reach?: number;
+  reach: integer({ min: 1, max: 3, default: 1, help: 'Neighbouring codes on each side that a weight may move to.' }),
   /**
    * Step size of the logits. Default `0.26 / steps`: twice the travel that the paper's 640 steps of 2e-4 allow, since the start is a
    * better one and fewer steps are taken.
    */
-  readonly rate?: number;
+  rate: number({ above: 0, otherwise: '0.26/steps', help: 'Peak learning rate of what is trained.' }),
   /** Step size of the scales, as a share of their mean magnitude. Default `0.02 / steps`. */
-  readonly scaleRate?: number;
-}
+  scaleRate: number({ above: 0, otherwise: '0.02/steps', help: 'Step size of the scales, as a share of their mean.' }),
+};
+
+export type GsqOptions = OptionValues<typeof gsqOptions>;
 
 /**
  * GSQ (arXiv 2604.18556): discrete assignments by gradients. Starts at a quantizer's codes, and learns for each weight which of the
@@ -31,11 +42,7 @@ export interface GsqOptions {
  * @throws SchemeError for options out of range
  */
 export function gsq(options: GsqOptions = {}): Tuner {
-  const { steps = 200, batch = 8, reach = 1 } = options;
-  if (!Number.isInteger(steps) || steps < 1)
-    throw new SchemeError(`gsq: steps is ${steps}, expected a whole number from 1`);
-  if (!Number.isInteger(reach) || reach < 1 || reach > 3)
-    throw new SchemeError(`gsq: reach is ${reach}, expected 1, 2 or 3`);
+  const { steps, batch, reach } = checkOptions('gsq', gsqOptions, options);
   const { rate = 0.26 / steps, scaleRate = 0.02 / steps } = options;
   const shape = { batch, checkpointing: false, optimizer: lion(), weights: true, teacher: false, blockWise: true };
   const forecast: Tuner['forecast'] = (model, modules, windows) => {
@@ -92,3 +99,12 @@ export function gsq(options: GsqOptions = {}): Tuner {
 
 const meanMagnitude = (values: Float32Array) =>
   values.reduce((sum, value) => sum + Math.abs(value), 0) / Math.max(1, values.length);
+
+/** What the command and recipes know of it. */
+export const gsqMethod: Method<typeof gsqOptions> = {
+  name: 'gsq',
+  summary: "learns by gradients which neighbour of GPTQ's code each weight takes",
+  options: gsqOptions,
+  base: { method: 'gptq' },
+  tuner: gsq,
+};

@@ -1,7 +1,7 @@
 export * from './activations/fake-quantize.js';
 export * from './activations/quantized-runtime.js';
 export * from './efficient-qat.js';
-export { type GsqOptions, gsq } from './gsq.js';
+export { type GsqOptions, gsq, gsqMethod } from './gsq.js';
 export * from './llm-qat.js';
 export * from './lora/low-rank-runtime.js';
 export * from './lora/merged-adapter.js';

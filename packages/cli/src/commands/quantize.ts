@@ -16,6 +16,7 @@ import {
   writtenTextName,
 } from '@q/pipeline';
 import type { CommandContext, FlagValues } from '../command.js';
+import { endLossWeights } from '../end-loss-weights.js';
 import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
@@ -183,6 +184,7 @@ export async function quantizeCommand(
       engine: async () =>
         named(await compute.training(plan.model as ModelDescription, plan.recipe.tuner?.blockByBlock ?? false)),
       forward: async () => named(await compute.forward(plan.model as ModelDescription)),
+      tokenWeights: (windows) => endLossWeights(checkpoint, windows, compute, context),
       async finish(result) {
         const { earlier } = result;
         if (earlier && isScored(earlier, evaluation)) {

@@ -8,7 +8,8 @@ const { document } = parseHTML('<!doctype html><html><body></body></html>');
 const own = 'var(--accent)';
 const other = 'var(--muted-mark)';
 
-function svg(options: Plot.PlotOptions): string {
+/** A plot as SVG text, in the page's own colours and type. */
+export function svgOf(options: Plot.PlotOptions): string {
   const plot = Plot.plot({
     document: document as unknown as Document,
     style: { background: 'transparent', color: 'inherit', fontFamily: 'inherit', fontSize: '12px' },
@@ -38,7 +39,7 @@ export function layerErrorPlot({ layers }: RunReport): string {
   const seen = layers.some(({ tokens }) => tokens > 0);
   const label = seen ? 'relative error on the calibration inputs' : 'relative error of the weights';
   const errors = points.map(({ error }) => error);
-  return svg({
+  return svgOf({
     width: 920,
     height: 60 + 20 * layers.length,
     marginTop: 8,
@@ -80,7 +81,7 @@ export function layerErrorPlot({ layers }: RunReport): string {
 export function barPlot(
   bars: readonly { readonly label: string; readonly value: number; readonly text: string }[],
 ): string {
-  return svg({
+  return svgOf({
     width: 300,
     height: 8 + 34 * bars.length,
     marginTop: 4,

@@ -1,45 +1,10 @@
 import type { RunReport } from '@q/pipeline';
 import { formatBytes, formatSeconds } from '../units.js';
+import { escapeHtml, figure, page } from './page.js';
 import { barPlot, layerErrorPlot } from './plots.js';
-
-const style = `
-:root { --background: #fbfaf8; --surface: #fff; --text: #1d1f23; --muted: #667; --line: #dedcd6; --accent: #2457c5; --muted-mark: #9a9aa3; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) {
-  :root { --background: #16181d; --surface: #1d2026; --text: #e8e8ea; --muted: #9aa0ab; --line: #33373f; --accent: #7ea6ff; --muted-mark: #7b808b; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--background); color: var(--text); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 1040px; margin: 0 auto; padding: 40px 24px 80px; }
-h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -0.01em; }
-h2 { font-size: 17px; margin: 40px 0 12px; }
-p { margin: 4px 0; color: var(--muted); overflow-wrap: anywhere; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; margin-top: 24px; }
-.card { background: var(--surface); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; }
-.card b { display: block; font-size: 22px; font-variant-numeric: tabular-nums; }
-.card span { color: var(--muted); font-size: 13px; }
-figure { margin: 0; background: var(--surface); border: 1px solid var(--line); border-radius: 8px; padding: 12px 16px; overflow-x: auto; }
-figcaption { font-size: 13px; color: var(--muted); margin-top: 8px; }
-figure svg { max-width: 100%; height: auto; display: block; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }
-.pair figure svg { margin: 0 auto; }
-.dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; border: 1.5px solid var(--muted-mark); vertical-align: -1px; margin: 0 4px 0 10px; }
-.dot.own { background: var(--accent); border-color: var(--accent); }
-.scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--surface); }
-table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th:first-child, td:first-child, td.text, th.text { text-align: left; }
-tr:last-child td { border-bottom: 0; }
-th { color: var(--muted); font-weight: 500; }
-li { margin: 4px 0; }
-code { font: 13px ui-monospace, monospace; }
-`;
-
-const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' };
-const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (character) => escapes[character]);
 
 const card = (value: string, label: string) =>
   `<div class="card"><b>${escapeHtml(value)}</b><span>${escapeHtml(label)}</span></div>`;
-const figure = (plot: string, caption: string) => `<figure>${plot}<figcaption>${caption}</figcaption></figure>`;
 
 /** The report as one page that needs nothing else: no script, no request, light and dark. */
 export function reportHtml(report: RunReport): string {
@@ -71,11 +36,9 @@ export function reportHtml(report: RunReport): string {
       : []),
   ];
   const columns = tableColumns.filter(({ always, cell }) => always || new Set(layers.map(cell)).size > 1);
-  return `<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Quantization report</title><style>${style}</style></head>
-<body><main>
-<h1>Quantization report</h1>
+  return page(
+    'Quantization report',
+    `<h1>Quantization report</h1>
 <p><code>${escapeHtml(report.source)}</code> → <code>${escapeHtml(report.out)}</code></p>
 <p>${escapeHtml([...new Set(layers.map(({ method, scheme }) => `${method}, ${scheme}`))].join('; '))}${report.calibration ? `; calibrated on ${report.calibration.samples} windows of ${report.calibration.length} tokens of ${escapeHtml(report.calibration.name)}` : ''}</p>
 <div class="cards">${cards.join('')}</div>
@@ -86,13 +49,13 @@ ${layers.length > 0 ? layerSections(report, columns) : ''}
 ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as asked.</p>'}
 <h2>How it was made</h2>
 <p>${escapeHtml(
-    Object.entries(report.environment)
-      .map(([key, value]) => `${key} ${value}`)
-      .join(', '),
-  )}; ${escapeHtml(formatSeconds(report.seconds))}${report.resumed ? ', resumed' : ''}</p>
+      Object.entries(report.environment)
+        .map(([key, value]) => `${key} ${value}`)
+        .join(', '),
+    )}; ${escapeHtml(formatSeconds(report.seconds))}${report.resumed ? ', resumed' : ''}</p>
 <p><code>${escapeHtml(JSON.stringify(report.recipe))}</code></p>
-</main></body></html>
-`;
+`,
+  );
 }
 
 /** Plot and table of the quantized layers; a run that only rewrites has none. */

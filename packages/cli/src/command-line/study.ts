@@ -1,0 +1,29 @@
+import { boolean, integer, text } from '@q/core';
+import { command } from '../command.js';
+import { computeOptions, jsonOption, textFile } from '../shared-options.js';
+
+export const studyLocalGlobal = command({
+  name: 'study local-global',
+  summary: 'compare layer-wise methods with training on the end loss, from 8 to 2 bits',
+  arguments: [
+    ['<model>', 'model folder'],
+    ['<out>', 'folder for study.html, study.json and study.csv; run again, a study goes on'],
+  ],
+  options: {
+    data: textFile('Text for calibration, training and scoring: text, JSON Lines, or .u16 token ids.'),
+    bits: text({ placeholder: 'list', otherwise: '8,6,4,3,2', help: 'Widths to compare, separated by commas.' }),
+    groups: text({ placeholder: 'list', otherwise: '-1,64', help: 'Columns that share a scale; -1 is one channel.' }),
+    methods: text({ placeholder: 'list', otherwise: 'all', help: 'Methods to compare, separated by commas.' }),
+    seeds: integer({ min: 1, otherwise: '3', help: 'Seeds of every run; a seed draws the windows.' }),
+    samples: integer({ min: 1, otherwise: '128', help: 'Windows that methods learn from.' }),
+    length: integer({ min: 8, default: 256, help: 'Tokens of a window.' }),
+    windows: integer({ min: 1, otherwise: '32', help: 'Held-out windows, from the end of the text.' }),
+    quick: boolean({ help: 'One seed, one granularity, 32 windows, short trainings: minutes instead of hours.' }),
+    ...computeOptions,
+    ...jsonOption,
+  },
+  async run([model, out], options, context) {
+    const { studyCommand } = await import('../commands/study.js');
+    await studyCommand(model, out, options, context);
+  },
+});

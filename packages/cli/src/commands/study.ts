@@ -1,0 +1,210 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cutWindows, type Windows } from '@q/calib';
+import { CalibrationError, createContext, createRandom, FormatError, type ModelDescription } from '@q/core';
+import { writeFileDurably } from '@q/durable-files';
+import { evaluate, runWindows } from '@q/eval';
+import {
+  conclude,
+  createLayerMeter,
+  layerSensitivities,
+  localGlobalJobs,
+  localGlobalMethods,
+  runStudy,
+  type StudyMethod,
+  type StudyResult,
+  type StudyStore,
+  studyCsv,
+  summarize,
+  type WeightPoint,
+} from '@q/study';
+import type { CommandContext } from '../command.js';
+import { createCompute } from '../engine.js';
+import { openModel } from '../open-model.js';
+import { recipeOf, runJob, type StudyGround } from '../study/run-job.js';
+import { scanLandscapes } from '../study/scan-landscapes.js';
+import type { StudyReport } from '../study/study-report.js';
+import { loadWindows } from '../texts.js';
+import { formatTable } from '../units.js';
+import { UsageError } from '../usage-error.js';
+
+export interface StudyOptions {
+  readonly data?: string;
+  readonly bits?: string;
+  readonly groups?: string;
+  readonly methods?: string;
+  readonly seeds?: number;
+  readonly samples?: number;
+  readonly length?: number;
+  readonly windows?: number;
+  readonly quick?: boolean;
+  readonly engine?: string;
+  readonly threads?: number;
+  readonly kernels?: string;
+  readonly json?: boolean;
+}
+
+/** Trainings of a quick study: enough steps to see a direction. */
+const shorter = { qaft: { epochs: 4 }, signround: { steps: 50 } } as const;
+
+/** `q study local-global MODEL OUT`. Called again with the same arguments, it does what is missing. */
+export async function studyCommand(
+  path: string,
+  out: string,
+  options: StudyOptions,
+  { terminal, signal, vocabulary }: CommandContext,
+): Promise<StudyReport> {
+  if (!options.data) throw new UsageError('--data FILE is needed: text that the methods learn from and are scored on');
+  const { quick = false, length = 256, windows: heldOutCount = quick ? 16 : 32 } = options;
+  const samples = options.samples ?? (quick ? 32 : 128);
+  const methods = chosenMethods(options.methods);
+  const jobs = localGlobalJobs({
+    ...{ methods, samples, quick, bits: numbers('--bits', options.bits), groups: numbers('--groups', options.groups) },
+    ...(options.seeds === undefined ? {} : { seeds: Array.from({ length: options.seeds }, (_, seed) => seed) }),
+  });
+  const checkpoint = await openModel(path, vocabulary);
+  const compute = await createCompute(options);
+  try {
+    const model = described(checkpoint, path);
+    const all = await loadWindows(path, { path: options.data, length, progress: terminal.progress, signal });
+    const learnable = all.count - heldOutCount;
+    if (learnable < samples)
+      throw new CalibrationError(
+        `${options.data}: has ${all.count} windows of ${length} tokens, expected ${samples} to learn from and ${heldOutCount} to score: give more text, or smaller --samples and --windows`,
+      );
+    const heldOut = cutWindows(all.ids, length, { skip: learnable, count: heldOutCount, name: options.data });
+    const pool = cutWindows(all.ids, length, { count: learnable, name: options.data });
+    const calibration = (seed: number, count: number): Windows =>
+      cutWindows(pool.ids, length, {
+        count: Math.min(count, learnable),
+        ...(seed === 0 ? {} : { shuffle: createRandom(seed).fork('windows of a study') }),
+      });
+    await mkdir(join(out, 'runs'), { recursive: true });
+    const context = createContext({ kernels: compute.kernels, progress: terminal.progress, signal });
+    terminal.note(
+      `study: ${jobs.length} runs of ${methods.length} methods, ${samples} windows of ${length} tokens each`,
+    );
+    const origin = new Map<string, Float32Array>();
+    for (const { module } of model.blocks.flatMap(({ linears }) => linears))
+      origin.set(module, (await checkpoint.weight(`${module}.weight`)).data.slice());
+    const meterEngine = await compute.training(model, false);
+    const meter = await createLayerMeter(
+      { model, engine: meterEngine, source: checkpoint, windows: calibration(0, Math.min(samples, 32)) },
+      context,
+    ).finally(() => meterEngine.dispose());
+    const engine = await compute.forward(model);
+    const source = await runWindows(model, engine, (name) => checkpoint.weight(name), heldOut, { signal });
+    // The head alone is computed for each comparison: the logits of all windows may take gigabytes.
+    const ground: StudyGround = {
+      ...{ path, checkpoint, model, origin: origin as WeightPoint, meter, original: source, heldOut, calibration },
+      ...{ compute, vocabulary, shorter: quick ? shorter : {}, folder: join(out, 'runs'), signal },
+    };
+    try {
+      // Every recipe is checked before the first run: a setting that a method does not know ends no study after hours.
+      for (const job of jobs) recipeOf(job, ground);
+      const { nll: originalNll } = await evaluate(source, heldOut, { signal });
+      const results = await runStudy(jobs, (job) => runJob(job, ground), {
+        store: storeIn(join(out, 'runs')),
+        progress: terminal.progress,
+        signal,
+      });
+      const widths = [...new Set(jobs.map(({ bits }) => bits))].sort((a, b) => a - b);
+      const landscapes = await scanLandscapes(
+        results.filter(({ job }) => job.seed === 0 && job.samples === samples),
+        quick ? widths.slice(0, 1) : widths.slice(0, 3),
+        ground,
+        quick ? 4 : 8,
+        (note) => terminal.progress({ task: 'landscape', done: 0, total: 1, note }),
+      );
+      const summaries = summarize(results, samples, methods);
+      const report: StudyReport = {
+        ...{ model: path, data: options.data, samples, length, heldOut: heldOut.count, quick },
+        ...{ originalNll, methods, summaries, conclusions: conclude(summaries, originalNll), landscapes, results },
+        layers: layerSensitivities(results, widths[0]),
+      };
+      await writeFileDurably(join(out, 'study.json'), `${JSON.stringify(report, null, 2)}\n`);
+      await writeFileDurably(join(out, 'study.csv'), studyCsv(results));
+      const { studyHtml } = await import('../report/study-html.js');
+      await writeFileDurably(join(out, 'study.html'), studyHtml(report));
+      if (options.json) terminal.printJson(report);
+      else terminal.print(summaryText(report, out));
+      return report;
+    } finally {
+      await engine.dispose();
+    }
+  } finally {
+    await compute.dispose();
+    await checkpoint.close();
+  }
+}
+
+function described(checkpoint: { model?: ModelDescription; unknownArchitecture?: unknown }, path: string) {
+  if (!checkpoint.model) throw (checkpoint.unknownArchitecture as Error) ?? new FormatError(`${path}: is no model`);
+  return checkpoint.model;
+}
+
+function chosenMethods(list: string | undefined): readonly StudyMethod[] {
+  if (list === undefined) return localGlobalMethods;
+  return list.split(',').map((name) => {
+    const found = localGlobalMethods.find((method) => method.name === name.trim());
+    if (!found)
+      throw new UsageError(
+        `--methods ${name}: is not known; expected ${localGlobalMethods.map((method) => method.name).join(', ')}`,
+      );
+    return found;
+  });
+}
+
+function numbers(flag: string, list: string | undefined): readonly number[] | undefined {
+  if (list === undefined) return undefined;
+  return list.split(',').map((word) => {
+    const value = Number(word);
+    if (word.trim() === '' || !Number.isInteger(value))
+      throw new UsageError(`${flag} ${list}: whole numbers separated by commas were expected`);
+    return value;
+  });
+}
+
+/** One JSON file a run. */
+function storeIn(folder: string): StudyStore {
+  return {
+    async load(id) {
+      const file = join(folder, `${id}.json`);
+      const text = await readFile(file, 'utf8').catch(() => undefined);
+      if (text === undefined) return undefined;
+      try {
+        const result = JSON.parse(text) as StudyResult;
+        if (result.job.id === id && Number.isFinite(result.nll)) return result;
+      } catch {
+        // Below.
+      }
+      throw new FormatError(`${file}: is no result of ${id}: remove it, and the study does this run again`);
+    },
+    async save(result) {
+      await writeFileDurably(join(folder, `${result.job.id}.json`), `${JSON.stringify(result)}\n`);
+    },
+  };
+}
+
+function summaryText({ summaries, conclusions, originalNll, landscapes }: StudyReport, out: string): string {
+  const rows = summaries.flatMap(({ bits, group, methods }) =>
+    methods.map((method) => [
+      `${bits}`,
+      group === -1 ? 'channel' : `${group}`,
+      method.method,
+      (method.nll.mean - originalNll).toFixed(4),
+      method.kl.mean.toFixed(5),
+      method.layerError.toExponential(2),
+      method.weightedLayerError.toExponential(2),
+      method.seconds.toFixed(1),
+    ]),
+  );
+  return [
+    '',
+    formatTable(['bits', 'group', 'method', 'NLL over original', 'KL', 'layer error', 'weighted', 'seconds'], rows),
+    '',
+    ...conclusions,
+    `the basin's radius is ${landscapes.basin.radius.toPrecision(3)} (loss + ${landscapes.basin.rise} nats along random directions)`,
+    `report: ${join(out, 'study.html')}`,
+  ].join('\n');
+}

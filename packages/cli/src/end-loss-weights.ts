@@ -1,0 +1,21 @@
+import type { Windows } from '@q/calib';
+import type { Checkpoint } from '@q/checkpoint';
+import type { Context, ModelDescription } from '@q/core';
+import { type TokenWeights, tokenWeights } from '@q/end-loss';
+import type { Compute } from './engine.js';
+
+/** What the end loss of the unquantized model says of the calibration tokens: one forward and one backward pass. */
+export async function endLossWeights(
+  checkpoint: Checkpoint,
+  windows: Windows,
+  compute: Compute,
+  context: Context,
+): Promise<TokenWeights> {
+  const model = checkpoint.model as ModelDescription;
+  const engine = await compute.training(model, false);
+  try {
+    return await tokenWeights({ model, engine, source: checkpoint, windows }, context);
+  } finally {
+    await engine.dispose();
+  }
+}

@@ -1,0 +1,23 @@
+import type { LayerSensitivity, StudyMethod, StudyResult, WidthSummary } from '@q/study';
+import type { Landscapes } from './scan-landscapes.js';
+
+/** What study.json holds. */
+export interface StudyReport {
+  readonly model: string;
+  readonly data: string;
+  readonly samples: number;
+  readonly length: number;
+  /** Held-out windows. */
+  readonly heldOut: number;
+  readonly quick: boolean;
+  /** Loss of the unquantized model on the held-out windows, in nats per token. */
+  readonly originalNll: number;
+  readonly methods: readonly StudyMethod[];
+  readonly summaries: readonly WidthSummary[];
+  /** One sentence or two a width. */
+  readonly conclusions: readonly string[];
+  /** At the lowest width. */
+  readonly layers: readonly LayerSensitivity[];
+  readonly landscapes: Landscapes;
+  readonly results: readonly StudyResult[];
+}
