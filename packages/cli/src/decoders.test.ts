@@ -3,13 +3,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { awq } from '@q/awq';
 import { readU16Windows } from '@q/calib';
-import { openCheckpoint } from '@q/checkpoint';
+import { gptqLayout } from '@q/checkpoint';
 import { createContext, f16Scale, perGroup, type Quantizer, scheme, uint4 } from '@q/core';
 import { gptq } from '@q/gptq';
 import { planRun, runPlan } from '@q/pipeline';
 import { createEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { knownLayouts, layouts } from './registry.js';
+import { openModel } from './open-model.js';
+import { builtin } from './registry.js';
 import { runCommand } from './testing/run-command.js';
 import { tinyDecoders } from './testing/tiny-decoders.js';
 import { writeTinyModel } from './testing/tiny-mixture.js';
@@ -57,7 +58,7 @@ describe.each(Object.entries(tinyDecoders))('%s', (_, config) => {
     const { code, out, err } = await quantize(name, ...options);
     expect(code, err).toBe(0);
     const { layers } = JSON.parse(out);
-    const source = await openCheckpoint(model, knownLayouts);
+    const source = await openModel(model, builtin);
     const linears = source.model!.blocks.flatMap((block) => block.linears);
     await source.close();
     expect(layers.map(({ module }: { module: string }) => module).toSorted()).toEqual(
@@ -82,8 +83,8 @@ describe.each(Object.entries(tinyDecoders))('%s', (_, config) => {
         },
       };
       const rules = [{ match: '*', except: ['head' as const], quantizer, scheme: four }];
-      const source = await openCheckpoint(model, knownLayouts);
-      const plan = planRun(source, { layout: layouts.gptq({}), transforms: [awq()], rules, seed: 0 });
+      const source = await openModel(model, builtin);
+      const plan = planRun(source, { layout: gptqLayout(), transforms: [awq()], rules, seed: 0 });
       const context = createContext({ signal: controller.signal });
       const engine = () => createEngine({ backend: 'cpu' });
       try {

@@ -70,7 +70,19 @@ export async function runCalibrated<T>(
   try {
     // First of all: the blocks learn from what was written.
     const tables = await quantizeOutside(outside.tables, work);
-    await walkBlocks({ plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, tokenWeights });
+    await walkBlocks({
+      plan,
+      source,
+      model,
+      writer,
+      journal,
+      stream,
+      original,
+      context,
+      hiddenStates,
+      tables,
+      tokenWeights,
+    });
   } finally {
     for (const each of streams) {
       each.clearWeights();
