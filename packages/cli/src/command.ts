@@ -64,6 +64,8 @@ export function addFlag(
   settings: FlagSettings = {},
 ): void {
   const flag = flagOf(key);
+  // A flag of the command's own stands for a recipe's option of the same name too.
+  if (to.options.some(({ long }) => long === flag)) return;
   const { group, note = defaultNote(option), others = [], hidden = false } = settings;
   const help = option.help[0].toLowerCase() + option.help.slice(1).replace(/\.$/, '');
   const text = `${help}${choicesOf(option, parts)}${note}`;

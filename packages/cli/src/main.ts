@@ -60,9 +60,9 @@ function addCommand(to: Command, name: string, declaration: CommandDeclaration, 
   const { vocabulary }: { vocabulary: Vocabulary } = context;
   const made = to.command(name).description(declaration.summary);
   for (const [argument, help] of declaration.arguments) made.argument(argument, help);
-  declaration.flags?.(made, vocabulary);
   for (const [key, option] of Object.entries(declaration.options as OptionRecord))
     addFlag(made, key, option, namedParts(vocabulary));
+  declaration.flags?.(made, vocabulary);
   made
     .option(
       '--use <module>',
