@@ -17,7 +17,7 @@ import {
 } from '@q/study';
 import { type StudyGround, solveJob } from './run-job.js';
 
-export interface Landscape {
+interface Landscape {
   readonly bits: number;
   readonly group: number;
   readonly lines: readonly LineScan[];
