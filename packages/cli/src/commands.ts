@@ -4,6 +4,7 @@ import { engineList, engineSetup } from './command-line/engine.js';
 import { evaluate } from './command-line/evaluate.js';
 import { finetune } from './command-line/finetune.js';
 import { gguf } from './command-line/gguf.js';
+import { imatrix } from './command-line/imatrix.js';
 import { inspect } from './command-line/inspect.js';
 import { plan } from './command-line/plan.js';
 import { quantize } from './command-line/quantize.js';
@@ -20,6 +21,7 @@ export const commands: readonly CommandDeclaration[] = [
   inspect,
   gguf,
   convert,
+  imatrix,
   engineList,
   engineSetup,
   studyLocalGlobal,

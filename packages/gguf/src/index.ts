@@ -19,6 +19,7 @@ export type {
 } from './convert/conversion.js';
 export { type ConvertOptions, convertModel, ggufArchitectures } from './convert/convert-model.js';
 export { planModel } from './convert/plan-model.js';
+export { convertedWeights } from './convert/read-converted.js';
 export { type WriteModelRun, writeModel } from './convert/write-model.js';
 export { type GgufFilePlan, type PlannedGgufTensor, planGgufFile } from './file-plan.js';
 export { createGgufWriter, type GgufWriter } from './file-writer.js';

@@ -6,4 +6,5 @@ export * from './refine.js';
 export * from './retarget.js';
 export * from './rounding-grid.js';
 export * from './solve.js';
+export * from './solve-blocks.js';
 export * from './solve-ranges.js';

@@ -28,6 +28,10 @@ export const convert = command({
     }),
     embeddings: text({ placeholder: 'name', otherwise: 'as --type', help: 'Gguf: what the embeddings become.' }),
     imatrix: textFile('Gguf: importance matrix of q imatrix or llama-imatrix: weights of the columns.'),
+    calib: textFile('Gguf: text that weights of the columns, or the method, are found on.'),
+    method: choice(['gptq'], { help: 'Gguf: what chooses codes and scales; the encoders of llama.cpp when absent' }),
+    ...calibrationOptions,
+    engine: computeOptions.engine,
     preTokenizer: text({
       placeholder: 'name',
       help: "Gguf: llama.cpp's name for how the tokenizer cuts text, where it is not recognized.",

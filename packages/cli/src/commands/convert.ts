@@ -11,6 +11,11 @@ export interface ConvertOptions extends FlagValues {
   readonly output?: string;
   readonly embeddings?: string;
   readonly imatrix?: string;
+  readonly calib?: string;
+  readonly method?: string;
+  readonly samples?: number;
+  readonly length?: number;
+  readonly engine?: string;
   readonly preTokenizer?: string;
   readonly requantize?: boolean;
   readonly method?: string;

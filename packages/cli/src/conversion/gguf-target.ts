@@ -1,13 +1,21 @@
 import { conversionSource } from '@q/checkpoint';
 import { SchemeError } from '@q/core';
 import { lockFile } from '@q/durable-files';
-import { convertModel, planModel, writeModel } from '@q/gguf';
+import {
+  convertModel,
+  type ImportanceMatrix,
+  importanceMatrix,
+  planModel,
+  type RequantizeOptions,
+  writeModel,
+} from '@q/gguf';
 import type { ConversionTarget } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
 import { ggufFormats, ggufMixes } from '../registry.js';
 import { formatBytes, formatSeconds } from '../units.js';
+import { collectImportance, solveWeights } from './calibrate-blocks.js';
 import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { openImportance } from './open-importance.js';
 import { refuseExisting } from './refuse-existing.js';
@@ -15,9 +23,10 @@ import { refuseExisting } from './refuse-existing.js';
 /** A file for llama.cpp, node-llama-cpp and wllama: names, hyperparameters, tokenizer and weights in one. */
 export const ggufTarget: ConversionTarget = {
   name: 'gguf',
-  async run(path, out, options, { terminal, signal, files, vocabulary }) {
+  async run(path, out, options, context) {
+    const { terminal, signal, files, vocabulary } = context;
     const type = ggufType('--type', options.type ?? 'f16', { ...ggufFormats, ...ggufMixes });
-    const choice = {
+    const choice: RequantizeOptions & { importance?: ImportanceMatrix } = {
       type,
       output: outputChoice(options.output),
       embeddings: typeOrKeep('--embeddings', options.embeddings),
@@ -33,13 +42,19 @@ export const ggufTarget: ConversionTarget = {
         );
       const source = await conversionSource(checkpoint);
       const model = convertModel(source, { preTokenizer: options.preTokenizer });
+      // Without a method the text serves for weights of the columns.
+      if (options.calib !== undefined && options.method === undefined && choice.importance === undefined)
+        choice.importance = importanceMatrix(await collectImportance(checkpoint, model, options, context));
       const plan = planModel(model, choice, path);
+      const solved =
+        options.method === undefined ? undefined : await solveWeights(checkpoint, model, plan, options, context);
+      const run = { signal, files, progress: terminal.progress };
       const notes: string[] = [];
       const lock = await lockFile(`${out}.lock`, out, { files });
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
       try {
-        await writeModel(source, model, plan, out, { kernels, signal, files, progress: terminal.progress });
+        await writeModel(source, model, plan, out, { ...run, kernels, ...(solved ? { encoded: solved.encoded } : {}) });
       } catch (error) {
         if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
         throw error;
@@ -52,6 +67,7 @@ export const ggufTarget: ConversionTarget = {
       if (options.json)
         terminal.printJson({
           ...{ model: path, output: out, bytes, seconds, notes },
+          ...(solved ? { layers: solved.layers } : {}),
           tensors: plan.tensors.map(({ from, to, why, bytes: size }) => ({
             ...{ name: from.name, shape: from.shape, type: to.name, why, bytes: size },
           })),

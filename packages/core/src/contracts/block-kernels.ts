@@ -39,6 +39,8 @@ export interface BlockGrid {
   readonly levels: Float32Array;
   /** Whether groups have a minimum. */
   readonly affine: boolean;
+  /** Each group has an f16 scale of its own, of either sign: one can change while the others stay. */
+  readonly freeScales?: true;
   /**
    * Scales and minima that suit the values of one group best, before rounding.
    * @param x `[group]`

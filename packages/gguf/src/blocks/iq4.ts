@@ -51,7 +51,7 @@ const fit = (x: Float32Array, w: Float32Array) => ({ scale: fitLevels(x, w, leve
 export const iq4_NL: BlockFormat = blockwise({
   ...{ name: 'IQ4_NL', values: group, bytes: 18 },
   grid: {
-    ...{ group, levels, affine: false, fit },
+    ...{ group, levels, affine: false, freeScales: true, fit },
     putScales(scales, _, to) {
       const finite = putF16(to, 0, scales[0]);
       scales[0] = getF16(to, 0);

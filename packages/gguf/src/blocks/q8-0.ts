@@ -11,7 +11,7 @@ const levels = integers(-127, 255);
 export const q8_0: BlockFormat = blockwise({
   ...{ name: 'Q8_0', values: size, bytes: 34, kernel: 'Q8_0' },
   grid: {
-    ...{ group: size, levels, affine: false },
+    ...{ group: size, levels, affine: false, freeScales: true },
     fit: (x, weights) => ({ scale: fitLevels(x, weights, levels, [0.95, 0.975, 1]), minimum: 0 }),
     putScales(scales, _, to) {
       const finite = putF16(to, 0, scales[0]);

@@ -29,7 +29,7 @@ function symmetricBlock(name: string, bits: 4 | 5): BlockFormat {
   return blockwise({
     ...{ name, values: size, bytes, kernel: name },
     grid: {
-      ...{ group: size, levels, affine: false, putCodes },
+      ...{ group: size, levels, affine: false, freeScales: true, putCodes },
       fit: (x, w) => ({ scale: fitLevels(x, w, levels), minimum: 0 }),
       putScales(scales, _, to) {
         const finite = putF16(to, 0, scales[0]);

@@ -16,7 +16,7 @@ function ternaryBlock(name: string, bytes: number, { putCodes, getCodes }: CodeB
   return blockwise({
     ...{ name, values: size, bytes },
     grid: {
-      ...{ group: size, levels, affine: false, putCodes, getCodes },
+      ...{ group: size, levels, affine: false, freeScales: true, putCodes, getCodes },
       fit: (x, weights) => ({ scale: fitLevels(x, weights, levels, shares), minimum: 0 }),
       putScales(scales, _, to) {
         const finite = putF16(to, scaleAt, scales[0]);

@@ -16,6 +16,8 @@ export interface WriteModelRun extends FileOptions {
   /** Encode blocks; the plain functions when absent. */
   readonly kernels?: Pick<Kernels, 'blocks'>;
   readonly signal?: AbortSignal;
+  /** Rows that a method has encoded already, by the name of the tensor in the source. */
+  readonly encoded?: ReadonlyMap<string, Uint8Array>;
   /** Told after each stretch: values written so far, and all. */
   readonly progress?: (event: ProgressEvent) => void;
 }
@@ -42,7 +44,7 @@ export async function writeModel(
   model: ConvertedModel,
   plan: RequantizePlan,
   path: string,
-  { kernels = {}, signal, progress, files }: WriteModelRun = {},
+  { kernels = {}, signal, progress, files, encoded }: WriteModelRun = {},
 ): Promise<void> {
   const { blocks = plainBlocks } = kernels;
   const byName = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));
@@ -60,8 +62,9 @@ export async function writeModel(
       // It is awaited later; until then nobody must take its failure for one that nobody handles.
       next?.catch(() => {});
       const { to } = tensor;
-      const out = new Uint8Array(((end - begin) / to.values) * to.bytes);
-      if (!blocks.encode({ format: to.format as BlockFormat, source: values, out, importance }))
+      const ready = encodedRows(byName.get(tensor.from.name) as ModelTensor, begin, end, encoded);
+      const out = ready ?? new Uint8Array(((end - begin) / to.values) * to.bytes);
+      if (!ready && !blocks.encode({ format: to.format as BlockFormat, source: values, out, importance }))
         throw new NumericError(
           `${source.name}: tensor ${tensor.from.name} has values that are NaN, infinite, or beyond what ${to.name} holds`,
         );
@@ -98,6 +101,28 @@ function cut(source: ConversionSource, tensor: RequantizedTensor, model: ModelTe
       ...{ tensor, begin: first * columns, end: last * columns, read: () => reader.read(first, last) },
       ...(weights ? { importance: weights.subarray(index * columns, (index + 1) * columns) } : {}),
     });
+  }
+  return out;
+}
+
+/** Rows of a tensor whose parts are all encoded, in the order of the file. */
+function encodedRows(
+  { from, order, shape }: ModelTensor,
+  begin: number,
+  end: number,
+  encoded: ReadonlyMap<string, Uint8Array> | undefined,
+): Uint8Array | undefined {
+  const parts = from.map((name) => encoded?.get(name));
+  if (parts.length === 0 || parts.some((part) => part === undefined)) return undefined;
+  const { rows, columns } = matrixOf(shape);
+  const each = rows / from.length;
+  const width = (parts[0] as Uint8Array).length / each;
+  const out = new Uint8Array(((end - begin) / columns) * width);
+  for (let row = begin / columns; row < end / columns; row++) {
+    const source = order ? order[row] : row;
+    const part = parts[Math.floor(source / each)] as Uint8Array;
+    const at = (source % each) * width;
+    out.set(part.subarray(at, at + width), (row - begin / columns) * width);
   }
   return out;
 }

@@ -1,0 +1,71 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { importanceMatrix, readGgufHeader, readImportance } from '@q/gguf';
+import { fromBytes } from '@q/safetensors';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { demo } from './testing/demo.js';
+import { runCommand } from './testing/run-command.js';
+
+let folder: string;
+let out: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'q-cli-convert-'));
+  out = join(folder, 'out.gguf');
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const calibration = ['--calib', demo.calibration, '--samples', '4', '--length', '64', '--threads', '1'];
+
+describe('q convert --to gguf', () => {
+  it('makes a file of the demo model, with its tokenizer', async () => {
+    const { code, err } = await runCommand(['convert', demo.model, out, '--to', 'gguf', '--type', 'q4_0', '--json']);
+    expect(err).not.toContain('error');
+    expect(code).toBe(0);
+    const { metadata, tensors } = await readGgufHeader(fromBytes(await readFile(out)));
+    expect(metadata.get('general.architecture')?.value).toBe('llama');
+    expect(metadata.get('tokenizer.ggml.model')?.value).toBe('gpt2');
+    expect(tensors.get('blk.0.ffn_up.weight')?.type.name).toBe('Q4_0');
+    expect(tensors.get('blk.0.attn_norm.weight')?.type.name).toBe('F32');
+  });
+
+  it('solves codes with --method gptq, each layer nearer than the encoder', async () => {
+    const type = ['--to', 'gguf', '--type', 'q4_0', '--method', 'gptq', '--json'];
+    const { code, out: printed, err } = await runCommand(['convert', demo.model, out, ...type, ...calibration]);
+    expect(err).not.toContain('error');
+    expect(code).toBe(0);
+    const { layers } = JSON.parse(printed) as { layers: { module: string; loss: number; encoderLoss: number }[] };
+    expect(layers.length).toBeGreaterThan(0);
+    for (const { loss, encoderLoss } of layers) expect(loss).toBeLessThan(encoderLoss);
+  });
+
+  it('collects an importance matrix, which converting reads', async () => {
+    const matrix = join(folder, 'imatrix.gguf');
+    expect((await runCommand(['imatrix', demo.model, matrix, ...calibration])).code).toBe(0);
+    const data = await readImportance(fromBytes(await readFile(matrix)));
+    expect(data.chunks).toBe(4);
+    const weights = importanceMatrix(data).get('blk.0.ffn_down.weight');
+    expect(weights?.every((weight) => weight > 0)).toBe(true);
+    const type = ['--to', 'gguf', '--type', 'q4_0', '--imatrix', matrix];
+    expect((await runCommand(['convert', demo.model, out, ...type])).code).toBe(0);
+  });
+
+  it.each([
+    ['no target', [], /--to is missing/],
+    ['a target that is unknown', ['--to', 'tflite'], /--to tflite/],
+    ['a type that is unknown', ['--to', 'gguf', '--type', 'q9'], /--type q9/],
+    ['a method without text', ['--to', 'gguf', '--type', 'q4_0', '--method', 'gptq'], /--calib FILE is needed/],
+  ])('refuses %s', async (_, options, message) => {
+    const { code, err } = await runCommand(['convert', demo.model, out, ...options]);
+    expect(code).toBe(1);
+    expect(err).toMatch(message);
+  });
+
+  it('does not write over a file', async () => {
+    await writeFile(out, 'mine');
+    const { code, err } = await runCommand(['convert', demo.model, out, '--to', 'gguf']);
+    expect(code).toBe(1);
+    expect(err).toMatch(/is there already/);
+    expect(await readFile(out, 'utf8')).toBe('mine');
+  });
+});

@@ -1,0 +1,261 @@
+import {
+  type BlockFormat,
+  type BlockGrid,
+  CalibrationError,
+  crossHessian,
+  f16Scale,
+  f32Scale,
+  hessian,
+  type Kernels,
+  minMax,
+  perGroup,
+  permuteColumns,
+  residualCross,
+  restoreColumns,
+  type Scheme,
+  SchemeError,
+  type Statistic,
+  type Statistics,
+  scheme,
+  type Tensor,
+  tableFormat,
+  tensor,
+  uint2,
+  uint4,
+  uint5,
+} from '@q/core';
+import { activationOrder } from './column-order.js';
+import { factorize } from './factorize.js';
+import { coordinateDescent, type RefineProblem, refitScales } from './refine.js';
+import { retarget } from './retarget.js';
+import { roundingGrid } from './rounding-grid.js';
+import { gptqSolve } from './solve.js';
+
+export interface SolveBlocksOptions {
+  /** Added to the diagonal of the Hessian, as a share of its mean. Default 0.01. */
+  readonly damping?: number;
+  /** Share of the errors of earlier layers that is corrected. Default 1. */
+  readonly retarget?: number;
+  /** Multiples of the fitted scales that are tried, each with a whole sweep. Default 0.8, 0.9, 1, 1.1. */
+  readonly ranges?: readonly number[];
+  /** Rounds of refinement after the sweep. Default 3. */
+  readonly refineRounds?: number;
+}
+
+/** A weight in blocks. */
+export interface SolvedBlocks {
+  /** Row after row. */
+  readonly bytes: Uint8Array;
+  /** What a reader decodes. */
+  readonly values: Tensor<'f32'>;
+  /** Weighted squared error of all rows, and of the format's own encoder with importance. */
+  readonly loss: number;
+  readonly encoderLoss: number;
+}
+
+/** What {@link solveBlocks} needs to have been collected. */
+export const blockStatistics: readonly Statistic<any>[] = [hessian, crossHessian, residualCross];
+
+/** Stands for a scale that is stored as zero: codes are then of no account, and quotients stay finite. */
+const vanishing = 1e-20;
+
+/**
+ * GPTQ (arXiv 2210.17323) for formats whose blocks hold their own scales, such as GGUF's: scales and minima are fitted with the
+ * inputs' squares and rounded to what the blocks can hold, then codes are swept with error feedback, then refined against the whole
+ * Hessian. Each row keeps the best of several ranges, and the encoder's own bytes where these are better.
+ */
+export async function solveBlocks(
+  weight: Tensor<'f32'>,
+  statistics: Statistics,
+  format: BlockFormat,
+  kernels: Kernels,
+  options: SolveBlocksOptions = {},
+): Promise<SolvedBlocks> {
+  const { damping = 0.01, retarget: share = 1, ranges = [0.8, 0.9, 1, 1.1], refineRounds = 3 } = options;
+  const { grid } = format;
+  if (!grid) throw new SchemeError(`gptq: ${format.name} has no codes to choose`);
+  const [rows, columns] = weight.shape;
+  const state = statistics.get(hessian);
+  if (state.count === 0) throw new CalibrationError('the Hessian has seen no token');
+  const permutation = activationOrder(state.sum, columns);
+  const factorization = await factorize(state.sum, permutation, damping, kernels, { exact: true, damped: true });
+  const { factor } = factorization;
+  const original = permuteColumns(weight.data, rows, permutation);
+  let target = original;
+  if (share > 0) {
+    const cross = statistics.get(crossHessian).sum;
+    const shift = new Float32Array(columns * columns);
+    for (let i = 0; i < columns; i++)
+      for (let j = 0; j < columns; j++) {
+        const at = permutation[i] * columns + permutation[j];
+        shift[i * columns + j] = cross[at] - state.sum[at];
+      }
+    target = await retarget(original, rows, shift, undefined, factorization.exact as Float64Array, share, kernels);
+  }
+  const natural = restoreColumns(target, rows, permutation);
+  const importance = Float32Array.from(
+    { length: columns },
+    (_, j) => state.sum[j * columns + j] / state.count || 1e-12,
+  );
+
+  const layer: Layer = { format, grid, rows, columns, groups: columns / grid.group };
+  const group = Int32Array.from(permutation, (column) => Math.floor(column / grid.group));
+  const solved = blockScheme(format, grid);
+  const fitted = fitGroups(layer, natural, importance);
+  let chosen: Candidate | undefined;
+  for (const range of ranges) {
+    const bytes = new Uint8Array((rows * columns * format.bytes) / format.values);
+    const grids = storeScales(layer, fitted, range, bytes);
+    const solution = await gptqSolve(
+      {
+        ...{ rows, columns, weight: target, factor, scheme: solved, grids, group, groups: layer.groups },
+        ...{ fit: minMax(), blockSize: 128, wantsDifference: true },
+      },
+      kernels,
+    );
+    const candidate: Candidate = { bytes, ...solution, difference: solution.difference as Float32Array };
+    if (chosen) keepBetterRows(layer, chosen, candidate);
+    else chosen = candidate;
+  }
+  if (!chosen) throw new SchemeError('gptq: ranges must be one or more numbers above 0');
+  // In larger blocks scales are tied together, and stay.
+  const free = grid.freeScales === true;
+  const problem: RefineProblem = {
+    ...{ rows, columns, target, group, groups: layer.groups, blockSize: 128 },
+    ...{ codes: chosen.codes, scales: chosen.scales, zeros: chosen.zeros, difference: chosen.difference },
+    hessian: factorization.damped as Float32Array,
+    grid: roundingGrid(solved.format),
+    ...{ storage: f16Scale, refitScales: free },
+  };
+  for (let round = 0; round < refineRounds; round++) {
+    if (free) {
+      await refitScales(problem, kernels);
+      writeScales(layer, chosen);
+    }
+    await coordinateDescent(problem, kernels);
+  }
+  const codes = restoreColumns(chosen.codes, rows, permutation);
+  eachBlock(layer, chosen.bytes, (to, block) =>
+    grid.putCodes(codes.subarray(block * format.values, (block + 1) * format.values), to),
+  );
+
+  const encoded = new Uint8Array(chosen.bytes.length);
+  const encodable = format.encode(natural, encoded, importance);
+  const lossOf = async (bytes: Uint8Array) => {
+    const values = new Float32Array(rows * columns);
+    format.decode(bytes, values);
+    const difference = permuteColumns(values, rows, permutation);
+    for (let i = 0; i < difference.length; i++) difference[i] = target[i] - difference[i];
+    return kernels.rowErrors({ difference, factor, rows, columns });
+  };
+  const [own, plain] = [await lossOf(chosen.bytes), encodable ? await lossOf(encoded) : undefined];
+  const rowBytes = chosen.bytes.length / rows;
+  let [loss, encoderLoss] = [0, 0];
+  for (let row = 0; row < rows; row++) {
+    if (plain && plain[row] < own[row])
+      chosen.bytes.set(encoded.subarray(row * rowBytes, (row + 1) * rowBytes), row * rowBytes);
+    loss += plain ? Math.min(own[row], plain[row]) : own[row];
+    encoderLoss += plain?.[row] ?? Number.NaN;
+  }
+  const values = new Float32Array(rows * columns);
+  format.decode(chosen.bytes, values);
+  return { bytes: chosen.bytes, values: tensor('f32', [rows, columns], values), loss, encoderLoss };
+}
+
+interface Layer {
+  readonly format: BlockFormat;
+  readonly grid: BlockGrid;
+  readonly rows: number;
+  readonly columns: number;
+  /** Of a row. */
+  readonly groups: number;
+}
+
+interface Grids {
+  readonly scales: Float32Array;
+  readonly zeros: Float32Array;
+}
+
+interface Candidate extends Grids {
+  readonly bytes: Uint8Array;
+  readonly codes: Uint8Array;
+  readonly difference: Float32Array;
+  readonly loss: Float64Array;
+}
+
+/** The format's levels as a scheme whose scales are already rounded. */
+function blockScheme(format: BlockFormat, grid: BlockGrid): Scheme {
+  const affine = [uint2, uint4, uint5].find(({ max }) => max + 1 === grid.levels.length);
+  return scheme({
+    // Zero points are known to linear formats alone.
+    format: grid.affine && affine ? affine : tableFormat(format.name, [...grid.levels]),
+    granularity: perGroup(grid.group),
+    ...(grid.affine ? { zeroPoint: 'float' } : {}),
+    scaleStorage: f32Scale,
+  });
+}
+
+function eachBlock({ format }: Layer, bytes: Uint8Array, use: (to: Uint8Array, block: number) => void): void {
+  for (let block = 0; block * format.bytes < bytes.length; block++)
+    use(bytes.subarray(block * format.bytes, (block + 1) * format.bytes), block);
+}
+
+/** Scales and minima of all groups before rounding, `[rows, groups]`. */
+function fitGroups({ grid, rows, columns, groups }: Layer, target: Float32Array, importance: Float32Array) {
+  const { group } = grid;
+  const [scales, minima] = [new Float32Array(rows * groups), new Float32Array(rows * groups)];
+  for (let at = 0; at < rows * groups; at++) {
+    const start = at * group;
+    const own = importance.subarray(start % columns, (start % columns) + group);
+    const { scale, minimum } = grid.fit(target.subarray(start, start + group), own);
+    scales[at] = scale;
+    minima[at] = minimum;
+  }
+  return { scales, minima };
+}
+
+/** Rounds scales to what blocks hold, writes them, and gives them as the sweep takes them: a scale and a zero point. */
+function storeScales(
+  layer: Layer,
+  fitted: { readonly scales: Float32Array; readonly minima: Float32Array },
+  range: number,
+  bytes: Uint8Array,
+): Grids {
+  const { format, grid } = layer;
+  const each = format.values / grid.group;
+  const scales = fitted.scales.map((scale) => scale * range);
+  const zeros = fitted.minima.map((minimum) => minimum * range);
+  eachBlock(layer, bytes, (to, block) => {
+    const [own, minima] = [scales, zeros].map((of) => of.subarray(block * each, (block + 1) * each));
+    grid.putScales(own, minima, to);
+    for (let j = 0; j < each; j++) {
+      if (own[j] === 0) own[j] = vanishing;
+      minima[j] /= own[j];
+    }
+  });
+  return { scales, zeros };
+}
+
+/** Scales that a refit has changed; blocks of one group hold them as they are. */
+function writeScales(layer: Layer, { bytes, scales }: Candidate): void {
+  const [scale, minimum] = [new Float32Array(1), new Float32Array(1)];
+  eachBlock(layer, bytes, (to, block) => {
+    scale[0] = Math.abs(scales[block]) <= vanishing ? 0 : scales[block];
+    layer.grid.putScales(scale, minimum, to);
+  });
+}
+
+function keepBetterRows({ rows, columns, groups }: Layer, best: Candidate, found: Candidate): void {
+  const rowBytes = best.bytes.length / rows;
+  for (let row = 0; row < rows; row++) {
+    if (!(found.loss[row] < best.loss[row])) continue;
+    best.loss[row] = found.loss[row];
+    const copy = (to: Float32Array | Uint8Array, from: Float32Array | Uint8Array, width: number) =>
+      to.set(from.subarray(row * width, (row + 1) * width), row * width);
+    copy(best.codes, found.codes, columns);
+    copy(best.scales, found.scales, groups);
+    copy(best.zeros, found.zeros, groups);
+    copy(best.bytes, found.bytes, rowBytes);
+    for (let j = 0; j < columns; j++) best.difference[j * rows + row] = found.difference[j * rows + row];
+  }
+}

@@ -1,0 +1,48 @@
+/**
+ * KL divergence to the model of a folder of GGUF files that were made of it, each with its bytes: `print-gguf-real.ts MODEL TEXT WINDOWS
+ * FILE...`. Files of any tool will do; the forward pass is ours, with the values that a reader finds in the file.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { cutWindows, splitDocuments, tokenStream } from '@q/calib';
+import { conversionSource, openCheckpoint } from '@q/checkpoint';
+import { evaluate, runWindows } from '@q/eval';
+import { convertedWeights, convertModel, readGgufHeader } from '@q/gguf';
+import { createForwardEngine } from '@q/kernels-wasm';
+import { loadTokenizer } from '@q/models';
+import { openFile } from '@q/safetensors';
+
+const [folder, text, count, ...files] = process.argv.slice(2);
+const length = 256;
+const checkpoint = await openCheckpoint(folder, []);
+const { model } = checkpoint;
+if (!model) throw checkpoint.unknownArchitecture;
+const json = async (name: string) => JSON.parse(await readFile(join(folder, name), 'utf8'));
+const tokenizer = loadTokenizer({
+  tokenizer: await json('tokenizer.json'),
+  config: await json('tokenizer_config.json'),
+  model: checkpoint.config,
+});
+const windows = cutWindows(
+  tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, Number(count) * length),
+  length,
+  { count: Number(count), skip: 0, name: text },
+);
+const engine = await createForwardEngine({});
+const converted = convertModel(await conversionSource(checkpoint));
+const original = await runWindows(model, engine, (name) => checkpoint.weight(name), windows, { batch: 8 });
+console.log('| file | bytes | KL, mean | 99.9 % of tokens | same top token |');
+console.log('|---|---|---|---|---|');
+for (const file of files) {
+  const source = await openFile(file);
+  const weight = convertedWeights(source, await readGgufHeader(source), converted);
+  const own = await runWindows(model, engine, weight, windows, { batch: 8 });
+  const { kl, klP999, topAgreement } = await evaluate(own, windows, { against: original });
+  const { size } = await stat(file);
+  console.log(
+    `| ${file.replace(/^.*\//, '')} | ${size} | ${kl?.toFixed(5)} | ${klP999?.toFixed(4)} | ${((topAgreement ?? 0) * 100).toFixed(2)} % |`,
+  );
+  await source.close();
+}
+await engine.dispose();
+await checkpoint.close();
