@@ -28,10 +28,6 @@ export const convert = command({
     }),
     embeddings: text({ placeholder: 'name', otherwise: 'as --type', help: 'Gguf: what the embeddings become.' }),
     imatrix: textFile('Gguf: importance matrix of q imatrix or llama-imatrix: weights of the columns.'),
-    calib: textFile('Gguf: text that weights of the columns, or the method, are found on.'),
-    method: choice(['gptq'], { help: 'Gguf: what chooses codes and scales; the encoders of llama.cpp when absent' }),
-    ...calibrationOptions,
-    engine: computeOptions.engine,
     preTokenizer: text({
       placeholder: 'name',
       help: "Gguf: llama.cpp's name for how the tokenizer cuts text, where it is not recognized.",
@@ -44,7 +40,9 @@ export const convert = command({
       otherwise: '134217728, what a WebGPU device takes in one binding',
       help: 'Onnx: bytes from which on a matrix is cut.',
     }),
-    calib: textFile('Onnx, with --method: calibration text, JSON Lines, or .u16 token ids.'),
+    calib: textFile(
+      'Calibration text, JSON Lines, or .u16 token ids: for --method, or for weights of the columns of a GGUF file.',
+    ),
     ...calibrationOptions,
     ...computeOptions,
     ...jsonOption,

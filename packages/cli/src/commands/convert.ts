@@ -18,7 +18,6 @@ export interface ConvertOptions extends FlagValues {
   readonly engine?: string;
   readonly preTokenizer?: string;
   readonly requantize?: boolean;
-  readonly method?: string;
   readonly portable?: boolean;
   readonly context?: number;
   readonly maxTensor?: number;

@@ -15,6 +15,7 @@ import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
 import { ggufFormats, ggufMixes } from '../registry.js';
 import { formatBytes, formatSeconds } from '../units.js';
+import { UsageError } from '../usage-error.js';
 import { collectImportance, solveWeights } from './calibrate-blocks.js';
 import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { openImportance } from './open-importance.js';
@@ -32,6 +33,10 @@ export const ggufTarget: ConversionTarget = {
       embeddings: typeOrKeep('--embeddings', options.embeddings),
       ...(options.imatrix === undefined ? {} : { importance: await openImportance(options.imatrix) }),
     };
+    if (options.method !== undefined && options.method !== 'gptq')
+      throw new UsageError(
+        `--method ${options.method}: gptq solves the types of GGUF; without a method the encoders of llama.cpp round`,
+      );
     await refuseExisting(path, out, files);
     const started = performance.now();
     const checkpoint = await openModel(path, vocabulary);
