@@ -66,6 +66,8 @@ describe('signRound', () => {
     await expect(tuner.tune({ ...input(), store }, context)).rejects.toThrow();
     expect((await store.load())?.get('finished blocks')?.[0]).toBe(1);
     const resumed = await tuner.tune({ ...input(), store }, createContext());
+    const { secondsPerStep: _, ...figures } = whole.figures;
+    expect(resumed.figures).toMatchObject(figures);
     for (const [module, each] of whole.modules) {
       expect(resumed.modules.get(module)?.codes).toEqual(each.codes);
       expect(resumed.modules.get(module)?.scales).toEqual(each.scales);
@@ -105,6 +107,8 @@ describe('gsq', () => {
     });
     await expect(tuner.tune({ ...input(), store }, context)).rejects.toThrow();
     const resumed = await tuner.tune({ ...input(), store }, createContext());
+    const { secondsPerStep: _, ...figures } = whole.figures;
+    expect(resumed.figures).toMatchObject(figures);
     for (const [module, each] of whole.modules) {
       expect(resumed.modules.get(module)?.codes).toEqual(each.codes);
       expect(resumed.modules.get(module)?.scales).toEqual(each.scales);
@@ -132,6 +136,8 @@ describe('efficientQat', () => {
     });
     await expect(tuner.tune({ ...input(), store }, context)).rejects.toThrow();
     const resumed = await tuner.tune({ ...input(), store }, createContext());
+    const { secondsPerStep: _, ...figures } = whole.figures;
+    expect(resumed.figures).toMatchObject(figures);
     for (const [module, each] of whole.modules) expect(resumed.modules.get(module)?.scales).toEqual(each.scales);
   });
 });

@@ -26,6 +26,7 @@ export { type PeqaOptions, peqa, peqaMethod, peqaOptions } from './peqa.js';
 export * from './qaft.js';
 export * from './sign-round.js';
 export * from './start-weights.js';
+export type { StepMemory } from './step-memory.js';
 export * from './tasks.js';
 export * from './train.js';
 export { tunedModules } from './tune-model.js';

@@ -1,7 +1,9 @@
-import { createContext } from '@q/core';
+import { createContext, type TrainingStore } from '@q/core';
 import { expect, it } from 'vitest';
 import { adamW } from './optimizers/adamw.js';
 import type { Parameterization } from './parameters/parameterization.js';
+import { readMemory, writeMemory } from './step-memory.js';
+import { memoryStore } from './testing/tiny-model.js';
 import { train } from './train.js';
 
 /** A tensor that is its own parameter. */
@@ -41,4 +43,44 @@ it("moves each tensor by its own share of the rate: Adam's first step is the rat
   [0.9, 1.1, 0.9].forEach((value, i) => {
     expect(far[i]).toBeCloseTo(value, 6);
   });
+});
+
+it('says the loss of an undisturbed training, wherever it was interrupted', async () => {
+  let calls = 0;
+  const learn = (store: TrainingStore, dieBefore = Number.POSITIVE_INFINITY) =>
+    train(
+      {
+        tensors: new Map([['w', itself(new Float32Array(3).fill(1))]]),
+        objective: {
+          windows: 1,
+          async evaluate(_values, _windows, step) {
+            if (step === dieBefore) throw new Error('killed');
+            calls++;
+            return { loss: 1 / (step + 3), derivatives: new Map([['w', Float32Array.of(1, -2, 0.5)]]) };
+          },
+        },
+        optimizer: adamW(),
+        schedule: () => 1,
+        rates: { weight: 0.1 },
+        ...{ steps: 40, batch: 1, store, saveEvery: 1 },
+      },
+      createContext(),
+    );
+  const whole = await learn(memoryStore());
+  // Steps 36 to 39 are the last tenth.
+  const last = [39, 40, 41, 42].reduce((sum, n) => sum + 1 / n / 4, 0);
+  expect(whole.loss).toBeCloseTo(last, 7);
+  for (const dieBefore of [1, 35, 37, 38, 39]) {
+    const store = memoryStore();
+    await expect(learn(store, dieBefore)).rejects.toThrow('killed');
+    expect((await learn(store)).loss, `killed before step ${dieBefore}`).toBe(whole.loss);
+    calls = 0;
+    expect((await learn(store)).loss).toBe(whole.loss);
+    expect(calls).toBe(0);
+  }
+});
+
+it('keeps counts of bytes beyond what f32 holds', () => {
+  const memory = { parameters: 0, gradients: 2 ** 24 + 1, optimizer: 2 ** 40 + 12345, activations: -7, frozen: 123 };
+  expect(readMemory(writeMemory(memory))).toEqual(memory);
 });

@@ -5,6 +5,7 @@ import { clipGradients, gradientNorm } from './optimizers/clip-gradients.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { Parameterization } from './parameters/parameterization.js';
+import type { StepMemory } from './step-memory.js';
 import { readState, type TrainingState, writeState } from './training-state.js';
 
 export interface TrainOptions {
@@ -44,29 +45,16 @@ export interface TrainOptions {
 export interface TrainResult {
   /** Steps taken in all, those of an earlier run included. */
   readonly steps: number;
-  /** Mean loss of the last tenth of the steps that this run took. */
+  /** Mean loss of the last tenth of the steps. */
   readonly loss: number;
   readonly bestLoss?: number;
   readonly stoppedEarly: boolean;
   readonly resumedAt: number;
   readonly secondsPerStep: number;
-  /** Of the first step that this run took, by the names of the forecast; absent where the engine cannot tell. */
+  /** Of the first step, by the names of the forecast; absent where the engine cannot tell. */
   readonly memory?: StepMemory;
   /** Of a training on several workers: bytes that a worker has sent to one other, and what f32 gradients take. */
   readonly traffic?: { readonly sentBytes: number; readonly exactBytes: number };
-}
-
-/** Bytes that a step of training holds. */
-export interface StepMemory {
-  /** Trained values on the host, and the tensors made of them, there and on the engine. */
-  readonly parameters: number;
-  /** On the host: by tensor, as they come from the engine, and by parameter. */
-  readonly gradients: number;
-  readonly optimizer: number;
-  /** The most that the engine held beyond frozen and trained tensors. */
-  readonly activations: number;
-  /** On the engine before the step. */
-  readonly frozen: number;
 }
 
 /**
@@ -90,7 +78,13 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     if (peak === undefined) throw new SchemeError(`no learning rate is given for parameters of the kind "${role}"`);
     return peak * (options.rateFactor?.(name.slice(0, hash), role) ?? 1);
   };
-  const state: TrainingState = { step: 0, bestLoss: Number.POSITIVE_INFINITY, sinceBest: 0, best: new Map() };
+  const state: TrainingState = {
+    step: 0,
+    bestLoss: Number.POSITIVE_INFINITY,
+    sinceBest: 0,
+    best: new Map(),
+    recent: [],
+  };
   const group = joinGroup(context.group, tensors, optimizer, batch);
   const saved = await group.load(store);
   if (saved) readState(saved, parameters, optimizer, state);
@@ -105,8 +99,6 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     return true;
   };
 
-  const recent: number[] = [];
-  let memory: StepMemory | undefined;
   const started = performance.now();
   let stoppedEarly = state.sinceBest >= patience;
   while (state.step < steps && !stoppedEarly) {
@@ -119,7 +111,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     for (let part = 0; part < accumulate; part++) {
       const windows = group.share(windowsOf(step * accumulate + part, batch, objective.windows, context));
       const evaluate = () => objective.evaluate(values, windows, step * accumulate + part);
-      const observed = step === resumedAt && part === 0 ? await options.observeBytes?.(evaluate) : undefined;
+      const observed = step === 0 && part === 0 ? await options.observeBytes?.(evaluate) : undefined;
       const result = observed?.result ?? (await evaluate());
       loss += result.loss / accumulate;
       if (!Number.isFinite(result.loss)) throw await diverged(options, values, windows, state, result.loss);
@@ -128,7 +120,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
         for (const [role, gradient] of Object.entries(own)) add(gradients, `${name}#${role}`, gradient, 1 / accumulate);
       }
       if (observed) {
-        memory = {
+        state.memory = {
           parameters: bytesOf(parameters) + 2 * bytesOf(values),
           gradients: bytesOf(result.derivatives) + bytesOf(gradients),
           optimizer: 0,
@@ -149,10 +141,11 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     if (clipNorm !== undefined && !group.exchangesMomenta(step)) clipGradients(gradients, norm, clipNorm);
     const share = schedule(step, steps);
     optimizer.step(parameters, gradients, (name) => rateOf(name) * share);
-    if (memory && step === resumedAt) memory = { ...memory, optimizer: optimizer.heldBytes() };
+    if (state.memory && step === 0) state.memory = { ...state.memory, optimizer: optimizer.heldBytes() };
     state.step++;
-    recent.push(loss);
-    if (recent.length > Math.max(1, steps / 10)) recent.shift();
+    // As a checkpoint keeps it.
+    state.recent.push(Math.fround(loss));
+    if (state.recent.length > Math.max(1, steps / 10)) state.recent.shift();
     if (objective.heldOut && keepBest === 'heldOut' && (state.step % evaluateEvery === 0 || state.step === steps)) {
       const held = await objective.heldOut(valuesOf(options, state));
       if (remember(held)) state.sinceBest = 0;
@@ -173,12 +166,12 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
   const taken = state.step - resumedAt;
   return {
     steps: state.step,
-    loss: recent.reduce((sum, loss) => sum + loss, 0) / recent.length,
+    loss: state.recent.reduce((sum, loss) => sum + loss, 0) / state.recent.length,
     ...(keepBest ? { bestLoss: state.bestLoss } : {}),
     stoppedEarly,
     resumedAt,
     secondsPerStep: taken > 0 ? (performance.now() - started) / 1000 / taken : 0,
-    ...(memory ? { memory } : {}),
+    ...(state.memory ? { memory: state.memory } : {}),
     ...(group.traffic() ? { traffic: group.traffic() } : {}),
   };
 }

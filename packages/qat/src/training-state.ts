@@ -1,5 +1,6 @@
 import { FormatError } from '@q/core';
 import type { Optimizer } from './optimizers/optimizer.js';
+import { readMemory, type StepMemory, writeMemory } from './step-memory.js';
 
 /** Where a training stands, beside its parameters and its optimizer. */
 export interface TrainingState {
@@ -10,6 +11,10 @@ export interface TrainingState {
   sinceBest: number;
   /** Parameters of the best step, by name. */
   readonly best: Map<string, Float32Array>;
+  /** Losses of the last steps, in f32. */
+  recent: number[];
+  /** Of the first step. */
+  memory?: StepMemory;
 }
 
 /** Everything that a training needs to go on, as arrays by name. */
@@ -22,6 +27,8 @@ export function writeState(
     [...values].map(([key, data]): [string, Float32Array] => [`${name}/${key}`, data]);
   return new Map([
     ['progress', Float32Array.of(state.step, state.bestLoss, state.sinceBest)],
+    ['recent losses', Float32Array.from(state.recent)],
+    ...(state.memory ? [['memory', writeMemory(state.memory)] as const] : []),
     ...group('parameters', parameters),
     ...group('optimizer', optimizer.save()),
     ...group('best', state.best),
@@ -54,7 +61,9 @@ export function readState(
     values.set(data);
   }
   const [step, bestLoss, sinceBest] = saved.get('progress') as Float32Array;
-  Object.assign(state, { step, bestLoss, sinceBest });
+  const memory = saved.get('memory');
+  Object.assign(state, { step, bestLoss, sinceBest, recent: [...(saved.get('recent losses') ?? [])] });
+  if (memory) state.memory = readMemory(memory);
   for (const [name, values] of group('best')) state.best.set(name, values.slice());
   optimizer.load(group('optimizer'));
 }

@@ -14,7 +14,8 @@ import type { Objective } from './objectives/objective.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { QuantizedParameterization } from './parameters/parameterization.js';
-import { type StepMemory, train } from './train.js';
+import { readMemory, type StepMemory, writeMemory } from './step-memory.js';
+import { train } from './train.js';
 import { moduleOf, tunedModules } from './tune-model.js';
 
 /** What training one block against its own output needs. */
@@ -76,8 +77,9 @@ export async function tuneBlocks<T>(
   const saved = await store?.load();
   const finished = saved?.get('finished blocks')?.[0] ?? 0;
   let [seconds, steps] = [0, 0];
-  const keptStarts: string[] = [];
-  let memory: StepMemory | undefined;
+  const kept = new Set(saved?.get('kept starts') ?? []);
+  const savedMemory = saved?.get('memory');
+  let memory = savedMemory && readMemory(savedMemory);
 
   /** Runs hidden states through `step`, a batch at a time, in place. */
   const advance = async (states: Float32Array, step: (x: T, batch: number, first: number) => T): Promise<void> => {
@@ -112,84 +114,93 @@ export async function tuneBlocks<T>(
   release(embeddings);
   const trained = reference.slice();
 
-  for (const block of model.blocks) {
-    const originals = await upload(block.tensors);
-    const known = input.hiddenStates?.get(block.index);
-    if (known) reference.set(known);
-    else await advance(reference, (x) => runBlock(block, runtimeOf(originals), x));
-    let step = 0;
-    const tensors = await parameterizeBlock(block, input, tuning, () => step);
-    for (const [name, each] of tensors) {
-      modules.set(moduleOf(name), each);
-      ops.dispose(originals.get(name) as T);
-      originals.delete(name);
-    }
-    if (block.index < finished) {
-      for (const [name, each] of tensors)
-        for (const [role, values] of Object.entries(each.parameters))
-          values.set(saved?.get(`${name}#${role}`) as Float32Array);
-      for (const each of tensors.values()) each.settle?.();
-      losses.push(saved?.get('losses')?.[block.index] ?? Number.NaN);
-    } else if (tensors.size > 0) {
-      const objective = blockObjective({
-        ops,
-        model,
-        block,
-        frozen: originals,
-        shapes: new Map([...tensors].map(([name, each]) => [name, each.shape])),
-        inputs: trained,
-        targets: reference,
-        length,
-      });
-      const { schedule, rates, batch, clipNorm, task } = tuning;
-      const result = await train(
-        {
-          tensors,
-          objective,
-          optimizer: tuning.optimizer(),
-          schedule,
-          rates,
-          ...(tuning.rateFactor
-            ? {
-                rateFactor: (tensor: string, role: string) =>
-                  tuning.rateFactor?.(start.get(moduleOf(tensor)) as QuantizedTensor, role) ?? 1,
-              }
-            : {}),
-          onStep: (next: number) => {
-            step = next;
-          },
-          steps: tuning.steps,
-          batch,
-          clipNorm,
-          ...(tuning.keepBest ? { keepBest: 'batch' } : {}),
-          task: `${task} ${block.prefix}`,
-          observeBytes: engine.observeBytes,
-        },
-        { ...context, random: context.random.fork(block.prefix) },
-      );
-      for (const each of tensors.values()) each.settle?.();
-      losses.push(result.bestLoss ?? result.loss);
-      if (tuning.keepsBetterStart) {
-        const [own, before] = await comparedWithStart(objective, tensors, input, tuning.batch, context);
-        losses[losses.length - 1] = Math.min(own, before);
-        if (own >= before) {
-          keptStarts.push(block.prefix);
-          for (const each of tensors.values()) each.restart?.();
-        }
+  // What an abort or an error would leave on the engine.
+  let uploaded: ReadonlyMap<string, T> = new Map();
+  try {
+    for (const block of model.blocks) {
+      const originals = await upload(block.tensors);
+      uploaded = originals;
+      const known = input.hiddenStates?.get(block.index);
+      if (known) reference.set(known);
+      else await advance(reference, (x) => runBlock(block, runtimeOf(originals), x));
+      let step = 0;
+      const tensors = await parameterizeBlock(block, input, tuning, () => step);
+      for (const [name, each] of tensors) {
+        modules.set(moduleOf(name), each);
+        ops.dispose(originals.get(name) as T);
+        originals.delete(name);
       }
-      seconds += result.secondsPerStep * result.steps;
-      steps += result.steps;
-      if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
+      if (block.index < finished) {
+        for (const [name, each] of tensors)
+          for (const [role, values] of Object.entries(each.parameters))
+            values.set(saved?.get(`${name}#${role}`) as Float32Array);
+        for (const each of tensors.values()) each.settle?.();
+        if (tensors.size > 0) losses.push(saved?.get('losses')?.[losses.length] ?? Number.NaN);
+      } else if (tensors.size > 0) {
+        const objective = blockObjective({
+          ops,
+          model,
+          block,
+          frozen: originals,
+          shapes: new Map([...tensors].map(([name, each]) => [name, each.shape])),
+          inputs: trained,
+          targets: reference,
+          length,
+        });
+        const { schedule, rates, batch, clipNorm, task } = tuning;
+        const result = await train(
+          {
+            tensors,
+            objective,
+            optimizer: tuning.optimizer(),
+            schedule,
+            rates,
+            ...(tuning.rateFactor
+              ? {
+                  rateFactor: (tensor: string, role: string) =>
+                    tuning.rateFactor?.(start.get(moduleOf(tensor)) as QuantizedTensor, role) ?? 1,
+                }
+              : {}),
+            onStep: (next: number) => {
+              step = next;
+            },
+            steps: tuning.steps,
+            batch,
+            clipNorm,
+            ...(tuning.keepBest ? { keepBest: 'batch' } : {}),
+            task: `${task} ${block.prefix}`,
+            observeBytes: engine.observeBytes,
+          },
+          { ...context, random: context.random.fork(block.prefix) },
+        );
+        for (const each of tensors.values()) each.settle?.();
+        losses.push(Math.fround(result.bestLoss ?? result.loss));
+        if (tuning.keepsBetterStart) {
+          const [own, before] = await comparedWithStart(objective, tensors, input, tuning.batch, context);
+          losses[losses.length - 1] = Math.fround(Math.min(own, before));
+          if (own >= before) {
+            kept.add(block.index);
+            for (const each of tensors.values()) each.restart?.();
+          }
+        }
+        seconds += result.secondsPerStep * result.steps;
+        steps += result.steps;
+        if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
+      }
+      // Nothing reads what the last block gives.
+      if (block !== model.blocks.at(-1)) {
+        const values = new Map(originals);
+        for (const [name, each] of tensors) values.set(name, ops.keep(ops.fromF32(each.value(), each.shape)));
+        await advance(trained, (x) => runBlock(block, runtimeOf(values), x));
+        release(values);
+      } else release(originals);
+      uploaded = new Map();
+      if (block.index >= finished) await store?.save(stateOf(block.index + 1, { losses, kept, memory }, modules));
     }
-    // Nothing reads what the last block gives.
-    if (block !== model.blocks.at(-1)) {
-      const values = new Map(originals);
-      for (const [name, each] of tensors) values.set(name, ops.keep(ops.fromF32(each.value(), each.shape)));
-      await advance(trained, (x) => runBlock(block, runtimeOf(values), x));
-      release(values);
-    } else release(originals);
-    if (block.index >= finished) await store?.save(stateOf(block.index + 1, losses, modules));
+  } finally {
+    release(uploaded);
   }
+  const keptStarts = model.blocks.filter(({ index }) => kept.has(index)).map(({ prefix }) => prefix);
   return {
     ...{ modules, losses, keptStarts, secondsPerStep: steps > 0 ? seconds / steps : 0 },
     ...(memory ? { memory: { ...memory, teacher: reference.byteLength + trained.byteLength } } : {}),
@@ -240,14 +251,24 @@ async function parameterizeBlock<T>(
   return tensors;
 }
 
+interface FinishedBlocks {
+  /** In f32, as the store keeps them. */
+  readonly losses: readonly number[];
+  /** Numbers of the blocks that kept their start. */
+  readonly kept: ReadonlySet<number>;
+  readonly memory: StepMemory | undefined;
+}
+
 function stateOf(
   finished: number,
-  losses: readonly number[],
+  { losses, kept, memory }: FinishedBlocks,
   modules: ReadonlyMap<string, QuantizedParameterization>,
 ): Map<string, Float32Array> {
   return new Map([
     ['finished blocks', Float32Array.of(finished)],
     ['losses', Float32Array.from(losses)],
+    ['kept starts', Float32Array.from(kept)],
+    ...(memory ? [['memory', writeMemory(memory)] as const] : []),
     ...[...modules].flatMap(([module, { parameters }]) =>
       Object.entries(parameters).map(([role, values]): [string, Float32Array] => [`${module}.weight#${role}`, values]),
     ),

@@ -55,25 +55,13 @@ async function contentOf(path: string): Promise<string> {
 
 const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);
 
-/** What a report says of times, memory and the process; `figures` of a training are those of its last part. */
-const varying = new Set([
-  'seconds',
-  'secondsPerStep',
-  'resumed',
-  'environment',
-  'engine',
-  'notes',
-  'measuredMemory',
-  'figures',
-]);
+/** What a report says of times, and of the process. */
+const varying = new Set(['seconds', 'secondsPerStep', 'resumed', 'environment', 'engine', 'notes']);
 
 function comparable(path: string, content: Buffer): string | Uint8Array {
   if (path.endsWith('q-report.html')) return '';
   if (!path.endsWith('q-report.json')) return content;
-  const figures = /^(seconds|measured)/;
-  return JSON.stringify(JSON.parse(content.toString()), (key, value) =>
-    varying.has(key) || figures.test(key) ? undefined : value,
-  );
+  return JSON.stringify(JSON.parse(content.toString()), (key, value) => (varying.has(key) ? undefined : value));
 }
 
 async function lay(disk: Disk): Promise<void> {

@@ -131,6 +131,11 @@ describe('qlora', () => {
     await expect(learn({}, stopping, stop.signal)).rejects.toThrow();
     const resumed = await learn({}, store);
     expect(resumed.training.resumedAt).toBe(3);
+    expect(resumed.training.loss).toBe(whole.training.loss);
+    expect(resumed.training.memory).toEqual(whole.training.memory);
+    const { training: nothingLeft } = await learn({}, store);
+    expect(nothingLeft.resumedAt).toBe(whole.training.steps);
+    expect(nothingLeft.loss).toBe(whole.training.loss);
     for (const [module, { a, b }] of whole.adapter.modules)
       expect(resumed.adapter.modules.get(module)).toEqual({ a, b });
   });
