@@ -55,7 +55,10 @@ async function contentOf(path: string): Promise<string> {
 
 const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);
 
-/** What a report says of times, and of the process. */
+/**
+ * What a report says of times and of the process. What the engine held before the first step of a training, and what the step
+ * took beyond it, depends on whether this process has run the model before: tables of positions stay on the engine.
+ */
 const varying = new Set(['seconds', 'secondsPerStep', 'resumed', 'environment', 'engine', 'notes']);
 
 function comparable(path: string, content: Buffer): string | Uint8Array {
