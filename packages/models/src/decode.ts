@@ -18,7 +18,8 @@ export interface Decoder<T> {
 
 /**
  * Decoding with a cache: keys and values of the tokens so far are kept on the engine, so that a token costs one pass over
- * the weights and not over the whole sequence. Any wrapper of the runtime goes on working, quantized caches too.
+ * the weights and not over the whole sequence. Any wrapper of the runtime goes on working, quantized caches too. Where rotary
+ * frequencies follow the length (dynamic, LongRoPE), cached keys keep the ones they came with, as in transformers' cache.
  */
 export function createDecoder<T>(model: ModelDescription, runtime: Runtime<T>, batch: number): Decoder<T> {
   const { ops } = runtime;

@@ -1,5 +1,6 @@
 import type { Tensor } from '../tensor.js';
 import type { GatheredGrams, Kernels } from './kernels.js';
+import type { SummedPackedWeight } from './packed-products.js';
 
 /**
  * Position tables of rotary embeddings: `cos` and `sin` are `[positions, headDim/2]` f32. `headDim` counts the features of a
@@ -129,6 +130,12 @@ export interface ForwardEngine<T> {
   readonly notes: readonly string[];
   /** What it gives for a sequence are the same bytes whatever else is in its batch. */
   readonly independentSequences?: boolean;
+  /**
+   * Takes a weight in whose codes stay packed: `linear` multiplies by it and `embed` reads rows of it; everything else refuses it.
+   * The arrays are copied. Absent where the engine has no such products.
+   * @throws ShapeError when a part does not fit {@link PackedWeight}, or the parts or the order do not fit together
+   */
+  packedWeight?(weight: SummedPackedWeight): T;
   /** For Gram matrices of its activations, where its own products are quicker than the kernels': as `Kernels.gatherGrams`. */
   gatherGrams?(kernels: Kernels): GatheredGrams;
   dispose(): Promise<void>;

@@ -16,6 +16,13 @@ export interface PackedWeight {
   readonly zeros: Float32Array;
 }
 
+/** A weight as the sum of packed ones of one shape: codes of 8 bits are `16 high + low`, two parts of 4 bits. */
+export interface SummedPackedWeight {
+  readonly parts: readonly PackedWeight[];
+  /** Input i of the parts is feature `order[i]`, `[in]`, each once: groups that are not consecutive features. */
+  readonly order?: Int32Array;
+}
+
 /** `y = x w^T` with a weight that stays packed. */
 export interface PackedLinear {
   readonly outFeatures: number;

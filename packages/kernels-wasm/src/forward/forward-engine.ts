@@ -4,6 +4,7 @@ import type { WasmKernelOptions } from '../wasm-kernels.js';
 import { createElementwise } from './elementwise.js';
 import { createHeap } from './heap.js';
 import { createForwardOps } from './ops.js';
+import { loadPackedMatrix } from './packed-matrix.js';
 import { createValues, type Value } from './values.js';
 
 declare const valueBrand: unique symbol;
@@ -39,6 +40,7 @@ export async function createForwardEngine(options: WasmKernelOptions = {}): Prom
     ops: ops as unknown as ForwardEngine<ForwardValue>['ops'],
     notes: [],
     independentSequences: true,
+    packedWeight: (weight) => values.packed(loadPackedMatrix(pool, heap, weight)) as unknown as ForwardValue,
     memory: () => ({ values: values.alive, bytes: heap.used }),
     dispose: () => pool.dispose(),
   };

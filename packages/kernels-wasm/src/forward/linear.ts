@@ -25,6 +25,13 @@ export function createLinear(pool: Pool, heap: Heap, values: Values) {
       throw new ShapeError(`linear: input [${x.shape}] does not fit the weight [${weight.shape}] ([out, in])`);
     const m = x.count / k;
     const out = values.make([...x.shape.slice(0, -1), n]);
+    const { packed } = weight.buffer;
+    if (packed) {
+      const product = packed.product(values.read(x), m);
+      if (bias) addToRows(product, values.read(bias));
+      values.read(out).set(product);
+      return out;
+    }
     const packedB = panelsOf(weight, n, k);
     const panels = Math.ceil(m / panelRows);
     const packedA = heap.allocate(4 * panels * panelRows * k);
@@ -35,4 +42,9 @@ export function createLinear(pool: Pool, heap: Heap, values: Values) {
     heap.free(packedA);
     return out;
   };
+}
+
+function addToRows(rows: Float32Array, bias: Float32Array): void {
+  for (let start = 0; start < rows.length; start += bias.length)
+    for (let i = 0; i < bias.length; i++) rows[start + i] += bias[i];
 }

@@ -75,11 +75,11 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
     embed(table, ids, batch, length) {
       const [rows, columns] = table.shape;
       const out = values.make([batch, length, columns]);
-      const [from, to] = [values.read(table), values.read(out)];
+      const to = values.read(out);
       for (const [i, id] of ids.entries()) {
         if (!(id >= 0 && id < rows))
           throw new ShapeError(`embed: id ${id} at position ${i} is not in a table of ${rows} rows`);
-        to.set(from.subarray(id * columns, (id + 1) * columns), i * columns);
+        values.row(table, id, to.subarray(i * columns, (i + 1) * columns));
       }
       return out;
     },

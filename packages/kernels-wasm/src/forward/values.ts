@@ -1,7 +1,8 @@
-import { elementCount } from '@q/core';
+import { elementCount, QuantError } from '@q/core';
 import { blockDepth, panelColumns } from '../matmul.js';
 import type { Pool } from '../pool.js';
 import type { Heap } from './heap.js';
+import type { PackedMatrix } from './packed-matrix.js';
 
 /** Memory that values share: a reshaped value is the same memory under another shape. */
 interface Buffer {
@@ -10,6 +11,8 @@ interface Buffer {
   owners: number;
   /** The same matrix in panels ({@link Panels}). */
   panels?: Panels;
+  /** A weight that was never f32; it has neither rows nor panels. */
+  packed?: PackedMatrix;
 }
 
 /** A matrix `[n, k]` as the second operand of a product, as `packB` of `assembly/matmul.ts` lays it out. */
@@ -29,6 +32,10 @@ export interface Value {
 /** Makes and frees values; those made in a scope and not returned from it are freed at its end. */
 export interface Values {
   make(shape: readonly number[]): Value;
+  /** A weight whose codes stay packed. */
+  packed(matrix: PackedMatrix): Value;
+  /** A row of a matrix `[rows, columns]`, whatever it is kept in. */
+  row(value: Value, index: number, into: Float32Array): void;
   alias(value: Value, shape: readonly number[]): Value;
   /** Where it lies, row-major. */
   address(value: Value): number;
@@ -58,19 +65,18 @@ export function createValues(pool: Pool, heap: Heap): Values {
     if (--buffer.owners > 0) return;
     if (buffer.rows !== 0) heap.free(buffer.rows);
     if (buffer.panels) heap.free(buffer.panels.address);
+    buffer.packed?.dispose();
   };
 
   const floats = (at: number, count: number) => new Float32Array(pool.memory.buffer, at, count);
 
-  const address = ({ buffer, count }: Value): number => {
+  const address = ({ buffer, count, shape }: Value): number => {
+    if (buffer.packed)
+      throw new QuantError(`the packed weight [${shape}] can be multiplied by, and its rows looked up; nothing else`);
     if (buffer.rows === 0) {
       const panels = buffer.panels as Panels;
       buffer.rows = heap.allocate(4 * count);
-      unpack(
-        floats(panels.address, Math.ceil(panels.n / panelColumns) * panelColumns * panels.k),
-        panels,
-        floats(buffer.rows, count),
-      );
+      unpack(floats(panels.address, paddedRows(panels) * panels.k), panels, floats(buffer.rows, count));
     }
     return buffer.rows;
   };
@@ -80,6 +86,21 @@ export function createValues(pool: Pool, heap: Heap): Values {
       const count = elementCount(shape);
       // A whole number of 64 bytes: kernels may write vectors beyond the end.
       return enter({ shape, count, buffer: { rows: heap.allocate(4 * count), owners: 1 } });
+    },
+    packed: (matrix) =>
+      enter({
+        shape: [matrix.outFeatures, matrix.inFeatures],
+        count: matrix.outFeatures * matrix.inFeatures,
+        buffer: { rows: 0, owners: 1, packed: matrix },
+      }),
+    row({ shape, buffer }, index, into) {
+      const columns = shape[1];
+      if (buffer.packed) buffer.packed.row(index, into);
+      else if (buffer.rows !== 0) into.set(floats(buffer.rows + 4 * index * columns, columns));
+      else {
+        const panels = buffer.panels as Panels;
+        unpackRow(floats(panels.address, paddedRows(panels) * panels.k), panels, index, into);
+      }
     },
     alias(value, shape) {
       value.buffer.owners++;
@@ -123,13 +144,18 @@ export function createValues(pool: Pool, heap: Heap): Values {
   };
 }
 
-function unpack(from: Float32Array, { n, k }: Panels, to: Float32Array): void {
-  const padded = Math.ceil(n / panelColumns) * panelColumns;
+const paddedRows = ({ n }: Panels) => Math.ceil(n / panelColumns) * panelColumns;
+
+function unpack(from: Float32Array, panels: Panels, to: Float32Array): void {
+  for (let row = 0; row < panels.n; row++)
+    unpackRow(from, panels, row, to.subarray(row * panels.k, (row + 1) * panels.k));
+}
+
+function unpackRow(from: Float32Array, panels: Panels, row: number, to: Float32Array): void {
+  const { k } = panels;
   for (let start = 0; start < k; start += blockDepth) {
     const depth = Math.min(blockDepth, k - start);
-    for (let row = 0; row < n; row++) {
-      const panel = padded * start + (row - (row % panelColumns)) * depth + (row % panelColumns);
-      for (let p = 0; p < depth; p++) to[row * k + start + p] = from[panel + p * panelColumns];
-    }
+    const panel = paddedRows(panels) * start + (row - (row % panelColumns)) * depth + (row % panelColumns);
+    for (let p = 0; p < depth; p++) to[start + p] = from[panel + p * panelColumns];
   }
 }

@@ -54,8 +54,16 @@ function storePanels(pool: Pool, heap: Heap, weight: PackedWeight, groups: numbe
   return { address, gridsAt, bytes, panels, words };
 }
 
+/** A packed weight whose products do not wait for anything. */
+export interface PooledPackedLinear extends PackedLinear {
+  /** `multiply`, at once. */
+  product(x: Float32Array, tokens: number): Float32Array;
+  /** Adds output `index` of the dequantized weight, `[in]`, to `sum`. */
+  addRow(index: number, sum: Float32Array): void;
+}
+
 /** Takes a weight into the pool's memory, where it stays packed. */
-export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): PackedLinear {
+export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): PooledPackedLinear {
   const groups = checkPackedWeight(weight);
   const { outFeatures, inFeatures, bits } = weight;
   const { address, gridsAt, bytes, panels, words } = storePanels(pool, heap, weight, groups.count);
@@ -170,14 +178,32 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
     });
   }
 
+  function product(x: Float32Array, tokens: number): Float32Array {
+    checkPackedInput(x, tokens, inFeatures);
+    return tokens <= fewTokens ? few(x, tokens) : many(x, tokens);
+  }
+
+  function addRow(index: number, sum: Float32Array): void {
+    const [first, lane] = [index - (index % panelColumns), index % panelColumns];
+    const stored = new Uint32Array(pool.memory.buffer, address + 4 * first * words, words * panelColumns);
+    const grids = new Float32Array(pool.memory.buffer, gridsAt + 8 * first * groups.count, 16 * groups.count);
+    const perWord = 32 / bits;
+    const mask = 2 ** bits - 1;
+    for (let i = 0; i < inFeatures; i++) {
+      const grid = 2 * panelColumns * Math.floor(i / groups.size) + lane;
+      const code = (stored[Math.floor(i / perWord) * panelColumns + lane] >>> (bits * (i % perWord))) & mask;
+      // The negated zero point stands behind the eight scales.
+      sum[i] += (code + grids[grid + panelColumns]) * grids[grid];
+    }
+  }
+
   return {
     outFeatures,
     inFeatures,
     bytes,
-    async multiply(x, tokens) {
-      checkPackedInput(x, tokens, inFeatures);
-      return tokens <= fewTokens ? few(x, tokens) : many(x, tokens);
-    },
+    product,
+    addRow,
+    multiply: async (x, tokens) => product(x, tokens),
     async multiplyInt8(input) {
       checkPackedInt8Input(input, inFeatures);
       return int8(input);
