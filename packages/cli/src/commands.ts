@@ -1,8 +1,10 @@
 import type { CommandDeclaration } from './command.js';
 import { convert } from './command-line/convert.js';
+import { embed } from './command-line/embed.js';
 import { engineList, engineSetup } from './command-line/engine.js';
 import { evaluate } from './command-line/evaluate.js';
 import { finetune } from './command-line/finetune.js';
+import { generate } from './command-line/generate.js';
 import { gguf } from './command-line/gguf.js';
 import { imatrix } from './command-line/imatrix.js';
 import { inspect } from './command-line/inspect.js';
@@ -18,6 +20,8 @@ export const commands: readonly CommandDeclaration[] = [
   quantize,
   finetune,
   evaluate,
+  generate,
+  embed,
   inspect,
   gguf,
   convert,

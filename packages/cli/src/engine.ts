@@ -18,6 +18,8 @@ export interface Compute {
   engine(): Promise<TfjsEngine>;
   /** Forward passes of a model alone: on wasm an engine of the kernels' own, else the same as `engine`. */
   forward(model: ModelDescription): Promise<ForwardEngine<any>>;
+  /** Passes of a token at a time: the kernels' own engine, which has products on packed codes, unless another is asked for. */
+  generation(): Promise<ForwardEngine<any>>;
   /**
    * Forward passes and gradients of a model: on wasm an engine of the kernels' own, else the same as `engine`.
    * @param blockByBlock whether no step computes logits
@@ -58,6 +60,8 @@ export async function createCompute(options: {
     engine,
     forward: async (model) =>
       has && ownForwardPays(backend, model, nativePresent) ? createForwardEngine({ threads }) : engine(),
+    generation: async () =>
+      has && (backend === 'auto' || backend === 'wasm') ? createForwardEngine({ threads }) : engine(),
     training: async (model, blockByBlock) =>
       has && ownTrainingPays(backend, model, nativePresent, blockByBlock)
         ? createTrainingEngine({ threads })

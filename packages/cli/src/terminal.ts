@@ -7,6 +7,8 @@ export interface Terminal {
   readonly progress: (event: ProgressEvent) => void;
   /** A result: text, or with `--json` one object and nothing else. */
   print(text: string): void;
+  /** A part of a result, without the end of a line. */
+  write(text: string): void;
   printJson(value: unknown): void;
   /** A note for people, on standard error. */
   note(text: string): void;
@@ -73,6 +75,10 @@ export function createTerminal({ out, err }: Streams): Terminal {
     print: (text) => {
       done();
       out.write(`${shown(text)}\n`);
+    },
+    write: (text) => {
+      done();
+      out.write(shown(text));
     },
     printJson: (value) => {
       done();

@@ -92,6 +92,14 @@ export function parseDocuments(path: string, bytes: Uint8Array): readonly string
   return documents;
 }
 
+/** The text of a file of a model folder; nothing where there is no such file. */
+export const readFolderText = (model: string, name: string): Promise<string | undefined> =>
+  readFile(join(model, name), 'utf8').catch(() => undefined);
+
+/** The object in a JSON file of a model folder; nothing where there is no such file. */
+export const readFolderJson = async (model: string, name: string): Promise<Record<string, unknown> | undefined> =>
+  (await readJson(join(model, name))) as Record<string, unknown> | undefined;
+
 /** The tokenizer of a model folder. */
 export async function openTokenizer(model: string): Promise<Tokenizer> {
   const tokenizer = await readJson(join(model, 'tokenizer.json'));

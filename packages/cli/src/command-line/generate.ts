@@ -1,0 +1,31 @@
+import { boolean, integer, number, text } from '@q/core';
+import { command } from '../command.js';
+import { computeOptions, jsonOption } from '../shared-options.js';
+
+export const generate = command({
+  name: 'generate',
+  summary: 'write text with a model, token by token',
+  arguments: [['<model>', 'model folder']],
+  options: {
+    prompt: text({ placeholder: 'text', help: 'Text that the model goes on from, or with --chat what the user says.' }),
+    chat: boolean({ help: "Put the prompt into the model's chat template." }),
+    system: text({ placeholder: 'text', help: 'With --chat, what the system message says.' }),
+    tokens: integer({ min: 1, default: 128, help: 'Most tokens to write.' }),
+    greedy: boolean({ help: 'Take the most likely token each time.' }),
+    temperature: number({ min: 0, default: 1, help: 'Divides the logits before a token is drawn.' }),
+    topK: integer({ min: 1, otherwise: 'all', help: 'Most likely tokens that are drawn from.' }),
+    topP: number({ above: 0, max: 1, default: 1, help: 'Share of the probability that is drawn from.' }),
+    seed: integer({ min: 0, default: 0, help: 'Same seed, same text.' }),
+    adapter: text({
+      placeholder: 'folder',
+      help: 'Run the model with this adapter of PEFT, or this task of q finetune --method peqa.',
+    }),
+    engine: computeOptions.engine,
+    threads: computeOptions.threads,
+    ...jsonOption,
+  },
+  async run([model], options, context) {
+    const { generateCommand } = await import('../commands/generate.js');
+    await generateCommand(model, options, context);
+  },
+});

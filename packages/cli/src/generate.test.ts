@@ -1,0 +1,75 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { demo } from './testing/demo.js';
+import { runCommand } from './testing/run-command.js';
+
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'q-generate-'));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const run = ['--prompt', 'Once upon a time', '--tokens', '12', '--threads', '1'];
+
+describe('q generate', () => {
+  it('prints one object, the same text that it streams without --json', async () => {
+    const asked = ['generate', demo.model, ...run, '--greedy'];
+    const json = await runCommand([...asked, '--json']);
+    expect(json.err).not.toContain('error');
+    const { text, ids, tokensPerSecond } = JSON.parse(json.out);
+    expect(ids).toHaveLength(12);
+    expect(tokensPerSecond).toBeGreaterThan(0);
+    const streamed = await runCommand(asked);
+    expect(streamed.out).toBe(`${text}\n`);
+  });
+
+  it('draws the same text for the same seed', async () => {
+    const draw = async (seed: string) =>
+      JSON.parse((await runCommand(['generate', demo.model, ...run, '--seed', seed, '--json'])).out).ids;
+    expect(await draw('1')).toEqual(await draw('1'));
+    expect(await draw('1')).not.toEqual(await draw('2'));
+  });
+
+  it('runs a folder of 4 bits on its codes, and says so', async () => {
+    const out = join(folder, 'int4');
+    const made = await runCommand(['quantize', demo.model, out, '--method', 'rtn', '--bits', '4', '--no-eval']);
+    expect(made.code).toBe(0);
+    const { err, code } = await runCommand(['generate', out, ...run, '--greedy', '--json']);
+    expect(code).toBe(0);
+    expect(err).toMatch(/28 quantized linears stay packed, 0 run as f32/);
+  });
+
+  it('names what is missing', async () => {
+    for (const [args, message] of [
+      [[demo.model], /--prompt TEXT is needed/],
+      [[demo.model, ...run, '--chat'], /has no chat template/],
+      [[demo.model, ...run, '--system', 'x'], /--system needs --chat/],
+      [[demo.model, ...run, '--top-p', '2'], /--top-p/],
+    ] as const) {
+      const { code, err, out } = await runCommand(['generate', ...args]);
+      expect(code).not.toBe(0);
+      expect(err).toMatch(message);
+      expect(out).toBe('');
+    }
+  });
+});
+
+describe('q embed', () => {
+  it('prints a vector a line: of a text the same, whatever stands beside it', async () => {
+    const lines = join(folder, 'lines.txt');
+    await writeFile(lines, 'A small dog.\nThe sun was bright and the sky was blue.\n');
+    const alone = join(folder, 'alone.txt');
+    await writeFile(alone, 'A small dog.\n');
+    const embed = async (text: string) =>
+      JSON.parse((await runCommand(['embed', demo.model, '--text', text, '--threads', '1', '--json'])).out).embeddings;
+    const [both, one] = [await embed(lines), await embed(alone)];
+    expect(both).toHaveLength(2);
+    expect(one[0]).toEqual(both[0]);
+    expect(both[1]).not.toEqual(both[0]);
+    const { code, err } = await runCommand(['embed', demo.model]);
+    expect(code).not.toBe(0);
+    expect(err).toMatch(/--text FILE is needed/);
+  });
+});
