@@ -45,6 +45,20 @@ import {
   tq2_0_M,
 } from '@q/gguf';
 import { gptqMethod, gptqPaperMethod } from '@q/gptq';
+import {
+  errorFeedback,
+  exact,
+  fp8Blocks,
+  type GradientCompressor,
+  int8Blocks,
+  oneBitMomentum,
+  powerSgd,
+  qsgd,
+  scaledSign,
+  stateless,
+  ternGrad,
+  topK,
+} from '@q/gradients';
 import { hqqMethod } from '@q/hqq';
 import { llmInt8Method } from '@q/llm-int8';
 import { architectures } from '@q/models';
@@ -117,3 +131,17 @@ export const ggufMixes: Readonly<Record<string, GgufMix>> = {
   ...{ q4_k_m: q4_K_M, q4_k_s: q4_K_S, q5_k_m: q5_K_M, q5_k_s: q5_K_S },
   ...{ iq4_nl: iq4_NL_M, iq4_xs: iq4_XS_M, tq1_0: tq1_0_M, tq2_0: tq2_0_M, mxfp4_moe: mxfp4Moe },
 };
+
+/** How workers of a training compress the gradients that they exchange. */
+export const compressions: readonly { readonly name: string; make(): GradientCompressor }[] = [
+  { name: 'none', make: exact },
+  { name: 'int8', make: () => stateless(int8Blocks()) },
+  { name: 'fp8', make: () => stateless(fp8Blocks()) },
+  { name: 'qsgd', make: () => stateless(qsgd()) },
+  { name: 'terngrad', make: () => stateless(ternGrad()) },
+  { name: 'sign', make: () => errorFeedback(scaledSign()) },
+  // 48 steps: 15 % of a training with the default epochs, windows and batch.
+  { name: '1bit-adam', make: () => oneBitMomentum({ warmup: 48 }) },
+  { name: 'topk', make: () => errorFeedback(topK()) },
+  { name: 'powersgd', make: () => powerSgd() },
+];

@@ -14,6 +14,7 @@ export { defaultExpertTokens } from './round-expert.js';
 export * from './run.js';
 export { type RunRecord, reportName } from './run-record.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './sensitivity.js';
+export { trainAlong, type WorkerGroup } from './shared-training.js';
 export { trainingName } from './training-store.js';
 export { type LinearWalk, type VisitedLinear, walkLinears } from './walk-linears.js';
 export { type WrittenTextRun, writtenText, writtenTextName } from './written-text.js';

@@ -15,6 +15,7 @@ import { layerRow } from './layer-row.js';
 import { rewriteModel } from './model-source.js';
 import type { Plan } from './plan.js';
 import type { LayerRow } from './report.js';
+import { sendStart, type WorkerGroup } from './shared-training.js';
 
 /** The journal's name of the training as a whole: its rows replace the quantizers'. */
 export const tunedUnit = 'training';
@@ -34,15 +35,17 @@ export async function runTuner<T>(
   store: TrainingStore,
   context: Context,
   hiddenStates?: ReadonlyMap<number, Float32Array>,
+  workers?: WorkerGroup,
 ): Promise<void> {
   if (journal.finished.has(tunedUnit)) return;
   const model = plan.model as ModelDescription;
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const start = new Map<string, QuantizedTensor>();
   for (const module of plan.modules.keys()) start.set(module, await writer.readModule(module));
+  if (workers) await sendStart(workers, windows, start);
   const { modules, figures, notes } = await tuner.tune(
     { model, engine, source, start, windows, store, hiddenStates },
-    context,
+    workers ? { ...context, group: workers.group } : context,
   );
   const rows: LayerRow[] = [];
   await journal.overwrite();

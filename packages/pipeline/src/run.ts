@@ -18,6 +18,7 @@ import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
 import { finishedReport, type RunRecord, runRecord } from './run-record.js';
 import { runTuner, tunedUnit } from './run-tuner.js';
+import { checkSharedTraining, type WorkerGroup } from './shared-training.js';
 import { hashCheckpoint, hashWindows } from './source-identity.js';
 import { trainingStore } from './training-store.js';
 
@@ -34,6 +35,8 @@ export interface RunOptions<T, F = T> extends FileOptions {
    * once, and only when a block is left to do.
    */
   readonly tokenWeights?: (calibration: Windows) => Promise<TokenWeights>;
+  /** Processes that share the training. `identity` is what of them decides the bytes: their number and the compression. */
+  readonly workers?: { readonly identity: string; readonly begin: () => Promise<WorkerGroup> };
   /**
    * Evaluates and writes reports, once the model is whole in its folder. When that is interrupted, the next run of the same
    * arguments does it again, and nothing else.
@@ -77,7 +80,8 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
       );
     checkVocabulary(calibration, plan.model?.vocabularySize ?? 0);
   }
-  const identity = await runIdentity(plan, calibration);
+  if (options.workers) checkSharedTraining(plan.recipe.tuner);
+  const identity = await runIdentity(plan, calibration, options.workers?.identity);
   const folder = await openOutputFolder(out, identity, options);
   try {
     if (folder.state === 'finished') return await finishAgain(identity, folder, options);
@@ -211,7 +215,15 @@ async function writeAll<T, F>(
     await using(options.engine as () => Promise<Engine<T>>, async (engine) => {
       if (!walks) await claim(engine);
       const left = engine.name === walkedWith ? hiddenStates?.kept : undefined;
-      await runTuner(plan, tuner, writer, journal, engine, calibration as Windows, store, context, left);
+      const windows = calibration as Windows;
+      const workers = await options.workers?.begin();
+      try {
+        await runTuner(plan, tuner, writer, journal, engine, windows, store, context, left, workers);
+        await workers?.close();
+      } catch (error) {
+        await workers?.close((error as Error).message);
+        throw error;
+      }
     });
     progress.training = false;
   }
@@ -266,8 +278,9 @@ async function writeRewritten(plan: Plan, writer: CheckpointWriter, context: Con
 }
 
 /** Hash of everything that decides the bytes of the result. */
-async function runIdentity(plan: Plan, calibration: Windows | undefined): Promise<string> {
+async function runIdentity(plan: Plan, calibration: Windows | undefined, workers: string | undefined): Promise<string> {
   const hash = createHash('sha256');
+  if (workers !== undefined) hash.update(workers);
   hash.update(JSON.stringify(recipeJSON(plan.recipe)));
   if (calibration) hash.update(`${plan.forecast.batch} at a time`);
   await hashCheckpoint(hash, plan.checkpoint);

@@ -176,10 +176,11 @@ export async function tuneModel<T>(
 
 /** What a report says of a training. */
 export function tuningFigures({ result, trainedParameters, memory }: TunedModel): Record<string, number> {
-  const { steps, loss, secondsPerStep, bestLoss } = result;
+  const { steps, loss, secondsPerStep, bestLoss, traffic } = result;
   return {
     ...{ steps, loss, trainedParameters, secondsPerStep },
     ...(bestLoss === undefined ? {} : { heldOutLoss: bestLoss }),
+    ...(traffic ? { sentBytes: traffic.sentBytes, exactGradientBytes: traffic.exactBytes } : {}),
     ...memoryFigures(memory),
   };
 }

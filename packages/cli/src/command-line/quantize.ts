@@ -1,6 +1,7 @@
-import { number } from '@q/core';
+import { choice, integer, number, text } from '@q/core';
 import { command } from '../command.js';
 import { addRecipeFlags } from '../recipe-flags.js';
+import { compressions } from '../registry.js';
 import { calibrationOptions, computeOptions, heldOutOptions, jsonOption, textFile } from '../shared-options.js';
 
 export const quantize = command({
@@ -19,11 +20,25 @@ export const quantize = command({
       above: 0,
       help: 'Exit with 1 when the KL divergence to the original is above this, in nats per token.',
     }),
+    workers: integer({ min: 2, otherwise: '1', help: 'Processes that share the batches of a training.' }),
+    compress: choice(
+      compressions.map(({ name }) => name),
+      { default: 'none', help: 'Compression of the gradients that workers exchange' },
+    ),
+    listen: text({
+      placeholder: 'host:port',
+      help: 'Wait here for workers on other machines, instead of starting them; they know Q_WORKERS_TOKEN.',
+    }),
+    join: text({ placeholder: 'host:port', help: 'Train along with the worker at this address; writes nothing.' }),
     ...computeOptions,
     ...jsonOption,
   },
   flags: addRecipeFlags,
   async run([model, out], options, context) {
+    if (options.join !== undefined) {
+      const { joinTrainingCommand } = await import('../commands/join-training.js');
+      return joinTrainingCommand(model, options, context);
+    }
     const { quantizeCommand } = await import('../commands/quantize.js');
     await quantizeCommand(model, out, options, context);
   },

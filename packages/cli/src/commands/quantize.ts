@@ -24,6 +24,7 @@ import { openModel } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
 import { reportPageName, writeReport } from '../report/write-report.js';
 import { loadWindows, ownText } from '../texts.js';
+import { beginWorkers, type WorkerFlags, workersIdentity } from '../training-workers.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { budgetText, settleBudget } from './budget.js';
@@ -32,7 +33,7 @@ import { score } from './evaluate.js';
 import { expertsText } from './experts.js';
 import { calibrationShape, planText } from './plan.js';
 
-export interface QuantizeOptions extends FlagValues, HeldOutFlags {
+export interface QuantizeOptions extends FlagValues, HeldOutFlags, WorkerFlags {
   readonly calib?: string;
   readonly samples?: number;
   readonly length?: number;
@@ -184,6 +185,14 @@ export async function quantizeCommand(
       engine: async () =>
         named(await compute.training(plan.model as ModelDescription, plan.recipe.tuner?.blockByBlock ?? false)),
       forward: async () => named(await compute.forward(plan.model as ModelDescription)),
+      ...(options.workers === undefined
+        ? {}
+        : {
+            workers: {
+              identity: workersIdentity(options),
+              begin: () => beginWorkers(recipe, options, signal),
+            },
+          }),
       tokenWeights: (windows) => endLossWeights(checkpoint, windows, compute, context),
       async finish(result) {
         const { earlier } = result;
