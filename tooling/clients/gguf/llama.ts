@@ -23,6 +23,12 @@ const allowed: Readonly<Record<string, number>> = {
   Q5_K: 0.05,
   Q4_K: 0.1,
   Q4_0: 0.2,
+  IQ4_NL: 0.2,
+  IQ4_XS: 0.2,
+  MXFP4: 0.3,
+  Q3_K: 0.2,
+  Q2_K: 0.3,
+  'converted-Q8_0': 0.01,
 };
 
 /** What is used of node-llama-cpp, which is installed outside of the workspace. */

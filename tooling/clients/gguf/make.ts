@@ -5,14 +5,22 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { conversionSource, openCheckpoint } from '@q/checkpoint';
 import { createRandom } from '@q/core';
 import { writeLlamaGguf } from '@q/figures/llama-gguf';
 import {
+  convertModel,
   createGgufWriter,
   type GgufValue,
   ggufTensorTypes,
+  iq4_NL,
+  iq4_XS,
+  mxfp4,
   planGgufFile,
+  planModel,
   planRequantize,
+  q2_K,
+  q3_K,
   q4_0,
   q4_K,
   q5_K,
@@ -21,6 +29,7 @@ import {
   readGgufHeader,
   readGgufTensor,
   requantize,
+  writeModel,
 } from '@q/gguf';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { openFile } from '@q/safetensors';
@@ -88,9 +97,25 @@ await writeLlamaGguf(join(out, 'llama-F16.gguf'), model);
 await writeFile(join(out, 'model.json'), JSON.stringify({ model, shared: Boolean(shared) }));
 const kernels = await createWasmKernels();
 const source = await openFile(join(out, 'llama-F16.gguf'));
-for (const type of shared ? [q8_0, q6_K, q5_K, q4_K, q4_0] : [q8_0, q4_0]) {
+for (const type of shared
+  ? [q8_0, q6_K, q5_K, q4_K, q4_0, q3_K, q2_K, iq4_NL, iq4_XS, mxfp4]
+  : [q8_0, q4_0, iq4_NL, mxfp4]) {
   const plan = planRequantize(await readGgufHeader(source), { type }, source.name);
   await requantize(source, plan, join(out, `llama-${type.name}.gguf`), { kernels });
 }
 await source.close();
+// The same model by way of its folder: another file for the same client.
+const checkpoint = await openCheckpoint(model, []);
+const folder = await conversionSource(checkpoint);
+const converted = convertModel(folder);
+await writeModel(
+  folder,
+  converted,
+  planModel(converted, { type: q8_0 }, model),
+  join(out, 'llama-converted-Q8_0.gguf'),
+  {
+    kernels,
+  },
+);
+await checkpoint.close();
 await kernels.dispose();
