@@ -8,6 +8,7 @@ import { generate } from './command-line/generate.js';
 import { gguf } from './command-line/gguf.js';
 import { imatrix } from './command-line/imatrix.js';
 import { inspect } from './command-line/inspect.js';
+import { onnx } from './command-line/onnx.js';
 import { plan } from './command-line/plan.js';
 import { quantize } from './command-line/quantize.js';
 import { schema } from './command-line/schema.js';
@@ -25,6 +26,7 @@ export const commands: readonly CommandDeclaration[] = [
   inspect,
   gguf,
   convert,
+  onnx,
   imatrix,
   engineList,
   engineSetup,

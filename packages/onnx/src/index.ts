@@ -7,3 +7,4 @@ export { floatMatrix } from './matrices/float-matrix.js';
 export * from './matrices/matrix.js';
 export * from './onnx-type.js';
 export * from './proto/element-type.js';
+export * from './rewrite/quantize-file.js';

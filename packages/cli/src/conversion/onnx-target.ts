@@ -1,8 +1,6 @@
-import { noStatistics } from '@q/calib';
-import { closest, createContext, minMax } from '@q/core';
+import { closest } from '@q/core';
 import { removeFolders } from '@q/durable-files';
 import { type OnnxType, onnxTypes, writeOnnxFolder } from '@q/onnx';
-import { rtn } from '@q/rtn';
 import type { CommandContext } from '../command.js';
 import type { ConversionTarget, ConvertOptions } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
@@ -11,6 +9,7 @@ import { openModel } from '../open-model.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { version } from '../version.js';
+import { weightQuantizer } from './weight-quantizer.js';
 
 /** A folder for onnxruntime, transformers.js and onnxruntime-genai: `onnx/model_q4.onnx`, config, tokenizer. */
 export const onnxTarget: ConversionTarget = {
@@ -27,13 +26,10 @@ export const onnxTarget: ConversionTarget = {
       notes.push(note);
     });
     try {
-      const context = createContext({ kernels });
-      const quantizer = rtn({ fit: minMax() });
       const written = await writeOnnxFolder(checkpoint, out, {
         ...{ type, files, signal, progress: terminal.progress },
         ...{ tensorBytes: options.maxTensor, context: options.context, portable: options.portable === true },
-        quantizer: async (weight, scheme) =>
-          (await quantizer.quantize(weight, noStatistics, scheme, context)).quantized,
+        quantizer: weightQuantizer(kernels),
         producer: { name: '@q/onnx', version },
       });
       notes.push(...written.notes);

@@ -8,7 +8,9 @@ type SymbolicSize =
   | 'past_sequence_length'
   | 'total_sequence_length'
   | 'tokens'
-  | 'rows';
+  | 'rows'
+  /** Stands for any number of axes. */
+  | 'axes';
 
 export type Size = number | SymbolicSize;
 

@@ -9,6 +9,7 @@ import {
   type ModelProto,
   type NodeProto,
   schemas,
+  type TensorProto,
 } from '../proto/schema.js';
 import type { GraphValue, Size } from './graph-value.js';
 
@@ -46,18 +47,26 @@ export class Graph {
   readonly #names = new Map<string, number>();
   readonly #objects = new Map<object, string>();
 
-  /** @param tensor gives a tensor of the checkpoint, as floats of a type */
+  /**
+   * @param tensor gives a tensor of the checkpoint, as floats of a type
+   * @param prefix of the names of nodes and constants
+   */
   constructor(
     name: string,
     readonly tensor: (name: string, type: 'f32' | 'f16') => GraphValue = () => {
       throw new SchemeError('this graph has no checkpoint');
     },
+    readonly prefix = '',
   ) {
     this.#graph = create(schemas.graph, { name }) as GraphProto;
   }
 
   get nodes(): readonly NodeProto[] {
     return this.#graph.node;
+  }
+
+  get constants(): readonly TensorProto[] {
+    return this.#graph.initializer;
   }
 
   input(name: string, type: ElementType, sizes: readonly Size[]): GraphValue {
@@ -231,7 +240,7 @@ export class Graph {
   fresh(base: string): string {
     const count = this.#names.get(base) ?? 0;
     this.#names.set(base, count + 1);
-    return count === 0 ? base : `${base}_${count}`;
+    return `${this.prefix}${count === 0 ? base : `${base}_${count}`}`;
   }
 
   /** The model, complete but for the payloads. */

@@ -1,5 +1,5 @@
 import { type QuantizedTensor, type Scheme, SchemeError, type Tensor } from '@q/core';
-import { contrib, int } from '../graph/graph.js';
+import { contrib, type Graph, int } from '../graph/graph.js';
 import type { GraphValue } from '../graph/graph-value.js';
 import type { MatrixForm, MatrixSource, MatrixTarget, MatrixUse } from './matrix.js';
 import { type BlockShape, blockShape, packBlocks } from './pack-blocks.js';
@@ -96,12 +96,19 @@ function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: Ma
             },
           },
         );
-        const flat = graph.integers([...ids.sizes.map(() => 0), columns]);
-        return graph.node('Reshape', [rowsOf, flat], { type, sizes: [...ids.sizes, columns] });
+        return graph.node('Reshape', [rowsOf, rowShape(graph, own, columns)], { type, sizes: [...ids.sizes, columns] });
       });
       return graph.cast(found, 'f32');
     },
   };
+}
+
+/** Shape of what is looked up, whose last two axes become one. */
+function rowShape(graph: Graph, ids: GraphValue, columns: number): GraphValue {
+  if (!ids.sizes.includes('axes')) return graph.integers([...ids.sizes.map(() => 0), columns]);
+  const outer = graph.node('Shape', [ids], { type: 'i64', sizes: ['rows'] });
+  const shape = { type: 'i64', sizes: ['rows'] } as const;
+  return graph.node('Concat', [outer, graph.integers([columns])], shape, { attributes: { axis: int(0) } });
 }
 
 /** The inputs behind the scales: zero points, g_idx, which is never given, and bias. */

@@ -69,7 +69,7 @@ function multiplyRows(graph: Graph, x: GraphValue, matrix: GraphValue, sizes: Gr
 }
 
 /** `[rows, columns]` -> `[columns, rows]`, in tiles that stay in the cache. */
-function transposeValues(values: Float32Array, rows: number, columns: number): Float32Array {
+export function transposeValues(values: Float32Array, rows: number, columns: number): Float32Array {
   const out = new Float32Array(values.length);
   const tile = 32;
   for (let top = 0; top < rows; top += tile)

@@ -21,7 +21,7 @@ export interface ModelProto extends Message<'onnx.ModelProto'> {
   metadataProps: StringEntry[];
 }
 
-interface OperatorSetId extends Message<'onnx.OperatorSetIdProto'> {
+export interface OperatorSetId extends Message<'onnx.OperatorSetIdProto'> {
   domain: string;
   version: bigint;
 }
@@ -221,5 +221,6 @@ export const schemas = {
   attribute: schemaOf('AttributeProto'),
   tensor: schemaOf('TensorProto'),
   valueInfo: schemaOf('ValueInfoProto'),
+  operatorSet: schemaOf('OperatorSetIdProto'),
   stringEntry: schemaOf('StringStringEntryProto'),
 };
