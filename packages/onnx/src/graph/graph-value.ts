@@ -32,7 +32,7 @@ export interface GraphValue {
   readonly constant?: () => Promise<Float32Array>;
 }
 
-export type Meaning =
+type Meaning =
   /** A row for each token, where the pass has one row for all of them: segments. */
   | { readonly kind: 'each token' }
   /** A plane of pairs of tokens for each head, where the pass has a list of pairs. */
