@@ -1,5 +1,6 @@
 export * from './awq/index.js';
 export * from './bitsandbytes-int8/index.js';
+export * from './cast/index.js';
 export * from './checkpoint.js';
 export * from './compressed-tensors-int8/index.js';
 export { conversionSource } from './gguf/conversion-source.js';

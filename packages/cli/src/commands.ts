@@ -1,4 +1,5 @@
 import type { CommandDeclaration } from './command.js';
+import { cast } from './command-line/cast.js';
 import { convert } from './command-line/convert.js';
 import { embed } from './command-line/embed.js';
 import { engineList, engineSetup } from './command-line/engine.js';
@@ -25,6 +26,7 @@ export const commands: readonly CommandDeclaration[] = [
   embed,
   inspect,
   gguf,
+  cast,
   convert,
   onnx,
   imatrix,
