@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
+  type ChatFormat,
   cutWindows,
   readDocuments,
   readTokenStream,
@@ -11,13 +12,14 @@ import {
 } from '@q/calib';
 import { CalibrationError, FormatError, type ProgressEvent, type Random } from '@q/core';
 import { loadTokenizer, type Tokenizer } from '@q/models';
+import { openChatTemplate } from './chat-template.js';
 import { UsageError } from './usage-error.js';
 
 /** `--calib` for text that the model writes itself. */
 export const ownText = 'self';
 
 export interface WindowRequest {
-  /** Text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`) or little-endian 16-bit ids (`.u16`). */
+  /** Text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`), both of texts or of conversations, or little-endian 16-bit ids (`.u16`). */
   readonly path: string;
   readonly length: number;
   /** Windows wanted; all when absent. */
@@ -41,8 +43,10 @@ export async function loadWindows(model: string, request: WindowRequest): Promis
     const all = readU16Windows(bytes, length, path);
     return cutWindows(all.ids, length, { count, skip, shuffle, name: path });
   }
-  const documents = parseDocuments(path, bytes);
   const tokenizer = await openTokenizer(model);
+  const framed = tokenizer.bosId !== undefined && tokenizer.opening.includes(tokenizer.bosId);
+  const chat = bytes.includes('"messages"') && /\.(jsonl|ndjson|json)$/i.test(path);
+  const documents = parseDocuments(path, bytes, chat ? await chatFormat(model, framed) : undefined);
   if (sequences) {
     const lines = shuffled(textLines(documents), shuffle);
     return textSequences(enough(lines, tokenizer, length, count), tokenizer, length, path);
@@ -79,15 +83,29 @@ function shuffled(lines: readonly string[], random: Random | undefined): readonl
   return order;
 }
 
-/** The documents of a text or JSON Lines file. */
-export function parseDocuments(path: string, bytes: Uint8Array): readonly string[] {
+/** The template of a model; one that is not there is an error only where a conversation needs it. */
+async function chatFormat(model: string, framed: boolean): Promise<ChatFormat> {
+  try {
+    return await openChatTemplate(model, framed);
+  } catch (error) {
+    return () => {
+      throw error;
+    };
+  }
+}
+
+/**
+ * The documents of a text or JSON Lines file.
+ * @param chat writes conversations; they are refused when it is absent
+ */
+export function parseDocuments(path: string, bytes: Uint8Array, chat?: ChatFormat): readonly string[] {
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw new CalibrationError(`${path}: is not UTF-8 text: give text, JSON Lines or a .u16 file of token ids`);
   }
-  const documents = readDocuments(text, path);
+  const documents = readDocuments(text, path, { chat });
   if (documents.length === 0) throw new CalibrationError(`${path}: is empty: text is needed`);
   return documents;
 }

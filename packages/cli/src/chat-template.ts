@@ -1,0 +1,79 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { ChatFormat } from '@q/calib';
+import { FormatError } from '@q/core';
+
+/** Where a template is looked for, in the order of transformers. */
+const templateFile = 'chat_template.jinja';
+const configFile = 'tokenizer_config.json';
+
+/** Templates that write today's date get this one: the same conversations are the same text on every day. */
+const date: Readonly<Record<string, string>> = { d: '26', m: '07', b: 'Jul', B: 'July', Y: '2024', y: '24' };
+
+/**
+ * The chat template of a model folder: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json`, where the one that
+ * is called `default` counts when there are several. A BOS token at the start of what it writes is left out where the tokenizer
+ * puts one before every text.
+ * @param framed whether the tokenizer puts BOS before every text
+ * @throws FormatError when the folder has none, or it cannot be read
+ */
+export async function openChatTemplate(model: string, framed: boolean): Promise<ChatFormat> {
+  const config = await tokenizerConfig(model);
+  const file = await readFile(join(model, templateFile), 'utf8').catch(() => undefined);
+  const source = file ?? templateIn(config);
+  if (source === undefined)
+    throw new FormatError(
+      `${model}: has no chat template (${templateFile}, or chat_template in ${configFile}): conversations have no text without one; give texts`,
+    );
+  const name = join(model, file === undefined ? configFile : templateFile);
+  const { Template } = await import('@huggingface/jinja');
+  const explain = (error: unknown) =>
+    new FormatError(`${name}: the chat template cannot be used: ${error instanceof Error ? error.message : error}`);
+  let template: InstanceType<typeof Template>;
+  try {
+    // The library's own `strftime_now` is replaced within the template: it cannot be given a second time. The line end is not written.
+    template = new Template(`{% set strftime_now = dated %}\n${source}`);
+  } catch (error) {
+    throw explain(error);
+  }
+  const tokens = specialTokens(config);
+  return (messages) => {
+    let text: string;
+    try {
+      const dated = (format: string) => format.replace(/%([a-zA-Z])/g, (all, key: string) => date[key] ?? all);
+      text = template.render({ ...tokens, dated, messages, add_generation_prompt: false });
+    } catch (error) {
+      throw explain(error);
+    }
+    const bos = tokens['bos_token'];
+    return framed && bos && text.startsWith(bos) ? text.slice(bos.length) : text;
+  };
+}
+
+async function tokenizerConfig(model: string): Promise<Record<string, unknown>> {
+  const text = await readFile(join(model, configFile), 'utf8').catch(() => undefined);
+  if (text === undefined) return {};
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new FormatError(`${join(model, configFile)}: is not valid JSON (${(error as Error).message})`);
+  }
+}
+
+function templateIn({ chat_template: template }: Record<string, unknown>): string | undefined {
+  if (typeof template === 'string') return template;
+  if (!Array.isArray(template)) return undefined;
+  const found = template.find((entry) => entry?.name === 'default')?.template;
+  return typeof found === 'string' ? found : undefined;
+}
+
+/** `bos_token`, `eos_token` and others, as templates call them. */
+function specialTokens(config: Record<string, unknown>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(config).flatMap(([key, value]) => {
+      if (!key.endsWith('_token')) return [];
+      const token = typeof value === 'string' ? value : (value as { content?: unknown } | null)?.content;
+      return typeof token === 'string' ? [[key, token]] : [];
+    }),
+  );
+}
