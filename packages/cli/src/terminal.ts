@@ -26,7 +26,7 @@ export interface Streams {
 const commanding = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
 /** A text as it may be shown: names of files and tensors come from outside, and must not move the cursor or hide a line. */
-export const shown = (text: string): string =>
+const shown = (text: string): string =>
   text.replace(commanding, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
 /** Bars on a terminal; elsewhere a plain line at each tenth, so that logs stay readable. */

@@ -14,7 +14,7 @@ export interface EmbeddingComparison {
 }
 
 /** Pairs grow with the square of the texts: of more than these, evenly spread ones are paired. */
-export const pairedTexts = 2000;
+const pairedTexts = 2000;
 
 /**
  * Compares two models' vectors of the same texts; similarities are cosines.
