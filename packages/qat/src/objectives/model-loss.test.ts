@@ -21,6 +21,7 @@ it('is the loss of all windows, and its gradient theirs, where their logits are 
   const weight = ops.fromF32(table, [vocabulary, width]);
   const model = {
     vocabularySize: vocabulary,
+    head: { module: 'head', inFeatures: width, outFeatures: vocabulary },
     logits: <T>({ ops }: Runtime<T>, hidden: T) => ops.linear(hidden, weight as unknown as T),
   } as unknown as ModelDescription;
   const turns: number[][] = [];
