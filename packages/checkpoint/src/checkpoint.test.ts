@@ -136,6 +136,21 @@ describe('a model folder', () => {
     await source.close();
   });
 
+  it.each(['head', 'head and prefix'])('may lack its %s: tensors are read, the model is not run', async (what) => {
+    const tensors = new Map(
+      [...tinyTensors()]
+        .filter(([name]) => name !== 'lm_head.weight')
+        .map(([name, each]) => [what === 'head' ? name : name.replace('model.', ''), each]),
+    );
+    await writeModelFolder(folder, tinyConfig, tensors);
+    const source = await open();
+    expect((await source.weight([...tensors.keys()][2])).data).toEqual([...tensors.values()][2].data);
+    await source.close();
+    tensors.delete([...tensors.keys()][3]);
+    await writeModelFolder(folder, tinyConfig, tensors);
+    expect((await refusal()).message).toMatch(/is absent: llama needs it/);
+  });
+
   it.each([
     ['i8', /q_proj\.weight of dtype I8, with .*q_proj\.weight_scale beside it, holds codes/],
     ['u8', /dtype U8/],

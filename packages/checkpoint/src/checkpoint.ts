@@ -132,6 +132,12 @@ async function describe(
       )
     : [];
   const isQuantized = new Set(quantizedModules);
+  if (model && isHeadless(model, names)) {
+    unknownArchitecture = new SchemeError(
+      `${path}: the model was published without its head (${model.head?.module}.weight and what belongs to it are absent): it cannot be run as ${model.architecture}`,
+    );
+    model = undefined;
+  }
   if (model) checkExpected(path, model, shards, isQuantized);
   const linears = new Map<string, LinearDescription>(
     model ? linearsOf(model).map((linear) => [linear.module, linear]) : [],
@@ -173,7 +179,16 @@ async function describe(
       // A tied head reads the table of embeddings, quantized or not.
       for (const each of equal === undefined ? [name] : [name, equal]) {
         const packed = each.endsWith('.weight') ? await quantized(each.replace(/\.weight$/, '')) : undefined;
-        if (packed) return dequantize(packed);
+        if (packed) {
+          const values = dequantize(packed);
+          // Finite scales times codes may still be beyond f32.
+          const bad = allFinite(values.data) ? -1 : values.data.findIndex((value) => !Number.isFinite(value));
+          if (bad >= 0)
+            throw new NumericError(
+              `${path}: ${module} holds ${values.data[bad]} at element ${bad}: its scales are beyond f32: repair the checkpoint first`,
+            );
+          return values;
+        }
       }
       const stored = shards.entries.has(name) ? name : equal;
       const entry = stored === undefined ? undefined : shards.entries.get(stored);
@@ -191,6 +206,20 @@ async function describe(
       reader?.activation && isQuantized.has(module) ? inFolder(reader.activation(module, lookup)) : undefined,
     close: () => shards.close(),
   };
+}
+
+/**
+ * Whether nothing is absent but the head, and the prefix of the names that the whole model has: embedding models and classifiers
+ * of a known type are published so.
+ */
+function isHeadless(model: ModelDescription, names: ReadonlySet<string>): boolean {
+  const { head } = model;
+  if (!head) return false;
+  const absent = [...model.expected.keys()].filter((name) => !names.has(name));
+  const left = absent.filter((name) => name !== `${head.module}.weight`);
+  return (
+    absent.length > left.length && left.every((name) => names.has(name.replace(/^(model|transformer|decoder)\./, '')))
+  );
 }
 
 function checkExpected(

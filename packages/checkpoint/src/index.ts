@@ -5,6 +5,8 @@ export * from './checkpoint.js';
 export * from './compressed-tensors-int8/index.js';
 export { conversionSource } from './gguf/conversion-source.js';
 export * from './gptq/index.js';
+export { ScaleRangeError } from './held-scales.js';
+export { type JsonObject, parseJsonObject } from './json-text.js';
 export * from './layout.js';
 export * from './peft/index.js';
 export * from './plain/index.js';

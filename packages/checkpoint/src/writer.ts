@@ -34,6 +34,7 @@ import {
 import type { Checkpoint } from './checkpoint.js';
 import { editedConfigText } from './config-text.js';
 import { firstNotFinite } from './first-not-finite.js';
+import { refuseLostScales } from './held-scales.js';
 import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
 import { transpose } from './transpose.js';
 
@@ -175,6 +176,7 @@ export async function createCheckpointWriter(
     async writeModule(name, quantized, activation) {
       const module = { ...moduleOf(name), ...(activation ? { activation } : {}) };
       if (quantized.groupIndex) reordered.add(name);
+      refuseLostScales(name, quantized);
       const parts = layout.encode({ ...module, reordered: reordered.has(name) }, quantized, options.stream);
       // At once: whoever computes meanwhile would leave each to wait for the one before. None is under way when this ends.
       const writes = await Promise.allSettled([...parts].map(([part, tensor]) => shards.write(part, tensor)));

@@ -25,6 +25,9 @@ export interface RotaryDefaults {
   readonly aliases?: Readonly<Record<string, string>>;
 }
 
+/** Values of a head that no model comes near. */
+const mostHeadDim = 2 ** 16;
+
 /**
  * Reads both forms of the config: `rope_theta` with `rope_scaling` (transformers 4), and `rope_parameters`
  * (transformers 5). A kind that is not known is refused by name.
@@ -34,6 +37,9 @@ export function readRotaryPositions(
   headDim: number,
   defaults: RotaryDefaults = {},
 ): RotaryPositions {
+  // Tables of this size are made at once: a config must not ask for all memory.
+  if (headDim > mostHeadDim)
+    config.refuse('head_dim', `the size of a head is ${headDim}, at most ${mostHeadDim} is supported`);
   const { theta: absentTheta = 10000, part: absentPart = 1, section, aliases = {} } = defaults;
   const key = config.has('rope_parameters') ? 'rope_parameters' : 'rope_scaling';
   const outer = config.object(key);

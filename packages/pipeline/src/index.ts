@@ -12,6 +12,7 @@ export * from './report.js';
 export * from './resumable-training.js';
 export { defaultExpertTokens } from './round-expert.js';
 export * from './run.js';
+export * from './run-keeping.js';
 export { type RunRecord, reportName } from './run-record.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './sensitivity.js';
 export { trainAlong, type WorkerGroup } from './shared-training.js';

@@ -88,6 +88,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   refuseUnmatched(recipe, checkpoint.path, linears);
   const modules = new Map<string, PlannedModule>();
   const reasons = new Map<string, string>();
+  /** Linears of a data-free run that cannot be quantized: one odd matrix does not refuse the others. */
+  const odd = new Map<string, string>();
   for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
     const index = recipe.rules.findIndex((rule) => matches(rule, linear));
     const rule = recipe.rules[index];
@@ -103,10 +105,20 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       throw new SchemeError(`${describeRule(rule, index)}: needs a method and a scheme, or keep`);
     const planned = { linear, scheme, quantizer, ...(activation ? { activation } : {}) };
     const refusal = refuseModule(planned, recipe);
+    if (refusal && streams(recipe, planned)) {
+      odd.set(linear.module, refusal);
+      reasons.set(linear.module, `kept: ${refusal}`);
+      continue;
+    }
     if (refusal)
       throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
     modules.set(linear.module, planned);
     reasons.set(linear.module, describeRule(rule, index));
+  }
+  for (const [module, refusal] of odd) {
+    if (modules.size === 0)
+      throw new SchemeError(`${module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
+    notes.push(`${module} is kept: ${refusal}`);
   }
   // Without a linear to quantize the steps before it still make a folder: the same function with other weights.
   if (modules.size === 0 && !recipe.transforms?.length)
@@ -191,6 +203,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       why: [reasons.get(module), change].filter(Boolean).join('; '),
     };
   });
+  noteFused(rows, notes);
   const quantized = rows.filter(({ action }) => action === 'quantize');
   const weights = quantized.reduce((sum, { shape }) => sum + elementCount(shape), 0);
   const bytesOfModules = quantized.reduce((sum, row) => sum + row.bytesAfter, 0);
@@ -254,6 +267,21 @@ function tensorKinds(
 export const walksModel = (recipe: Recipe, modules: ReadonlyMap<string, PlannedModule>): boolean =>
   transformsOf(recipe).length > 0 ||
   [...modules.values()].some(({ quantizer, activation }) => quantizer.needs.length > 0 || isStatic(activation));
+
+/** Whether a linear is quantized without running the model: its neighbours do not depend on it. */
+const streams = (recipe: Recipe, { quantizer, activation }: PlannedModule): boolean =>
+  recipe.tuner === undefined && (recipe.transforms ?? []).length === 0 && quantizer.needs.length === 0 && !activation;
+
+/** What stays as it is although it is most of a model in some: experts that are kept in one tensor of three dimensions. */
+function noteFused(rows: readonly PlannedRow[], notes: string[]): void {
+  const all = rows.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  const fused = rows.filter(({ action, shape }) => action === 'copy' && shape.length > 2);
+  const weights = fused.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  if (weights > all / 100)
+    notes.push(
+      `${fused[0].name}${fused.length > 1 ? ` and ${fused.length - 1} more tensors` : ''} of ${fused[0].shape.length} dimensions stay as they are: ${((100 * weights) / all).toFixed(1)} % of all weights`,
+    );
+}
 
 /** A scheme of inputs whose scale comes from calibration. */
 export const isStatic = (activation: ActivationScheme | undefined): activation is ActivationScheme =>

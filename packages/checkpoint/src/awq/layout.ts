@@ -120,7 +120,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   const version = typeof config.version === 'string' ? config.version.toLowerCase() : (config.version ?? 'gemm');
   if (bits !== 4 || version !== 'gemm' || config.zero_point === false)
     throw new FormatError(
-      `quantization_config: AWQ with bits ${bits}, version ${JSON.stringify(config.version)}, zero_point ${config.zero_point}: only 4 bits, gemm, with zero points can be read`,
+      `quantization_config: AWQ with bits ${JSON.stringify(bits)}, version ${JSON.stringify(config.version)}, zero_point ${JSON.stringify(config.zero_point)}: only 4 bits, gemm, with zero points can be read`,
     );
   return {
     layout: 'awq',

@@ -199,7 +199,9 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
     symmetric: config.sym !== false,
   };
   if (!supportedBits.includes(base.bits)) {
-    throw new FormatError(`quantization_config: bits is ${config.bits}, a GPTQ folder has ${supportedBits.join(', ')}`);
+    throw new FormatError(
+      `quantization_config: bits is ${JSON.stringify(config.bits)}, a GPTQ folder has ${supportedBits.join(', ')}`,
+    );
   }
   const version = (config.checkpoint_format ?? config.format) === 'gptq_v2' ? 2 : 1;
   const overrides = readOverrides(config.dynamic);
@@ -230,7 +232,7 @@ function readOverrides(
       const { bits, group_size: size, sym } = own;
       if (bits !== undefined && !supportedBits.includes(bits as number))
         throw new FormatError(
-          `${where}: ${JSON.stringify(key)} has bits ${bits}; ${supportedBits.join(', ')} can be read`,
+          `${where}: ${JSON.stringify(key)} has bits ${JSON.stringify(bits)}; ${supportedBits.join(', ')} can be read`,
         );
       return {
         matches: outsidePattern(key.replace(/^\+:/, ''), where),

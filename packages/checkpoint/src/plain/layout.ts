@@ -17,6 +17,7 @@ import {
 } from '@q/core';
 import type { PlannedTensor } from '@q/safetensors';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { shapeOf } from '../stored-values.js';
 
 /** Raised when a folder can no longer be read by the code before it. */
 const version = 1;
@@ -188,22 +189,33 @@ function storedParts(
 function reader(config: Readonly<Record<string, unknown>>, vocabulary: SchemeVocabulary): LayoutReader {
   if (config.version !== version)
     throw new FormatError(
-      `quantization_config: version ${config.version} of the plain layout is not known, only ${version}`,
+      `quantization_config: version ${JSON.stringify(config.version)} of the plain layout is not known, only ${version}`,
     );
-  const schemes = (config.schemes as unknown[]).map((json) => schemeFromJSON(json, vocabulary));
-  const modules = config.modules as Record<
-    string,
-    { scheme: number; shape: [number, number]; codebook?: 'tensor' | 'row' }
-  >;
+  const { schemes: listed, modules } = config;
+  if (!Array.isArray(listed) || typeof modules !== 'object' || modules === null)
+    throw new FormatError('quantization_config: schemes must be a list, and modules an object');
+  const schemes = listed.map((json) => schemeFromJSON(json, vocabulary));
+  const entries = new Map(Object.entries(modules as Record<string, unknown>));
   const grid = (module: string): Grid => {
-    const found = modules[module];
-    const scheme = found && schemes[found.scheme];
-    if (!scheme) throw new FormatError(`quantization_config: has no scheme for ${module}`);
-    return { ...found, scheme };
+    const found = entries.get(module) as { scheme?: unknown; shape?: unknown; codebook?: unknown } | null | undefined;
+    const scheme = typeof found?.scheme === 'number' ? schemes[found.scheme] : undefined;
+    if (!found || !scheme) throw new FormatError(`quantization_config: has no scheme for ${module}`);
+    const { shape, codebook } = found;
+    const sizes =
+      Array.isArray(shape) && shape.length === 2 && shape.every((size) => Number.isSafeInteger(size) && size > 0);
+    if (!sizes)
+      throw new FormatError(
+        `quantization_config: ${module} has shape ${JSON.stringify(shape)}; two sizes were expected`,
+      );
+    if (codebook !== undefined && codebook !== 'tensor' && codebook !== 'row')
+      throw new FormatError(
+        `quantization_config: ${module} has codebook ${JSON.stringify(codebook)}; tensor or row was expected`,
+      );
+    return { scheme, shape: shape as unknown as [number, number], ...(codebook ? { codebook } : {}) };
   };
   return {
     layout: 'plain',
-    has: (module, tensors) => Object.hasOwn(modules, module) && tensors.has(`${module}.codes`),
+    has: (module, tensors) => entries.has(module) && tensors.has(`${module}.codes`),
     tensors: (module) => Object.values(parts(module, grid(module))).map(({ name }) => name),
     read: (module, tensors) => decode(module, grid(module), tensors),
   };
@@ -212,6 +224,10 @@ function reader(config: Readonly<Record<string, unknown>>, vocabulary: SchemeVoc
 async function decode(module: string, grid: Grid, tensors: TensorLookup): Promise<QuantizedTensor> {
   const { scheme, shape } = grid;
   const { bits, min } = scheme.format;
+  // Before anything of the shape's size is made: a config must not ask for all memory.
+  const count = elementCount(shape);
+  if (count > 2 ** 20 && elementCount(shapeOf(tensors, `${module}.codes`, 1)) < Math.floor((count * bits) / 8))
+    throw new FormatError(`${module}.codes: is too short for [${shape}] codes of ${bits} bits`);
   const places = parts(module, grid);
   const read = async (part: string) => {
     const { name, dtype, shape: expected } = places[part];
@@ -221,26 +237,29 @@ async function decode(module: string, grid: Grid, tensors: TensorLookup): Promis
       throw new FormatError(
         `${name}: is ${found.dtype} [${found.shape}]; ${dtype.toLowerCase()} [${expected}] was expected`,
       );
+    const bad = found.data instanceof Float32Array ? found.data.findIndex((value) => !Number.isFinite(value)) : -1;
+    if (bad >= 0) throw new FormatError(`${name}: element ${bad} is ${found.data[bad]}: repair the file`);
     return found.data;
   };
   const packed = (await read('codes')) as Uint8Array;
-  const count = elementCount(shape);
   const codes = bits <= 8 ? lsbFirst(bits).unpack(packed, count) : new Uint16Array(packed.slice().buffer);
-  const stored = await read('scales');
+  const storedScales = await read('scales');
   const dtype = scaleDtype(scheme);
   const scales =
     dtype === 'F32'
-      ? (stored as Float32Array)
+      ? (storedScales as Float32Array)
       : dtype === 'F16'
-        ? decodeF16(stored as Uint16Array)
-        : decodeBf16(stored as Uint16Array);
+        ? decodeF16(storedScales as Uint16Array)
+        : decodeBf16(storedScales as Uint16Array);
+  const wild = scales.findIndex((scale) => !Number.isFinite(scale));
+  if (wild >= 0) throw new FormatError(`${module}.scales: element ${wild} is ${scales[wild]}: repair the file`);
   const zeros = places.zeros && (await read('zeros'));
   const group = places.group && ((await read('group')) as Int32Array);
   const bad = group?.findIndex((value) => value >= tiling(scheme.granularity, shape).scaleColumns) ?? -1;
   if (bad >= 0) throw new FormatError(`${module}.group_index: entry ${bad} is ${group?.[bad]}, beyond the last group`);
   const names = Object.keys(places).filter((part) => part.startsWith('scale:'));
-  const storedParts: Record<string, Float32Array | Uint8Array> = {};
-  for (const part of names) storedParts[part.slice('scale:'.length)] = (await read(part)) as Float32Array | Uint8Array;
+  const levels: Record<string, Float32Array | Uint8Array> = {};
+  for (const part of names) levels[part.slice('scale:'.length)] = (await read(part)) as Float32Array | Uint8Array;
   return {
     scheme,
     shape,
@@ -255,7 +274,7 @@ async function decode(module: string, grid: Grid, tensors: TensorLookup): Promis
       : {}),
     ...(group && group[0] >= 0 ? { groupIndex: group } : {}),
     ...(places.codebook ? { codebook: (await read('codebook')) as Float32Array } : {}),
-    ...(names.length > 0 ? { storedScales: { effective: scales, parts: storedParts } } : {}),
+    ...(names.length > 0 ? { storedScales: { effective: scales, parts: levels } } : {}),
   };
 }
 

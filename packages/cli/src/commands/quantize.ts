@@ -11,7 +11,7 @@ import {
   type RunReport,
   type RunResult,
   recipeJSON,
-  runPlan,
+  runKeeping,
   writtenText,
   writtenTextName,
 } from '@q/pipeline';
@@ -83,7 +83,7 @@ export async function quantizeCommand(
       context,
       files,
     });
-    const plan = planRun(checkpoint, recipe, shape);
+    let plan = planRun(checkpoint, recipe, shape);
     terminal.note(planText(plan));
     if (budget) terminal.note(budgetText(budget));
     const writes = options.calib === ownText || (options.calib === undefined && requested.writesText);
@@ -145,7 +145,7 @@ export async function quantizeCommand(
       return {
         source: path,
         out,
-        recipe: recipeJSON(recipe),
+        recipe: recipeJSON(plan.recipe),
         ...(calibration
           ? {
               calibration: {
@@ -180,8 +180,13 @@ export async function quantizeCommand(
       };
     };
     const ended: { report?: RunReport; failure?: QuantError } = {};
-    await runPlan(plan, {
-      ...{ out, context, calibration, files },
+    await runKeeping(plan, {
+      ...{ out, context, calibration, files, shape },
+      kept(text, next) {
+        plan = next;
+        notes.push(text);
+        terminal.note(`note: ${text}`);
+      },
       engine: async () =>
         named(await compute.training(plan.model as ModelDescription, plan.recipe.tuner?.blockByBlock ?? false)),
       forward: async () => named(await compute.forward(plan.model as ModelDescription)),

@@ -38,17 +38,20 @@ export interface SchemeVocabulary {
 export function schemeFromJSON(json: unknown, vocabulary: SchemeVocabulary = {}): Scheme {
   const { formats = builtinFormats, scaleStorages = builtinScaleStorages } = vocabulary;
   const value = typeof json === 'string' ? parse(json) : json;
-  if (typeof value !== 'object' || value === null) throw new SchemeError(`a scheme is an object, got ${json}`);
+  if (typeof value !== 'object' || value === null)
+    throw new SchemeError(`a scheme is an object, got ${JSON.stringify(json)}`);
   const { format: name, granularity, zeroPoint, scaleStorage, dynamic } = value as Record<string, unknown>;
   const format = formats.find((known) => known.name === name);
   if (!format) {
-    throw new SchemeError(`scheme.format ${name}: is not known (${formats.map((known) => known.name).join(', ')})`);
+    throw new SchemeError(
+      `scheme.format ${typeof name === 'string' ? name : JSON.stringify(name)}: is not known (${formats.map((known) => known.name).join(', ')})`,
+    );
   }
   if (zeroPoint !== 'none' && zeroPoint !== 'integer' && zeroPoint !== 'float') {
-    throw new SchemeError(`scheme.zeroPoint ${zeroPoint}: none, integer or float was expected`);
+    throw new SchemeError(`scheme.zeroPoint ${JSON.stringify(zeroPoint)}: none, integer or float was expected`);
   }
   if (dynamic !== undefined && typeof dynamic !== 'boolean') {
-    throw new SchemeError(`scheme.dynamic ${dynamic}: true or false was expected`);
+    throw new SchemeError(`scheme.dynamic ${JSON.stringify(dynamic)}: true or false was expected`);
   }
   return scheme({
     format,

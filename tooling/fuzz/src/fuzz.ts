@@ -1,0 +1,66 @@
+import { createRandom, QuantError } from '@q/core';
+import type { FuzzedParser } from './parser.js';
+
+/** What a case did that no input may cause. */
+export interface Finding {
+  readonly parser: string;
+  /** Seed of the case: `pnpm fuzz PARSER --first N --cases 1` runs it again. */
+  readonly number: number;
+  readonly what: string;
+}
+
+export interface FuzzResult {
+  readonly cases: number;
+  /** Cases that were read, and cases that were refused with an error of the toolkit. */
+  readonly read: number;
+  readonly refused: number;
+  readonly slowest: number;
+  readonly findings: readonly Finding[];
+}
+
+const mostSeconds = 2;
+/** An input may take ten times its size, and what any input takes. */
+const mostTimes = 10;
+const slackBytes = 64e6;
+
+/** Runs the cases `[first, first + count)` of a parser. Each is made from its number alone. */
+export async function fuzz(
+  parser: FuzzedParser,
+  first: number,
+  count: number,
+  progress?: (done: number, findings: number) => void,
+): Promise<FuzzResult> {
+  const findings: Finding[] = [];
+  let [read, refused, slowest] = [0, 0, 0];
+  for (let number = first; number < first + count; number++) {
+    const find = (what: string) => findings.push({ parser: parser.name, number, what });
+    const memory = process.memoryUsage();
+    const before = memory.heapUsed + memory.arrayBuffers;
+    const started = process.cpuUsage();
+    let bytes = 0;
+    try {
+      const result = await parser.run(createRandom(`${parser.name} ${number}`));
+      read++;
+      bytes = result.bytes;
+      for (const values of result.finite ?? []) {
+        for (let i = 0; i < values.length; i++)
+          if (!Number.isFinite(values[i])) {
+            find(`value ${i} of ${values.length} is ${values[i]}`);
+            break;
+          }
+      }
+    } catch (error) {
+      if (error instanceof QuantError) refused++;
+      else find(`${(error as Error)?.constructor?.name}: ${(error as Error)?.stack?.slice(0, 400) ?? error}`);
+    }
+    const { user, system } = process.cpuUsage(started);
+    const seconds = (user + system) / 1e6;
+    slowest = Math.max(slowest, seconds);
+    if (seconds > mostSeconds) find(`${seconds.toFixed(1)} s of processor time`);
+    const after = process.memoryUsage();
+    const taken = after.heapUsed + after.arrayBuffers - before;
+    if (taken > mostTimes * bytes + slackBytes) find(`${(taken / 1e6).toFixed(0)} MB of memory for ${bytes} bytes`);
+    if (progress && (number - first) % 10_000 === 9999) progress(number - first + 1, findings.length);
+  }
+  return { cases: count, read, refused, slowest, findings };
+}

@@ -1,0 +1,16 @@
+import type { FuzzedParser } from '../parser.js';
+import { adapterParser, ggufParser, indexParser, safetensorsParser } from './files.js';
+import { layoutParsers } from './layouts.js';
+import { configParser, textParser, tokenizerParser } from './texts.js';
+
+/** Everything that reads what comes from outside. */
+export const parsers = (): readonly FuzzedParser[] => [
+  safetensorsParser(),
+  indexParser(),
+  ggufParser(),
+  configParser(),
+  tokenizerParser(),
+  adapterParser(),
+  textParser(),
+  ...layoutParsers(),
+];

@@ -1,0 +1,4 @@
+/** First case of the short run of each parser; cases that once were findings are listed beside it. */
+export const firstCase = 0;
+export const shortRun = 600;
+export const onceFound: ReadonlyMap<string, readonly number[]> = new Map();
