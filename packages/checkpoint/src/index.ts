@@ -1,7 +1,9 @@
 export * from './awq/index.js';
+export * from './bitsandbytes-4bit/index.js';
 export * from './bitsandbytes-int8/index.js';
 export * from './cast/index.js';
 export * from './checkpoint.js';
+export * from './compressed-tensors/index.js';
 export * from './compressed-tensors-int8/index.js';
 export { conversionSource } from './gguf/conversion-source.js';
 export * from './gptq/index.js';

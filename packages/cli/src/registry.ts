@@ -2,8 +2,11 @@
 import { awqMethod, awqStep } from '@q/awq';
 import {
   awqLayoutDeclaration,
+  bitsandbytesFp4LayoutDeclaration,
   bitsandbytesInt8LayoutDeclaration,
+  bitsandbytesNf4LayoutDeclaration,
   compressedTensorsInt8LayoutDeclaration,
+  compressedTensorsLayoutDeclaration,
   gptqLayoutDeclaration,
   plainLayoutDeclaration,
   type QuantizedLayout,
@@ -93,6 +96,9 @@ export const builtin: Vocabulary = {
     plainLayoutDeclaration,
     compressedTensorsInt8LayoutDeclaration,
     bitsandbytesInt8LayoutDeclaration,
+    compressedTensorsLayoutDeclaration,
+    bitsandbytesNf4LayoutDeclaration,
+    bitsandbytesFp4LayoutDeclaration,
   ],
   fits: declaredFits,
   steps: [rotateStep, smoothquantStep, awqStep],

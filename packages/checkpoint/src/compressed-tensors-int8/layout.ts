@@ -1,42 +1,22 @@
 import {
   type ActivationScheme,
-  bf16Scale,
-  encodeBf16,
-  encodeF16,
   FormatError,
-  f16Scale,
-  f32Scale,
   int8,
   scheme as makeScheme,
   perChannel,
   perTensor,
   type QuantizedTensor,
   refuseInt8Input,
-  type ScaleStorage,
   SchemeError,
   type Tensor,
   tensor,
 } from '@q/core';
-import type { FileDtype } from '@q/safetensors';
+import { configGroups, inputSchemeOf } from '../compressed-tensors/config.js';
+import { type StoredScaleType, storedAs } from '../compressed-tensors/stored-scales.js';
 import { keptHead } from '../kept-head.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
-import { configGroups, inputSchemeOf } from './config.js';
-
-interface StoredAs {
-  readonly dtype: FileDtype;
-  readonly storage: ScaleStorage;
-  encode(scales: Float32Array, shape: readonly number[]): Tensor;
-}
-
-/** How scales of each storage are written. */
-const stored: readonly StoredAs[] = [
-  { dtype: 'F32', storage: f32Scale, encode: (scales, shape) => tensor('f32', shape, scales) },
-  { dtype: 'F16', storage: f16Scale, encode: (scales, shape) => tensor('f16', shape, encodeF16(scales)) },
-  { dtype: 'BF16', storage: bf16Scale, encode: (scales, shape) => tensor('bf16', shape, encodeBf16(scales)) },
-];
-const storedAs = (storage: ScaleStorage) => stored.find((each) => each.storage.name === storage.name);
 
 /**
  * 8-bit integers of compressed-tensors, format `int-quantized` (formats.md 4): weights per channel or per tensor, with inputs
@@ -48,7 +28,7 @@ export function compressedTensorsInt8Layout(): QuantizedLayout {
     refuse,
     caution,
     plan: (module) => {
-      const { dtype } = storedAs(module.scheme.scaleStorage) as StoredAs;
+      const { dtype } = storedAs(module.scheme.scaleStorage) as StoredScaleType;
       const { module: name, inFeatures, outFeatures } = module.linear;
       return [
         { name: `${name}.weight`, dtype: 'I8', shape: [outFeatures, inFeatures] },
@@ -58,7 +38,7 @@ export function compressedTensorsInt8Layout(): QuantizedLayout {
     },
     encode(module, { codes, scales, shape }) {
       const { module: name } = module.linear;
-      const { encode } = storedAs(module.scheme.scaleStorage) as StoredAs;
+      const { encode } = storedAs(module.scheme.scaleStorage) as StoredScaleType;
       const tensors = new Map<string, Tensor>([
         [`${name}.weight`, tensor('i8', shape, toSigned(codes))],
         [`${name}.weight_scale`, encode(scales, scaleShape(module))],
@@ -163,7 +143,7 @@ async function readActivation(
   module: string,
   tensors: TensorLookup,
 ): Promise<ActivationScheme | undefined> {
-  const inputs = inputSchemeOf(config, module);
+  const inputs = inputSchemeOf(config, module, int8);
   if (!inputs || inputs.scheme.dynamic) return inputs;
   if (!tensors.has(`${module}.input_scale`))
     throw new FormatError(`${module}.input_scale: is absent; config.json says that its inputs have a static scale`);

@@ -123,8 +123,14 @@ export function makeRecipe(
   return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };
 }
 
+/** What a layout takes where nothing is said; nothing without a layout, whose name is checked elsewhere. */
+const defaultsOf = (settings: Settings, { layouts }: Vocabulary) =>
+  layouts.find(({ name }) => name === settings.get('layout')?.value)?.defaults;
+
 const methodNameOf = (settings: Settings, vocabulary: Vocabulary): string =>
-  (settings.get('method')?.value as string | undefined) ?? (methodOption(vocabulary).default as string);
+  (settings.get('method')?.value as string | undefined) ??
+  defaultsOf(settings, vocabulary)?.method ??
+  (methodOption(vocabulary).default as string);
 
 function findMethod(settings: Settings, vocabulary: Vocabulary): Method {
   const name = methodNameOf(settings, vocabulary);
@@ -297,15 +303,13 @@ function applyMethod(settings: Settings, making: Making): AppliedMethod {
     writesText: method.writesText ?? false,
     ...(method.tuner ? { tuner: method.tuner(values) } : {}),
   };
-  const [bits = 4, group = 128, symmetric = false] = gridKeys.map((key) => settings.get(key)?.value) as [
-    number?,
-    number?,
-    boolean?,
-  ];
-  const weights = settings.get('weights');
+  const [bits = 4, group = 128, symmetric = defaultsOf(settings, vocabulary)?.symmetric ?? false] = gridKeys.map(
+    (key) => settings.get(key)?.value,
+  ) as [number?, number?, boolean?];
+  const weights = settings.get('weights') ?? defaultWeights(settings, vocabulary);
   if (method.schemes) {
     if (
-      weights ||
+      settings.has('weights') ||
       (settings.get('bits')?.value ?? 8) !== 8 ||
       settings.has('group') ||
       settings.get('symmetric')?.value === false
@@ -333,6 +337,14 @@ function applyMethod(settings: Settings, making: Making): AppliedMethod {
       zeroPoint: symmetric ? 'none' : method.floatZeroPoints && declared?.floatZeroPoints ? 'float' : 'integer',
     }),
   };
+}
+
+/** The scheme of the layout's own defaults, unless bits, groups or symmetry are given. */
+function defaultWeights(settings: Settings, vocabulary: Vocabulary): Setting | undefined {
+  const value = defaultsOf(settings, vocabulary)?.weights;
+  return value === undefined || gridKeys.some((key) => settings.has(key))
+    ? undefined
+    : { value, shown: `layout ${settings.get('layout')?.value}: weights` };
 }
 
 function named({ shown, value }: Setting, vocabulary: Vocabulary): Scheme {

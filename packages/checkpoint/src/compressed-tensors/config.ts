@@ -2,8 +2,8 @@ import {
   type ActivationScheme,
   FormatError,
   f32Scale,
-  int8,
   scheme as makeScheme,
+  type NumberFormat,
   perTensor,
   perToken,
   type Scheme,
@@ -14,10 +14,12 @@ import { outsidePattern } from '../outside-pattern.js';
 /** `QuantizationArgs` of compressed-tensors (formats.md 4.1); unknown keys are an error there, so these are all. */
 interface QuantizationArgs {
   readonly num_bits: number;
-  readonly type: 'int';
+  readonly type: 'int' | 'float';
   readonly symmetric: boolean;
-  readonly strategy: 'tensor' | 'channel' | 'token';
+  readonly strategy: 'tensor' | 'channel' | 'token' | 'group' | 'block';
   readonly dynamic: boolean;
+  readonly group_size?: number;
+  readonly block_structure?: readonly number[];
 }
 
 export interface ConfigGroup {
@@ -27,12 +29,14 @@ export interface ConfigGroup {
   readonly output_activations: null;
 }
 
-const args = ({ granularity, dynamic = false }: Scheme): QuantizationArgs => ({
-  num_bits: 8,
-  type: 'int',
-  symmetric: true,
+const args = ({ format, granularity, zeroPoint, dynamic = false }: Scheme): QuantizationArgs => ({
+  num_bits: format.bits,
+  type: format.family === 'float' ? 'float' : 'int',
+  symmetric: zeroPoint === 'none',
   strategy: granularity.kind as QuantizationArgs['strategy'],
   dynamic,
+  ...(granularity.kind === 'group' ? { group_size: granularity.size } : {}),
+  ...(granularity.kind === 'block' ? { block_structure: [granularity.rows, granularity.columns] } : {}),
 });
 
 /** One group a distinct pair of schemes. A single one targets all linears, several name their modules. */
@@ -59,35 +63,52 @@ export function configGroups(modules: readonly QuantizedModule[]): Record<string
   );
 }
 
+/** Arguments as a foreign file may have them. */
+export type ReadArgs = Partial<Record<keyof QuantizationArgs, unknown>>;
+
 /** A group as a foreign file may have it. */
-interface ReadGroup {
+export interface ReadGroup {
   readonly targets?: readonly string[];
-  readonly input_activations?: Partial<Record<keyof QuantizationArgs, unknown>> | null;
+  readonly weights?: ReadArgs | null;
+  readonly input_activations?: ReadArgs | null;
 }
 
-/** How a module's inputs are quantized, its static scale left out; nothing for weights alone. */
-export function inputSchemeOf(
-  config: Readonly<Record<string, unknown>>,
-  module: string,
-): Pick<ActivationScheme, 'scheme'> | undefined {
+/**
+ * The group that a module belongs to: by its name, by an expression, else by the class of all linears; nothing when none is.
+ * @throws FormatError when config_groups is no object
+ */
+export function groupOf(config: Readonly<Record<string, unknown>>, module: string): ReadGroup | undefined {
   const listed = config.config_groups ?? {};
   if (typeof listed !== 'object')
     throw new FormatError(`quantization_config: config_groups is ${JSON.stringify(listed)}; an object was expected`);
   const groups = Object.values(listed as Record<string, ReadGroup | null>).filter((group) => group !== null);
-  const group =
+  return (
     groups.find(({ targets }) => Array.isArray(targets) && targets.some((target) => matches(target, module))) ??
-    groups.find(({ targets }) => Array.isArray(targets) && targets.includes('Linear'));
-  const inputs = group?.input_activations;
+    groups.find(({ targets }) => Array.isArray(targets) && targets.includes('Linear'))
+  );
+}
+
+/**
+ * How a module's inputs are quantized, its static scale left out; nothing for weights alone.
+ * @param format of 8 bits, of the layout that reads
+ */
+export function inputSchemeOf(
+  config: Readonly<Record<string, unknown>>,
+  module: string,
+  format: NumberFormat,
+): Pick<ActivationScheme, 'scheme'> | undefined {
+  const inputs = groupOf(config, module)?.input_activations;
   if (!inputs) return undefined;
   const { num_bits: bits = 8, type = 'int', symmetric = true, strategy, dynamic = false } = inputs;
-  if (bits !== 8 || type !== 'int' || symmetric !== true || (strategy !== 'token' && strategy !== 'tensor')) {
+  const own = format.family === 'float' ? 'float' : 'int';
+  if (bits !== 8 || type !== own || symmetric !== true || (strategy !== 'token' && strategy !== 'tensor')) {
     throw new FormatError(
-      `${module}: inputs of ${bits} bits, ${type}, ${symmetric ? '' : 'a'}symmetric, per ${strategy} cannot be run; symmetric int8 per token or tensor can`,
+      `${module}: inputs of ${bits} bits, ${type}, ${symmetric ? '' : 'a'}symmetric, per ${strategy} cannot be run; symmetric ${format.name} per token or tensor can`,
     );
   }
   return {
     scheme: makeScheme({
-      format: int8,
+      format,
       granularity: strategy === 'token' ? perToken : perTensor,
       scaleStorage: f32Scale,
       dynamic: dynamic === true,
