@@ -41,6 +41,17 @@ describe('q generate', () => {
     expect(err).toMatch(/28 quantized linears stay packed, 0 run as f32/);
   });
 
+  it('writes with a quantized cache of 8 bits what it writes with an f32 one', async () => {
+    const greedy = ['generate', demo.model, ...run, '--greedy', '--json'];
+    const plain = JSON.parse((await runCommand(greedy)).out);
+    const cached = JSON.parse((await runCommand([...greedy, '--cache', 'int8'])).out);
+    expect(cached.ids).toEqual(plain.ids);
+    expect(cached.cacheBytes).toBeGreaterThan(0);
+    const { err, code } = await runCommand([...greedy, '--cache', 'int9']);
+    expect(code).not.toBe(0);
+    expect(err).toMatch(/no cache scheme is called "int9": int8, int4/);
+  });
+
   it('names what is missing', async () => {
     for (const [args, message] of [
       [[demo.model], /--prompt TEXT is needed/],
@@ -71,5 +82,24 @@ describe('q embed', () => {
     const { code, err } = await runCommand(['embed', demo.model]);
     expect(code).not.toBe(0);
     expect(err).toMatch(/--text FILE is needed/);
+  });
+});
+
+describe('q eval --cache', () => {
+  it('scores 8 bits as the model without, and fewer bits the worse', async () => {
+    const score = async (...more: string[]) => {
+      const args = ['eval', demo.model, '--text', demo.heldOut, '--length', '128', '--windows', '2', '--threads', '1'];
+      const { out, err } = await runCommand([...args, ...more, '--against', demo.model, '--json']);
+      expect(err).not.toContain('error');
+      return JSON.parse(out);
+    };
+    const plain = await score();
+    const int8 = await score('--cache', 'int8');
+    expect(Math.abs(int8.perplexity / plain.perplexity - 1)).toBeLessThan(0.002);
+    const int4 = await score('--cache', 'int4');
+    const int2 = await score('--cache', 'int2');
+    expect(int4.kl).toBeGreaterThan(int8.kl);
+    expect(int2.kl).toBeGreaterThan(int4.kl);
+    expect(int2.cacheBytes).toBeLessThan(int4.cacheBytes);
   });
 });

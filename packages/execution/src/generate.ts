@@ -1,8 +1,8 @@
 import { type ModelDescription, type Runtime, SchemeError } from '@q/core';
-import { createDecoder } from '@q/models';
+import { createDecoder, type DecoderOptions } from '@q/models';
 import { mostLikely, type Sampler } from './sampler.js';
 
-export interface GenerateOptions {
+export interface GenerateOptions extends DecoderOptions {
   /** Most tokens to write. */
   readonly tokens: number;
   /** Chooses each token; the most likely one when absent. */
@@ -24,7 +24,7 @@ export async function* generate<T>(
   model: ModelDescription,
   runtime: Runtime<T>,
   prompt: readonly number[],
-  { tokens, sampler = mostLikely, stop = new Set(), signal }: GenerateOptions,
+  { tokens, sampler = mostLikely, stop = new Set(), signal, cache }: GenerateOptions,
 ): AsyncGenerator<number, void, void> {
   if (prompt.length === 0) throw new SchemeError('the prompt has no token: at least one is needed to go on from');
   const unknown = prompt.find((id) => !(Number.isInteger(id) && id >= 0 && id < model.vocabularySize));
@@ -35,7 +35,7 @@ export async function* generate<T>(
       `a prompt of ${prompt.length} tokens and ${tokens} more are above the model's ${model.maxPositions} positions`,
     );
   const { ops } = runtime;
-  const decoder = createDecoder(model, runtime, 1);
+  const decoder = createDecoder(model, runtime, 1, cache ? { cache } : {});
   try {
     let logits: T | undefined;
     for (let start = 0; start < prompt.length; start += promptPart) {

@@ -1,3 +1,4 @@
+export { cachedLogits } from './cached-logits.js';
 export { type ChatMessage, chatPrompt, findChatTemplate, type TokenizerConfig } from './chat-prompt.js';
 export { type GenerateOptions, generate } from './generate.js';
 export { type LoadedModel, loadModel, type WeightSource } from './load-model.js';

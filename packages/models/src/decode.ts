@@ -1,4 +1,4 @@
-import { languageModel, type ModelDescription, type Runtime, type RuntimeWrapper, ShapeError } from '@q/core';
+import { languageModel, type ModelDescription, type Ops, type Runtime, type RuntimeWrapper, ShapeError } from '@q/core';
 import { runBlock } from './run.js';
 import { wrapRuntime } from './runtime.js';
 
@@ -12,8 +12,26 @@ export interface Decoder<T> {
    * @returns logits after the last of them, `[batch, vocabularySize]`; the caller disposes them
    */
   append(ids: Int32Array): T;
+  /** The same, with logits after each of them, `[batch, count, vocabularySize]`. */
+  appendAll(ids: Int32Array): T;
   /** Frees the cache. */
   dispose(): void;
+}
+
+/** Holds keys and values of one layer and one sequence on the host, in place of the engine: `KvCache` of `@q/kv-cache` is one. */
+export interface LayerCache {
+  /** Takes `[tokens, kvHeads * headDim]`, positions applied. */
+  append(keys: Float32Array, values: Float32Array, position?: number): void;
+  /** All tokens so far. */
+  read(): { readonly keys: Float32Array; readonly values: Float32Array };
+  /** Queries `[tokens, heads * headDim]` as its keys need them. */
+  queries(plain: Float32Array): Float32Array;
+  dispose(): void;
+}
+
+export interface DecoderOptions {
+  /** Makes the cache of a layer; keys and values stay on the engine in f32 when absent. For one sequence. */
+  readonly cache?: (layer: number) => LayerCache;
 }
 
 /**
@@ -21,11 +39,18 @@ export interface Decoder<T> {
  * the weights and not over the whole sequence. Any wrapper of the runtime goes on working, quantized caches too. Where rotary
  * frequencies follow the length (dynamic, LongRoPE), cached keys keep the ones they came with, as in transformers' cache.
  */
-export function createDecoder<T>(model: ModelDescription, runtime: Runtime<T>, batch: number): Decoder<T> {
+export function createDecoder<T>(
+  model: ModelDescription,
+  runtime: Runtime<T>,
+  batch: number,
+  { cache }: DecoderOptions = {},
+): Decoder<T> {
   const { ops } = runtime;
+  if (cache && batch !== 1) throw new ShapeError(`a cache of layers is for one sequence, not for ${batch}`);
+  const caches = new Map<number, LayerCache>();
   const past = new Map<string, T>();
   let length = 0;
-  const wrapper = (start: number): RuntimeWrapper<T> => ({
+  const onEngine = (start: number): RuntimeWrapper<T> => ({
     start,
     cache(site, x, inner) {
       const own = inner(site, x);
@@ -39,28 +64,36 @@ export function createDecoder<T>(model: ModelDescription, runtime: Runtime<T>, b
     },
   });
   const { logits: logitsOf } = languageModel(model, 'decoding');
+  const wrapper = (start: number) => (cache ? throughCaches(ops, start, caches, cache) : onEngine(start));
+
+  function pass(ids: Int32Array, all: boolean): T {
+    const count = ids.length / batch;
+    if (!Number.isInteger(count) || count < 1)
+      throw new ShapeError(`${ids.length} ids are no tokens for each of ${batch} sequences`);
+    if (length + count > model.maxPositions)
+      throw new ShapeError(`${length + count} tokens are more than the model's ${model.maxPositions} positions`);
+    const cached = wrapRuntime(runtime, wrapper(length));
+    const logits = ops.scope(() => {
+      let hidden = model.embed(cached, ids, batch, count);
+      for (const block of model.blocks) hidden = runBlock(block, cached, hidden);
+      if (all) return logitsOf(cached, hidden);
+      return ops.reshape(logitsOf(cached, lastTokens(hidden, count)), [batch, model.vocabularySize]);
+    });
+    length += count;
+    return logits;
+  }
+
   return {
     get length() {
       return length;
     },
-    append(ids) {
-      const count = ids.length / batch;
-      if (!Number.isInteger(count) || count < 1)
-        throw new ShapeError(`${ids.length} ids are no tokens for each of ${batch} sequences`);
-      if (length + count > model.maxPositions)
-        throw new ShapeError(`${length + count} tokens are more than the model's ${model.maxPositions} positions`);
-      const cached = wrapRuntime(runtime, wrapper(length));
-      const logits = ops.scope(() => {
-        let hidden = model.embed(cached, ids, batch, count);
-        for (const block of model.blocks) hidden = runBlock(block, cached, hidden);
-        return ops.reshape(logitsOf(cached, lastTokens(hidden, count)), [batch, model.vocabularySize]);
-      });
-      length += count;
-      return logits;
-    },
+    append: (ids) => pass(ids, false),
+    appendAll: (ids) => pass(ids, true),
     dispose() {
       for (const handle of past.values()) ops.dispose(handle);
       past.clear();
+      for (const layer of caches.values()) layer.dispose();
+      caches.clear();
     },
   };
 
@@ -71,4 +104,34 @@ export function createDecoder<T>(model: ModelDescription, runtime: Runtime<T>, b
     const [, last] = ops.split(wide, [(count - 1) * model.hiddenSize, model.hiddenSize]);
     return ops.reshape(last as T, [batch, 1, model.hiddenSize]);
   }
+}
+
+/** Keys and values of new tokens go through the layer's cache on their way into attention, which sees what the cache gives back. */
+function throughCaches<T>(
+  ops: Ops<T>,
+  start: number,
+  caches: Map<number, LayerCache>,
+  make: (layer: number) => LayerCache,
+): RuntimeWrapper<T> {
+  let layer = 0;
+  return {
+    start,
+    query(at, x, inner) {
+      layer = at;
+      return inner(at, x);
+    },
+    ops: {
+      ...ops,
+      attention(args) {
+        const held = caches.get(layer) ?? make(layer);
+        caches.set(layer, held);
+        held.append(ops.dataSync(args.k), ops.dataSync(args.v), start);
+        const { keys, values } = held.read();
+        const width = args.kvHeads * args.headDim;
+        const upload = (data: Float32Array) => ops.fromF32(data, [1, data.length / width, width]);
+        const q = ops.fromF32(held.queries(ops.dataSync(args.q)), ops.shape(args.q));
+        return ops.attention({ ...args, q, k: upload(keys), v: upload(values) });
+      },
+    },
+  };
 }

@@ -55,7 +55,7 @@ export function createRuntime<T>(
 export function wrapRuntime<T>(runtime: Runtime<T>, wrapper: RuntimeWrapper<T>): Runtime<T> {
   const inner = layerOf(runtime);
   return bind({
-    ops: inner.ops,
+    ops: wrapper.ops ?? inner.ops,
     start: wrapper.start ?? inner.start,
     weight(name, self) {
       const plain = (asked: string) => inner.weight(asked, self);

@@ -11,6 +11,11 @@ export const evaluate = command({
       placeholder: 'folder',
       help: 'Score the model with this adapter of PEFT, or this task of q finetune --method peqa.',
     }),
+    cache: text({
+      placeholder: 'scheme',
+      otherwise: 'f32',
+      help: 'Read earlier tokens from a quantized cache: int8, int4, kivi2, ...',
+    }),
     against: text({ placeholder: 'model', help: 'The original, for KL divergence.' }),
     text: textFile('Text to score, JSON Lines, or .u16 token ids.'),
     length: calibrationOptions.length,

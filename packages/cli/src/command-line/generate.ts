@@ -20,6 +20,7 @@ export const generate = command({
       placeholder: 'folder',
       help: 'Run the model with this adapter of PEFT, or this task of q finetune --method peqa.',
     }),
+    cache: text({ placeholder: 'scheme', otherwise: 'f32', help: 'Quantize keys and values: int8, int4, kivi2, ...' }),
     engine: computeOptions.engine,
     threads: computeOptions.threads,
     ...jsonOption,

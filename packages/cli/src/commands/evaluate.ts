@@ -13,10 +13,12 @@ import { loadWindows } from '../texts.js';
 import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { evaluateEncoder } from './evaluate-encoder.js';
+import { scoreWithCache } from './score-with-cache.js';
 
 export interface EvalOptions {
   readonly against?: string;
   readonly adapter?: string;
+  readonly cache?: string;
   readonly text?: string;
   readonly length?: number;
   readonly windows?: number;
@@ -53,7 +55,10 @@ export async function evalCommand(
       ...{ progress: terminal.progress, signal },
     });
     const weights = options.adapter === undefined ? undefined : await adaptedWeights(options.adapter, model);
-    const result = await score(model, against, windows, compute, terminal, signal, weights);
+    const result =
+      options.cache === undefined
+        ? await score(model, against, windows, compute, terminal, signal, weights)
+        : await scoreWithCache(options.cache, model, against, windows, compute, terminal, signal, weights);
     const { bytes, bitsPerWeight } = sizeOf(model);
     if (options.json)
       terminal.printJson({
@@ -65,6 +70,7 @@ export async function evalCommand(
         length,
         model: path,
         against: options.against ?? null,
+        ...(options.cache === undefined ? {} : { cache: options.cache }),
         ...(options.adapter === undefined ? {} : { adapter: options.adapter }),
       });
     else {

@@ -12,6 +12,7 @@ import {
 } from '@q/execution';
 import type { Tokenizer } from '@q/models';
 import { adaptedWeights } from '../adapter-option.js';
+import { quantizedCache } from '../cache-option.js';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
@@ -29,6 +30,7 @@ export interface GenerateCommandOptions {
   readonly topP?: number;
   readonly seed?: number;
   readonly adapter?: string;
+  readonly cache?: string;
   readonly engine?: string;
   readonly threads?: number;
   readonly json?: boolean;
@@ -49,6 +51,7 @@ export async function generateCommand(
     if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
     const model = languageModel(checkpoint.model, 'q generate');
     for (const note of checkpoint.notes) terminal.note(`note: ${path}: ${note}`);
+    const cache = options.cache === undefined ? undefined : quantizedCache(options.cache, model);
     const tokenizer = await openTokenizer(path);
     const ids = await promptIds(path, tokenizer, prompt, options);
     const stop = stopTokens(await readFolderJson(path, 'generation_config.json'), checkpoint.config);
@@ -72,7 +75,7 @@ export async function generateCommand(
         if (!json) terminal.write(part);
       };
       let [first, last] = [0, 0];
-      for await (const id of generate(model, runtime, ids, { tokens, sampler, stop, signal })) {
+      for await (const id of generate(model, runtime, ids, { tokens, sampler, stop, signal, ...cache?.decoder })) {
         last = performance.now();
         if (written.length === 0) first = last;
         written.push(id);
@@ -82,7 +85,14 @@ export async function generateCommand(
       loaded.dispose();
       // The first token comes with the prompt: it is not counted.
       const tokensPerSecond = written.length > 1 ? (1000 * (written.length - 1)) / (last - first) : null;
-      if (json) terminal.printJson({ text: result, ids: written, tokensPerSecond, promptTokens: ids.length });
+      if (json)
+        terminal.printJson({
+          text: result,
+          ids: written,
+          tokensPerSecond,
+          promptTokens: ids.length,
+          cacheBytes: cache?.bytes(ids.length + written.length) ?? null,
+        });
       else {
         terminal.print('');
         if (tokensPerSecond !== null) terminal.note(`${tokensPerSecond.toFixed(1)} tokens a second`);

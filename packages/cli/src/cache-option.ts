@@ -1,0 +1,30 @@
+import { type ModelDescription, SchemeError } from '@q/core';
+import { cacheBytes, cacheScheme, KvCache } from '@q/kv-cache';
+import type { DecoderOptions } from '@q/models';
+
+export interface QuantizedCache {
+  readonly decoder: DecoderOptions;
+  /** Of all layers, for a sequence of so many tokens. */
+  bytes(tokens: number): number;
+}
+
+/**
+ * The caches of `--cache NAME`.
+ * @throws SchemeError when no scheme has this name, it does not suit the heads, or a layer's attention has no such cache
+ */
+export function quantizedCache(name: string, model: ModelDescription): QuantizedCache {
+  const scheme = cacheScheme(name);
+  const layers = model.blocks.map(({ attention, index }) => {
+    if (!attention)
+      throw new SchemeError(
+        `--cache ${name}: the attention of layer ${index} of ${model.architecture} is of a kind that has no such cache`,
+      );
+    return { kvHeads: attention.kvHeads, headDim: attention.headDim };
+  });
+  const bytes = (tokens: number) => layers.reduce((sum, sizes) => sum + cacheBytes(scheme, sizes, tokens), 0);
+  bytes(1);
+  return {
+    decoder: { cache: (layer) => new KvCache({ scheme, ...layers[layer], capacity: model.maxPositions }) },
+    bytes,
+  };
+}

@@ -1,0 +1,62 @@
+import { checkVocabulary, type Windows } from '@q/calib';
+import type { Checkpoint } from '@q/checkpoint';
+import { CalibrationError, languageModel } from '@q/core';
+import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval';
+import { cachedLogits, loadModel } from '@q/execution';
+import { quantizedCache } from '../cache-option.js';
+import type { Compute } from '../engine.js';
+import type { Weights } from '../fine-tuning/fine-tuning.js';
+import type { Terminal } from '../terminal.js';
+import { formatBytes } from '../units.js';
+import { UsageError } from '../usage-error.js';
+
+/**
+ * Scores a model that reads earlier tokens from a quantized cache, and compares it with another, which reads them as they are.
+ * @param weights in place of the model's own
+ */
+export async function scoreWithCache(
+  scheme: string,
+  checkpoint: Checkpoint,
+  against: Checkpoint | undefined,
+  windows: Windows,
+  compute: Compute,
+  terminal: Terminal,
+  signal: AbortSignal,
+  weights?: Weights,
+): Promise<Evaluation & { readonly cacheBytes: number }> {
+  if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
+  if (against && !against.model) throw against.unknownArchitecture as Error;
+  const model = languageModel(checkpoint.model, 'q eval --cache');
+  if (windows.length > model.maxPositions)
+    throw new CalibrationError(
+      `${checkpoint.path}: windows of ${windows.length} tokens are longer than the model's ${model.maxPositions} positions: give a smaller --length`,
+    );
+  checkVocabulary(windows, model.vocabularySize, 'the text');
+  if (await integerExecution(checkpoint, compute.kernels))
+    throw new UsageError('--cache takes models whose weights alone are quantized: this folder quantizes inputs, too');
+  const cache = quantizedCache(scheme, model);
+  const engine = await compute.generation();
+  try {
+    const options = { progress: terminal.progress, signal };
+    const original =
+      against?.model &&
+      (await runWindows(against.model, engine, (name) => against.weight(name), windows, {
+        ...options,
+        task: 'original',
+      }));
+    const source = weights ? { ...checkpoint, quantizedModules: [], weight: weights } : checkpoint;
+    const loaded = await loadModel(model, engine, source);
+    const logits = cachedLogits(model, loaded.runtime, windows, { ...cache.decoder, signal });
+    const result = await evaluate(logits, windows, {
+      ...options,
+      batch: 1,
+      ...(original ? { against: original } : {}),
+    });
+    loaded.dispose();
+    const cacheBytes = cache.bytes(windows.length);
+    terminal.note(`cache ${scheme}: ${formatBytes(cacheBytes)} for ${windows.length} tokens`);
+    return { ...result, cacheBytes };
+  } finally {
+    await engine.dispose();
+  }
+}

@@ -1,0 +1,275 @@
+import { FormatError, type KvAttentionArgs, NumericError, QuantError, SchemeError, ShapeError } from '@q/core';
+import { type CacheScheme, checkCacheScheme, tokensTogether } from './cache-scheme.js';
+import { type HeadSizes, PackedSide } from './packed-side.js';
+import { rotateHeads } from './rotate-heads.js';
+
+export interface KvCacheOptions extends HeadSizes {
+  readonly scheme: CacheScheme;
+  /** Most tokens that are held at a time. */
+  readonly capacity: number;
+}
+
+const magic = 'qkv1';
+
+/** What a cache of one layer takes with so many tokens, as {@link KvCache.bytes} counts: nothing is made for it. */
+export function cacheBytes(scheme: CacheScheme, sizes: HeadSizes, tokens: number): number {
+  checkCacheScheme(scheme, sizes.headDim);
+  const together = tokensTogether(scheme);
+  const behind = Math.max(0, tokens - scheme.sinks - scheme.window);
+  const packed = together * Math.floor(behind / together);
+  const sides = [scheme.keys, scheme.values].map((side) => new PackedSide(side, sizes).bytes(packed));
+  return sides.reduce((sum, bytes) => sum + bytes, 8 * (tokens - packed) * sizes.kvHeads * sizes.headDim);
+}
+
+/**
+ * Keys and values of one layer and one sequence, `[tokens, kvHeads * headDim]` in f32 outside. In here the first `sinks` tokens
+ * and at least `window` newest ones are f32, all between are packed: each as soon as its group is whole and behind the window.
+ * So one token at a time gives the same bits as all at once.
+ */
+export class KvCache {
+  readonly options: KvCacheOptions;
+  #keys: PackedSide;
+  #values: PackedSide;
+  #sinks: readonly [Float32Array, Float32Array] = [new Float32Array(0), new Float32Array(0)];
+  #recent: readonly [Float32Array, Float32Array] = [new Float32Array(0), new Float32Array(0)];
+  #packed = 0;
+  #position = 0;
+  #freed = false;
+
+  /** @throws SchemeError when the scheme does not suit the heads */
+  constructor(options: KvCacheOptions) {
+    checkCacheScheme(options.scheme, options.headDim);
+    this.options = options;
+    this.#keys = new PackedSide(options.scheme.keys, options);
+    this.#values = new PackedSide(options.scheme.values, options);
+  }
+
+  /** Position of the next token: all that were appended, evicted ones too. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Tokens that are held. */
+  get length(): number {
+    return (this.#sinks[0].length + this.#recent[0].length) / this.#width + this.#packed;
+  }
+
+  /** Tokens that are held as codes. */
+  get packed(): number {
+    return this.#packed;
+  }
+
+  /** Bytes of what is held: codes, f16 scales, and f32 tokens. */
+  get bytes(): number {
+    const plain = 8 * (this.#sinks[0].length + this.#recent[0].length);
+    return plain + this.#keys.bytes(this.#packed) + this.#values.bytes(this.#packed);
+  }
+
+  get #width(): number {
+    return this.options.kvHeads * this.options.headDim;
+  }
+
+  /**
+   * @param position of the first of the tokens, when the caller knows it: checked
+   * @throws ShapeError when the arrays are not tokens, the position is not the next one, or the capacity is exceeded;
+   * NumericError when a key or value is not finite. The cache is then as it was.
+   */
+  append(keys: Float32Array, values: Float32Array, position = this.#position): void {
+    this.#alive();
+    const tokens = keys.length / this.#width;
+    if (!Number.isInteger(tokens) || keys.length !== values.length)
+      throw new ShapeError(
+        `${keys.length} keys and ${values.length} values are not the same tokens of ${this.#width} features each`,
+      );
+    if (position !== this.#position)
+      throw new ShapeError(`tokens at position ${position} are out of order: position ${this.#position} is next`);
+    if (this.length + tokens > this.options.capacity)
+      throw new ShapeError(
+        `the cache overflows: it holds ${this.length} of ${this.options.capacity} tokens and cannot take ${tokens} more; evict some or make a larger one`,
+      );
+    for (const [what, array] of Object.entries({ key: keys, value: values })) {
+      const bad = array.findIndex((value) => !Number.isFinite(value));
+      if (bad >= 0)
+        throw new NumericError(
+          `the ${what} at position ${position + Math.floor(bad / this.#width)} holds ${array[bad]} at feature ${bad % this.#width}`,
+        );
+    }
+    const { scheme, headDim } = this.options;
+    const own = [scheme.rotate ? rotateHeads(keys, headDim) : keys, values] as const;
+    const first = Math.min(tokens * this.#width, scheme.sinks * this.#width - this.#sinks[0].length);
+    const both = <R>(make: (side: 0 | 1) => R) => [make(0), make(1)] as const;
+    if (first > 0) this.#sinks = both((side) => joined(this.#sinks[side], own[side].subarray(0, first)));
+    this.#recent = both((side) => joined(this.#recent[side], own[side].subarray(Math.max(0, first))));
+    this.#position += tokens;
+    this.#pack();
+  }
+
+  /** Packs what is behind the window, in whole groups. */
+  #pack(): void {
+    const together = tokensTogether(this.options.scheme);
+    const ready = this.#recent[0].length / this.#width - this.options.scheme.window;
+    const count = together * Math.floor(Math.max(0, ready) / together);
+    if (count === 0) return;
+    this.#keys.write(this.#packed, this.#recent[0], count);
+    this.#values.write(this.#packed, this.#recent[1], count);
+    this.#packed += count;
+    const rest = count * this.#width;
+    this.#recent = [this.#recent[0].slice(rest), this.#recent[1].slice(rest)];
+  }
+
+  /** Everything that is held, oldest first, as f32 `[length, kvHeads * headDim]`; rotated keys where the scheme rotates. */
+  read(): { readonly keys: Float32Array; readonly values: Float32Array } {
+    this.#alive();
+    const side = (index: 0 | 1, packed: PackedSide) => {
+      const width = this.#width;
+      const out = new Float32Array(this.length * width);
+      out.set(this.#sinks[index]);
+      let at = this.#sinks[index].length;
+      for (let token = 0; token < this.#packed; token++, at += width) packed.read(token, out.subarray(at, at + width));
+      out.set(this.#recent[index], at);
+      return out;
+    };
+    return { keys: side(0, this.#keys), values: side(1, this.#values) };
+  }
+
+  /** Queries `[tokens, heads * headDim]` as the keys need them: rotated where the scheme rotates. */
+  queries(plain: Float32Array): Float32Array {
+    const { scheme, headDim } = this.options;
+    return scheme.rotate ? rotateHeads(plain, headDim) : plain;
+  }
+
+  /**
+   * Drops the oldest packed tokens behind the sinks.
+   * @throws ShapeError when there are not so many, or they end within a group
+   */
+  evict(count: number): void {
+    this.#alive();
+    const together = tokensTogether(this.options.scheme);
+    if (!Number.isInteger(count) || count < 0 || count > this.#packed || count % together !== 0)
+      throw new ShapeError(
+        `${count} tokens cannot be evicted: ${this.#packed} are packed, in groups of ${together} that go as a whole`,
+      );
+    this.#keys.evict(count, this.#packed);
+    this.#values.evict(count, this.#packed);
+    this.#packed -= count;
+  }
+
+  /** A cache that goes on from here on its own: a beam, a shared prefix. */
+  fork(): KvCache {
+    this.#alive();
+    const made = new KvCache(this.options);
+    made.#keys = this.#keys.copy();
+    made.#values = this.#values.copy();
+    made.#sinks = this.#sinks;
+    made.#recent = this.#recent;
+    made.#packed = this.#packed;
+    made.#position = this.#position;
+    return made;
+  }
+
+  /**
+   * What a kernel for attention over packed codes needs of this cache, beside the queries.
+   * @throws SchemeError where kernels do not know the scheme: sinks, 3 bits, floats and tables; read the cache there
+   */
+  attentionArgs(): Omit<KvAttentionArgs, 'queries' | 'tokens' | 'heads'> {
+    this.#alive();
+    const { scheme, kvHeads, headDim } = this.options;
+    for (const { format } of [scheme.keys, scheme.values])
+      if (format.family !== 'linear' || ![2, 4, 8].includes(format.bits) || scheme.sinks > 0)
+        throw new SchemeError(
+          `cache scheme ${scheme.name}: attention on codes takes integers of 2, 4 and 8 bits without sinks, not ${format.name} with ${scheme.sinks}`,
+        );
+    const [keys, values] = [this.#keys.packed, this.#values.packed];
+    const window = this.#recent[0].length / this.#width;
+    const recent = new Float32Array(2 * this.#recent[0].length);
+    for (const side of [0, 1] as const)
+      for (let head = 0; head < kvHeads; head++)
+        for (let token = 0; token < window; token++) {
+          const from = token * this.#width + head * headDim;
+          const row = this.#recent[side].subarray(from, from + headDim);
+          recent.set(row, ((side * kvHeads + head) * window + token) * headDim);
+        }
+    return { kvHeads, headDim, capacity: keys.capacity, packed: this.#packed, keys, values, recent, window };
+  }
+
+  /** Everything as bytes, little-endian, for {@link KvCache.read}. */
+  serialise(): Uint8Array {
+    this.#alive();
+    const { scheme, kvHeads, headDim, capacity } = this.options;
+    const header = JSON.stringify({
+      ...{ scheme, kvHeads, headDim, capacity, packed: this.#packed, position: this.#position },
+      ...{ sinks: this.#sinks[0].length / this.#width, recent: this.#recent[0].length / this.#width },
+    });
+    const text = new TextEncoder().encode(header);
+    const length = new Uint8Array(Uint32Array.of(text.length).buffer);
+    const floats = [...this.#sinks, ...this.#recent].map((array) => new Uint8Array(array.slice().buffer));
+    const parts = [
+      new TextEncoder().encode(magic),
+      length,
+      text,
+      ...floats,
+      ...this.#keys.save(this.#packed),
+      ...this.#values.save(this.#packed),
+    ];
+    const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+    let at = 0;
+    for (const part of parts) {
+      out.set(part, at);
+      at += part.length;
+    }
+    return out;
+  }
+
+  /**
+   * The cache that {@link serialise} wrote.
+   * @param scheme the one that it was written with
+   * @throws FormatError when the bytes are of another kind or scheme, or truncated
+   */
+  static read(bytes: Uint8Array, scheme: CacheScheme): KvCache {
+    let at = 0;
+    const take = (count: number): Uint8Array => {
+      if (at + count > bytes.length)
+        throw new FormatError(`the cache ends at byte ${bytes.length}, ${at + count} were expected: it is truncated`);
+      at += count;
+      return bytes.slice(at - count, at);
+    };
+    if (new TextDecoder().decode(take(4)) !== magic)
+      throw new FormatError(`the bytes do not begin with ${magic}: they are no serialised cache`);
+    const [size] = new Uint32Array(take(4).buffer);
+    const header = JSON.parse(new TextDecoder().decode(take(size)));
+    if (JSON.stringify(header.scheme) !== JSON.stringify(scheme))
+      throw new FormatError(`the cache was written with scheme ${header.scheme.name}, not with this ${scheme.name}`);
+    const { kvHeads, headDim, capacity } = header;
+    const cache = new KvCache({ scheme, kvHeads, headDim, capacity });
+    const floats = (tokens: number) => new Float32Array(take(4 * tokens * cache.#width).buffer);
+    cache.#sinks = [floats(header.sinks), floats(header.sinks)];
+    cache.#recent = [floats(header.recent), floats(header.recent)];
+    cache.#keys.load(header.packed, take);
+    cache.#values.load(header.packed, take);
+    cache.#packed = header.packed;
+    cache.#position = header.position;
+    if (at !== bytes.length) throw new FormatError(`the cache has ${bytes.length - at} bytes behind its end`);
+    return cache;
+  }
+
+  /** Frees the tokens. Everything else is refused from then on. */
+  dispose(): void {
+    this.#freed = true;
+    this.#keys = new PackedSide(this.options.scheme.keys, this.options);
+    this.#values = new PackedSide(this.options.scheme.values, this.options);
+    this.#sinks = [new Float32Array(0), new Float32Array(0)];
+    this.#recent = this.#sinks;
+    this.#packed = 0;
+  }
+
+  #alive(): void {
+    if (this.#freed) throw new QuantError('the cache is freed: it can be neither used nor forked');
+  }
+}
+
+function joined(a: Float32Array, b: Float32Array): Float32Array {
+  const out = new Float32Array(a.length + b.length);
+  out.set(a);
+  out.set(b, a.length);
+  return out;
+}

@@ -1,0 +1,3 @@
+import { packageBuild } from '@q/presets/tsup';
+
+export default packageBuild();
