@@ -156,7 +156,7 @@ describe('options', () => {
     [['--format-version', '1'], /version 1 of the GPTQ layout cannot express zero point 0/],
     [['--engine', 'cuda'], /--engine cuda: is not known \(auto, wasm, cpu, node\)/],
     [['--keep', '*'], /no linear .* matches a rule/],
-    [[], /--calib FILE is needed/],
+    [['--length', '5000'], /--length 5000 is longer than the model's 256 positions/],
   ])('%j', async (options, message) => {
     await fails([...quantize, demo.model, 'OUT', ...options], message);
   });
@@ -174,7 +174,7 @@ describe('options', () => {
 describe('--json', () => {
   it.each<[string[], RegExp]>([
     [['plan', demo.model, '--group', '4096'], /groupSize 4096/],
-    [['quantize', demo.model, 'OUT'], /--calib FILE is needed/],
+    [['quantize', demo.model, 'OUT', '--calib', 'absent.txt'], /absent\.txt: the text cannot be read/],
     [['eval', join('absent', 'model'), '--text', demo.heldOut], /absent.model: is not a folder/],
     [['inspect', 'absent'], /absent: does not exist/],
     [['inspect', demo.model, '--jsn'], /unknown option/],

@@ -18,8 +18,15 @@ import { UsageError } from './usage-error.js';
 /** `--calib` for text that the model writes itself. */
 export const ownText = 'self';
 
+/** `--calib` for the text that comes with the command. */
+export const defaultText = 'default';
+
+/** Said where a method learns from it without having been told to. */
+export const defaultTextNote =
+  'no --calib was given: what layers see is learnt from the text that comes with q; text of the kind that the model will meet may give a better model';
+
 export interface WindowRequest {
-  /** Text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`), both of texts or of conversations, or little-endian 16-bit ids (`.u16`). */
+  /** {@link defaultText}, or a file: text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`), both of texts or of conversations, or little-endian 16-bit ids (`.u16`). */
   readonly path: string;
   readonly length: number;
   /** Windows wanted; all when absent. */
@@ -36,17 +43,13 @@ export interface WindowRequest {
 /** The windows of a file, tokenized with the tokenizer of the model folder. */
 export async function loadWindows(model: string, request: WindowRequest): Promise<Windows> {
   const { path, length, count, skip = 0, shuffle, sequences, progress, signal } = request;
-  const bytes = await readFile(path).catch((error) => {
-    throw new UsageError(`${path}: the text cannot be read (${error.code ?? error.message})`);
-  });
-  if (/\.u16$/i.test(path)) {
-    const all = readU16Windows(bytes, length, path);
+  const read = path === defaultText ? undefined : await readText(path);
+  if (read && /\.u16$/i.test(path)) {
+    const all = readU16Windows(read, length, path);
     return cutWindows(all.ids, length, { count, skip, shuffle, name: path });
   }
   const tokenizer = await openTokenizer(model);
-  const framed = tokenizer.bosId !== undefined && tokenizer.opening.includes(tokenizer.bosId);
-  const chat = bytes.includes('"messages"') && /\.(jsonl|ndjson|json)$/i.test(path);
-  const documents = parseDocuments(path, bytes, chat ? await chatFormat(model, framed) : undefined);
+  const documents = read ? await fileDocuments(path, read, model, tokenizer) : await builtInDocuments();
   if (sequences) {
     const lines = shuffled(textLines(documents), shuffle);
     return textSequences(enough(lines, tokenizer, length, count), tokenizer, length, path);
@@ -81,6 +84,29 @@ function shuffled(lines: readonly string[], random: Random | undefined): readonl
     [order[i], order[j]] = [order[j], order[i]];
   }
   return order;
+}
+
+async function readText(path: string): Promise<Buffer> {
+  return readFile(path).catch((error) => {
+    throw new UsageError(`${path}: the text cannot be read (${error.code ?? error.message})`);
+  });
+}
+
+async function builtInDocuments(): Promise<readonly string[]> {
+  const { defaultDocuments } = await import('./default-text/default-documents.js');
+  return defaultDocuments();
+}
+
+/** The documents of a file, conversations written by the template of the model. */
+async function fileDocuments(
+  path: string,
+  bytes: Buffer,
+  model: string,
+  { bosId, opening }: Tokenizer,
+): Promise<readonly string[]> {
+  const chat = bytes.includes('"messages"') && /\.(jsonl|ndjson|json)$/i.test(path);
+  const framed = bosId !== undefined && opening.includes(bosId);
+  return parseDocuments(path, bytes, chat ? await chatFormat(model, framed) : undefined);
 }
 
 /** The template of a model; one that is not there is an error only where a conversation needs it. */

@@ -12,7 +12,9 @@ export const quantize = command({
     ['<out>', 'folder to write'],
   ],
   options: {
-    calib: textFile('Calibration text, JSON Lines, .u16 token ids, or self: the model writes it.'),
+    calib: textFile(
+      'Calibration text, JSON Lines, .u16 token ids, self (the model writes it) or default (a text that comes with q).',
+    ),
     sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),
     ...calibrationOptions,
     ...heldOutOptions,

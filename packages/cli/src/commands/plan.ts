@@ -5,6 +5,7 @@ import type { CommandContext, FlagValues } from '../command.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
+import { defaultTextNote } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { budgetText, settleBudget } from './budget.js';
 
@@ -55,6 +56,7 @@ export async function planCommand(
       context,
     });
     const plan = planRun(checkpoint, recipe, shape);
+    if (plan.calibrated && calib === undefined && !requested.writesText) terminal.note(`note: ${defaultTextNote}`);
     if (options.json) terminal.printJson({ ...planJSON(plan), ...(budget ? { budget } : {}) });
     else terminal.print([planText(plan), ...(budget ? ['', budgetText(budget)] : [])].join('\n'));
   } finally {

@@ -5,8 +5,6 @@ import { judgeDivergence } from '@q/eval';
 import {
   checkOutputFolder,
   expertCoverage,
-  isRewrite,
-  type Plan,
   planRun,
   type RunReport,
   type RunResult,
@@ -23,10 +21,9 @@ import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { openModel } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
 import { reportPageName, writeReport } from '../report/write-report.js';
-import { loadWindows, ownText } from '../texts.js';
+import { defaultText, defaultTextNote, loadWindows, ownText } from '../texts.js';
 import { beginWorkers, type WorkerFlags, workersIdentity } from '../training-workers.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
-import { UsageError } from '../usage-error.js';
 import { budgetText, settleBudget } from './budget.js';
 import { checkDivergence, divergenceLimit } from './divergence-limit.js';
 import { score } from './evaluate.js';
@@ -87,11 +84,9 @@ export async function quantizeCommand(
     terminal.note(planText(plan));
     if (budget) terminal.note(budgetText(budget));
     const writes = options.calib === ownText || (options.calib === undefined && requested.writesText);
-    if (plan.calibrated && !options.calib && !writes) {
-      throw new UsageError(
-        `--calib FILE is needed: ${learner(plan)} learns from text what the layers see (or --calib self: the model writes it; or choose --method rtn)`,
-      );
-    }
+    const calib = options.calib ?? defaultText;
+    const byDefault = plan.calibrated && !writes && options.calib === undefined;
+    if (byDefault) terminal.note(`note: ${defaultTextNote}`);
     if (plan.calibrated && plan.model && shape.length > plan.model.maxPositions) {
       throw new CalibrationError(
         `--length ${shape.length} is longer than the model's ${plan.model.maxPositions} positions`,
@@ -107,24 +102,25 @@ export async function quantizeCommand(
             ...{ samples: shape.samples, length: shape.length, files },
           })
         : await loadWindows(path, {
-            path: options.calib as string,
+            path: calib,
             length: shape.length,
             count: shape.samples,
             shuffle,
             sequences: plan.model?.head === undefined,
           });
-    const notes = [...plan.notes, ...compute.notes];
+    const notes = [...plan.notes, ...(byDefault ? [defaultTextNote] : []), ...compute.notes];
     const encoder = plan.model !== undefined && plan.model.head === undefined;
     if (encoder)
       notes.push(`not evaluated: q eval ${out} --against ${path} --text LINES.txt compares what the encoders give`);
-    const learnt = !writes && calibration && options.calib !== undefined;
+    // What is drawn from grammars judges no model: the default text is not scored.
+    const learnt = !writes && calibration && calib !== defaultText;
     const evaluation = encoder
       ? undefined
       : await heldOutText(
           path,
           options,
           shape.length,
-          learnt ? { path: options.calib as string, windows: calibration, purpose: 'calibration' } : undefined,
+          learnt ? { path: calib, windows: calibration, purpose: 'calibration' } : undefined,
           notes,
         );
     const maxKl = divergenceLimit(options.maxKl, evaluation !== undefined);
@@ -149,7 +145,7 @@ export async function quantizeCommand(
         ...(calibration
           ? {
               calibration: {
-                name: writes ? 'written by the model' : (options.calib as string),
+                name: writes ? 'written by the model' : calib,
                 samples: calibration.count,
                 length: calibration.length,
               },
@@ -258,15 +254,6 @@ async function scoresOf(
     if (endsAgain(error)) return error;
     throw error;
   }
-}
-
-/** The step of a calibrated plan that needs the text. */
-function learner({ recipe, modules }: Plan): string {
-  const transform = recipe.transforms?.find((step) => !isRewrite(step));
-  return (
-    (transform ?? recipe.tuner ?? [...modules.values()].find(({ quantizer }) => quantizer.needs.length > 0)?.quantizer)
-      ?.name ?? ''
-  );
 }
 
 async function scoreBoth(
