@@ -160,7 +160,7 @@ for (const file of ['transformers-logits.json', 'transformers-decoders.json', 't
           values: await write(`${folder.split('/').at(-1)}-${output}.f32`, values),
           width: values.length / rows,
           ...(golden.kept ? { kept: golden.kept } : {}),
-          ...(golden.hidden ? { encoder: true } : {}),
+          ...(checkpoint.model!.head ? {} : { encoder: true as const }),
         });
       }
     }

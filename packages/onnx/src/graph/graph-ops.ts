@@ -10,6 +10,7 @@ import {
 import { type AttentionWriter, mergeHeads, rotateHeads } from './attention.js';
 import { contrib, type Graph, int } from './graph.js';
 import type { GraphValue, Size } from './graph-value.js';
+import { firstToken, lastSeenToken } from './sentence-vector.js';
 import type { FloatType, Sequence } from './sequence.js';
 
 /** Weights as a graph has them. */
@@ -217,13 +218,8 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     const width = x.sizes[2] as number;
     const at = sizes.indexOf(width);
     if (sizes.length !== 2 || at < 0) return unsupported('a part of a sequence');
-    const place = graph.integers(at === 0 ? 0 : -1);
-    const token = graph.node(
-      'Gather',
-      [x, place],
-      { type: x.type, sizes: ['batch_size', width] },
-      { attributes: { axis: int(1) } },
-    );
+    // Behind the last token of a sequence there may be padding.
+    const token = at === 0 ? firstToken(graph, x) : lastSeenToken(graph, sequence, x);
     return at === 0 ? [token, x] : [x, token];
   }
 

@@ -60,9 +60,26 @@ function count(graph: Graph, sequence: Sequence): GraphValue {
   return graph.node('Max', [sum, graph.number(1, 'f32')], one);
 }
 
+/** `[batch, length, width]` -> `[batch, width]` */
+export const firstToken = (graph: Graph, x: GraphValue): GraphValue =>
+  graph.node('Gather', [x, graph.integers(0)], pooled(x), { attributes: { axis: int(1) } });
+
+/** The last token that is seen, whichever side is padded. */
+export function lastSeenToken(graph: Graph, sequence: Sequence, x: GraphValue): GraphValue {
+  const { mask } = sequence;
+  const placed = graph.node('Mul', [mask, sequence.places()], mask);
+  const one = { type: 'i64', sizes: ['batch_size', 1] } as const;
+  const last = graph.node('ReduceMax', [placed, graph.integers([1])], one, { attributes: { keepdims: int(1) } });
+  const here = graph.node('Equal', [sequence.places(), last], { type: 'bool', sizes: mask.sizes });
+  const factor = graph.cast(here, 'f32');
+  const sizes: Size[] = ['batch_size', 'sequence_length', 1];
+  const column = graph.node('Unsqueeze', [factor, graph.integers([-1])], { type: 'f32', sizes });
+  const kept = graph.node('Mul', [x, column], x);
+  return graph.node('ReduceSum', [kept, graph.integers([1])], pooled(x), { attributes: { keepdims: int(0) } });
+}
+
 const poolings: Readonly<Record<PoolingMode, Pooling>> = {
-  cls: (graph, _sequence, x) =>
-    graph.node('Gather', [x, graph.integers(0)], pooled(x), { attributes: { axis: int(1) } }),
+  cls: (graph, _sequence, x) => firstToken(graph, x),
   mean: (graph, sequence, x) => graph.node('Div', [sumOfTokens(graph, sequence, x), count(graph, sequence)], pooled(x)),
   mean_sqrt_len(graph, sequence, x) {
     const all = count(graph, sequence);
@@ -75,17 +92,5 @@ const poolings: Readonly<Record<PoolingMode, Pooling>> = {
     const own = graph.node('Where', [seen, x, graph.number(-1e30, 'f32')], x);
     return graph.node('ReduceMax', [own, graph.integers([1])], pooled(x), { attributes: { keepdims: int(0) } });
   },
-  /** The last token that is seen, whichever side is padded. */
-  lasttoken(graph, sequence, x) {
-    const { mask } = sequence;
-    const placed = graph.node('Mul', [mask, sequence.places()], mask);
-    const one = { type: 'i64', sizes: ['batch_size', 1] } as const;
-    const last = graph.node('ReduceMax', [placed, graph.integers([1])], one, { attributes: { keepdims: int(1) } });
-    const here = graph.node('Equal', [sequence.places(), last], { type: 'bool', sizes: mask.sizes });
-    const factor = graph.cast(here, 'f32');
-    const sizes: Size[] = ['batch_size', 'sequence_length', 1];
-    const column = graph.node('Unsqueeze', [factor, graph.integers([-1])], { type: 'f32', sizes });
-    const kept = graph.node('Mul', [x, column], x);
-    return graph.node('ReduceSum', [kept, graph.integers([1])], pooled(x), { attributes: { keepdims: int(0) } });
-  },
+  lasttoken: lastSeenToken,
 };
