@@ -11,7 +11,8 @@ const breaches = [];
 function sources(folder) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) return entry.name === 'generated' ? [] : sources(path);
+    if (entry.isDirectory())
+      return ['generated', 'node_modules', 'dist', '.turbo'].includes(entry.name) ? [] : sources(path);
     return /\.(ts|tsx|mts)$/.test(entry.name) ? [path] : [];
   });
 }
@@ -41,6 +42,37 @@ for (const name of readdirSync(join(root, 'packages'))) {
       breaches.push(`${shown} imports tfjs: only packages/tfjs may`);
     if (/\b(it|test|describe)\.(skip|only)\(/.test(text)) breaches.push(`${shown}: a test is skipped or alone`);
     if (/\bexport default\b/.test(text)) breaches.push(`${shown}: default export`);
+  }
+}
+/** Anchors of a page's headings, as GitHub makes them. */
+function anchorsOf(page) {
+  const anchors = new Set();
+  for (const [, heading] of readFileSync(page, 'utf8').matchAll(/^#+ (.+)$/gm))
+    anchors.add(
+      heading
+        .toLowerCase()
+        .replace(/[^\p{L}\p{N} _-]/gu, '')
+        .replaceAll(' ', '-'),
+    );
+  return anchors;
+}
+
+// Comments cite headings of docs/reference: each of them must exist.
+const pages = new Map();
+for (const folder of ['packages', 'tooling']) {
+  for (const path of sources(join(root, folder))) {
+    for (const [, page, anchor] of readFileSync(path, 'utf8').matchAll(
+      /(docs\/reference\/[\w-]+\.md)(?:#([\w-]+))?/g,
+    )) {
+      const shown = path.slice(root.length);
+      if (!existsSync(join(root, page))) {
+        breaches.push(`${shown} cites ${page}, which does not exist`);
+        continue;
+      }
+      if (!pages.has(page)) pages.set(page, anchorsOf(join(root, page)));
+      if (anchor !== undefined && !pages.get(page).has(anchor))
+        breaches.push(`${shown} cites ${page}#${anchor}: there is no such heading`);
+    }
   }
 }
 for (const breach of breaches) console.error(breach);

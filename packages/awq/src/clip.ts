@@ -6,7 +6,7 @@ export interface ClippedWeight {
   readonly clippedGroups: number;
 }
 
-/** Ranges tried: `1 - i/20` of the largest magnitude for i = 0..9 (papers.md 2.2). */
+/** Ranges tried: `1 - i/20` of the largest magnitude for i = 0..9 (docs/reference/papers.md#awq). */
 const shrinkSteps = 20;
 const shrinkTried = 10;
 

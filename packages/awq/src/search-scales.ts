@@ -15,7 +15,7 @@ export interface ScaleSearch {
 }
 
 /**
- * Scales of one ratio: `a^r`, divided by `sqrt(max * min)` (papers.md 2.2). A channel that no token excites has no magnitude to
+ * Scales of one ratio: `a^r`, divided by `sqrt(max * min)` (docs/reference/papers.md#awq). A channel that no token excites has no magnitude to
  * go by: it keeps scale 1 and has no say in the normalisation.
  * @param magnitudes mean `|x_j|` of each channel
  * @param channels producer channel of each; the copies of one share the mean of their magnitudes

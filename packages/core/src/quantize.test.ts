@@ -185,7 +185,7 @@ describe('quantize and dequantize', () => {
 
 describe('schemes', () => {
   it('counts bits per weight with scales and zero points', () => {
-    // 4 bits, f16 scale and a 4-bit zero point for each 128 (papers.md 5.4).
+    // 4 bits, f16 scale and a 4-bit zero point for each 128 (docs/reference/papers.md#rules-of-reporting).
     const of = scheme({
       format: unsignedIntegers[2],
       granularity: perGroup(128),

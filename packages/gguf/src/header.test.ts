@@ -53,7 +53,7 @@ describe('readGgufHeader', () => {
   });
 
   it('reads where tensors lie and what is in them', async () => {
-    // Q4_0 of -16 to 15: golden words of formats.md 9.
+    // Q4_0 of -16 to 15: golden words of docs/reference/file-formats.md#golden-words.
     const words = Buffer.from('0040809191a2a2b3b3c4c4d5d5e6e6f7f7f8', 'hex');
     const bytes = file({
       entries: [entry('general.alignment', 4, u32(64))],

@@ -29,7 +29,7 @@ export const defaultAlignment = 32;
 /** More than any page of memory or disk: a larger one would fill files with zeros. */
 export const mostAlignment = 2 ** 16;
 const magic = 0x46554747;
-/** Limits of ggml's reader (formats.md 6.1). */
+/** Limits of ggml's reader (docs/reference/file-formats.md#container-of-gguf). */
 export const mostNameBytes = 63;
 const mostKeyBytes = 65535;
 export const mostDimensions = 4;
@@ -39,7 +39,7 @@ const firstStretch = 2 ** 20;
 export const aligned = (position: number, alignment: number): number => Math.ceil(position / alignment) * alignment;
 
 /**
- * Reads and checks the header of a GGUF file of version 2 or 3. Every rejection of formats.md 6.1 is a FormatError that names the file,
+ * Reads and checks the header of a GGUF file of version 2 or 3. Every rejection of docs/reference/file-formats.md#container-of-gguf is a FormatError that names the file,
  * the key or tensor, what was found and what was expected. A part of a split file is refused.
  */
 export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {

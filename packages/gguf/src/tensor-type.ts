@@ -10,7 +10,7 @@ import { q8_0 } from './blocks/q8-0.js';
 import { q4_0, q5_0 } from './blocks/symmetric-block.js';
 import { tq1_0, tq2_0 } from './blocks/ternary-blocks.js';
 
-/** How a file holds the values of a tensor (formats.md 6.2). */
+/** How a file holds the values of a tensor (docs/reference/file-formats.md#types-of-gguf). */
 export interface GgufTensorType {
   readonly name: string;
   /** ggml's number for it. */

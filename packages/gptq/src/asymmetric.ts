@@ -2,7 +2,7 @@ import { type Kernels, roundHalfEven, SchemeError } from '@q/core';
 import type { GptqProblem, GptqSolution } from './solve.js';
 
 /**
- * The column sweep of GPTAQ (Li et al., arXiv 2504.02692; papers.md section 4): GPTQ against the output `W X` of the
+ * The column sweep of GPTAQ (Li et al., arXiv 2504.02692; docs/reference/papers.md#correction-of-earlier-errors): GPTQ against the output `W X` of the
  * unquantized model while the layer sees X'. With `E = (X - X') X'^T`, U the upper Cholesky factor of H^-1 and
  * `P = alpha striu(E U^T) U`, rounding column i changes the later ones by
  *

@@ -23,7 +23,7 @@ const maxRetries = 6;
 /**
  * Factors `H + damping * mean(diag H) * I` with rows and columns in the order `permutation`. A dead column (`H_jj = 0`)
  * gets a diagonal of the mean, which makes it round to nearest. Where the factorisation fails, the damping is raised
- * tenfold and it is tried again, from the untouched Hessian (papers.md 2.1, robustness).
+ * tenfold and it is tried again, from the untouched Hessian (docs/reference/papers.md#gptq, robustness).
  * @throws NumericError when the Hessian is not finite or no damping helps
  */
 export async function factorize(

@@ -100,7 +100,7 @@ function inverse(a: Float64Array): Float64Array {
 }
 
 /**
- * Optimal brain quantization in a fixed order (papers.md 2.1): round a column, spread its error over the remaining ones by
+ * Optimal brain quantization in a fixed order (docs/reference/papers.md#gptq): round a column, spread its error over the remaining ones by
  * the inverse Hessian, eliminate the column. Grids are given per column, or fitted at each group's first column.
  */
 function eliminate(

@@ -1,7 +1,7 @@
 import type { Kernels } from '@q/core';
 
 /**
- * The weight that GPTQ should aim at when the layers before it are quantized already (papers.md 5.1). With X the inputs
+ * The weight that GPTQ should aim at when the layers before it are quantized already (docs/reference/papers.md#correction-of-earlier-errors). With X the inputs
  * in the unquantized model, X' those that the layer really gets, `H = X' X'^T`, `C = X X'^T` and a ridge on both,
  *
  *     ||W X - Q X'||^2 = ||(W' - Q) X'||^2 + const,   W' = W (C + ridge I) (H + ridge I)^-1 = W + W (C - H) (H + ridge I)^-1

@@ -38,7 +38,7 @@ export interface GptqSolution {
 }
 
 /**
- * GPTQ without an inverse (papers.md 2.1). With `H = R R^T`, R upper triangular, and `D = W - Q` against the original
+ * GPTQ without an inverse (docs/reference/papers.md#gptq). With `H = R R^T`, R upper triangular, and `D = W - Q` against the original
  * weights, the error is `||D R||^2` and column j rounds
  *
  *     w'_j = w_j + D[:, <j] R[<j, j] / R_jj

@@ -27,7 +27,7 @@ const weight = tensor(
 
 const quantized = async (of: Scheme) => (await hqq().quantize(weight, none, of, createContext())).quantized;
 
-/** Mean magnitude of the error: what the iteration watches (papers.md section 4). */
+/** Mean magnitude of the error: what the iteration watches (docs/reference/papers.md#hqq). */
 function meanError(values: Float32Array): number {
   return values.reduce((sum, value, i) => sum + Math.abs(value - weight.data[i]), 0) / values.length;
 }

@@ -10,7 +10,7 @@ import {
 export type HqqOptions = HalfQuadraticOptions;
 
 /**
- * HQQ (half-quadratic quantization, Badri and Shaji 2023; papers.md section 4): round to nearest on the range of the values with
+ * HQQ (half-quadratic quantization, Badri and Shaji 2023; docs/reference/papers.md#hqq): round to nearest on the range of the values with
  * zero points that minimise the p-norm of the error, p < 1. Data-free, a few passes over the weights.
  *
  * Zero points are real numbers under a scheme with `zeroPoint: 'float'`; under `'integer'` the solved ones are rounded, which

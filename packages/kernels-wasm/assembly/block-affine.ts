@@ -62,7 +62,7 @@ function minor(a: v128, b: v128, c: v128, d: v128, by: v128): v128 {
   return f32x4.div(f32x4.sub(f32x4.mul(a, b), f32x4.mul(c, d)), by);
 }
 
-/** The weighted affine fit of formats.md 6.5 (qkx2) of eight groups: scales, minima, and what the codes follow from. */
+/** The weighted affine fit of docs/reference/file-formats.md#searches-of-gguf (qkx2) of eight groups: scales, minima, and what the codes follow from. */
 function fitGroups(room: usize, last: f32, first: f32, count: i32): void {
   const x = room + xAt, weights = room + weightsAt, trial = room + trialAt;
   const zero = f32x4.splat(0);
@@ -222,7 +222,7 @@ function putLow(codes: usize, to: usize): void {
   }
 }
 
-/** Super-blocks `[first, last)` of Q4_K (formats.md 6.3, 6.6). */
+/** Super-blocks `[first, last)` of Q4_K (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ4_K(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
   const room = scratch + worker * blockRoom;
   for (let block = first; block < last; block++) {
@@ -233,7 +233,7 @@ export function encodeQ4_K(source: usize, kind: i32, scratch: usize, odd: usize,
   }
 }
 
-/** Super-blocks `[first, last)` of Q5_K (formats.md 6.3, 6.6). */
+/** Super-blocks `[first, last)` of Q5_K (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ5_K(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
   const room = scratch + worker * blockRoom;
   const codes = room + codesAt;

@@ -30,7 +30,7 @@ function codesOfSixteen(x: usize, inverse: v128): v128 {
   return narrowed(codesOfFour(x, inverse), codesOfFour(x + 16, inverse), codesOfFour(x + 32, inverse), codesOfFour(x + 48, inverse));
 }
 
-/** Blocks `[first, last)` of Q4_0 (formats.md 6.3, 6.4). */
+/** Blocks `[first, last)` of Q4_0 (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ4_0(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
   const room = scratch + worker * blockRoom;
   for (let block = first; block < last; block++) {
@@ -68,7 +68,7 @@ function roundedSixteen(x: usize, inverse: v128): v128 {
   return i8x16.narrow_i16x8_s(a, b);
 }
 
-/** Blocks `[first, last)` of Q8_0 (formats.md 6.3, 6.4). */
+/** Blocks `[first, last)` of Q8_0 (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ8_0(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
   const room = scratch + worker * blockRoom;
   for (let block = first; block < last; block++) {

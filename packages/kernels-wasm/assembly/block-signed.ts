@@ -23,7 +23,7 @@ function transpose(from: usize, to: usize): void {
   }
 }
 
-/** The weighted scale fit of formats.md 6.5 (qx of type 1) of four groups. */
+/** The weighted scale fit of docs/reference/file-formats.md#searches-of-gguf (qx of type 1) of four groups. */
 function fitGroups(x: usize, scales: usize, inverses: usize): void {
   const zero = f32x4.splat(0);
   const low = i32x4.splat(0x400000 - 32), high = i32x4.splat(0x400000 + 31);
@@ -95,7 +95,7 @@ function putCodes(codes: usize, to: usize): void {
   }
 }
 
-/** Super-blocks `[first, last)` of Q6_K (formats.md 6.3, 6.6). */
+/** Super-blocks `[first, last)` of Q6_K (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ6_K(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
   const room = scratch + worker * blockRoom;
   for (let block = first; block < last; block++) {

@@ -338,7 +338,7 @@ function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource):
   return (tensors.has(name) || rewritten.has(name)) && !model.embeddingTensors.includes(name) ? [model.head] : [];
 }
 
-/** Runtimes fuse q,k,v and gate,up: the members must share one scheme (formats.md 0). */
+/** Runtimes fuse q,k,v and gate,up: the members must share one scheme (docs/reference/file-formats.md#rules-for-all-of-them). */
 function checkFusionGroups(model: ModelDescription | undefined, modules: ReadonlyMap<string, PlannedModule>): void {
   const schemeOf = (module: string): string => {
     const planned = modules.get(module);

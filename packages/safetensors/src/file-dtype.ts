@@ -1,6 +1,6 @@
 import type { DType } from '@q/core';
 
-/** Dtypes of the format in the order of its enum, which is ascending alignment, with their bits (formats.md 1.2). */
+/** Dtypes of the format in the order of its enum, which is ascending alignment, with their bits (docs/reference/file-formats.md#dtypes). */
 export const fileDtypes = {
   F4: 4,
   F6_E2M3: 6,

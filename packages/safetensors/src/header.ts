@@ -19,11 +19,11 @@ export interface SafetensorsHeader {
   readonly dataStart: number;
 }
 
-/** Limit of the reference reader (formats.md 1.4). */
+/** Limit of the reference reader (docs/reference/file-formats.md#validation). */
 const maxHeaderBytes = 100_000_000;
 
 /**
- * Reads and checks the header of a safetensors file. Every rejection of formats.md 1.4 is a FormatError that names the
+ * Reads and checks the header of a safetensors file. Every rejection of docs/reference/file-formats.md#validation is a FormatError that names the
  * file, the tensor, what was found and what was expected.
  */
 export async function readHeader(source: ByteSource): Promise<SafetensorsHeader> {

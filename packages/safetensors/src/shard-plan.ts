@@ -51,7 +51,7 @@ export function byteLength({ name, dtype, shape }: PlannedTensor): number {
 
 /**
  * Fills shards greedily in the given order; a tensor larger than a shard gets one of its own. Inside a file tensors are
- * sorted by dtype, widest first, then by name (formats.md 1.3), which keeps every one aligned.
+ * sorted by dtype, widest first, then by name (docs/reference/file-formats.md#order-of-tensors), which keeps every one aligned.
  */
 export function planShards(tensors: readonly PlannedTensor[], options: ShardOptions = {}): ShardPlan {
   const { maxShardBytes = 5e9, metadata = { format: 'pt' } } = options;

@@ -1,4 +1,4 @@
-/** The smallest ONNX model with one MatMulNBits of 4 bits (formats.md 7.1, 7.3): what onnxruntime is timed with. */
+/** The smallest ONNX model with one MatMulNBits of 4 bits (docs/reference/file-formats.md#matmulnbits): what onnxruntime is timed with. */
 export interface MatmulNBits {
   /** Inputs and outputs of the linear. */
   readonly k: number;

@@ -29,7 +29,7 @@ interface Tokenizer {
   };
 }
 
-/** Hugging Face's parts of a tensor's name as llama.cpp calls them (formats.md 6.12). */
+/** Hugging Face's parts of a tensor's name as llama.cpp calls them (docs/reference/file-formats.md#names-of-gguf). */
 const parts: Readonly<Record<string, string>> = {
   'model.embed_tokens': 'token_embd',
   'model.norm': 'output_norm',
@@ -85,7 +85,7 @@ export async function writeLlamaGguf(path: string, folder: string): Promise<numb
   return plan.byteLength;
 }
 
-/** llama.cpp turns neighbouring rows of a head, Hugging Face those half a head apart (formats.md 6.12). */
+/** llama.cpp turns neighbouring rows of a head, Hugging Face those half a head apart (docs/reference/file-formats.md#names-of-gguf). */
 function interleaveHalves(values: Float32Array, heads: number, columns: number): Float32Array {
   const out = new Float32Array(values.length);
   const headRows = values.length / columns / heads;

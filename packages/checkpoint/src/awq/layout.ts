@@ -18,7 +18,7 @@ import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule,
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
- * The `gemm` layout of AutoAWQ (formats.md 3.1): weights of 4 bits, transposed to `[in, out]`, eight columns a word in the order
+ * The `gemm` layout of AutoAWQ (docs/reference/file-formats.md#awq): weights of 4 bits, transposed to `[in, out]`, eight columns a word in the order
  * 0,2,4,6,1,3,5,7; zero points likewise, scales f16 `[groups, out]`. One scheme for all modules: the config has no exceptions.
  */
 export function awqLayout(): QuantizedLayout {

@@ -29,7 +29,7 @@ const inputScheme: Scheme = makeScheme({
 });
 
 /**
- * LLM.int8() as bitsandbytes stores it (formats.md 5.2): codes, the absolute maximum of each row (`SCB`, not divided by 127),
+ * LLM.int8() as bitsandbytes stores it (docs/reference/file-formats.md#int8-of-bitsandbytes): codes, the absolute maximum of each row (`SCB`, not divided by 127),
  * and the outlier threshold in the config. Outliers themselves are found when the model runs.
  */
 export function bitsandbytesInt8Layout(): QuantizedLayout {

@@ -19,7 +19,7 @@ import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
- * 8-bit integers of compressed-tensors, format `int-quantized` (formats.md 4): weights per channel or per tensor, with inputs
+ * 8-bit integers of compressed-tensors, format `int-quantized` (docs/reference/file-formats.md#compressed-tensors): weights per channel or per tensor, with inputs
  * per token or per tensor, dynamic or static (W8A8). vLLM's own layout, also read by transformers.
  */
 export function compressedTensorsInt8Layout(): QuantizedLayout {

@@ -11,7 +11,7 @@ import {
 import type { QuantizedModule } from '../layout.js';
 import { outsidePattern } from '../outside-pattern.js';
 
-/** `QuantizationArgs` of compressed-tensors (formats.md 4.1); unknown keys are an error there, so these are all. */
+/** `QuantizationArgs` of compressed-tensors (docs/reference/file-formats.md#config-of-compressed-tensors); unknown keys are an error there, so these are all. */
 interface QuantizationArgs {
   readonly num_bits: number;
   readonly type: 'int' | 'float';
@@ -116,7 +116,7 @@ export function inputSchemeOf(
   };
 }
 
-/** Exact names, or `re:` with an expression that is anchored at the start (formats.md 4.1). */
+/** Exact names, or `re:` with an expression that is anchored at the start (docs/reference/file-formats.md#config-of-compressed-tensors). */
 function matches(target: unknown, module: string): boolean {
   if (typeof target !== 'string') return false;
   return target.startsWith('re:')

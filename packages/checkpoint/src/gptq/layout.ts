@@ -41,7 +41,7 @@ export type GptqLayoutOptions = OptionValues<typeof gptqLayoutOptions>;
 
 const supportedBits = [2, 3, 4, 8];
 
-/** The layout of AutoGPTQ and GPTQModel (formats.md section 2). */
+/** The layout of AutoGPTQ and GPTQModel (docs/reference/file-formats.md#gptq). */
 export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
   const { version } = checkOptions('gptq layout', gptqLayoutOptions, options) as { version: 1 | 2 | 'auto' };
   const versionOf = (modules: readonly QuantizedModule[]): 1 | 2 =>
@@ -125,7 +125,7 @@ function refuse({ linear, scheme }: QuantizedModule, version: 1 | 2 | 'auto'): s
   return undefined;
 }
 
-/** Overrides for modules whose scheme is not the first one's, and exclusions for kept linears (formats.md 2.4). */
+/** Overrides for modules whose scheme is not the first one's, and exclusions for kept linears (docs/reference/file-formats.md#config-of-gptq). */
 function dynamicRules(
   modules: readonly QuantizedModule[],
   first: Scheme,

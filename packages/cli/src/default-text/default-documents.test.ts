@@ -5,7 +5,9 @@ import { defaultDocuments } from './default-documents.js';
 const documents = defaultDocuments();
 
 it('is the same text everywhere', () => {
-  expect(createHash('sha256').update(documents.join('\0')).digest('hex')).toBe('d1121ff8cbf2e80530189e9826787a67e7da60fceadb71fc7e5ceb89189d6790');
+  expect(createHash('sha256').update(documents.join('\0')).digest('hex')).toBe(
+    'd1121ff8cbf2e80530189e9826787a67e7da60fceadb71fc7e5ceb89189d6790',
+  );
 });
 
 it('has its size, and no slot is left in it', () => {

@@ -23,7 +23,7 @@ export interface Kernels {
   gatherGrams?(): GatheredGrams;
   /**
    * In-place Cholesky factor of a symmetric positive definite matrix `[n,n]`. `lower`: A = L L^T. `reversed-upper`:
-   * A = R R^T with R upper triangular (factor with both axes reversed, reversed back; papers.md 2.1, inverse-free form).
+   * A = R R^T with R upper triangular (factor with both axes reversed, reversed back; docs/reference/papers.md#gptq, inverse-free form).
    * The other triangle is zeroed. Resolves to false, content undefined, when a pivot is not positive.
    */
   cholesky(args: CholeskyArgs): Promise<boolean>;
@@ -121,7 +121,7 @@ export type RoundingGrid =
   | { readonly kind: 'levels'; readonly levels: Float32Array; readonly codes: Uint8Array };
 
 /**
- * Columns `[start, start+columns)` of the inverse-free GPTQ sweep (papers.md 2.1). For each row and column j in order:
+ * Columns `[start, start+columns)` of the inverse-free GPTQ sweep (docs/reference/papers.md#gptq). For each row and column j in order:
  *
  *     v_j = w_j + (feedback_j + sum_{start<=i<j} d_i R_ij) / R_jj
  *     q_j = round(v_j / scale + zero) on the grid;   d_j = w_j - (q_j - zero) * scale

@@ -1,6 +1,6 @@
 import type { Int8Input } from '../int8/int8-input.js';
 
-/** Integers in groups whose codes stay packed, as GPTQ files have them (formats.md 2.1): `w[o,i] = (code - zero) * scale`. */
+/** Integers in groups whose codes stay packed, as GPTQ files have them (docs/reference/file-formats.md#tensors-of-gptq): `w[o,i] = (code - zero) * scale`. */
 export interface PackedWeight {
   readonly outFeatures: number;
   /** A multiple of the `32 / bits` codes of a word. */

@@ -4,7 +4,7 @@ import type { NumberFormat } from './number-format.js';
 
 /**
  * How scales are kept in the file. `store` maps fitted f32 scales to what a reader will see, so that codes are always
- * computed against the scale that is really stored (formats.md 0: codes of the f32 scale are not optimal for the f16 one).
+ * computed against the scale that is really stored (docs/reference/file-formats.md#rules-for-all-of-them: codes of the f32 scale are not optimal for the f16 one).
  */
 export interface ScaleStorage {
   /** Unique: `f32`, `f16`, `bf16`, `e4m3`, `e8m0`, `double`. */

@@ -1,6 +1,6 @@
 /**
  * f16 (IEEE binary16) and bf16 as 16-bit patterns. Encoding rounds half to even from f32: whoever holds an f64 goes
- * through f32 first, as every reference implementation does (formats.md 0: double rounding differs for some values).
+ * through f32 first, as every reference implementation does (docs/reference/file-formats.md#rules-for-all-of-them: double rounding differs for some values).
  */
 const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);

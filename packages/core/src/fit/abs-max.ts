@@ -5,7 +5,7 @@ import { choice, number } from '../options/option.js';
 import { fitExtremes, type ScaleFit } from './scale-fit.js';
 
 /**
- * Where the largest magnitude m of the values lands (papers.md 2.0), for b bits:
+ * Where the largest magnitude m of the values lands (docs/reference/papers.md#grids), for b bits:
  * - `gptq`: `s = 2m / (2^b - 1)`, halfway past the largest code.
  * - `narrow`: `s = m / (2^(b-1) - 1)`; the lowest code is not used.
  * - `full`: `s = m_signed / -2^(b-1)`: the value of largest magnitude hits the lowest code; the scale may be negative.

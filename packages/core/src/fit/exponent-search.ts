@@ -3,7 +3,7 @@ import { levelTable } from '../formats/level-table.js';
 import { exponentOf } from '../formats/minifloat.js';
 
 /**
- * The power of two of least weighted squared error among those around the specification's own (formats.md 8.4): one less
+ * The power of two of least weighted squared error among those around the specification's own (docs/reference/file-formats.md#mx-blocks): one less
  * saturates more, one more wastes a bit. 0 for values that are all zero.
  */
 export function searchExponent(x: Float32Array, format: NumberFormat, importance?: Float32Array): number {

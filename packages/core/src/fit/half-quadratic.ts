@@ -22,7 +22,7 @@ export const halfQuadraticOptions = {
 export type HalfQuadraticOptions = OptionValues<typeof halfQuadraticOptions>;
 
 /**
- * HQQ (papers.md section 4): the scale of the range, and the zero point that minimises the p-norm of the error by half-quadratic
+ * HQQ (docs/reference/papers.md#hqq): the scale of the range, and the zero point that minimises the p-norm of the error by half-quadratic
  * splitting: shrink the error, `sign(e) max(0, |e| - |e|^(p-1) / beta)`, then take the mean that makes the rest vanish.
  * Stops when the mean error rises. Zero points are real numbers; a scheme with integer ones gets them rounded.
  */

@@ -1,6 +1,6 @@
 import type { ScaleFit } from './scale-fit.js';
 
-/** Mean magnitude of the values: the scale of XNOR-Net's binary weights and of BitNet b1.58's ternary ones (formats.md 8.7). */
+/** Mean magnitude of the values: the scale of XNOR-Net's binary weights and of BitNet b1.58's ternary ones (docs/reference/file-formats.md#binary-and-ternary). */
 export function meanAbsFit(): ScaleFit {
   return {
     name: 'meanAbs',

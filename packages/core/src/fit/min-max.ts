@@ -3,7 +3,7 @@ import { fitAbsMax } from './abs-max.js';
 import { fitExtremes, type ScaleFit } from './scale-fit.js';
 
 /**
- * The range of the values, zero included: `s = (hi - lo) / (max - min)`, `z = round(min - lo/s)` (papers.md 2.0, asym).
+ * The range of the values, zero included: `s = (hi - lo) / (max - min)`, `z = round(min - lo/s)` (docs/reference/papers.md#grids, asym).
  * On a symmetric scheme it is the GPTQ-style symmetric rule, `s = 2m / (2^b - 1)`.
  */
 export function minMax(): ScaleFit {

@@ -19,7 +19,7 @@ export const mseSearchOptions = {
 
 export type MseSearchOptions = OptionValues<typeof mseSearchOptions>;
 
-/** Range shrunk by the factor that has the least error (GPTQ's `mse` option; papers.md 2.1). Importance weights the errors. */
+/** Range shrunk by the factor that has the least error (GPTQ's `mse` option; docs/reference/papers.md#gptq). Importance weights the errors. */
 export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
   const { steps, maxShrink, norm } = checkOptions('mseSearch', mseSearchOptions, options);
   const range = minMax();

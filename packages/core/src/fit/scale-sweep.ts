@@ -27,7 +27,7 @@ type Sweep = (
 ) => void;
 
 /**
- * Least-squares scale for values on a grid of levels (opt-RTN, papers.md section 4), for every candidate at the cost of
+ * Least-squares scale for values on a grid of levels (opt-RTN, docs/reference/papers.md#grids), for every candidate at the cost of
  * about one pass.
  *
  * A candidate s gives each value the level q nearest to x/s; the scale that fits those levels best is

@@ -2,7 +2,7 @@ import { exponentOf } from '../formats/minifloat.js';
 import type { ScaleFit } from './scale-fit.js';
 
 /**
- * How the exponent of an MX block follows from its largest magnitude (formats.md 8.4), for an element format whose largest
+ * How the exponent of an MX block follows from its largest magnitude (docs/reference/file-formats.md#mx-blocks), for an element format whose largest
  * value is in `[2^e, 2^(e+1))`:
  * - `floor` (the specification): `floor(log2 amax) - e`; values above the element's largest saturate.
  * - `even` (compressed-tensors): one more from 1.75 * 2^k on.

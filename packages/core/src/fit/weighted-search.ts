@@ -31,12 +31,12 @@ export const weightedSearchOptions = {
 export type WeightedSearchOptions = OptionValues<typeof weightedSearchOptions>;
 
 /**
- * Data-free scale search (opt-RTN; papers.md section 4) by least weighted squared error. Weights: the importance of the
+ * Data-free scale search (opt-RTN; docs/reference/papers.md#grids) by least weighted squared error. Weights: the importance of the
  * columns where it is known (mean square of the inputs), else even. {@link createScaleSweep} gives every candidate's codes the
  * scale that fits them best.
  *
  * - Symmetric integers use the full range: the value of largest magnitude aims at the lowest code, or at the highest where
- *   that is better, so the scale may be negative (papers.md 2.0); not where the storage has no sign.
+ *   that is better, so the scale may be negative (docs/reference/papers.md#grids); not where the storage has no sign.
  * - Asymmetric integers: the same for one zero point after the other, from the range's own one in the direction of less error.
  * - Real zero points: least-squares lines through the codes of shrunken ranges.
  * - Other formats of up to 8 bits: as symmetric integers, with a positive scale. Beyond 8 bits the range is taken.

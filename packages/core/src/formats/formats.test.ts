@@ -9,7 +9,7 @@ import { bf16, e2m1, e2m3, e3m2, e4m3, e5m2, fp16, type Minifloat, minifloats } 
 import { mxint8 } from './scaled-integer.js';
 import { binary, binary01, bnbFp4, nf4, normalFloatLevels, powerOfTwo, ternary } from './table.js';
 
-/** Parameters as the specifications print them (formats.md 8.1 to 8.3), not as the code has them. */
+/** Parameters as the specifications print them (docs/reference/file-formats.md#small-floats), not as the code has them. */
 const published = [
   {
     format: e4m3,

@@ -21,7 +21,7 @@ export interface Minifloat extends NumberFormat {
 }
 
 /**
- * A float of sign, exponent and mantissa with the usual bias `2^(e-1) - 1` (formats.md 8.1 to 8.3). `encode` saturates:
+ * A float of sign, exponent and mantissa with the usual bias `2^(e-1) - 1` (docs/reference/file-formats.md#small-floats). `encode` saturates:
  * quantizers want the largest value, not NaN, for what is too large.
  */
 export function minifloat(name: string, exponentBits: number, mantissaBits: number, specials: Specials): Minifloat {

@@ -46,7 +46,7 @@ export function tableFormat(name: string, levels: readonly number[]): TableForma
 }
 
 /**
- * The 16 levels of NF4 from their generator (QLoRA; papers.md 2.5): quantiles of the normal distribution at evenly spaced
+ * The 16 levels of NF4 from their generator (QLoRA; docs/reference/papers.md#qlora): quantiles of the normal distribution at evenly spaced
  * probabilities, 8 above and 7 below an exact zero, divided by the largest.
  */
 export function normalFloatLevels(): number[] {
@@ -62,7 +62,7 @@ export function normalFloatLevels(): number[] {
 
 /**
  * The published f32 levels. The generator gives them to 1e-6; kernels have these very floats hard-coded, so they are what
- * is used (formats.md 5.1).
+ * is used (docs/reference/file-formats.md#nf4-and-fp4-of-bitsandbytes).
  */
 const nf4Levels = [
   -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,

@@ -2,7 +2,7 @@ import type { GptqBlockArgs } from '../contracts/kernels.js';
 import { roundHalfEven } from '../dtypes/round.js';
 
 /**
- * Reference column sweep (papers.md 2.1, inverse-free form). Sums over the block's earlier columns run in order in f64;
+ * Reference column sweep (docs/reference/papers.md#gptq, inverse-free form). Sums over the block's earlier columns run in order in f64;
  * the difference is rounded to f32 because that is what the next product reads.
  */
 export function gptqBlock(args: GptqBlockArgs): void {

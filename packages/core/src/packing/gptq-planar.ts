@@ -7,7 +7,7 @@ const planesOf: Readonly<Record<number, readonly number[]>> = { 3: [2, 1], 5: [4
 
 /**
  * GPTQModel's `gptq_p`: 32 codes of 3, 5, 6 or 7 bits as planes of 4, 2 and 1 bits, each plane an LSB-first stream of its own,
- * that of the lowest bits first; `bits` 32-bit words in all (formats.md 2.2).
+ * that of the lowest bits first; `bits` 32-bit words in all (docs/reference/file-formats.md#packing-of-gptq).
  * @throws ShapeError for other widths, which have no planes
  */
 export function gptqPlanar(bits: number): Packing {

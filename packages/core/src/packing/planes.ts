@@ -8,7 +8,7 @@ import { definePacking, type Packing, wordsOf } from './packing.js';
  *
  * GGUF's Q4_0 family is `bitPlanes(4, 32)` (byte j: code j low, code j+16 high), its NVFP4 `bitPlanes(4, 16)`, the 2-bit planes
  * of Q2_K, Q3_K and TQ2_0 `bitPlanes(2, 128)`; Hugging Face's `bitnet` weights are `bitPlanes(2, elements)`: row r of `[out, in]`
- * lies in byte row `r mod (out/4)` (formats.md 6.3, 8.7).
+ * lies in byte row `r mod (out/4)` (docs/reference/file-formats.md#block-layouts-of-gguf).
  * @throws ShapeError when the chunk cannot be divided so
  */
 export function bitPlanes(bits: 1 | 2 | 4, chunk: number): Packing {

@@ -4,7 +4,7 @@ import { levelTable } from '../formats/level-table.js';
 import { type TableFormat, tableFormat } from '../formats/table.js';
 
 /**
- * The 256 levels of bitsandbytes' signed dynamic map (papers.md 2.5): for each decade 10^(i-6), i = 0..6, the middles of 2^i
+ * The 256 levels of bitsandbytes' signed dynamic map (docs/reference/papers.md#qlora): for each decade 10^(i-6), i = 0..6, the middles of 2^i
  * equal parts of [0.1, 1], both signs; 0 and 1.
  */
 export function dynamicMapLevels(): number[] {

@@ -6,7 +6,7 @@ import { e4m3 } from '../formats/minifloat.js';
 const smallestCode = 1;
 
 /**
- * The two levels of NVFP4 (formats.md 8.5): an E4M3 scale a block and one f32 for the tensor; a block's effective scale is
+ * The two levels of NVFP4 (docs/reference/file-formats.md#nvfp4): an E4M3 scale a block and one f32 for the tensor; a block's effective scale is
  * their product. The f32 is the largest scale over 448, `amax / 2688` for E2M1 elements, so that the largest block uses the
  * largest E4M3 value.
  *

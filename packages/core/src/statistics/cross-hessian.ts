@@ -14,7 +14,7 @@ export interface CrossHessianState {
 
 /**
  * Sum of `x_ref x^T` over tokens in f64: the unquantized model's inputs of a layer against what the layer really sees
- * behind quantized layers (papers.md 5.1). Row: feature of `x_ref`; column: feature of `x`. Not symmetric.
+ * behind quantized layers (docs/reference/papers.md#correction-of-earlier-errors). Row: feature of `x_ref`; column: feature of `x`. Not symmetric.
  */
 export const crossHessian: Statistic<CrossHessianState> = {
   name: 'crossHessian',

@@ -1,4 +1,4 @@
-/** Pieces of a file, written field by field as formats.md 6.1 has them, apart from the code that is tested. */
+/** Pieces of a file, written field by field as docs/reference/file-formats.md#container-of-gguf has them, apart from the code that is tested. */
 export const u8 = (x: number) => Uint8Array.of(x);
 export const u32 = (x: number) => little(4, (view) => view.setUint32(0, x, true));
 export const u64 = (x: number | bigint) => little(8, (view) => view.setBigUint64(0, BigInt(x), true));

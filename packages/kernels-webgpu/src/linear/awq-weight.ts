@@ -6,7 +6,7 @@ import { checkGroups } from './affine-weight.js';
 import { columnsOf } from './gptq-weight.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** The tensors of an AutoAWQ `gemm` linear as they are in the file (formats.md 3.1). */
+/** The tensors of an AutoAWQ `gemm` linear as they are in the file (docs/reference/file-formats.md#awq). */
 export interface AwqWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;

@@ -5,7 +5,7 @@ import { repackGptq, repackInvocations } from '../wgsl/repack.js';
 import { checkGroups } from './affine-weight.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** The tensors of a GPTQ linear as they are in the file (formats.md 2.1). */
+/** The tensors of a GPTQ linear as they are in the file (docs/reference/file-formats.md#tensors-of-gptq). */
 export interface GptqWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -20,7 +20,7 @@ export interface GptqWeight {
   readonly scales: Uint16Array;
   /** `[in]`: group of each input; absent: `floor(i / groupSize)`. */
   readonly gIdx?: Int32Array;
-  /** `gptq` stores zeros minus one, `gptq_v2` stores zeros (formats.md 2.3). */
+  /** `gptq` stores zeros minus one, `gptq_v2` stores zeros (docs/reference/file-formats.md#zero-points-of-gptq). */
   readonly checkpointFormat: 'gptq' | 'gptq_v2';
 }
 

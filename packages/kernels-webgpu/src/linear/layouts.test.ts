@@ -28,7 +28,7 @@ const halves = (count: number) => {
   const values = normals(count).map((x) => Math.round(16 + 8 * Math.abs(x)) / 512);
   return { values, patterns: encodeF16(values) };
 };
-/** E4M3 from its definition in formats.md 8.1. */
+/** E4M3 from its definition in docs/reference/file-formats.md#small-floats. */
 const fp8 = (byte: number) => {
   const [exponent, mantissa] = [(byte >> 3) & 15, byte & 7];
   const magnitude = exponent === 0 ? mantissa * 2 ** -9 : 2 ** (exponent - 7) * (1 + mantissa / 8);
@@ -121,7 +121,7 @@ function float8(kind: 'tensor' | 'channel' | 'block' | 'mx'): Case {
   };
 }
 
-/** Blocks by formats.md 6.3. */
+/** Blocks by docs/reference/file-formats.md#block-layouts-of-gguf. */
 function gguf(type: 'Q4_0' | 'Q8_0' | 'Q4_K'): Case {
   const per = type === 'Q4_K' ? 256 : 32;
   const count = (out * width) / per;
@@ -201,7 +201,7 @@ describe.runIf(found)('weights on the device', () => {
     expect(gpu.buffers.bytes).toBe(0);
   });
 
-  it('GGUF Q4_0 and Q8_0 read golden blocks (formats.md 9)', async () => {
+  it('GGUF Q4_0 and Q8_0 read golden blocks (docs/reference/file-formats.md#golden-words)', async () => {
     const golden = {
       Q4_0: '0040809191a2a2b3b3c4c4d5d5e6e6f7f7f8',
       Q8_0: '083081899199a1a9b1b9c0c8d0d8e0e8f0f8000810182028303840474f575f676f77',

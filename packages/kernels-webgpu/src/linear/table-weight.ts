@@ -4,7 +4,7 @@ import { tableLayout } from '../wgsl/layouts/table.js';
 import { checkGroups } from './affine-weight.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** bitsandbytes NF4 or FP4 (formats.md 5.1), scales no longer double-quantized. */
+/** bitsandbytes NF4 or FP4 (docs/reference/file-formats.md#nf4-and-fp4-of-bitsandbytes), scales no longer double-quantized. */
 export interface BitsandbytesWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -55,13 +55,13 @@ export interface Float4Weight {
   readonly scales: Uint8Array;
 }
 
-/** OCP MXFP4: groups of 32, scales are powers of two (formats.md 8.4). */
+/** OCP MXFP4: groups of 32, scales are powers of two (docs/reference/file-formats.md#mx-blocks). */
 export function mxfp4Weight(gpu: Gpu, weight: Float4Weight): Promise<GpuWeight> {
   if (weight.scales.includes(255)) throw new NumericError('mxfp4: a scale of 0xff is NaN');
   return float4Weight(gpu, weight, 'mxfp4', 32, 'e8m0', {});
 }
 
-/** NVFP4: groups of 16 with E4M3 scales times `global`, the multiplier (ModelOpt's `weight_scale_2`; formats.md 8.5). */
+/** NVFP4: groups of 16 with E4M3 scales times `global`, the multiplier (ModelOpt's `weight_scale_2`; docs/reference/file-formats.md#nvfp4). */
 export function nvfp4Weight(gpu: Gpu, weight: Float4Weight & { readonly global: number }): Promise<GpuWeight> {
   const bad = weight.scales.find((byte) => byte >= 0x7f);
   if (bad !== undefined) throw new NumericError(`nvfp4: a scale of 0x${bad.toString(16)} is NaN or negative`);

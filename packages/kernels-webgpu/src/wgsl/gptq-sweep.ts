@@ -1,5 +1,5 @@
 /**
- * One block of the GPTQ column sweep (papers.md 2.1, inverse-free form). Rows are independent: an invocation has one row and
+ * One block of the GPTQ column sweep (docs/reference/papers.md#gptq, inverse-free form). Rows are independent: an invocation has one row and
  * goes through the columns in order. `strip` columns are swept together: the sum over the columns before the strip loads each
  * difference once for all of them, the sum within the strip is in registers. Differences are kept transposed as well, so
  * that neighbouring rows read neighbouring values. All of it is f32.

@@ -1,6 +1,6 @@
 /**
  * From the words of a file to the affine layout, on the device: one invocation a word of codes (or a block). Layouts of
- * files: formats.md 2.1, 2.2 (GPTQ), 3.1 (AWQ), 6.3 (GGUF).
+ * files: docs/reference/file-formats.md#tensors-of-gptq (GPTQ), 3.1 (AWQ), 6.3 (GGUF).
  */
 import { type KernelSource, linearIndex, wgslModule } from './module.js';
 

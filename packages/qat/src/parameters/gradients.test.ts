@@ -137,7 +137,7 @@ describe('learned steps', () => {
   });
 
   it('the stretched estimator is SEQ: four balanced levels without zero, gradient within 0.99 of the range', () => {
-    // a (round(clip(w / a, -.99, .99) 2 - .5) + .5) / 2, papers.md section 4.
+    // a (round(clip(w / a, -.99, .99) 2 - .5) + .5) / 2, docs/reference/papers.md#learned-steps.
     const a = 0.2;
     const of = scheme({ format: int2, zeroPoint: 'float', granularity: perTensor, scaleStorage: f32Scale });
     const start = { scales: Float32Array.of(a / 2), zeroPoints: Float32Array.of(-0.5) };

@@ -35,7 +35,7 @@ export interface LearnedStepOptions {
   readonly grids?: GridKernels;
 }
 
-/** SEQ clips `w / a` at 0.99, where 1 is half a step beyond the last level (papers.md section 4): 0.99 * k/2 - (k-1)/2. */
+/** SEQ clips `w / a` at 0.99, where 1 is half a step beyond the last level (docs/reference/papers.md#learned-steps): 0.99 * k/2 - (k-1)/2. */
 const stretchedReach = (levels: number) => (0.99 * levels) / 2 - (levels - 1) / 2;
 
 /** The smallest scale that training may reach: a step through zero would turn the grid over. */

@@ -5,7 +5,7 @@ export interface RefittedOptions {
   /** How scales are found, anew for every forward pass. Default: the scheme's own rule. */
   readonly fit?: ScaleFit;
   /**
-   * No gradient for weights of at least this magnitude. The code of LLM-QAT has 2 (papers.md 2.7), which is lossy where
+   * No gradient for weights of at least this magnitude. The code of LLM-QAT has 2 (docs/reference/papers.md#llm-qat), which is lossy where
    * weights are large. Default: none.
    */
   readonly clipValue?: number;

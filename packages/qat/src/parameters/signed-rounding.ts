@@ -45,7 +45,7 @@ export function signedRounding(
   const lowFactor = new Float32Array(low.length).fill(1);
   const highFactor = new Float32Array(low.length).fill(1);
   const steps = max - min;
-  // A full-range symmetric grid has a negative scale where the largest value is positive (papers.md 2.0).
+  // A full-range symmetric grid has a negative scale where the largest value is positive (docs/reference/papers.md#grids).
   const sign = anchor && symmetric ? anchor.scales.map(Math.sign) : new Float32Array(low.length).fill(1);
   const levels = Float32Array.from({ length: 2 ** scheme.format.bits }, (_, code) => scheme.format.decode(code));
 
