@@ -25,7 +25,7 @@ import { clipWeight } from './clip.js';
 import { layerError, moduleError, type Objective } from './objective.js';
 import { searchScales } from './search-scales.js';
 
-export const awqOptions = {
+const awqOptions = {
   /** Ratios tried between 0 (no scaling) and 1 (exclusive). Default 20, as in the paper. */
   gridPoints: integer({ min: 2, default: 20, help: 'Ratios that are tried for each group of linears.' }),
   /** Judge every ratio, as the paper does, in place of refining a coarse grid around its best point. Default false. */
