@@ -114,7 +114,8 @@ function gradients(tf: Tfjs): GradConfig[] {
       kernelName: 'Concat',
       saveAllInputs: true,
       gradFunc: (dy, saved, { axis }) => {
-        const along = axis as number;
+        // The axis arrives as it was given: -1 is the last one.
+        const [along] = tf.util.parseAxisParam(axis as number, (dy as Tensor).shape) as [number];
         const parts = tf.split(
           dy as Tensor,
           saved.map((x) => x.shape[along]!),
