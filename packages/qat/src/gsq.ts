@@ -18,7 +18,7 @@ import { sharedTrainingOptions } from './training-options.js';
 import { tuneBlocks } from './tune-blocks.js';
 import { tunedModules } from './tune-model.js';
 
-export const gsqOptions = {
+const gsqOptions = {
   ...pickOptions(sharedTrainingOptions, 'batch'),
   /** Training steps of each block. Default 200. */
   steps: integer({ min: 1, default: 200, help: 'Training steps of each block.' }),

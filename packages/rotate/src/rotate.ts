@@ -22,7 +22,7 @@ import { foldBias, foldGain, keptBias, type NormParameters } from './fold-norm.j
 import { applyRotation, type Rotation, rotateRows } from './rotation.js';
 import { innerRotations, type RotatedPlaces, refusePlaces, residualRotation, valueRotations } from './rotations.js';
 
-export const rotateOptions = {
+const rotateOptions = {
   /** R1: rotate the residual stream; norms are folded into what reads them first. Default true. */
   residual: boolean({ default: true, help: 'Rotate the residual stream (R1).' }),
   /** R2: rotate each head's values between v and o. Default true. */

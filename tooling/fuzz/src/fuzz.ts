@@ -2,7 +2,7 @@ import { createRandom, QuantError } from '@q/core';
 import type { FuzzedParser } from './parser.js';
 
 /** What a case did that no input may cause. */
-export interface Finding {
+interface Finding {
   readonly parser: string;
   /** Seed of the case: `pnpm fuzz PARSER --first N --cases 1` runs it again. */
   readonly number: number;

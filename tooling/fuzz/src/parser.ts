@@ -12,7 +12,7 @@ export interface FuzzedParser {
   close?(): Promise<void>;
 }
 
-export interface FuzzedCase {
+interface FuzzedCase {
   readonly bytes: number;
   readonly finite?: readonly ArrayLike<number>[];
 }

@@ -15,7 +15,7 @@ export interface QuantState {
 }
 
 /** Text of a state as bytes. */
-export const encodeQuantState = (state: QuantState): Uint8Array => new TextEncoder().encode(JSON.stringify(state));
+const encodeQuantState = (state: QuantState): Uint8Array => new TextEncoder().encode(JSON.stringify(state));
 
 /**
  * Bytes that a state takes whatever its offset is: the text is padded with spaces, which JSON allows, because files are planned

@@ -64,7 +64,7 @@ export function configGroups(modules: readonly QuantizedModule[]): Record<string
 }
 
 /** Arguments as a foreign file may have them. */
-export type ReadArgs = Partial<Record<keyof QuantizationArgs, unknown>>;
+type ReadArgs = Partial<Record<keyof QuantizationArgs, unknown>>;
 
 /** A group as a foreign file may have it. */
 export interface ReadGroup {

@@ -23,7 +23,7 @@ import { outsidePattern } from '../outside-pattern.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { packAlongColumns, unpackAlongColumns, unpackRowsTransposed } from './pack.js';
 
-export const gptqLayoutOptions = {
+const gptqLayoutOptions = {
   /**
    * Version 1 (`checkpoint_format: "gptq"`) stores zero points minus one and cannot express zero point 0; version 2
    * (`gptq_v2`) stores them as they are. `auto`: 1 for symmetric schemes, which every engine reads, else 2.
