@@ -1,6 +1,5 @@
-import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { main } from '@q/cli';
 import {
   crashStates,
@@ -11,6 +10,7 @@ import {
   recordingFiles,
   type Survivors,
 } from '@q/durable-files';
+import { folderContent, sum } from './folder-content.js';
 import type { RunKind } from './interruption-kinds.js';
 
 /** What came of the same command after a run had died. */
@@ -41,38 +41,15 @@ async function run(argv: readonly string[], files: FileSystem = nodeFiles): Prom
   return { code: await main(argv, streams, new AbortController().signal, files), err };
 }
 
-/** Names with a sum of the content of each file under a path; of a report, what does not differ from run to run. */
-async function contentOf(path: string): Promise<string> {
-  const lines: string[] = [];
-  const walk = async (at: string): Promise<void> => {
-    const info = await stat(at).catch(() => undefined);
-    if (info?.isDirectory()) for (const name of (await readdir(at)).sort()) await walk(join(at, name));
-    else if (info) lines.push(`${relative(dirname(path), at)} ${sum(comparable(at, await readFile(at)))}`);
-  };
-  await walk(path);
-  return lines.join('\n');
-}
-
-const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);
-
-/**
- * What a report says of times and of the process. What the engine held before the first step of a training, and what the step
- * took beyond it, depends on whether this process has run the model before: tables of positions stay on the engine.
- */
-const varying = new Set(['seconds', 'secondsPerStep', 'resumed', 'environment', 'engine', 'notes']);
-
-function comparable(path: string, content: Buffer): string | Uint8Array {
-  if (path.endsWith('q-report.html')) return '';
-  if (!path.endsWith('q-report.json')) return content;
-  return JSON.stringify(JSON.parse(content.toString()), (key, value) => (varying.has(key) ? undefined : value));
-}
-
 async function lay(disk: Disk): Promise<void> {
   for (const [path, content] of disk) {
     if (content) await writeFile(path, content);
     else await mkdir(path, { recursive: true });
   }
 }
+
+/** Whether an error says what to do, and is none of a library or of the machine. */
+export const namesRemedy = (err: string) => /remove|choose|give|put|free/.test(err) && !err.includes('unexpected:');
 
 const stateOf = (disk: Disk) =>
   sum([...disk].map(([path, content]) => `${path} ${content ? sum(content) : 'folder'}`).join('\n'));
@@ -109,14 +86,14 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
   const recording = recordingFiles(nodeFiles);
   const undisturbed = await run(argv, recording.files);
   if (undisturbed.code !== 0) throw new Error(`${kind.name}: ${undisturbed.err}`);
-  const expected = await contentOf(out);
+  const expected = await folderContent(out);
   const { operations } = recording;
 
   const judge = async (outcomes: Outcomes, place: string): Promise<void> => {
     const { code, err } = await run(argv);
-    const found = await contentOf(out);
+    const found = await folderContent(out);
     if (code === 0 && found === expected) outcomes.equal++;
-    else if (code !== 0 && /remove|choose|give|put|free/.test(err) && !err.includes('unexpected:')) outcomes.refused++;
+    else if (code !== 0 && namesRemedy(err)) outcomes.refused++;
     else
       outcomes.others.push(
         `${kind.name}, ${place}: exit ${code}\n${err.slice(-600)}\n${found}\nin place of\n${expected}`,

@@ -1,18 +1,22 @@
 /**
  * `pnpm figures:interruptions [--kind NAME] [--fault kill,full] [--every N]`: lets every kind of run die before each of its
  * write operations, and counts what the same command does afterwards. Exits with 1 when it ever gives other bytes.
+ * `--kills 100` kills real processes of the built command at random moments in place of that, so many in all.
  */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { createRandom } from '@q/core';
 import { runKinds } from './interruption-kinds.js';
 import { type Fault, faults, interruptRun } from './interruptions.js';
+import { killRuns } from './random-kills.js';
 
 const { values } = parseArgs({
   options: {
     kind: { type: 'string' },
     fault: { type: 'string', default: faults.join(',') },
     every: { type: 'string', default: '1' },
+    kills: { type: 'string' },
     quiet: { type: 'boolean', default: false },
   },
 });
@@ -24,24 +28,46 @@ const meaning: Record<Fault, string> = {
   namesFirst: 'power cut: names kept, data that was not synced reads as zeros',
   full: 'no space left',
 };
-console.log('| run | fault | places | states tried | equal | refused | other |');
-console.log('| --- | --- | --- | --- | --- | --- | --- |');
 let failed = false;
-for (const kind of chosen) {
-  const started = performance.now();
-  const results = await interruptRun(kind, {
-    folder: join(tmpdir(), `q-interruptions-${process.pid}`),
-    faults: asked,
-    every: Number(values.every),
-    ...(values.quiet ? {} : { progress: (text) => process.stderr.write(`${text}\n`) }),
-  });
-  for (const [fault, { places, states, equal, refused, others }] of results) {
-    console.log(
-      `| ${kind.name} | ${meaning[fault]} | ${places} | ${states} | ${equal} | ${refused} | ${others.length} |`,
-    );
-    for (const other of others.slice(0, 3)) console.error(other);
-    failed ||= others.length > 0;
+const report = (name: string, others: readonly string[], started: number) => {
+  for (const other of others.slice(0, 3)) console.error(other);
+  console.error(`${name}: ${((performance.now() - started) / 1000).toFixed(0)} s`);
+  failed ||= others.length > 0;
+};
+const folder = join(tmpdir(), `q-interruptions-${process.pid}`);
+
+if (values.kills !== undefined) {
+  console.log('| run | SIGKILLs | folders judged | equal | refused | other |');
+  console.log('| --- | --- | --- | --- | --- | --- |');
+  const random = createRandom(17);
+  for (const [index, kind] of chosen.entries()) {
+    const started = performance.now();
+    const share = Math.floor((Number(values.kills) + index) / chosen.length);
+    const { killed, equal, refused, others } = await killRuns(kind, share, { folder, random });
+    const judged = equal + refused + others.length;
+    console.log(`| ${kind.name} | ${killed} | ${judged} | ${equal} | ${refused} | ${others.length} |`);
+    report(kind.name, others, started);
   }
-  console.error(`${kind.name}: ${((performance.now() - started) / 1000).toFixed(0)} s`);
+} else {
+  console.log('| run | fault | places | states tried | equal | refused | other |');
+  console.log('| --- | --- | --- | --- | --- | --- | --- |');
+  for (const kind of chosen) {
+    const started = performance.now();
+    const results = await interruptRun(kind, {
+      folder,
+      faults: asked,
+      every: Number(values.every),
+      ...(values.quiet ? {} : { progress: (text) => process.stderr.write(`${text}\n`) }),
+    });
+    for (const [fault, { places, states, equal, refused, others }] of results)
+      console.log(
+        `| ${kind.name} | ${meaning[fault]} | ${places} | ${states} | ${equal} | ${refused} | ${others.length} |`,
+      );
+    report(
+      kind.name,
+      [...results.values()].flatMap(({ others }) => others.slice(0, 3)),
+      started,
+    );
+  }
 }
 process.exit(failed ? 1 : 0);

@@ -1,0 +1,100 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Random } from '@q/core';
+import { folderContent } from './folder-content.js';
+import type { RunKind } from './interruption-kinds.js';
+import { namesRemedy } from './interruptions.js';
+
+/** The command as it is built: a process of its own starts sooner with it than from the sources. */
+const bin = fileURLToPath(new URL('../../../packages/cli/dist/bin.js', import.meta.url));
+
+/** What came of processes that were killed at random moments. */
+export interface KillOutcomes {
+  /** Processes ended by SIGKILL. */
+  killed: number;
+  /** Folders that a run ended in after its kills, with the bytes of an undisturbed run. */
+  equal: number;
+  /** Runs after a kill that ended with an error which says what to do. */
+  refused: number;
+  /** Other bytes, or a foreign error: must stay 0. */
+  readonly others: string[];
+}
+
+interface Ended {
+  readonly signal: NodeJS.Signals | null;
+  readonly code: number | null;
+  readonly err: string;
+  /** Milliseconds from the first word of the process to its end. */
+  readonly worked: number;
+}
+
+/** @param killAfter milliseconds from the first word of the process: before it nothing has been written */
+function runProcess(argv: readonly string[], killAfter?: number): Promise<Ended> {
+  const child = spawn(process.execPath, [bin, ...argv], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let err = '';
+  let began = 0;
+  child.stderr.once('data', () => {
+    began = performance.now();
+    if (killAfter !== undefined) setTimeout(() => child.kill('SIGKILL'), killAfter);
+  });
+  child.stderr.on('data', (data) => {
+    err += data;
+  });
+  return new Promise((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal, err, worked: performance.now() - began })),
+  );
+}
+
+/**
+ * Kills real processes with SIGKILL, each at a random moment of the time that an undisturbed one works, and starts the same
+ * command again in the folder that is left. When a process ends by itself its folder is judged, and the next one starts anew.
+ */
+export async function killRuns(
+  kind: RunKind,
+  kills: number,
+  { folder, random }: { readonly folder: string; readonly random: Random },
+): Promise<KillOutcomes> {
+  if (!existsSync(bin)) throw new Error('the command is not built: run npm run build first');
+  await rm(folder, { recursive: true, force: true });
+  const inputs = join(folder, 'inputs');
+  const out = join(folder, 'out', 'result');
+  await mkdir(inputs, { recursive: true });
+  const finish = async (argv: readonly string[]) => {
+    const ended = await runProcess(argv);
+    if (ended.code !== 0) throw new Error(`${argv.join(' ')}: ${ended.err}`);
+    return ended;
+  };
+  await kind.prepare?.(inputs, async (argv) => {
+    await finish(argv);
+  });
+  const clear = async () => {
+    await rm(dirname(out), { recursive: true, force: true });
+    await mkdir(dirname(out));
+  };
+  await clear();
+  const argv = kind.argv(out, inputs);
+  const { worked } = await finish(argv);
+  const expected = await folderContent(out);
+  await clear();
+  const outcomes: KillOutcomes = { killed: 0, equal: 0, refused: 0, others: [] };
+  let since = 0;
+  while (outcomes.killed < kills || since > 0) {
+    const killAfter = outcomes.killed < kills ? worked * random.uniform() : undefined;
+    const { signal, code, err } = await runProcess(argv, killAfter);
+    if (signal === 'SIGKILL') {
+      outcomes.killed++;
+      since++;
+      continue;
+    }
+    if (code === 0 && (await folderContent(out)) === expected) outcomes.equal++;
+    else if (code !== 0 && namesRemedy(err)) outcomes.refused++;
+    else outcomes.others.push(`${kind.name}, after ${since} kills: exit ${code}\n${err.slice(-600)}`);
+    since = 0;
+    await clear();
+  }
+  await rm(folder, { recursive: true, force: true });
+  return outcomes;
+}
