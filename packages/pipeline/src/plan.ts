@@ -17,6 +17,7 @@ import { byteLength } from '@q/safetensors';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { embeddingTables, isTable } from './embedding-tables.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
+import { leftOut } from './left-out.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
 import { describeRule, matches, type Recipe, rewritesOf, transformsOf } from './recipe.js';
 import { refuseModule } from './refuse-module.js';
@@ -213,6 +214,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     notes.push(
       `${Math.ceil(predicted.disk / 1e6)} MB of activations wait in the output folder while it is made: with them in memory the run would need more than it may take; ${predicted.batch} windows are computed at a time`,
     );
+  notes.push(...leftOut(rows, model));
   return {
     checkpoint,
     recipe,

@@ -41,6 +41,13 @@ export type GptqLayoutOptions = OptionValues<typeof gptqLayoutOptions>;
 
 const supportedBits = [2, 3, 4, 8];
 
+/** What GPTQModel, vLLM and ExLlama refuse, and what they take in its place. */
+function raggedGroup(inFeatures: number, size: number): string {
+  const fitting = [128, 64, 32, 16].find((each) => inFeatures % each === 0);
+  const choice = fitting ? `groups of ${fitting}` : 'a scale per channel';
+  return `${inFeatures} input features are no multiple of the group size ${size}, and most loaders of the gptq layout refuse a shorter last group: choose ${choice}, or keep it with a rule`;
+}
+
 /** The layout of AutoGPTQ and GPTQModel (docs/reference/file-formats.md#gptq). */
 export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
   const { version } = checkOptions('gptq layout', gptqLayoutOptions, options) as { version: 1 | 2 | 'auto' };
@@ -50,6 +57,9 @@ export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
     name: 'gptq',
     refuse: (module) => refuse(module, version),
     caution({ linear: { inFeatures, outFeatures }, scheme }) {
+      const { granularity } = scheme;
+      if (granularity.kind === 'group' && inFeatures % granularity.size !== 0)
+        return raggedGroup(inFeatures, granularity.size);
       const whole = inFeatures % 32 === 0 && outFeatures % 32 === 0;
       return scheme.format.bits === 3 && !whole
         ? 'its last 3-bit words are padded, and most runtimes want multiples of 32 features'

@@ -15,9 +15,12 @@ export const mistral: Architecture = {
   describe(json, tensorNames) {
     const config = new ConfigReader(json).textPart();
     config.only('model_type', ['mistral', 'ministral', 'ministral3'], 'a text part of this kind is not supported');
-    const size = config.has('sliding_window') ? config.positiveInteger('sliding_window') : undefined;
+    const type = config.string('model_type', 'mistral');
+    const size = config.has('sliding_window')
+      ? config.positiveInteger('sliding_window')
+      : windowWithoutKey(config, type);
     // Mistral's own code knows no types of layers.
-    const byLayer = config.string('model_type', 'mistral') === 'ministral';
+    const byLayer = type === 'ministral';
     const queryFactors = readQueryFactors(config);
     let shared: ReturnType<typeof readRotaryPositions> | undefined;
     return describeLlamaLike(config, {
@@ -33,6 +36,10 @@ export const mistral: Architecture = {
     });
   },
 };
+
+/** transformers takes 4096 where the key is absent; where it is null there is no window. Ministral 3 has none in both cases. */
+const windowWithoutKey = (config: ConfigReader, type: string): number | undefined =>
+  type === 'ministral3' || config.keys().includes('sliding_window') ? undefined : 4096;
 
 /** Ministral 3: queries grow with the logarithm of how often the trained positions fit before theirs (as in Llama 4). */
 function readQueryFactors(config: ConfigReader): AttentionOptions['queryFactors'] | undefined {
