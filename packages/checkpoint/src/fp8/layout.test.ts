@@ -1,0 +1,78 @@
+import { dequantize, e4m3, type LinearDescription, quantize, schemes, type Tensor, tensor } from '@q/core';
+import { describe, expect, it } from 'vitest';
+import type { TensorLookup } from '../layout.js';
+import { fp8Layout } from './layout.js';
+
+const linear: LinearDescription = { module: 'm', inFeatures: 200, outFeatures: 3, transposed: false, bias: false };
+const layout = fp8Layout();
+const record = { method: 'rtn', options: {}, head: 'lm_head' };
+const lookup = (tensors: ReadonlyMap<string, Tensor>): TensorLookup => ({
+  has: (name) => tensors.has(name),
+  shape: (name) => tensors.get(name)?.shape ?? [],
+  read: async (name) => tensors.get(name) as Tensor,
+});
+function readerOf(config: Record<string, unknown>) {
+  const reader = layout.reader(config);
+  if (!reader) throw new Error('not its own config');
+  return reader;
+}
+const weight = tensor(
+  'f32',
+  [3, 200],
+  Float32Array.from({ length: 600 }, (_, i) => Math.sin(i) * 2 ** (i % 7)),
+);
+
+describe('the fp8 layout', () => {
+  it.each([
+    ['tensor', schemes.fp8TensorWise, [1]],
+    ['channel', schemes.fp8RowWise, [3, 1]],
+    ['block', schemes.fp8BlockWise, [1, 2]],
+  ] as const)('reads back what it wrote, and writes the same bytes again (%s)', async (strategy, of, shape) => {
+    const module = { linear, scheme: of };
+    expect(layout.refuse(module)).toBeUndefined();
+    const quantized = quantize(weight, of);
+    const tensors = layout.encode(module, quantized);
+    expect(tensors.get('m.weight')?.dtype).toBe('f8_e4m3');
+    expect(tensors.get('m.weight_scale')?.shape).toEqual(shape);
+    expect(layout.plan(module).map((each) => each.shape)).toEqual([...tensors.values()].map((each) => each.shape));
+    const { config } = layout.config([module], ['kept'], record);
+    expect(config).toMatchObject({
+      format: 'float-quantized',
+      ignore: ['lm_head', 'kept'],
+      config_groups: { group_0: { weights: { num_bits: 8, type: 'float', strategy, symmetric: true } } },
+    });
+    const read = await readerOf(config).read('m', lookup(tensors));
+    expect(layout.encode(module, read)).toEqual(tensors);
+    expect(read.scales).toEqual(quantized.scales);
+  });
+
+  it('reads a hand-made module as E4M3 times the scale, and refuses NaN', async () => {
+    const reader = readerOf({ quant_method: 'compressed-tensors', format: 'float-quantized' });
+    const of = (...codes: number[]) =>
+      lookup(
+        new Map<string, Tensor>([
+          ['m.weight', tensor('f8_e4m3', [1, 4], Uint8Array.from(codes))],
+          ['m.weight_scale', tensor('bf16', [1], Uint16Array.of(0x3f00))],
+        ]),
+      );
+    const read = await reader.read('m', of(0x38, 0xb8, 0x7e, 0x01));
+    expect([...dequantize(read).data]).toEqual([0.5, -0.5, 224, 2 ** -10]);
+    await expect(reader.read('m', of(0, 0, 0x7f, 0))).rejects.toThrow('element 2 is NaN');
+  });
+
+  it('refuses what it cannot hold or run', async () => {
+    expect(layout.refuse({ linear, scheme: schemes.int8 })).toContain('E4M3');
+    expect(layout.refuse({ linear, scheme: schemes.mxfp8 })).toContain('per tensor');
+    expect(
+      layout.refuse({ linear, scheme: schemes.fp8RowWise, activation: { scheme: schemes.activations.fp8RowWise } }),
+    ).toContain('weights alone');
+    expect(e4m3.max).toBe(448);
+    const reader = readerOf({
+      quant_method: 'compressed-tensors',
+      format: 'float-quantized',
+      config_groups: { a: { targets: ['Linear'], input_activations: { num_bits: 8, type: 'float' } } },
+    });
+    await expect(reader.activation?.('m', lookup(new Map()))).rejects.toThrow('quantized to FP8');
+    expect(layout.reader({ quant_method: 'compressed-tensors', format: 'pack-quantized' })).toBeUndefined();
+  });
+});

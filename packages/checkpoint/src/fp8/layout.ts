@@ -1,0 +1,117 @@
+import {
+  e4m3,
+  FormatError,
+  f32Scale,
+  scheme as makeScheme,
+  perBlock,
+  perChannel,
+  perTensor,
+  type QuantizedTensor,
+  type Scheme,
+  type Tensor,
+  tensor,
+} from '@q/core';
+import { configGroups, groupOf } from '../compressed-tensors/config.js';
+import { keptHead } from '../kept-head.js';
+import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { readIntegers, readScales, shapeOf } from '../stored-values.js';
+
+/**
+ * FP8 weights of compressed-tensors, format `float-quantized`: E4M3 with an f32 scale a tensor, a row or a tile of 128 x 128. Inputs
+ * stay as they are (W8A16).
+ */
+export function fp8Layout(): QuantizedLayout {
+  return {
+    name: 'fp8',
+    refuse,
+    caution: ({ linear: { transposed } }) =>
+      transposed
+        ? 'compressed-tensors looks for linears, and transformers builds this architecture with Conv1D: the folder runs here, not there'
+        : undefined,
+    plan: ({ linear: { module, inFeatures, outFeatures }, scheme }) => [
+      { name: `${module}.weight`, dtype: 'F8_E4M3', shape: [outFeatures, inFeatures] },
+      { name: `${module}.weight_scale`, dtype: 'F32', shape: scaleShape(scheme, [outFeatures, inFeatures]) },
+    ],
+    encode: ({ linear: { module }, scheme }, { codes, scales, shape }) =>
+      new Map<string, Tensor>([
+        [`${module}.weight`, tensor('f8_e4m3', shape, codes as Uint8Array)],
+        [`${module}.weight_scale`, tensor('f32', scaleShape(scheme, shape), scales)],
+      ]),
+    config: (modules, kept, record) => ({
+      config: {
+        quant_method: 'compressed-tensors',
+        format: 'float-quantized',
+        quantization_status: 'compressed',
+        config_groups: configGroups(modules),
+        ignore: [...keptHead(modules, record), ...kept],
+        kv_cache_scheme: null,
+      },
+      files: new Map(),
+    }),
+    reader: (config) =>
+      config.quant_method === 'compressed-tensors' && config.format === 'float-quantized' ? reader(config) : undefined,
+  };
+}
+
+function scaleShape({ granularity }: Scheme, [rows, columns]: readonly number[]): readonly number[] {
+  if (granularity.kind === 'block')
+    return [Math.ceil(rows / granularity.rows), Math.ceil(columns / granularity.columns)];
+  return granularity.kind === 'tensor' ? [1] : [rows, 1];
+}
+
+function refuse({ scheme: { format, granularity, scaleStorage }, activation, codebook }: QuantizedModule) {
+  const { kind } = granularity;
+  if (format.name !== e4m3.name || codebook)
+    return `the fp8 layout stores E4M3, not ${codebook ? 'a table of levels' : format.name}: use --weights fp8-row`;
+  const tile = kind === 'block' && granularity.rows === 128 && granularity.columns === 128;
+  if (kind !== 'tensor' && kind !== 'channel' && !tile)
+    return 'the fp8 layout stores a scale per tensor, per channel or for 128 x 128 weights';
+  if (scaleStorage.name !== f32Scale.name) return `the fp8 layout stores f32 scales, not ${scaleStorage.name}`;
+  return activation ? 'the fp8 layout stores weights alone, without quantized inputs' : undefined;
+}
+
+function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
+  return {
+    layout: 'fp8',
+    has: (module, tensors) => tensors.has(`${module}.weight_scale`),
+    tensors: (module) => ['weight', 'weight_scale'].map((part) => `${module}.${part}`),
+    read: (module, tensors) => read(module, tensors),
+    // Reading such a folder as if its inputs were not quantized would give other results than it was made for.
+    async activation(module) {
+      if (groupOf(config, module)?.input_activations)
+        throw new FormatError(`${module}: its inputs are quantized to FP8, which cannot be run: weights alone can`);
+      return undefined;
+    },
+  };
+}
+
+async function read(module: string, tensors: TensorLookup): Promise<QuantizedTensor> {
+  const shape = shapeOf(tensors, `${module}.weight`, 2);
+  const [rows, columns] = shape;
+  const codes = await readIntegers<Uint8Array>(tensors, `${module}.weight`, 'f8_e4m3', shape);
+  const nan = codes.findIndex((code) => (code & 0x7f) === 0x7f);
+  if (nan >= 0) throw new FormatError(`${module}.weight: element ${nan} is NaN: repair the file`);
+  const tiles = [Math.ceil(rows / 128), Math.ceil(columns / 128)];
+  const scale = await readScales(tensors, `${module}.weight_scale`, [[1], [rows, 1], tiles, []]);
+  const granularity =
+    scale.values.length === 1 && scale.shape.length < 2
+      ? perTensor
+      : `${scale.shape}` === `${[rows, 1]}`
+        ? perChannel
+        : perBlock(128, 128);
+  return {
+    scheme: makeScheme({ format: e4m3, granularity, scaleStorage: scale.storage }),
+    shape,
+    codes,
+    scales: scale.values,
+  };
+}
+
+/** What the command and recipes know of it. */
+export const fp8LayoutDeclaration: LayoutDeclaration = {
+  name: 'fp8',
+  summary: 'compressed-tensors, read by vLLM: FP8 E4M3 weights per tensor, per channel or in tiles',
+  options: {},
+  defaults: { method: 'rtn', weights: 'fp8-row' },
+  make: () => fp8Layout(),
+};
