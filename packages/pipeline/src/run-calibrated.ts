@@ -9,6 +9,7 @@ import {
   type Context,
   dequantize,
   type ForwardEngine,
+  hessian,
   type ModelDescription,
   NumericError,
   type Stage,
@@ -228,6 +229,9 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
   for (const { part, routed, weighted, modules } of stageInputs(stage, planned)) {
     const needs = new Map<string, Statistic<any>>();
     for (const { quantizer } of modules) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+    // A weight is clamped to lessen the error of outputs, at the cost of the weight's own: only its inputs can judge it.
+    const clamped = modules.some(({ linear: { module } }) => transformed.clipped.has(`${module}.weight`));
+    if (clamped && ![...needs.values()].some(({ metric }) => metric !== undefined)) needs.set(hessian.name, hessian);
     const wantsRange = modules.some(({ activation }) => isStatic(activation));
     if (wantsRange && !weighted) needs.set(absMaxStat.name, absMaxStat);
     const [{ linear: first }] = modules;
