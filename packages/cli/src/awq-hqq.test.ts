@@ -35,9 +35,11 @@ describe('--method awq', () => {
     expect(report.evaluation.after.kl).toBeLessThan(0.1);
   });
 
-  it('needs text, says which step does, and shows in the plan what it scales', async () => {
-    const without = await runCommand(['quantize', demo.model, join(folder, 'out'), '--method', 'awq', '--group', '32']);
-    expect([without.code, without.err]).toEqual([1, expect.stringContaining('awq learns from text')]);
+  it('learns from the text of the command where none is given, says so, and shows in the plan what it scales', async () => {
+    const how = ['--method', 'awq', '--group', '32', '--samples', '4', '--length', '48'];
+    const without = await runCommand(['quantize', demo.model, join(folder, 'out'), ...how]);
+    expect([without.code, without.err]).toEqual([0, expect.stringContaining('note: no --calib was given')]);
+    expect((await json('out/q-report.json')).calibration).toEqual({ name: 'default', samples: 4, length: 48 });
     const { out } = await runCommand(['plan', demo.model, '--method', 'awq', '--group', '32']);
     expect(out).toMatch(/input_layernorm\.weight .* f32 .*scaled by awq/);
     const refused = await runCommand([

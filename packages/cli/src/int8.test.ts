@@ -221,9 +221,13 @@ describe('options that make no sense', () => {
     expect(err).toContain(words);
   });
 
-  it('smoothquant without text says what is missing', async () => {
-    const { code, err } = await runCommand(['quantize', demo.model, join(folder, 'x'), '--method', 'smoothquant']);
-    expect(code).toBe(1);
-    expect(err).toContain('smoothquant learns from text');
+  it('smoothquant without text learns from that of the command, and says so', async () => {
+    const out = join(folder, 'x');
+    const how = ['--method', 'smoothquant', '--samples', '4', '--length', '32'];
+    const { code, err } = await runCommand(['quantize', demo.model, out, ...how]);
+    expect(code).toBe(0);
+    expect(err).toContain('note: no --calib was given');
+    const { calibration } = JSON.parse(await readFile(join(out, 'q-report.json'), 'utf8'));
+    expect(calibration).toEqual({ name: 'default', samples: 4, length: 32 });
   });
 });
