@@ -46,7 +46,9 @@ export function forecast(
   tuner?: Tuner,
 ): Forecast {
   const streamed = checkpoint.bytes / rates.stream;
-  const largest = Math.max(...[...checkpoint.tensors.values()].map(({ shape }) => elementCount(shape)));
+  // Not `Math.max(...)`: the arguments of a call are on the stack, and a file may have 400,000 tensors.
+  let largest = 0;
+  for (const { shape } of checkpoint.tensors.values()) largest = Math.max(largest, elementCount(shape));
   if (!calibration || !model) {
     const memory = { runtime: baseBytes, tensor: 4 * largest + 4 * largest };
     return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed };
