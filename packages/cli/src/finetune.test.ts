@@ -108,7 +108,9 @@ describe('q finetune', () => {
     expect(await fail(demo.model, 'x', '--method', 'qlor')).toMatch(/did you mean qlora\? \(qlora, lora, peqa\)/);
     expect(await fail(demo.model, 'x', '--method', 'peqa')).toMatch(/is not quantized: PEQA trains the scales/);
     expect(await fail(demo.model, 'x', '--method', 'peqa', '--rank', '2')).toMatch(/--rank: --method peqa has no/);
-    expect(await fail(demo.model, 'x', '--dropout', '1')).toMatch(/--dropout 1: a number between 0 and 1/);
+    expect(await fail(demo.model, 'x', '--dropout', '1')).toMatch(
+      /--dropout 1: a number of at least 0 and below 1 was expected/,
+    );
     expect(await fail(demo.model, 'x', '--length', '1000')).toMatch(/longer than the model's 256 positions/);
     expect(await fail(demo.model, 'x', '--memory', '1000')).toMatch(/not even a batch of 1 fits/);
     expect(await fail(demo.model, 'x', '--batch', '8', '--memory', '9000000')).toMatch(/a batch of \d fits/);
