@@ -106,7 +106,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       throw new SchemeError(`${describeRule(rule, index)}: needs a method and a scheme, or keep`);
     const planned = { linear, scheme, quantizer, ...(activation ? { activation } : {}) };
     const refusal = refuseModule(planned, recipe);
-    if (refusal && streams(recipe, planned)) {
+    // A table is quantized only where the recipe names it: what was wanted in so many words is refused, not left out.
+    if (refusal && !isTable(linear) && streams(recipe, planned)) {
       odd.set(linear.module, refusal);
       reasons.set(linear.module, `kept: ${refusal}`);
       continue;
