@@ -65,7 +65,7 @@ export interface InterruptionOptions {
 
 /**
  * Lets a kind of run die before each of its write operations, and runs the same command again.
- * @returns what came of it, by fault
+ * @returns the counts of equal, refused and other results, by fault
  */
 export async function interruptRun(kind: RunKind, options: InterruptionOptions): Promise<ReadonlyMap<Fault, Outcomes>> {
   const { folder, every = 1, progress = () => {} } = options;
