@@ -1,4 +1,4 @@
-import { type Context, type Ops, SchemeError } from '@q/core';
+import { type Context, type Ops, SchemeError, yieldToEventLoop } from '@q/core';
 import type { Windows } from './windows.js';
 
 /** A model that can continue sequences. */
@@ -56,7 +56,7 @@ export async function selfGeneratedWindows<T>(
     const decoder = writer.decoder(size);
     try {
       for (let position = 1; position < length; position++) {
-        await breathe(context.signal);
+        await yieldToEventLoop(context.signal);
         const handle = decoder.append(Int32Array.from(windows, (window) => window[position - 1]));
         const logits = await ops.data(handle);
         ops.dispose(handle);
@@ -110,10 +110,4 @@ export function drawToken(logits: Float32Array, point: number): number {
     if (left < 0) return i;
   }
   return likeliest(logits);
-}
-
-/** Lets timers and signals through; engines compute synchronously. */
-async function breathe(signal: AbortSignal | undefined): Promise<void> {
-  await new Promise<void>((resolve) => setTimeout(resolve, 0));
-  signal?.throwIfAborted();
 }

@@ -118,3 +118,4 @@ export * from './statistics/per-feature.js';
 export * from './statistics/residual-cross.js';
 export * from './statistics/token-sample.js';
 export * from './tensor.js';
+export * from './yield-to-event-loop.js';

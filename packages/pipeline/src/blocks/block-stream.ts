@@ -1,0 +1,241 @@
+import { type Windows, windowBatches } from '@q/calib';
+import type {
+  BlockDescription,
+  BlockWeights,
+  Context,
+  ForwardEngine,
+  GatheredGrams,
+  ModelDescription,
+  Runtime,
+  Stage,
+  StageState,
+  Tensor,
+} from '@q/core';
+import { elementCount, yieldToEventLoop } from '@q/core';
+import { createRuntime } from '@q/models';
+import { type HostPart, memoryStates, type StateStore } from './state-store.js';
+
+/** A state of a batch, waiting on the host between two stages. */
+export interface HostState {
+  readonly parts: Readonly<Record<string, HostPart>>;
+}
+
+/** What becomes of a state: one stage, the begin of a block, or several of them in turn. */
+export type Step = <T>(runtime: Runtime<T>, state: Record<string, T>) => Record<string, T>;
+
+export const beginStep =
+  (block: BlockDescription): Step =>
+  (runtime, state) =>
+    block.begin(runtime, state.residual);
+
+export const stageStep =
+  (stage: Stage): Step =>
+  <T>(runtime: Runtime<T>, state: Record<string, T>) =>
+    stage.run(runtime, state as StageState<T>);
+
+/** Inputs of linears: `x` is `[tokens, width]`. */
+export interface StagePart {
+  readonly x: Float32Array;
+  readonly tokens: number;
+  readonly width: number;
+  /** Which tokens of the batch the rows are, in rising order; absent when they are all of them. */
+  readonly tokenOf?: Float32Array;
+}
+
+/**
+ * The calibration windows on their way through a model, stage by stage. Between two stages every batch waits on the host,
+ * so the engine holds one block's weights and one batch, and a stage is computed once, with its final weights.
+ */
+export class BlockStream<T> {
+  private states: HostState[] = [];
+  private weights = new Map<string, T>();
+  /** Names of weights that another stream has uploaded and disposes of. */
+  private borrowed = new Set<string>();
+  constructor(
+    private readonly engine: ForwardEngine<T>,
+    private readonly model: ModelDescription,
+    private readonly windows: Windows,
+    private readonly batch: number,
+    private readonly context: Context,
+    private readonly store: StateStore = memoryStates(),
+  ) {}
+
+  /** Forgets all states. Weights belong to the stream that loaded them: see {@link clearWeights}. */
+  dispose(): void {
+    this.drop(this.states);
+    this.states = [];
+    this.store.dispose();
+  }
+
+  /**
+   * Kernels for statistics of this stream's activations; nothing where they keep no sums. Kernels that keep none, such as a
+   * GPU's, were asked for: the engine does not take over from them.
+   */
+  gatherGrams(): GatheredGrams | undefined {
+    const { kernels } = this.context;
+    return kernels.gatherGrams && (this.engine.gatherGrams?.(kernels) ?? kernels.gatherGrams());
+  }
+
+  /** Tokens of a batch; the last one may have fewer. */
+  get batchTokens(): number {
+    return this.batch * this.windows.length;
+  }
+
+  get batches(): number {
+    return this.states.length;
+  }
+
+  private runtimeWith(replaced: ReadonlyMap<string, T> = new Map()) {
+    const weights = { get: (name: string) => replaced.get(name) ?? this.weights.get(name) };
+    return createRuntime(this.engine.ops, weights, { ties: this.model.ties });
+  }
+
+  /** Replaces (or adds) a weight of the loaded set. */
+  setWeight(name: string, tensor: Tensor<'f32'>): void {
+    const old = this.weights.get(name);
+    if (old !== undefined && !this.borrowed.delete(name)) this.engine.ops.dispose(old);
+    this.weights.set(name, this.engine.ops.fromTensor(tensor));
+  }
+
+  /** Uses the weights that another stream of the same engine has loaded: they are on the engine once. */
+  borrowWeights(from: BlockStream<T>): void {
+    this.clearWeights();
+    this.weights = new Map(from.weights);
+    this.borrowed = new Set(from.weights.keys());
+  }
+
+  /** Forgets the loaded weights. A stream that borrows is cleared before the one it borrows from. */
+  clearWeights(): void {
+    for (const [name, handle] of this.weights) if (!this.borrowed.has(name)) this.engine.ops.dispose(handle);
+    this.weights.clear();
+    this.borrowed.clear();
+  }
+
+  /** A stream that goes on from here by itself, on the same loaded weights; this one stays where it is. */
+  fork(): BlockStream<T> {
+    const copy = new BlockStream(this.engine, this.model, this.windows, this.batch, this.context, this.store.fork());
+    copy.states = [...this.states];
+    copy.weights = this.weights;
+    copy.hold(copy.states);
+    return copy;
+  }
+
+  /** Token ids -> the first block's input, kept as `residual`. */
+  async embed(): Promise<void> {
+    const runtime = this.runtimeWith();
+    this.states = [];
+    for (const { ids, count, length } of windowBatches(this.windows, this.batch))
+      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
+  }
+
+  /** Hidden states -> the input of the block's first stage. */
+  async begin(block: BlockDescription): Promise<void> {
+    await this.each(beginStep(block));
+  }
+
+  async run(stage: Stage): Promise<void> {
+    await this.each(stageStep(stage));
+  }
+
+  /** The current stage's input of a batch: `[tokens, width]`. */
+  input(batch: number): { x: Float32Array; tokens: number; width: number } {
+    const { data, shape } = this.states[batch].parts.input;
+    const width = shape[shape.length - 1];
+    return { x: data, tokens: data.length / width, width };
+  }
+
+  /** What some linears of the current stage read in a batch, by the name of the part; nothing when it has no tokens. */
+  part(batch: number, name: string): StagePart | undefined {
+    const { parts } = this.states[batch];
+    const part = parts[name];
+    if (part === undefined) return undefined;
+    const width = part.shape[part.shape.length - 1];
+    return { x: part.data, tokens: part.data.length / width, width, tokenOf: parts[`${name}.tokens`]?.data };
+  }
+
+  /** The residual stream of a batch before the current stage: `[tokens, hidden]`. */
+  residual(batch: number): Float32Array {
+    return this.states[batch].parts.residual.data;
+  }
+
+  /** The first states, to come back to with {@link compute} until they are dropped. */
+  snapshot(batches: number): readonly HostState[] {
+    const held = this.states.slice(0, batches);
+    this.hold(held);
+    return held;
+  }
+
+  private hold(states: readonly HostState[]): void {
+    for (const { parts } of states) for (const part of Object.values(parts)) this.store.retain(part);
+  }
+
+  drop(states: readonly HostState[]): void {
+    for (const { parts } of states) for (const part of Object.values(parts)) this.store.release(part);
+  }
+
+  /** Sends earlier states through some steps, with some weights replaced; neither the stream nor its weights change. */
+  async compute(states: readonly HostState[], steps: readonly Step[], replaced: BlockWeights): Promise<HostState[]> {
+    const { ops } = this.engine;
+    const uploaded = new Map([...replaced].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
+    const out: HostState[] = [];
+    try {
+      const runtime = this.runtimeWith(uploaded);
+      for (const state of states) {
+        await yieldToEventLoop(this.context.signal);
+        // They are looked at beside the states themselves, and are few: they stay in memory.
+        out.push(
+          await this.download(() => steps.reduce((current, step) => step(runtime, current), this.upload(state)), {
+            store: memoryStates(),
+          }),
+        );
+      }
+    } finally {
+      for (const handle of uploaded.values()) ops.dispose(handle);
+    }
+    return out;
+  }
+
+  private async fetch(name: string, handle: T, store: StateStore): Promise<HostPart> {
+    const { ops } = this.engine;
+    const shape = ops.shape(handle);
+    return store.put(name, await ops.data(handle, store.buffer(elementCount(shape))), shape);
+  }
+
+  private upload({ parts }: HostState, uploaded?: Map<T, HostPart>): Record<string, T> {
+    return Object.fromEntries(
+      Object.entries(parts).map(([name, part]) => {
+        const handle = this.engine.ops.fromF32(part.data, part.shape);
+        uploaded?.set(handle, part);
+        return [name, handle];
+      }),
+    );
+  }
+
+  private async each(step: Step): Promise<void> {
+    const runtime = this.runtimeWith();
+    for (let i = 0; i < this.states.length; i++) {
+      await yieldToEventLoop(this.context.signal);
+      const state = this.states[i];
+      const uploaded = new Map<T, HostPart>();
+      this.states[i] = await this.download(() => step(runtime, this.upload(state, uploaded)), { uploaded });
+      this.drop([state]);
+    }
+  }
+
+  /** @param uploaded handles whose values the host has already: what a stage passes on is not downloaded again */
+  private async download(
+    compute: () => Record<string, T>,
+    { uploaded, store = this.store }: { uploaded?: ReadonlyMap<T, HostPart>; store?: StateStore } = {},
+  ): Promise<HostState> {
+    const { ops } = this.engine;
+    const handles = ops.scope(compute);
+    const parts: Record<string, HostPart> = {};
+    for (const [name, handle] of Object.entries(handles)) {
+      const passedOn = uploaded?.get(handle);
+      if (passedOn) store.retain(passedOn);
+      parts[name] = passedOn ?? (await this.fetch(name, handle, store));
+    }
+    for (const handle of new Set(Object.values(handles))) ops.dispose(handle);
+    return { parts };
+  }
+}

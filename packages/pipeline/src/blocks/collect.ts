@@ -1,0 +1,96 @@
+import type { Collector } from '@q/calib';
+import type { Context, Stage } from '@q/core';
+import { yieldToEventLoop } from '@q/core';
+import type { BlockStream, StagePart } from './block-stream.js';
+import { commonTokens } from './stage-inputs.js';
+
+/** The unquantized model at the same stage, for statistics that compare with it. */
+export interface ReferenceStream<T> {
+  readonly stream: BlockStream<T>;
+  readonly stage: Stage;
+  /** Factors that bring its inputs to the channels' scale in the stream, when transforms have scaled them. */
+  readonly inputScales?: Float32Array;
+}
+
+/**
+ * One pass over what linears of a stage read serves all of them. Of a part that holds the tokens which a router chose,
+ * only those count that both models send there.
+ */
+export async function collect<T>(
+  collector: Collector,
+  stream: BlockStream<T>,
+  context: Context,
+  original?: ReferenceStream<T>,
+  part = 'input',
+  tokenWeights?: Float32Array,
+): Promise<void> {
+  const gathered = stream.gatherGrams();
+  const kernels = gathered?.kernels ?? context.kernels;
+  try {
+    for (let batch = 0; batch < stream.batches; batch++) {
+      await yieldToEventLoop(context.signal);
+      const here = stream.part(batch, part);
+      const there = original?.stream.part(batch, part);
+      if (!here || (original && !there)) continue;
+      const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
+      if (own.tokens === 0) continue;
+      const reference = other && scaled(other.x, original?.inputScales);
+      const residual = original?.stage.addsToResidual ? original.stream.residual(batch) : undefined;
+      const residualError = residual && subtract(residual, stream.residual(batch));
+      const seen = {
+        ...own,
+        ...(reference ? { reference } : {}),
+        ...(residualError ? { residualError, residual } : {}),
+      };
+      await collector.update(
+        tokenWeights ? weighTokens(seen, tokenWeights, batch * stream.batchTokens) : seen,
+        kernels,
+      );
+    }
+    await gathered?.settle();
+  } finally {
+    gathered?.release();
+  }
+}
+
+/**
+ * Every row times the root of its token's weight, so that sums of products weight the tokens.
+ * @param weights of all calibration tokens
+ * @param first number of the batch's first token
+ */
+function weighTokens(seen: StatisticInput, weights: Float32Array, first: number): StatisticInput {
+  const { tokens, tokenOf } = seen;
+  const roots = Float32Array.from({ length: tokens }, (_, row) => Math.sqrt(weights[first + (tokenOf?.[row] ?? row)]));
+  const weigh = (x: Float32Array) => {
+    const width = x.length / tokens;
+    const out = new Float32Array(x.length);
+    for (let row = 0, i = 0; row < tokens; row++) for (const end = i + width; i < end; i++) out[i] = x[i] * roots[row];
+    return out;
+  };
+  return {
+    ...{ ...seen, x: weigh(seen.x) },
+    ...(seen.reference ? { reference: weigh(seen.reference) } : {}),
+    ...(seen.residualError ? { residualError: weigh(seen.residualError) } : {}),
+    ...(seen.residual ? { residual: weigh(seen.residual) } : {}),
+  };
+}
+
+interface StatisticInput extends StagePart {
+  readonly reference?: Float32Array;
+  readonly residualError?: Float32Array;
+  readonly residual?: Float32Array;
+}
+
+function subtract(a: Float32Array, b: Float32Array): Float32Array {
+  const out = new Float32Array(a.length);
+  for (let i = 0; i < a.length; i++) out[i] = a[i] - b[i];
+  return out;
+}
+
+function scaled(x: Float32Array, scales: Float32Array | undefined): Float32Array {
+  if (!scales) return x;
+  const out = new Float32Array(x.length);
+  for (let start = 0; start < x.length; start += scales.length)
+    for (let j = 0; j < scales.length; j++) out[start + j] = x[start + j] * scales[j];
+  return out;
+}

@@ -1,0 +1,27 @@
+import { type Kernels, type QuantizeResult, quantize, type Tensor, weightedSearch } from '@q/core';
+import type { PlannedModule } from '../plan/plan.js';
+
+/** Tokens below which statistics of an expert say less than its weights alone do. */
+export const defaultExpertTokens = 64;
+
+/** What an expert gets that too few calibration tokens reached: no statistics, a scale search on its weights. */
+export function roundExpert(
+  weight: Tensor<'f32'>,
+  { scheme, quantizer }: PlannedModule,
+  tokens: number,
+  floor: number,
+  { grids }: Kernels,
+): QuantizeResult {
+  const reached = tokens === 0 ? 'no calibration token reached' : `only ${tokens} calibration tokens reached`;
+  const why = `${reached} this expert, ${floor} are needed for ${quantizer.name}`;
+  return {
+    quantized: quantize(weight, scheme, { fit: weightedSearch(), grids }),
+    report: {
+      method: 'rtn',
+      tokens,
+      figures: { tokenFloor: floor },
+      outcome: { kind: 'fallback', to: 'rtn', reason: 'fewTokens', why },
+      notes: [`${why}: it was rounded to nearest with a scale search; more calibration text reaches more experts`],
+    },
+  };
+}

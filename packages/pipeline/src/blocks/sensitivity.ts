@@ -1,0 +1,88 @@
+import { createHash } from 'node:crypto';
+import { checkVocabulary, type Windows } from '@q/calib';
+import type { Checkpoint } from '@q/checkpoint';
+import type { Context, ForwardEngine, ModelDescription } from '@q/core';
+import { type FileOptions, type FileSystem, nodeFiles } from '@q/durable-files';
+import { measureSensitivity, type SensitivityUnit } from '@q/mixed-precision';
+import { rewriteModel } from '../plan/model-source.js';
+import { type Recipe, rewritesOf } from '../recipe/recipe.js';
+import { continueWith, openPreparation } from '../resume/journal.js';
+import { hashCheckpoint, hashWindows } from '../resume/source-identity.js';
+
+/** Name of the file in the output folder that sensitivities are kept in while a run lasts. */
+export const sensitivityName = 'q-sensitivity.jsonl';
+
+export interface SensitivityRun<T> extends FileOptions {
+  readonly context: Context;
+  readonly engine: () => Promise<ForwardEngine<T>>;
+  readonly windows: Windows;
+  /** Where numbers are kept as they are measured; what it holds already is not measured again. */
+  readonly file?: string;
+}
+
+/**
+ * Measures the units of a checkpoint, or reads what an earlier measurement of the same model, windows, units and methods
+ * has left in `file`: a resumed run sees the very same numbers.
+ * @throws FormatError when the file holds sensitivities of something else, or of another engine
+ */
+export async function checkpointSensitivity<T>(
+  checkpoint: Checkpoint,
+  recipe: Recipe,
+  units: readonly SensitivityUnit[],
+  { context, engine: makeEngine, windows, file, files = nodeFiles }: SensitivityRun<T>,
+): Promise<ReadonlyMap<string, readonly number[]>> {
+  // Rotations and other rewrites change what is rounded, and so what it costs.
+  const source = rewriteModel(checkpoint, recipe, context.kernels);
+  if (!source.model) throw checkpoint.unknownArchitecture as Error;
+  const model: ModelDescription = source.model;
+  checkVocabulary(windows, model.vocabularySize);
+  const journal =
+    file === undefined ? undefined : await openSensitivities(file, checkpoint, recipe, units, windows, files);
+  const finished = journal?.finished ?? new Map<string, readonly number[]>();
+  try {
+    if (units.every(({ name }) => finished.has(name))) return finished;
+    const engine = await makeEngine();
+    try {
+      if (journal) await continueWith(journal, file as string, engine, context.kernels);
+      return await measureSensitivity({
+        model,
+        engine,
+        context,
+        weight: (name) => source.weight(name),
+        windows,
+        units,
+        finished,
+        onMeasured: async (unit, rows) => journal?.append({ unit, rows }),
+      });
+    } finally {
+      await engine.dispose();
+    }
+  } catch (error) {
+    // An error would come again: only an interrupted measurement is worth keeping.
+    if (file !== undefined && !context.signal?.aborted && finished.size === 0) await files.remove(file).catch(() => {});
+    throw error;
+  } finally {
+    await journal?.close();
+  }
+}
+
+async function openSensitivities(
+  file: string,
+  checkpoint: Checkpoint,
+  recipe: Recipe,
+  units: readonly SensitivityUnit[],
+  windows: Windows,
+  files: FileSystem,
+) {
+  const hash = createHash('sha256');
+  await hashCheckpoint(hash, checkpoint);
+  hashWindows(hash, windows);
+  hash.update(JSON.stringify([recipe.seed, rewritesOf(recipe).map(({ name, options }) => [name, options])]));
+  hash.update(JSON.stringify(units.map(({ name, modules, candidates }) => [name, modules, candidates])));
+  return openPreparation<number>(
+    file,
+    hash.digest('hex'),
+    'holds sensitivities of another model, calibration text, seed, rotation or list of schemes: give the same ones, or another file',
+    { files },
+  );
+}

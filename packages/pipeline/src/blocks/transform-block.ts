@@ -1,0 +1,187 @@
+import { type Collector, createCollector } from '@q/calib';
+import {
+  type BlockDescription,
+  type BlockWeights,
+  CalibrationError,
+  type Context,
+  type LinearDescription,
+  NumericError,
+  type ScalableEdge,
+  SchemeError,
+  type Stage,
+  type Tensor,
+  type Transform,
+  type TransformResult,
+} from '@q/core';
+import type { Plan } from '../plan/plan.js';
+import { transformsOf } from '../recipe/recipe.js';
+import type { TransformRow } from '../report/report.js';
+import { BlockProbe } from './block-probe.js';
+import type { BlockStream } from './block-stream.js';
+import { collect } from './collect.js';
+
+/** A block whose weights transforms have changed; empty maps when there are none. */
+export interface TransformedBlock {
+  /** Changed tensors, equal in function. */
+  readonly weights: BlockWeights;
+  /** What quantizers get in place of those. */
+  readonly clipped: BlockWeights;
+  /** Factors by which the inputs of linears were multiplied, by module. */
+  readonly inputScales: ReadonlyMap<string, Float32Array>;
+  readonly rows: readonly TransformRow[];
+}
+
+/**
+ * Applies the recipe's transforms to a block whose weights are loaded in `stream`, one after the other, each on statistics of
+ * the block as the ones before have left it. The stream stays at the block's input, and gets the changed weights.
+ * @param loaded all tensors of the block, as the stream has them
+ * @throws CalibrationError, NumericError or SchemeError naming the transform and the tensor
+ */
+export async function transformBlock<T>(
+  plan: Plan,
+  block: BlockDescription,
+  loaded: BlockWeights,
+  stream: BlockStream<T>,
+  context: Context,
+): Promise<TransformedBlock> {
+  const weights: BlockWeights = new Map();
+  const clipped: BlockWeights = new Map();
+  const inputScales = new Map<string, Float32Array>();
+  const rows: TransformRow[] = [];
+  const transforms = transformsOf(plan.recipe).filter((transform) => transform.edges(block.edges).length > 0);
+  if (transforms.length === 0) return { weights, clipped, inputScales, rows };
+  const all: BlockWeights = new Map(loaded);
+  for (const transform of transforms) {
+    const result = await applyTransform(transform, plan, block, all, stream, context);
+    for (const [name, tensor] of result.weights) {
+      if (!plan.changed.get(name)?.scaled)
+        throw new SchemeError(
+          `${transform.name} changed ${name}, which is on none of the edges that it named in the plan`,
+        );
+      checkChanged(transform, name, tensor, all.get(name));
+      all.set(name, tensor);
+      weights.set(name, tensor);
+      clipped.delete(name);
+      stream.setWeight(name, tensor);
+    }
+    for (const [name, tensor] of result.clipped ?? []) {
+      checkChanged(transform, name, tensor, all.get(name));
+      clipped.set(name, tensor);
+    }
+    for (const [module, scales] of result.inputScales) {
+      const earlier = inputScales.get(module);
+      inputScales.set(module, earlier ? scales.map((scale, j) => scale * earlier[j]) : scales);
+    }
+    for (const note of result.notes) context.logger.warn(`${block.prefix}: ${transform.name}: ${note}`);
+    rows.push({ block: block.prefix, transform: transform.name, figures: result.figures, notes: result.notes });
+  }
+  return { weights, clipped, inputScales, rows };
+}
+
+/** One pass through the block for the statistics, then the transform itself. */
+async function applyTransform<T>(
+  transform: Transform,
+  plan: Plan,
+  block: BlockDescription,
+  weights: BlockWeights,
+  stream: BlockStream<T>,
+  context: Context,
+): Promise<TransformResult> {
+  const edges = transform.edges(block.edges);
+  const walk = stream.fork();
+  const probe = new BlockProbe(block, stream);
+  try {
+    return await transformOnce({ transform, plan, block, weights, edges, walk, probe }, context);
+  } finally {
+    probe.dispose();
+    walk.dispose();
+  }
+}
+
+interface TransformWork<T> {
+  readonly transform: Transform;
+  readonly plan: Plan;
+  readonly block: BlockDescription;
+  readonly weights: BlockWeights;
+  readonly edges: readonly ScalableEdge[];
+  /** Goes through the block; the stream itself stays before it. */
+  readonly walk: BlockStream<T>;
+  readonly probe: BlockProbe<T>;
+}
+
+async function transformOnce<T>(work: TransformWork<T>, context: Context): Promise<TransformResult> {
+  const { transform, plan, block, weights, edges, walk, probe } = work;
+  const collectors = new Map<string, Collector>();
+  probe.record(walk);
+  await walk.begin(block);
+  for (const stage of block.stages) {
+    probe.record(walk);
+    for (const { part, modules } of transform.needs.length > 0 ? judgedInputs(stage, edges) : []) {
+      const { inFeatures } = block.linears.find(({ module }) => module === modules[0]) as LinearDescription;
+      const collector = createCollector(transform.needs, inFeatures, modules[0]);
+      await collect(collector, walk, context, undefined, part);
+      for (const module of modules) collectors.set(module, collector);
+    }
+    await walk.run(stage);
+  }
+  probe.record(walk);
+  // An expert that no token reached has no statistics: its edge stays as it is.
+  const lost = edges.filter(({ consumers }) => consumers.some((module) => collectors.get(module)?.tokens === 0));
+  const result = await transform.apply(
+    {
+      edges: edges.filter((edge) => !lost.includes(edge)),
+      weights,
+      statistics(module) {
+        const found = collectors.get(module);
+        if (!found)
+          throw new CalibrationError(
+            `${module}: ${transform.name} asked for no statistics, or it is no linear of the block`,
+          );
+        return found.statistics;
+      },
+      scheme: (module) => plan.modules.get(module)?.scheme,
+      roles: (module) => block.linears.find((linear) => linear.module === module)?.roles ?? [],
+      evaluate: (changed, modules) => probe.evaluate(changed, modules),
+    },
+    context,
+  );
+  return {
+    ...result,
+    notes: [...result.notes, ...lost.map(({ id }) => `${id}: no calibration token reached it, it was left as it is`)],
+  };
+}
+
+/**
+ * What the linears of a stage are judged by. Behind a norm that is all tokens, also where a router hands them out; a router
+ * itself, which is in no stage, belongs to the linears beside it.
+ */
+function judgedInputs(
+  stage: Stage,
+  edges: readonly ScalableEdge[],
+): readonly { readonly part: string; readonly modules: readonly string[] }[] {
+  const norms = edges.filter(
+    ({ producer, consumers }) => producer.kind === 'norm' && stage.linears.includes(consumers[0]),
+  );
+  const shared = norms.flatMap(({ consumers }) => consumers);
+  const parts = new Map<string, string[]>();
+  for (const module of new Set([...stage.linears, ...shared])) {
+    const part = shared.includes(module) ? 'input' : (stage.inputs?.get(module) ?? 'input');
+    parts.set(part, [...(parts.get(part) ?? []), module]);
+  }
+  return [...parts].map(([part, modules]) => ({ part, modules }));
+}
+
+function checkChanged(
+  { name }: Transform,
+  tensor: string,
+  { shape, data }: Tensor<'f32'>,
+  before: Tensor<'f32'> | undefined,
+): void {
+  if (`${shape}` !== `${before?.shape}`)
+    throw new SchemeError(`${name} changed the shape of ${tensor} from [${before?.shape}] to [${shape}]`);
+  const bad = data.findIndex((value) => !Number.isFinite(value));
+  if (bad >= 0)
+    throw new NumericError(
+      `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this layer out or use another method`,
+    );
+}

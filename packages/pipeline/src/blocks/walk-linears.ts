@@ -1,0 +1,82 @@
+import { type Collector, createCollector, type Windows } from '@q/calib';
+import type { Context, ForwardEngine, ModelDescription, Statistic, Tensor } from '@q/core';
+import { yieldToEventLoop } from '@q/core';
+import { BlockStream } from './block-stream.js';
+import { collect } from './collect.js';
+import { memoryStates } from './state-store.js';
+
+/** A linear whose inputs have been collected. */
+export interface VisitedLinear {
+  readonly module: string;
+  readonly weight: Tensor<'f32'>;
+  readonly statistics: Collector['statistics'];
+  /** Tokens that its inputs were collected from. */
+  readonly tokens: number;
+}
+
+export interface LinearWalk<T> {
+  readonly model: ModelDescription;
+  /** Reads a tensor by its name, linears `[out, in]`. */
+  weight(name: string): Promise<Tensor<'f32'>>;
+  readonly engine: ForwardEngine<T>;
+  readonly windows: Windows;
+  /** Windows at a time. */
+  readonly batch: number;
+  readonly context: Context;
+  readonly needs: readonly Statistic<any>[];
+  /** Called for every linear of the blocks, in order. What it gives takes the weight's place in what follows. */
+  visit(linear: VisitedLinear): Promise<Tensor<'f32'> | undefined>;
+}
+
+/**
+ * Runs a model block by block, stage by stage, and collects what its linears read. Statistics that compare with the unquantized model
+ * have it run beside.
+ */
+export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
+  const { model, engine, windows, batch, context, needs, visit } = walk;
+  const open = () => new BlockStream(engine, model, windows, batch, context, memoryStates());
+  const stream = open();
+  const original = needs.some((statistic) => statistic.paired) ? open() : undefined;
+  const streams = original ? [stream, original] : [stream];
+  const load = async (names: readonly string[]) => {
+    for (const each of streams) for (const name of names) each.setWeight(name, await walk.weight(name));
+  };
+  try {
+    await load(model.embeddingTensors);
+    for (const each of streams) {
+      await each.embed();
+      each.clearWeights();
+    }
+    const lastStage = model.blocks.at(-1)?.stages.at(-1);
+    for (const block of model.blocks) {
+      await load(block.tensors);
+      for (const each of streams) await each.begin(block);
+      for (const stage of block.stages) {
+        const parts = new Map<string, string[]>();
+        for (const module of stage.linears) {
+          const part = stage.inputs?.get(module) ?? 'input';
+          parts.set(part, [...(parts.get(part) ?? []), module]);
+        }
+        for (const [part, modules] of parts) {
+          const weights = await Promise.all(modules.map((module) => walk.weight(`${module}.weight`)));
+          const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
+          await collect(collector, stream, context, original && { stream: original, stage }, part);
+          for (const [index, module] of modules.entries()) {
+            await yieldToEventLoop(context.signal);
+            const { statistics, tokens } = collector;
+            const replaced = await visit({ module, weight: weights[index], statistics, tokens });
+            if (replaced) stream.setWeight(`${module}.weight`, replaced);
+          }
+        }
+        if (stage !== lastStage) for (const each of streams) await each.run(stage);
+      }
+      for (const each of streams) each.clearWeights();
+      context.progress({ task: 'calibrate', done: block.index + 1, total: model.blocks.length, unit: 'blocks' });
+    }
+  } finally {
+    for (const each of streams) {
+      each.clearWeights();
+      each.dispose();
+    }
+  }
+}

@@ -1,0 +1,40 @@
+import type { Checkpoint } from '@q/checkpoint';
+import { createRandom, type Kernels, type ModelDescription, SchemeError, type WeightSource } from '@q/core';
+import { describeModel } from '@q/models';
+import { type Recipe, rewritesOf } from '../recipe/recipe.js';
+
+/** A checkpoint as the recipe's rewrites leave it. Values are computed when they are read. */
+export interface ModelSource extends WeightSource {
+  readonly model?: ModelDescription;
+  /** Tensors that rewrites change or add: their shape, linears `[out, in]`, and by which. */
+  readonly rewritten: ReadonlyMap<string, { readonly shape: readonly number[]; readonly by: readonly string[] }>;
+  /** Keys of config.json that change. */
+  readonly config: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Applies the rewrites one after the other.
+ * @throws SchemeError naming the rewrite and what stands in the way
+ */
+export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Kernels): ModelSource {
+  let { model } = checkpoint;
+  let weight: WeightSource['weight'] = (name, into) => checkpoint.weight(name, into);
+  let config: Readonly<Record<string, unknown>> = checkpoint.configChanges;
+  const rewritten = new Map<string, { shape: readonly number[]; by: readonly string[] }>();
+  for (const rewrite of rewritesOf(recipe)) {
+    if (!model) throw checkpoint.unknownArchitecture as Error;
+    const refusal = rewrite.refuse?.(model);
+    if (refusal) throw new SchemeError(`${rewrite.name}: ${refusal}`);
+    // Never the context's generator: the plan and the run must see the same model.
+    const random = createRandom(recipe.seed).fork(`rewrite ${rewrite.name}`);
+    const inner = weight;
+    const result = rewrite.apply(model, { weight: inner }, { random, kernels });
+    for (const [name, shape] of result.changed)
+      rewritten.set(name, { shape, by: [...(rewritten.get(name)?.by ?? []), rewrite.name] });
+    weight = (name, into) => (result.changed.has(name) ? result.weight(name, into) : inner(name, into));
+    config = { ...config, ...result.config };
+    const names = new Set([...checkpoint.tensors.keys(), ...rewritten.keys()]);
+    model = describeModel({ ...checkpoint.config, ...config }, checkpoint.architectures, names);
+  }
+  return { ...(model ? { model } : {}), weight, rewritten, config };
+}

@@ -1,0 +1,356 @@
+import type { QuantizedLayout } from '@q/checkpoint';
+import {
+  type ActivationScheme,
+  type Method,
+  type ModelStep,
+  type OptionRecord,
+  parseScheme,
+  perChannel,
+  perGroup,
+  type Quantizer,
+  type Scheme,
+  SchemeError,
+  scheme,
+  signedIntegers,
+  type Tuner,
+  unknownOption,
+  unsignedIntegers,
+} from '@q/core';
+import type { Budget } from '../../plan/budget.js';
+import type { Recipe, Rule } from '../recipe.js';
+import { baseOf, baseOptions, methodOptions } from './method-options.js';
+import { parseBudget } from './parse-budget.js';
+import { notAllowed, type RequestedSettings, type Setting, type Settings } from './read-recipe.js';
+import { layoutKey, layoutOptions, methodOption, schemeOptions, topOptions } from './recipe-options.js';
+import { tableRules } from './table-rules.js';
+import { namedParts, type Vocabulary } from './vocabulary.js';
+
+/** A recipe as it was requested: with a budget, its rules have candidates that are still to be chosen from. */
+export interface RequestedRecipe {
+  readonly recipe: Recipe;
+  readonly budget?: Budget;
+  /** The model writes its own calibration text when none is given. */
+  readonly writesText: boolean;
+}
+
+export interface RecipeSurroundings {
+  /** Bytes that a training may take when the recipe says nothing. */
+  readonly memory: number;
+  /** Steps before all others: an adapter that is merged into the weights. */
+  readonly firstSteps?: readonly ModelStep[];
+}
+
+/** Settings that exclude `weights`, and are replaced by it. */
+const gridKeys = ['bits', 'group', 'symmetric'] as const;
+const allBits = [2, 3, 4, 5, 6, 7, 8];
+
+/**
+ * The settings of several sources as one: an earlier source wins, and its rules come first.
+ */
+export function combineSettings(sources: readonly RequestedSettings[]): RequestedSettings {
+  return {
+    settings: sources.reduceRight<Settings>((below, { settings }) => overlay(below, settings), new Map()),
+    rules: sources.flatMap(({ rules }) => rules),
+  };
+}
+
+/** `own` over `below`; a scheme by its name takes the place of bits, group and symmetry, and the other way round. */
+function overlay(below: Settings, own: Settings): Settings {
+  const merged = new Map(below);
+  if (own.has('weights')) for (const key of gridKeys) merged.delete(key);
+  if (gridKeys.some((key) => own.has(key))) merged.delete('weights');
+  for (const [key, setting] of own) merged.set(key, setting);
+  return merged;
+}
+
+/**
+ * Makes the objects of a recipe.
+ * @throws SchemeError naming the setting and what stands in its way: a method that is not known, an option that the chosen
+ * method does not have, two settings that exclude each other
+ */
+export function makeRecipe(
+  { settings, rules: requested }: RequestedSettings,
+  vocabulary: Vocabulary,
+  surroundings: RecipeSurroundings,
+): RequestedRecipe {
+  const value = <T>(key: string): T | undefined => settings.get(key)?.value as T | undefined;
+  const layoutSetting = settings.get('layout');
+  const making = { vocabulary, surroundings, layoutName: layoutSetting?.value as string | undefined };
+  checkKnown(settings, requested, vocabulary);
+  const budget = budgetOf(settings);
+  const candidateBits = value<readonly number[]>('candidateBits') ?? allBits;
+  const main = applyMethod(settings, making);
+  /** A rule without bits of its own takes part in the budget. */
+  const choice = (own: Settings, methodOf: (from: Settings) => RuleMethod) => {
+    const from = overlay(settings, own);
+    return budget && !own.has('bits') && !own.has('weights')
+      ? withCandidates(from, candidateBits, methodOf, vocabulary)
+      : methodOf(from);
+  };
+  const rules: Rule[] = [
+    ...requested.map(({ match, keep, settings: own }) =>
+      keep ? { match, keep } : { match, ...choice(own, (from) => ruleMethod(match, from, own, settings, making)) },
+    ),
+    ...tableRules(settings, vocabulary),
+    {
+      name: 'linears of the blocks',
+      match: '*',
+      except: ['head'],
+      ...choice(new Map(), (from) => applied(applyMethod(from, making))),
+    },
+  ];
+  // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
+  // An adapter before them: it belongs to the weights as they were when it was trained.
+  const parts = namedParts(vocabulary);
+  const steps = [
+    ...(surroundings.firstSteps ?? []),
+    ...(value<boolean>('rotate') ? (topOptions.transforms.resolve(['rotate'], parts) ?? []) : []),
+    ...(topOptions.transforms.resolve(value('transforms'), parts) ?? []),
+    ...main.steps,
+  ];
+  const maxShardBytes = value<number>('maxShardBytes');
+  const expertTokens = value<number>('expertTokens');
+  const recipe: Recipe = {
+    layout: layoutOf(main.layout, settings, vocabulary),
+    ...(steps.length > 0 ? { transforms: steps } : {}),
+    rules,
+    ...(main.tuner ? { tuner: main.tuner } : {}),
+    seed: value<number>('seed') ?? 0,
+    ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+    ...(expertTokens === undefined ? {} : { expertTokens }),
+    ...(vocabulary.uses.length > 0 ? { uses: vocabulary.uses } : {}),
+  };
+  return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };
+}
+
+/** What a layout takes where nothing is said; nothing without a layout, whose name is checked elsewhere. */
+const defaultsOf = (settings: Settings, { layouts }: Vocabulary) =>
+  layouts.find(({ name }) => name === settings.get('layout')?.value)?.defaults;
+
+const methodNameOf = (settings: Settings, vocabulary: Vocabulary): string =>
+  (settings.get('method')?.value as string | undefined) ??
+  defaultsOf(settings, vocabulary)?.method ??
+  (methodOption(vocabulary).default as string);
+
+function findMethod(settings: Settings, vocabulary: Vocabulary): Method {
+  const name = methodNameOf(settings, vocabulary);
+  const found = vocabulary.methods.find((method) => method.name === name);
+  if (found) return found;
+  const shown = settings.get('method')?.shown ?? 'method';
+  throw new SchemeError(
+    notAllowed(
+      shown,
+      name,
+      '',
+      vocabulary.methods.map((method) => method.name),
+    ),
+  );
+}
+
+/** Keys that are not an option of a method. */
+const isCommon = (key: string, vocabulary: Vocabulary): boolean =>
+  key === 'method' ||
+  Object.hasOwn(schemeOptions, key) ||
+  Object.hasOwn(topOptions, key) ||
+  Object.hasOwn(layoutOptions(vocabulary), key);
+
+/** @throws SchemeError for an option that neither the recipe's method nor that of a rule has */
+function checkKnown(settings: Settings, rules: RequestedSettings['rules'], vocabulary: Vocabulary): void {
+  const main = findMethod(settings, vocabulary);
+  const methods = [main, ...rules.map((rule) => findMethod(overlay(settings, rule.settings), vocabulary))];
+  for (const [key, { shown }] of settings) {
+    if (isCommon(key, vocabulary)) continue;
+    if (!methods.some((method) => Object.hasOwn(methodOptions(method, vocabulary), key)))
+      throw new SchemeError(noOption(shown, key, main, vocabulary));
+  }
+  for (const rule of rules) {
+    const method = findMethod(overlay(settings, rule.settings), vocabulary);
+    const known = methodOptions(method, vocabulary);
+    for (const [key, { shown }] of rule.settings)
+      if (!isCommon(key, vocabulary) && !Object.hasOwn(known, key))
+        throw new SchemeError(noOption(shown, key, method, vocabulary));
+  }
+}
+
+function noOption(shown: string, key: string, method: Method, vocabulary: Vocabulary): string {
+  return `${shown}: method ${method.name} ${unknownOption(key, Object.keys(methodOptions(method, vocabulary)))}`;
+}
+
+function budgetOf(settings: Settings): Budget | undefined {
+  const budget = settings.get('budget');
+  if (budget === undefined) {
+    const candidates = settings.get('candidateBits');
+    if (candidates?.shown.startsWith('--'))
+      throw new SchemeError(`${candidates.shown}: is what a budget chooses from: give --budget too`);
+    return undefined;
+  }
+  const { shown, value } = budget;
+  const fixed = settings.get('weights') ?? settings.get('bits');
+  if (fixed?.shown.startsWith('--'))
+    throw new SchemeError(
+      `${fixed.shown} ${fixed.value} and ${shown} ${value} exclude each other: a budget chooses the bits (fix those of some linears with --rule 'PATTERN=bits:4')`,
+    );
+  return parseBudget(shown, value as string | number);
+}
+
+function layoutOf(byMethod: string, settings: Settings, vocabulary: Vocabulary): QuantizedLayout {
+  const setting = settings.get('layout');
+  const name = (setting?.value as string | undefined) ?? byMethod;
+  const found = vocabulary.layouts.find((layout) => layout.name === name);
+  if (!found)
+    throw new SchemeError(
+      notAllowed(
+        setting?.shown ?? 'layout',
+        name,
+        '',
+        vocabulary.layouts.map((layout) => layout.name),
+      ),
+    );
+  const own = found.options as OptionRecord;
+  const known = new Set(Object.keys(own).map(layoutKey));
+  for (const key of Object.keys(layoutOptions(vocabulary)))
+    if (settings.has(key) && !known.has(key))
+      throw new SchemeError(`${settings.get(key)?.shown}: the layout ${name} has no such option`);
+  const values = Object.fromEntries(
+    Object.keys(own).flatMap((key) => {
+      const given = settings.get(layoutKey(key));
+      return given === undefined ? [] : [[key, given.value]];
+    }),
+  );
+  return found.make(values, vocabulary);
+}
+
+interface Making {
+  readonly vocabulary: Vocabulary;
+  readonly surroundings: RecipeSurroundings;
+  readonly layoutName: string | undefined;
+}
+
+interface AppliedMethod {
+  readonly quantizer: Quantizer;
+  readonly scheme: Scheme;
+  readonly activation?: ActivationScheme;
+  readonly steps: readonly ModelStep[];
+  readonly layout: string;
+  readonly tuner?: Tuner;
+  readonly writesText: boolean;
+}
+
+/** What goes into a rule. */
+const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
+  quantizer,
+  scheme,
+  ...(activation ? { activation } : {}),
+});
+
+type RuleMethod = ReturnType<typeof applied>;
+
+/** A method, and the schemes of several widths instead of one. */
+function withCandidates(
+  from: Settings,
+  bits: readonly number[],
+  methodOf: (from: Settings) => RuleMethod,
+  vocabulary: Vocabulary,
+): Pick<Rule, 'quantizer' | 'candidates'> {
+  const { name, schemes } = findMethod(from, vocabulary);
+  if (schemes) throw new SchemeError(`--method ${name} has one width: a budget has nothing to choose from`);
+  const all = bits.map((value) => methodOf(overlay(from, new Map([['bits', { value, shown: 'candidateBits' }]]))));
+  return { quantizer: all[0].quantizer, candidates: all.map((each) => each.scheme) };
+}
+
+/** The method of one rule. One that changes whole blocks, or trains the model, cannot be used for a part of their linears. */
+function ruleMethod(match: string, from: Settings, own: Settings, base: Settings, making: Making): RuleMethod {
+  const found = applyMethod(from, making);
+  const name = own.get('method')?.value;
+  if ((found.steps.length > 0 || found.tuner) && name !== undefined && name !== base.get('method')?.value)
+    throw new SchemeError(
+      `rule ${match}: ${name} ${found.tuner ? 'trains all linears together' : 'changes whole blocks'}: name it as the method of the recipe, not of a rule`,
+    );
+  return applied(found);
+}
+
+/** The values of those options that are set. Options of another method, inherited from the top of a recipe, are left out. */
+function valuesFor(options: OptionRecord, settings: Settings, { vocabulary, surroundings }: Making) {
+  const parts = namedParts(vocabulary);
+  const values: Record<string, unknown> = {};
+  for (const [key, option] of Object.entries(options)) {
+    const setting: Setting | undefined =
+      settings.get(key) ?? (key === 'memory' ? { value: surroundings.memory, shown: 'memory' } : undefined);
+    if (setting === undefined) continue;
+    const value = option.resolve(setting.value, parts);
+    if (value === undefined)
+      throw new SchemeError(notAllowed(setting.shown, setting.value, option.expected, option.names?.(parts)));
+    values[key] = value;
+  }
+  return values;
+}
+
+function applyMethod(settings: Settings, making: Making): AppliedMethod {
+  const { vocabulary, layoutName } = making;
+  const method = findMethod(settings, vocabulary);
+  const values = valuesFor(method.options as OptionRecord, settings, making);
+  const quantizer =
+    method.quantizer?.(values) ??
+    (baseOf(method, vocabulary) as Required<Method>).quantizer({
+      ...method.base?.defaults,
+      ...valuesFor(baseOptions(method, vocabulary), settings, making),
+    });
+  const layout = method.layout ?? vocabulary.layouts[0].name;
+  const rest = {
+    quantizer,
+    steps: method.steps?.(values) ?? [],
+    layout,
+    writesText: method.writesText ?? false,
+    ...(method.tuner ? { tuner: method.tuner(values) } : {}),
+  };
+  const [bits = 4, group = 128, symmetric = defaultsOf(settings, vocabulary)?.symmetric ?? false] = gridKeys.map(
+    (key) => settings.get(key)?.value,
+  ) as [number?, number?, boolean?];
+  const weights = settings.get('weights') ?? defaultWeights(settings, vocabulary);
+  if (method.schemes) {
+    if (
+      settings.has('weights') ||
+      (settings.get('bits')?.value ?? 8) !== 8 ||
+      settings.has('group') ||
+      settings.get('symmetric')?.value === false
+    )
+      throw new SchemeError(
+        `--method ${method.name}: has a scheme of its own: leave --bits, --group, --asym and --weights out`,
+      );
+    return { ...rest, ...method.schemes(values) };
+  }
+  if (weights) {
+    const set = gridKeys.map((key) => settings.get(key)).find(Boolean);
+    if (set)
+      throw new SchemeError(
+        `${weights.shown} and ${set.shown} exclude each other: a scheme has bits and groups of its own`,
+      );
+    return { ...rest, scheme: named(weights, vocabulary) };
+  }
+  if (group === 0) throw new SchemeError('--group 0: a group has at least 1 column; -1 means one scale per channel');
+  const declared = vocabulary.layouts.find(({ name }) => name === (layoutName ?? layout));
+  return {
+    ...rest,
+    scheme: scheme({
+      format: (symmetric ? signedIntegers : unsignedIntegers)[bits - 2],
+      granularity: group === -1 ? perChannel : perGroup(group),
+      zeroPoint: symmetric ? 'none' : method.floatZeroPoints && declared?.floatZeroPoints ? 'float' : 'integer',
+    }),
+  };
+}
+
+/** The scheme of the layout's own defaults, unless bits, groups or symmetry are given. */
+function defaultWeights(settings: Settings, vocabulary: Vocabulary): Setting | undefined {
+  const value = defaultsOf(settings, vocabulary)?.weights;
+  return value === undefined || gridKeys.some((key) => settings.has(key))
+    ? undefined
+    : { value, shown: `layout ${settings.get('layout')?.value}: weights` };
+}
+
+function named({ shown, value }: Setting, vocabulary: Vocabulary): Scheme {
+  try {
+    return parseScheme(value, vocabulary);
+  } catch (error) {
+    throw new SchemeError(`${shown} ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,16 @@
+import { SchemeError } from '@q/core';
+import type { Budget } from '../../plan/budget.js';
+
+const units: Readonly<Record<string, number>> = { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
+
+/**
+ * `3`, `3.25`: bits per weight. `900MB`, `4.5 GB`: bytes of all tensors, decimal units as everywhere in the reports.
+ * @param shown names the setting in messages: `--budget`
+ * @throws SchemeError
+ */
+export function parseBudget(shown: string, value: string | number): Budget {
+  const [, number, unit] = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?B)?\s*$/.exec(`${value}`) ?? [];
+  if (!(Number(number) > 0) || (unit === undefined && Number(number) > 32))
+    throw new SchemeError(`${shown} ${value}: bits per weight (3.0) or a size of all tensors (900MB) was expected`);
+  return unit === undefined ? { bitsPerWeight: Number(number) } : { bytes: Number(number) * units[unit] };
+}

@@ -1,0 +1,96 @@
+import type { QuantizedLayout } from '@q/checkpoint';
+import type {
+  ActivationScheme,
+  LinearDescription,
+  LinearRole,
+  ModelStep,
+  Quantizer,
+  Rewrite,
+  Scheme,
+  Transform,
+  Tuner,
+} from '@q/core';
+import { isTable } from '../plan/embedding-tables.js';
+import { matchesWildcard } from './wildcard.js';
+
+/** What happens to the linears whose module name matches. The first rule that matches wins. */
+export interface Rule {
+  /** What the plan calls it; its place and pattern when absent. */
+  readonly name?: string;
+  /** A regular expression, or a pattern in which `*` stands for any characters. */
+  readonly match: string | RegExp;
+  /** Linears with one of these roles are left to the rules that follow. */
+  readonly except?: readonly LinearRole[];
+  /** Only matrices with one of these roles. Tables of embeddings are quantized by rules that name their role here alone. */
+  readonly only?: readonly LinearRole[];
+  /** Leave the linear as it is. */
+  readonly keep?: boolean;
+  readonly quantizer?: Quantizer;
+  readonly scheme?: Scheme;
+  /** How the linear's inputs are quantized when it runs; weights alone when absent. Static scales come from calibration. */
+  readonly activation?: ActivationScheme;
+  /** In place of `scheme`: schemes that a budget chooses from, one for each unit of the model ({@link fitToBudget}). */
+  readonly candidates?: readonly Scheme[];
+}
+
+/** Everything that decides the bytes of the result, but the model and the calibration data. */
+export interface Recipe {
+  readonly layout: QuantizedLayout;
+  /** What changes the weights before they are quantized, without changing the function, in this order. */
+  readonly transforms?: readonly ModelStep[];
+  /** Linears that no rule matches are kept. */
+  readonly rules: readonly Rule[];
+  /** Trains all quantized linears after the rules' quantizers have given them their start. */
+  readonly tuner?: Tuner;
+  readonly seed: number;
+  readonly maxShardBytes?: number;
+  /** Calibration tokens that an expert needs; with fewer it is rounded to nearest. {@link defaultExpertTokens} when absent. */
+  readonly expertTokens?: number;
+  /** Outside modules that parts of the recipe come from: other code may give other bytes under the same names. */
+  readonly uses?: readonly { readonly module: string; readonly identity: string }[];
+}
+
+/** A rewrite changes the whole model before anything runs; a transform works block by block on calibration inputs. */
+export const isRewrite = (step: ModelStep): step is Rewrite => !('edges' in step);
+
+export const rewritesOf = ({ transforms = [] }: Recipe): readonly Rewrite[] => transforms.filter(isRewrite);
+
+export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] =>
+  transforms.filter((step): step is Transform => !isRewrite(step));
+
+/** Whether a rule applies to a linear. */
+export function matches({ match, only, except = [] }: Rule, linear: LinearDescription): boolean {
+  const { module, roles = [] } = linear;
+  if (roles.some((role) => except.includes(role))) return false;
+  if (only ? !roles.some((role) => only.includes(role)) : isTable(linear)) return false;
+  if (match instanceof RegExp) return match.test(module);
+  return matchesWildcard(match, module);
+}
+
+/** The rule in words, for the plan. */
+export function describeRule(rule: Rule, index: number): string {
+  return rule.name ?? `rule ${index + 1} (${rule.match instanceof RegExp ? rule.match : JSON.stringify(rule.match)})`;
+}
+
+/** The recipe as plain JSON: its identity, and a part of the report. */
+export function recipeJSON(recipe: Recipe): Record<string, unknown> {
+  const { layout, transforms = [], rules, tuner, seed, maxShardBytes, expertTokens, uses } = recipe;
+  return {
+    layout: layout.name,
+    seed,
+    ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
+    ...(expertTokens === undefined ? {} : { expertTokens }),
+    ...(uses === undefined ? {} : { uses }),
+    ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
+    ...(tuner ? { tuner: { method: tuner.name, options: tuner.options } } : {}),
+    rules: rules.map(({ match, only, except, keep, quantizer, scheme, activation }) => ({
+      match: match instanceof RegExp ? `${match}` : match,
+      ...(only ? { only } : {}),
+      ...(except ? { except } : {}),
+      ...(keep ? { keep } : {}),
+      ...(quantizer ? { method: quantizer.name, options: quantizer.options } : {}),
+      ...(scheme ? { scheme: JSON.parse(JSON.stringify(scheme)) } : {}),
+      ...(activation ? { activation: JSON.parse(JSON.stringify(activation)) } : {}),
+    })),
+  };
+}

@@ -1,0 +1,299 @@
+import { join } from 'node:path';
+import { type Collector, createCollector, type Windows } from '@q/calib';
+import type { CheckpointWriter } from '@q/checkpoint';
+import {
+  absMaxStat,
+  type BlockDescription,
+  type BlockWeights,
+  CalibrationError,
+  type Context,
+  dequantize,
+  type ForwardEngine,
+  hessian,
+  type ModelDescription,
+  NumericError,
+  type Stage,
+  type Statistic,
+  staticInputScale,
+  type Tensor,
+} from '@q/core';
+import { solverWeights, type TokenWeights } from '@q/end-loss';
+import { activationFiles } from '../blocks/activation-files.js';
+import { BlockStream } from '../blocks/block-stream.js';
+import { collect } from '../blocks/collect.js';
+import { guard } from '../blocks/guard.js';
+import { defaultExpertTokens, roundExpert } from '../blocks/round-expert.js';
+import { stageInputs } from '../blocks/stage-inputs.js';
+import { diskStates, memoryStates } from '../blocks/state-store.js';
+import { type TransformedBlock, transformBlock } from '../blocks/transform-block.js';
+import { type ModelSource, rewriteModel } from '../plan/model-source.js';
+import { isStatic, type Plan, type PlannedModule } from '../plan/plan.js';
+import { layerRow } from '../report/layer-row.js';
+import type { LayerRow } from '../report/report.js';
+import type { Journal } from '../resume/journal.js';
+import type { HiddenStates } from './hidden-states.js';
+import { outsideBlocks, quantizeOutside } from './outside-blocks.js';
+
+/**
+ * Block by block, stage by stage (true-sequential): a stage's inputs are recorded, its linears quantized, written, and
+ * replaced by what was written; then the stage runs and gives the next stage's inputs. No block is ever run twice.
+ */
+export async function runCalibrated<T>(
+  plan: Plan,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  engine: ForwardEngine<T>,
+  windows: Windows,
+  context: Context,
+  out: string,
+  hiddenStates?: HiddenStates,
+  tokenWeights?: TokenWeights,
+): Promise<void> {
+  const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+  const model = source.model as ModelDescription;
+  const paired = [...plan.modules.values()].some(({ quantizer }) =>
+    quantizer.needs.some((statistic) => statistic.paired),
+  );
+  const outside = outsideBlocks(plan);
+  const work = { plan, source, writer, journal, context };
+  const quantizeHeads = async () => void (await quantizeOutside(outside.heads, work));
+  // A run that died in its training: everything before that is on the disk, and nothing needs the activations.
+  if (model.blocks.every(({ prefix }) => journal.finished.has(prefix))) return quantizeHeads();
+  const open = (name: string): BlockStream<T> => {
+    const store = plan.forecast.disk === undefined ? memoryStates() : diskStates(join(out, name));
+    return new BlockStream(engine, model, windows, plan.forecast.batch, context, store);
+  };
+  const [ownStates, originalStates] = activationFiles;
+  const stream = open(ownStates);
+  // The unquantized model on the same windows, when a method compares with it.
+  const original = paired ? open(originalStates) : undefined;
+  const streams = original ? [stream, original] : [stream];
+  try {
+    // First of all: the blocks learn from what was written.
+    const tables = await quantizeOutside(outside.tables, work);
+    await walkBlocks({
+      plan,
+      source,
+      model,
+      writer,
+      journal,
+      stream,
+      original,
+      context,
+      hiddenStates,
+      tables,
+      tokenWeights,
+    });
+  } finally {
+    for (const each of streams) {
+      each.clearWeights();
+      each.dispose();
+    }
+  }
+  await quantizeHeads();
+}
+
+interface Walk<T> {
+  readonly plan: Plan;
+  readonly source: ModelSource;
+  readonly model: ModelDescription;
+  readonly writer: CheckpointWriter;
+  readonly journal: Journal<LayerRow>;
+  readonly stream: BlockStream<T>;
+  readonly original: BlockStream<T> | undefined;
+  readonly context: Context;
+  readonly hiddenStates?: HiddenStates;
+  /** Quantized tables of embeddings, which the stream reads in place of the source's. */
+  readonly tables: ReadonlyMap<string, Tensor<'f32'>>;
+  readonly tokenWeights?: TokenWeights;
+}
+
+async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, tokenWeights } = walk;
+  // The one that borrows first: see `clearWeights`.
+  const streams = original ? [stream, original] : [stream];
+  loadWeights(await readWeights(source, model.embeddingTensors), stream, original);
+  for (const [name, values] of tables) stream.setWeight(name, values);
+  for (const each of streams) await each.embed();
+  for (const each of streams) each.clearWeights();
+  const lastStage = model.blocks.at(-1)?.stages.at(-1);
+  for (const block of model.blocks) {
+    const finished = journal.finished.get(block.prefix);
+    const weights = await readWeights(source, block.tensors);
+    loadWeights(weights, stream, original);
+    // Transforms leave the function as it is: the unquantized model stays as it was, its inputs are scaled where they are used.
+    const transformed = finished ? undefined : await transformBlock(plan, block, weights, stream, context);
+    if (transformed) await writeScaled(plan, block, weights, transformed, writer);
+    else await replayScaled(plan, block, writer, stream);
+    for (const each of streams) await each.begin(block);
+    const rows: LayerRow[] = [];
+    for (const stage of block.stages) {
+      if (!transformed) await replay(plan, stage, writer, stream);
+      else
+        rows.push(
+          ...(await quantizeStage({
+            plan,
+            weights,
+            stage,
+            transformed,
+            stream,
+            original,
+            writer,
+            context,
+            tokenWeights,
+          })),
+        );
+      // Nothing reads what the last stage of all gives.
+      if (stage !== lastStage) for (const each of streams) await each.run(stage);
+    }
+    for (const each of streams) each.clearWeights();
+    if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
+    if (!finished) {
+      const tensors = await writer.sync();
+      await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [], tensors });
+    }
+    context.progress({
+      task: 'quantize',
+      done: block.index + 1,
+      total: model.blocks.length,
+      unit: 'blocks',
+      note: note(block, finished !== undefined),
+    });
+  }
+}
+
+const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
+
+/** Reads each tensor once: the streams, the transforms and the methods all take it from here. */
+async function readWeights(source: ModelSource, names: readonly string[]): Promise<BlockWeights> {
+  const weights: BlockWeights = new Map();
+  for (const name of names) weights.set(name, await source.weight(name));
+  return weights;
+}
+
+/** Uploads the weights once: the quantized model borrows them from the unquantized one until it replaces them. */
+function loadWeights<T>(weights: BlockWeights, stream: BlockStream<T>, original: BlockStream<T> | undefined): void {
+  const owner = original ?? stream;
+  for (const [name, tensor] of weights) owner.setWeight(name, tensor);
+  if (original) stream.borrowWeights(original);
+}
+
+/** Tensors of a block that transforms may have changed and that are not quantized. */
+const scaledTensors = (plan: Plan, block: BlockDescription) =>
+  block.tensors.filter((name) => plan.files.rewritten.has(name) && plan.changed.get(name)?.scaled);
+
+async function writeScaled(
+  plan: Plan,
+  block: BlockDescription,
+  loaded: BlockWeights,
+  { weights }: TransformedBlock,
+  writer: CheckpointWriter,
+): Promise<void> {
+  for (const name of scaledTensors(plan, block))
+    await writer.writeTensor(name, (weights.get(name) ?? loaded.get(name)) as Tensor<'f32'>);
+}
+
+async function replayScaled<T>(
+  plan: Plan,
+  block: BlockDescription,
+  writer: CheckpointWriter,
+  stream: BlockStream<T>,
+): Promise<void> {
+  for (const name of scaledTensors(plan, block)) stream.setWeight(name, await writer.readTensor(name));
+}
+
+async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, stream: BlockStream<T>): Promise<void> {
+  for (const module of stage.linears) {
+    if (plan.modules.has(module)) stream.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
+  }
+}
+
+interface StageWork<T> {
+  readonly plan: Plan;
+  /** The block's tensors as they were read. */
+  readonly weights: BlockWeights;
+  readonly stage: Stage;
+  readonly transformed: TransformedBlock;
+  readonly stream: BlockStream<T>;
+  readonly original: BlockStream<T> | undefined;
+  readonly writer: CheckpointWriter;
+  readonly context: Context;
+  readonly tokenWeights: TokenWeights | undefined;
+}
+
+async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
+  const { plan, weights, stage, transformed, stream, original, writer, context, tokenWeights } = work;
+  const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
+  const floor = plan.recipe.expertTokens ?? defaultExpertTokens;
+  const rows: LayerRow[] = [];
+  for (const { part, routed, weighted, modules } of stageInputs(stage, planned)) {
+    const needs = new Map<string, Statistic<any>>();
+    for (const { quantizer } of modules) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+    // A weight is clamped to lessen the error of outputs, at the cost of the weight's own: only its inputs can judge it.
+    const clamped = modules.some(({ linear: { module } }) => transformed.clipped.has(`${module}.weight`));
+    if (clamped && ![...needs.values()].some(({ metric }) => metric !== undefined)) needs.set(hessian.name, hessian);
+    const wantsRange = modules.some(({ activation }) => isStatic(activation));
+    if (wantsRange && !weighted) needs.set(absMaxStat.name, absMaxStat);
+    const [{ linear: first }] = modules;
+    const collector = createCollector([...needs.values()], first.inFeatures, first.module);
+    const inputScales = transformed.inputScales.get(first.module);
+    const reference = original && { stream: original, stage, inputScales };
+    await collect(collector, stream, context, reference, part, weighted ? weightsOf(modules, tokenWeights) : undefined);
+    // Weights of tokens are for sums; a range is that of the inputs as they are.
+    const ranges = wantsRange && weighted ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
+    if (ranges !== collector) await collect(ranges, stream, context, undefined, part);
+    for (const module of modules) {
+      const name = module.linear.module;
+      const tensorName = `${name}.weight`;
+      const weight = (transformed.weights.get(tensorName) ?? weights.get(tensorName)) as Tensor<'f32'>;
+      const clipped = transformed.clipped.get(tensorName) ?? weight;
+      const learns = module.quantizer.needs.length > 0;
+      const { scheme, quantizer } = module;
+      const result =
+        learns && routed && collector.tokens < floor
+          ? roundExpert(clipped, module, collector.tokens, floor, context.kernels)
+          : await quantizer.quantize(clipped, collector.statistics, scheme, context);
+      if (learns && !routed && result.report.tokens === 0)
+        throw new CalibrationError(`${name}: no calibration token reached this layer`);
+      const metric = collector.tokens > 0 ? metricOf([...needs.values()], collector) : undefined;
+      const layer = { module: name, method: quantizer.name, scheme, weight, result, hessian: metric };
+      const guarded = await guard({ ...layer, wantsValues: true }, context.kernels);
+      await writer.writeModule(name, guarded.quantized, calibratedInput(module, ranges));
+      for (const text of guarded.report.notes) context.logger.warn(`${name}: ${text}`);
+      rows.push(layerRow(plan, module, guarded));
+      stream.setWeight(tensorName, guarded.values as Tensor<'f32'>);
+    }
+  }
+  return rows;
+}
+
+/** @throws CalibrationError when there are no weights for a linear whose method wants them */
+function weightsOf(modules: readonly PlannedModule[], tokenWeights: TokenWeights | undefined): Float32Array {
+  return solverWeights(
+    modules.map(({ linear: { module } }) => {
+      const own = tokenWeights?.get(module);
+      if (!own)
+        throw new CalibrationError(
+          `${module}: its method weighs tokens by the end loss, and no weights were given: hand in tokenWeights`,
+        );
+      return own;
+    }),
+  );
+}
+
+/** A static scheme of inputs with the scale of what was collected. */
+function calibratedInput({ linear, activation }: PlannedModule, { statistics }: Collector) {
+  if (!isStatic(activation)) return activation;
+  try {
+    return { ...activation, scale: staticInputScale(statistics.get(absMaxStat)) };
+  } catch (error) {
+    if (error instanceof NumericError) throw new NumericError(`${linear.module}: ${error.message}`);
+    throw error instanceof CalibrationError ? new CalibrationError(`${linear.module}: ${error.message}`) : error;
+  }
+}
+
+/** What errors of a layer's output are measured with, when a statistic that was collected has it. */
+function metricOf(collected: readonly Statistic<any>[], { statistics }: Collector): ArrayLike<number> | undefined {
+  const statistic = collected.find(({ metric }) => metric !== undefined);
+  return statistic?.metric?.(statistics.get(statistic));
+}

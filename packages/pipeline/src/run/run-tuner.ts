@@ -1,0 +1,67 @@
+import type { Windows } from '@q/calib';
+import type { CheckpointWriter } from '@q/checkpoint';
+import {
+  type Context,
+  type Engine,
+  type ModelDescription,
+  NumericError,
+  type QuantizedTensor,
+  type TrainingStore,
+  type Tuner,
+} from '@q/core';
+import { judge } from '../blocks/guard.js';
+import { rewriteModel } from '../plan/model-source.js';
+import type { Plan } from '../plan/plan.js';
+import { layerRow } from '../report/layer-row.js';
+import type { LayerRow } from '../report/report.js';
+import type { Journal } from '../resume/journal.js';
+import { sendStart, type WorkerGroup } from './shared-training.js';
+
+/** The journal's name of the training as a whole: its rows replace the quantizers'. */
+export const tunedUnit = 'training';
+
+/**
+ * Trains what the quantizers have written and writes it anew, into the same places. Its journal is the training
+ * checkpoint: the last one is on the disk before the first tensor is written over, so a run that dies while writing
+ * starts from there and not from what is half written.
+ */
+export async function runTuner<T>(
+  plan: Plan,
+  tuner: Tuner,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  engine: Engine<T>,
+  windows: Windows,
+  store: TrainingStore,
+  context: Context,
+  hiddenStates?: ReadonlyMap<number, Float32Array>,
+  workers?: WorkerGroup,
+): Promise<void> {
+  if (journal.finished.has(tunedUnit)) return;
+  const model = plan.model as ModelDescription;
+  const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+  const start = new Map<string, QuantizedTensor>();
+  for (const module of plan.modules.keys()) start.set(module, await writer.readModule(module));
+  if (workers) await sendStart(workers, windows, start);
+  const { modules, figures, notes } = await tuner.tune(
+    { model, engine, source, start, windows, store, hiddenStates },
+    workers ? { ...context, group: workers.group } : context,
+  );
+  const rows: LayerRow[] = [];
+  await journal.overwrite();
+  for (const [module, quantized] of modules) {
+    const planned = plan.modules.get(module);
+    if (!planned) throw new Error(`${tuner.name} returned ${module}, which is not planned`);
+    await writer.writeModule(module, quantized);
+    const weight = await source.weight(`${module}.weight`);
+    const report = { method: tuner.name, tokens: windows.count * windows.length, figures, notes: [] };
+    // A training lowers the loss of a block or the model, not the error of each weight: nothing to fall back from.
+    const judged = await judge({ weight }, quantized, context.kernels);
+    if (!judged)
+      throw new NumericError(`${module}: ${tuner.name} gave values that are not finite: use a smaller learning rate`);
+    rows.push(layerRow(plan, planned, { quantized, report, ...judged }));
+  }
+  const tensors = await writer.sync();
+  await journal.append({ unit: tunedUnit, rows, tensors, notes });
+  for (const note of notes) context.logger.warn(note);
+}

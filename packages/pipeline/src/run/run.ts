@@ -1,0 +1,288 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { checkVocabulary, type Windows } from '@q/calib';
+import { type CheckpointWriter, createCheckpointWriter, verifyFiles } from '@q/checkpoint';
+import { CalibrationError, type Context, type Engine, type ForwardEngine, yieldToEventLoop } from '@q/core';
+import type { FileOptions, FileRecord } from '@q/durable-files';
+import type { TokenWeights } from '@q/end-loss';
+import { rewriteModel } from '../plan/model-source.js';
+import { type Plan, walksModel } from '../plan/plan.js';
+import { recipeJSON } from '../recipe/recipe.js';
+import type { LayerRow, RunReport, TransformRow } from '../report/report.js';
+import { interrupted, isFinal } from '../resume/interrupted-run.js';
+import { type Journal, journalName, openJournal } from '../resume/journal.js';
+import { type OutputFolder, OutputFolderError, openOutputFolder, otherEngine } from '../resume/output-folder.js';
+import { finishedReport, type RunRecord, runRecord } from '../resume/run-record.js';
+import { hashCheckpoint, hashWindows } from '../resume/source-identity.js';
+import { trainingStore } from '../resume/training-store.js';
+import { createHiddenStates } from './hidden-states.js';
+import { runCalibrated } from './run-calibrated.js';
+import { runDataFree } from './run-data-free.js';
+import { runTuner, tunedUnit } from './run-tuner.js';
+import { checkSharedTraining, type WorkerGroup } from './shared-training.js';
+
+export interface RunOptions<T, F = T> extends FileOptions {
+  readonly out: string;
+  readonly context: Context;
+  /** Needed by calibrated methods and tuners. Made on demand: data-free runs never load an engine. */
+  readonly engine?: () => Promise<Engine<T>>;
+  /** Computes the calibration windows in place of `engine`, which is then made for a tuner alone. */
+  readonly forward?: () => Promise<ForwardEngine<F>>;
+  readonly calibration?: Windows;
+  /**
+   * What the end loss says of the calibration tokens, for methods that weigh tokens (`tokenWeights` of `@q/end-loss`). Called
+   * once, and only when a block is left to do.
+   */
+  readonly tokenWeights?: (calibration: Windows) => Promise<TokenWeights>;
+  /** Processes that share the training. `identity` is what of them decides the bytes: their number and the compression. */
+  readonly workers?: { readonly identity: string; readonly begin: () => Promise<WorkerGroup> };
+  /**
+   * Evaluates and writes reports, once the model is whole in its folder. When that is interrupted, the next run of the same
+   * arguments does it again, and nothing else.
+   */
+  readonly finish?: (result: RunResult) => Promise<void>;
+}
+
+export interface RunResult {
+  readonly layers: readonly LayerRow[];
+  readonly transforms: readonly TransformRow[];
+  /** What the training has to say; the layers' own notes are in their rows. */
+  readonly notes: readonly string[];
+  readonly files: readonly string[];
+  readonly seconds: number;
+  /** True when an earlier, interrupted run was continued. */
+  readonly resumed: boolean;
+  /** To be written into the report: a later run of the same arguments finds there that all is done. */
+  readonly run: RunRecord;
+  /** Engine and kernels; absent when no engine was needed. */
+  readonly computedWith?: string;
+  /** The report that is in the folder already: an earlier run of the same arguments has written it. */
+  readonly earlier?: RunReport;
+}
+
+/** The unit of the journal that stands for all tensors that are only copied. */
+const copiedUnit = 'copied tensors';
+
+/**
+ * Carries out a plan. Interrupted at any moment and called again with the same arguments, it gives the same bytes as an
+ * undisturbed run; the journal in the output folder says which blocks are done. A full disk, a source that is gone, a missing
+ * right are interruptions; an error that would come again takes away what was written.
+ * @throws OutputFolderError, LockedError, CalibrationError, WriteError, InterruptedRunError
+ */
+export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): Promise<RunResult> {
+  const { out, calibration } = options;
+  const started = performance.now();
+  if (plan.calibrated) {
+    if (!calibration || !(options.engine ?? options.forward) || (plan.recipe.tuner && !options.engine))
+      throw new CalibrationError(
+        'this recipe needs calibration text: give some, or choose a data-free method such as rtn',
+      );
+    checkVocabulary(calibration, plan.model?.vocabularySize ?? 0);
+  }
+  if (options.workers) checkSharedTraining(plan.recipe.tuner);
+  const identity = await runIdentity(plan, calibration, options.workers?.identity);
+  const folder = await openOutputFolder(out, identity, options);
+  try {
+    if (folder.state === 'finished') return await finishAgain(identity, folder, options);
+    return await carryOut(plan, identity, folder, options, started);
+  } catch (error) {
+    await folder.leave().catch(() => {});
+    throw error;
+  }
+}
+
+/** All is written, and a report says so: what is left is what `finish` finds missing. */
+async function finishAgain<T, F>(
+  identity: string,
+  folder: OutputFolder,
+  { out, files, finish }: RunOptions<T, F>,
+): Promise<RunResult> {
+  const earlier = (await finishedReport(out, { files })) as (RunReport & { readonly run: RunRecord }) | undefined;
+  if (earlier?.run.identity !== identity) throw new Error(`${out}: its report has gone`);
+  await verifyFiles(out, earlier.run.files, { files });
+  const { layers, transforms, seconds, resumed, run } = earlier;
+  const result = { layers, transforms, notes: [], files: earlier.files, seconds, resumed, run, earlier };
+  await finish?.(result);
+  await folder.settle();
+  await folder.leave();
+  return result;
+}
+
+async function carryOut<T, F>(
+  plan: Plan,
+  identity: string,
+  folder: OutputFolder,
+  options: RunOptions<T, F>,
+  started: number,
+): Promise<RunResult> {
+  const { out, context, files, finish } = options;
+  const resumed = folder.state === 'interrupted';
+  const journal = await openJournal<LayerRow>(join(out, journalName), identity, { files }).catch(async (error) => {
+    if (!resumed) await folder.settle().catch(() => {});
+    throw error;
+  });
+  let writer: CheckpointWriter | undefined;
+  const progress = { training: false };
+  try {
+    if (journal.files) await verifyFiles(out, journal.files, { files });
+    else {
+      writer = await createCheckpointWriter(plan.checkpoint, out, plan.recipe.layout, plan.files, {
+        ...{ resume: resumed, finished: journal.tensors, stream: context.kernels.stream, files },
+        warn: (message) => context.logger.warn(message),
+      });
+      await writer.verify(journal.tensors);
+      await journal.complete(await writeAll(plan, writer, journal, options, progress));
+    }
+    const records = journal.files ?? [];
+    const result: RunResult = {
+      layers: [...(journal.finished.get(tunedUnit) ?? [...journal.finished.values()].flat())],
+      transforms: journal.transforms,
+      notes: journal.notes,
+      files: records.map(({ file }) => file),
+      seconds: (performance.now() - started) / 1000,
+      resumed,
+      run: runRecord(identity, records),
+      ...(journal.computedWith === undefined ? {} : { computedWith: journal.computedWith }),
+    };
+    await finish?.(result);
+    await journal.close();
+    await folder.settle();
+    await folder.leave();
+    return result;
+  } catch (error) {
+    await journal.close().catch(() => {});
+    // An abort and a crash leave a run that can be resumed, and so does what can be put right. An error that would come again
+    // leaves nothing half-written; a training that failed leaves its last good checkpoint, where it has one.
+    const kept =
+      context.signal?.aborted ||
+      journal.files !== undefined ||
+      (journal.finished.size > 0 && !isFinal(error)) ||
+      (progress.training && (await trainingStore(out, { files }).load()));
+    // A run of another engine is not ours to remove.
+    if (kept || error instanceof OutputFolderError) await writer?.close().catch(() => {});
+    else {
+      await writer?.abort().catch(() => {});
+      await folder.settle().catch(() => {});
+    }
+    const says = !kept || context.signal?.aborted || error instanceof OutputFolderError || isFinal(error);
+    throw says ? error : interrupted(error, out);
+  }
+}
+
+/** Computes and writes all that the journal does not say to be finished. */
+async function writeAll<T, F>(
+  plan: Plan,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  options: RunOptions<T, F>,
+  progress: { training: boolean },
+): Promise<readonly FileRecord[]> {
+  const { out, context, calibration, files } = options;
+  const { tuner } = plan.recipe;
+  // A resumed run must not mix the bytes of two engines. What walks the model says which one it is, else the tuner's.
+  const claim = async ({ name }: { readonly name: string }) => {
+    const own = `${name}, ${context.kernels.name}`;
+    const earlier = await journal.computeWith(own);
+    if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
+  };
+  // First: a tensor that cannot be used is found before hours of work, not by the evaluation behind them.
+  await copyTensors(plan, writer, journal, context);
+  const walks = walksModel(plan.recipe, plan.modules);
+  if (!walks) await runDataFree(plan, writer, journal, context);
+  // Activations on the disk are there because memory is short.
+  const hiddenStates = tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
+  let walkedWith: string | undefined;
+  if (plan.calibrated && walks) {
+    const walk = async <E>(engine: ForwardEngine<E>) => {
+      await claim(engine);
+      walkedWith = engine.name;
+      const left = engine.independentSequences ? hiddenStates : undefined;
+      const windows = calibration as Windows;
+      await runCalibrated(plan, writer, journal, engine, windows, context, out, left, weights);
+    };
+    const weighs = [...plan.modules.values()].some(({ quantizer }) => quantizer.weighsTokens);
+    const unfinished = plan.model?.blocks.some(({ prefix }) => !journal.finished.has(prefix));
+    if (weighs && !options.tokenWeights)
+      throw new CalibrationError('this recipe weighs tokens by the end loss: tokenWeights must be handed in');
+    const weights = weighs && unfinished ? await options.tokenWeights?.(calibration as Windows) : undefined;
+    if (options.forward) await using(options.forward, walk);
+    else await using(options.engine as () => Promise<Engine<T>>, walk);
+  }
+  if (tuner && !journal.finished.has(tunedUnit)) {
+    progress.training = true;
+    const store = trainingStore(out, { files });
+    await using(options.engine as () => Promise<Engine<T>>, async (engine) => {
+      if (!walks) await claim(engine);
+      const left = engine.name === walkedWith ? hiddenStates?.kept : undefined;
+      const windows = calibration as Windows;
+      const workers = await options.workers?.begin();
+      try {
+        await runTuner(plan, tuner, writer, journal, engine, windows, store, context, left, workers);
+        await workers?.close();
+      } catch (error) {
+        await workers?.close((error as Error).message);
+        throw error;
+      }
+    });
+    progress.training = false;
+  }
+  await writeRewritten(plan, writer, context);
+  const quantizer = [...plan.modules.values()][0]?.quantizer;
+  const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : []), ...(tuner ? [tuner] : [])];
+  return writer.finish({
+    method: steps.map(({ name }) => name).join('+'),
+    options: quantizer?.options ?? {},
+  });
+}
+
+/** Makes an engine, and disposes of it whatever happens. */
+async function using<E extends { dispose(): Promise<void> }>(
+  make: () => Promise<E>,
+  use: (engine: E) => Promise<void>,
+): Promise<void> {
+  const engine = await make();
+  try {
+    await use(engine);
+  } finally {
+    await engine.dispose();
+  }
+}
+
+async function copyTensors(
+  plan: Plan,
+  writer: CheckpointWriter,
+  journal: Journal<LayerRow>,
+  context: Context,
+): Promise<void> {
+  if (journal.finished.has(copiedUnit)) return;
+  const { copied } = plan.files;
+  for (const [index, name] of copied.entries()) {
+    context.signal?.throwIfAborted();
+    await writer.copyTensor(name);
+    context.progress({ task: 'copy', done: index + 1, total: copied.length, unit: 'tensors' });
+  }
+  await journal.append({ unit: copiedUnit, rows: [], tensors: await writer.sync() });
+}
+
+/** Tensors whose values follow from the checkpoint alone; those that transforms have scaled were written with their block. */
+async function writeRewritten(plan: Plan, writer: CheckpointWriter, context: Context): Promise<void> {
+  const names = [...plan.files.rewritten.keys()].filter((name) => !plan.changed.get(name)?.scaled);
+  if (names.length === 0) return;
+  const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+  for (const [index, name] of names.entries()) {
+    await yieldToEventLoop(context.signal);
+    await writer.writeTensor(name, await source.weight(name));
+    context.progress({ task: 'rewrite', done: index + 1, total: names.length, unit: 'tensors' });
+  }
+}
+
+/** Hash of everything that decides the bytes of the result. */
+async function runIdentity(plan: Plan, calibration: Windows | undefined, workers: string | undefined): Promise<string> {
+  const hash = createHash('sha256');
+  if (workers !== undefined) hash.update(workers);
+  hash.update(JSON.stringify(recipeJSON(plan.recipe)));
+  if (calibration) hash.update(`${plan.forecast.batch} at a time`);
+  await hashCheckpoint(hash, plan.checkpoint);
+  if (calibration) hashWindows(hash, calibration);
+  return hash.digest('hex');
+}
