@@ -3,6 +3,8 @@ import {
   allFinite,
   CalibrationError,
   type Kernels,
+  noProfile,
+  type Profile,
   type Statistic,
   type Statistics,
 } from '@q/core';
@@ -10,7 +12,8 @@ import {
 /** Collects several statistics of one input side by side. */
 export interface Collector {
   readonly width: number;
-  update(batch: ActivationBatch, kernels: Kernels): Promise<void>;
+  /** @param profile is told how long each statistic takes */
+  update(batch: ActivationBatch, kernels: Kernels, profile?: Profile): Promise<void>;
   /** Adds what another collector of the same statistics has seen. */
   merge(other: Collector): void;
   /** Tokens seen. */
@@ -35,7 +38,7 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
 
   return {
     width,
-    async update(batch, kernels) {
+    async update(batch, kernels, profile = noProfile) {
       if (batch.width !== width)
         throw new CalibrationError(`${layer}: its input has ${width} features, a batch has ${batch.width}`);
       if (!watching) refuseNotFinite(batch.x);
@@ -45,7 +48,7 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
             `${layer}: statistic ${statistic.name} needs the unquantized model's inputs beside the quantized ones`,
           );
         }
-        await statistic.update(state, batch, kernels);
+        await profile.stage(`statistic ${statistic.name}`, () => statistic.update(state, batch, kernels));
       }
       if (watching && !watching.statistic.finite?.(watching.state)) {
         refuseNotFinite(batch.x);

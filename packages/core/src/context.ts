@@ -1,5 +1,6 @@
 import type { Context } from './contracts/context.js';
 import { referenceKernels } from './kernels/reference.js';
+import { noProfile } from './profile/profile.js';
 import { createRandom } from './random.js';
 
 export interface ContextOptions extends Partial<Omit<Context, 'random'>> {
@@ -15,7 +16,16 @@ export function createContext(options: ContextOptions = {}): Context {
     logger = { info() {}, warn() {} },
     progress = () => {},
     signal,
+    profile = noProfile,
     group,
   } = options;
-  return Object.freeze({ kernels, random: createRandom(seed), logger, progress, signal, ...(group ? { group } : {}) });
+  return Object.freeze({
+    kernels,
+    random: createRandom(seed),
+    logger,
+    progress,
+    signal,
+    profile,
+    ...(group ? { group } : {}),
+  });
 }

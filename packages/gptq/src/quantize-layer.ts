@@ -4,7 +4,6 @@ import {
   crossHessian,
   fitScales,
   hessian,
-  type Kernels,
   permuteColumns,
   plainStream,
   type QuantizedTensor,
@@ -49,14 +48,14 @@ export async function quantizeLayer(
   weight: Tensor<'f32'>,
   statistics: Statistics,
   scheme: Scheme,
-  { kernels }: Context,
+  context: Context,
   settings: GptqSettings,
 ): Promise<QuantizeResult> {
   const { width } = statistics.get(hessian);
-  const { bytes, release } = (kernels.stream ?? plainStream).reserve(4 * width ** 2);
+  const { bytes, release } = (context.kernels.stream ?? plainStream).reserve(4 * width ** 2);
   try {
     const room = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
-    return await solveLayer(weight, statistics, scheme, kernels, settings, room);
+    return await solveLayer(weight, statistics, scheme, context, settings, room);
   } finally {
     release();
   }
@@ -66,7 +65,7 @@ async function solveLayer(
   weight: Tensor<'f32'>,
   statistics: Statistics,
   scheme: Scheme,
-  kernels: Kernels,
+  { kernels, profile }: Context,
   settings: GptqSettings,
   room: Float32Array,
 ): Promise<QuantizeResult> {
@@ -79,11 +78,13 @@ async function solveLayer(
   const { actOrder, staticGroups, fit, blockSize } = settings;
   const permutation = actOrder ? activationOrder(state.sum, columns) : naturalOrder(columns);
   const refines = settings.refineRounds > 0;
-  const factorization = await factorize(state.sum, permutation, settings.damping, kernels, {
-    factor: room,
-    exact: settings.retarget > 0,
-    damped: refines,
-  });
+  const factorization = await profile.stage('factor', () =>
+    factorize(state.sum, permutation, settings.damping, kernels, {
+      factor: room,
+      exact: settings.retarget > 0,
+      damped: refines,
+    }),
+  );
   const { factor, damping, retries, deadColumns } = factorization;
 
   // What aims elsewhere than at the weight works on columns in order; the plain sweep takes them from where they lie.
@@ -95,18 +96,19 @@ async function solveLayer(
       : undefined;
   let leftOut = false;
   if (shift && settings.retarget > 0) {
+    const { retarget: share } = settings;
     const exact = factorization.exact as Float64Array;
     const state = settings.residual ? statistics.get(residualCross) : undefined;
     let cross = state?.sum.length === rows * columns ? permuteColumns(state.sum, rows, permutation) : undefined;
     if (state && cross) {
-      const share = settings.retarget;
       const correction = { weight: weight.data, rows, cross, state, factor: exact, permutation, share };
-      if (!(await correctionHelps(correction, kernels))) {
+      if (!(await profile.stage('retarget', () => correctionHelps(correction, kernels)))) {
         cross = undefined;
         leftOut = true;
       }
     }
-    target = await retarget(target, rows, shift, cross, exact, settings.retarget, kernels);
+    const own = target;
+    target = await profile.stage('retarget', () => retarget(own, rows, shift, cross, exact, share, kernels));
   }
 
   const moved =
@@ -115,8 +117,9 @@ async function solveLayer(
   const { scaleColumns: groups, tileColumns, tileRows } = tiling(scheme.granularity, weight.shape);
   const fixed = tileRows > 1 || groups === 1 || (actOrder && staticGroups);
   const importance = columnImportance(settings.importance, factorization, statistics, permutation);
+  const ownOrder = importance && restoreColumns(importance, 1, permutation);
   const fitted = fixed
-    ? fitScales(moved ?? weight, scheme, fit, importance && restoreColumns(importance, 1, permutation), kernels.grids)
+    ? await profile.stage('fit', () => fitScales(moved ?? weight, scheme, fit, ownOrder, kernels.grids))
     : undefined;
   const group = Int32Array.from(permutation, (column, j) => Math.floor((fixed ? column : j) / tileColumns));
   const freeScales = tileRows === 1 && separateStorages.has(scheme.scaleStorage.name);
@@ -138,29 +141,28 @@ async function solveLayer(
     ...(plain && actOrder ? { order: permutation } : {}),
     wantsDifference: refines,
   };
-  const solution =
+  const solution = await profile.stage('sweep', () =>
     shift && settings.asymmetric > 0
-      ? await asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
-      : await solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels);
-  if (refines)
-    await refine(
-      {
-        ...solution,
-        difference: solution.difference as Float32Array,
-        rows,
-        columns,
-        target,
-        hessian: factorization.damped as Float32Array,
-        grid: roundingGrid(scheme.format),
-        storage: scheme.scaleStorage,
-        group,
-        groups,
-        blockSize,
-        refitScales: freeScales,
-      },
-      settings.refineRounds,
-      kernels,
-    );
+      ? asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
+      : solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels),
+  );
+  if (refines) {
+    const rounded = {
+      ...solution,
+      difference: solution.difference as Float32Array,
+      rows,
+      columns,
+      target,
+      hessian: factorization.damped as Float32Array,
+      grid: roundingGrid(scheme.format),
+      storage: scheme.scaleStorage,
+      group,
+      groups,
+      blockSize,
+      refitScales: freeScales,
+    };
+    await profile.stage('refine', () => refine(rounded, settings.refineRounds, kernels));
+  }
 
   const groupIndex = new Int32Array(columns);
   permutation.forEach((column, j) => {

@@ -1,4 +1,4 @@
-import { choice, integer, number, text } from '@q/core';
+import { boolean, choice, integer, number, text } from '@q/core';
 import { command } from '../command.js';
 import { addRecipeFlags } from '../recipe-flags.js';
 import { compressions } from '../registry.js';
@@ -33,6 +33,7 @@ export const quantize = command({
     }),
     join: text({ placeholder: 'host:port', help: 'Train along with the worker at this address; writes nothing.' }),
     ...computeOptions,
+    profile: boolean({ help: 'Print where the time goes, stage by stage, beside what the machine can do.' }),
     ...jsonOption,
   },
   flags: addRecipeFlags,

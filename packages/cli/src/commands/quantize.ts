@@ -1,6 +1,16 @@
 import { join } from 'node:path';
 import type { Windows } from '@q/calib';
-import { CalibrationError, createContext, createRandom, type ModelDescription, QuantError } from '@q/core';
+import {
+  CalibrationError,
+  countedEngine,
+  countedKernels,
+  createContext,
+  createProfile,
+  createRandom,
+  type ForwardEngine,
+  type ModelDescription,
+  QuantError,
+} from '@q/core';
 import { judgeDivergence } from '@q/eval';
 import {
   checkOutputFolder,
@@ -29,6 +39,7 @@ import { checkDivergence, divergenceLimit } from './divergence-limit.js';
 import { score } from './evaluate.js';
 import { expertsText } from './experts.js';
 import { calibrationShape, planText } from './plan.js';
+import { enginePeakOf, kernelsPeakOf, profileText, runProfile } from './run-profile.js';
 
 export interface QuantizeOptions extends FlagValues, HeldOutFlags, WorkerFlags {
   readonly calib?: string;
@@ -40,6 +51,7 @@ export interface QuantizeOptions extends FlagValues, HeldOutFlags, WorkerFlags {
   readonly threads?: number;
   readonly kernels?: string;
   readonly maxKl?: number;
+  readonly profile?: boolean;
   readonly json?: boolean;
 }
 
@@ -59,9 +71,12 @@ export async function quantizeCommand(
     kernels: options.kernels,
     threads: options.threads,
   });
+  const begun = performance.now();
+  const profile = options.profile ? createProfile() : undefined;
   try {
     const context = createContext({
-      kernels: compute.kernels,
+      ...(profile ? { profile } : {}),
+      kernels: profile ? countedKernels(compute.kernels, profile) : compute.kernels,
       seed: requested.recipe.seed,
       logger: terminal.logger,
       progress: terminal.progress,
@@ -126,10 +141,13 @@ export async function quantizeCommand(
     const maxKl = divergenceLimit(options.maxKl, evaluation !== undefined);
 
     let engineName = 'none';
-    const named = <E extends { readonly name: string; readonly notes: readonly string[] }>(engine: E): E => {
+    let enginePeak: number | undefined;
+    const named = <E extends ForwardEngine<any>>(engine: E): E => {
       engineName = engineName === 'none' || engineName === engine.name ? engine.name : `${engineName}, ${engine.name}`;
       notes.push(...engine.notes);
-      return engine;
+      if (!profile) return engine;
+      enginePeak ??= enginePeakOf(engine);
+      return countedEngine(engine, profile);
     };
     const asked = new Map([...plan.modules].map(([module, { quantizer }]) => [module, quantizer]));
     const reportOf = (result: RunResult): RunReport => {
@@ -175,6 +193,9 @@ export async function quantizeCommand(
         run: result.run,
       };
     };
+    const counted: Compute = profile
+      ? { ...compute, forward: async (model) => countedEngine(await compute.forward(model), profile) }
+      : compute;
     const ended: { report?: RunReport; failure?: QuantError } = {};
     await runKeeping(plan, {
       ...{ out, context, calibration, files, shape },
@@ -206,13 +227,19 @@ export async function quantizeCommand(
         const report = earlier ?? reportOf(result);
         const scored = await scoresOf(evaluation, () => {
           const { windows } = evaluation as HeldOut;
-          return scoreBoth(path, out, windows, compute, command);
+          return context.profile.stage('evaluate', () => scoreBoth(path, out, windows, counted, command));
         });
+        const times = profile && runProfile(profile, begun, await kernelsPeakOf(compute.kernels), enginePeak);
         if (scored instanceof QuantError) ended.failure = scored;
-        ended.report =
-          scored instanceof QuantError
-            ? { ...report, notes: [...report.notes, `not evaluated: ${scored.message}`] }
-            : { ...report, ...(scored ? { evaluation: scored } : {}) };
+        ended.report = {
+          ...report,
+          ...(times ? { profile: times } : {}),
+          ...(scored instanceof QuantError
+            ? { notes: [...report.notes, `not evaluated: ${scored.message}`] }
+            : scored
+              ? { evaluation: scored }
+              : {}),
+        };
         await writeReport(out, ended.report, files);
       },
     });
@@ -298,6 +325,7 @@ function summary(report: RunReport): string {
     ...(evaluation ? [`against the original: ${evaluation.verdict.words}`] : []),
     ...fallbackText(layers),
     ...(report.experts ? [expertsText(report.experts), ''] : []),
+    ...(report.profile ? [profileText(report.profile), ''] : []),
     `mean relative layer error ${error((row) => row.error).toExponential(2)}, round-to-nearest has ${error((row) => row.rtnError).toExponential(2)}`,
     ...report.notes.map((note) => `note: ${note}`),
     `quantized in ${formatSeconds(report.seconds)}${report.resumed ? ' (resumed)' : ''}`,

@@ -1,4 +1,5 @@
-import type { RunReport } from '@q/pipeline';
+import type { RunProfile, RunReport } from '@q/pipeline';
+import { peakText, profileTable } from '../commands/run-profile.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { escapeHtml, figure, page } from './page.js';
 import { barPlot, layerErrorPlot } from './plots.js';
@@ -45,6 +46,7 @@ export function reportHtml(report: RunReport): string {
 <h2>Before and after</h2>
 <div class="pair">${plots.join('')}</div>
 ${layers.length > 0 ? layerSections(report, columns) : ''}
+${report.profile ? profileSection(report.profile) : ''}
 <h2>Notes</h2>
 ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as asked.</p>'}
 <h2>How it was made</h2>
@@ -66,6 +68,18 @@ ${figure(layerErrorPlot(report), '<span class="dot own"></span>as written <span 
 <div class="scroll"><table><thead><tr>${columns.map(({ title, text }) => `<th${text ? ' class="text"' : ''}>${title}</th>`).join('')}</tr></thead><tbody>
 ${report.layers.map((row) => `<tr>${columns.map(({ cell, text }) => `<td${text ? ' class="text"' : ''}>${escapeHtml(cell(row))}</td>`).join('')}</tr>`).join('\n')}
 </tbody></table></div>`;
+}
+
+/** Where the time went. */
+function profileSection(profile: RunProfile): string {
+  const [header, ...rows] = profileTable(profile);
+  const cells = (row: readonly string[], tag: string) =>
+    row.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join('');
+  return `<h2>Time</h2>
+<div class="scroll"><table><thead><tr>${cells(header, 'th')}</tr></thead><tbody>
+${rows.map((row) => `<tr>${cells(row, 'td')}</tr>`).join('\n')}
+</tbody></table></div>
+<p>${escapeHtml(peakText(profile))}</p>`;
 }
 
 function pair(before: number, after: number, format: (value: number) => string) {

@@ -1,4 +1,5 @@
 import type { Kernels } from './kernels.js';
+import type { Profile } from './profile.js';
 import type { TrainingGroup } from './training-group.js';
 
 /** Seeded generator. `fork(label)` gives an independent stream that depends on the seed and the label only. */
@@ -35,6 +36,8 @@ export interface Context {
   readonly logger: Logger;
   readonly progress: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
+  /** Told what takes how long; `noProfile` where nobody asks. */
+  readonly profile: Profile;
   /** The workers that a training shares its batches with. Absent: it trains alone. */
   readonly group?: TrainingGroup;
 }

@@ -45,9 +45,10 @@ export async function collect<T>(
       await collector.update(
         tokenWeights ? weighTokens(seen, tokenWeights, batch * stream.batchTokens) : seen,
         kernels,
+        context.profile,
       );
     }
-    await gathered?.settle();
+    if (gathered) await context.profile.stage('settle statistics', () => gathered.settle());
   } finally {
     gathered?.release();
   }

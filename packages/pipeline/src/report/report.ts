@@ -1,4 +1,4 @@
-import type { LayerOutcome } from '@q/core';
+import type { LayerOutcome, StageTime } from '@q/core';
 import type { DivergenceVerdict, Evaluation } from '@q/eval';
 import type { Budget, BudgetChoice } from '../plan/budget.js';
 import type { RunRecord } from '../resume/run-record.js';
@@ -52,6 +52,15 @@ export interface BudgetReport {
   readonly predictedKl: number;
 }
 
+/** The stages of a run and what the machine could do. */
+export interface RunProfile {
+  readonly stages: readonly StageTime[];
+  /** Seconds that no stage claims. */
+  readonly otherSeconds: number;
+  /** Operations a second of a product of two f32 matrices of 1024, the best of a few: by the kernels, by the engine. */
+  readonly peak: { readonly kernels: number; readonly engine?: number };
+}
+
 /** The record of a run; goes to q-report.json as it is. */
 export interface RunReport {
   readonly source: string;
@@ -78,6 +87,8 @@ export interface RunReport {
     /** What the KL divergence means. */
     readonly verdict: DivergenceVerdict;
   };
+  /** Where the time went, when that was asked for. */
+  readonly profile?: RunProfile;
   readonly notes: readonly string[];
   readonly files: readonly string[];
   /** Wall time of this process; a resumed run counts its own part only. */

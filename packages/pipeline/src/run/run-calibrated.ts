@@ -112,20 +112,23 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
   const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, tokenWeights } = walk;
   // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
-  loadWeights(await readWeights(source, model.embeddingTensors), stream, original);
+  loadWeights(await readWeights(source, model.embeddingTensors, context), stream, original);
   for (const [name, values] of tables) stream.setWeight(name, values);
-  for (const each of streams) await each.embed();
+  const { profile } = context;
+  for (const each of streams) await profile.stage('forward', () => each.embed());
   for (const each of streams) each.clearWeights();
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   for (const block of model.blocks) {
     const finished = journal.finished.get(block.prefix);
-    const weights = await readWeights(source, block.tensors);
+    const weights = await readWeights(source, block.tensors, context);
     loadWeights(weights, stream, original);
     // Transforms leave the function as it is: the unquantized model stays as it was, its inputs are scaled where they are used.
-    const transformed = finished ? undefined : await transformBlock(plan, block, weights, stream, context);
+    const transformed = finished
+      ? undefined
+      : await profile.stage('transform', () => transformBlock(plan, block, weights, stream, context));
     if (transformed) await writeScaled(plan, block, weights, transformed, writer);
     else await replayScaled(plan, block, writer, stream);
-    for (const each of streams) await each.begin(block);
+    for (const each of streams) await profile.stage('forward', () => each.begin(block));
     const rows: LayerRow[] = [];
     for (const stage of block.stages) {
       if (!transformed) await replay(plan, stage, writer, stream);
@@ -144,12 +147,12 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
           })),
         );
       // Nothing reads what the last stage of all gives.
-      if (stage !== lastStage) for (const each of streams) await each.run(stage);
+      if (stage !== lastStage) for (const each of streams) await profile.stage('forward', () => each.run(stage));
     }
     for (const each of streams) each.clearWeights();
     if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
     if (!finished) {
-      const tensors = await writer.sync();
+      const tensors = await profile.stage('pack and write', () => writer.sync());
       await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [], tensors });
     }
     context.progress({
@@ -165,9 +168,11 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
 const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
 
 /** Reads each tensor once: the streams, the transforms and the methods all take it from here. */
-async function readWeights(source: ModelSource, names: readonly string[]): Promise<BlockWeights> {
+async function readWeights(source: ModelSource, names: readonly string[], { profile }: Context): Promise<BlockWeights> {
   const weights: BlockWeights = new Map();
-  for (const name of names) weights.set(name, await source.weight(name));
+  await profile.stage('read', async () => {
+    for (const name of names) weights.set(name, await source.weight(name));
+  });
   return weights;
 }
 
@@ -252,13 +257,17 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
       const result =
         learns && routed && collector.tokens < floor
           ? roundExpert(clipped, module, collector.tokens, floor, context.kernels)
-          : await quantizer.quantize(clipped, collector.statistics, scheme, context);
+          : await context.profile.stage(quantizer.name, () =>
+              quantizer.quantize(clipped, collector.statistics, scheme, context),
+            );
       if (learns && !routed && result.report.tokens === 0)
         throw new CalibrationError(`${name}: no calibration token reached this layer`);
       const metric = collector.tokens > 0 ? metricOf([...needs.values()], collector) : undefined;
       const layer = { module: name, method: quantizer.name, scheme, weight, result, hessian: metric };
-      const guarded = await guard({ ...layer, wantsValues: true }, context.kernels);
-      await writer.writeModule(name, guarded.quantized, calibratedInput(module, ranges));
+      const { profile } = context;
+      const guarded = await profile.stage('guard', () => guard({ ...layer, wantsValues: true }, context.kernels));
+      const input = calibratedInput(module, ranges);
+      await profile.stage('pack and write', () => writer.writeModule(name, guarded.quantized, input));
       for (const text of guarded.report.notes) context.logger.warn(`${name}: ${text}`);
       rows.push(layerRow(plan, module, guarded));
       stream.setWeight(tensorName, guarded.values as Tensor<'f32'>);

@@ -186,9 +186,9 @@ async function writeAll<T, F>(
     if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
   };
   // First: a tensor that cannot be used is found before hours of work, not by the evaluation behind them.
-  await copyTensors(plan, writer, journal, context);
+  await context.profile.stage('copy', () => copyTensors(plan, writer, journal, context));
   const walks = walksModel(plan.recipe, plan.modules);
-  if (!walks) await runDataFree(plan, writer, journal, context);
+  if (!walks) await context.profile.stage('round', () => runDataFree(plan, writer, journal, context));
   // Activations on the disk are there because memory is short.
   const hiddenStates = tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
   let walkedWith: string | undefined;
@@ -217,7 +217,9 @@ async function writeAll<T, F>(
       const windows = calibration as Windows;
       const workers = await options.workers?.begin();
       try {
-        await runTuner(plan, tuner, writer, journal, engine, windows, store, context, left, workers);
+        await context.profile.stage('train', () =>
+          runTuner(plan, tuner, writer, journal, engine, windows, store, context, left, workers),
+        );
         await workers?.close();
       } catch (error) {
         await workers?.close((error as Error).message);
@@ -226,13 +228,15 @@ async function writeAll<T, F>(
     });
     progress.training = false;
   }
-  await writeRewritten(plan, writer, context);
+  await context.profile.stage('rewrite', () => writeRewritten(plan, writer, context));
   const quantizer = [...plan.modules.values()][0]?.quantizer;
   const steps = [...(plan.recipe.transforms ?? []), ...(quantizer ? [quantizer] : []), ...(tuner ? [tuner] : [])];
-  return writer.finish({
-    method: steps.map(({ name }) => name).join('+'),
-    options: quantizer?.options ?? {},
-  });
+  return context.profile.stage('pack and write', () =>
+    writer.finish({
+      method: steps.map(({ name }) => name).join('+'),
+      options: quantizer?.options ?? {},
+    }),
+  );
 }
 
 /** Makes an engine, and disposes of it whatever happens. */

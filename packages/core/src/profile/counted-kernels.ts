@@ -1,0 +1,85 @@
+import type { GatheredGrams, Kernels } from '../contracts/kernels.js';
+import type { AttentionArgs, ForwardEngine, Ops } from '../contracts/ops.js';
+import type { Profile } from '../contracts/profile.js';
+import { elementCount } from '../tensor.js';
+
+/**
+ * The same kernels, whose products a profile counts. A Gram matrix is counted by its upper triangle, a sweep and a factor by their
+ * triangles too: what has to be computed, however it is.
+ */
+export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
+  const { gatherGrams, sync } = kernels;
+  return {
+    ...kernels,
+    matmul(args) {
+      profile.count(2 * args.m * args.n * args.k);
+      return kernels.matmul(args);
+    },
+    gram(args) {
+      profile.count(args.tokens * args.width ** 2);
+      return kernels.gram(args);
+    },
+    cholesky(args) {
+      profile.count(args.n ** 3 / 3);
+      return kernels.cholesky(args);
+    },
+    triangularSolve(args) {
+      profile.count(args.rows * args.n ** 2);
+      return kernels.triangularSolve(args);
+    },
+    gptqBlock(args) {
+      profile.count(args.rows * args.columns ** 2);
+      return kernels.gptqBlock(args);
+    },
+    rowErrors(args) {
+      profile.count(args.rows * args.columns ** 2);
+      return kernels.rowErrors(args);
+    },
+    ...(gatherGrams ? { gatherGrams: () => countedGrams(gatherGrams.call(kernels), profile) } : {}),
+    ...(sync
+      ? {
+          sync: {
+            ...sync,
+            matmul(args) {
+              profile.count(2 * args.m * args.n * args.k);
+              return sync.matmul(args);
+            },
+          },
+        }
+      : {}),
+  };
+}
+
+function countedGrams(gathered: GatheredGrams, profile: Profile): GatheredGrams {
+  return { ...gathered, kernels: countedKernels(gathered.kernels, profile) };
+}
+
+/** The same engine, whose linears and attention a profile counts. */
+export function countedEngine<T, E extends ForwardEngine<T>>(engine: E, profile: Profile): E {
+  const { ops, gatherGrams } = engine;
+  const counted: Partial<Ops<T>> = {
+    linear(x, weight, bias) {
+      profile.count(2 * elementCount(ops.shape(x)) * ops.shape(weight)[0]);
+      return ops.linear(x, weight, bias);
+    },
+    attention(args) {
+      profile.count(attentionOperations(ops, args));
+      return ops.attention(args);
+    },
+  };
+  return {
+    ...engine,
+    ops: { ...ops, ...counted },
+    ...(gatherGrams
+      ? { gatherGrams: (kernels: Kernels) => countedGrams(gatherGrams.call(engine, kernels), profile) }
+      : {}),
+  };
+}
+
+/** Scores and weighted values of the keys that a query sees; of a causal sequence without a window half of all. */
+function attentionOperations<T>(ops: Ops<T>, { q, k, causal = true, window }: AttentionArgs<T>): number {
+  const [batch, asked, width] = ops.shape(q);
+  const keys = ops.shape(k)[1];
+  const seen = Math.min(causal && asked === keys ? (keys + 1) / 2 : keys, window ?? Number.POSITIVE_INFINITY);
+  return 4 * batch * asked * seen * width;
+}
