@@ -3,6 +3,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { manifestBreaches } from './package-manifest.mjs';
+import { longParameterLists, parameterBreaches } from './parameter-lists.mjs';
+import { wordBreaches } from './plain-words.mjs';
+import { publicNameBreaches } from './public-names.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const maxLines = 500;
@@ -57,6 +60,16 @@ function anchorsOf(page) {
   return anchors;
 }
 
+/** Pages of a folder of the repository. */
+function pagesOf(folder) {
+  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = `${folder}/${entry.name}`;
+    if (entry.isDirectory())
+      return ['node_modules', 'dist', 'src', 'demo', '.turbo'].includes(entry.name) ? [] : pagesOf(path);
+    return entry.name.endsWith('.md') ? [path] : [];
+  });
+}
+
 // Comments cite headings of docs/reference: each of them must exist.
 const pages = new Map();
 for (const folder of ['packages', 'tooling']) {
@@ -75,6 +88,20 @@ for (const folder of ['packages', 'tooling']) {
     }
   }
 }
+// Words, lists of parameters, public names.
+const longLists = [];
+for (const folder of ['packages', 'tooling']) {
+  for (const path of sources(join(root, folder))) {
+    const text = readFileSync(path, 'utf8');
+    const shown = path.slice(root.length);
+    breaches.push(...wordBreaches(shown, text));
+    if (!/\.test\.ts$|\/assembly\//.test(path)) longLists.push(...longParameterLists(shown, text));
+  }
+}
+for (const shown of pagesOf('docs').concat(pagesOf('packages'), 'README.md', 'CONTRIBUTING.md'))
+  breaches.push(...wordBreaches(shown, readFileSync(join(root, shown), 'utf8')));
+breaches.push(...parameterBreaches(root, longLists), ...publicNameBreaches());
+
 for (const breach of breaches) console.error(breach);
 if (breaches.length > 0) process.exit(1);
 console.log('The house is in order.');

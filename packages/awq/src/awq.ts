@@ -28,7 +28,7 @@ import { searchScales } from './search-scales.js';
 const awqOptions = {
   /** Ratios tried between 0 (no scaling) and 1 (exclusive). Default 20, as in the paper. */
   gridPoints: integer({ min: 2, default: 20, help: 'Ratios that are tried for each group of linears.' }),
-  /** Judge every ratio, as the paper does, in place of refining a coarse grid around its best point. Default false. */
+  /** Judge every ratio, as the paper does, instead of refining a coarse grid around its best point. Default false. */
   exhaustive: boolean({ default: false, help: 'Judge every ratio instead of refining a coarse grid.' }),
   /**
    * What a candidate is judged by. `layer` (default): the outputs of the linears alone, `tr(D H D^T)` over all calibration tokens;

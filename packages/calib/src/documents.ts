@@ -15,7 +15,7 @@ export type ChatFormat = (messages: readonly ChatMessage[]) => string;
 export interface DocumentOptions {
   /** Member of an object that holds its text; `text` when absent. */
   readonly field?: string;
-  /** Writes objects that have `messages` in place of a text; without it they are refused. */
+  /** Writes objects that have `messages` instead of a text; without it they are refused. */
   readonly chat?: ChatFormat;
 }
 

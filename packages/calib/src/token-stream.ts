@@ -10,8 +10,8 @@ export interface TextEncoderLike {
 }
 
 /** Characters that are tokenized at a time: tokenizers that do not split into words take more than linear time. */
-const stretch = 4096;
-/** Characters before a stretch that it is tokenized with, so that its first token is the one that follows them. */
+const chunk = 4096;
+/** Characters before a chunk that it is tokenized with, so that its first token is the one that follows them. */
 const context = 48;
 /** Places that are tried for the end of a context. */
 const tries = 8;
@@ -52,7 +52,7 @@ export async function readTokenStream(
     done += part.characters;
     if (ids.length >= limit) break;
     if (performance.now() - shown < 500) continue;
-    // Timers and signals are served between stretches.
+    // Timers and signals are served between chunks.
     await new Promise((resolve) => setTimeout(resolve));
     signal?.throwIfAborted();
     shown = performance.now();
@@ -62,7 +62,7 @@ export async function readTokenStream(
   return Int32Array.from(ids.length > limit ? ids.slice(0, limit) : ids);
 }
 
-/** Stretches of documents and their ids. Where they are cut follows from the documents alone. */
+/** Chunks of documents and their ids. Where they are cut follows from the documents alone. */
 function* parts(
   documents: readonly string[],
   tokenizer: TextEncoderLike,
@@ -71,8 +71,8 @@ function* parts(
   for (const document of documents) {
     if (opening.length > 0) yield { ids: opening, characters: 0 };
     for (let start = 0; start < document.length; ) {
-      const end = document.length - start < 2 * stretch ? document.length : cutAt(document, start + stretch);
-      yield { ids: encodeStretch(document, start, end, tokenizer), characters: end - start };
+      const end = document.length - start < 2 * chunk ? document.length : cutAt(document, start + chunk);
+      yield { ids: encodeChunk(document, start, end, tokenizer), characters: end - start };
       start = end;
     }
     if (closing.length > 0) yield { ids: closing, characters: 0 };
@@ -81,7 +81,7 @@ function* parts(
 
 /** The first blank at or behind a place, where a word begins; without one nearby, a place between two characters. */
 function cutAt(text: string, from: number): number {
-  const near = text.slice(from, from + stretch).search(/\s\S/);
+  const near = text.slice(from, from + chunk).search(/\s\S/);
   if (near >= 0) return from + near;
   const code = text.charCodeAt(from);
   return code >= 0xdc00 && code < 0xe000 ? from + 1 : from;
@@ -91,7 +91,7 @@ function cutAt(text: string, from: number): number {
  * Ids of `[start, end)` as the whole text has them: tokenized with some text before it, whose own ids are then taken away. Some
  * tokenizers put a mark before what they begin with, and all may join a blank to the word behind it.
  */
-function encodeStretch(text: string, start: number, end: number, tokenizer: TextEncoderLike): readonly number[] {
+function encodeChunk(text: string, start: number, end: number, tokenizer: TextEncoderLike): readonly number[] {
   const own = text.slice(start, end);
   if (start === 0) return tokenizer.encode(own);
   for (let length = context, i = 0; i < tries; i++, length += 1 + (i % 3)) {

@@ -46,7 +46,7 @@ export interface WindowOptions {
   readonly count?: number;
   /** First window, counted back to back from the start. */
   readonly skip?: number;
-  /** Draws windows at random, without repetition, in place of the first ones. */
+  /** Draws windows at random, without repetition, instead of the first ones. */
   readonly shuffle?: Random;
   /** For messages. */
   readonly name?: string;

@@ -85,7 +85,7 @@ export interface LayoutDeclaration<S extends OptionRecord = any> {
   readonly options: S;
   /** Zero points may be real numbers. */
   readonly floatZeroPoints?: boolean;
-  /** By their names: what is taken where neither the command nor the recipe says it, in place of the toolkit's defaults. */
+  /** By their names: what is taken where neither the command nor the recipe says it, instead of the toolkit's defaults. */
   readonly defaults?: { readonly method?: string; readonly weights?: string; readonly symmetric?: boolean };
   /** @param vocabulary number formats and scale storages that may be named in the files, outside ones included */
   make(options: OptionValues<S>, vocabulary?: SchemeVocabulary): QuantizedLayout;

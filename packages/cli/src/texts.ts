@@ -36,7 +36,7 @@ export interface WindowRequest {
   /** Told how far the text is tokenized, when that takes long. */
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
-  /** One sequence a line, for encoders, in place of windows: as many as have `count * length` tokens. */
+  /** One sequence a line, for encoders, instead of windows: as many as have `count * length` tokens. */
   readonly sequences?: boolean;
 }
 

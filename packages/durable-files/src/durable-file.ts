@@ -85,7 +85,7 @@ function durableFile(path: string, file: OpenFile, files: FileSystem): DurableFi
   };
 }
 
-/** @throws WriteError in place of the system's error */
+/** @throws WriteError instead of the system's error */
 async function told<T>(path: string, action: Promise<T>, bytes?: number): Promise<T> {
   try {
     return await action;

@@ -9,7 +9,7 @@ export interface ClassComparison {
   readonly agreement: number;
   /** Mean KL(original || model) of the classes, in nats. */
   readonly kl: number;
-  /** In place of classes, for a model with a single score: correlation of the scores. */
+  /** Instead of classes, for a model with a single score: correlation of the scores. */
   readonly scoreCorrelation?: number;
 }
 

@@ -31,7 +31,7 @@ export interface LoadedModel<T> {
 /**
  * Loads a model once and for all passes. Quantized linears stay packed where the engine multiplies by packed codes and the
  * scheme suits it; everything else is f32.
- * @param ops what the forward pass calls in place of the engine's operations, when something wraps them
+ * @param ops what the forward pass calls instead of the engine's operations, when something wraps them
  */
 export async function loadModel<T>(
   model: ModelDescription,

@@ -54,8 +54,8 @@ export async function quantizeLayer(
   const { width } = statistics.get(hessian);
   const { bytes, release } = (context.kernels.stream ?? plainStream).reserve(4 * width ** 2);
   try {
-    const room = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
-    return await solveLayer(weight, statistics, scheme, context, settings, room);
+    const buffer = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
+    return await solveLayer(weight, statistics, scheme, context, settings, buffer);
   } finally {
     release();
   }
@@ -67,7 +67,7 @@ async function solveLayer(
   scheme: Scheme,
   { kernels, profile }: Context,
   settings: GptqSettings,
-  room: Float32Array,
+  buffer: Float32Array,
 ): Promise<QuantizeResult> {
   const [rows, columns] = weight.shape;
   const state = statistics.get(hessian);
@@ -80,7 +80,7 @@ async function solveLayer(
   const refines = settings.refineRounds > 0;
   const factorization = await profile.stage('factor', () =>
     factorize(state.sum, permutation, settings.damping, kernels, {
-      factor: room,
+      factor: buffer,
       exact: settings.retarget > 0,
       damped: refines,
     }),
@@ -182,7 +182,7 @@ async function solveLayer(
   };
 
   const notes =
-    retries > 0 ? [`the Hessian could be factored only with damping ${damping} in place of ${settings.damping}`] : [];
+    retries > 0 ? [`the Hessian could be factored only with damping ${damping} instead of ${settings.damping}`] : [];
   if (leftOut)
     notes.push(
       'the error of the residual stream was not corrected here: a few tokens are so much larger than all others that the correction would have made the others worse',

@@ -1,8 +1,8 @@
 // Q4_K and Q5_K. Eight groups of 32 values are fitted side by side, one in each lane of two vectors: every lane sums in index order
 // with f32 roundings, as the reference does, and no product is fused with a sum.
-import { blockRoom, codeValues, floatsOf, liftedCodes, narrowed, nearestInt, putScale } from './block-source';
+import { blockBuffer, codeValues, floatsOf, liftedCodes, narrowed, nearestInt, putScale } from './block-source';
 
-// Places in a thread's room.
+// Places in a thread's buffer.
 const xAt: usize = 1024;
 const weightsAt: usize = 2048;
 const trialAt: usize = 3072;
@@ -63,8 +63,8 @@ function minor(a: v128, b: v128, c: v128, d: v128, by: v128): v128 {
 }
 
 /** The weighted affine fit of docs/reference/file-formats.md#searches-of-gguf (qkx2) of eight groups: scales, minima, and what the codes follow from. */
-function fitGroups(room: usize, last: f32, first: f32, count: i32): void {
-  const x = room + xAt, weights = room + weightsAt, trial = room + trialAt;
+function fitGroups(buffer: usize, last: f32, first: f32, count: i32): void {
+  const x = buffer + xAt, weights = buffer + weightsAt, trial = buffer + trialAt;
   const zero = f32x4.splat(0);
   const bottom = i32x4.splat(0x400000), top = i32x4.splat(0x400000 + <i32>last);
   let low0 = v128.load(x), low1 = v128.load(x, 16), high0 = low0, high1 = low1;
@@ -138,14 +138,14 @@ function fitGroups(room: usize, last: f32, first: f32, count: i32): void {
     low0 = v128.bitselect(m0, low0, better0);
     low1 = v128.bitselect(m1, low1, better1);
   }
-  v128.store(room + scalesAt, scale0);
-  v128.store(room + scalesAt, scale1, 16);
-  v128.store(room + minimaAt, f32x4.neg(low0));
-  v128.store(room + minimaAt, f32x4.neg(low1), 16);
-  v128.store(room + inverseAt, inverse0);
-  v128.store(room + inverseAt, inverse1, 16);
-  v128.store(room + baseAt, base0);
-  v128.store(room + baseAt, base1, 16);
+  v128.store(buffer + scalesAt, scale0);
+  v128.store(buffer + scalesAt, scale1, 16);
+  v128.store(buffer + minimaAt, f32x4.neg(low0));
+  v128.store(buffer + minimaAt, f32x4.neg(low1), 16);
+  v128.store(buffer + inverseAt, inverse0);
+  v128.store(buffer + inverseAt, inverse1, 16);
+  v128.store(buffer + baseAt, base0);
+  v128.store(buffer + baseAt, base1, 16);
 }
 
 /** 6 bits of the largest, or of the low byte of what is below zero. */
@@ -156,10 +156,10 @@ function sixBits(x: f32): u32 {
 }
 
 /** Codes of a group with the scale and the minimum that are stored; without a scale those of the fit. */
-function roundGroup(x: usize, room: usize, g: usize, d: f32, m: f32, last: i32): void {
-  const to = room + codesAt + g * 32;
+function roundGroup(x: usize, buffer: usize, g: usize, d: f32, m: f32, last: i32): void {
+  const to = buffer + codesAt + g * 32;
   if (d == 0) {
-    const inverse = load<f32>(room + inverseAt + g * 4), base = load<f32>(room + baseAt + g * 4);
+    const inverse = load<f32>(buffer + inverseAt + g * 4), base = load<f32>(buffer + baseAt + g * 4);
     for (let i: usize = 0; i < 32; i++)
       store<u8>(to + i, <u8>min(last, max(0, nearestInt(inverse * <f32>(load<f32>(x + i * 4) - base)))));
     return;
@@ -179,14 +179,14 @@ function roundGroup(x: usize, room: usize, g: usize, d: f32, m: f32, last: i32):
   }
 }
 
-function superBlock(x: usize, room: usize, to: usize, last: f32, first: f32, count: i32, odd: usize, worker: usize): void {
-  transpose(x, room + xAt);
-  weigh(room + xAt, room + weightsAt);
-  weigh(room + xAt + 16, room + weightsAt + 16);
-  fitGroups(room, last, first, count);
+function superBlock(x: usize, buffer: usize, to: usize, last: f32, first: f32, count: i32, odd: usize, worker: usize): void {
+  transpose(x, buffer + xAt);
+  weigh(buffer + xAt, buffer + weightsAt);
+  weigh(buffer + xAt + 16, buffer + weightsAt + 16);
+  fitGroups(buffer, last, first, count);
   let largestScale: f32 = 0, largestMinimum: f32 = 0;
   for (let g: usize = 0; g < 32; g += 4) {
-    const scale = load<f32>(room + scalesAt + g), minimum = load<f32>(room + minimaAt + g);
+    const scale = load<f32>(buffer + scalesAt + g), minimum = load<f32>(buffer + minimaAt + g);
     if (scale > largestScale) largestScale = scale;
     if (minimum > largestMinimum) largestMinimum = minimum;
   }
@@ -195,8 +195,8 @@ function superBlock(x: usize, room: usize, to: usize, last: f32, first: f32, cou
   const d = putScale(to, largestScale / 63, odd, worker);
   const dmin = putScale(to + 2, largestMinimum / 63, odd, worker);
   for (let g: usize = 0; g < 8; g++) {
-    const scale = sixBits(inverseScale * load<f32>(room + scalesAt + g * 4));
-    const minimum = sixBits(inverseMinimum * load<f32>(room + minimaAt + g * 4));
+    const scale = sixBits(inverseScale * load<f32>(buffer + scalesAt + g * 4));
+    const minimum = sixBits(inverseMinimum * load<f32>(buffer + minimaAt + g * 4));
     const at = to + 4 + g;
     if (g < 4) {
       store<u8>(at, <u8>scale);
@@ -206,7 +206,7 @@ function superBlock(x: usize, room: usize, to: usize, last: f32, first: f32, cou
       store<u8>(at - 4, <u8>(load<u8>(at - 4) | ((scale >> 4) << 6)));
       store<u8>(at, <u8>(load<u8>(at) | ((minimum >> 4) << 6)));
     }
-    roundGroup(x + g * 128, room, g, d * <f32>scale, dmin * <f32>minimum, <i32>last);
+    roundGroup(x + g * 128, buffer, g, d * <f32>scale, dmin * <f32>minimum, <i32>last);
   }
 }
 
@@ -224,23 +224,23 @@ function putLow(codes: usize, to: usize): void {
 
 /** Super-blocks `[first, last)` of Q4_K (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ4_K(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
-  const room = scratch + worker * blockRoom;
+  const buffer = scratch + worker * blockBuffer;
   for (let block = first; block < last; block++) {
-    const x = floatsOf(source, kind, block * 256, 256, room, odd, worker);
+    const x = floatsOf(source, kind, block * 256, 256, buffer, odd, worker);
     const to = out + block * 144;
-    superBlock(x, room, to, 15, -1, 20, odd, worker);
-    putLow(room + codesAt, to + 16);
+    superBlock(x, buffer, to, 15, -1, 20, odd, worker);
+    putLow(buffer + codesAt, to + 16);
   }
 }
 
 /** Super-blocks `[first, last)` of Q5_K (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ5_K(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
-  const room = scratch + worker * blockRoom;
-  const codes = room + codesAt;
+  const buffer = scratch + worker * blockBuffer;
+  const codes = buffer + codesAt;
   for (let block = first; block < last; block++) {
-    const x = floatsOf(source, kind, block * 256, 256, room, odd, worker);
+    const x = floatsOf(source, kind, block * 256, 256, buffer, odd, worker);
     const to = out + block * 176;
-    superBlock(x, room, to, 31, -0.5, 15, odd, worker);
+    superBlock(x, buffer, to, 31, -0.5, 15, odd, worker);
     putLow(codes, to + 48);
     for (let i: usize = 0; i < 32; i += 16) {
       let fifths = i32x4.splat(0);

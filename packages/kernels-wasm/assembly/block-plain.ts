@@ -1,4 +1,4 @@
-import { blockRoom, floatsOf, narrowed, putScale } from './block-source';
+import { blockBuffer, floatsOf, narrowed, putScale } from './block-source';
 
 /** The first of 32 values that has the largest magnitude. */
 function largest(x: usize): f32 {
@@ -32,9 +32,9 @@ function codesOfSixteen(x: usize, inverse: v128): v128 {
 
 /** Blocks `[first, last)` of Q4_0 (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ4_0(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
-  const room = scratch + worker * blockRoom;
+  const buffer = scratch + worker * blockBuffer;
   for (let block = first; block < last; block++) {
-    const x = floatsOf(source, kind, block * 32, 32, room, odd, worker);
+    const x = floatsOf(source, kind, block * 32, 32, buffer, odd, worker);
     const to = out + block * 18;
     const d = largest(x) / -8;
     putScale(to, d, odd, worker);
@@ -70,9 +70,9 @@ function roundedSixteen(x: usize, inverse: v128): v128 {
 
 /** Blocks `[first, last)` of Q8_0 (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ8_0(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
-  const room = scratch + worker * blockRoom;
+  const buffer = scratch + worker * blockBuffer;
   for (let block = first; block < last; block++) {
-    const x = floatsOf(source, kind, block * 32, 32, room, odd, worker);
+    const x = floatsOf(source, kind, block * 32, 32, buffer, odd, worker);
     const to = out + block * 34;
     const d = abs(largest(x)) / 127;
     putScale(to, d, odd, worker);

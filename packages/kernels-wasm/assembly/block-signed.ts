@@ -1,8 +1,8 @@
 // Q6_K. Sixteen groups of 16 values are fitted four at a time, one in each lane: every lane sums in index order with f32 roundings, as the
 // reference does, and no product is fused with a sum.
-import { blockRoom, codeValues, floatsOf, liftedCodes, narrowed, nearestInt, putScale } from './block-source';
+import { blockBuffer, codeValues, floatsOf, liftedCodes, narrowed, nearestInt, putScale } from './block-source';
 
-// Places in a thread's room.
+// Places in a thread's buffer.
 const xAt: usize = 1024;
 const codesAt: usize = 2048;
 const scalesAt: usize = 2304;
@@ -97,16 +97,16 @@ function putCodes(codes: usize, to: usize): void {
 
 /** Super-blocks `[first, last)` of Q6_K (docs/reference/file-formats.md#block-layouts-of-gguf). */
 export function encodeQ6_K(source: usize, kind: i32, scratch: usize, odd: usize, out: usize, first: usize, last: usize, worker: usize): void {
-  const room = scratch + worker * blockRoom;
+  const buffer = scratch + worker * blockBuffer;
   for (let block = first; block < last; block++) {
-    const x = floatsOf(source, kind, block * 256, 256, room, odd, worker);
+    const x = floatsOf(source, kind, block * 256, 256, buffer, odd, worker);
     const to = out + block * 210;
     let largest: f32 = 0;
     for (let g: usize = 0; g < 16; g += 4) {
-      transpose(x + g * 64, room + xAt);
-      fitGroups(room + xAt, room + scalesAt + g * 4, room + inverseAt + g * 4);
+      transpose(x + g * 64, buffer + xAt);
+      fitGroups(buffer + xAt, buffer + scalesAt + g * 4, buffer + inverseAt + g * 4);
       for (let k = g; k < g + 4; k++) {
-        const scale = load<f32>(room + scalesAt + k * 4);
+        const scale = load<f32>(buffer + scalesAt + k * 4);
         // Fourth powers of large values overflow.
         if (scale - scale != 0) store<i32>(odd + worker * 4, 1);
         if (abs(scale) > abs(largest)) largest = scale;
@@ -119,10 +119,10 @@ export function encodeQ6_K(source: usize, kind: i32, scratch: usize, odd: usize,
     const inverse: f32 = -128 / largest;
     const d = putScale(to + 208, 1 / inverse, odd, worker);
     for (let g: usize = 0; g < 16; g++) {
-      const scale = <i8>min(127, nearestInt(inverse * load<f32>(room + scalesAt + g * 4)));
+      const scale = <i8>min(127, nearestInt(inverse * load<f32>(buffer + scalesAt + g * 4)));
       store<i8>(to + g, scale, 192);
-      roundGroup(x + g * 64, room + codesAt + g * 16, d * <f32>scale, load<f32>(room + inverseAt + g * 4));
+      roundGroup(x + g * 64, buffer + codesAt + g * 16, d * <f32>scale, load<f32>(buffer + inverseAt + g * 4));
     }
-    putCodes(room + codesAt, to);
+    putCodes(buffer + codesAt, to);
   }
 }

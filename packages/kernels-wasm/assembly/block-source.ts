@@ -1,13 +1,13 @@
-// Functions that encode blocks work in `blockRoom` bytes of scratch a thread, and set `odd[worker]` when a value or a scale is not finite.
+// Functions that encode blocks work in `blockBuffer` bytes of scratch a thread, and set `odd[worker]` when a value or a scale is not finite.
 import { decodeHalves } from './half';
 
-export const blockRoom: usize = 8192;
+export const blockBuffer: usize = 8192;
 
-/** Address of `count` values from `begin` on, as f32: where they lie, or in `room` when they are f16 (`kind` 5) or bf16 (8). */
-export function floatsOf(source: usize, kind: i32, begin: usize, count: usize, room: usize, odd: usize, worker: usize): usize {
+/** Address of `count` values from `begin` on, as f32: where they lie, or in `buffer` when they are f16 (`kind` 5) or bf16 (8). */
+export function floatsOf(source: usize, kind: i32, begin: usize, count: usize, buffer: usize, odd: usize, worker: usize): usize {
   if (kind != 0) {
-    decodeHalves(source + begin * 2, kind, room, odd, 0, count, worker);
-    return room;
+    decodeHalves(source + begin * 2, kind, buffer, odd, 0, count, worker);
+    return buffer;
   }
   const at = source + begin * 4;
   let sum = f32x4.splat(0);

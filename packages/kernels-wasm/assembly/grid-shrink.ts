@@ -94,9 +94,9 @@ export function shrinkGroups(
   worker: usize,
 ): void {
   const exponent = f32x4.splat(norm);
-  const room = (size + 3) & ~3;
-  const x = scratch + worker * room * 8;
-  const w = x + room * 4;
+  const padded = (size + 3) & ~3;
+  const x = scratch + worker * padded * 8;
+  const w = x + padded * 4;
   for (let g = first; g < last; g++) {
     const left = (g % groups) * size;
     const from = values + ((g / groups) * columns + left) * 4;

@@ -19,7 +19,7 @@ const kinds = { f32: 0, f16: 5, bf16: 8 } as const;
 const chunkValues = 2 ** 19;
 /** Values a thread takes at a time. */
 const grainValues = 2 ** 13;
-/** `blockRoom` of the assembly. */
+/** `blockBuffer` of the assembly. */
 const scratchBytes = 8192;
 
 /** The reference encodes formats without a kernel of their own, and what is weighted by importance. */

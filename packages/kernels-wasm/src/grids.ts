@@ -31,7 +31,7 @@ export function gridKernels(pool: Pool): GridKernels {
   };
 }
 
-/** A stretch of whole rows, in the shared memory. */
+/** A range of whole rows, in the shared memory. */
 interface Chunk {
   /** Arguments that all loops over groups begin with: values, columns, group size, groups a row. */
   readonly shape: readonly number[];
@@ -43,12 +43,12 @@ interface Chunk {
   readonly grain: number;
 }
 
-/** Goes through a matrix in stretches of rows; whole groups of a single row count as rows. */
+/** Goes through a matrix in chunks of rows; whole groups of a single row count as rows. */
 function forEachChunk(
   pool: Pool,
   of: GroupedValues,
   importance: Float32Array | undefined,
-  room: { readonly perGroup: number; readonly fixed?: number },
+  buffer: { readonly perGroup: number; readonly fixed?: number },
   run: (chunk: Chunk) => void,
 ): void {
   const { values, groupSize } = of;
@@ -62,7 +62,7 @@ function forEachChunk(
     const count = Math.min(step, rows - row);
     const [begin, end] = [row * columns, (row + count) * columns];
     pool.reset(
-      (resident === undefined ? 4 * (end - begin) : 0) + count * groups * room.perGroup + (room.fixed ?? 0) + 65536,
+      (resident === undefined ? 4 * (end - begin) : 0) + count * groups * buffer.perGroup + (buffer.fixed ?? 0) + 65536,
     );
     const address = resident === undefined ? put32(pool, values.subarray(begin, end)) : resident + 4 * begin;
     run({
@@ -89,16 +89,16 @@ function put64(pool: Pool, values: Float64Array): number {
   return shared.byteOffset;
 }
 
-/** A stretch of codes: where they lie in the shared memory already, or in room that stands in for them. */
+/** A range of codes: where they lie in the shared memory already, or in a buffer that stands in for them. */
 function placeCodes(
   pool: Pool,
   codes: Uint8Array,
   { begin, end }: Chunk,
-): { readonly address: number; readonly room?: Uint8Array } {
+): { readonly address: number; readonly buffer?: Uint8Array } {
   const resident = pool.addressOf(codes);
   if (resident !== undefined) return { address: resident + begin };
-  const room = pool.bytes(end - begin);
-  return { address: room.byteOffset, room };
+  const buffer = pool.bytes(end - begin);
+  return { address: buffer.byteOffset, buffer };
 }
 
 function extremes(pool: Pool, of: GroupedValues, pairs: Float32Array): void {
@@ -116,11 +116,11 @@ function round(pool: Pool, args: GridRoundArgs): boolean {
     const { shape, begin, firstGroup, groups, grain } = chunk;
     const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
     const rest = pool.f32(pool.threads).fill(0);
-    const { address, room } = placeCodes(pool, codes, chunk);
+    const { address, buffer } = placeCodes(pool, codes, chunk);
     const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
     const grid = [put32(pool, own(scales)), sharedZeros, address, min, max, rest.byteOffset];
     pool.run('roundGroups', [...shape, ...grid], groups, grain);
-    if (room) codes.set(room, begin);
+    if (buffer) codes.set(buffer, begin);
     finite &&= rest.every((x) => x === 0);
   });
   return finite;
@@ -136,13 +136,13 @@ function levels(pool: Pool, args: GridLevelsArgs): boolean {
   forEachChunk(pool, args, undefined, { perGroup: 4 + args.groupSize, fixed }, (chunk) => {
     const { shape, begin, firstGroup, groups, grain } = chunk;
     const rest = pool.f32(pool.threads).fill(0);
-    const { address, room } = placeCodes(pool, codes, chunk);
+    const { address, buffer } = placeCodes(pool, codes, chunk);
     const sharedCodes = pool.bytes(levelCodes.length);
     sharedCodes.set(levelCodes);
     const tables = [put64(pool, padded), steps, sharedCodes.byteOffset, levelCodes.length, zeroIndex, negativeZero];
     const own = put32(pool, scales.subarray(firstGroup, firstGroup + groups));
     pool.run('levelGroups', [...shape, own, ...tables, address, rest.byteOffset], groups, grain);
-    if (room) codes.set(room, begin);
+    if (buffer) codes.set(buffer, begin);
     finite &&= rest.every((x) => x === 0);
   });
   return finite;
@@ -154,8 +154,8 @@ function errors(pool: Pool, args: GridErrorArgs): void {
     const { shape, begin, end, firstGroup, groups, grain } = chunk;
     const own = (all: Float32Array | undefined) => all?.subarray(firstGroup, firstGroup + groups);
     const found = pool.f64(2 * groups);
-    const { address, room } = placeCodes(pool, codes, chunk);
-    room?.set(codes.subarray(begin, end));
+    const { address, buffer } = placeCodes(pool, codes, chunk);
+    buffer?.set(codes.subarray(begin, end));
     const sharedZeros = put32(pool, own(zeros) ?? new Float32Array(groups));
     const grid = [put32(pool, own(scales)), sharedZeros, address, min, found.byteOffset];
     pool.run('squaredErrors', [...shape, ...grid], groups, grain);
@@ -184,8 +184,8 @@ function sweep(pool: Pool, args: GridSweepArgs): void {
 function shrink(pool: Pool, args: GridShrinkArgs): void {
   const { importance, scales, zeros, min, max, factors, norm, errors, groupSize, columns } = args;
   const count = factors.length;
-  const room = { perGroup: 8 + 4 * count, fixed: 8 * pool.threads * (groupSize + 4) + 4 * (columns + count) };
-  forEachChunk(pool, args, importance, room, ({ shape, firstGroup, groups, grain }) => {
+  const buffer = { perGroup: 8 + 4 * count, fixed: 8 * pool.threads * (groupSize + 4) + 4 * (columns + count) };
+  forEachChunk(pool, args, importance, buffer, ({ shape, firstGroup, groups, grain }) => {
     const own = (all: Float32Array) => all.subarray(firstGroup, firstGroup + groups);
     const scratch = pool.f32(2 * pool.threads * (Math.ceil(groupSize / 4) * 4));
     const found = pool.f32(groups * count);

@@ -173,7 +173,7 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 
   const control = new Int32Array(memory.buffer, 0, 64);
   const values = new Float64Array(memory.buffer, argumentsByte, maxArguments);
-  /** Reserved stretches lie at the bottom, each ends where the next one begins. */
+  /** Reserved chunks lie at the bottom, each ends where the next one begins. */
   const reserved: { readonly end: number }[] = [];
   const base = () => reserved[reserved.length - 1]?.end ?? heapStart;
   /** Growth gives the memory a new buffer; arrays of an older one stay good. */
@@ -204,13 +204,13 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
     reserve(bytes) {
       top = base();
       const at = take(bytes);
-      const stretch = { end: top };
-      reserved.push(stretch);
+      const chunk = { end: top };
+      reserved.push(chunk);
       buffers.add(memory.buffer);
       return {
         bytes: new Uint8Array(memory.buffer, at, bytes),
         release() {
-          const index = reserved.indexOf(stretch);
+          const index = reserved.indexOf(chunk);
           if (index >= 0) reserved.splice(index, 1);
         },
       };

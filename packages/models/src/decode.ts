@@ -18,7 +18,7 @@ export interface Decoder<T> {
   dispose(): void;
 }
 
-/** Holds keys and values of one layer and one sequence on the host, in place of the engine: `KvCache` of `@q/kv-cache` is one. */
+/** Holds keys and values of one layer and one sequence on the host, instead of the engine: `KvCache` of `@q/kv-cache` is one. */
 export interface LayerCache {
   /** Takes `[tokens, kvHeads * headDim]`, positions applied. */
   append(keys: Float32Array, values: Float32Array, position?: number): void;

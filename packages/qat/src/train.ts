@@ -1,4 +1,4 @@
-import { type Context, type Engine, NumericError, SchemeError, type TrainingStore } from '@q/core';
+import { type Context, type Engine, NumericError, SchemeError, type TrainingStore, yieldToEventLoop } from '@q/core';
 import { joinGroup } from './group-share.js';
 import type { Objective } from './objectives/objective.js';
 import { clipGradients, gradientNorm } from './optimizers/clip-gradients.js';
@@ -102,7 +102,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
   const started = performance.now();
   let stoppedEarly = state.sinceBest >= patience;
   while (state.step < steps && !stoppedEarly) {
-    await breathe(context.signal);
+    await yieldToEventLoop(context.signal);
     const { step } = state;
     options.onStep?.(step);
     const values = valuesOf(options, state);
@@ -240,10 +240,4 @@ async function diverged(
 function kept(state: TrainingState, { saveEvery, store }: Pick<TrainOptions, 'saveEvery' | 'store'>): string {
   const last = store && saveEvery ? Math.floor(state.step / saveEvery) * saveEvery : 0;
   return last > 0 ? `The checkpoint of step ${last} is kept` : 'There is no checkpoint yet';
-}
-
-/** Lets timers and signals through; engines compute synchronously. */
-async function breathe(signal: AbortSignal | undefined): Promise<void> {
-  await new Promise<void>((resolve) => setTimeout(resolve, 0));
-  signal?.throwIfAborted();
 }

@@ -33,7 +33,7 @@ export interface Comparison {
   readonly atMostMemory?: Readonly<Record<string, number>>;
   /**
    * What each contender handles, in their order, when they are one thing at growing sizes: the table then gives the power with
-   * which the time grows in place of ratios.
+   * which the time grows instead of ratios.
    */
   readonly growth?: { readonly quantity: string; readonly sizes: readonly number[] };
 }

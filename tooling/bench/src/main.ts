@@ -1,7 +1,7 @@
 /**
  * `pnpm bench [NAME ...] [--only PATTERN] [--rounds n] [--cpu] [--check]`: runs the benchmarks of `src/benchmarks`, all of them when
  * none is named; `--only` leaves the contenders whose names a regular expression finds. `--cpu` counts the processor time of the
- * process in place of the time that passes: for work on one thread on a busy machine.
+ * process instead of the time that passes: for work on one thread on a busy machine.
  * Prints the machine and a table a comparison; figures go to `.reports/bench-NAME.json`.
  */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';

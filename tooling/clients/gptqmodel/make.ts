@@ -21,7 +21,7 @@ interface Variant {
   readonly group: number;
   readonly symmetric: boolean;
   readonly staticGroups?: boolean;
-  /** Bits of some linears, in place of the variant's (an override in the config's `dynamic`). */
+  /** Bits of some linears, instead of the variant's (an override in the config's `dynamic`). */
   readonly others?: { readonly match: RegExp; readonly bits: number };
   /** AWQ (scales, clipping, rounding to nearest) in AutoAWQ's layout; GPTQ in its own when absent. */
   readonly awq?: boolean;

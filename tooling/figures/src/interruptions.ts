@@ -13,7 +13,7 @@ import {
 import { folderContent, sum } from './folder-content.js';
 import type { RunKind } from './interruption-kinds.js';
 
-/** What came of the same command after a run had died. */
+/** The outcome of the same command after a run had died. */
 export interface Outcomes {
   /** Operations before which the run died. */
   readonly places: number;

@@ -44,7 +44,7 @@ export function asymmetric(bits: number, group: number) {
 }
 
 export interface MeasureOptions {
-  /** In place of the one rule of the quantizer and its scheme. */
+  /** Instead of the one rule of the quantizer and its scheme. */
   readonly rules?: Recipe['rules'];
   /** Before quantization. */
   readonly transforms?: readonly ModelStep[];
@@ -55,7 +55,7 @@ export interface MeasureOptions {
   /** The best there is when absent. */
   readonly backend?: BackendChoice;
   readonly tuner?: Tuner;
-  /** In place of the subject's calibration windows. */
+  /** Instead of the subject's calibration windows. */
   readonly calibration?: Windows;
   readonly progress?: (event: ProgressEvent) => void;
   /** Folder to write to; an unfinished run in it is continued. One in the temporary folder when absent. */

@@ -1,7 +1,7 @@
 /**
  * `pnpm figures:interruptions [--kind NAME] [--fault kill,full] [--every N]`: lets every kind of run die before each of its
  * write operations, and counts what the same command does afterwards. Exits with 1 when it ever gives other bytes.
- * `--kills 100` kills real processes of the built command at random moments in place of that, so many in all.
+ * `--kills 100` kills real processes of the built command at random moments instead of that, so many in all.
  */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -11,7 +11,7 @@ import { namesRemedy } from './interruptions.js';
 /** The command as it is built: a process of its own starts sooner with it than from the sources. */
 const bin = fileURLToPath(new URL('../../../packages/cli/dist/bin.js', import.meta.url));
 
-/** What came of processes that were killed at random moments. */
+/** The outcome of processes that were killed at random moments. */
 export interface KillOutcomes {
   /** Processes ended by SIGKILL. */
   killed: number;

@@ -8,7 +8,7 @@ export interface TrainingMethod {
   readonly quantizer: Quantizer;
   readonly tuner?: Tuner;
   readonly passes: number;
-  /** On text that the unquantized model writes itself, in place of the calibration windows. */
+  /** On text that the unquantized model writes itself, instead of the calibration windows. */
   readonly writes?: boolean;
 }
 

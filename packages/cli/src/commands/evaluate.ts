@@ -94,7 +94,7 @@ export async function evalCommand(
 
 /**
  * Scores a model, and compares it with another, on the same windows.
- * @param weights in place of the model's own
+ * @param weights instead of the model's own
  */
 export async function score(
   model: Checkpoint,

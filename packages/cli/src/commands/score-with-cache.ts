@@ -12,7 +12,7 @@ import { UsageError } from '../usage-error.js';
 
 /**
  * Scores a model that reads earlier tokens from a quantized cache, and compares it with another, which reads them as they are.
- * @param weights in place of the model's own
+ * @param weights instead of the model's own
  */
 export async function scoreWithCache(
   scheme: string,

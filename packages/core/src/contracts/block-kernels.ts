@@ -10,7 +10,7 @@ export interface BlockFormat {
   /** Bytes of a block. */
   readonly bytes: number;
   /**
-   * Key of a fast encoder: kernels that know it may encode in place of `encode`, to the same bytes. Formats without one are
+   * Key of a fast encoder: kernels that know it may encode instead of `encode`, to the same bytes. Formats without one are
    * encoded by `encode`.
    */
   readonly kernel?: string;

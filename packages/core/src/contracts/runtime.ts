@@ -30,7 +30,7 @@ export interface Runtime<T> {
 /** Replaces parts of a runtime. Each function gets what it replaces as `inner` and may call it, or not. */
 export interface RuntimeWrapper<T> {
   readonly start?: number;
-  /** Operations in place of the runtime's: what the model itself calls; linears keep theirs. */
+  /** Operations instead of the runtime's: what the model itself calls; linears keep theirs. */
   readonly ops?: Ops<T>;
   weight?(name: string, inner: (name: string) => T, runtime: Runtime<T>): T;
   linear?(module: string, x: T, inner: (module: string, x: T) => T, runtime: Runtime<T>): T;

@@ -79,7 +79,7 @@ export interface TransformResult {
   /** Changed tensors only; with them the block computes the same function. */
   readonly weights: BlockWeights;
   /**
-   * Weights that quantizers get in place of those above, when a transform also moves values for the sake of the grid (AWQ
+   * Weights that quantizers get instead of those above, when a transform also moves values for the sake of the grid (AWQ
    * clamps them). The function changes with them, so nothing but the quantizer sees them; errors are counted against the others.
    */
   readonly clipped?: BlockWeights;

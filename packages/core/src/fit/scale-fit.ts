@@ -38,7 +38,7 @@ export interface ScaleFit {
   ): boolean;
 }
 
-/** `fitGroups` of a rule that looks at the outermost values of a row alone: it is given these in place of the row. */
+/** `fitGroups` of a rule that looks at the outermost values of a row alone: it is given these instead of the row. */
 export function fitExtremes(rule: Pick<ScaleFit, 'fit'>): NonNullable<ScaleFit['fitGroups']> {
   return (of, scheme, _importance, scale, zero, grids) => {
     const pairs = new Float32Array(2 * scale.length);

@@ -41,12 +41,12 @@ const factorCases: ConformanceCase[] = [1, 3, 64, 65, 150, 330].flatMap((n) =>
         if (!(await kernels.cholesky({ a: f, n, form }))) throw new Error('refused a positive definite matrix');
         check('R R^T', squareOf(f, n, form), a, backwardError(f, n));
         // A factor may go where the kernels compute.
-        const room = kernels.stream?.reserve(f.byteLength);
-        if (!room) continue;
-        const out = new kind(room.bytes.buffer as ArrayBuffer, room.bytes.byteOffset, n * n);
+        const reserve = kernels.stream?.reserve(f.byteLength);
+        if (!reserve) continue;
+        const out = new kind(reserve.bytes.buffer as ArrayBuffer, reserve.bytes.byteOffset, n * n);
         await kernels.cholesky({ a, n, form, out });
         check('R R^T in reserved memory', squareOf(out, n, form), a, backwardError(f, n));
-        room.release();
+        reserve.release();
       }
     },
   })),

@@ -97,14 +97,14 @@ const gptqCases: ConformanceCase[] = [
       const alone = new Uint8Array(rows * columns);
       await kernels.gptqBlock({ ...args, feedback, order, codes: alone, loss: new Float64Array(rows) });
       check('codes where nobody wants the difference', alone, codes, 0);
-      const room = kernels.stream?.reserve(factor.byteLength);
-      if (room) {
-        const resident = new Float32Array(room.bytes.buffer, room.bytes.byteOffset, factor.length);
+      const reserve = kernels.stream?.reserve(factor.byteLength);
+      if (reserve) {
+        const resident = new Float32Array(reserve.bytes.buffer, reserve.bytes.byteOffset, factor.length);
         resident.set(factor);
         const again = { ...args, factor: resident, feedback, order, codes: alone.fill(0) };
         await kernels.gptqBlock({ ...again, loss: new Float64Array(rows) });
         check('codes of a factor in reserved memory', alone, codes, 0);
-        room.release();
+        reserve.release();
       }
       for (let row = 0; row < rows; row++)
         check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);
@@ -135,12 +135,12 @@ const errorCases: ConformanceCase[] = [
     }
     check('errors', await kernels.rowErrors({ difference, factor, rows, columns }), expected, 1e-5 * columns);
     // What lies where the kernels compute is read there.
-    const room = kernels.stream?.reserve(4 * columns ** 2);
-    if (!room) return;
-    const resident = new Float32Array(room.bytes.buffer, room.bytes.byteOffset, columns ** 2);
+    const reserve = kernels.stream?.reserve(4 * columns ** 2);
+    if (!reserve) return;
+    const resident = new Float32Array(reserve.bytes.buffer, reserve.bytes.byteOffset, columns ** 2);
     resident.set(factor);
     const found = await kernels.rowErrors({ difference, factor: resident, rows, columns });
-    room.release();
+    reserve.release();
     check('errors of a factor in reserved memory', found, expected, 1e-5 * columns);
   },
 }));

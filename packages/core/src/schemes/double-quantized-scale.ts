@@ -45,7 +45,7 @@ export interface DoubleQuantizationOptions {
 /**
  * QLoRA's double quantization: the mean of all scales is kept in f32 and taken off, the rest is quantized in blocks of 256
  * to 8 bits of {@link dynamicMap} with an f32 scale each. For blocks of 64 weights that makes 8/64 + 32/(64*256) = 0.127 bits
- * a weight in place of 0.5.
+ * a weight instead of 0.5.
  *
  * Stored parts: `codes` (u8), `absMax` (f32, one a block of scales: `nested_absmax`) and `offset` (f32 `[1]`:
  * `nested_offset`); effective scale = `map[code] * absMax + offset`. A code whose scale would not be above zero is moved to the

@@ -12,7 +12,7 @@ export interface Shapes {
   /** Of products with few tokens. */
   readonly vector: VectorShape;
   /**
-   * Of products with integers in groups, whatever the number of tokens, in place of the two before. Absent: they take those as
+   * Of products with integers in groups, whatever the number of tokens, instead of the two before. Absent: they take those as
    * all other weights do.
    */
   readonly shuffle?: ShuffleShape;

@@ -174,7 +174,7 @@ function groupUses(uses: readonly Use[]): (readonly Use[])[] {
   return [rows, products];
 }
 
-/** Puts the nodes of a form in place of those that read a matrix. */
+/** Puts the nodes of a form instead of those that read a matrix. */
 function replaceUses(
   initializer: TensorProto,
   uses: readonly Use[],

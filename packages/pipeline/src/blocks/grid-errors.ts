@@ -43,8 +43,8 @@ export function quantizedRows(
 ): QuantizedTensor {
   const [height, columns] = shape;
   const groups = scales.length / height;
-  const pick = <A extends Float32Array | Uint8Array | Uint16Array>(all: A, width: number, room?: A): A => {
-    const out = room ?? (all.slice(0, rows.length * width) as A);
+  const pick = <A extends Float32Array | Uint8Array | Uint16Array>(all: A, width: number, buffer?: A): A => {
+    const out = buffer ?? (all.slice(0, rows.length * width) as A);
     for (const [i, row] of rows.entries()) out.set(all.subarray(row * width, (row + 1) * width), i * width);
     return out;
   };
@@ -72,11 +72,11 @@ export function errorsOnGrids(
   const [, columns] = weight.shape;
   const count = sample.length * columns;
   const { bytes, release } = stream.reserve(6 * count);
-  const room = (part: number) => bytes.subarray(part * count, (part + 1) * count);
+  const buffer = (part: number) => bytes.subarray(part * count, (part + 1) * count);
   try {
     const measured = rowsOf(weight, sample, new Float32Array(bytes.buffer, bytes.byteOffset, count));
-    const own = quantizedRows(quantized, sample, room(4));
-    const nearest = quantize(measured, scheme, { fit: minMax(), grids, into: room(5) });
+    const own = quantizedRows(quantized, sample, buffer(4));
+    const nearest = quantize(measured, scheme, { fit: minMax(), grids, into: buffer(5) });
     return [own, nearest].map((version) => errorOnGrid(measured, version, grids));
   } finally {
     release();

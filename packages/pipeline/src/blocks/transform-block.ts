@@ -24,7 +24,7 @@ import { collect } from './collect.js';
 export interface TransformedBlock {
   /** Changed tensors, equal in function. */
   readonly weights: BlockWeights;
-  /** What quantizers get in place of those. */
+  /** What quantizers get instead of those. */
   readonly clipped: BlockWeights;
   /** Factors by which the inputs of linears were multiplied, by module. */
   readonly inputScales: ReadonlyMap<string, Float32Array>;

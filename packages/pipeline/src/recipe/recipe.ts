@@ -29,7 +29,7 @@ export interface Rule {
   readonly scheme?: Scheme;
   /** How the linear's inputs are quantized when it runs; weights alone when absent. Static scales come from calibration. */
   readonly activation?: ActivationScheme;
-  /** In place of `scheme`: schemes that a budget chooses from, one for each unit of the model ({@link fitToBudget}). */
+  /** Instead of `scheme`: schemes that a budget chooses from, one for each unit of the model ({@link fitToBudget}). */
   readonly candidates?: readonly Scheme[];
 }
 

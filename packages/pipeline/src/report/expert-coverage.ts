@@ -9,7 +9,7 @@ export interface ExpertRow {
   readonly tokens: number;
   /** Of all tokens that the router gave to experts of this layer. */
   readonly share: number;
-  /** False when there were too few, and it was rounded to nearest in place of the method asked for. */
+  /** False when there were too few, and it was rounded to nearest instead of the method asked for. */
   readonly calibrated: boolean;
 }
 

@@ -103,7 +103,7 @@ interface Walk<T> {
   readonly original: BlockStream<T> | undefined;
   readonly context: Context;
   readonly hiddenStates?: HiddenStates;
-  /** Quantized tables of embeddings, which the stream reads in place of the source's. */
+  /** Quantized tables of embeddings, which the stream reads instead of the source's. */
   readonly tables: ReadonlyMap<string, Tensor<'f32'>>;
   readonly tokenWeights?: TokenWeights;
 }

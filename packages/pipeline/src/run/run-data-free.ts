@@ -25,7 +25,7 @@ const journalBytes = 64e6;
 const readAheadBytes = 256e6;
 
 /**
- * Streams tensor by tensor: the model is never loaded. While a weight is computed the next one is read, and what came of the
+ * Streams tensor by tensor: the model is never loaded. While a weight is computed the next one is read, and the result of the
  * ones before is written and synced.
  */
 export async function runDataFree(
@@ -39,9 +39,9 @@ export async function runDataFree(
   const total = plan.modules.size;
   const modules = [...plan.modules.values()].filter(({ linear }) => !done.has(linear.module));
   const elements = (index: number) => modules[index].linear.inFeatures * modules[index].linear.outFeatures;
-  const { rooms, release } = reserveRooms(plan, modules, context.kernels.stream);
-  const room = (index: number) => rooms[index % rooms.length];
-  const read = (index: number) => watched(source.weight(`${modules[index].linear.module}.weight`, room(index)));
+  const { buffers, release } = reserveBuffers(plan, modules, context.kernels.stream);
+  const buffersOf = (index: number) => buffers[index % buffers.length];
+  const read = (index: number) => watched(source.weight(`${modules[index].linear.module}.weight`, buffersOf(index)));
   let reading: Promise<Tensor<'f32'>> | undefined;
   let writing: Promise<void> = Promise.resolve();
   let syncing: Promise<void> = Promise.resolve();
@@ -60,7 +60,7 @@ export async function runDataFree(
       const ahead = index + 1 < modules.length && 4 * (elements(index) + elements(index + 1)) <= readAheadBytes;
       reading = ahead ? read(index + 1) : undefined;
       const { quantizer, scheme } = planned;
-      const { codes } = room(index);
+      const { codes } = buffersOf(index);
       const result = await quantizer.quantize(weight, noStatistics, scheme, context, codes);
       const guarded = await guard({ module, method: quantizer.name, scheme, weight, result }, context.kernels);
       await writing;
@@ -86,16 +86,16 @@ export async function runDataFree(
 }
 
 /** Where a weight is read, decoded and rounded. */
-interface Room extends WeightBuffers {
+interface ReservedBuffers extends WeightBuffers {
   readonly codes: Uint8Array;
 }
 
-/** Room for the largest of the weights that are read ahead, for two of them in turn, where the kernels work. */
-function reserveRooms(
+/** Buffers for the largest of the weights that are read ahead, for two of them in turn, where the kernels work. */
+function reserveBuffers(
   { checkpoint }: Plan,
   modules: readonly PlannedModule[],
   stream: StreamKernels = plainStream,
-): { readonly rooms: readonly Room[]; release(): void } {
+): { readonly buffers: readonly ReservedBuffers[]; release(): void } {
   let [bytes, values, codes] = [0, 0, 0];
   for (const { linear } of modules) {
     const count = linear.inFeatures * linear.outFeatures;
@@ -109,7 +109,7 @@ function reserveRooms(
   const begin = Math.ceil(bytes / 4) * 4;
   const reserves = [1, 2].map(() => stream.reserve(begin + 4 * values + codes));
   return {
-    rooms: reserves.map(({ bytes: { buffer, byteOffset } }) => ({
+    buffers: reserves.map(({ bytes: { buffer, byteOffset } }) => ({
       bytes: new Uint8Array(buffer, byteOffset, bytes),
       values: new Float32Array(buffer, byteOffset + begin, values),
       codes: new Uint8Array(buffer, byteOffset + begin + 4 * values, codes),

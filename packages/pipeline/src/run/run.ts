@@ -26,7 +26,7 @@ export interface RunOptions<T, F = T> extends FileOptions {
   readonly context: Context;
   /** Needed by calibrated methods and tuners. Made on demand: data-free runs never load an engine. */
   readonly engine?: () => Promise<Engine<T>>;
-  /** Computes the calibration windows in place of `engine`, which is then made for a tuner alone. */
+  /** Computes the calibration windows instead of `engine`, which is then made for a tuner alone. */
   readonly forward?: () => Promise<ForwardEngine<F>>;
   readonly calibration?: Windows;
   /**

@@ -26,7 +26,7 @@ export interface Teacher<T> {
 
 /**
  * The model itself as teacher, unquantized: its last hidden states are computed once and kept on the host; logits are one
- * product away. `4 * tokens * hiddenSize` bytes in place of a second forward pass each step.
+ * product away. `4 * tokens * hiddenSize` bytes instead of a second forward pass each step.
  */
 export async function selfTeacher<T>(
   model: ModelDescription,

@@ -30,7 +30,7 @@ export interface ModelObjectiveOptions<T> {
   readonly wrap?: (runtime: Runtime<T>, batch?: number) => Runtime<T>;
   /**
    * Keep only the input of each block, and run each block again when its turn in the backward pass comes: a third more
-   * time, and the activations of one block in place of all. For trained tensors of the blocks alone.
+   * time, and the activations of one block instead of all. For trained tensors of the blocks alone.
    */
   readonly checkpointing?: boolean;
 }

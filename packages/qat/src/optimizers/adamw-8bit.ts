@@ -12,7 +12,7 @@ export interface AdamW8bitOptions extends AdamWOptions {
 /**
  * AdamW whose two moments are kept in 8 bits (Dettmers et al., arXiv 2110.02861): blocks of 256 with an f32 scale each, codes of the
  * dynamic map, signed for the first moment and unsigned for the second. A step reads a block, computes in f64 and writes it back
- * rounded; the parameters themselves stay in f32. 2.03 bytes of state a parameter in place of 8.
+ * rounded; the parameters themselves stay in f32. 2.03 bytes of state a parameter instead of 8.
  */
 export function adamW8bit(options: AdamW8bitOptions = {}): Optimizer {
   const { beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, decay = 0, decays = () => true } = options;

@@ -7,7 +7,7 @@ const [addedScore, unusedScore] = [-1000, -10000];
 
 /**
  * SentencePiece: byte pairs over text whose spaces are replaced, or a unigram model. llama.cpp joins the neighbours whose token has
- * the highest score; a tokenizer.json has the order of its merges in place of scores, and `-rank` is a score of the same order.
+ * the highest score; a tokenizer.json has the order of its merges instead of scores, and `-rank` is a score of the same order.
  */
 export const sentencePieceModel: TokenizerModel = {
   accepts: ({ model }) => model.type === 'Unigram' || (model.type === 'BPE' && model.byte_fallback === true),

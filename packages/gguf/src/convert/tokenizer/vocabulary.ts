@@ -16,7 +16,7 @@ export interface Vocabulary {
   readonly kinds: TokenKind[];
 }
 
-/** What SentencePiece puts in place of a space. */
+/** What SentencePiece puts instead of a space. */
 export const wordStart = '\u2581';
 
 /** `added_tokens` of a tokenizer.json. */
