@@ -1,6 +1,10 @@
-// Every function that threads share the work of ends with (first, last, worker): one dispatcher serves them all.
-/** Compiles `assembly/` twice (SIMD128; relaxed SIMD) and writes both modules, base64, to src/generated/modules.ts. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+/**
+ * Compiles `assembly/` twice (SIMD128; relaxed SIMD) and writes both modules, base64, to src/generated/modules.ts, which is
+ * not under version control. The file begins with a hash of what it was made from: a second run with the same sources
+ * compiles nothing. Installing runs this (`prepare`), and so do the build and `pnpm q`.
+ */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
@@ -67,13 +71,31 @@ async function compile(features) {
   return Buffer.from(binary).toString('base64');
 }
 
-const simd128 = await compile([]);
-const relaxed = await compile(['relaxed-simd']);
-mkdirSync(`${root}/src/generated`, { recursive: true });
-writeFileSync(
-  `${root}/src/generated/modules.ts`,
-  `/** Made by scripts/generate.mjs from assembly/. */\nexport const simd128 =\n  '${simd128}';\nexport const relaxed =\n  '${relaxed}';\n`,
-);
-console.log(
-  `simd128 ${Math.round((simd128.length * 3) / 4)} bytes, relaxed ${Math.round((relaxed.length * 3) / 4)} bytes`,
-);
+/** A hash of everything that the modules are made from. */
+function sourceHash() {
+  const hash = createHash('sha256').update(asc.version);
+  for (const folder of ['assembly', 'scripts'])
+    for (const name of readdirSync(join(root, folder), { recursive: true }).sort()) {
+      const text = /\.(ts|mjs)$/.test(name) ? read(join(root, folder, name)) : null;
+      // A checkout may have other line endings; the modules are the same.
+      if (text !== null) hash.update(`${folder}/${name.replaceAll('\\', '/')}\0${text.replaceAll('\r\n', '\n')}\0`);
+    }
+  return hash.digest('hex');
+}
+
+const target = join(root, 'src', 'generated', 'modules.ts');
+const heading = `/** Made by scripts/generate.mjs from assembly/ (${sourceHash()}). */`;
+if (read(target)?.startsWith(heading)) {
+  // `pnpm q` compares times: the file is as new as its sources.
+  utimesSync(target, new Date(), new Date());
+} else {
+  const simd128 = await compile([]);
+  const relaxed = await compile(['relaxed-simd']);
+  mkdirSync(join(root, 'src', 'generated'), { recursive: true });
+  writeFileSync(
+    target,
+    `${heading}\nexport const simd128 =\n  '${simd128}';\nexport const relaxed =\n  '${relaxed}';\n`,
+  );
+  const bytes = (base64) => Math.round((base64.length * 3) / 4);
+  console.error(`simd128 ${bytes(simd128)} bytes, relaxed ${bytes(relaxed)} bytes`);
+}
