@@ -60,7 +60,18 @@ export function trainTokenizer(text: string, size: number, specialToken: string)
     ],
     normalizer: null,
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-    post_processor: null,
+    // The model is trained with this token before each document, so the tokenizer asks for it: readers of text follow it.
+    post_processor: {
+      type: 'TemplateProcessing',
+      single: [{ SpecialToken: { id: specialToken, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+      pair: [
+        { SpecialToken: { id: specialToken, type_id: 0 } },
+        { Sequence: { id: 'A', type_id: 0 } },
+        { SpecialToken: { id: specialToken, type_id: 1 } },
+        { Sequence: { id: 'B', type_id: 1 } },
+      ],
+      special_tokens: { [specialToken]: { id: specialToken, ids: [0], tokens: [specialToken] } },
+    },
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: {
       type: 'BPE',
