@@ -75,8 +75,8 @@ for (const [name, folder] of Object.entries(models)) {
     config: await json('tokenizer_config.json'),
     model: await json('config.json'),
   });
-  // All four models were trained with token 0 before each document, and their tokenizers do not say so. Without it the first
-  // token is one that the model has never seen there.
+  // All four models were trained with token 0 before each document; only the demo model's tokenizer says so. Without
+  // it the first token is one that the model has never seen there.
   const trained = { ...tokenizer, opening: [0] };
   const calibration = cutWindows(tokenStream(splitDocuments(text), trained), 128, { count: 16 });
   const window = { ids: calibration.ids.slice(0, 64), count: 1, length: 64 };
