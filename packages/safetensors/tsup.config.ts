@@ -1,3 +1,3 @@
 import { packageBuild } from '@q/presets/tsup';
 
-export default packageBuild({ platform: 'node' });
+export default packageBuild({ entry: { index: 'src/index.ts', read: 'src/read.ts' }, platform: 'node' });

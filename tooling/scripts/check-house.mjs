@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleBreaches } from './bundle-sizes.mjs';
 import { manifestBreaches } from './package-manifest.mjs';
 import { longParameterLists, parameterBreaches } from './parameter-lists.mjs';
 import { wordBreaches } from './plain-words.mjs';
@@ -100,7 +101,7 @@ for (const folder of ['packages', 'tooling']) {
 }
 for (const shown of pagesOf('docs').concat(pagesOf('packages'), 'README.md', 'CONTRIBUTING.md'))
   breaches.push(...wordBreaches(shown, readFileSync(join(root, shown), 'utf8')));
-breaches.push(...parameterBreaches(root, longLists), ...publicNameBreaches());
+breaches.push(...parameterBreaches(root, longLists), ...publicNameBreaches(), ...(await bundleBreaches(root)));
 
 for (const breach of breaches) console.error(breach);
 if (breaches.length > 0) process.exit(1);

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { derivedFields, published, sharedKeywords } from './package-manifest.mjs';
+import { publicNames } from './public-names.mjs';
 
 const words = process.argv.slice(2);
 const isMethod = words.includes('--method');
@@ -92,6 +93,7 @@ write(join(root, '.changeset', `${name}-first.md`), `---\n'@q/${name}': minor\n-
 
 // Formatted as the linter wants it: the length of a name decides where a line breaks.
 spawnSync(join(root, 'node_modules', '.bin', 'biome'), ['check', '--write', folder], { cwd: root, stdio: 'ignore' });
+write(join(folder, 'public-names.txt'), publicNames(folder));
 const shown = (path) => path.slice(root.length);
 for (const path of made) console.log(`made ${shown(path)}`);
 for (const path of kept) console.log(`kept ${shown(path)}: it is there already`);

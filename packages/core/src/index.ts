@@ -85,6 +85,7 @@ export * from './kernels/kv-attention.js';
 export * from './kernels/mirror-upper.js';
 export * from './kernels/packed-products.js';
 export { plainBlocks } from './kernels/plain-blocks.js';
+export { plainReserve } from './kernels/plain-reserve.js';
 export { plainStream } from './kernels/plain-stream.js';
 export * from './kernels/reference.js';
 export { checkOptions, pickOptions, unknownOption } from './options/check-options.js';

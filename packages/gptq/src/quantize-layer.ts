@@ -5,7 +5,7 @@ import {
   fitScales,
   hessian,
   permuteColumns,
-  plainStream,
+  plainReserve,
   type QuantizedTensor,
   type QuantizeResult,
   residualCross,
@@ -52,7 +52,7 @@ export async function quantizeLayer(
   settings: GptqSettings,
 ): Promise<QuantizeResult> {
   const { width } = statistics.get(hessian);
-  const { bytes, release } = (context.kernels.stream ?? plainStream).reserve(4 * width ** 2);
+  const { bytes, release } = context.kernels.stream?.reserve(4 * width ** 2) ?? plainReserve(4 * width ** 2);
   try {
     const buffer = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
     return await solveLayer(weight, statistics, scheme, context, settings, buffer);

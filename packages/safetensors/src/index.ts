@@ -1,6 +1,7 @@
 export { WriteError, writeError } from '@q/durable-files';
 export * from './byte-source.js';
 export * from './file-dtype.js';
+export * from './file-source.js';
 export * from './header.js';
 export * from './read-tensor.js';
 export * from './shard-plan.js';

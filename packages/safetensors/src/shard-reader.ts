@@ -1,7 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError, type Tensor } from '@q/core';
-import { type ByteSource, openFile } from './byte-source.js';
+import type { ByteSource } from './byte-source.js';
+import { openFile } from './file-source.js';
 import { readHeader, type TensorEntry } from './header.js';
 import { readTensor, readTensorBytes } from './read-tensor.js';
 

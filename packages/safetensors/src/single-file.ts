@@ -1,7 +1,7 @@
 import type { Tensor } from '@q/core';
 import { createDurableFile, type FileOptions } from '@q/durable-files';
-import { openFile } from './byte-source.js';
 import { fileDtype } from './file-dtype.js';
+import { openFile } from './file-source.js';
 import { readHeader } from './header.js';
 import { readTensor } from './read-tensor.js';
 import { type PlannedPlace, planShards, type ShardOptions } from './shard-plan.js';

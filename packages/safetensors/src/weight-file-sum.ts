@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type FileOptions, nodeFiles } from '@q/durable-files';
-import { openFile } from './byte-source.js';
+import { openFile } from './file-source.js';
 import { readHeader } from './header.js';
 
 const chunkBytes = 4 * 2 ** 20;
