@@ -22,16 +22,27 @@ import {
 import { architectures, describeModel } from '@q/models';
 import { openShards, type ShardReader, type TensorEntry } from '@q/safetensors';
 import { checkCounts } from './counts.js';
+import { openGgufFile } from './gguf/gguf-file.js';
+import { ggufShapes, ggufShards } from './gguf/gguf-shards.js';
 import { readJsonFile } from './json-file.js';
 import type { QuantizedLayout, TensorLookup } from './layout.js';
-import { listModelFolder } from './model-folder.js';
+import { folderFiles, type ModelFiles } from './model-files.js';
+import { type FolderListing, listModelFolder } from './model-folder.js';
 import { ownHead } from './own-head.js';
 import { layoutReader, refuseCodes } from './quantization-settings.js';
 import { transpose } from './transpose.js';
 
-/** A Hugging Face model folder, opened for reading. */
+/** A Hugging Face model folder or a model in a GGUF file, opened for reading. */
 export interface Checkpoint {
   readonly path: string;
+  /** The files beside the weights. */
+  readonly files: ModelFiles;
+  /** Paths of the files that hold the weights. */
+  readonly weightFiles: readonly string[];
+  /** What the weights were rounded to before, where they are given as values all the same: a GGUF file's `Q4_K_M`. */
+  readonly roundedTo?: string;
+  /** Bytes that tensors take in their source, where it holds them rounded and `readBytes` gives values. */
+  readonly storedBytes?: ReadonlyMap<string, number>;
   /** config.json with `configChanges`. Numbers may be NaN or infinite, as Python writes them. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Keys of config.json that the weights contradict, as they should be: a copy of the folder has to say so. */
@@ -70,8 +81,8 @@ export interface Checkpoint {
 }
 
 /**
- * Opens a folder with config.json and safetensors; checks that every tensor that the architecture needs is there with its
- * shape and holds values.
+ * Opens a folder with config.json and safetensors, or a GGUF file, whose tensors then have the names and shapes of a folder; checks
+ * that every tensor that the architecture needs is there with its shape and holds values.
  * @param known architectures, the first with the folder's `model_type` counts; those of `@q/models` when absent
  * @throws FormatError or ShapeError naming the file or tensor
  */
@@ -81,27 +92,64 @@ export async function openCheckpoint(
   known: readonly Architecture[] = architectures,
 ): Promise<Checkpoint> {
   const info = await stat(path).catch(() => undefined);
+  if (info?.isFile()) return openGguf(path, known);
   if (!info?.isDirectory())
-    throw new FormatError(`${path}: is not a folder; a model folder in Hugging Face layout was expected`);
+    throw new FormatError(
+      `${path}: is not a folder; a model folder in Hugging Face layout or a .gguf file was expected`,
+    );
   const config = await readJsonFile(join(path, 'config.json'), 'a model folder has config.json');
   const shards = await openShards(path);
   try {
-    return await describe(path, config, shards, layouts, known);
+    const listing = await listModelFolder(path);
+    const weightFiles = shards.files.map((file) => join(path, file));
+    return await describe({ path, files: folderFiles(path), config, shards, listing, weightFiles }, layouts, known);
   } catch (error) {
     await shards.close();
     throw error;
   }
 }
 
+async function openGguf(path: string, known: readonly Architecture[]): Promise<Checkpoint> {
+  const file = await openGgufFile(path);
+  const { files, names, model } = file;
+  const shards = await ggufShards(path, file, known);
+  try {
+    const listing = { others: names, weights: [], left: [] };
+    const config = { ...model.config };
+    const opened = await describe({ path, files, config, shards, listing, weightFiles: [path] }, [], known);
+    const storedBytes = new Map(
+      [...model.tensors(ggufShapes(opened.model as ModelDescription))].flatMap(({ name, from }) => {
+        const tensor = file.header.tensors.get(name);
+        return from.map((each) => [each, tensor ? (tensor.end - tensor.begin) / from.length : 0] as const);
+      }),
+    );
+    const bytes = [...storedBytes.values()].reduce((sum, each) => sum + each, 0);
+    const { quantizedAs } = model;
+    return { ...opened, bytes, storedBytes, ...(quantizedAs === undefined ? {} : { roundedTo: quantizedAs }) };
+  } catch (error) {
+    await shards.close();
+    throw error;
+  }
+}
+
+/** What a model is described from. */
+interface Opened {
+  readonly path: string;
+  readonly files: ModelFiles;
+  readonly config: Record<string, unknown>;
+  readonly shards: ShardReader;
+  readonly listing: FolderListing;
+  readonly weightFiles: readonly string[];
+}
+
 async function describe(
-  path: string,
-  stated: Record<string, unknown>,
-  shards: ShardReader,
+  { path, files: modelFiles, config: stated, shards, listing, weightFiles }: Opened,
   layouts: readonly QuantizedLayout[],
   known: readonly Architecture[],
 ): Promise<Checkpoint> {
   const notes = [...shards.notes];
-  checkCounts(stated, shards.entries, join(path, 'config.json'));
+  const configFile = modelFiles.where('config.json');
+  checkCounts(stated, shards.entries, configFile);
   const names = new Set(shards.entries.keys());
   let model: ModelDescription | undefined;
   let unknownArchitecture: Error | undefined;
@@ -112,7 +160,7 @@ async function describe(
     if (Object.keys(configChanges).length > 0) model = describeModel({ ...stated, ...configChanges }, known, names);
   } catch (error) {
     if (!(error instanceof SchemeError)) throw error;
-    unknownArchitecture = new SchemeError(`${join(path, 'config.json')}: ${error.message}`);
+    unknownArchitecture = new SchemeError(`${configFile}: ${error.message}`);
   }
   const config = { ...stated, ...configChanges };
   const lookup: TensorLookup = {
@@ -124,7 +172,6 @@ async function describe(
     },
     read: (name) => shards.read(name),
   };
-  const listing = await listModelFolder(path);
   const reader = await layoutReader(path, config, layouts, shards.entries, notes);
   const quantizedModules = reader
     ? [...new Set([...names].map((name) => name.replace(/\.[^.]*$/, '')))].filter((module) =>
@@ -160,6 +207,8 @@ async function describe(
     reader && isQuantized.has(module) ? inFolder(reader.read(module, lookup)) : undefined;
   return {
     path,
+    files: modelFiles,
+    weightFiles,
     config,
     configChanges,
     ...(model ? { model } : { unknownArchitecture }),

@@ -27,6 +27,7 @@ export function configText(config: unknown, floatKeys: readonly string[] = []): 
  * @param original text of the whole config
  * @param changes members to replace or to add behind the others
  * @param name of the file, for messages
+ * @param left members that are left out
  * @throws FormatError when the original is not a JSON object
  */
 export function editedConfigText(
@@ -34,8 +35,10 @@ export function editedConfigText(
   changes: Readonly<Record<string, unknown>>,
   floatKeys: readonly string[] = [],
   name = 'config.json',
+  left: readonly string[] = [],
 ): string {
   const texts = new Map(parseJsonObject(original, name).texts);
+  for (const key of left) texts.delete(key);
   for (const [key, value] of Object.entries(changes)) {
     // One object with this member alone: `floatKeys` sees its name, and it is indented as a member.
     const alone = configText({ [key]: value }, floatKeys).trimEnd();

@@ -1,20 +1,23 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FormatError, SchemeError, type Tensor, tensor, toF32 } from '@q/core';
 import { type PoolingMode, poolingModes, type SentenceModule, type SentenceModules } from '@q/models';
 import { openShards } from '@q/safetensors';
+import { type ModelFiles, openModelFiles } from './model-files.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * How a sentence-transformers folder makes vectors: `modules.json` and the folders that it names. Nothing where there is no
- * such file.
+ * How a sentence-transformers folder, or an encoder in a GGUF file, makes vectors: `modules.json` and the folders that it names.
+ * Nothing where there is no such file.
  * @throws FormatError naming the file that cannot be read, SchemeError naming a kind of module that is not known
  */
-export async function readSentenceModules(folder: string): Promise<SentenceModules | undefined> {
-  const list = (await readJson(join(folder, 'modules.json'))) as unknown as readonly Json[] | undefined;
+export async function readSentenceModules(model: string): Promise<SentenceModules | undefined> {
+  const files = await openModelFiles(model);
+  const place = files.where('modules.json');
+  const list = (await files.json('modules.json')) as readonly Json[] | undefined;
   if (list === undefined) return undefined;
-  if (!Array.isArray(list)) throw new FormatError(`${join(folder, 'modules.json')}: is not a list`);
+  if (!Array.isArray(list)) throw new FormatError(`${place}: is not a list`);
   const modules: SentenceModule[] = [];
   for (const { type, path } of list as readonly Json[]) {
     const kind = String(type).split('.').at(-1) as string;
@@ -22,11 +25,11 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
     const reader = readers[kind];
     if (!reader)
       throw new SchemeError(
-        `${join(folder, 'modules.json')}: module ${JSON.stringify(type)} is not known: ${Object.keys(readers).join(', ')} are`,
+        `${place}: module ${JSON.stringify(type)} is not known: ${Object.keys(readers).join(', ')} are`,
       );
-    modules.push(await reader(join(folder, String(path ?? ''))));
+    modules.push(await reader(files, String(path ?? '')));
   }
-  const settings = await readJson(join(folder, 'sentence_bert_config.json'));
+  const settings = (await files.json('sentence_bert_config.json')) as Json | undefined;
   const maxLength = settings?.max_seq_length;
   return {
     modules,
@@ -35,11 +38,11 @@ export async function readSentenceModules(folder: string): Promise<SentenceModul
   };
 }
 
-const readers: Readonly<Record<string, (folder: string) => Promise<SentenceModule>>> = {
+const readers: Readonly<Record<string, (files: ModelFiles, folder: string) => Promise<SentenceModule>>> = {
   Normalize: async () => ({ kind: 'normalize' }),
-  async Pooling(folder) {
-    const file = join(folder, 'config.json');
-    const config = await readJson(file);
+  async Pooling(files, folder) {
+    const file = files.where(join(folder, 'config.json'));
+    const config = (await files.json(join(folder, 'config.json'))) as Json | undefined;
     if (!config) throw new FormatError(`${file}: is absent; modules.json names its folder`);
     const named = typeof config.pooling_mode === 'string' ? config.pooling_mode.split('+') : [];
     const flags: readonly (readonly [string, PoolingMode])[] = [
@@ -56,9 +59,10 @@ const readers: Readonly<Record<string, (folder: string) => Promise<SentenceModul
       throw new SchemeError(`${file}: pooling ${unknown ?? 'of no kind'} is not known: ${poolingModes.join(', ')} are`);
     return { kind: 'pooling', modes: modes as PoolingMode[] };
   },
-  async Dense(folder) {
-    const file = join(folder, 'config.json');
-    const config = (await readJson(file)) ?? {};
+  async Dense(files, below) {
+    const file = files.where(join(below, 'config.json'));
+    const config = ((await files.json(join(below, 'config.json'))) ?? {}) as Json;
+    const folder = files.where(below);
     const name = String(config.activation_function ?? 'torch.nn.modules.activation.Tanh')
       .split('.')
       .at(-1)
@@ -83,13 +87,3 @@ const readers: Readonly<Record<string, (folder: string) => Promise<SentenceModul
     }
   },
 };
-
-async function readJson(path: string): Promise<Json | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
-  }
-}

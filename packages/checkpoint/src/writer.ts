@@ -1,4 +1,4 @@
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type ActivationScheme,
@@ -9,7 +9,6 @@ import {
   type Tensor,
 } from '@q/core';
 import {
-  copyFileDurably,
   type FileOptions,
   type FileRecord,
   type FileSystem,
@@ -36,6 +35,7 @@ import { editedConfigText } from './config-text.js';
 import { firstNotFinite } from './first-not-finite.js';
 import { refuseLostScales } from './held-scales.js';
 import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
+import { copyModelFile } from './model-files.js';
 import { transpose } from './transpose.js';
 
 /** A tensor that is not quantized and whose values change: it is written in f32. */
@@ -227,12 +227,12 @@ export async function createCheckpointWriter(
         if (files.has(name)) continue;
         // A file may lie in a folder of the model's own: `1_Pooling/config.json`.
         await makeFolders(dirname(join(out, name)), options);
-        records.push({ file: name, ...(await copyFileDurably(join(source.path, name), join(out, name), options)) });
+        records.push({ file: name, ...(await copyModelFile(source.files, name, join(out, name), options)) });
       }
       for (const [name, content] of files)
         records.push({ file: name, ...(await writeFileDurably(join(out, name), content, options)) });
       // `q` cannot rewrite what it does not know: the config keeps its text and order but for these keys.
-      const original = await readFile(join(source.path, 'config.json'), 'utf8');
+      const original = (await source.files.text('config.json')) as string;
       const changes = { ...plan.config, ...(config ? { quantization_config: config } : {}) };
       const text = editedConfigText(original, changes, layout.floatKeys);
       const written = await writeFileDurably(join(out, 'config.json'), text, options);
@@ -253,9 +253,12 @@ async function checkSpace(files: FileSystem, folder: string, bytes: number): Pro
 }
 
 /** Bytes of the files that are copied along. */
-async function otherBytes({ path, otherFiles }: Checkpoint): Promise<number> {
+async function otherBytes({ files, otherFiles }: Checkpoint): Promise<number> {
   let bytes = 0;
-  for (const name of otherFiles) bytes += (await stat(join(path, name))).size;
+  for (const name of otherFiles) {
+    const path = files.path(name);
+    bytes += path === undefined ? ((await files.text(name)) as string).length : (await stat(path)).size;
+  }
   return bytes;
 }
 

@@ -1,6 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { ChatFormat } from '@q/calib';
+import { openModelFiles } from '@q/checkpoint';
 import { FormatError } from '@q/core';
 
 /** Where a template is looked for, in the order of transformers. */
@@ -18,14 +17,15 @@ const date: Readonly<Record<string, string>> = { d: '26', m: '07', b: 'Jul', B: 
  * @throws FormatError when the folder has none, or it cannot be read
  */
 export async function openChatTemplate(model: string, framed: boolean): Promise<ChatFormat> {
-  const config = await tokenizerConfig(model);
-  const file = await readFile(join(model, templateFile), 'utf8').catch(() => undefined);
+  const files = await openModelFiles(model);
+  const config = ((await files.json(configFile)) ?? {}) as Record<string, unknown>;
+  const file = await files.text(templateFile);
   const source = file ?? templateIn(config);
   if (source === undefined)
     throw new FormatError(
       `${model}: has no chat template (${templateFile}, or chat_template in ${configFile}): conversations have no text without one; give texts`,
     );
-  const name = join(model, file === undefined ? configFile : templateFile);
+  const name = files.where(file === undefined ? configFile : templateFile);
   const { Template } = await import('@huggingface/jinja');
   const explain = (error: unknown) =>
     new FormatError(`${name}: the chat template cannot be used: ${error instanceof Error ? error.message : error}`);
@@ -48,16 +48,6 @@ export async function openChatTemplate(model: string, framed: boolean): Promise<
     const bos = tokens['bos_token'];
     return framed && bos && text.startsWith(bos) ? text.slice(bos.length) : text;
   };
-}
-
-async function tokenizerConfig(model: string): Promise<Record<string, unknown>> {
-  const text = await readFile(join(model, configFile), 'utf8').catch(() => undefined);
-  if (text === undefined) return {};
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${join(model, configFile)}: is not valid JSON (${(error as Error).message})`);
-  }
 }
 
 function templateIn({ chat_template: template }: Record<string, unknown>): string | undefined {

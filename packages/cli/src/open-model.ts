@@ -1,8 +1,12 @@
-import { type Checkpoint, openCheckpoint } from '@q/checkpoint';
+import { type Checkpoint, openCheckpoint, valuesOf } from '@q/checkpoint';
 import type { Vocabulary } from '@q/pipeline';
 import { readersOf } from './registry.js';
 
-/** Opens a model folder with every layout and architecture of the vocabulary. */
+/** Opens a model folder, or a GGUF file, with every layout and architecture of the vocabulary. */
 export function openModel(path: string, vocabulary: Vocabulary): Promise<Checkpoint> {
   return openCheckpoint(path, readersOf(vocabulary), vocabulary.architectures);
 }
+
+/** The same for whoever quantizes: linears that are quantized already are given as the values that they stand for. */
+export const openValues = async (path: string, vocabulary: Vocabulary): Promise<Checkpoint> =>
+  valuesOf(await openModel(path, vocabulary));

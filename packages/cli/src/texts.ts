@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import {
   type ChatFormat,
   cutWindows,
@@ -10,6 +9,7 @@ import {
   textSequences,
   type Windows,
 } from '@q/calib';
+import { openModelFiles } from '@q/checkpoint';
 import { CalibrationError, FormatError, type ProgressEvent, type Random } from '@q/core';
 import { loadTokenizer, type Tokenizer } from '@q/models';
 import { openChatTemplate } from './chat-template.js';
@@ -136,34 +136,25 @@ export function parseDocuments(path: string, bytes: Uint8Array, chat?: ChatForma
   return documents;
 }
 
-/** The text of a file of a model folder; nothing where there is no such file. */
-export const readFolderText = (model: string, name: string): Promise<string | undefined> =>
-  readFile(join(model, name), 'utf8').catch(() => undefined);
+/** The text of a file of a model; nothing where there is no such file. */
+export const readModelText = async (model: string, name: string): Promise<string | undefined> =>
+  (await openModelFiles(model)).text(name);
 
-/** The object in a JSON file of a model folder; nothing where there is no such file. */
-export const readFolderJson = async (model: string, name: string): Promise<Record<string, unknown> | undefined> =>
-  (await readJson(join(model, name))) as Record<string, unknown> | undefined;
+/** The object in a JSON file of a model; nothing where there is no such file. */
+export const readModelJson = async (model: string, name: string): Promise<Record<string, unknown> | undefined> =>
+  (await (await openModelFiles(model)).json(name)) as Record<string, unknown> | undefined;
 
-/** The tokenizer of a model folder. */
+/** The tokenizer of a model folder or a GGUF file. */
 export async function openTokenizer(model: string): Promise<Tokenizer> {
-  const tokenizer = await readJson(join(model, 'tokenizer.json'));
+  const files = await openModelFiles(model);
+  const tokenizer = await files.json('tokenizer.json');
   if (!tokenizer)
     throw new FormatError(
-      `${join(model, 'tokenizer.json')}: does not exist: text cannot be tokenized; give a .u16 file of token ids`,
+      `${files.where('tokenizer.json')}: does not exist: text cannot be tokenized; give a .u16 file of token ids`,
     );
   return loadTokenizer({
     tokenizer,
-    config: (await readJson(join(model, 'tokenizer_config.json'))) ?? {},
-    model: (await readJson(join(model, 'config.json'))) ?? {},
+    config: (await files.json('tokenizer_config.json')) ?? {},
+    model: (await files.json('config.json')) ?? {},
   });
-}
-
-async function readJson(path: string): Promise<object | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
-  }
 }

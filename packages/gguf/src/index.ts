@@ -19,7 +19,9 @@ export type {
 } from './convert/conversion.js';
 export { type ConvertOptions, convertModel, ggufArchitectures } from './convert/convert-model.js';
 export { planModel } from './convert/plan-model.js';
-export { convertedWeights } from './convert/read-converted.js';
+export { type FileModel, readFileModel } from './convert/read-model.js';
+export { rowsInFile, type StoredRows } from './convert/rows-in-file.js';
+export type { StoredTokenizerFiles } from './convert/tokenizer/stored/tokenizer-json.js';
 export { type WriteModelRun, writeModel } from './convert/write-model.js';
 export { type GgufFilePlan, type PlannedGgufTensor, planGgufFile } from './file-plan.js';
 export { createGgufWriter, type GgufWriter } from './file-writer.js';

@@ -5,12 +5,10 @@
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cutWindows, splitDocuments, tokenStream } from '@q/calib';
-import { conversionSource, openCheckpoint } from '@q/checkpoint';
+import { openCheckpoint } from '@q/checkpoint';
 import { evaluate, runWindows } from '@q/eval';
-import { convertedWeights, convertModel, readGgufHeader } from '@q/gguf';
 import { createForwardEngine } from '@q/kernels-wasm';
 import { loadTokenizer } from '@q/models';
-import { openFile } from '@q/safetensors';
 
 const [folder, text, count, ...files] = process.argv.slice(2);
 const length = 256;
@@ -29,14 +27,12 @@ const windows = cutWindows(
   { count: Number(count), skip: 0, name: text },
 );
 const engine = await createForwardEngine({});
-const converted = convertModel(await conversionSource(checkpoint));
 const original = await runWindows(model, engine, (name) => checkpoint.weight(name), windows, { batch: 8 });
 console.log('| file | bytes | KL, mean | 99.9 % of tokens | same top token |');
 console.log('|---|---|---|---|---|');
 for (const file of files) {
-  const source = await openFile(file);
-  const weight = convertedWeights(source, await readGgufHeader(source), converted);
-  const own = await runWindows(model, engine, weight, windows, { batch: 8 });
+  const source = await openCheckpoint(file, []);
+  const own = await runWindows(model, engine, (name) => source.weight(name), windows, { batch: 8 });
   const { kl, klP999, topAgreement } = await evaluate(own, windows, { against: original });
   const { size } = await stat(file);
   console.log(

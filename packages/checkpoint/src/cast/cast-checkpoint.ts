@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { NumericError, type ProgressEvent, SchemeError } from '@q/core';
 import {
-  copyFileDurably,
   type FileOptions,
   type FileRecord,
   makeFolders,
@@ -12,6 +10,7 @@ import {
 } from '@q/durable-files';
 import { createShardWriter, type FileDtype, holdsValues, planShards, type ShardPlan } from '@q/safetensors';
 import type { Checkpoint } from '../checkpoint.js';
+import { copyModelFile } from '../model-files.js';
 import { type CastDtype, castConfigText } from './cast-config.js';
 import { castBytes, checkCast, elementBytes, isWithinRange, type LostValues } from './cast-values.js';
 
@@ -149,9 +148,9 @@ export async function writeCast(
   }
   for (const name of source.otherFiles) {
     await makeFolders(dirname(join(out, name)), { files });
-    records.push({ file: name, ...(await copyFileDurably(join(source.path, name), join(out, name), { files })) });
+    records.push({ file: name, ...(await copyModelFile(source.files, name, join(out, name), { files })) });
   }
-  const original = await readFile(join(source.path, 'config.json'), 'utf8');
+  const original = (await source.files.text('config.json')) as string;
   const text = castConfigText(original, plan.dtype, source.configChanges);
   return [...records, { file: 'config.json', ...(await writeFileDurably(join(out, 'config.json'), text, { files })) }];
 }

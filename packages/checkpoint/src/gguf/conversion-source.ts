@@ -1,15 +1,15 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type BlockSource, FormatError, type Tensor, viewBytes } from '@q/core';
 import type { ConversionSource, Pooling, TokenizerFiles } from '@q/gguf';
 import type { Checkpoint } from '../checkpoint.js';
+import type { ModelFiles } from '../model-files.js';
 
 /** Dtypes whose bytes are what a conversion reads. */
 const plainDtypes = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
 /** A model folder as `@q/gguf` converts it: rows are read from the files as they are, or decoded where they are quantized. */
 export async function conversionSource(checkpoint: Checkpoint): Promise<ConversionSource> {
-  const { path, config, tensors, quantizedModules, model } = checkpoint;
+  const { path, files, config, tensors, quantizedModules, model } = checkpoint;
   const quantized = new Set(quantizedModules);
   const described = [...(model?.blocks.flatMap((block) => block.linears) ?? []), model?.head];
   const linears = new Map(described.flatMap((linear) => (linear ? [[linear.module, linear]] : [])));
@@ -41,19 +41,19 @@ export async function conversionSource(checkpoint: Checkpoint): Promise<Conversi
     if (last?.name !== name) last = { name, values: await checkpoint.weight(name) };
     return { dtype: 'f32', data: last.values.data.subarray(begin * columns, end * columns) };
   }
-  const pooling = await readPooling(path);
+  const pooling = await readPooling(files);
   return {
     ...{ name: path, config, shapes, rows },
-    tokenizer: await readTokenizer(path),
+    tokenizer: await readTokenizer(files),
     ...(pooling === undefined ? {} : { pooling }),
   };
 }
 
-async function readTokenizer(path: string): Promise<TokenizerFiles> {
-  const [tokenizer, config] = await Promise.all(
-    ['tokenizer.json', 'tokenizer_config.json'].map((name) => readJson(join(path, name))),
-  );
-  const chatTemplate = await readFile(join(path, 'chat_template.jinja'), 'utf8').catch(() => undefined);
+async function readTokenizer(files: ModelFiles): Promise<TokenizerFiles> {
+  const [tokenizer, config] = (await Promise.all(
+    ['tokenizer.json', 'tokenizer_config.json'].map((name) => files.json(name)),
+  )) as (Record<string, unknown> | undefined)[];
+  const chatTemplate = await files.text('chat_template.jinja');
   return {
     ...(tokenizer ? { tokenizer } : {}),
     ...(config ? { config } : {}),
@@ -62,26 +62,19 @@ async function readTokenizer(path: string): Promise<TokenizerFiles> {
 }
 
 /** As sentence-transformers keeps it: a list of modules, and the folder of the one that pools. */
-async function readPooling(path: string): Promise<Pooling | undefined> {
-  const modules = (await readJson(join(path, 'modules.json'))) as unknown;
+async function readPooling(files: ModelFiles): Promise<Pooling | undefined> {
+  const modules = await files.json('modules.json');
   if (!Array.isArray(modules)) return undefined;
   const folder = modules.find(({ type }) => String(type).endsWith('Pooling'))?.path;
-  const settings = typeof folder === 'string' ? await readJson(join(path, folder, 'config.json')) : undefined;
+  const settings =
+    typeof folder === 'string'
+      ? ((await files.json(join(folder, 'config.json'))) as Record<string, unknown>)
+      : undefined;
   if (!settings) return undefined;
   if (settings.pooling_mode_mean_tokens === true || settings.pooling_mode === 'mean') return 'mean';
   if (settings.pooling_mode_cls_token === true || settings.pooling_mode === 'cls') return 'cls';
   if (settings.pooling_mode_lasttoken === true || settings.pooling_mode === 'lasttoken') return 'last';
   throw new FormatError(
-    `${join(path, folder as string, 'config.json')}: pools in a way that is not known here: mean, cls and last token are`,
+    `${files.where(join(folder as string, 'config.json'))}: pools in a way that is not known here: mean, cls and last token are`,
   );
-}
-
-async function readJson(path: string): Promise<Record<string, unknown> | undefined> {
-  const text = await readFile(path, 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new FormatError(`${path}: is not valid JSON (${(error as Error).message})`);
-  }
 }

@@ -11,7 +11,7 @@ export const convert = command({
   name: 'convert',
   summary: 'make a file that another runtime loads',
   arguments: [
-    ['<model>', 'model folder'],
+    ['<model>', 'model folder or .gguf file'],
     ['<out>', 'file or folder to write'],
   ],
   options: {

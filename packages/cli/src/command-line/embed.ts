@@ -4,7 +4,7 @@ import { calibrationOptions, computeOptions, jsonOption, textFile } from '../sha
 export const embed = command({
   name: 'embed',
   summary: 'embeddings of the lines of a text',
-  arguments: [['<model>', 'model folder']],
+  arguments: [['<model>', 'model folder or .gguf file']],
   options: {
     text: textFile('Text, one line an embedding, or JSON Lines.'),
     length: calibrationOptions.length,

@@ -5,7 +5,7 @@ import { calibrationOptions, computeOptions, jsonOption, textFile } from '../sha
 export const evaluate = command({
   name: 'eval',
   summary: 'perplexity, and KL divergence to another model',
-  arguments: [['<model>', 'model folder']],
+  arguments: [['<model>', 'model folder or .gguf file']],
   options: {
     adapter: text({
       placeholder: 'folder',

@@ -5,7 +5,7 @@ export const imatrix = command({
   name: 'imatrix',
   summary: "collect an importance matrix, for q convert, q gguf and llama.cpp's quantizer",
   arguments: [
-    ['<model>', 'model folder'],
+    ['<model>', 'model folder or .gguf file'],
     ['<out>', 'file to write: .gguf, or .dat for older programs'],
   ],
   options: {

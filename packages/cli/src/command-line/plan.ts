@@ -5,7 +5,7 @@ import { calibrationOptions, computeOptions, jsonOption, textFile } from '../sha
 export const plan = command({
   name: 'plan',
   summary: 'show what would happen to every tensor',
-  arguments: [['<model>', 'model folder']],
+  arguments: [['<model>', 'model folder or .gguf file']],
   options: {
     calib: textFile('With --budget, text to measure on.'),
     sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),

@@ -8,7 +8,7 @@ export const quantize = command({
   name: 'quantize',
   summary: 'write a smaller model',
   arguments: [
-    ['<model>', 'model folder'],
+    ['<model>', 'model folder or .gguf file'],
     ['<out>', 'folder to write'],
   ],
   options: {

@@ -1,6 +1,6 @@
 import type { Windows } from '@q/calib';
 import { checkVocabulary } from '@q/calib';
-import { type Checkpoint, readSentenceModules } from '@q/checkpoint';
+import { type Checkpoint, readSentenceModules, sourceBytes } from '@q/checkpoint';
 import { CalibrationError, elementCount } from '@q/core';
 import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval';
 import { adaptedWeights } from '../adapter-option.js';
@@ -134,10 +134,11 @@ export async function score(
 }
 
 /** Bytes of all tensors, and bits per weight over the linears of the blocks. */
-export function sizeOf({ model, tensors, bytes, quantizedModules }: Checkpoint): {
+export function sizeOf(checkpoint: Checkpoint): {
   bytes: number;
   bitsPerWeight: number;
 } {
+  const { model, tensors, bytes, quantizedModules } = checkpoint;
   const quantized = new Set(quantizedModules);
   let bits = 0;
   let weights = 0;
@@ -148,11 +149,11 @@ export function sizeOf({ model, tensors, bytes, quantizedModules }: Checkpoint):
       : [`${module}.weight`];
     for (const name of own) {
       const entry = tensors.get(name);
-      if (entry) bits += 8 * (entry.end - entry.begin);
+      if (entry) bits += 8 * sourceBytes(checkpoint, entry);
     }
   }
   if (weights === 0)
-    for (const { shape, begin, end } of tensors.values())
-      [bits, weights] = [bits + 8 * (end - begin), weights + elementCount(shape)];
+    for (const entry of tensors.values())
+      [bits, weights] = [bits + 8 * sourceBytes(checkpoint, entry), weights + elementCount(entry.shape)];
   return { bytes, bitsPerWeight: bits / weights };
 }

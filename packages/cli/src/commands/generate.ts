@@ -16,7 +16,7 @@ import { quantizedCache } from '../cache-option.js';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
-import { openTokenizer, readFolderJson, readFolderText } from '../texts.js';
+import { openTokenizer, readModelJson, readModelText } from '../texts.js';
 import { UsageError } from '../usage-error.js';
 
 export interface GenerateCommandOptions {
@@ -54,7 +54,7 @@ export async function generateCommand(
     const cache = options.cache === undefined ? undefined : quantizedCache(options.cache, model);
     const tokenizer = await openTokenizer(path);
     const ids = await promptIds(path, tokenizer, prompt, options);
-    const stop = stopTokens(await readFolderJson(path, 'generation_config.json'), checkpoint.config);
+    const stop = stopTokens(await readModelJson(path, 'generation_config.json'), checkpoint.config);
     const engine = await compute.generation();
     const source = options.adapter
       ? { ...checkpoint, quantizedModules: [], weight: await adaptedWeights(options.adapter, checkpoint) }
@@ -114,8 +114,8 @@ async function promptIds(
   { chat, system }: GenerateCommandOptions,
 ): Promise<readonly number[]> {
   if (!chat) return [...tokenizer.opening, ...tokenizer.encode(prompt)];
-  const config = (await readFolderJson(path, 'tokenizer_config.json')) ?? {};
-  const template = findChatTemplate(await readFolderText(path, 'chat_template.jinja'), config);
+  const config = (await readModelJson(path, 'tokenizer_config.json')) ?? {};
+  const template = findChatTemplate(await readModelText(path, 'chat_template.jinja'), config);
   if (template === undefined)
     throw new UsageError(
       `${path}: has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json): leave out --chat`,

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises';
-import { describeScheme } from '@q/core';
-import { readGgufHeader } from '@q/gguf';
+import { describeScheme, FormatError, SchemeError } from '@q/core';
+import { type GgufHeader, readFileModel, readGgufHeader } from '@q/gguf';
 import type { Vocabulary } from '@q/pipeline';
-import { openFile, readHeader } from '@q/safetensors';
+import { type ByteSource, openFile, readHeader } from '@q/safetensors';
 import type { CommandContext } from '../command.js';
 import { openModel } from '../open-model.js';
 import { formatBytes, formatTable } from '../units.js';
@@ -56,8 +56,9 @@ export async function inspectCommand(
 async function inspectFile(path: string): Promise<{ tensors: InspectedTensor[]; bytes: number }> {
   const source = await openFile(path);
   try {
-    const entries = /\.gguf$/i.test(path)
-      ? [...(await readGgufHeader(source)).tensors.values()].map((tensor) => ({ ...tensor, dtype: tensor.type.name }))
+    const header = /\.gguf$/i.test(path) ? await readGgufHeader(source) : undefined;
+    const entries = header
+      ? [...header.tensors.values()].map((tensor) => ({ ...tensor, dtype: tensor.type.name }))
       : [...(await readHeader(source)).tensors.values()];
     const rows = entries.map(({ name, dtype, shape, begin, end }) => ({
       name,
@@ -66,9 +67,21 @@ async function inspectFile(path: string): Promise<{ tensors: InspectedTensor[]; 
       bytes: end - begin,
       file: path,
     }));
-    return { tensors: rows, bytes: rows.reduce((sum, { bytes }) => sum + bytes, 0) };
+    const bytes = rows.reduce((sum, each) => sum + each.bytes, 0);
+    return { ...(header ? await describedFile(source, header) : {}), tensors: rows, bytes };
   } finally {
     await source.close();
+  }
+}
+
+/** The model type of a GGUF file and what it is quantized as; nothing where it holds no model that is known here. */
+async function describedFile(source: ByteSource, header: GgufHeader) {
+  try {
+    const { config, quantizedAs } = await readFileModel(source, header);
+    return { architecture: config.model_type, quantized: quantizedAs ?? null };
+  } catch (error) {
+    if (error instanceof SchemeError || error instanceof FormatError) return {};
+    throw error;
   }
 }
 

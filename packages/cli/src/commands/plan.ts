@@ -3,7 +3,7 @@ import { createContext } from '@q/core';
 import { type Plan, planRun, recipeJSON } from '@q/pipeline';
 import type { CommandContext, FlagValues } from '../command.js';
 import { createCompute } from '../engine.js';
-import { openModel } from '../open-model.js';
+import { openValues } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
 import { defaultTextNote } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
@@ -30,7 +30,7 @@ export async function planCommand(
 ): Promise<void> {
   const requested = await recipeFrom(options, vocabulary);
   const shape = calibrationShape(options);
-  const checkpoint = await openModel(path, vocabulary);
+  const checkpoint = await openValues(path, vocabulary);
   const compute = await createCompute({
     engine: options.engine,
     kernels: options.kernels,

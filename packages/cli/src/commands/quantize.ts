@@ -28,7 +28,7 @@ import { endLossWeights } from '../end-loss-weights.js';
 import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
-import { openModel } from '../open-model.js';
+import { openModel, openValues } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
 import { reportPageName, writeReport } from '../report/write-report.js';
 import { defaultText, defaultTextNote, loadWindows, ownText } from '../texts.js';
@@ -65,7 +65,7 @@ export async function quantizeCommand(
   const { terminal, signal, vocabulary, files } = command;
   const requested = await recipeFrom(options, vocabulary);
   const shape = calibrationShape(options);
-  const checkpoint = await openModel(path, vocabulary);
+  const checkpoint = await openValues(path, vocabulary);
   const compute = await createCompute({
     engine: options.engine,
     kernels: options.kernels,

@@ -41,9 +41,10 @@ export const ggufTarget: ConversionTarget = {
     const started = performance.now();
     const checkpoint = await openModel(path, vocabulary);
     try {
-      if (checkpoint.quantizedModules.length > 0 && !('values' in type && type.values === 1) && !options.requantize)
+      const roundedTo = checkpoint.roundedTo ?? checkpoint.layout;
+      if (roundedTo !== undefined && !('values' in type && type.values === 1) && !options.requantize)
         throw new SchemeError(
-          `${path}: is quantized already (${checkpoint.layout}): start from the original, or allow it with --requantize`,
+          `${path}: is quantized already (${roundedTo}): start from the original, or allow it with --requantize`,
         );
       const source = await conversionSource(checkpoint);
       const model = convertModel(source, { preTokenizer: options.preTokenizer });

@@ -1,4 +1,4 @@
-import { closest } from '@q/core';
+import { closest, SchemeError } from '@q/core';
 import { removeFolders } from '@q/durable-files';
 import { type OnnxType, onnxTypes, writeOnnxFolder } from '@q/onnx';
 import type { CommandContext } from '../command.js';
@@ -26,6 +26,11 @@ export const onnxTarget: ConversionTarget = {
       notes.push(note);
     });
     try {
+      const { roundedTo } = checkpoint;
+      if (roundedTo !== undefined && type.scheme && !options.requantize)
+        throw new SchemeError(
+          `${path}: is quantized already (${roundedTo}): start from the original, or allow it with --requantize`,
+        );
       const written = await writeOnnxFolder(checkpoint, out, {
         ...{ type, files, signal, progress: terminal.progress },
         ...{ tensorBytes: options.maxTensor, context: options.context, portable: options.portable === true },

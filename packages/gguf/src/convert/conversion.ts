@@ -1,6 +1,7 @@
 import type { BlockSource } from '@q/core';
 import type { GgufMetadata, GgufValue } from '../metadata.js';
 import type { ModelConfig } from './config.js';
+import type { FileSettings } from './file-settings.js';
 
 /** A model in the layout of Hugging Face, opened for conversion. */
 export interface ConversionSource {
@@ -53,7 +54,9 @@ export interface GgufArchitecture {
   readonly modelTypes: readonly string[];
   /** Keys are written as `<name>.<key>`. */
   hyperparameters(config: ModelConfig, source: ConversionSource): ReadonlyMap<string, GgufValue>;
-  tensors(config: ModelConfig, source: ConversionSource): readonly ModelTensor[];
+  tensors(config: ModelConfig, source: Pick<ConversionSource, 'name' | 'shapes'>): readonly ModelTensor[];
+  /** The `config.json` of a file's model: what `hyperparameters` wrote, read back. Absent where another family of this name has it. */
+  config?(file: FileSettings): Readonly<Record<string, unknown>>;
   /** Settings of the tokenizer that the family needs and its files do not say. */
   readonly tokenizer?: TokenizerDefaults;
 }

@@ -1,7 +1,7 @@
 import { SchemeError } from '@q/core';
 import type { GgufValue } from '../metadata.js';
 import { bertGguf, distilBertGguf } from './architectures/bert.js';
-import { gemma2Gguf, gemma3Gguf } from './architectures/gemma.js';
+import { gemma2Gguf, gemma3Gguf, gemmaGguf } from './architectures/gemma.js';
 import { gpt2Gguf, gptNeoxGguf } from './architectures/gpt2.js';
 import { graniteGguf, llamaGguf, smollm3Gguf } from './architectures/llama.js';
 import { olmo2Gguf } from './architectures/olmo2.js';
@@ -15,7 +15,7 @@ import { text, u32 } from './values.js';
 /** The families that can be converted. */
 export const ggufArchitectures: readonly GgufArchitecture[] = [
   ...[llamaGguf, qwen2Gguf, qwen2MoeGguf, qwen3Gguf, qwen3MoeGguf, gemma2Gguf, gemma3Gguf, phi3Gguf, olmo2Gguf],
-  ...[smollm3Gguf, graniteGguf, gpt2Gguf, gptNeoxGguf, bertGguf, distilBertGguf],
+  ...[gemmaGguf, smollm3Gguf, graniteGguf, gpt2Gguf, gptNeoxGguf, bertGguf, distilBertGguf],
 ];
 
 export interface ConvertOptions {

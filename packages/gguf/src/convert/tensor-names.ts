@@ -32,7 +32,10 @@ interface Found {
  * The tensors of a file: those of a checkpoint under other names, with the rows of a block's experts one after the other.
  * @throws FormatError for a tensor that no rule names
  */
-export function nameTensors(source: ConversionSource, { rules, prefix, dropped }: Naming): ModelTensor[] {
+export function nameTensors(
+  source: Pick<ConversionSource, 'name' | 'shapes'>,
+  { rules, prefix, dropped }: Naming,
+): ModelTensor[] {
   const merged = new Map<string, { rule: NameRule; parts: { from: string; expert: number | undefined }[] }>();
   for (const from of source.shapes.keys()) {
     const bare = from.replace(prefix, '');

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type Checkpoint, readSentenceModules } from '@q/checkpoint';
+import { type Checkpoint, copyModelFile, readSentenceModules } from '@q/checkpoint';
 import { type ProgressEvent, SchemeError } from '@q/core';
-import { copyFileDurably, type FileOptions, makeFolders, nodeFiles, writeFileDurably } from '@q/durable-files';
+import { type FileOptions, makeFolders, nodeFiles, writeFileDurably } from '@q/durable-files';
 import { exportModel } from '../export-model.js';
 import { writeModel } from '../file/write-model.js';
 import type { WeightQuantizer } from '../matrices/block-matrix.js';
@@ -140,16 +140,15 @@ async function copyTokenizer(
   for (const needed of ['tokenizer.json', 'tokenizer_config.json'])
     if (!names.includes(needed)) notes.push(`the model folder has no ${needed}: transformers.js needs it for text`);
   const template = checkpoint.otherFiles.includes('chat_template.jinja')
-    ? await readFile(join(checkpoint.path, 'chat_template.jinja'), 'utf8')
+    ? await checkpoint.files.text('chat_template.jinja')
     : undefined;
   for (const name of names) {
-    const from = join(checkpoint.path, name);
     if (name !== 'tokenizer_config.json' || template === undefined) {
-      await copyFileDurably(from, join(out, name), options);
+      await copyModelFile(checkpoint.files, name, join(out, name), options);
       continue;
     }
-    const config = parsed(await readFile(from, 'utf8'));
-    if (!config) throw new SchemeError(`${from}: is not valid JSON`);
+    const config = parsed((await checkpoint.files.text(name)) as string);
+    if (!config) throw new SchemeError(`${checkpoint.files.where(name)}: is not valid JSON`);
     const text = `${JSON.stringify({ ...config, chat_template: template }, null, 2)}\n`;
     await writeFileDurably(join(out, name), text, options);
   }

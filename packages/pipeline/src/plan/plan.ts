@@ -1,4 +1,4 @@
-import { type Checkpoint, type CheckpointPlan, planCheckpoint, type QuantizedModule } from '@q/checkpoint';
+import { type Checkpoint, type CheckpointPlan, planCheckpoint, type QuantizedModule, sourceBytes } from '@q/checkpoint';
 import {
   type ActivationScheme,
   describeActivation,
@@ -128,11 +128,19 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   checkFusionGroups(model, modules);
   const unlike = recipe.layout.refuseTogether?.([...modules.values()]);
   if (unlike) throw new SchemeError(unlike);
-  if (checkpoint.quantizedModules.length > 0) {
+  if (checkpoint.quantizedModules.length > 0)
     throw new SchemeError(
       `${checkpoint.path} is already quantized (${checkpoint.layout}): start from the original model`,
     );
-  }
+  const { roundedTo } = checkpoint;
+  if (roundedTo !== undefined && modules.size > 0 && !recipe.requantize)
+    throw new SchemeError(
+      `${checkpoint.path} is already quantized (${roundedTo}), and quantizing it again costs accuracy: start from the original model, or allow it with --requantize`,
+    );
+  if (roundedTo !== undefined)
+    notes.push(
+      `the source is quantized as ${roundedTo}: its values are read as f32, and what is kept is written as f32`,
+    );
   const { tuner } = recipe;
   if (tuner) checkTuner(tuner, checkpoint, recipe, model, modules);
   const calibrated = tuner !== undefined || walksModel(recipe, modules);
@@ -161,11 +169,13 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   });
   const added = [...changed].filter(([name]) => !checkpoint.tensors.has(name));
   const all = [
-    ...[...checkpoint.tensors].map(([name, entry]) => ({ ...entry, name, bytesBefore: entry.end - entry.begin })),
-    ...added.map(([name, { shape }]) => ({ name, shape, dtype: 'F32', bytesBefore: 0 })),
+    ...[...checkpoint.tensors].map(([name, entry]) => ({
+      ...{ ...entry, name, bytesBefore: sourceBytes(checkpoint, entry), bytesKept: entry.end - entry.begin },
+    })),
+    ...added.map(([name, { shape }]) => ({ name, shape, dtype: 'F32', bytesBefore: 0, bytesKept: 0 })),
   ];
   const kindOf = tensorKinds(model, linears);
-  const rows = all.map(({ name, dtype, shape, bytesBefore }): PlannedRow => {
+  const rows = all.map(({ name, dtype, shape, bytesBefore, bytesKept }): PlannedRow => {
     const module = name.replace(/\.weight$/, '');
     const kind = kindOf(name);
     const planned = name.endsWith('.weight') ? modules.get(module) : undefined;
@@ -189,7 +199,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
         dtype,
         shape,
         bytesBefore,
-        bytesAfter: bytesBefore,
+        bytesAfter: bytesKept,
         why: reasons.get(module) ?? 'not a linear of a block',
       };
     return {

@@ -43,6 +43,8 @@ export interface Recipe {
   /** Trains all quantized linears after the rules' quantizers have given them their start. */
   readonly tuner?: Tuner;
   readonly seed: number;
+  /** Round weights that a source has rounded already; such a source is refused when absent. */
+  readonly requantize?: boolean;
   readonly maxShardBytes?: number;
   /** Calibration tokens that an expert needs; with fewer it is rounded to nearest. {@link defaultExpertTokens} when absent. */
   readonly expertTokens?: number;
@@ -74,10 +76,11 @@ export function describeRule(rule: Rule, index: number): string {
 
 /** The recipe as plain JSON: its identity, and a part of the report. */
 export function recipeJSON(recipe: Recipe): Record<string, unknown> {
-  const { layout, transforms = [], rules, tuner, seed, maxShardBytes, expertTokens, uses } = recipe;
+  const { layout, transforms = [], rules, tuner, seed, requantize, maxShardBytes, expertTokens, uses } = recipe;
   return {
     layout: layout.name,
     seed,
+    ...(requantize ? { requantize } : {}),
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
     ...(expertTokens === undefined ? {} : { expertTokens }),
     ...(uses === undefined ? {} : { uses }),

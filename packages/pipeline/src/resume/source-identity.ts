@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename } from 'node:path';
 import type { Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import { toolkitVersion } from './toolkit-version.js';
@@ -20,9 +20,9 @@ export async function hashCheckpoint(hash: Hash, checkpoint: Checkpoint): Promis
   hash.update(`@q ${toolkitVersion}`);
   hash.update(JSON.stringify(checkpoint.config));
   hash.update(JSON.stringify([...checkpoint.tensors]));
-  for (const file of new Set([...checkpoint.tensors.values()].map(({ file }) => file))) {
-    const { size, mtimeMs } = await stat(join(checkpoint.path, file));
-    hash.update(`${file} ${size} ${mtimeMs}`);
+  for (const file of checkpoint.weightFiles) {
+    const { size, mtimeMs } = await stat(file);
+    hash.update(`${basename(file)} ${size} ${mtimeMs}`);
   }
   hash.update(await bytesIdentity(checkpoint));
 }

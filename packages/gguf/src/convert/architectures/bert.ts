@@ -1,6 +1,7 @@
 import type { GgufValue } from '../../metadata.js';
 import type { ModelConfig } from '../config.js';
 import type { ConversionSource, GgufArchitecture, Pooling } from '../conversion.js';
+import type { FileSettings } from '../file-settings.js';
 import { rowRange } from '../row-orders.js';
 import { type NameRules, nameTensors } from '../tensor-names.js';
 import { bool, f32, u32 } from '../values.js';
@@ -59,8 +60,31 @@ export const bertGguf: GgufArchitecture = {
       },
     });
   },
+  /** Positions of a file begin at its first row, as BERT's do, whatever it was made of. */
+  config(file) {
+    if (!file.shape('token_types.weight')) return distilBertConfig(file);
+    return {
+      ...{ model_type: 'bert', hidden_act: 'gelu', hidden_size: file.number('embedding_length') },
+      num_hidden_layers: file.number('block_count'),
+      max_position_embeddings: file.shape('position_embd.weight')?.[0],
+      intermediate_size: file.number('feed_forward_length'),
+      num_attention_heads: file.number('attention.head_count'),
+      layer_norm_eps: file.number('attention.layer_norm_epsilon'),
+      vocab_size: file.shape('token_embd.weight')?.[0],
+      type_vocab_size: file.shape('token_types.weight')?.[0],
+    };
+  },
   tokenizer: { tokenTypes: (config) => config.number('type_vocab_size', 1) },
 };
+
+const distilBertConfig = (file: FileSettings) => ({
+  ...{ model_type: 'distilbert', activation: 'gelu', dim: file.number('embedding_length') },
+  n_layers: file.number('block_count'),
+  max_position_embeddings: file.shape('position_embd.weight')?.[0],
+  hidden_dim: file.number('feed_forward_length'),
+  n_heads: file.number('attention.head_count'),
+  vocab_size: file.shape('token_embd.weight')?.[0],
+});
 
 /** DistilBERT: BERT without token types. */
 export const distilBertGguf: GgufArchitecture = {

@@ -1,8 +1,10 @@
 import type { GgufValue } from '../../metadata.js';
 import { type ModelConfig, ropeSettings } from '../config.js';
 import type { ConversionSource, ModelTensor } from '../conversion.js';
+import type { FileSettings } from '../file-settings.js';
 import { type NameRules, type Naming, nameTensors } from '../tensor-names.js';
 import { f32, u32 } from '../values.js';
+import { storedRope } from './stored-rope.js';
 
 /** What may stand before the names of a decoder: nothing, `model.`, or the text part of a model that also sees. */
 const decoderPrefix = /^(?:model\.)?(?:language_model\.)?(?:model\.)?/;
@@ -33,7 +35,7 @@ export const headSizeOf = (config: ModelConfig): number =>
 /** Names as `naming` says; a head that is tied to the embeddings is not written twice. */
 export function decoderTensors(
   config: ModelConfig,
-  source: ConversionSource,
+  source: Pick<ConversionSource, 'name' | 'shapes'>,
   naming: Partial<Naming> = {},
 ): ModelTensor[] {
   const tied = config.boolean('tie_word_embeddings', false);
@@ -124,4 +126,37 @@ export function ropeFactors(config: ModelConfig): readonly ModelTensor[] {
     return 1 / ((1 - smooth) / factor + smooth);
   });
   return [{ name: 'rope_freqs.weight', shape: [size / 2], from: [], values }];
+}
+
+/**
+ * What {@link decoderKeys} wrote, as a config. A decoder whose file has no head has the embeddings for one.
+ * @param rope what the file says of positions; the common ways when absent
+ */
+export function decoderConfig(
+  file: FileSettings,
+  modelType: string,
+  rope: (file: FileSettings, size: number) => Record<string, unknown> = storedRope,
+): Record<string, unknown> {
+  const heads = file.number('attention.head_count');
+  const hidden = file.number('embedding_length');
+  const size = file.number('attention.key_length', hidden / heads);
+  if (file.number('attention.value_length', size) !== size)
+    file.refuse('attention.value_length', `keys have ${size} values a head, and values are needed to have as many`);
+  return {
+    model_type: modelType,
+    hidden_size: hidden,
+    intermediate_size: file.number('feed_forward_length'),
+    num_hidden_layers: file.number('block_count'),
+    num_attention_heads: heads,
+    num_key_value_heads: file.number('attention.head_count_kv', heads),
+    head_dim: size,
+    rms_norm_eps: file.number('attention.layer_norm_rms_epsilon'),
+    max_position_embeddings: file.number('context_length'),
+    vocab_size: file.shape('token_embd.weight')?.[0],
+    tie_word_embeddings: file.shape('output.weight') === undefined,
+    hidden_act: 'silu',
+    attention_bias: file.shape('blk.0.attn_q.bias') !== undefined,
+    mlp_bias: file.shape('blk.0.ffn_up.bias') !== undefined,
+    ...rope(file, size),
+  };
 }

@@ -1,9 +1,10 @@
 import type { ModelConfig } from '../config.js';
 import { ropeSettings } from '../config.js';
 import type { ConversionSource, GgufArchitecture, ModelTensor } from '../conversion.js';
+import type { FileSettings } from '../file-settings.js';
 import type { NameRules } from '../tensor-names.js';
 import { f32, u32 } from '../values.js';
-import { decoderKeys, decoderRules, decoderTensors } from './decoder.js';
+import { decoderConfig, decoderKeys, decoderRules, decoderTensors } from './decoder.js';
 
 const rules: NameRules = {
   ...decoderRules,
@@ -13,16 +14,44 @@ const rules: NameRules = {
 };
 
 /** Gemma's norms multiply by 1 + w; the file holds what they multiply by. */
-const shiftedNorms: NameRules = Object.fromEntries(
-  Object.entries(rules).map(([from, to]) => [
-    from,
-    typeof to === 'string' && to.endsWith('norm') ? { to, plus: 1 } : to,
-  ]),
-);
+const shifted = (of: NameRules): NameRules =>
+  Object.fromEntries(
+    Object.entries(of).map(([from, to]) => [
+      from,
+      typeof to === 'string' && to.endsWith('norm') ? { to, plus: 1 } : to,
+    ]),
+  );
+const shiftedNorms = shifted(rules);
 
 /** The head is the embeddings, whatever the config says. */
-const gemmaTensors = (config: ModelConfig, source: ConversionSource): readonly ModelTensor[] =>
+const gemmaTensors = (config: ModelConfig, source: Pick<ConversionSource, 'name' | 'shapes'>): readonly ModelTensor[] =>
   decoderTensors(config, source, { rules: shiftedNorms, dropped: /^lm_head\./ });
+
+/**
+ * What all of them have. The largest of a generation divide scores by the root of the width per head, as llama.cpp knows by the
+ * count of blocks.
+ */
+function gemmaConfig(file: FileSettings, modelType: string, largest: number): Record<string, unknown> {
+  const config = decoderConfig(file, modelType);
+  const perHead = (config.hidden_size as number) / (config.num_attention_heads as number);
+  return {
+    ...config,
+    tie_word_embeddings: true,
+    hidden_activation: 'gelu_pytorch_tanh',
+    hidden_act: 'gelu_pytorch_tanh',
+    query_pre_attn_scalar: config.num_hidden_layers === largest ? perHead : config.head_dim,
+  };
+}
+
+/** Gemma 1: norms before each part alone. */
+export const gemmaGguf: GgufArchitecture = {
+  name: 'gemma',
+  modelTypes: ['gemma'],
+  hyperparameters: (config) => decoderKeys(config),
+  tensors: (config, source) => decoderTensors(config, source, { rules: shifted(decoderRules), dropped: /^lm_head\./ }),
+  config: (file) => gemmaConfig(file, 'gemma', Number.NaN),
+  tokenizer: { addSpacePrefix: false },
+};
 
 export const gemma2Gguf: GgufArchitecture = {
   name: 'gemma2',
@@ -33,6 +62,12 @@ export const gemma2Gguf: GgufArchitecture = {
       .set('final_logit_softcapping', f32(config.number('final_logit_softcapping', 30)))
       .set('attention.sliding_window', u32(config.number('sliding_window', 4096))),
   tensors: gemmaTensors,
+  config: (file) => ({
+    ...gemmaConfig(file, 'gemma2', 46),
+    attn_logit_softcapping: file.number('attn_logit_softcapping', 50),
+    final_logit_softcapping: file.number('final_logit_softcapping', 30),
+    sliding_window: file.number('attention.sliding_window', 4096),
+  }),
   tokenizer: { addSpacePrefix: false },
 };
 
@@ -54,5 +89,21 @@ export const gemma3Gguf: GgufArchitecture = {
     return keys;
   },
   tensors: gemmaTensors,
+  config(file) {
+    const { rope_theta: theta, rope_scaling: scaling, ...config } = gemmaConfig(file, 'gemma3_text', 62);
+    return {
+      ...config,
+      attn_logit_softcapping: null,
+      final_logit_softcapping: file.has('final_logit_softcapping') ? file.number('final_logit_softcapping') : null,
+      sliding_window: file.number('attention.sliding_window'),
+      layer_types: Array.from({ length: file.number('block_count') }, (_, layer) =>
+        (layer + 1) % 6 === 0 ? 'full_attention' : 'sliding_attention',
+      ),
+      rope_parameters: {
+        full_attention: { rope_type: 'default', ...(scaling as object | undefined), rope_theta: theta },
+        sliding_attention: { rope_type: 'default', rope_theta: file.number('rope.freq_base_swa', 10000) },
+      },
+    };
+  },
   tokenizer: { addSpacePrefix: false },
 };

@@ -38,6 +38,16 @@ export const gpt2Gguf: GgufArchitecture = {
         'h.N.mlp.c_proj': 'blk.N.ffn_down',
       },
     }),
+  config: (file) => ({
+    ...{ model_type: 'gpt2', activation_function: 'gelu_new', n_embd: file.number('embedding_length') },
+    n_layer: file.number('block_count'),
+    n_positions: file.number('context_length'),
+    n_inner: file.number('feed_forward_length'),
+    n_head: file.number('attention.head_count'),
+    layer_norm_epsilon: file.number('attention.layer_norm_epsilon'),
+    vocab_size: file.shape('token_embd.weight')?.[0],
+    tie_word_embeddings: file.shape('output.weight') === undefined,
+  }),
 };
 
 /** GPT-NeoX and Pythia. */
@@ -76,5 +86,20 @@ export const gptNeoxGguf: GgufArchitecture = {
         'layers.N.mlp.dense_4h_to_h': 'blk.N.ffn_down',
       },
     });
+  },
+  config(file) {
+    const [hidden, heads] = [file.number('embedding_length'), file.number('attention.head_count')];
+    return {
+      ...{ model_type: 'gpt_neox', hidden_act: 'gelu', hidden_size: hidden, num_attention_heads: heads },
+      num_hidden_layers: file.number('block_count'),
+      max_position_embeddings: file.number('context_length'),
+      intermediate_size: file.number('feed_forward_length'),
+      layer_norm_eps: file.number('attention.layer_norm_epsilon'),
+      rotary_pct: file.number('rope.dimension_count') / (hidden / heads),
+      rotary_emb_base: file.number('rope.freq_base', 10000),
+      use_parallel_residual: file.flag('use_parallel_residual', true),
+      vocab_size: file.shape('token_embd.weight')?.[0],
+      tie_word_embeddings: file.shape('output.weight') === undefined,
+    };
   },
 };

@@ -3,7 +3,15 @@ import type { GgufArchitecture } from '../conversion.js';
 import { interleaveHalves } from '../row-orders.js';
 import type { NameRules } from '../tensor-names.js';
 import { f32, u32 } from '../values.js';
-import { decoderKeys, decoderRules, decoderTensors, headsOf, keyHeadsOf, ropeFactors } from './decoder.js';
+import {
+  decoderConfig,
+  decoderKeys,
+  decoderRules,
+  decoderTensors,
+  headsOf,
+  keyHeadsOf,
+  ropeFactors,
+} from './decoder.js';
 
 /** llama.cpp rotates neighbouring values in the models of this family: rows of queries and keys change places. */
 const rotatedPairs = (config: ModelConfig): NameRules => ({
@@ -36,6 +44,12 @@ export const llamaGguf: GgufArchitecture = {
     ...decoderTensors(config, source, { rules: { ...rotatedPairs(config), ...mixtralRules } }),
     ...ropeFactors(config),
   ],
+  config: (file) => ({
+    ...decoderConfig(file, file.number('expert_count', 0) > 0 ? 'mixtral' : 'llama'),
+    ...(file.number('expert_count', 0) > 0
+      ? { num_local_experts: file.number('expert_count'), num_experts_per_tok: file.number('expert_used_count') }
+      : {}),
+  }),
 };
 
 /** SmolLM3: Llama whose every fourth layer has no positions, which the runtime knows by itself. */
@@ -49,6 +63,7 @@ export const smollm3Gguf: GgufArchitecture = {
     return decoderKeys(config, 2e6);
   },
   tensors: (config, source) => decoderTensors(config, source, { rules: rotatedPairs(config) }),
+  config: (file) => ({ ...decoderConfig(file, 'smollm3'), no_rope_layer_interval: 4 }),
 };
 
 /** Granite: Llama with multipliers. */
@@ -62,4 +77,11 @@ export const graniteGguf: GgufArchitecture = {
       .set('residual_scale', f32(config.number('residual_multiplier', 1)))
       .set('logit_scale', f32(config.number('logits_scaling', 1))),
   tensors: (config, source) => decoderTensors(config, source, { rules: rotatedPairs(config) }),
+  config: (file) => ({
+    ...decoderConfig(file, 'granite'),
+    attention_multiplier: file.number('attention.scale', 1),
+    embedding_multiplier: file.number('embedding_scale', 1),
+    residual_multiplier: file.number('residual_scale', 1),
+    logits_scaling: file.number('logit_scale', 1),
+  }),
 };

@@ -1,11 +1,11 @@
 import type { GgufArchitecture } from '../conversion.js';
-import { decoderKeys, decoderRules, decoderTensors } from './decoder.js';
+import { decoderConfig, decoderKeys, decoderRules, decoderTensors } from './decoder.js';
 
 /** OLMo 2: norms after attention and MLP, and on all queries and keys at once. */
 export const olmo2Gguf: GgufArchitecture = {
   name: 'olmo2',
   modelTypes: ['olmo2'],
-  hyperparameters: (config) => decoderKeys(config, 5e5),
+  hyperparameters: (config) => decoderKeys(config),
   tensors: (config, source) =>
     decoderTensors(config, source, {
       rules: {
@@ -14,4 +14,5 @@ export const olmo2Gguf: GgufArchitecture = {
         'layers.N.post_feedforward_layernorm': 'blk.N.post_ffw_norm',
       },
     }),
+  config: (file) => decoderConfig(file, 'olmo2'),
 };

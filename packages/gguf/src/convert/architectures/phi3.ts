@@ -1,7 +1,8 @@
 import { ropeSettings } from '../config.js';
 import type { GgufArchitecture, ModelTensor } from '../conversion.js';
+import type { FileSettings } from '../file-settings.js';
 import { f32, u32 } from '../values.js';
-import { decoderKeys, decoderRules, decoderTensors, headSizeOf } from './decoder.js';
+import { decoderConfig, decoderKeys, decoderRules, decoderTensors, headSizeOf } from './decoder.js';
 import { ropeSettingsShare } from './partial-rotary.js';
 
 /** Phi-3 and Phi-4-mini: queries, keys and values in one matrix, gate and up in another; the runtime cuts them. */
@@ -45,4 +46,23 @@ export const phi3Gguf: GgufArchitecture = {
     });
     return [...named, ...factors];
   },
+  config(file) {
+    const whole = decoderConfig(file, 'phi3', () => ({}));
+    const [long, short] = ['long', 'short'].map((kind) => file.vector(`rope_factors_${kind}.weight`));
+    const original = file.number('rope.scaling.original_context_length', file.number('context_length'));
+    const window = file.number('attention.sliding_window', 0);
+    return {
+      ...whole,
+      rope_theta: file.number('rope.freq_base', 10000),
+      original_max_position_embeddings: original,
+      partial_rotary_factor: file.number('rope.dimension_count', whole.head_dim as number) / (whole.head_dim as number),
+      ...(window > 0 ? { sliding_window: window } : {}),
+      ...(long && short ? { rope_scaling: longRope(file, long, short) } : {}),
+    };
+  },
 };
+
+const longRope = (file: FileSettings, long: Float32Array, short: Float32Array) => ({
+  ...{ type: 'longrope', long_factor: [...long], short_factor: [...short] },
+  ...(file.has('rope.scaling.attn_factor') ? { attention_factor: file.number('rope.scaling.attn_factor') } : {}),
+});

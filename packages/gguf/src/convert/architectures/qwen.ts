@@ -1,9 +1,10 @@
 import type { GgufValue } from '../../metadata.js';
 import type { ModelConfig } from '../config.js';
 import type { GgufArchitecture } from '../conversion.js';
+import type { FileSettings } from '../file-settings.js';
 import type { NameRules } from '../tensor-names.js';
 import { u32 } from '../values.js';
-import { decoderKeys, decoderRules, decoderTensors } from './decoder.js';
+import { decoderConfig, decoderKeys, decoderRules, decoderTensors } from './decoder.js';
 
 /** Qwen 2 and 2.5. */
 export const qwen2Gguf: GgufArchitecture = {
@@ -11,10 +12,16 @@ export const qwen2Gguf: GgufArchitecture = {
   modelTypes: ['qwen2'],
   hyperparameters: (config) => decoderKeys(config),
   tensors: (config, source) => decoderTensors(config, source),
+  config: (file) => decoderConfig(file, 'qwen2'),
 };
 
 /** Qwen 3: norms on queries and keys. */
-export const qwen3Gguf: GgufArchitecture = { ...qwen2Gguf, name: 'qwen3', modelTypes: ['qwen3'] };
+export const qwen3Gguf: GgufArchitecture = {
+  ...qwen2Gguf,
+  name: 'qwen3',
+  modelTypes: ['qwen3'],
+  config: (file) => decoderConfig(file, 'qwen3'),
+};
 
 const expertRules: NameRules = {
   ...decoderRules,
@@ -40,6 +47,15 @@ function mixtureKeys(config: ModelConfig, normalized: boolean): Map<string, Gguf
     .set('expert_feed_forward_length', u32(config.number('moe_intermediate_size')));
 }
 
+/** What {@link mixtureKeys} wrote. */
+const mixtureConfig = (file: FileSettings, modelType: string, normalized: boolean) => ({
+  ...decoderConfig(file, modelType),
+  num_experts: file.number('expert_count'),
+  num_experts_per_tok: file.number('expert_used_count'),
+  moe_intermediate_size: file.number('expert_feed_forward_length'),
+  norm_topk_prob: normalized,
+});
+
 export const qwen2MoeGguf: GgufArchitecture = {
   name: 'qwen2moe',
   modelTypes: ['qwen2_moe'],
@@ -53,6 +69,11 @@ export const qwen2MoeGguf: GgufArchitecture = {
       // The gate of the shared expert is a vector there.
       tensor.name.endsWith('ffn_gate_inp_shexp.weight') ? { ...tensor, shape: tensor.shape.slice(-1) } : tensor,
     ),
+  config: (file) => ({
+    ...mixtureConfig(file, 'qwen2_moe', false),
+    qkv_bias: file.shape('blk.0.attn_q.bias') !== undefined,
+    shared_expert_intermediate_size: file.number('expert_shared_feed_forward_length'),
+  }),
 };
 
 export const qwen3MoeGguf: GgufArchitecture = {
@@ -60,4 +81,5 @@ export const qwen3MoeGguf: GgufArchitecture = {
   modelTypes: ['qwen3_moe'],
   hyperparameters: (config) => mixtureKeys(config, true),
   tensors: (config, source) => decoderTensors(config, source, { rules: expertRules }),
+  config: (file) => mixtureConfig(file, 'qwen3_moe', true),
 };

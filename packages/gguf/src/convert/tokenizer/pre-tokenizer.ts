@@ -1,3 +1,5 @@
+import { SchemeError } from '@q/core';
+
 /** How text is cut before byte pairs are merged. llama.cpp knows the ways by name. */
 
 const contractions = "'s|'t|'re|'ve|'m|'ll|'d";
@@ -61,3 +63,58 @@ export function preTokenizerName(preTokenizer: unknown): string | undefined {
 
 /** Names whose merges are left out for whole words of the vocabulary (`ignore_merges`). */
 export const ignoresMerges: ReadonlySet<string> = new Set(['llama-bpe', 'tekken']);
+
+/** Other names that llama.cpp's files have for a way to cut text. */
+const aliases: Readonly<Record<string, readonly string[]>> = {
+  'llama-bpe': ['llama3', 'llama-v3', 'falcon3', 'falcon-h1', 'pixtral', 'lfm2', 'smaug-bpe', 'dbrx'],
+  qwen2: ['stablelm2', 'deepseek-r1-qwen', 'megrez', 'hunyuan'],
+  'gpt-2': [
+    'default',
+    'phi-2',
+    'olmo',
+    'mpt',
+    'jina-es',
+    'jina-de',
+    'jina-v2-es',
+    'jina-v2-de',
+    'roberta-bpe',
+    'trillion',
+    'mellum',
+  ],
+  smollm: ['starcoder', 'refact', 'command-r', 'codeshell', 'exaone', 'minerva-7b'],
+};
+
+/** Names whose models compose characters first; llama.cpp takes text as it is. */
+const composes: ReadonlySet<string> = new Set(['qwen2', 'qwen35', 'megrez', 'deepseek-r1-qwen']);
+
+/**
+ * `pre_tokenizer` and `normalizer` of a tokenizer.json for llama.cpp's name.
+ * @param file that has the name, for messages
+ * @throws SchemeError for a name that is not known here: another way to cut would give other tokens without a word
+ */
+export function preTokenizerJson(
+  file: string,
+  name: string,
+): { readonly preTokenizer: object; readonly normalizer: object | null } {
+  const own = Object.keys(aliases).find((each) => aliases[each].includes(name)) ?? name;
+  const normalizer = composes.has(name) ? { type: 'NFC' } : null;
+  const byteLevel = { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true };
+  if (own === 'gpt-2') return { normalizer, preTokenizer: byteLevel };
+  const sequence = (steps: readonly object[]) => ({
+    normalizer,
+    preTokenizer: { type: 'Sequence', pretokenizers: steps },
+  });
+  if (own === 'smollm') return sequence([{ type: 'Digits', individual_digits: true }, byteLevel]);
+  const found = byExpressions.find(([each]) => each === own);
+  if (!found) {
+    const known = [...byExpressions.map(([each]) => each), ...Object.keys(aliases), ...Object.values(aliases).flat()];
+    throw new SchemeError(
+      `${file}: tokenizer.ggml.pre is ${JSON.stringify(name)}: ${[...new Set(known)].sort().join(', ')} can be read`,
+    );
+  }
+  const [, ...expressions] = found;
+  return sequence([
+    ...expressions.map((Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false })),
+    { ...byteLevel, use_regex: false },
+  ]);
+}

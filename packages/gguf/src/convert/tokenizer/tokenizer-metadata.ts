@@ -49,7 +49,7 @@ export function tokenizerMetadata(options: TokenizerOptions): ReadonlyMap<string
 }
 
 /** Special tokens by their keys in tokenizer_config.json and config.json, and by llama.cpp's. */
-const roles = [
+export const roles = [
   ['bos', 'bos'],
   ['eos', 'eos'],
   ['unk', 'unknown'],
@@ -74,11 +74,14 @@ function specialTokens(input: TokenizerInput, files: TokenizerFiles, config: Jso
   // Encoders begin with [CLS] and end with [SEP], which llama.cpp takes from the ids of begin and end.
   if (!ids.has('bos') && ids.has('cls')) ids.set('bos', ids.get('cls') as number);
   if (!ids.has('eos') && ids.has('sep')) ids.set('eos', ids.get('sep') as number);
+  const [before, after] = templateEnds(input.json);
+  // What a template puts around every text is their begin and end, whether the config names it or not.
+  if (!ids.has('bos') && before !== undefined && before >= 0) ids.set('bos', before);
+  if (!ids.has('eos') && after !== undefined && after >= 0) ids.set('eos', after);
   const keys = roles.flatMap(([role, key]): [string, GgufValue][] => {
     const id = ids.get(role);
     return id === undefined ? [] : [[`tokenizer.ggml.${key}_token_id`, u32(id)]];
   });
-  const [before, after] = templateEnds(input.json);
   const adds = (role: 'bos' | 'eos', by: number | undefined): boolean => {
     if (by !== undefined) return by === ids.get(role);
     return ids.has(role) && settings[`add_${role}_token`] === true;

@@ -116,6 +116,7 @@ export function makeRecipe(
     rules,
     ...(main.tuner ? { tuner: main.tuner } : {}),
     seed: value<number>('seed') ?? 0,
+    ...(value<boolean>('requantize') ? { requantize: true } : {}),
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
     ...(expertTokens === undefined ? {} : { expertTokens }),
     ...(vocabulary.uses.length > 0 ? { uses: vocabulary.uses } : {}),

@@ -79,6 +79,10 @@ export const topOptions = {
     help: 'Bytes that a run may take: beyond, activations wait on the disk, and a training is refused.',
   }),
   maxShardBytes: integer({ min: 1, otherwise: '5e9', placeholder: 'bytes', help: 'Largest weight file.' }),
+  requantize: boolean({
+    default: false,
+    help: 'Round weights that are rounded already (a GGUF file, a quantized folder), which costs accuracy.',
+  }),
   seed: integer({ default: 0, help: 'Seed of everything random.' }),
   use: list(text({ help: 'A module.' }), {
     otherwise: 'none',

@@ -1,0 +1,123 @@
+import { basename } from 'node:path';
+import { type Architecture, FormatError, linearsOf, type ModelDescription, tensor } from '@q/core';
+import { type GgufTensor, type ModelTensor, rowsInFile } from '@q/gguf';
+import { describeModel } from '@q/models';
+import { type FileDtype, openFile, type ShardReader, type TensorEntry } from '@q/safetensors';
+import { transpose } from '../transpose.js';
+import type { GgufFile } from './gguf-file.js';
+
+/** Types of a file whose bytes a folder keeps as they are. */
+const plainDtypes: Readonly<Record<string, FileDtype>> = { F16: 'F16', BF16: 'BF16' };
+
+interface Home {
+  readonly stored: GgufTensor;
+  readonly model: ModelTensor;
+  /** Which of the tensors that the stored one is made of. */
+  readonly part: number;
+  /** The folder keeps it `[in, out]`. */
+  readonly transposed: boolean;
+  readonly entry: TensorEntry & { readonly file: string };
+}
+
+/** Weights that a folder keeps `[in, out]`. */
+const turnedWeights = (model: ModelDescription): ReadonlySet<string> =>
+  new Set(linearsOf(model).flatMap(({ module, transposed }) => (transposed ? [`${module}.weight`] : [])));
+
+/** Shapes of a model's tensors by name as GGUF files have them: linears `[out, in]`. */
+export function ggufShapes(model: ModelDescription): ReadonlyMap<string, readonly number[]> {
+  const turned = turnedWeights(model);
+  return new Map(
+    [...model.expected].map(([name, shape]) => [name, turned.has(name) ? [...shape].reverse() : shape] as const),
+  );
+}
+
+/**
+ * The tensors of a GGUF file under the names, in the shapes and with the values of a model folder: rows of queries and keys in their
+ * order, experts apart, nothing added to norms. What is quantized is given as f32.
+ * @throws SchemeError for a model that no architecture describes; FormatError naming a tensor that does not fit
+ */
+export async function ggufShards(
+  path: string,
+  { header, model }: GgufFile,
+  known: readonly Architecture[],
+): Promise<ShardReader> {
+  const described = describeModel(model.config, known);
+  const turned = turnedWeights(described);
+  const shapes = ggufShapes(described);
+  const file = basename(path);
+  const homes = new Map<string, Home>();
+  for (const each of model.tensors(shapes)) {
+    const stored = header.tensors.get(each.name);
+    if (!stored) continue;
+    for (const [part, name] of each.from.entries()) {
+      const shape = described.expected.get(name) as readonly number[];
+      const dtype = each.plus === undefined ? (plainDtypes[stored.type.name] ?? 'F32') : 'F32';
+      const bytes = shape.reduce((product, size) => product * size, 1) * (dtype === 'F32' ? 4 : 2);
+      const entry = { ...{ name, dtype, shape, begin: 0, end: bytes }, file };
+      homes.set(name, { stored, model: each, part, transposed: turned.has(name), entry });
+    }
+  }
+  const source = await openFile(path);
+  let whole: { readonly name: string; readonly bytes: Uint8Array } | undefined;
+
+  const find = (name: string): Home => {
+    const home = homes.get(name);
+    if (!home) throw new FormatError(`${path}: has no tensor ${name}`);
+    return home;
+  };
+  const readWhole = async (name: string): Promise<Uint8Array> => {
+    if (whole?.name === name) return whole.bytes;
+    const home = find(name);
+    const bytes = await rowsInFile(source, home, 0, rowsOf(home));
+    return home.transposed ? transposedBytes(bytes, home) : bytes;
+  };
+  return {
+    entries: new Map([...homes].map(([name, { entry }]) => [name, entry])),
+    files: [file],
+    notes: [],
+    async read(name) {
+      const { dtype, shape } = find(name).entry;
+      const bytes = await readWhole(name);
+      const { buffer, byteOffset, byteLength } = bytes;
+      return dtype === 'F32'
+        ? tensor('f32', shape, new Float32Array(buffer, byteOffset, byteLength / 4))
+        : tensor(dtype === 'F16' ? 'f16' : 'bf16', shape, new Uint16Array(buffer, byteOffset, byteLength / 2));
+    },
+    async readBytes(name, start = 0, end) {
+      const home = find(name);
+      const { end: size } = home.entry;
+      const stop = Math.min(end ?? size, size);
+      const width = size / rowsOf(home);
+      // Rows that change places, or columns, come from all of the tensor: these matrices are not the large ones.
+      if (home.transposed || home.model.order) {
+        if (whole?.name !== name) whole = { name, bytes: await readWhole(name) };
+        return whole.bytes.subarray(start, stop);
+      }
+      const first = Math.floor(start / width);
+      const bytes = await rowsInFile(source, home, first, Math.ceil(stop / width));
+      return bytes.subarray(start - first * width, stop - first * width);
+    },
+    close: () => source.close(),
+  };
+}
+
+/** Rows of one tensor, all dimensions but the last one taken together; a vector of the file has as many as values. */
+function rowsOf({ model: { shape, from } }: Home): number {
+  const columns = shape.length > 1 ? shape[shape.length - 1] : 1;
+  return shape.reduce((product, size) => product * size, 1) / columns / from.length;
+}
+
+function transposedBytes(bytes: Uint8Array, { entry }: Home): Uint8Array {
+  const [rows, columns] = entry.shape;
+  if (entry.dtype !== 'F32') {
+    const [from, to] = [
+      new Uint16Array(bytes.buffer, bytes.byteOffset, rows * columns),
+      new Uint16Array(rows * columns),
+    ];
+    for (let row = 0; row < rows; row++) for (let j = 0; j < columns; j++) to[row * columns + j] = from[j * rows + row];
+    return new Uint8Array(to.buffer);
+  }
+  const values = new Float32Array(bytes.buffer, bytes.byteOffset, rows * columns);
+  const { data } = transpose(tensor('f32', [columns, rows], values));
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}

@@ -1,0 +1,61 @@
+import { readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { FormatError } from '@q/core';
+import { copyFileDurably, type FileOptions, type FileRecord, writeFileDurably } from '@q/durable-files';
+import { openGgufFile } from './gguf/gguf-file.js';
+
+/** The files of a model beside its weights: those of its folder, or what a GGUF file says, written as such. */
+export interface ModelFiles {
+  /** For messages. */
+  where(name: string): string;
+  /** Where a file lies on the disk; nothing for one that is made of what a GGUF file says. */
+  path(name: string): string | undefined;
+  /** Its text; nothing where there is no such file. */
+  text(name: string): Promise<string | undefined>;
+  /**
+   * The content of a JSON file; nothing where there is no such file.
+   * @throws FormatError naming the file when it is not JSON
+   */
+  json(name: string): Promise<unknown>;
+}
+
+/**
+ * The files of a model folder, or of a model in a GGUF file.
+ * @throws FormatError or SchemeError when a GGUF file cannot be read
+ */
+export async function openModelFiles(path: string): Promise<ModelFiles> {
+  const info = await stat(path).catch(() => undefined);
+  if (info?.isFile()) return (await openGgufFile(path)).files;
+  return folderFiles(path);
+}
+
+export function folderFiles(folder: string): ModelFiles {
+  const text = (name: string) => readFile(join(folder, name), 'utf8').catch(() => undefined);
+  return {
+    where: (name) => join(folder, name),
+    path: (name) => join(folder, name),
+    text,
+    async json(name) {
+      const found = await text(name);
+      if (found === undefined) return undefined;
+      try {
+        return JSON.parse(found);
+      } catch (error) {
+        throw new FormatError(`${join(folder, name)}: is not valid JSON (${(error as Error).message})`);
+      }
+    },
+  };
+}
+
+/** Copies a file of a model, or writes what a GGUF file says. */
+export async function copyModelFile(
+  files: ModelFiles,
+  name: string,
+  to: string,
+  options: FileOptions = {},
+): Promise<Omit<FileRecord, 'file'>> {
+  const from = files.path(name);
+  return from === undefined
+    ? writeFileDurably(to, (await files.text(name)) as string, options)
+    : copyFileDurably(from, to, options);
+}
