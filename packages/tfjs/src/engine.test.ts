@@ -1,5 +1,7 @@
-import { QuantError, SchemeError } from '@q/core';
+import { type Engine, QuantError, SchemeError } from '@q/core';
+import { rotaryTable } from '@q/core/conformance';
 import { describe, expect, it } from 'vitest';
+import type { Handle } from './handle.js';
 import { loadCpu, loadWasm } from './load-node.js';
 import { createEngine } from './node-engine.js';
 import { selectBackend } from './select-backend.js';
@@ -35,6 +37,22 @@ describe('selection of a backend', () => {
   });
 });
 
+/** What is observed of the same rotation and attention, the first time and the second time. */
+async function observedTwice({ ops, observeBytes }: Engine<Handle>) {
+  const table = rotaryTable(8, 4, 10000);
+  const pass = async () => {
+    const x = ops.fromF32(new Float32Array(8 * 8).fill(0.5), [1, 8, 8]);
+    ops.dispose(
+      ops.scope(() => {
+        const turned = ops.rotary(x, 2, table);
+        return ops.attention({ q: turned, k: turned, v: x, heads: 2, kvHeads: 2, headDim: 4, scale: 0.5 });
+      }),
+    );
+    ops.dispose(x);
+  };
+  return [await observeBytes?.(pass), await observeBytes?.(pass)];
+}
+
 describe('bytes observed', () => {
   it('are the most that were alive at once, whatever was freed or shared', async () => {
     const engine = await createEngine({ backend: 'cpu' });
@@ -49,6 +67,13 @@ describe('bytes observed', () => {
     await expect(engine.observeBytes?.(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
     ops.dispose(held);
     expect(engine.memory().bytes).toBe(0);
+  });
+
+  it('are the same before and after tables of positions and masks are there', async () => {
+    const engine = await createEngine({ backend: 'cpu' });
+    const observed = await observedTwice(engine);
+    expect(observed[1]).toEqual(observed[0]);
+    await engine.dispose();
   });
 });
 

@@ -77,7 +77,7 @@ export async function startEngine(
     },
     // On wasm the kernels are as quick, and compute the products anyway.
     ...(backend === 'tensorflow' ? { gatherGrams: (kernels: Kernels) => gatherGrams(tf, activate, kernels) } : {}),
-    observeBytes: (work) => observeBytes(tf, work),
+    observeBytes: (work) => observeBytes(tf, work, () => shared.bytes),
     async dispose() {
       shared.dispose();
     },

@@ -13,18 +13,24 @@ interface TrackingEngine {
  * Counts the bytes of data at every allocation and release: a step of training holds the most in the middle of its backward pass,
  * where no caller of tfjs can look. `tf.memory().numBytes` counts a value again for each of its clones and reshapes, `tf.profile`
  * waits for every kernel and keeps a record of it. On tfjs-node a reshape counts as data of its own, which it is not.
+ * @param staying bytes of what stays with the engine, which is not counted
  */
-export async function observeBytes<R>(tf: Tfjs, work: () => Promise<R>): Promise<ObservedBytes<R>> {
+export async function observeBytes<R>(
+  tf: Tfjs,
+  work: () => Promise<R>,
+  staying: () => number,
+): Promise<ObservedBytes<R>> {
   const engine = tf.engine() as unknown as TrackingEngine;
   const { trackTensor, removeDataId } = engine;
-  const before = engine.state.numBytes;
-  let [bytes, peak] = [before, before];
+  const before = engine.state.numBytes - staying();
+  let bytes = engine.state.numBytes;
+  let peak = before;
   const sizeOf = (dataId: DataId) => engine.state.tensorInfo.get(dataId)?.bytes ?? 0;
   engine.trackTensor = (tensor, ...rest) => {
     const known = engine.state.tensorInfo.has(tensor.dataId);
     trackTensor.call(engine, tensor, ...rest);
     if (!known) bytes += sizeOf(tensor.dataId);
-    peak = Math.max(peak, bytes);
+    peak = Math.max(peak, bytes - staying());
   };
   engine.removeDataId = (dataId, ...rest) => {
     bytes -= sizeOf(dataId);

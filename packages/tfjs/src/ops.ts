@@ -12,6 +12,8 @@ import { createRotaryTensors, type RotaryTensors, rotary } from './rotary.js';
 export interface SharedTensors {
   rotary(table: RotaryTable, length: number): RotaryTensors;
   mask(length: number, window: number, causal: boolean): Tensor;
+  /** Of those that are kept now. */
+  readonly bytes: number;
   dispose(): void;
 }
 
@@ -93,16 +95,23 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
 export function createSharedTensors(tf: Tfjs): SharedTensors {
   const tables = new Map<RotaryTable, { length: number; tensors: RotaryTensors }>();
   const masks = new Map<string, { length: number; mask: Tensor }>();
-  const release = (tensors: RotaryTensors) => {
-    for (const x of Object.values(tensors) as Tensor[]) x.dispose();
+  let bytes = 0;
+  const keep = <X extends Tensor>(x: X): X => {
+    bytes += 4 * x.size;
+    return tf.keep(x);
   };
+  const forget = (x: Tensor) => {
+    bytes -= 4 * x.size;
+    x.dispose();
+  };
+  const release = (tensors: RotaryTensors) => (Object.values(tensors) as Tensor[]).forEach(forget);
   return {
     rotary(table, length) {
       const present = tables.get(table);
       if (present?.length === length) return present.tensors;
       if (present) release(present.tensors);
       const tensors = createRotaryTensors(tf, table, length);
-      for (const x of Object.values(tensors) as Tensor[]) tf.keep(x);
+      (Object.values(tensors) as Tensor[]).forEach(keep);
       tables.set(table, { length, tensors });
       return tensors;
     },
@@ -110,14 +119,17 @@ export function createSharedTensors(tf: Tfjs): SharedTensors {
       const key = `${causal ? 'causal' : 'both'} ${window === length ? 'full' : window}`;
       const present = masks.get(key);
       if (present?.length === length) return present.mask;
-      present?.mask.dispose();
-      const mask = tf.keep(tf.tensor2d(attentionMask(length, window, causal), [length, length]));
+      if (present) forget(present.mask);
+      const mask = keep(tf.tensor2d(attentionMask(length, window, causal), [length, length]));
       masks.set(key, { length, mask });
       return mask;
     },
+    get bytes() {
+      return bytes;
+    },
     dispose() {
       for (const { tensors } of tables.values()) release(tensors);
-      for (const { mask } of masks.values()) mask.dispose();
+      for (const { mask } of masks.values()) forget(mask);
       tables.clear();
       masks.clear();
     },

@@ -144,7 +144,11 @@ export interface ForwardEngine<T> {
 /** A backend that also differentiates. */
 export interface Engine<T> extends ForwardEngine<T> {
   readonly ops: DifferentiableOps<T>;
-  /** Does the work and counts the bytes of values alive on the engine meanwhile. Absent where an engine cannot tell. */
+  /**
+   * Does the work and counts the bytes of values alive on the engine meanwhile. Tables and masks that stay with the engine are
+   * not counted: whether this work makes them, or finds them, depends on what the process has done before. Absent where an
+   * engine cannot tell.
+   */
   observeBytes?<R>(work: () => Promise<R>): Promise<ObservedBytes<R>>;
 }
 

@@ -8,12 +8,17 @@ interface Span {
 
 /** Memory of a pool that is handed out and given back piece by piece, in multiples of 64 bytes; first fit. */
 export interface Heap {
-  /** @throws QuantError when the 4 GiB of a WebAssembly memory are full */
-  allocate(bytes: number): number;
+  /**
+   * @param stays what is never given back, as tables of positions: it is in `used` and not in `counted`
+   * @throws QuantError when the 4 GiB of a WebAssembly memory are full
+   */
+  allocate(bytes: number, stays?: 'stays'): number;
   free(address: number): void;
   /** Bytes handed out. */
   readonly used: number;
-  /** The most there were at any moment since `resetPeak`. */
+  /** Bytes handed out without those that stay. */
+  readonly counted: number;
+  /** The most of `counted` at any moment since `resetPeak`. */
   readonly peak: number;
   resetPeak(): void;
 }
@@ -27,6 +32,7 @@ export function createHeap({ memory }: Pool): Heap {
   const spans: Span[] = [{ start: heapStart, end: memory.buffer.byteLength }];
   const sizes = new Map<number, number>();
   let used = 0;
+  let staying = 0;
   let peak = 0;
 
   function grow(bytes: number): void {
@@ -58,7 +64,7 @@ export function createHeap({ memory }: Pool): Heap {
   }
 
   return {
-    allocate(bytes) {
+    allocate(bytes, stays) {
       const size = Math.max(alignment, Math.ceil(bytes / alignment) * alignment);
       let at = spans.findIndex(({ start, end }) => end - start >= size);
       if (at < 0) {
@@ -71,7 +77,8 @@ export function createHeap({ memory }: Pool): Heap {
       if (span.start === span.end) spans.splice(at, 1);
       sizes.set(address, size);
       used += size;
-      peak = Math.max(peak, used);
+      if (stays) staying += size;
+      peak = Math.max(peak, used - staying);
       return address;
     },
     free(address) {
@@ -84,11 +91,14 @@ export function createHeap({ memory }: Pool): Heap {
     get used() {
       return used;
     },
+    get counted() {
+      return used - staying;
+    },
     get peak() {
       return peak;
     },
     resetPeak() {
-      peak = used;
+      peak = used - staying;
     },
   };
 }

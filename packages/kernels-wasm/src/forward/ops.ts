@@ -47,7 +47,7 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
     const present = tables.get(table);
     if (present) return present;
     const place = (data: Float32Array) => {
-      const at = heap.allocate(4 * data.length);
+      const at = heap.allocate(4 * data.length, 'stays');
       new Float32Array(pool.memory.buffer, at, data.length).set(data);
       return at;
     };

@@ -33,7 +33,7 @@ export async function createTrainingEngine(options: WasmKernelOptions = {}): Pro
     independentSequences: true,
     memory: () => ({ values: values.alive, bytes: heap.used }),
     async observeBytes(work) {
-      const before = heap.used;
+      const before = heap.counted;
       heap.resetPeak();
       const result = await work();
       return { result, before, peak: heap.peak };
