@@ -5,6 +5,7 @@
  */
 export type HeaderValue =
   | string
+  | EntryNumbers
   | IntegerText
   | HeaderValue[]
   | Map<string, HeaderValue>
@@ -22,8 +23,31 @@ export class OtherNumber {
   constructor(readonly text: string) {}
 }
 
+/**
+ * The entry of a tensor as every writer writes it, with whole numbers below 10^15 that a double holds: one match in place of a
+ * Map and a text for each number. A file may have hundreds of thousands of them.
+ */
+export class EntryNumbers {
+  constructor(
+    readonly dtype: string,
+    readonly shape: readonly number[],
+    readonly begin: number,
+    readonly end: number,
+  ) {}
+}
+
+const whole = '(?:0|[1-9][0-9]{0,14})';
+const usualEntry = new RegExp(
+  `\\{"dtype": ?"([A-Z0-9_]+)", ?"shape": ?\\[((?:${whole}(?:, ?${whole})*)?)\\], ?"data_offsets": ?\\[(${whole}), ?(${whole})\\]\\}`,
+  'y',
+);
+
 /** What is wrong and at which character. */
 export class HeaderSyntaxError extends Error {}
+
+/** What a string may not hold as it is, or must be decoded. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON forbids them in strings.
+const needsDecoding = /[\\\u0000-\u001f]/;
 
 const maxDepth = 16;
 
@@ -45,7 +69,11 @@ class Scanner {
   }
 
   space(): void {
-    while (' \t\n\r'.includes(this.text[this.at] ?? 'x')) this.at++;
+    for (;;) {
+      const code = this.text.charCodeAt(this.at);
+      if (code !== 0x20 && code !== 0x09 && code !== 0x0a && code !== 0x0d) return;
+      this.at++;
+    }
   }
 
   private take(character: string): void {
@@ -58,7 +86,7 @@ class Scanner {
     this.space();
     switch (this.text[this.at]) {
       case '{':
-        return this.object(depth);
+        return this.entry() ?? this.object(depth);
       case '[':
         return this.array(depth);
       case '"':
@@ -72,6 +100,15 @@ class Scanner {
       default:
         return this.number();
     }
+  }
+
+  private entry(): EntryNumbers | undefined {
+    usualEntry.lastIndex = this.at;
+    const match = usualEntry.exec(this.text);
+    if (!match) return undefined;
+    this.at = usualEntry.lastIndex;
+    const [, dtype, sizes, begin, end] = match;
+    return new EntryNumbers(dtype, sizes === '' ? [] : sizes.split(',').map(Number), Number(begin), Number(end));
   }
 
   private object(depth: number): Map<string, HeaderValue> {
@@ -118,6 +155,12 @@ class Scanner {
   private string(): string {
     if (this.text[this.at] !== '"') this.fail('a string');
     const start = this.at++;
+    const end = this.text.indexOf('"', this.at);
+    const plain = this.text.slice(this.at, Math.max(end, this.at));
+    if (end >= 0 && !needsDecoding.test(plain)) {
+      this.at = end + 1;
+      return plain;
+    }
     while (this.text[this.at] !== '"') {
       if (this.at >= this.text.length) this.fail('the end of a string');
       this.at += this.text[this.at] === '\\' ? 2 : 1;

@@ -1,7 +1,14 @@
 import { FormatError } from '@q/core';
 import type { ByteSource } from './byte-source.js';
 import { type FileDtype, fileDtypes, isFileDtype } from './file-dtype.js';
-import { HeaderSyntaxError, type HeaderValue, IntegerText, OtherNumber, parseHeaderJson } from './header-json.js';
+import {
+  EntryNumbers,
+  HeaderSyntaxError,
+  type HeaderValue,
+  IntegerText,
+  OtherNumber,
+  parseHeaderJson,
+} from './header-json.js';
 
 /** A tensor in a file; offsets are absolute, `end` exclusive. */
 export interface TensorEntry {
@@ -76,26 +83,45 @@ export async function readHeader(source: ByteSource): Promise<SafetensorsHeader>
   return { tensors: new Map(entries.map((entry) => [entry.name, entry])), metadata, dataStart };
 }
 
+interface WrittenEntry {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly begin: number;
+  readonly end: number;
+}
+
 function readEntry(name: string, value: HeaderValue, dataStart: number, fail: (message: string) => never): TensorEntry {
+  const { dtype, shape, begin, end } = value instanceof EntryNumbers ? value : writtenEntry(value, fail);
+  if (!isFileDtype(dtype))
+    return fail(`unknown dtype ${JSON.stringify(dtype)}; known are ${Object.keys(fileDtypes).join(', ')}`);
+  const bits = bitsOf(shape, fileDtypes[dtype]);
+  if (typeof bits === 'bigint' ? bits % 8n !== 0n : bits % 8 !== 0)
+    return fail(`${bits} bits are not a whole number of bytes`);
+  if (end < begin) return fail(`ends at byte ${end}, before it begins at ${begin}`);
+  const bytes = typeof bits === 'bigint' ? bits / 8n : bits / 8;
+  if (bytes !== end - begin)
+    return fail(
+      `shape [${shape}] of ${dtype} needs ${bytes} bytes, data_offsets [${begin}, ${end}] hold ${end - begin}`,
+    );
+  return { name, dtype, shape, begin: dataStart + begin, end: dataStart + end };
+}
+
+/** Sizes multiply without bound ([2, 2^52]): a BigInt where a double does not hold the product. */
+function bitsOf(shape: readonly number[], bitsEach: number): number | bigint {
+  const bits = shape.reduce((product, size) => product * size, bitsEach);
+  return bits <= Number.MAX_SAFE_INTEGER
+    ? bits
+    : shape.reduce((product, size) => product * BigInt(size), BigInt(bitsEach));
+}
+
+function writtenEntry(value: HeaderValue, fail: (message: string) => never): WrittenEntry {
   if (!(value instanceof Map)) return fail('the entry must be an object with dtype, shape and data_offsets');
   const dtype = value.get('dtype');
   if (typeof dtype !== 'string') return fail('dtype must be a string');
-  if (!isFileDtype(dtype))
-    return fail(`unknown dtype ${JSON.stringify(dtype)}; known are ${Object.keys(fileDtypes).join(', ')}`);
   const shape = integers('shape', value.get('shape'), fail);
   const offsets = integers('data_offsets', value.get('data_offsets'), fail);
   if (offsets.length !== 2) return fail(`data_offsets must be two numbers, found ${offsets.length}`);
-  const [begin, end] = offsets;
-  // Sizes multiply without bound ([2, 2^52]): BigInt, then compare with what the offsets say.
-  const bits = shape.reduce((product, size) => product * BigInt(size), 1n) * BigInt(fileDtypes[dtype]);
-  if (bits % 8n !== 0n) return fail(`${bits} bits are not a whole number of bytes`);
-  if (end < begin) return fail(`ends at byte ${end}, before it begins at ${begin}`);
-  if (bits / 8n !== BigInt(end - begin)) {
-    return fail(
-      `shape [${shape}] of ${dtype} needs ${bits / 8n} bytes, data_offsets [${begin}, ${end}] hold ${end - begin}`,
-    );
-  }
-  return { name, dtype, shape, begin: dataStart + begin, end: dataStart + end };
+  return { dtype, shape, begin: offsets[0], end: offsets[1] };
 }
 
 function integers(key: string, value: HeaderValue | undefined, fail: (message: string) => never): number[] {
