@@ -117,11 +117,13 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     modules.set(linear.module, planned);
     reasons.set(linear.module, describeRule(rule, index));
   }
-  for (const [module, refusal] of odd) {
-    if (modules.size === 0)
-      throw new SchemeError(`${module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
-    notes.push(`${module} is kept: ${refusal}`);
-  }
+  const [first] = odd;
+  if (first && modules.size === 0)
+    throw new SchemeError(`${first[0]}: ${first[1]}. Choose another scheme, or keep this layer with a rule`);
+  for (const [refusal, [module, ...more]] of byText(odd))
+    notes.push(
+      more.length > 0 ? `${module} and ${more.length} more are kept: ${refusal}` : `${module} is kept: ${refusal}`,
+    );
   // Without a linear to quantize the steps before it still make a folder: the same function with other weights.
   if (modules.size === 0 && !recipe.transforms?.length)
     throw new SchemeError(`no linear of ${checkpoint.path} matches a rule of the recipe: nothing would be quantized`);
@@ -145,12 +147,12 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   if (tuner) checkTuner(tuner, checkpoint, recipe, model, modules);
   const calibrated = tuner !== undefined || walksModel(recipe, modules);
   if (calibrated && !model) throw checkpoint.unknownArchitecture as Error;
-  const cautions = new Map<string, string[]>();
+  const cautions = new Map<string, string>();
   for (const module of modules.values()) {
     const caution = recipe.layout.caution?.(module);
-    if (caution) cautions.set(caution, [...(cautions.get(caution) ?? []), module.linear.module]);
+    if (caution) cautions.set(module.linear.module, caution);
   }
-  for (const [caution, names] of cautions)
+  for (const [caution, names] of byText(cautions))
     notes.push(`${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''}: ${caution}`);
   notes.push(...checkpoint.notes);
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
@@ -242,6 +244,17 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     forecast: predicted,
     notes,
   };
+}
+
+/** Modules by what is said of them, in their order. */
+function byText(texts: ReadonlyMap<string, string>): ReadonlyMap<string, readonly string[]> {
+  const names = new Map<string, string[]>();
+  for (const [module, text] of texts) {
+    const present = names.get(text);
+    if (present) present.push(module);
+    else names.set(text, [module]);
+  }
+  return names;
 }
 
 /**
