@@ -2,11 +2,11 @@ import { dirname } from 'node:path';
 import type { WriteOperation } from './observed-files.js';
 
 /**
- * What outlives a crash: after `kill`, all operations (the system still has them); after `powerCut`, what was synced, names
- * and data; after `namesFirst`, all names, and of the data what was synced (the rest of a file reads as zeros, as on file
- * systems that write names before data).
+ * What outlives a crash: after `kill`, all operations (the system still has them); after `torn`, they and the first half of the
+ * write that is under way; after `powerCut`, what was synced, names and data; after `namesFirst`, all names, and of the data
+ * what was synced (the rest of a file reads as zeros, as on file systems that write names before data).
  */
-export type Survivors = 'kill' | 'powerCut' | 'namesFirst';
+export type Survivors = 'kill' | 'torn' | 'powerCut' | 'namesFirst';
 
 /** Content by path; `undefined` for a folder. */
 export type Disk = ReadonlyMap<string, Uint8Array | undefined>;
@@ -20,18 +20,23 @@ interface Inode {
 type Entry = Inode | 'folder';
 
 /**
- * The disk after a crash before each operation of a recorded run, and after the last one. What was there before the run is not
- * in it. A state is valid until the next one is taken.
+ * The disk after a crash before each operation of a recorded run, and after the last one; for `torn` within each of its writes.
+ * What was there before the run is not in it. A state is valid until the next one is taken.
  * @param operations of {@link recordingFiles}
  */
 export function* crashStates(operations: readonly WriteOperation[], survivors: Survivors): Generator<Disk> {
   const now = new Map<string, Entry>();
   const synced = new Map<string, Entry>();
   const made = new Set(operations.filter(({ kind }) => kind === 'makeFolder').map(({ path }) => path));
-  yield diskOf(now, made, survivors);
+  if (survivors !== 'torn') yield diskOf(now, made, survivors);
   for (const operation of operations) {
+    if (survivors === 'torn' && operation.kind === 'write') {
+      const { bytes } = operation;
+      apply({ ...operation, bytes: bytes.subarray(0, bytes.length >> 1) }, now, synced);
+      yield diskOf(now, made, survivors);
+    }
     apply(operation, now, synced);
-    yield diskOf(survivors === 'powerCut' ? synced : now, made, survivors);
+    if (survivors !== 'torn') yield diskOf(survivors === 'powerCut' ? synced : now, made, survivors);
   }
 }
 
@@ -43,7 +48,7 @@ function diskOf(names: ReadonlyMap<string, Entry>, made: ReadonlySet<string>, su
 }
 
 function contentOf({ data, synced }: Inode, survivors: Survivors): Uint8Array {
-  if (survivors === 'kill') return data;
+  if (survivors === 'kill' || survivors === 'torn') return data;
   if (survivors === 'powerCut') return synced;
   return resized(synced, data.length);
 }

@@ -2,24 +2,45 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 
-/** Names with a sum of the content of each file under a path; of a report, what does not differ from run to run. */
-export async function folderContent(path: string): Promise<string> {
-  const lines: string[] = [];
+/** The content of each file under a path, by its name; of a report, what does not differ from run to run. */
+export type FolderContent = ReadonlyMap<string, string | Uint8Array>;
+
+export async function folderContent(path: string): Promise<FolderContent> {
+  const content = new Map<string, string | Uint8Array>();
   const walk = async (at: string): Promise<void> => {
     const info = await stat(at).catch(() => undefined);
     if (info?.isDirectory()) for (const name of (await readdir(at)).sort()) await walk(join(at, name));
-    else if (info) lines.push(`${relative(dirname(path), at)} ${sum(comparable(at, await readFile(at)))}`);
+    else if (info) content.set(relative(dirname(path), at), comparable(at, await readFile(at)));
   };
   await walk(path);
-  return lines.join('\n');
+  return content;
+}
+
+/** What differs between two folders, one line a file: nothing when they are alike. Of a report the first value that differs. */
+export function differences(found: FolderContent, expected: FolderContent): readonly string[] {
+  const lines: string[] = [];
+  for (const name of new Set([...expected.keys(), ...found.keys()])) {
+    const [is, should] = [found.get(name), expected.get(name)];
+    if (should === undefined) lines.push(`${name} is there beside`);
+    else if (is === undefined) lines.push(`${name} is not there`);
+    else if (Buffer.compare(Buffer.from(is), Buffer.from(should)) !== 0)
+      lines.push(`${name} ${firstDifference(is, should)}`);
+  }
+  return lines;
+}
+
+function firstDifference(is: string | Uint8Array, should: string | Uint8Array): string {
+  const shorter = Math.min(is.length, should.length);
+  let at = 0;
+  while (at < shorter && is[at] === should[at]) at++;
+  const around = (content: string | Uint8Array) =>
+    typeof content === 'string' ? content.slice(Math.max(0, at - 60), at + 40) : [...content.subarray(at, at + 8)];
+  return `differs at ${at} of ${should.length}: ${around(is)} in place of ${around(should)}`;
 }
 
 export const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);
 
-/**
- * What a report says of times and of the process. What the engine held before the first step of a training, and what the step
- * took beyond it, depends on whether this process has run the model before: tables of positions stay on the engine.
- */
+/** What a report says of times and of the process that wrote it. */
 const varying = new Set(['seconds', 'secondsPerStep', 'resumed', 'environment', 'engine', 'notes']);
 
 function comparable(path: string, content: Buffer): string | Uint8Array {

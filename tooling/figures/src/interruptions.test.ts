@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { runKinds } from './interruption-kinds.js';
-import { faults, interruptRun } from './interruptions.js';
+import { type Fault, faults, interruptRun } from './interruptions.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -12,14 +12,16 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
 /** A part of what `pnpm figures:interruptions` tries in full: every n-th operation of the quick kinds. */
-it.each([
-  ['rtn in 4 shards', 16],
-  ['eval after quantize', 30],
-  ['gguf', 16],
-])('%s dies, and the same command gives the same bytes', async (name, every) => {
+it.each<[string, number, readonly Fault[]]>([
+  ['rtn in shards', 50, faults],
+  ['eval after quantize', 60, faults],
+  ['gguf', 16, faults],
+  // Place 120 lies between its two blocks.
+  ['signround', 60, ['kill', 'killTwice']],
+])('%s dies, and the same command gives the same bytes', async (name, every, chosen) => {
   const kind = runKinds.find((each) => each.name === name);
   if (!kind) throw new Error(`${name} is no kind of run`);
-  const results = await interruptRun(kind, { folder: join(folder, 'runs'), faults, every });
+  const results = await interruptRun(kind, { folder: join(folder, 'runs'), faults: chosen, every });
   for (const [fault, { equal, refused, others, places }] of results) {
     expect(others, fault).toEqual([]);
     expect(equal + refused, fault).toBe(places);

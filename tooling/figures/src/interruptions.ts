@@ -1,17 +1,19 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { main } from '@q/cli';
+import { createRandom } from '@q/core';
 import {
   crashStates,
   type Disk,
+  dyingFiles,
   type FileSystem,
   fullFiles,
   nodeFiles,
   recordingFiles,
   type Survivors,
 } from '@q/durable-files';
-import { folderContent, sum } from './folder-content.js';
-import type { RunKind } from './interruption-kinds.js';
+import { differences, folderContent, sum } from './folder-content.js';
+import { prepareModel, type RunKind } from './interruption-kinds.js';
 
 /** The outcome of the same command after a run had died. */
 export interface Outcomes {
@@ -27,8 +29,17 @@ export interface Outcomes {
   readonly others: string[];
 }
 
-export const faults = ['kill', 'powerCut', 'namesFirst', 'full'] as const;
+/** `killTwice`: the run that goes on is killed as well, before an operation that is drawn for each place. */
+export const faults = ['kill', 'killTwice', 'torn', 'powerCut', 'namesFirst', 'full'] as const;
 export type Fault = (typeof faults)[number];
+
+const survivors: Record<Exclude<Fault, 'full'>, Survivors> = {
+  kill: 'kill',
+  killTwice: 'kill',
+  torn: 'torn',
+  powerCut: 'powerCut',
+  namesFirst: 'namesFirst',
+};
 
 interface Ended {
   readonly code: number;
@@ -60,6 +71,8 @@ export interface InterruptionOptions {
   readonly faults: readonly Fault[];
   /** Of all places every n-th is tried. */
   readonly every?: number;
+  /** Number of the first place that is tried. */
+  readonly first?: number;
   readonly progress?: (text: string) => void;
 }
 
@@ -68,11 +81,12 @@ export interface InterruptionOptions {
  * @returns the counts of equal, refused and other results, by fault
  */
 export async function interruptRun(kind: RunKind, options: InterruptionOptions): Promise<ReadonlyMap<Fault, Outcomes>> {
-  const { folder, every = 1, progress = () => {} } = options;
+  const { folder, every = 1, first = 0, progress = () => {} } = options;
   await rm(folder, { recursive: true, force: true });
   const inputs = join(folder, 'inputs');
   const out = join(folder, 'out', 'result');
   await mkdir(inputs, { recursive: true });
+  await prepareModel(inputs);
   await kind.prepare?.(inputs, async (argv) => {
     const { code, err } = await run(argv);
     if (code !== 0) throw new Error(`${argv.join(' ')}: ${err}`);
@@ -91,13 +105,10 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
 
   const judge = async (outcomes: Outcomes, place: string): Promise<void> => {
     const { code, err } = await run(argv);
-    const found = await folderContent(out);
-    if (code === 0 && found === expected) outcomes.equal++;
+    const found = differences(await folderContent(out), expected);
+    if (code === 0 && found.length === 0) outcomes.equal++;
     else if (code !== 0 && namesRemedy(err)) outcomes.refused++;
-    else
-      outcomes.others.push(
-        `${kind.name}, ${place}: exit ${code}\n${err.slice(-600)}\n${found}\nin place of\n${expected}`,
-      );
+    else outcomes.others.push(`${kind.name}, ${place}: exit ${code}\n${err.slice(-600)}\n${found.join('\n')}`);
   };
 
   const results = new Map<Fault, Outcomes>();
@@ -105,7 +116,7 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
     const outcomes: Outcomes = { places: 0, states: 0, equal: 0, refused: 0, others: [] };
     const count = { places: 0, states: 0 };
     if (fault === 'full') {
-      for (let at = 0; at < operations.length; at += every) {
+      for (let at = first; at < operations.length; at += every) {
         count.places++;
         count.states++;
         await clear();
@@ -117,9 +128,12 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
       }
     } else {
       const seen = new Map<string, 'equal' | 'refused' | 'other'>();
+      const again = fault === 'killTwice' ? createRandom(kind.name) : undefined;
       let at = -1;
-      for (const disk of crashStates(operations, fault as Survivors)) {
-        if (++at % every !== 0) continue;
+      for (const disk of crashStates(operations, survivors[fault])) {
+        // Drawn for every place: a place that is tried alone is tried as among all.
+        const second = again?.integer(operations.length);
+        if (++at < first || (at - first) % every !== 0) continue;
         count.places++;
         const state = stateOf(disk);
         const known = seen.get(state);
@@ -130,8 +144,9 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
         count.states++;
         await clear();
         await lay(disk);
+        if (second !== undefined) await run(argv, dyingFiles(nodeFiles, second));
         const before = { ...outcomes };
-        await judge(outcomes, `${fault} before ${at}`);
+        await judge(outcomes, `${fault} before ${at}${second === undefined ? '' : `, then before ${second}`}`);
         seen.set(
           state,
           outcomes.equal > before.equal ? 'equal' : outcomes.refused > before.refused ? 'refused' : 'other',

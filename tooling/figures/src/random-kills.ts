@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { cp, mkdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Random } from '@q/core';
-import { folderContent } from './folder-content.js';
-import type { RunKind } from './interruption-kinds.js';
+import { differences, folderContent } from './folder-content.js';
+import { prepareModel, type RunKind } from './interruption-kinds.js';
 import { namesRemedy } from './interruptions.js';
 
 /** The command as it is built: a process of its own starts sooner with it than from the sources. */
@@ -55,7 +55,17 @@ function runProcess(argv: readonly string[], killAfter?: number): Promise<Ended>
 export async function killRuns(
   kind: RunKind,
   kills: number,
-  { folder, random }: { readonly folder: string; readonly random: Random },
+  {
+    folder,
+    random,
+    keep = false,
+  }: {
+    /** Made anew. */
+    readonly folder: string;
+    readonly random: Random;
+    /** Leave `folder` when a result differs: `differs` beside `undisturbed`. */
+    readonly keep?: boolean;
+  },
 ): Promise<KillOutcomes> {
   if (!existsSync(bin)) throw new Error('the command is not built: run npm run build first');
   await rm(folder, { recursive: true, force: true });
@@ -67,6 +77,7 @@ export async function killRuns(
     if (ended.code !== 0) throw new Error(`${argv.join(' ')}: ${ended.err}`);
     return ended;
   };
+  await prepareModel(inputs);
   await kind.prepare?.(inputs, async (argv) => {
     await finish(argv);
   });
@@ -78,6 +89,7 @@ export async function killRuns(
   const argv = kind.argv(out, inputs);
   const { worked } = await finish(argv);
   const expected = await folderContent(out);
+  if (keep) await cp(out, join(folder, 'undisturbed'), { recursive: true });
   await clear();
   const outcomes: KillOutcomes = { killed: 0, equal: 0, refused: 0, others: [] };
   let since = 0;
@@ -89,12 +101,16 @@ export async function killRuns(
       since++;
       continue;
     }
-    if (code === 0 && (await folderContent(out)) === expected) outcomes.equal++;
+    const found = differences(await folderContent(out), expected);
+    if (code === 0 && found.length === 0) outcomes.equal++;
     else if (code !== 0 && namesRemedy(err)) outcomes.refused++;
-    else outcomes.others.push(`${kind.name}, after ${since} kills: exit ${code}\n${err.slice(-600)}`);
+    else {
+      outcomes.others.push(`${kind.name}, after ${since} kills: exit ${code}\n${err.slice(-600)}\n${found.join('\n')}`);
+      if (keep && outcomes.others.length === 1) await cp(dirname(out), join(folder, 'differs'), { recursive: true });
+    }
     since = 0;
     await clear();
   }
-  await rm(folder, { recursive: true, force: true });
+  if (!keep || outcomes.others.length === 0) await rm(folder, { recursive: true, force: true });
   return outcomes;
 }
