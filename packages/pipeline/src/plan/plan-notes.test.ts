@@ -2,9 +2,9 @@ import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { int4, perGroup, scheme, type Tensor, tensor } from '@q/core';
 import { rtn } from '@q/rtn';
 import { expect, it } from 'vitest';
+import { writeSmallLlama } from '../testing/small-llama.js';
+import { workbench } from '../testing/workbench.js';
 import { type Plan, planRun } from './plan.js';
-import { writeSmallLlama } from './testing/small-llama.js';
-import { workbench } from './testing/workbench.js';
 
 const at = workbench();
 const layout = gptqLayout();

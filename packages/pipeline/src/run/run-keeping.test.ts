@@ -4,10 +4,10 @@ import { createContext, int4, perGroup, scheme } from '@q/core';
 import { rtn } from '@q/rtn';
 import { openShards } from '@q/safetensors';
 import { expect, it } from 'vitest';
-import { planRun } from './plan.js';
+import { planRun } from '../plan/plan.js';
+import { writeSmallLlama } from '../testing/small-llama.js';
+import { workbench } from '../testing/workbench.js';
 import { runKeeping } from './run-keeping.js';
-import { writeSmallLlama } from './testing/small-llama.js';
-import { workbench } from './testing/workbench.js';
 
 const at = workbench();
 const layout = gptqLayout();
