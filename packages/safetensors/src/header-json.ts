@@ -24,7 +24,7 @@ export class OtherNumber {
 }
 
 /**
- * The entry of a tensor as every writer writes it, with whole numbers below 10^15 that a double holds: one match in place of a
+ * The entry of a tensor as every writer writes it, with whole numbers below 10^15 that a double holds: one match instead of a
  * Map and a text for each number. A file may have hundreds of thousands of them.
  */
 export class EntryNumbers {

@@ -35,7 +35,7 @@ function firstDifference(is: string | Uint8Array, should: string | Uint8Array): 
   while (at < shorter && is[at] === should[at]) at++;
   const around = (content: string | Uint8Array) =>
     typeof content === 'string' ? content.slice(Math.max(0, at - 60), at + 40) : [...content.subarray(at, at + 8)];
-  return `differs at ${at} of ${should.length}: ${around(is)} in place of ${around(should)}`;
+  return `differs at ${at} of ${should.length}: ${around(is)} instead of ${around(should)}`;
 }
 
 export const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);

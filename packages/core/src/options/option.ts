@@ -278,8 +278,10 @@ export function named<T extends object>(
         typeof value === 'object' && value !== null ? (value as { name?: unknown }) : { name: value };
       const found = known(parts).find((part) => part.name === name);
       if (!found) return undefined;
+      // A Map: every object has a `constructor`, which is no option.
+      const options = new Map(Object.entries(found.options as Record<string, Option>));
       for (const [key, given] of Object.entries(own as Record<string, unknown>)) {
-        const option = (found.options as Record<string, Option>)[key];
+        const option = options.get(key);
         if (!option?.accepts(given))
           throw new SchemeError(
             option

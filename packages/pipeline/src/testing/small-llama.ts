@@ -7,7 +7,7 @@ import { writeSafetensorsFile } from '@q/safetensors';
  * A folder with a Llama of one block, 32 features wide, f32 weights of standard deviation 0.1.
  * @param change is given each matrix and returns what is written in its place
  * @param more tensors beside those of the model
- * @param config members of config.json in place of the Llama's
+ * @param config members of config.json instead of the Llama's
  */
 export async function writeSmallLlama(
   folder: string,

@@ -1,6 +1,7 @@
 import type { FuzzedParser } from '../parser.js';
 import { adapterParser, ggufParser, indexParser, safetensorsParser } from './files.js';
 import { layoutParsers } from './layouts.js';
+import { recipeParser } from './recipes.js';
 import { configParser, textParser, tokenizerParser } from './texts.js';
 
 /** Everything that reads what comes from outside. */
@@ -10,6 +11,7 @@ export const parsers = (): readonly FuzzedParser[] => [
   ggufParser(),
   configParser(),
   tokenizerParser(),
+  recipeParser(),
   adapterParser(),
   textParser(),
   ...layoutParsers(),

@@ -43,6 +43,7 @@ describe('a recipe', () => {
     [{ method: 'rtn', actOrder: true }, 'r: actOrder: method rtn has no option "actOrder"'],
     [{ method: 'hqq', clip: true }, 'unknown key "clip"'],
     [{ method: 'hqq', epochs: 3 }, 'r: epochs: method hqq has no option "epochs"'],
+    [{ fit: { name: 'percentile', constructor: 1 } }, 'percentile: has no option "constructor"'],
     [{ dampin: 0.1 }, 'unknown key "dampin"; did you mean damping?'],
     [{ damping: -1 }, 'r: damping: a number between 0 and 1 was expected, not -1'],
     [{ importance: 'reference', method: 'rtn' }, 'r: importance reference: is not known (none, diagonal)'],
