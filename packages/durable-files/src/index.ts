@@ -1,5 +1,6 @@
 export { crashStates, type Disk, type Survivors } from './crash-states.js';
 export { createDurableFile, type DurableFile, partialName, reopenDurableFile } from './durable-file.js';
+export { createEarlySync, type EarlySync } from './early-sync.js';
 export type { FileOptions, FileSystem, OpenFile, OpenMode, PathInfo } from './file-system.js';
 export { type LineLog, type LogLine, openLineLog, readLineLog } from './line-log.js';
 export { LockedError, type LockFile, lockFile } from './lock-file.js';

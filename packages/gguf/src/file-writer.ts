@@ -1,5 +1,5 @@
 import { FormatError } from '@q/core';
-import { createDurableFile, type FileOptions } from '@q/durable-files';
+import { createDurableFile, createEarlySync, type FileOptions } from '@q/durable-files';
 import type { GgufFilePlan } from './file-plan.js';
 
 /** Writes the tensors of a plan, in any order and in pieces, each at its planned place. */
@@ -15,9 +15,6 @@ export interface GgufWriter {
   abort(): Promise<void>;
 }
 
-/** Bytes between syncs: the disk works while more is computed, and little is left for it at the end. */
-const syncBytes = 8e6;
-
 /**
  * Opens a file under a temporary name (`*.partial`) beside `path`, so that there is never half a file under the name itself.
  * @throws WriteError naming the file
@@ -30,29 +27,12 @@ export async function createGgufWriter(
   const file = await createDurableFile(path, options);
   const missing = new Map([...plan.places].map(([name, { begin, end }]) => [name, end - begin]));
   let ended = false;
-  let unsynced = 0;
-  let syncing: Promise<unknown> | undefined;
-  let failure: unknown;
-
-  /** Lets the disk begin. A failure is told at the end: the system tells it once. */
-  function syncEarly(bytes: number): void {
-    unsynced += bytes;
-    if (unsynced < syncBytes || syncing) return;
-    unsynced = 0;
-    syncing = file
-      .sync()
-      .catch((error) => {
-        failure ??= error;
-      })
-      .finally(() => {
-        syncing = undefined;
-      });
-  }
+  const early = createEarlySync(file);
 
   async function abort(): Promise<void> {
     if (ended) return;
     ended = true;
-    await syncing;
+    await early.idle();
     await file.abort();
   }
 
@@ -74,13 +54,12 @@ export async function createGgufWriter(
         );
       await file.write(bytes, place.begin + offset);
       missing.set(name, (missing.get(name) as number) - bytes.length);
-      syncEarly(bytes.length);
+      early.wrote(bytes.length);
     },
     async finish() {
       for (const [name, bytes] of missing)
         if (bytes !== 0) throw new FormatError(`${path}: tensor ${name} is not there completely: ${bytes} bytes lack`);
-      await syncing;
-      if (failure !== undefined) throw failure;
+      await early.finish();
       await file.commit();
       ended = true;
     },

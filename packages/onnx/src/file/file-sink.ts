@@ -1,4 +1,4 @@
-import { createDurableFile, type FileOptions } from '@q/durable-files';
+import { createDurableFile, createEarlySync, type FileOptions } from '@q/durable-files';
 
 /** A file that is written from its start to its end, and is there as a whole or not at all. */
 export interface FileSink {
@@ -12,31 +12,11 @@ export interface FileSink {
   abort(): Promise<void>;
 }
 
-/** Bytes between syncs: the disk works while more is computed, and little is left for it at the end. */
-const syncBytes = 8e6;
-
 /** @throws WriteError naming the file */
 export async function createFileSink(path: string, options: FileOptions = {}): Promise<FileSink> {
   const file = await createDurableFile(path, options);
   let length = 0;
-  let unsynced = 0;
-  let syncing: Promise<unknown> | undefined;
-  let failure: unknown;
-
-  /** Lets the disk begin. A failure is told at the end: the system tells it once. */
-  function syncEarly(bytes: number): void {
-    unsynced += bytes;
-    if (unsynced < syncBytes || syncing) return;
-    unsynced = 0;
-    syncing = file
-      .sync()
-      .catch((error) => {
-        failure ??= error;
-      })
-      .finally(() => {
-        syncing = undefined;
-      });
-  }
+  const early = createEarlySync(file);
 
   return {
     path,
@@ -46,15 +26,14 @@ export async function createFileSink(path: string, options: FileOptions = {}): P
     async write(bytes) {
       await file.write(bytes, length);
       length += bytes.length;
-      syncEarly(bytes.length);
+      early.wrote(bytes.length);
     },
     async finish() {
-      await syncing;
-      if (failure !== undefined) throw failure;
+      await early.finish();
       await file.commit();
     },
     async abort() {
-      await syncing;
+      await early.idle();
       await file.abort();
     },
   };
