@@ -30,6 +30,8 @@ export interface Statistic<State> {
   update(state: State, batch: ActivationBatch, kernels: Kernels): Promise<void>;
   /** `X^T X` `[width, width]`, where the state has it: what errors of a layer's output are measured with. */
   metric?(state: State): ArrayLike<number>;
+  /** The diagonal of `X^T X` `[width]`, of states that have no more of it: errors are then measured as if inputs were uncorrelated. */
+  diagonal?(state: State): ArrayLike<number>;
   /** False once an input that was not finite has come in. Where it is absent inputs are looked at one by one. */
   finite?(state: State): boolean;
   /** Adds `other` to `state`. Throws {@link CalibrationError} when the widths differ. */

@@ -79,14 +79,17 @@ export const meanAbs = featureStatistic({
 });
 
 /** Sum of squares of each feature; divide by `count` for the mean: the importance of a weight's columns. */
-export const meanSquare = featureStatistic({
-  name: 'meanSquare',
-  start: zero,
-  see(values, { x, width }) {
-    for (let i = 0, j = 0; i < x.length; i++, j = j + 1 === width ? 0 : j + 1) values[j] += x[i] * x[i];
-  },
-  combine: add,
-});
+export const meanSquare: Statistic<FeatureState> = {
+  ...featureStatistic({
+    name: 'meanSquare',
+    start: zero,
+    see(values, { x, width }) {
+      for (let i = 0, j = 0; i < x.length; i++, j = j + 1 === width ? 0 : j + 1) values[j] += x[i] * x[i];
+    },
+    combine: add,
+  }),
+  diagonal: ({ values }) => values,
+};
 
 /** Smallest (first `width` values) and largest value of each feature. */
 export const minMaxStat = featureStatistic({

@@ -32,7 +32,7 @@ export interface JudgedLayer {
   /** `[out, in]`. */
   readonly weight: Tensor<'f32'>;
   readonly result?: Pick<QuantizeResult, 'target'>;
-  /** `X^T X` of the layer's inputs `[in, in]`; without it errors are of the weights alone. */
+  /** `X^T X` of the layer's inputs `[in, in]`, or its diagonal `[in]`; without it errors are of the weights alone. */
   readonly hessian?: ArrayLike<number>;
   /** The quantized weight's values are wanted: they go on through the model. */
   readonly wantsValues?: boolean;
@@ -110,7 +110,7 @@ export async function judge(
   const values = wantsValues || !ownGrids(quantized) ? dequantize(quantized) : undefined;
   if (!(values ? allFinite(values.data) : gridsFinite(quantized))) return undefined;
   const kept = wantsValues ? { values } : {};
-  const onGrids = values || target ? undefined : errorsOnGrids(weight, quantized, sample, kernels);
+  const onGrids = values || target || hessian ? undefined : errorsOnGrids(weight, quantized, sample, kernels);
   if (onGrids) return { error: onGrids[0], rtnError: onGrids[1] };
 
   const measured = rowsOf(weight, sample);

@@ -36,3 +36,11 @@ it('are those of the values without a Hessian, and 0 of a weight of zeros', asyn
   const zeros = new Float32Array(4);
   expect(await relativeErrors(zeros, [zeros], 2, undefined, referenceKernels)).toEqual([0]);
 });
+
+it('takes the diagonal of a Hessian alone', async () => {
+  const weight = Float32Array.of(3, 0, 0, 4);
+  const version = Float32Array.of(3, 1, 0, 2);
+  // Row 0 is off by 1 in column 1, row 1 by 2: 10 (1 + 4) of 2 * 9 + 10 * 16.
+  const errors = await relativeErrors(weight, [version], 2, Float64Array.of(2, 10), referenceKernels);
+  expect(errors[0]).toBeCloseTo(50 / 178, 6);
+});

@@ -7,7 +7,7 @@ const inputsAtOnce = 1024;
  * Relative errors `tr(D H D^T) / tr(W H W^T)` of several versions of some rows of a weight, `D` what they differ by; 0 where the weight
  * gives nothing. Products in the kernels' f32, their sums in f64.
  * @param weight `[rows, columns]`, as is each of `versions`
- * @param hessian `X^T X` of the inputs `[columns, columns]`; the unit matrix when absent
+ * @param hessian `X^T X` of the inputs `[columns, columns]`, or its diagonal `[columns]`; the unit matrix when absent
  */
 export async function relativeErrors(
   weight: Float32Array,
@@ -43,6 +43,10 @@ async function timesHessian(
 ): Promise<Float32Array> {
   const rows = x.length / columns;
   const out = new Float32Array(x.length);
+  if (hessian.length === columns) {
+    for (let i = 0; i < x.length; i++) out[i] = x[i] * hessian[i % columns];
+    return out;
+  }
   for (let start = 0; start < columns; start += inputsAtOnce) {
     const k = Math.min(inputsAtOnce, columns - start);
     const a = new Float32Array(rows * k);
