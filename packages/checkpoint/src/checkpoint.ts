@@ -66,6 +66,8 @@ export interface Checkpoint {
   readonly notes: readonly string[];
   /** Bytes of all tensors. */
   readonly bytes: number;
+  /** Codes that a GGUF file holds, for products that take them as they are; `weight` gives their values. */
+  readonly coded?: { readonly modules: readonly string[]; codes(module: string): Promise<QuantizedTensor | undefined> };
   read(name: string): Promise<Tensor>;
   readBytes(name: string, start?: number, end?: number): Promise<Uint8Array>;
   /**
@@ -125,7 +127,8 @@ async function openGguf(path: string, known: readonly Architecture[]): Promise<C
     );
     const bytes = [...storedBytes.values()].reduce((sum, each) => sum + each, 0);
     const { quantizedAs } = model;
-    return { ...opened, bytes, storedBytes, ...(quantizedAs === undefined ? {} : { roundedTo: quantizedAs }) };
+    const coded = { modules: shards.codedModules, codes: shards.codes };
+    return { ...opened, bytes, storedBytes, coded, ...(quantizedAs === undefined ? {} : { roundedTo: quantizedAs }) };
   } catch (error) {
     await shards.close();
     throw error;

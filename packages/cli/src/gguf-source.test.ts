@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { dequantize } from '@q/core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from './open-model.js';
 import { builtin } from './registry.js';
@@ -164,6 +165,39 @@ describe('a GGUF file of the demo model', () => {
     expect(cast.tensors.get('model.layers.0.mlp.up_proj.weight')?.dtype).toBe('BF16');
     await cast.close();
   });
+});
+
+describe('codes of a GGUF file', () => {
+  let model: string;
+  beforeAll(async () => {
+    model = join(folder, 'wide');
+    const sizes = { hidden_size: 256, intermediate_size: 256 };
+    await writeTinyModel(model, { ...shared, ...sizes, model_type: 'llama', tie_word_embeddings: true });
+    await writeFile(join(model, 'tokenizer.json'), JSON.stringify(bytePairs));
+    await writeFile(join(model, 'tokenizer_config.json'), JSON.stringify({ eos_token: '<|end|>' }));
+  });
+
+  it.each(['q4_0', 'q4_1', 'q5_0', 'q5_1', 'q8_0', 'q2_k', 'q3_k_s', 'q4_k', 'q5_k', 'q6_k'])(
+    'stand for the values of %s, and the forward pass takes them packed',
+    async (type) => {
+      const file = await convert(model, join(folder, `${type}.gguf`), '--type', type, '--output', 'q8_0');
+      const checkpoint = await openModel(file, builtin);
+      const { modules, codes } = checkpoint.coded!;
+      expect(modules).toHaveLength(15);
+      for (const module of modules) {
+        const [values, { data }] = [dequantize((await codes(module))!), await checkpoint.weight(`${module}.weight`)];
+        const largest = data.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+        let most = 0;
+        for (const [i, value] of data.entries()) most = Math.max(most, Math.abs(value - values.data[i]!));
+        expect(most / largest, module).toBeLessThan(2e-6);
+      }
+      await checkpoint.close();
+      const prompt = ['--prompt', 'the', '--tokens', '2', '--greedy', '--threads', '1', '--json'];
+      const { code, err } = await runCommand(['generate', file, ...prompt]);
+      expect(code, err).toBe(0);
+      expect(err).toMatch(/15 quantized linears stay packed, 0 run as f32/);
+    },
+  );
 });
 
 describe('an encoder in a GGUF file', () => {

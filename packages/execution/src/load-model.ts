@@ -40,7 +40,9 @@ export async function loadModel<T>(
   ops = engine.ops,
 ): Promise<LoadedModel<T>> {
   const quantized = new Set(source.quantizedModules);
-  const linears = new Set(linearsOf(model).map(({ module }) => module));
+  // The first table is that of tokens, which look-ups and a tied head read, and both take packed rows.
+  const tokens = model.embeddingTensors[0]?.replace(/\.weight$/, '');
+  const linears = new Set([...linearsOf(model).map(({ module }) => module), tokens]);
   const [packed, decoded]: [string[], string[]] = [[], []];
   const weights = new Map<string, T>();
   const names = [...model.embeddingTensors, ...model.blocks.flatMap(({ tensors }) => tensors), ...model.headTensors];

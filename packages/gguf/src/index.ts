@@ -20,7 +20,7 @@ export type {
 export { type ConvertOptions, convertModel, ggufArchitectures } from './convert/convert-model.js';
 export { planModel } from './convert/plan-model.js';
 export { type FileModel, readFileModel } from './convert/read-model.js';
-export { rowsInFile, type StoredRows } from './convert/rows-in-file.js';
+export { hasLinearCodes, quantizedInFile, rowsInFile, type StoredRows } from './convert/rows-in-file.js';
 export type { StoredTokenizerFiles } from './convert/tokenizer/stored/tokenizer-json.js';
 export { type WriteModelRun, writeModel } from './convert/write-model.js';
 export { type GgufFilePlan, type PlannedGgufTensor, planGgufFile } from './file-plan.js';

@@ -1,6 +1,13 @@
 import { basename } from 'node:path';
-import { type Architecture, FormatError, linearsOf, type ModelDescription, tensor } from '@q/core';
-import { type GgufTensor, type ModelTensor, rowsInFile } from '@q/gguf';
+import {
+  type Architecture,
+  FormatError,
+  linearsOf,
+  type ModelDescription,
+  type QuantizedTensor,
+  tensor,
+} from '@q/core';
+import { type GgufTensor, hasLinearCodes, type ModelTensor, quantizedInFile, rowsInFile } from '@q/gguf';
 import { describeModel } from '@q/models';
 import { type FileDtype, openFile, type ShardReader, type TensorEntry } from '@q/safetensors';
 import { transpose } from '../transpose.js';
@@ -31,6 +38,14 @@ export function ggufShapes(model: ModelDescription): ReadonlyMap<string, readonl
   );
 }
 
+/** What a file of tensors that are quantized gives beside their values. */
+export interface GgufShards extends ShardReader {
+  /** Modules whose weights are codes with one scale a group. */
+  readonly codedModules: readonly string[];
+  /** Their codes. */
+  codes(module: string): Promise<QuantizedTensor | undefined>;
+}
+
 /**
  * The tensors of a GGUF file under the names, in the shapes and with the values of a model folder: rows of queries and keys in their
  * order, experts apart, nothing added to norms. What is quantized is given as f32.
@@ -40,7 +55,7 @@ export async function ggufShards(
   path: string,
   { header, model }: GgufFile,
   known: readonly Architecture[],
-): Promise<ShardReader> {
+): Promise<GgufShards> {
   const described = describeModel(model.config, known);
   const turned = turnedWeights(described);
   const shapes = ggufShapes(described);
@@ -97,9 +112,19 @@ export async function ggufShards(
       const bytes = await rowsInFile(source, home, first, Math.ceil(stop / width));
       return bytes.subarray(start - first * width, stop - first * width);
     },
+    codedModules: [...homes].flatMap(([name, home]) =>
+      name.endsWith('.weight') && isCoded(home) ? [name.replace(/\.weight$/, '')] : [],
+    ),
+    async codes(module) {
+      const home = homes.get(`${module}.weight`);
+      return home && isCoded(home) ? quantizedInFile(source, home) : undefined;
+    },
     close: () => source.close(),
   };
 }
+
+const isCoded = ({ stored, model, transposed }: Home): boolean =>
+  stored.shape.length > 1 && !transposed && model.plus === undefined && hasLinearCodes(stored);
 
 /** Rows of one tensor, all dimensions but the last one taken together; a vector of the file has as many as values. */
 function rowsOf({ model: { shape, from } }: Home): number {

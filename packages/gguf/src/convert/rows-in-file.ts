@@ -1,4 +1,12 @@
-import { FormatError } from '@q/core';
+import {
+  FormatError,
+  f32Scale,
+  type NumberFormat,
+  perGroup,
+  type QuantizedTensor,
+  scheme,
+  unsignedIntegers,
+} from '@q/core';
 import type { ByteSource } from '@q/safetensors';
 import type { GgufTensor } from '../header.js';
 import type { ModelTensor } from './conversion.js';
@@ -25,32 +33,86 @@ export async function rowsInFile(
   begin: number,
   end: number,
 ): Promise<Uint8Array> {
-  const { rows, columns } = matrixOf(model.shape);
-  const { from, order, plus } = model;
-  const { format, values: blockValues, bytes: blockBytes, name: type } = stored.type;
+  const { columns } = matrixOf(model.shape);
+  const { plus } = model;
+  const { format, name: type } = stored.type;
   if (!format)
     throw new FormatError(`${source.name}: tensor ${stored.name} is of type ${type}, which cannot be decoded`);
+  const bytes = await storedBytes(source, { stored, model, part }, begin, end);
+  if (plus === undefined && (type === 'F16' || type === 'BF16')) return aligned(bytes);
+  const values = new Float32Array((end - begin) * columns);
+  format.decode(bytes, values);
+  if (plus !== undefined) for (let i = 0; i < values.length; i++) values[i] -= plus;
+  return new Uint8Array(values.buffer);
+}
+
+/** The same rows as the file has them. */
+async function storedBytes(
+  source: ByteSource,
+  { stored, model, part }: StoredRows,
+  begin: number,
+  end: number,
+): Promise<Uint8Array> {
+  const { rows, columns } = matrixOf(model.shape);
+  const { from, order } = model;
+  const { values: blockValues, bytes: blockBytes } = stored.type;
   if (order && order.length !== rows)
     throw new FormatError(`${source.name}: holds a part of tensor ${stored.name} alone`);
   const first = (part * rows) / from.length;
   const rowBytes = (columns / blockValues) * blockBytes;
   // A vector is one row of blocks.
   const width = stored.shape.length > 1 ? rowBytes : blockBytes / blockValues;
-  let bytes: Uint8Array;
   if (order) {
     const back = inverseOrder(order);
     const all = await source.slice(stored.begin, stored.end);
-    bytes = new Uint8Array((end - begin) * width);
+    const bytes = new Uint8Array((end - begin) * width);
     for (let row = begin; row < end; row++) {
       const at = back[first + row] * width;
       bytes.set(all.subarray(at, at + width), (row - begin) * width);
     }
-  } else bytes = await source.slice(stored.begin + (first + begin) * width, stored.begin + (first + end) * width);
-  if (plus === undefined && (type === 'F16' || type === 'BF16')) return aligned(bytes);
-  const values = new Float32Array((end - begin) * columns);
-  format.decode(bytes, values);
-  if (plus !== undefined) for (let i = 0; i < values.length; i++) values[i] -= plus;
-  return new Uint8Array(values.buffer);
+    return bytes;
+  }
+  return source.slice(stored.begin + (first + begin) * width, stored.begin + (first + end) * width);
+}
+
+/** Whether a type's values are `scale (code - zero)` with one scale and one zero a group: what {@link quantizedInFile} can give. */
+export function hasLinearCodes({ type }: GgufTensor): boolean {
+  const levels = type.values > 1 ? type.format?.grid?.levels : undefined;
+  return levels?.every((level, code) => level === levels[0] + code) ?? false;
+}
+
+/** Stands for a scale of zero, whose groups hold nothing but their minimum. */
+const vanishing = 1e-20;
+
+/**
+ * A matrix of a checkpoint as the codes that a file holds, for products on packed codes; values are those of the file up to a rounding
+ * of the zero point. Only where {@link hasLinearCodes}.
+ */
+export async function quantizedInFile(source: ByteSource, place: StoredRows): Promise<QuantizedTensor> {
+  const { format, values, bytes: blockBytes, name: type } = place.stored.type;
+  if (!format?.grid) throw new FormatError(`${source.name}: tensor ${place.stored.name} of type ${type} has no codes`);
+  const { group, levels, getScales, getCodes } = format.grid;
+  const { rows: all, columns } = matrixOf(place.model.shape);
+  const rows = all / place.model.from.length;
+  const bytes = await storedBytes(source, place, 0, rows);
+  const codes = new Uint8Array(rows * columns);
+  const each = values / group;
+  const [scales, zeroPoints] = [new Float32Array(codes.length / group), new Float32Array(codes.length / group)];
+  for (let block = 0; block * values < codes.length; block++) {
+    const from = bytes.subarray(block * blockBytes, (block + 1) * blockBytes);
+    const [own, zeros] = [scales, zeroPoints].map((of) => of.subarray(block * each, (block + 1) * each));
+    getScales(from, own, zeros);
+    getCodes(from, codes.subarray(block * values, (block + 1) * values));
+    for (let j = 0; j < each; j++) {
+      if (own[j] === 0) own[j] = vanishing;
+      zeros[j] = zeros[j] / own[j] - levels[0];
+    }
+  }
+  const code = unsignedIntegers.find(({ max }) => max + 1 >= levels.length) as NumberFormat;
+  return {
+    scheme: scheme({ format: code, granularity: perGroup(group), zeroPoint: 'float', scaleStorage: f32Scale }),
+    ...{ shape: [rows, columns], codes, scales, zeroPoints },
+  };
 }
 
 /** At a place in memory where values of two bytes may begin. */
