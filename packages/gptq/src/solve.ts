@@ -48,7 +48,7 @@ export interface GptqSolution {
  * their own get all columns whose grids are known at once.
  */
 export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
-  const { rows, columns, factor, scheme, group, groups, fit, importance, blockSize, order } = problem;
+  const { rows, columns, factor, scheme, group, groups, importance, blockSize, order } = problem;
   if (kernels.wholeSweeps && problem.grids) return sweepOnce(problem, problem.grids, kernels);
   if (order) {
     const weight = permuteColumns(problem.weight, rows, order);
@@ -72,7 +72,11 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
     if (!problem.grids && firstOfGroup) {
       const updated = await updatedWeights(problem, difference, start, groupEnd, kernels);
       const weights = importance?.subarray(start, groupEnd);
-      fitGroup(updated, rows, groupEnd - start, scheme, fit, weights, group[start], groups, scales, zeros);
+      fitGroup(
+        problem,
+        { values: updated, width: groupEnd - start, importance: weights, index: group[start] },
+        { scales, zeros },
+      );
     }
     const width = end - start;
     const whole = width === columns;
@@ -179,17 +183,20 @@ async function updatedWeights(
   return updated;
 }
 
+/** The weights of a group when the sweep reaches it. */
+interface GroupValues {
+  readonly values: Float32Array;
+  readonly width: number;
+  readonly importance: Float32Array | undefined;
+  /** Of the group among all. */
+  readonly index: number;
+}
+
+/** Fits the grids of one group, `values` `[rows, width]`, into its column of `scales` and `zeros` `[rows, groups]`. */
 function fitGroup(
-  values: Float32Array,
-  rows: number,
-  width: number,
-  scheme: Scheme,
-  fit: ScaleFit,
-  importance: Float32Array | undefined,
-  index: number,
-  groups: number,
-  scales: Float32Array,
-  zeros: Float32Array,
+  { rows, groups, scheme, fit }: GptqProblem,
+  { values, width, importance, index }: GroupValues,
+  { scales, zeros }: { readonly scales: Float32Array; readonly zeros: Float32Array },
 ): void {
   const scale = new Float32Array(rows);
   const zero = new Float32Array(rows);

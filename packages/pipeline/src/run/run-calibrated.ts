@@ -33,21 +33,26 @@ import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 import type { HiddenStates } from './hidden-states.js';
 import { outsideBlocks, quantizeOutside } from './outside-blocks.js';
+import type { RunWork } from './run-work.js';
+
+/** What a calibrated run computes with. */
+interface CalibratedRun<T> {
+  readonly engine: ForwardEngine<T>;
+  readonly windows: Windows;
+  /** The output folder: states of the model wait there under a memory limit. */
+  readonly out: string;
+  /** Filled with the states that a tuner reads afterwards. */
+  readonly hiddenStates?: HiddenStates;
+  readonly tokenWeights?: TokenWeights;
+}
 
 /**
  * Block by block, stage by stage (true-sequential): a stage's inputs are recorded, its linears quantized, written, and
  * replaced by what was written; then the stage runs and gives the next stage's inputs. No block is ever run twice.
  */
 export async function runCalibrated<T>(
-  plan: Plan,
-  writer: CheckpointWriter,
-  journal: Journal<LayerRow>,
-  engine: ForwardEngine<T>,
-  windows: Windows,
-  context: Context,
-  out: string,
-  hiddenStates?: HiddenStates,
-  tokenWeights?: TokenWeights,
+  { plan, writer, journal, context }: RunWork,
+  { engine, windows, out, hiddenStates, tokenWeights }: CalibratedRun<T>,
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;

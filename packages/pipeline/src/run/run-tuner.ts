@@ -1,7 +1,5 @@
 import type { Windows } from '@q/calib';
-import type { CheckpointWriter } from '@q/checkpoint';
 import {
-  type Context,
   type Engine,
   type ModelDescription,
   NumericError,
@@ -11,11 +9,22 @@ import {
 } from '@q/core';
 import { judge } from '../blocks/guard.js';
 import { rewriteModel } from '../plan/model-source.js';
-import type { Plan } from '../plan/plan.js';
 import { layerRow } from '../report/layer-row.js';
 import type { LayerRow } from '../report/report.js';
-import type { Journal } from '../resume/journal.js';
+import type { RunWork } from './run-work.js';
 import { sendStart, type WorkerGroup } from './shared-training.js';
+
+/** What a training runs with. */
+export interface TunerRun<T> {
+  readonly tuner: Tuner;
+  readonly engine: Engine<T>;
+  readonly windows: Windows;
+  readonly store: TrainingStore;
+  /** Hidden states of blocks of the unquantized model, by the index of the block, that the calibration has kept. */
+  readonly hiddenStates?: ReadonlyMap<number, Float32Array>;
+  /** Processes that share the training. */
+  readonly workers?: WorkerGroup;
+}
 
 /** The journal's name of the training as a whole: its rows replace the quantizers'. */
 export const tunedUnit = 'training';
@@ -26,16 +35,8 @@ export const tunedUnit = 'training';
  * starts from there and not from what is half written.
  */
 export async function runTuner<T>(
-  plan: Plan,
-  tuner: Tuner,
-  writer: CheckpointWriter,
-  journal: Journal<LayerRow>,
-  engine: Engine<T>,
-  windows: Windows,
-  store: TrainingStore,
-  context: Context,
-  hiddenStates?: ReadonlyMap<number, Float32Array>,
-  workers?: WorkerGroup,
+  { plan, writer, journal, context }: RunWork,
+  { tuner, engine, windows, store, hiddenStates, workers }: TunerRun<T>,
 ): Promise<void> {
   if (journal.finished.has(tunedUnit)) return;
   const model = plan.model as ModelDescription;

@@ -179,6 +179,7 @@ async function writeAll<T, F>(
 ): Promise<readonly FileRecord[]> {
   const { out, context, calibration, files } = options;
   const { tuner } = plan.recipe;
+  const work = { plan, writer, journal, context };
   // A resumed run must not mix the bytes of two engines. What walks the model says which one it is, else the tuner's.
   const claim = async ({ name }: { readonly name: string }) => {
     const own = `${name}, ${context.kernels.name}`;
@@ -198,7 +199,7 @@ async function writeAll<T, F>(
       walkedWith = engine.name;
       const left = engine.independentSequences ? hiddenStates : undefined;
       const windows = calibration as Windows;
-      await runCalibrated(plan, writer, journal, engine, windows, context, out, left, weights);
+      await runCalibrated(work, { engine, windows, out, hiddenStates: left, tokenWeights: weights });
     };
     const weighs = [...plan.modules.values()].some(({ quantizer }) => quantizer.weighsTokens);
     const unfinished = plan.model?.blocks.some(({ prefix }) => !journal.finished.has(prefix));
@@ -218,7 +219,7 @@ async function writeAll<T, F>(
       const workers = await options.workers?.begin();
       try {
         await context.profile.stage('train', () =>
-          runTuner(plan, tuner, writer, journal, engine, windows, store, context, left, workers),
+          runTuner(work, { tuner, engine, windows, store, hiddenStates: left, workers }),
         );
         await workers?.close();
       } catch (error) {
