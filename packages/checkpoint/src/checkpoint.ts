@@ -25,8 +25,9 @@ import { checkCounts } from './counts.js';
 import { openGgufFile } from './gguf/gguf-file.js';
 import { ggufShapes, ggufShards } from './gguf/gguf-shards.js';
 import { readJsonFile } from './json-file.js';
+import { parseJsonObject } from './json-text.js';
 import type { QuantizedLayout, TensorLookup } from './layout.js';
-import { folderFiles, type ModelFiles } from './model-files.js';
+import { folderFiles, type ModelFiles, textFiles } from './model-files.js';
 import { type FolderListing, listModelFolder } from './model-folder.js';
 import { ownHead } from './own-head.js';
 import { layoutReader, refuseCodes } from './quantization-settings.js';
@@ -133,6 +134,30 @@ async function openGguf(path: string, known: readonly Architecture[]): Promise<C
     await shards.close();
     throw error;
   }
+}
+
+/** A model whose weights are read by other ways than from files. */
+export interface ModelParts {
+  /** For messages. */
+  readonly name: string;
+  /** Text of config.json. */
+  readonly config: string;
+  readonly shards: ShardReader;
+}
+
+/**
+ * Opens a model that lies in no folder: it has no files to copy along.
+ * @throws FormatError or ShapeError naming the tensor
+ */
+export async function openModelParts(
+  { name, config: text, shards }: ModelParts,
+  layouts: readonly QuantizedLayout[],
+  known: readonly Architecture[] = architectures,
+): Promise<Checkpoint> {
+  const config = parseJsonObject(text, `${name}: config.json`).values;
+  const listing = { others: [], weights: [], left: [] };
+  const files = textFiles(name, new Map([['config.json', text]]));
+  return describe({ path: name, files, config, shards, listing, weightFiles: [] }, layouts, known);
 }
 
 /** What a model is described from. */

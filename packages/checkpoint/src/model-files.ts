@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { FormatError } from '@q/core';
 import { copyFileDurably, type FileOptions, type FileRecord, writeFileDurably } from '@q/durable-files';
 import { openGgufFile } from './gguf/gguf-file.js';
+import { parseJsonObject } from './json-text.js';
 
 /** The files of a model beside its weights: those of its folder, or what a GGUF file says, written as such. */
 export interface ModelFiles {
@@ -43,6 +44,20 @@ export function folderFiles(folder: string): ModelFiles {
       } catch (error) {
         throw new FormatError(`${join(folder, name)}: is not valid JSON (${(error as Error).message})`);
       }
+    },
+  };
+}
+
+/** Files that are held as texts, of a model that lies in no folder. */
+export function textFiles(model: string, texts: ReadonlyMap<string, string>): ModelFiles {
+  const where = (name: string) => `${model}: ${name}`;
+  return {
+    where,
+    path: () => undefined,
+    text: async (name) => texts.get(name),
+    async json(name) {
+      const text = texts.get(name);
+      return text === undefined ? undefined : parseJsonObject(text, where(name)).values;
     },
   };
 }

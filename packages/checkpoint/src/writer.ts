@@ -105,11 +105,36 @@ export function planCheckpoint(
   };
 }
 
+/** A quantized module as its layout stores it. */
+export interface EncodedModule {
+  /** By their names in the files. */
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  /** See {@link QuantizedModule.reordered}. */
+  readonly reordered: boolean;
+}
+
+/**
+ * Encodes a module for its layout.
+ * @throws ScaleRangeError when the layout's scales do not hold those of the module
+ */
+export function encodeModule(
+  layout: QuantizedLayout,
+  module: QuantizedModule,
+  quantized: QuantizedTensor,
+  stream?: StreamKernels,
+): EncodedModule {
+  refuseLostScales(module.linear.module, quantized);
+  const reordered = module.reordered === true || quantized.groupIndex !== undefined;
+  return { tensors: layout.encode({ ...module, reordered }, quantized, stream), reordered };
+}
+
 /** Writes a planned folder piece by piece. */
 export interface CheckpointWriter {
   readonly plan: CheckpointPlan;
   /** @param activation of the module, with its static scale when it has one */
   writeModule(module: string, quantized: QuantizedTensor, activation?: ActivationScheme): Promise<void>;
+  /** Writes a module that another process has encoded ({@link encodeModule}). */
+  writeEncoded(module: string, encoded: EncodedModule): Promise<void>;
   /** Reads a module back from what was written, for a resumed run. */
   readModule(module: string): Promise<QuantizedTensor>;
   /** Writes a rewritten tensor; linears `[out, in]`. */
@@ -171,17 +196,20 @@ export async function createCheckpointWriter(
     if (!module) throw new FormatError(`${out}: module ${name} is not planned to be quantized`);
     return module;
   };
+  const writeEncoded = async (name: string, encoded: EncodedModule) => {
+    moduleOf(name);
+    if (encoded.reordered) reordered.add(name);
+    // At once: whoever computes meanwhile would leave each to wait for the one before. None is under way when this ends.
+    const writes = await Promise.allSettled([...encoded.tensors].map(([part, tensor]) => shards.write(part, tensor)));
+    for (const write of writes) if (write.status === 'rejected') throw write.reason;
+  };
   return {
     plan,
     async writeModule(name, quantized, activation) {
-      const module = { ...moduleOf(name), ...(activation ? { activation } : {}) };
-      if (quantized.groupIndex) reordered.add(name);
-      refuseLostScales(name, quantized);
-      const parts = layout.encode({ ...module, reordered: reordered.has(name) }, quantized, options.stream);
-      // At once: whoever computes meanwhile would leave each to wait for the one before. None is under way when this ends.
-      const writes = await Promise.allSettled([...parts].map(([part, tensor]) => shards.write(part, tensor)));
-      for (const write of writes) if (write.status === 'rejected') throw write.reason;
+      const module = { ...moduleOf(name), reordered: reordered.has(name), ...(activation ? { activation } : {}) };
+      await writeEncoded(name, encodeModule(layout, module, quantized, options.stream));
     },
+    writeEncoded,
     async readModule(name) {
       const modules = [moduleOf(name)];
       const { config } = layout.config(modules, [], { method: '', options: {} });

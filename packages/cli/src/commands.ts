@@ -15,6 +15,7 @@ import { quantize } from './command-line/quantize.js';
 import { schema } from './command-line/schema.js';
 import { start } from './command-line/start.js';
 import { studyLocalGlobal } from './command-line/study.js';
+import { worker } from './command-line/worker.js';
 
 /** Every command, in the order of the help. A new one is a file in `command-line/` and an entry here. */
 export const commands: readonly CommandDeclaration[] = [
@@ -33,6 +34,7 @@ export const commands: readonly CommandDeclaration[] = [
   engineList,
   engineSetup,
   studyLocalGlobal,
+  worker,
   start,
   schema,
 ];

@@ -72,15 +72,56 @@ export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
  * @throws QuantError naming the flag or the key
  */
 export async function recipeFrom(flags: FlagValues, vocabulary: Vocabulary): Promise<RequestedRecipe> {
+  const { recipe: path } = flags as { recipe?: string };
+  return recipeOf({ flags, ...(path === undefined ? {} : { file: await readRecipeFile(path) }) }, vocabulary);
+}
+
+/** A request for a recipe: flags, and the content of the file that `--recipe` names. */
+export interface RecipeRequest {
+  readonly flags: FlagValues;
+  readonly file?: unknown;
+}
+
+/** The request with nothing but what makes the recipe, as JSON keeps it: for another process. */
+export async function recipeRequest(flags: FlagValues, vocabulary: Vocabulary): Promise<RecipeRequest> {
+  const names = ['sym', 'asym', 'keep', 'rule', 'recipe', ...recipeKeys(vocabulary).flatMap(flagNames)];
+  const own = Object.fromEntries(names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])));
+  const { recipe: path } = flags as { recipe?: string };
+  return { flags: own, ...(path === undefined ? {} : { file: await readRecipeFile(path) }) };
+}
+
+/**
+ * The recipe of a request.
+ * @throws QuantError naming the flag or the key
+ */
+export async function recipeOf({ flags, file }: RecipeRequest, vocabulary: Vocabulary): Promise<RequestedRecipe> {
   const { recipe: path, adapter } = flags as { recipe?: string; adapter?: string };
   const sources = [fromFlags(flags, vocabulary)];
   if (path !== undefined) {
     const shown = (place: string) => (place === '' ? path : `${path}: ${place}`);
-    sources.push(readRecipe(await readRecipeFile(path), vocabulary, shown));
+    sources.push(readRecipe(file, vocabulary, shown));
   }
   const firstSteps = adapter === undefined ? [] : [mergedAdapter(await readAdapter(adapter), adapter)];
   return makeRecipe(combineSettings(sources), vocabulary, { memory: totalmem(), firstSteps });
 }
+
+/** Keys of a recipe that flags can set. */
+function recipeKeys(vocabulary: Vocabulary): readonly string[] {
+  const layoutKeys = vocabulary.layouts.flatMap(({ options }) => Object.keys(options as OptionRecord).map(layoutKey));
+  return [
+    'method',
+    ...Object.keys(schemeOptions),
+    ...Object.keys(topOptions),
+    ...layoutKeys,
+    ...vocabulary.methods.flatMap((method) => Object.keys(methodOptions(method, vocabulary))),
+  ].filter((key) => key !== 'use' && key !== 'symmetric');
+}
+
+/** Names that a key has as a flag. */
+const flagNames = (key: string) => [
+  otherFlags[key] ?? key,
+  ...(key.startsWith('layout') ? [key.replace('layout', 'format')] : []),
+];
 
 function fromFlags(flags: FlagValues, vocabulary: Vocabulary): RequestedSettings {
   const {
@@ -98,17 +139,8 @@ function fromFlags(flags: FlagValues, vocabulary: Vocabulary): RequestedSettings
   const typed = new Map<string, string>([['symmetric', sym ? '--sym' : '--asym']]);
   const values: Record<string, unknown> = {};
   if (sym || asym) values.symmetric = Boolean(sym);
-  const layoutKeys = vocabulary.layouts.flatMap(({ options }) => Object.keys(options as OptionRecord).map(layoutKey));
-  const keys = [
-    'method',
-    ...Object.keys(schemeOptions),
-    ...Object.keys(topOptions),
-    ...layoutKeys,
-    ...vocabulary.methods.flatMap((method) => Object.keys(methodOptions(method, vocabulary))),
-  ].filter((key) => key !== 'use' && key !== 'symmetric');
-  for (const key of keys) {
-    const names = [otherFlags[key] ?? key, ...(key.startsWith('layout') ? [key.replace('layout', 'format')] : [])];
-    const name = names.find((each) => flags[each] !== undefined);
+  for (const key of recipeKeys(vocabulary)) {
+    const name = flagNames(key).find((each) => flags[each] !== undefined);
     if (name === undefined) continue;
     values[key] = flags[name];
     typed.set(key, flagOf(name));

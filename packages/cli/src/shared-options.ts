@@ -17,6 +17,14 @@ export const computeOptions = {
 
 export const textFile = (help: string) => text({ placeholder: 'file', help });
 
+/** Where the processes of a distributed run find weights and results. */
+export const storeOption = (otherwise: string) =>
+  text({
+    placeholder: 'folder',
+    otherwise,
+    help: 'With --queue, where weights and results lie: a folder that all machines see, or s3://bucket/prefix.',
+  });
+
 export const calibrationOptions = {
   /** Windows of text that methods learn from. */
   samples: integer({ min: 1, default: 128, help: 'Windows of the text that is learnt from.' }),

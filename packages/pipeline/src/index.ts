@@ -4,6 +4,7 @@ export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './b
 export { type LinearWalk, type VisitedLinear, walkLinears } from './blocks/walk-linears.js';
 export * from './plan/budget.js';
 export * from './plan/forecast.js';
+export { rewriteModel } from './plan/model-source.js';
 export * from './plan/plan.js';
 export * from './recipe/file/index.js';
 export * from './recipe/recipe.js';
@@ -16,6 +17,7 @@ export * from './resume/resumable-training.js';
 export { type RunRecord, reportName } from './resume/run-record.js';
 export { trainingName } from './resume/training-store.js';
 export { type WrittenTextRun, writtenText, writtenTextName } from './resume/written-text.js';
+export * from './run/remote-modules.js';
 export * from './run/run.js';
 export * from './run/run-keeping.js';
 export { trainAlong, type WorkerGroup } from './run/shared-training.js';

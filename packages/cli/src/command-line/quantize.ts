@@ -2,7 +2,14 @@ import { boolean, choice, integer, number, text } from '@q/core';
 import { command } from '../command.js';
 import { addRecipeFlags } from '../recipe-flags.js';
 import { compressions } from '../registry.js';
-import { calibrationOptions, computeOptions, heldOutOptions, jsonOption, textFile } from '../shared-options.js';
+import {
+  calibrationOptions,
+  computeOptions,
+  heldOutOptions,
+  jsonOption,
+  storeOption,
+  textFile,
+} from '../shared-options.js';
 
 export const quantize = command({
   name: 'quantize',
@@ -32,6 +39,11 @@ export const quantize = command({
       help: 'Wait here for workers on other machines, instead of starting them; they know Q_WORKERS_TOKEN.',
     }),
     join: text({ placeholder: 'host:port', help: 'Train along with the worker at this address; writes nothing.' }),
+    queue: text({
+      placeholder: 'url',
+      help: 'Let the workers of this queue quantize the linears: redis://, rediss:// or postgres://. See q worker.',
+    }),
+    store: storeOption('OUT.store, removed at the end'),
     ...computeOptions,
     profile: boolean({ help: 'Print where the time goes, stage by stage, beside what the machine can do.' }),
     ...jsonOption,

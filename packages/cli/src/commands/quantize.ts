@@ -19,6 +19,7 @@ import {
   type RunReport,
   type RunResult,
   recipeJSON,
+  refuseRemote,
   runKeeping,
   writtenText,
   writtenTextName,
@@ -29,11 +30,14 @@ import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { openModel, openValues } from '../open-model.js';
-import { recipeFrom } from '../recipe-flags.js';
+import { remoteModules } from '../queue/quantize-work.js';
+import { openQueueRun, type QueueFlags, type QueueRun } from '../queue/queue-run.js';
+import { recipeFrom, recipeRequest } from '../recipe-flags.js';
 import { reportPageName, writeReport } from '../report/write-report.js';
 import { defaultText, defaultTextNote, loadWindows, ownText } from '../texts.js';
 import { beginWorkers, type WorkerFlags, workersIdentity } from '../training-workers.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
+import { UsageError } from '../usage-error.js';
 import { budgetText, settleBudget } from './budget.js';
 import { checkDivergence, divergenceLimit } from './divergence-limit.js';
 import { score } from './evaluate.js';
@@ -41,7 +45,7 @@ import { expertsText } from './experts.js';
 import { calibrationShape, planText } from './plan.js';
 import { enginePeakOf, kernelsPeakOf, profileText, runProfile } from './run-profile.js';
 
-export interface QuantizeOptions extends FlagValues, HeldOutFlags, WorkerFlags {
+export interface QuantizeOptions extends FlagValues, HeldOutFlags, WorkerFlags, QueueFlags {
   readonly calib?: string;
   readonly samples?: number;
   readonly length?: number;
@@ -73,6 +77,7 @@ export async function quantizeCommand(
   });
   const begun = performance.now();
   const profile = options.profile ? createProfile() : undefined;
+  let queueRun: QueueRun | undefined;
   try {
     const context = createContext({
       ...(profile ? { profile } : {}),
@@ -96,6 +101,9 @@ export async function quantizeCommand(
       files,
     });
     let plan = planRun(checkpoint, recipe, shape);
+    const notRemote = budget ? 'a budget is settled on one machine' : refuseRemote(plan);
+    if (options.queue !== undefined && notRemote) throw new UsageError(`--queue: ${notRemote}`);
+    queueRun = await openQueueRun(out, options, command);
     terminal.note(planText(plan));
     if (budget) terminal.note(budgetText(budget));
     const writes = options.calib === ownText || (options.calib === undefined && requested.writesText);
@@ -198,6 +206,14 @@ export async function quantizeCommand(
       : compute;
     const ended: { report?: RunReport; failure?: QuantError } = {};
     await runKeeping(plan, {
+      ...(queueRun
+        ? {
+            remote: remoteModules(queueRun, {
+              ...{ checkpoint, request: await recipeRequest(options, vocabulary), rules: recipe.rules.length },
+              ...{ kernels: compute.kernels.name },
+            }),
+          }
+        : {}),
       ...{ out, context, calibration, files, shape },
       kept(text, next) {
         plan = next;
@@ -247,12 +263,14 @@ export async function quantizeCommand(
       throw new EvaluationError(
         `${ended.failure.message}\n${out} holds the whole model; its report says that it could not be evaluated`,
       );
+    await queueRun?.close(true);
     const report = ended.report as RunReport;
     if (options.json) terminal.printJson(report);
     else terminal.print(summary(report));
     if (maxKl !== undefined) checkDivergence(out, report.evaluation?.after.kl, maxKl);
     return report;
   } finally {
+    await queueRun?.close(false);
     await compute.dispose();
     await checkpoint.close();
   }

@@ -16,7 +16,7 @@ import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 
 /** Bytes of weights between two journal entries: each costs a sync, and the last one, which nothing hides, is as short as this. */
-const journalBytes = 64e6;
+export const journalBytes = 64e6;
 
 /**
  * A weight is read while the one before it is computed when both in f32 take no more than this: large ones keep the

@@ -15,7 +15,9 @@ import { type OutputFolder, OutputFolderError, openOutputFolder, otherEngine } f
 import { finishedReport, type RunRecord, runRecord } from '../resume/run-record.js';
 import { hashCheckpoint, hashWindows } from '../resume/source-identity.js';
 import { trainingStore } from '../resume/training-store.js';
+import { assemble } from './assemble.js';
 import { createHiddenStates } from './hidden-states.js';
+import type { RemoteModules } from './remote-modules.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
 import { runTuner, tunedUnit } from './run-tuner.js';
@@ -34,6 +36,8 @@ export interface RunOptions<T, F = T> extends FileOptions {
    * once, and only when a block is left to do.
    */
   readonly tokenWeights?: (calibration: Windows) => Promise<TokenWeights>;
+  /** Has linears quantized by other processes, where the plan allows it ({@link refuseRemote}). The bytes are the same. */
+  readonly remote?: RemoteModules;
   /** Processes that share the training. `identity` is what of them decides the bytes: their number and the compression. */
   readonly workers?: { readonly identity: string; readonly begin: () => Promise<WorkerGroup> };
   /**
@@ -189,7 +193,11 @@ async function writeAll<T, F>(
   // First: a tensor that cannot be used is found before hours of work, not by the evaluation behind them.
   await context.profile.stage('copy', () => copyTensors(plan, writer, journal, context));
   const walks = walksModel(plan.recipe, plan.modules);
-  if (!walks) await context.profile.stage('round', () => runDataFree(plan, writer, journal, context));
+  const { remote } = options;
+  if (!walks)
+    await context.profile.stage('round', () =>
+      remote ? assemble(plan, writer, journal, context, remote) : runDataFree(plan, writer, journal, context),
+    );
   // Activations on the disk are there because memory is short.
   const hiddenStates = tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
   let walkedWith: string | undefined;

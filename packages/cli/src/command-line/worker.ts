@@ -1,0 +1,32 @@
+import { integer, text } from '@q/core';
+import { Option as Flag } from 'commander';
+import { command } from '../command.js';
+import { computeOptions } from '../shared-options.js';
+
+export const worker = command({
+  name: 'worker',
+  summary: 'work for q quantize --queue on this machine, until it is interrupted',
+  arguments: [['<queue>', 'redis://, rediss:// or postgres:// address of the queue']],
+  options: {
+    store: text({
+      placeholder: 'folder',
+      otherwise: 'as the run names it',
+      help: 'Where the store of the runs lies on this machine: a folder, or s3://bucket/prefix.',
+    }),
+    lock: integer({
+      min: 1,
+      default: 30,
+      help: 'Seconds without a sign of life after which a job of this worker is given to another.',
+    }),
+    kernels: computeOptions.kernels,
+    threads: computeOptions.threads,
+  },
+  flags(made) {
+    // The process that computes while the other one keeps the lock.
+    made.addOption(new Flag('--compute', 'compute for the worker that has started this process').hideHelp());
+  },
+  async run([queue], options, context) {
+    const { workerCommand } = await import('../commands/worker.js');
+    await workerCommand(queue, options, context);
+  },
+});

@@ -1,0 +1,24 @@
+import type { RunDescription, Store } from '@q/distributed';
+import type { Vocabulary } from '@q/pipeline';
+import type { Compute } from '../engine.js';
+
+/** What a worker computes with. */
+export interface JobSurroundings {
+  readonly store: Store;
+  readonly vocabulary: Vocabulary;
+  readonly compute: Compute;
+}
+
+/** A run that a worker has opened: weights are read when a job wants them. */
+export interface OpenRun {
+  /** The result of a piece of the run, as it is published. */
+  compute(unit: string): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/** A kind of work that runs hand to workers. */
+export interface JobKind {
+  readonly name: string;
+  /** @throws RefusedRunError when this worker must not take part; StoreError when the store lacks something */
+  open(run: RunDescription, surroundings: JobSurroundings): Promise<OpenRun>;
+}

@@ -1,0 +1,5 @@
+import type { JobKind } from './job-kind.js';
+import { quantizeWork } from './quantize-work.js';
+
+/** Every kind of work that a worker can do. */
+export const jobKinds: readonly JobKind[] = [quantizeWork];

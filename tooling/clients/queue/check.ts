@@ -1,0 +1,239 @@
+/**
+ * Runs of `q quantize --queue` over workers that are real processes, on a real Redis: kills, freezes, a server that loses all jobs, a
+ * store that is slow and fails, workers that must not take part. What comes out is compared with a run on one machine, byte for byte.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { objectName, openCoordinator, openQueueServer, openStore } from '@q/distributed';
+import { freePort, startRedis, startS3, startTroubledProxy } from './servers.js';
+
+const [work, redisBinary, s3Module, reportPath] = process.argv.slice(2);
+const model = 'packages/cli/demo/model';
+const secret = 'a-password';
+/** The built command where there is one: a worker that is killed and started again should not compile sources each time. */
+const built = process.env.Q_BIN;
+const command = built ? [built] : ['--conditions=@q/source', '--import', 'tsx', 'packages/cli/src/bin.ts'];
+const results: { name: string; ok: boolean }[] = [];
+const check = (name: string, ok: boolean, said = '') => {
+  results.push({ name, ok });
+  console.log(`${ok ? 'ok' : 'FAILED'}: ${name}${ok ? '' : `\n${said}`}`);
+};
+
+interface Running {
+  readonly child: ChildProcess;
+  readonly ended: Promise<number | null>;
+  said(): string;
+}
+
+/** All processes that were started: none of them outlives the check. */
+const children = new Set<ChildProcess>();
+
+function q(words: readonly string[], environment: Record<string, string> = {}): Running {
+  const child = spawn(process.execPath, [...command, ...words], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...environment },
+  });
+  children.add(child);
+  let text = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (data) => {
+      text += data;
+    });
+  const ended = new Promise<number | null>((resolve) =>
+    child.on('close', (code) => {
+      children.delete(child);
+      resolve(code);
+    }),
+  );
+  return { child, ended, said: () => text };
+}
+
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+async function waitFor(what: string, condition: () => boolean | Promise<boolean>, seconds = 120): Promise<void> {
+  for (let i = 0; i < seconds * 5; i++) {
+    if (await condition()) return;
+    await pause(200);
+  }
+  throw new Error(`waited ${seconds} s for ${what}`);
+}
+
+/** All files of a folder but its reports, and its report without times and paths. */
+async function contentOf(folder: string): Promise<Record<string, unknown>> {
+  const files: Record<string, unknown> = {};
+  for (const name of (await readdir(folder)).sort())
+    if (!name.startsWith('q-report')) files[name] = (await readFile(join(folder, name))).toString('base64');
+  const { out, seconds, resumed, ...report } = JSON.parse(await readFile(join(folder, 'q-report.json'), 'utf8'));
+  return { ...files, report };
+}
+
+const settings = ['--method', 'hqq', '--bits', '4', '--group', '32', '--no-eval'];
+const quantize = (out: string, more: readonly string[], environment?: Record<string, string>) =>
+  q(['quantize', model, out, ...settings, ...more, '--json'], environment);
+
+async function same(name: string, out: string, run: Running): Promise<void> {
+  const code = await run.ended;
+  const expected = await contentOf(join(work, 'alone'));
+  const found = code === 0 ? await contentOf(out) : {};
+  const other = Object.keys({ ...expected, ...found }).filter((key) => !isDeepStrictEqual(expected[key], found[key]));
+  check(name, code === 0 && other.length === 0, `exit code ${code}, other: ${other.join(', ')}\n${run.said()}`);
+}
+
+async function main(): Promise<void> {
+  const port = await freePort();
+  const address = `redis://:${secret}@127.0.0.1:${port}`;
+  let redis = await startRedis(redisBinary, port, secret, work);
+  children.add(redis);
+  const s3Folder = join(work, 's3');
+  await mkdir(s3Folder);
+  const s3 = await startS3(s3Module, s3Folder);
+  const proxy = await startTroubledProxy(s3.port, { delay: 60, every: 10 });
+  const environment = {
+    ...{ AWS_ACCESS_KEY_ID: 'S3RVER', AWS_SECRET_ACCESS_KEY: 'S3RVER' },
+    AWS_ENDPOINT_URL: `http://127.0.0.1:${proxy.port}`,
+  };
+  const startWorker = () => q(['worker', address, '--lock', '3', '--threads', '1'], environment);
+  const alone = quantize(join(work, 'alone'), []);
+  const workers = Array.from({ length: 4 }, startWorker);
+  check('the run on one machine', (await alone.ended) === 0, alone.said());
+
+  // 1: a folder store that is removed at the end.
+  const folder = quantize(join(work, 'folder'), ['--queue', address]);
+  await same('4 workers, a folder as the store: the bytes and the report of one machine', join(work, 'folder'), folder);
+  check('the store of the run is removed', !(await readdir(work)).includes('folder.store'));
+
+  // 2: everything at once, on S3.
+  const results = async () =>
+    (await readdir(join(s3Folder, 'q', 'run', 'results'), { recursive: true }).catch(() => [])).filter((name) =>
+      name.endsWith('object'),
+    ).length;
+  const troubled = quantize(join(work, 's3-out'), ['--queue', address, '--store', 's3://q/run'], environment);
+  await waitFor('first results', async () => (await results()) > 0 || troubled.child.exitCode !== null);
+  let kills = 0;
+  const kill = () => {
+    // Not the frozen one.
+    const index = 1 + randomInt(workers.length - 1);
+    workers[index].child.kill('SIGKILL');
+    workers[index] = startWorker();
+    kills++;
+  };
+  const frozen = workers[0].child;
+  frozen.kill('SIGSTOP');
+  redis.kill('SIGKILL');
+  await pause(500);
+  redis = await startRedis(redisBinary, port, secret, work);
+  children.add(redis);
+  // A kill for every few results, whatever the speed of the machine: some worker always gets something done.
+  let [seen, looking] = [await results(), false];
+  const killing = setInterval(async () => {
+    if (looking) return;
+    looking = true;
+    const count = await results();
+    looking = false;
+    if (count < seen + 6) return;
+    seen = count;
+    kill();
+    frozen.kill('SIGCONT');
+  }, 100);
+  await same(
+    'workers killed at random, one frozen, a queue that loses all jobs, a store that fails one in ten: the same bytes',
+    join(work, 's3-out'),
+    troubled,
+  );
+  clearInterval(killing);
+  console.log(`   ${kills} kills, ${proxy.failed()} requests that the store failed`);
+  for (const { child } of workers) child.kill('SIGKILL');
+
+  // 3: jobs that a worker must refuse.
+  const storeFolder = join(work, 'store');
+  const server = await openQueueServer(address);
+  const store = await openStore(storeFolder, { make: true });
+  const notes: string[] = [];
+  const other = await openCoordinator({
+    ...{ server, store, storeAddress: storeFolder, interval: 200, note: (text: string) => notes.push(text) },
+    run: { kind: 'quantize', version: '9.9.9', kernels: 'wasm-relaxed' },
+  });
+  await other.add([{ id: 'a'.repeat(64), unit: 'x' }]);
+  const old = q(['worker', address, '--threads', '1']);
+  const code = await old.ended;
+  check(
+    'a worker of another version ends, and names both',
+    code === 1 && /begun with version 9\.9\.9 of q, and this worker is 0\.1\.0/.test(old.said()),
+    old.said(),
+  );
+  await waitFor('the coordinator to be told', () => notes.some((note) => /was turned away/.test(note)), 10).catch(
+    () => {},
+  );
+  check(
+    'the coordinator is told',
+    notes.some((note) => /9\.9\.9/.test(note)),
+    notes.join('\n'),
+  );
+  await other.close();
+
+  // 4: a store that lacks a source, then has it again.
+  const lacking = join(work, 'lacking');
+  const out = join(work, 'lacking-out');
+  const first = quantize(out, ['--queue', address, '--store', lacking]);
+  await waitFor('jobs in the queue', async () => {
+    const queue = server.queue('q');
+    const count = await queue.count();
+    await queue.close();
+    return count > 0 || first.child.exitCode !== null;
+  });
+  const { tensors } = JSON.parse(await readFile(await modelList(lacking), 'utf8'));
+  const victim = tensors.find(({ name }: { name: string }) => name.endsWith('q_proj.weight'));
+  const object = join(lacking, objectName('tensors', victim.sum));
+  const bytes = await readFile(object);
+  await rm(object);
+  const last = q(['worker', address, '--threads', '2', '--lock', '3']);
+  const lackingCode = await first.ended;
+  check(
+    'a store that lacks a source stops the run, which names the tensor and what is kept',
+    lackingCode === 1 && new RegExp(`lacks .*${victim.name.replaceAll('.', '\\.')}[^]*is kept in`).test(first.said()),
+    first.said(),
+  );
+  await writeFile(object, bytes);
+  await same('the same command goes on', out, quantize(out, ['--queue', address, '--store', lacking]));
+  last.child.kill('SIGTERM');
+  check('a worker that is interrupted ends by itself', (await last.ended) !== null, last.said());
+
+  // 5: a server that does not let in.
+  const stranger = quantize(join(work, 'stranger'), ['--queue', `redis://:guess@127.0.0.1:${port}`]);
+  check(
+    'a wrong password is refused, and is not shown',
+    (await stranger.ended) === 1 && /cannot be used/.test(stranger.said()) && !stranger.said().includes('guess'),
+    stranger.said(),
+  );
+  await server.close();
+  proxy.close();
+  await s3.close();
+}
+
+/** The object of a store that lists the tensors of a model. */
+async function modelList(store: string): Promise<string> {
+  for (const folder of await readdir(join(store, 'runs')))
+    for (const name of await readdir(join(store, 'runs', folder))) {
+      const path = join(store, 'runs', folder, name);
+      if (JSON.parse(await readFile(path, 'utf8')).tensors) return path;
+    }
+  throw new Error(`${store}: has no list of tensors`);
+}
+
+const started = performance.now();
+try {
+  await main();
+} catch (error) {
+  check('the check itself', false, (error as Error).stack);
+}
+for (const child of children) child.kill('SIGKILL');
+const failed = results.filter(({ ok }) => !ok);
+const report = { passed: results.length - failed.length, failed: failed.length };
+await writeFile(reportPath, `${JSON.stringify(report)}\n`);
+console.log(
+  `${report.passed} passed, ${report.failed} failed in ${((performance.now() - started) / 1000).toFixed(0)} s`,
+);
+process.exit(failed.length > 0 ? 1 : 0);
