@@ -1,0 +1,183 @@
+import { type LargeModel, type ShapedLinear, weightsOf } from './distributed-shapes.js';
+import { type SimulatedJob, simulateWorkers } from './simulate-workers.js';
+
+/** What the parts of a run cost on one thread, as `measureCosts` finds it. */
+export interface PartCosts {
+  /** Seconds per GFLOP of products of a forward pass. */
+  readonly forward: number;
+  /** Seconds per GFLOP of Gram matrices. */
+  readonly gram: number;
+  /** Seconds per GFLOP of Cholesky factors in f64. */
+  readonly factor: number;
+  /** Seconds per million weights of GPTQ's ranges, rounding and report, its products left out. */
+  readonly sweep: number;
+  /** Seconds per million weights that are rounded and packed without data. */
+  readonly round: number;
+  /** Seconds per byte of SHA-256. */
+  readonly hash: number;
+}
+
+export interface Site {
+  readonly workers: number;
+  /** Threads of a worker; parts are taken to scale with them. */
+  readonly cores: number;
+  /** Of each machine's link, and of the file server's. */
+  readonly gigabits: number;
+  /** `folder`: one file server, whose link all share. `bucket`: a store that serves all at once. */
+  readonly store: 'folder' | 'bucket';
+}
+
+export interface RunStage {
+  readonly name: string;
+  readonly seconds: number;
+}
+
+export interface SimulatedTotal {
+  readonly stages: readonly RunStage[];
+  readonly total: number;
+  /** Bytes over links, both ways, of all machines together. */
+  readonly bytes: number;
+  /** What is busy for most of the time. */
+  readonly bottleneck: string;
+}
+
+/** Bytes of a weight in the source: bf16. */
+const sourceBytes = 2;
+/** Bytes of a weight in the result: 4 bits, and 16 + 4 bits of scale and zero point for a group of 128. */
+const resultBytes = (4 + 20 / 128) / 8;
+
+const bytesPerSecond = (gigabits: number) => (gigabits * 1e9) / 8;
+
+function siteOf({ workers, gigabits, store }: Site) {
+  const link = bytesPerSecond(gigabits);
+  return { workers, link, store: store === 'folder' ? link : Number.POSITIVE_INFINITY };
+}
+
+/** A data-free run: the coordinator fills the store, workers round linears, the coordinator writes what they have published. */
+export function simulateRun(model: LargeModel, costs: PartCosts, site: Site): SimulatedTotal {
+  const { link } = siteOf(site);
+  const weights = weightsOf(model);
+  const jobs = model.parts.flatMap(({ blocks, linears }) =>
+    Array.from({ length: blocks }, () =>
+      linears.flatMap((linear) =>
+        Array.from({ length: linear.count }, (): SimulatedJob => {
+          const size = linear.outFeatures * linear.inFeatures;
+          const hashed = costs.hash * size * (sourceBytes + resultBytes);
+          const seconds = ((size / 1e6) * costs.round) / site.cores + hashed;
+          return { read: size * sourceBytes, seconds, write: size * resultBytes };
+        }),
+      ),
+    ).flat(),
+  );
+  const all = (weights + model.copied) * sourceBytes;
+  // Four tensors at a time are read, hashed and sent: the slower of link and hash counts.
+  const filling = Math.max(all / link, (all * costs.hash) / Math.min(4, site.cores));
+  const computed = simulateWorkers(jobs, siteOf(site));
+  // Results are fetched while later ones are computed: what is left is what the coordinator's link cannot follow.
+  const fetching = (weights * resultBytes) / link;
+  const writing = Math.max(0, fetching - computed.seconds);
+  const stages = [
+    { name: 'filling the store', seconds: filling },
+    { name: 'computing', seconds: computed.computing / site.workers },
+    { name: 'reading and writing', seconds: computed.moving / site.workers },
+    { name: 'waiting', seconds: computed.idle / site.workers },
+    { name: 'writing the folder', seconds: writing },
+  ];
+  return summary(stages, all + weights * (sourceBytes + 2 * resultBytes));
+}
+
+/** Calibration of a run that learns from text: windows, tokens of each, and the number of sample shards. */
+export interface Calibration {
+  readonly samples: number;
+  readonly length: number;
+  readonly shards: number;
+}
+
+/**
+ * GPTQ with windows over workers, stage after stage: each shard of the windows is computed by one worker, which publishes its sums; whoever
+ * solves a linear reads the sums of all shards, in order. A worker keeps the activations of its shards.
+ */
+export function simulateCalibrated(
+  model: LargeModel,
+  costs: PartCosts,
+  site: Site,
+  { samples, length, shards }: Calibration,
+): SimulatedTotal {
+  const tokens = samples * length;
+  const place = siteOf(site);
+  let [forward, sums, solving, bytes] = [0, 0, 0, 0];
+  for (const { blocks, linears } of model.parts) {
+    for (const stage of new Set(linears.map((linear) => linear.stage))) {
+      const own = linears.filter((linear) => linear.stage === stage);
+      const inputs = inputsOf(own);
+      const flops = own.reduce((sum, each) => sum + 2 * tokens * each.share * each.count * sizeOf(each), 0);
+      const grams = inputs.reduce((sum, each) => sum + tokens * each.share * each.matrices * each.width ** 2, 0);
+      // The upper half in f64.
+      const matrixBytes = inputs.reduce((sum, each) => sum + each.matrices * 4 * each.width ** 2, 0);
+      const weightBytes = own.reduce((sum, each) => sum + each.count * sizeOf(each), 0) * sourceBytes;
+      const shard = simulateWorkers(
+        Array.from({ length: shards }, () => ({
+          // The weights of the stage come once to each worker; a worker of several shards has them already.
+          read: (weightBytes * Math.min(site.workers, shards)) / shards,
+          seconds: (flops * costs.forward + grams * costs.gram) / 1e9 / shards / site.cores,
+          write: matrixBytes,
+        })),
+        place,
+      );
+      const solves = simulateWorkers(
+        own.flatMap((each) => {
+          const job = {
+            read: shards * 4 * each.inFeatures ** 2 + sizeOf(each) * sourceBytes,
+            seconds: solveSeconds(each, costs) / site.cores,
+            write: sizeOf(each) * resultBytes,
+          };
+          return Array.from({ length: each.count }, () => job);
+        }),
+        place,
+      );
+      forward += blocks * (shard.computing / Math.min(site.workers, shards));
+      sums += blocks * (shard.seconds - shard.computing / Math.min(site.workers, shards));
+      solving += blocks * solves.seconds;
+      bytes +=
+        blocks *
+        (weightBytes * (1 + Math.min(site.workers, shards)) +
+          shards * matrixBytes +
+          own.reduce(
+            (sum, each) => sum + each.count * (shards * 4 * each.inFeatures ** 2 + sizeOf(each) * resultBytes),
+            0,
+          ));
+    }
+  }
+  const all = (weightsOf(model) + model.copied) * sourceBytes;
+  const stages = [
+    { name: 'filling the store', seconds: all / place.link },
+    { name: 'forward passes and sums', seconds: forward },
+    { name: 'publishing the sums', seconds: sums },
+    { name: 'solving', seconds: solving },
+  ];
+  return summary(stages, all + bytes);
+}
+
+const sizeOf = ({ outFeatures, inFeatures }: ShapedLinear) => outFeatures * inFeatures;
+
+/** On one thread: the factor of the Hessian, the products of the sweep over its columns, and what each weight takes. */
+const solveSeconds = ({ outFeatures, inFeatures }: ShapedLinear, { factor, forward, sweep }: PartCosts): number =>
+  (factor * inFeatures ** 3) / 3e9 +
+  (forward * outFeatures * inFeatures ** 2) / 1e9 +
+  (sweep * outFeatures * inFeatures) / 1e6;
+
+/** Distinct inputs of a stage: an expert has one of its own. */
+function inputsOf(linears: readonly ShapedLinear[]) {
+  const found = new Map<string, { width: number; share: number; matrices: number }>();
+  for (const { input, inFeatures, share, count, outFeatures } of linears) {
+    // Gate and up of an expert read the same input.
+    const experts = share < 1 ? (outFeatures < inFeatures ? count / 2 : count) : 1;
+    found.set(input, { width: inFeatures, share, matrices: experts });
+  }
+  return [...found.values()];
+}
+
+function summary(stages: readonly RunStage[], bytes: number): SimulatedTotal {
+  const longest = stages.reduce((most, stage) => (stage.seconds > most.seconds ? stage : most));
+  return { stages, total: stages.reduce((sum, { seconds }) => sum + seconds, 0), bytes, bottleneck: longest.name };
+}
