@@ -11,7 +11,7 @@ export interface ShapedLinear {
   readonly input: string;
 }
 
-export interface ShapedBlocks {
+interface ShapedBlocks {
   readonly blocks: number;
   readonly linears: readonly ShapedLinear[];
 }

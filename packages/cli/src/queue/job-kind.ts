@@ -3,7 +3,7 @@ import type { Vocabulary } from '@q/pipeline';
 import type { Compute } from '../engine.js';
 
 /** What a worker computes with. */
-export interface JobSurroundings {
+interface JobSurroundings {
   readonly store: Store;
   readonly vocabulary: Vocabulary;
   readonly compute: Compute;

@@ -28,7 +28,7 @@ export interface ComputingOptions {
 const openRuns = 2;
 
 /** Computes jobs one after the other, and publishes their results. */
-export function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
+function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
   work(job: JobData): Promise<void>;
 } {
   const stores = new Map<string, Promise<Store>>();

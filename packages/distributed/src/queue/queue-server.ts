@@ -2,7 +2,7 @@ import type { Job, Queue, QueueEvents, Worker, WorkerOptions } from 'bullmq';
 import { QueueError } from './queue-error.js';
 
 /** What a worker does with a job; `token` is that of its lock. */
-export type Processor = (job: Job, token?: string) => Promise<void>;
+type Processor = (job: Job, token?: string) => Promise<void>;
 
 /** The server of an address, with BullMQ on it. */
 export interface QueueServer {
