@@ -50,7 +50,11 @@ function mergesByScore(stored: StoredTokenizer): readonly (readonly [string, str
   const tokens = stored.tokens.map((token, id) => spelling(token, kinds[id]));
   const mergeable = (kind: number) => kind === tokenKinds.normal || kind === tokenKinds.userDefined;
   const known = new Set(tokens.filter((_, id) => mergeable(kinds[id])));
-  const order = [...tokens.keys()].filter((id) => mergeable(kinds[id])).sort((a, b) => scores[b] - scores[a] || a - b);
+  // llama.cpp looks for tokens that users define before it joins any others, whatever their scores (Gemma's runs of spaces: -1000).
+  const rank = (id: number) => (kinds[id] === tokenKinds.userDefined ? 0 : 1);
+  const order = [...tokens.keys()]
+    .filter((id) => mergeable(kinds[id]))
+    .sort((a, b) => rank(a) - rank(b) || rank(a) * (scores[b] - scores[a]) || a - b);
   const merges: [string, string][] = [];
   for (const id of order) {
     const token = tokens[id];
