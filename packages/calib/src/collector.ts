@@ -14,6 +14,8 @@ export interface Collector {
   readonly width: number;
   /** @param profile is told how long each statistic takes */
   update(batch: ActivationBatch, kernels: Kernels, profile?: Profile): Promise<void>;
+  /** All tokens that the unquantized model runs on are in; others follow. */
+  endPaired(): void;
   /** Adds what another collector of the same statistics has seen. */
   merge(other: Collector): void;
   /** Tokens seen. */
@@ -36,13 +38,29 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
     );
   };
 
+  const statistics: Statistics = {
+    get<State>(statistic: Statistic<State>): State {
+      const found = states.get(statistic.name);
+      if (!found)
+        throw new CalibrationError(
+          `${layer}: statistic ${statistic.name} was not collected: name it in the method's needs`,
+        );
+      return found.state as State;
+    },
+    has: (statistic) => states.has(statistic.name),
+  };
+
   return {
     width,
+    endPaired() {
+      for (const { statistic, state } of states.values()) statistic.endPaired?.(state, statistics);
+    },
     async update(batch, kernels, profile = noProfile) {
       if (batch.width !== width)
         throw new CalibrationError(`${layer}: its input has ${width} features, a batch has ${batch.width}`);
       if (!watching) refuseNotFinite(batch.x);
       for (const { statistic, state } of states.values()) {
+        if (statistic.paired && batch.unpaired) continue;
         if (statistic.paired && !batch.reference) {
           throw new CalibrationError(
             `${layer}: statistic ${statistic.name} needs the unquantized model's inputs beside the quantized ones`,
@@ -63,17 +81,7 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
     get tokens() {
       return tokens;
     },
-    statistics: {
-      get<State>(statistic: Statistic<State>): State {
-        const found = states.get(statistic.name);
-        if (!found)
-          throw new CalibrationError(
-            `${layer}: statistic ${statistic.name} was not collected: name it in the method's needs`,
-          );
-        return found.state as State;
-      },
-      has: (statistic) => states.has(statistic.name),
-    },
+    statistics,
   };
 }
 

@@ -1,5 +1,9 @@
 /** A copy of `x` `[rows, columns]` whose column j is column `permutation[j]`; `permutation` holds 0..columns-1, each once. */
-export function permuteColumns<A extends Float32Array | Float64Array>(x: A, rows: number, permutation: Int32Array): A {
+export function permuteColumns<A extends Float32Array | Float64Array | Uint8Array>(
+  x: A,
+  rows: number,
+  permutation: Int32Array,
+): A {
   const columns = permutation.length;
   const out = emptyLike(x);
   for (let row = 0; row < rows; row++) {

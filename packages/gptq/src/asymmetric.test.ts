@@ -105,7 +105,7 @@ describe('asymmetricSolve', () => {
   it('is not combined with the retarget, which corrects the same error', () => {
     expect(() => gptq({ asymmetric: 0.25, retarget: 1 })).toThrow('correct the same error twice');
     expect(gptq({ asymmetric: 0.25 }).options).toMatchObject({ asymmetric: 0.25, retarget: 0 });
-    expect(gptq({ asymmetric: 0.25 }).needs.map(({ name }) => name)).toEqual(['hessian', 'crossHessian']);
+    expect(gptq({ asymmetric: 0.25 }).needs.map(({ name }) => name)).toEqual(['hessian', 'inputShift']);
     for (const asymmetric of [-0.1, 1.5])
       expect(() => gptq({ asymmetric })).toThrow('asymmetric must be a number from 0 to 1');
   });

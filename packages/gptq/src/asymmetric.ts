@@ -1,4 +1,4 @@
-import { type Kernels, roundHalfEven, SchemeError } from '@q/core';
+import { type Kernels, permuteColumns, restoreColumns, roundHalfEven, SchemeError } from '@q/core';
 import type { GptqProblem, GptqSolution } from './solve.js';
 
 /**
@@ -21,7 +21,8 @@ export async function asymmetricSolve(
   alpha: number,
   kernels: Kernels,
 ): Promise<GptqSolution> {
-  const { rows, columns: n, weight, factor, grids, group, groups, scheme } = problem;
+  const { rows, columns: n, factor, grids, group, groups, scheme, order } = problem;
+  const weight = order ? permuteColumns(problem.weight, rows, order) : problem.weight;
   const { family, min, max } = scheme.format;
   if (!grids) throw new SchemeError('gptq: asymmetric calibration needs fixed grids: act-order with static groups');
   if (family !== 'linear')
@@ -30,7 +31,6 @@ export async function asymmetricSolve(
   const p = await propagation(shift, u, n, alpha, kernels);
   const { scales, zeros } = grids;
   const codes = new Uint8Array(rows * n);
-  const difference = new Float32Array(n * rows);
   const loss = new Float64Array(rows);
   for (let row = 0; row < rows; row++) {
     const w = Float64Array.from(weight.subarray(row * n, (row + 1) * n));
@@ -42,11 +42,10 @@ export async function asymmetricSolve(
       const kept = w[i];
       for (let j = i + 1; j < n; j++) w[j] += kept * p[i * n + j] - error * u[i * n + j];
       codes[row * n + i] = q - min;
-      difference[i * rows + row] = weight[row * n + i] - value;
       loss[row] += error * error;
     }
   }
-  return { codes, scales, zeros, difference, loss };
+  return { codes: order ? restoreColumns(codes, rows, order) : codes, scales, zeros, loss };
 }
 
 /** `R^-1`, upper triangular: the factor U of `H^-1 = U^T U`. */

@@ -1,10 +1,10 @@
 import {
   createContext,
   createRandom,
-  crossHessian,
   dequantize,
   f32Scale,
   hessian,
+  inputShift,
   int4,
   perGroup,
   residualCross,
@@ -16,8 +16,8 @@ import {
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { type GptqOptions, gptq, paperOptions } from './gptq.js';
-import { coordinateDescent, type RefineProblem, refitScales } from './refine.js';
-import { retarget } from './retarget.js';
+import { type RefineProblem, refine } from './refine.js';
+import { retarget, retargetBy } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
 
 const context = createContext();
@@ -67,7 +67,7 @@ function noisyPrefix(tokens: number, n: number, outputs: number) {
 
 async function collect(data: ReturnType<typeof noisyPrefix>, tokens: number, n: number): Promise<Statistics> {
   const states = new Map<string, unknown>();
-  for (const statistic of [hessian, crossHessian, residualCross]) {
+  for (const statistic of [hessian, inputShift, residualCross]) {
     const state = statistic.create(n) as never;
     const batch = { x: data.seen, reference: data.x, residualError: data.residualError, tokens, width: n };
     await statistic.update(state, batch, context.kernels);
@@ -98,6 +98,12 @@ describe('retarget', () => {
     for (let i = 0; i < whole.length; i++) expect(whole[i]).toBeCloseTo(expected[i], 4);
     const half = await retarget(weight, rows, shift, missing, factor, 0.5, context.kernels);
     for (let i = 0; i < half.length; i++) expect(half[i]).toBeCloseTo((weight[i] + expected[i]) / 2, 4);
+
+    const inputsOnly = await retarget(weight, rows, shift, undefined, factor, 0.5, context.kernels);
+    const inverse = solved(ridged, transposed(shift, n, n), n);
+    const byRows = Float32Array.from(transposed(inverse, n, n));
+    const found = await retargetBy(weight, rows, byRows, 0.5, context.kernels);
+    for (let i = 0; i < found.length; i++) expect(found[i]).toBeCloseTo(inputsOnly[i], 4);
   });
 
   it('brings the output on other tokens nearer to the unquantized model', async () => {
@@ -128,7 +134,7 @@ describe('retarget', () => {
 describe('refinement', () => {
   const [rows, n, groups] = [4, 18, 3];
 
-  function problem(): RefineProblem & { loss(): number; row(row: number): number } {
+  function problem(refitScales: boolean): RefineProblem & { loss(): number; row(row: number): number } {
     const mixture = normals(n * n);
     const h = Float32Array.from(product(transposed(mixture, n, n), mixture, n, n, n));
     for (let i = 0; i < n; i++) h[i * n + i] += 0.5;
@@ -136,9 +142,8 @@ describe('refinement', () => {
     const grid = roundingGrid(uint2);
     const scales = Float32Array.from({ length: rows * groups }, () => 1.2);
     const zeros = new Float32Array(rows * groups).fill(1);
-    const group = Int32Array.from({ length: n }, (_, j) => j % groups);
+    const group = Int32Array.from({ length: n }, (_, j) => Math.floor((j * groups) / n));
     const codes = Uint8Array.from({ length: rows * n }, () => random.integer(4));
-    const difference = new Float32Array(n * rows);
     const self = {
       rows,
       columns: n,
@@ -152,9 +157,8 @@ describe('refinement', () => {
       codes,
       scales,
       zeros,
-      difference,
-      refitScales: true,
-      /** From codes and scales alone, in f64: does not trust `difference`. */
+      refitScales,
+      /** From codes and scales alone, in f64. */
       row(row: number) {
         const d = Float64Array.from({ length: n }, (_, j) => {
           const at = row * groups + group[j];
@@ -164,20 +168,14 @@ describe('refinement', () => {
       },
       loss: () => Array.from({ length: rows }, (_, row) => self.row(row)).reduce((a, b) => a + b),
     };
-    for (let row = 0; row < rows; row++) {
-      for (let j = 0; j < n; j++) {
-        const at = row * groups + group[j];
-        difference[j * rows + row] = target[row * n + j] - (codes[row * n + j] - zeros[at]) * scales[at];
-      }
-    }
     return self;
   }
 
   it('coordinate descent lowers the loss until no single code can be changed for the better', async () => {
-    const it = problem();
+    const it = problem(false);
     let last = it.loss();
     for (let sweep = 0; sweep < 40; sweep++) {
-      await coordinateDescent(it, context.kernels);
+      await refine(it, 1, context.kernels);
       expect(it.loss()).toBeLessThanOrEqual(last * (1 + 1e-5));
       last = it.loss();
     }
@@ -194,9 +192,14 @@ describe('refinement', () => {
     }
   });
 
-  it('the refitted scale of a group is the best one for its codes', async () => {
-    const it = problem();
-    for (let i = 0; i < 200; i++) await refitScales(it, context.kernels);
+  it('rounds end where neither a code nor a scale alone can be changed for the better', async () => {
+    const it = problem(true);
+    let last = it.loss();
+    for (let round = 0; round < 200; round++) {
+      await refine(it, 1, context.kernels);
+      expect(it.loss()).toBeLessThanOrEqual(last * (1 + 1e-5));
+      last = it.loss();
+    }
     for (let row = 0; row < rows; row++) {
       const best = it.row(row);
       for (let index = 0; index < groups; index++) {

@@ -6,7 +6,7 @@ export interface Factorization {
   readonly factor: Float32Array;
   /** The same in f64, for solves; left out unless asked for, as is `damped`: a wide layer's are its largest matrices. */
   readonly exact?: Float64Array;
-  /** What was factored: the damped, permuted Hessian, f32 `[n, n]`. */
+  /** The damped Hessian, f32 `[n, n]`, columns in their own order. */
   readonly damped?: Float32Array;
   /** Its diagonal. */
   readonly diagonal: Float32Array;
@@ -62,7 +62,7 @@ export async function factorize(
       if (exact) factor.set(exact);
       return {
         ...{ factor, exact },
-        ...(keep.damped ? { damped: ordered(hessian, permutation, diagonal) } : {}),
+        ...(keep.damped ? { damped: withDiagonal(hessian, permutation, diagonal) } : {}),
         ...{ diagonal: Float32Array.from(diagonal), damping: share, retries, deadColumns },
       };
     }
@@ -72,14 +72,10 @@ export async function factorize(
   );
 }
 
-/** The matrix that was factored. */
-function ordered(a: Float32Array | Float64Array, order: Int32Array, diagonal: Float64Array): Float32Array {
+/** The matrix that was factored, columns in their own order. */
+function withDiagonal(a: Float32Array | Float64Array, order: Int32Array, diagonal: Float64Array): Float32Array {
   const n = order.length;
-  const out = new Float32Array(n * n);
-  for (let i = 0; i < n; i++) {
-    const from = order[i] * n;
-    for (let j = 0; j < n; j++) out[i * n + j] = a[from + order[j]];
-    out[i * n + i] = diagonal[i];
-  }
+  const out = Float32Array.from(a);
+  for (let i = 0; i < n; i++) out[order[i] * (n + 1)] = diagonal[i];
   return out;
 }

@@ -2,9 +2,9 @@ import {
   boolean,
   checkOptions,
   choice,
-  crossHessian,
   fitOption,
   hessian,
+  inputShift,
   integer,
   list,
   type Method,
@@ -70,6 +70,17 @@ export const gptqOptions = {
   }),
   /** With `retarget`: layers that add to the residual stream also make up for the error it already has. Default true. */
   residual: boolean({ default: true, help: 'With retarget, correct the error of the residual stream too.' }),
+  /**
+   * With `retarget`: share of the calibration tokens on which the unquantized model runs, above 0 and at most 1. The rest of the
+   * tokens are in the Hessian alone. Default 1: 0.5 saves a quarter of the forward passes and half of the products that compare
+   * both models, and had a KL divergence 10 % higher behind three blocks of SmolLM2-135M.
+   */
+  pairedTokens: number({
+    above: 0,
+    max: 1,
+    default: 1,
+    help: 'With retarget, share of the calibration tokens on which the unquantized model runs.',
+  }),
   /** Rounds of scale refit and coordinate descent after the sweep ({@link refine}). Default 3. */
   refineRounds: integer({
     min: 0,
@@ -127,6 +138,7 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     importance,
     asymmetric,
     residual,
+    pairedTokens,
     refineRounds,
     ranges,
     ...rest
@@ -152,13 +164,14 @@ export function gptq(options: GptqOptions = {}): Quantizer {
   return {
     name: 'gptq',
     options: {
-      ...{ ...settings, fit: fit.name, ...fit.options },
+      ...{ ...settings, ...(share > 0 ? { pairedTokens } : {}), fit: fit.name, ...fit.options },
       ...(objective === 'end-loss' ? { objective } : {}),
     },
+    pairedTokens: asymmetric > 0 ? 1 : pairedTokens,
     weighsTokens: objective === 'end-loss',
     needs: [
       hessian,
-      ...(share > 0 || asymmetric > 0 || importance === 'reference' ? [crossHessian] : []),
+      ...(share > 0 || asymmetric > 0 || importance === 'reference' ? [inputShift] : []),
       ...(share > 0 && residual ? [residualCross] : []),
     ],
     refuse(scheme) {

@@ -1,9 +1,9 @@
 import {
   CalibrationError,
   type Context,
-  crossHessian,
   fitScales,
   hessian,
+  inputShift,
   permuteColumns,
   plainReserve,
   type QuantizedTensor,
@@ -21,9 +21,10 @@ import {
 import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
 import { type Factorization, factorize } from './factorize.js';
+import { layerInputs, shiftOf } from './layer-inputs.js';
 import { refine } from './refine.js';
 import { correctionHelps } from './residual-correction.js';
-import { retarget } from './retarget.js';
+import { retarget, retargetBy } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
 import { separateStorages } from './separate-storages.js';
 import { solveRanges } from './solve-ranges.js';
@@ -77,42 +78,52 @@ async function solveLayer(
 
   const { actOrder, staticGroups, fit, blockSize } = settings;
   const permutation = actOrder ? activationOrder(state.sum, columns) : naturalOrder(columns);
-  const refines = settings.refineRounds > 0;
-  const factorization = await profile.stage('factor', () =>
-    factorize(state.sum, permutation, settings.damping, kernels, {
-      factor: buffer,
-      exact: settings.retarget > 0,
-      damped: refines,
-    }),
-  );
+  const retargets = settings.retarget > 0;
+  const inputs = retargets
+    ? await profile.stage('factor', () =>
+        layerInputs(
+          state,
+          { damping: settings.damping, permutation, buffer, shift: statistics.get(inputShift) },
+          kernels,
+        ),
+      )
+    : undefined;
+  const factorization =
+    inputs?.factorization ??
+    (await profile.stage('factor', () =>
+      factorize(state.sum, permutation, settings.damping, kernels, {
+        factor: buffer,
+        exact: false,
+        damped: settings.refineRounds > 0,
+      }),
+    ));
   const { factor, damping, retries, deadColumns } = factorization;
 
-  // What aims elsewhere than at the weight works on columns in order; the plain sweep takes them from where they lie.
-  const plain = !refines && settings.retarget === 0 && settings.asymmetric === 0;
-  let target = plain ? weight.data : permuteColumns(weight.data, rows, permutation);
-  const shift =
-    settings.retarget > 0 || settings.asymmetric > 0
-      ? shiftOf(statistics.get(crossHessian).sum, state.sum, permutation)
-      : undefined;
+  let target = weight.data;
+  const correction = inputs?.correction;
   let leftOut = false;
-  if (shift && settings.retarget > 0) {
+  if (correction) {
     const { retarget: share } = settings;
-    const exact = factorization.exact as Float64Array;
-    const state = settings.residual ? statistics.get(residualCross) : undefined;
-    let cross = state?.sum.length === rows * columns ? permuteColumns(state.sum, rows, permutation) : undefined;
-    if (state && cross) {
-      const correction = { weight: weight.data, rows, cross, state, factor: exact, permutation, share };
-      if (!(await profile.stage('retarget', () => correctionHelps(correction, kernels)))) {
+    const residual = settings.residual ? statistics.get(residualCross) : undefined;
+    let cross = residual?.sum.length === rows * columns ? permuteColumns(residual.sum, rows, permutation) : undefined;
+    if (residual && cross) {
+      const { factor: exact } = correction;
+      const asked = { weight: weight.data, rows, cross, state: residual, factor: exact, permutation, share };
+      if (!(await profile.stage('retarget', () => correctionHelps(asked, kernels)))) {
         cross = undefined;
         leftOut = true;
       }
     }
-    const own = target;
-    target = await profile.stage('retarget', () => retarget(own, rows, shift, cross, exact, share, kernels));
+    const own = permuteColumns(weight.data, rows, permutation);
+    const aimed = await profile.stage('retarget', async () =>
+      // Rows of the weight or rows of the shift: what goes through the factor are the fewer ones.
+      !cross && rows >= columns
+        ? retargetBy(own, rows, await correction.solved(kernels), share, kernels)
+        : retarget(own, rows, correction.shift, cross, correction.factor, share, kernels),
+    );
+    target = restoreColumns(aimed, rows, permutation);
   }
-
-  const moved =
-    shift && settings.retarget > 0 ? tensor('f32', weight.shape, restoreColumns(target, rows, permutation)) : undefined;
+  const moved = correction ? tensor('f32', weight.shape, target) : undefined;
 
   const { scaleColumns: groups, tileColumns, tileRows } = tiling(scheme.granularity, weight.shape);
   const fixed = tileRows > 1 || groups === 1 || (actOrder && staticGroups);
@@ -128,50 +139,41 @@ async function solveLayer(
     zeros: perRow(fitted.zeroPoints, rows, groups, tileRows),
   };
   const problem = {
-    rows,
-    columns,
-    weight: target,
-    factor,
-    scheme,
-    group,
-    groups,
-    fit,
-    importance,
-    blockSize,
-    ...(plain && actOrder ? { order: permutation } : {}),
-    wantsDifference: refines,
+    ...{ rows, columns, weight: target, factor, scheme, group, groups, fit, importance, blockSize },
+    ...(actOrder ? { order: permutation } : {}),
   };
   const solution = await profile.stage('sweep', () =>
-    shift && settings.asymmetric > 0
-      ? asymmetricSolve({ ...problem, grids }, shift, settings.asymmetric, kernels)
+    settings.asymmetric > 0
+      ? asymmetricSolve(
+          { ...problem, grids },
+          shiftOf(statistics.get(inputShift), permutation),
+          settings.asymmetric,
+          kernels,
+        )
       : solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels),
   );
-  if (refines) {
-    const rounded = {
-      ...solution,
-      difference: solution.difference as Float32Array,
-      rows,
-      columns,
-      target,
-      hessian: factorization.damped as Float32Array,
-      grid: roundingGrid(scheme.format),
-      storage: scheme.scaleStorage,
-      group,
-      groups,
-      blockSize,
-      refitScales: freeScales,
-    };
-    await profile.stage('refine', () => refine(rounded, settings.refineRounds, kernels));
-  }
-
   const groupIndex = new Int32Array(columns);
   permutation.forEach((column, j) => {
     groupIndex[column] = group[j];
   });
+  if (settings.refineRounds > 0) {
+    const { scales, zeros } = solution;
+    const damped = factorization.damped as Float32Array;
+    const layer = {
+      ...{ rows, columns, scales, zeros, grid: roundingGrid(scheme.format), storage: scheme.scaleStorage },
+      ...{ groups, blockSize, refitScales: freeScales },
+    };
+    // Groups that were fitted on the way are consecutive in the order of the sweep alone.
+    const swept = !fixed && actOrder;
+    const own = { target, codes: solution.codes, hessian: damped, group: groupIndex };
+    const ordered = swept ? sweptOrder(own, rows, permutation, group) : own;
+    await profile.stage('refine', () => refine({ ...layer, ...ordered }, settings.refineRounds, kernels));
+    if (swept) solution.codes.set(restoreColumns(ordered.codes, rows, permutation));
+  }
   const quantized: QuantizedTensor = {
     scheme,
     shape: weight.shape,
-    codes: plain ? solution.codes : restoreColumns(solution.codes, rows, permutation),
+    codes: solution.codes,
     ...(fitted && !freeScales
       ? fitted
       : {
@@ -194,17 +196,23 @@ async function solveLayer(
   };
 }
 
-/** `C - H`, both axes permuted, from sums in f64: rounded to f32 only after the difference is taken. */
-function shiftOf(cross: ArrayLike<number>, own: ArrayLike<number>, permutation: Int32Array): Float32Array {
+/** What is refined, columns in the order of the sweep. */
+function sweptOrder(
+  { target, codes, hessian }: { target: Float32Array; codes: Uint8Array; hessian: Float32Array },
+  rows: number,
+  permutation: Int32Array,
+  group: Int32Array,
+) {
   const n = permutation.length;
-  const shift = new Float32Array(n * n);
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j < n; j++) {
-      const at = permutation[i] * n + permutation[j];
-      shift[i * n + j] = cross[at] - own[at];
-    }
-  }
-  return shift;
+  const matrix = new Float32Array(n * n);
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < n; j++) matrix[i * n + j] = hessian[permutation[i] * n + permutation[j]];
+  return {
+    target: permuteColumns(target, rows, permutation),
+    codes: permuteColumns(codes, rows, permutation),
+    hessian: matrix,
+    group,
+  };
 }
 
 /**
@@ -221,7 +229,7 @@ function columnImportance(
   if (kind === 'none') return undefined;
   const n = permutation.length;
   if (kind === 'reference') {
-    const { referenceSquares } = statistics.get(crossHessian);
+    const { referenceSquares } = statistics.get(inputShift);
     return Float32Array.from(permutation, (column) => referenceSquares[column]);
   }
   return kind === 'diagonal' ? diagonal : Float32Array.from({ length: n }, (_, j) => factor[j * n + j] ** 2);

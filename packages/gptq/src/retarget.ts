@@ -36,3 +36,20 @@ export async function retarget(
   for (let i = 0; i < target.length; i++) target[i] = weight[i] + share * b[i];
   return target;
 }
+
+/**
+ * The same where nothing is added to the right side, for layers with as many rows as inputs or more.
+ * @param solved `(C - H) (H + ridge I)^-1` `[n, n]`, both axes in the order of the factor
+ */
+export async function retargetBy(
+  weight: Float32Array,
+  rows: number,
+  solved: Float32Array,
+  share: number,
+  kernels: Kernels,
+): Promise<Float32Array> {
+  const n = Math.sqrt(solved.length);
+  const target = await kernels.matmul({ a: weight, b: solved, m: rows, n, k: n });
+  for (let i = 0; i < target.length; i++) target[i] = weight[i] + share * target[i];
+  return target;
+}

@@ -2,10 +2,10 @@ import {
   type BlockFormat,
   type BlockGrid,
   CalibrationError,
-  crossHessian,
   f16Scale,
   f32Scale,
   hessian,
+  inputShift,
   type Kernels,
   minMax,
   perGroup,
@@ -26,7 +26,8 @@ import {
 } from '@q/core';
 import { activationOrder } from './column-order.js';
 import { factorize } from './factorize.js';
-import { coordinateDescent, type RefineProblem, refitScales } from './refine.js';
+import { shiftOf } from './layer-inputs.js';
+import { refine } from './refine.js';
 import { retarget } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
 import { gptqSolve } from './solve.js';
@@ -54,7 +55,7 @@ export interface SolvedBlocks {
 }
 
 /** What {@link solveBlocks} needs to have been collected. */
-export const blockStatistics: readonly Statistic<any>[] = [hessian, crossHessian, residualCross];
+export const blockStatistics: readonly Statistic<any>[] = [hessian, inputShift, residualCross];
 
 /** Stands for a scale that is stored as zero: codes are then of no account, and quotients stay finite. */
 const vanishing = 1e-20;
@@ -80,19 +81,14 @@ export async function solveBlocks(
   const permutation = activationOrder(state.sum, columns);
   const factorization = await factorize(state.sum, permutation, damping, kernels, { exact: true, damped: true });
   const { factor } = factorization;
-  const original = permuteColumns(weight.data, rows, permutation);
-  let target = original;
+  let target = weight.data;
   if (share > 0) {
-    const cross = statistics.get(crossHessian).sum;
-    const shift = new Float32Array(columns * columns);
-    for (let i = 0; i < columns; i++)
-      for (let j = 0; j < columns; j++) {
-        const at = permutation[i] * columns + permutation[j];
-        shift[i * columns + j] = cross[at] - state.sum[at];
-      }
-    target = await retarget(original, rows, shift, undefined, factorization.exact as Float64Array, share, kernels);
+    const shift = shiftOf(statistics.get(inputShift), permutation);
+    const exact = factorization.exact as Float64Array;
+    const own = permuteColumns(weight.data, rows, permutation);
+    const aimed = await retarget(own, rows, shift, undefined, exact, share, kernels);
+    target = restoreColumns(aimed, rows, permutation);
   }
-  const natural = restoreColumns(target, rows, permutation);
   const importance = Float32Array.from(
     { length: columns },
     (_, j) => state.sum[j * columns + j] / state.count || 1e-12,
@@ -101,7 +97,7 @@ export async function solveBlocks(
   const layer: Layer = { format, grid, rows, columns, groups: columns / grid.group };
   const group = Int32Array.from(permutation, (column) => Math.floor(column / grid.group));
   const solved = blockScheme(format, grid);
-  const fitted = fitGroups(layer, natural, importance);
+  const fitted = fitGroups(layer, target, importance);
   let chosen: Candidate | undefined;
   for (const range of ranges) {
     const bytes = new Uint8Array((rows * columns * format.bytes) / format.values);
@@ -109,44 +105,36 @@ export async function solveBlocks(
     const solution = await gptqSolve(
       {
         ...{ rows, columns, weight: target, factor, scheme: solved, grids, group, groups: layer.groups },
-        ...{ fit: minMax(), blockSize: 128, wantsDifference: true },
+        ...{ fit: minMax(), blockSize: 128, order: permutation },
       },
       kernels,
     );
-    const candidate: Candidate = { bytes, ...solution, difference: solution.difference as Float32Array };
+    const candidate: Candidate = { bytes, ...solution };
     if (chosen) keepBetterRows(layer, chosen, candidate);
     else chosen = candidate;
   }
   if (!chosen) throw new SchemeError('gptq: ranges must be one or more numbers above 0');
   // In larger blocks scales are tied together, and stay.
   const free = grid.freeScales === true;
-  const problem: RefineProblem = {
-    ...{ rows, columns, target, group, groups: layer.groups, blockSize: 128 },
-    ...{ codes: chosen.codes, scales: chosen.scales, zeros: chosen.zeros, difference: chosen.difference },
-    hessian: factorization.damped as Float32Array,
-    grid: roundingGrid(solved.format),
-    ...{ storage: f16Scale, refitScales: free },
+  const { codes, scales, zeros } = chosen;
+  const problem = {
+    ...{ rows, columns, target, hessian: factorization.damped as Float32Array, grid: roundingGrid(solved.format) },
+    ...{ storage: f16Scale, groups: layer.groups, blockSize: 128, codes, scales, zeros, refitScales: free },
+    group: Int32Array.from({ length: columns }, (_, column) => Math.floor(column / grid.group)),
   };
-  for (let round = 0; round < refineRounds; round++) {
-    if (free) {
-      await refitScales(problem, kernels);
-      writeScales(layer, chosen);
-    }
-    await coordinateDescent(problem, kernels);
-  }
-  const codes = restoreColumns(chosen.codes, rows, permutation);
+  await refine(problem, refineRounds, kernels);
+  if (free) writeScales(layer, chosen);
   eachBlock(layer, chosen.bytes, (to, block) =>
     grid.putCodes(codes.subarray(block * format.values, (block + 1) * format.values), to),
   );
 
   const encoded = new Uint8Array(chosen.bytes.length);
-  const encodable = format.encode(natural, encoded, importance);
+  const encodable = format.encode(target, encoded, importance);
   const lossOf = async (bytes: Uint8Array) => {
     const values = new Float32Array(rows * columns);
     format.decode(bytes, values);
-    const difference = permuteColumns(values, rows, permutation);
-    for (let i = 0; i < difference.length; i++) difference[i] = target[i] - difference[i];
-    return kernels.rowErrors({ difference, factor, rows, columns });
+    for (let i = 0; i < values.length; i++) values[i] = target[i] - values[i];
+    return kernels.rowErrors({ difference: permuteColumns(values, rows, permutation), factor, rows, columns });
   };
   const [own, plain] = [await lossOf(chosen.bytes), encodable ? await lossOf(encoded) : undefined];
   const rowBytes = chosen.bytes.length / rows;
@@ -179,7 +167,6 @@ interface Grids {
 interface Candidate extends Grids {
   readonly bytes: Uint8Array;
   readonly codes: Uint8Array;
-  readonly difference: Float32Array;
   readonly loss: Float64Array;
 }
 
@@ -256,6 +243,5 @@ function keepBetterRows({ rows, columns, groups }: Layer, best: Candidate, found
     copy(best.scales, found.scales, groups);
     copy(best.zeros, found.zeros, groups);
     copy(best.bytes, found.bytes, rowBytes);
-    for (let j = 0; j < columns; j++) best.difference[j * rows + row] = found.difference[j * rows + row];
   }
 }

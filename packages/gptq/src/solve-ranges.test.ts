@@ -63,11 +63,6 @@ describe('solveRanges', () => {
       chosen.add(losses.indexOf(least));
       expect(rowLoss(row, best.codes, best.scales, best.zeros) / least).toBeCloseTo(1, 5);
       expect(best.loss[row] / least).toBeCloseTo(1, 4);
-      for (let j = 0; j < columns; j++) {
-        const at = row * groups + problem.group[j];
-        const value = (best.codes[row * columns + j] - best.zeros[at]) * best.scales[at];
-        expect(best.difference?.[j * rows + row]).toBeCloseTo(problem.weight[row * columns + j] - value, 5);
-      }
     }
     expect(chosen.size).toBeGreaterThan(1);
   });

@@ -36,7 +36,5 @@ function keepBetterRows(best: GptqSolution, found: GptqSolution, { rows, columns
     best.codes.set(found.codes.subarray(row * columns, (row + 1) * columns), row * columns);
     best.scales.set(found.scales.subarray(row * groups, (row + 1) * groups), row * groups);
     best.zeros.set(found.zeros.subarray(row * groups, (row + 1) * groups), row * groups);
-    const [kept, better] = [best.difference, found.difference];
-    if (kept && better) for (let j = 0; j < columns; j++) kept[j * rows + row] = better[j * rows + row];
   }
 }

@@ -22,8 +22,6 @@ export interface GptqProblem {
   readonly blockSize: number;
   /** Columns of the weight, and of the codes that come of it, lie in another order: the j-th to be rounded is `order[j]`. */
   readonly order?: Int32Array;
-  /** The solution is to hold `difference`. */
-  readonly wantsDifference?: boolean;
 }
 
 export interface GptqSolution {
@@ -31,8 +29,6 @@ export interface GptqSolution {
   readonly codes: Uint8Array;
   readonly scales: Float32Array;
   readonly zeros: Float32Array;
-  /** `D = W - Q`, transposed: `[columns, rows]`; where it is wanted, or was needed on the way. */
-  readonly difference?: Float32Array;
   /** `||(W - Q) R||^2` of each row. */
   readonly loss: Float64Array;
 }
@@ -101,12 +97,12 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
         codes.set(blockCodes.subarray(row * width, (row + 1) * width), row * columns + start);
     start = end;
   }
-  return { codes, scales, zeros, difference, loss };
+  return { codes, scales, zeros, loss };
 }
 
 /** All columns at once. What only the sweep itself needs of the differences stays with it: they are as large as the weight. */
 async function sweepOnce(
-  { rows, columns, weight, factor, scheme, group, groups, order, wantsDifference }: GptqProblem,
+  { rows, columns, weight, factor, scheme, group, groups, order }: GptqProblem,
   grids: NonNullable<GptqProblem['grids']>,
   kernels: Kernels,
 ): Promise<GptqSolution> {
@@ -114,7 +110,6 @@ async function sweepOnce(
     ...grids,
     codes: new Uint8Array(rows * columns),
     loss: new Float64Array(rows),
-    ...(wantsDifference ? { difference: new Float32Array(columns * rows) } : {}),
   };
   const grid = roundingGrid(scheme.format);
   await kernels.gptqBlock({ ...solution, rows, columns, weight, factor, groups, group, grid, order });

@@ -71,7 +71,7 @@ function lessen(at: usize, by: v128): void {
 }
 
 /** 4 rows of a panel, 4 columns. */
-function subtract64(x: usize, y: usize, depth: usize, to: usize): void {
+export function subtract64(x: usize, y: usize, depth: usize, to: usize): void {
   let c00 = f64x2.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
   const end = x + depth * 64;
   while (x < end) {

@@ -144,7 +144,7 @@ export function sweepPanels(
 
 // @ts-expect-error: decorator
 @inline
-function linear(w: usize, sum: v128, pivot: v128, scaleAt: usize, zeroAt: usize, codeAt: usize, d: usize, lowest: f32, highest: f32, loss: v128): v128 {
+export function linear(w: usize, sum: v128, pivot: v128, scaleAt: usize, zeroAt: usize, codeAt: usize, d: usize, lowest: f32, highest: f32, loss: v128): v128 {
   const weight = v128.load(w);
   const scale = v128.load(scaleAt);
   const zero = v128.load(zeroAt);
@@ -162,7 +162,7 @@ function linear(w: usize, sum: v128, pivot: v128, scaleAt: usize, zeroAt: usize,
 
 // @ts-expect-error: decorator
 @inline
-function nearest(w: usize, sum: v128, pivot: v128, scaleAt: usize, codeAt: usize, d: usize, levels: usize, values: usize, levelCodes: usize, loss: v128): v128 {
+export function nearest(w: usize, sum: v128, pivot: v128, scaleAt: usize, codeAt: usize, d: usize, levels: usize, values: usize, levelCodes: usize, loss: v128): v128 {
   const weight = v128.load(w);
   const scale = v128.load(scaleAt);
   const target = f32x4.add(weight, f32x4.div(sum, pivot));

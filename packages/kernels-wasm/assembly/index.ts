@@ -4,6 +4,7 @@ export { encodeQ4_0, encodeQ8_0 } from './block-plain';
 export { encodeQ6_K } from './block-signed';
 export { attentionGradientHeads } from './attention-gradient';
 export { factorBlock, solveBelow, subtractEarlier, takeColumns, unpackRows } from './cholesky';
+export { blockGradient, descendPanels, differences, packCodes, packSquare, scaleSteps } from './descent';
 export { combineRows, mapGradient, mapVectors } from './elementwise';
 export { packFactor, packRows, errorPanels, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
 export { squaredErrors } from './grid-errors';

@@ -5,6 +5,7 @@
  */
 import type { Kernels } from '@q/core';
 import { blockKernels } from './blocks.js';
+import { openDescent } from './descent.js';
 import { cholesky, triangularSolve } from './factor.js';
 import { gptqBlock, rowErrors } from './gptq-block.js';
 import { gatherGrams, gram } from './gram.js';
@@ -39,6 +40,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     gptqBlock: async (args) => gptqBlock(pool, args),
     rowErrors: async (args) => rowErrors(pool, args),
     wholeSweeps: true,
+    openDescent: (args) => openDescent(pool, args),
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),
     grids: gridKernels(pool),

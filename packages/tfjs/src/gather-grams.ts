@@ -2,13 +2,15 @@ import { type GatheredGrams, type GramArgs, type Kernels, mirrorUpper } from '@q
 import type { Tfjs } from './handle.js';
 
 /** Columns of a strip: narrower ones leave out more of what lies below the diagonal, wider ones are quicker products. */
-const stripColumns = 768;
+const stripColumns = 512;
 /** Narrower matrices gain nothing: what they save in the product they lose on the way (`pnpm bench gram`). */
-const minimumWidth = 2048;
+const minimumWidth = 512;
+/** Multiplications from which a product of two of a batch's activations goes to the engine. */
+const minimumWork = 1 << 26;
 
 /**
  * Gram matrices by the engine's products, strip by strip of the upper triangle: f32 sums over the tokens of a call, these in f64
- * on the host. Narrow ones are left to the kernels.
+ * on the host. Narrow ones are left to the kernels. Other products of activations go to the engine too, where they are large.
  * @param activate makes the engine's backend tfjs's active one
  */
 export function gatherGrams(
@@ -28,6 +30,19 @@ export function gatherGrams(
         gathered.set(out, width);
         activate();
         addUpperTriangle(tf, x.subarray(0, tokens * width), width, out);
+      },
+      async matmul(args) {
+        const { a, b, m, n, k, transposeA, transposeB, accumulate, out } = args;
+        if (accumulate || m * n * k < minimumWork) return (narrow?.kernels ?? kernels).matmul(args);
+        activate();
+        const product = tf.tidy(() => {
+          const left = tf.tensor2d(a.subarray(0, m * k), transposeA ? [k, m] : [m, k]);
+          const right = tf.tensor2d(b.subarray(0, k * n), transposeB ? [n, k] : [k, n]);
+          return tf.matMul(left, right, transposeA, transposeB).dataSync() as Float32Array;
+        });
+        if (!out) return product;
+        out.set(product);
+        return out;
       },
     },
     async settle() {

@@ -20,6 +20,11 @@ export interface Quantizer {
    */
   readonly weighsTokens?: boolean;
   /**
+   * Share of the calibration tokens on which the unquantized model has to run for the statistics that compare with it (`paired`),
+   * above 0 and at most 1: that many batches, evenly spaced. Such statistics count their own tokens. 1 when absent.
+   */
+  readonly pairedTokens?: number;
+  /**
    * Says why a scheme cannot be used, or nothing. Called by the plan, before anything is computed.
    */
   refuse?(scheme: Scheme, shape: readonly number[]): string | undefined;

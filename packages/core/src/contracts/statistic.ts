@@ -15,6 +15,8 @@ export interface ActivationBatch {
   readonly residualError?: Float32Array;
   /** With `residualError`: the unquantized model's residual stream before the linear's module, `[tokens, hidden]`. */
   readonly residual?: Float32Array;
+  /** The unquantized model does not run on these tokens (`Quantizer.pairedTokens`): paired statistics leave them out. */
+  readonly unpaired?: boolean;
 }
 
 /**
@@ -28,6 +30,11 @@ export interface Statistic<State> {
   readonly paired?: boolean;
   create(width: number): State;
   update(state: State, batch: ActivationBatch, kernels: Kernels): Promise<void>;
+  /**
+   * Called when all tokens are in that the unquantized model runs on and others follow, which are `unpaired`.
+   * @param statistics what else is collected of the same tokens
+   */
+  endPaired?(state: State, statistics: Statistics): void;
   /** `X^T X` `[width, width]`, where the state has it: what errors of a layer's output are measured with. */
   metric?(state: State): ArrayLike<number>;
   /** The diagonal of `X^T X` `[width]`, of states that have no more of it: errors are then measured as if inputs were uncorrelated. */

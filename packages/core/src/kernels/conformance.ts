@@ -4,6 +4,7 @@
  */
 import type { Kernels } from '../contracts/kernels.js';
 import { type ConformanceCase, check, normals, random } from './conformance-case.js';
+import { descentConformance } from './descent-conformance.js';
 import { factorConformance } from './factor-conformance.js';
 import { gptqConformance } from './gptq-conformance.js';
 
@@ -185,5 +186,6 @@ export const kernelConformance: readonly ConformanceCase[] = [
   ...gatherCases,
   ...factorConformance,
   ...gptqConformance,
+  ...descentConformance,
   ...smallCases,
 ];

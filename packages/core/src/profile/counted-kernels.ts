@@ -1,3 +1,4 @@
+import type { Descent, DescentArgs } from '../contracts/descent.js';
 import type { GatheredGrams, Kernels } from '../contracts/kernels.js';
 import type { AttentionArgs, ForwardEngine, Ops } from '../contracts/ops.js';
 import type { Profile } from '../contracts/profile.js';
@@ -8,7 +9,7 @@ import { elementCount } from '../tensor.js';
  * triangles too: what has to be computed, however it is.
  */
 export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
-  const { gatherGrams, sync } = kernels;
+  const { gatherGrams, openDescent, sync } = kernels;
   return {
     ...kernels,
     matmul(args) {
@@ -35,6 +36,7 @@ export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
       profile.count(args.rows * args.columns ** 2);
       return kernels.rowErrors(args);
     },
+    ...(openDescent ? { openDescent: (args) => countedDescent(openDescent.call(kernels, args), args, profile) } : {}),
     ...(gatherGrams ? { gatherGrams: () => countedGrams(gatherGrams.call(kernels), profile) } : {}),
     ...(sync
       ? {
@@ -47,6 +49,24 @@ export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
           },
         }
       : {}),
+  };
+}
+
+function countedDescent(descent: Descent, { rows, columns }: DescentArgs, profile: Profile): Descent {
+  return {
+    ...descent,
+    gradient(start, end) {
+      profile.count(2 * rows * columns * (end - start));
+      descent.gradient(start, end);
+    },
+    scaleGains(start, end) {
+      profile.count(2 * rows * (end - start) ** 2);
+      return descent.scaleGains(start, end);
+    },
+    descend(start, end, steps) {
+      profile.count(rows * (end - start) ** 2);
+      descent.descend(start, end, steps);
+    },
   };
 }
 

@@ -48,6 +48,8 @@ export interface StagePart {
  */
 export class BlockStream<T> {
   private states: HostState[] = [];
+  /** Which of them is that of a batch; none where the batch does not go through the model. */
+  private places: (number | undefined)[] = [];
   private weights = new Map<string, T>();
   /** Names of weights that another stream has uploaded and disposes of. */
   private borrowed = new Set<string>();
@@ -115,17 +117,26 @@ export class BlockStream<T> {
   fork(): BlockStream<T> {
     const copy = new BlockStream(this.engine, this.model, this.windows, this.batch, this.context, this.store.fork());
     copy.states = [...this.states];
+    copy.places = this.places;
     copy.weights = this.weights;
     copy.hold(copy.states);
     return copy;
   }
 
-  /** Token ids -> the first block's input, kept as `residual`. */
-  async embed(): Promise<void> {
+  /**
+   * Token ids -> the first block's input, kept as `residual`.
+   * @param share of the batches, evenly spaced: the others do not go through the model
+   */
+  async embed(share = 1): Promise<void> {
     const runtime = this.runtimeWith();
     this.states = [];
-    for (const { ids, count, length } of windowBatches(this.windows, this.batch))
-      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
+    this.places = [];
+    for (const [index, { ids, count, length }] of windowBatches(this.windows, this.batch).entries()) {
+      const taken = Math.ceil((index + 1) * share) > Math.ceil(index * share);
+      this.places.push(taken ? this.states.length : undefined);
+      if (taken)
+        this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
+    }
   }
 
   /** Hidden states -> the input of the block's first stage. */
@@ -137,16 +148,27 @@ export class BlockStream<T> {
     await this.each(stageStep(stage));
   }
 
+  /** Whether a batch goes through the model. */
+  has(batch: number): boolean {
+    return this.places[batch] !== undefined;
+  }
+
+  private state(batch: number): HostState {
+    const place = this.places[batch];
+    if (place === undefined) throw new Error(`batch ${batch} does not go through this model`);
+    return this.states[place];
+  }
+
   /** The current stage's input of a batch: `[tokens, width]`. */
   input(batch: number): { x: Float32Array; tokens: number; width: number } {
-    const { data, shape } = this.states[batch].parts.input;
+    const { data, shape } = this.state(batch).parts.input;
     const width = shape[shape.length - 1];
     return { x: data, tokens: data.length / width, width };
   }
 
   /** What some linears of the current stage read in a batch, by the name of the part; nothing when it has no tokens. */
   part(batch: number, name: string): StagePart | undefined {
-    const { parts } = this.states[batch];
+    const { parts } = this.state(batch);
     const part = parts[name];
     if (part === undefined) return undefined;
     const width = part.shape[part.shape.length - 1];
@@ -155,7 +177,7 @@ export class BlockStream<T> {
 
   /** The residual stream of a batch before the current stage: `[tokens, hidden]`. */
   residual(batch: number): Float32Array {
-    return this.states[batch].parts.residual.data;
+    return this.state(batch).parts.residual.data;
   }
 
   /** The first states, to come back to with {@link compute} until they are dropped. */

@@ -27,20 +27,31 @@ export async function collect<T>(
   const gathered = stream.gatherGrams();
   const kernels = gathered?.kernels ?? context.kernels;
   try {
-    for (let batch = 0; batch < stream.batches; batch++) {
+    const all = Array.from({ length: stream.batches }, (_, batch) => batch);
+    const [first, rest] = original
+      ? [all.filter((batch) => original.stream.has(batch)), all.filter((batch) => !original.stream.has(batch))]
+      : [all, []];
+    for (const batch of [...first, ...rest]) {
+      if (batch === rest[0]) {
+        // What the statistics share of the tokens so far is taken out of the sums.
+        if (gathered) await context.profile.stage('settle statistics', () => gathered.settle());
+        collector.endPaired();
+      }
       await yieldToEventLoop(context.signal);
       const here = stream.part(batch, part);
-      const there = original?.stream.part(batch, part);
-      if (!here || (original && !there)) continue;
+      const paired = original?.stream.has(batch) ? original : undefined;
+      const there = paired?.stream.part(batch, part);
+      if (!here || (paired && !there)) continue;
       const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
       if (own.tokens === 0) continue;
-      const reference = other && scaled(other.x, original?.inputScales);
-      const residual = original?.stage.addsToResidual ? original.stream.residual(batch) : undefined;
+      const reference = other && scaled(other.x, paired?.inputScales);
+      const residual = paired?.stage.addsToResidual ? paired.stream.residual(batch) : undefined;
       const residualError = residual && subtract(residual, stream.residual(batch));
       const seen = {
         ...own,
         ...(reference ? { reference } : {}),
         ...(residualError ? { residualError, residual } : {}),
+        ...(original && !paired ? { unpaired: true } : {}),
       };
       await collector.update(
         tokenWeights ? weighTokens(seen, tokenWeights, batch * stream.batchTokens) : seen,

@@ -5,10 +5,10 @@ import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
   createContext,
   createRandom,
-  crossHessian,
   edgeChannels,
   foldEdge,
   hessian,
+  inputShift,
   int4,
   int8,
   linearsOf,
@@ -39,11 +39,12 @@ const all = /layers/;
 function paired(): Quantizer {
   return {
     ...rtn(),
-    needs: [hessian, crossHessian],
+    needs: [hessian, inputShift],
     async quantize(weight, statistics, scheme, context) {
       const { quantized, report } = await rtn().quantize(weight, statistics, scheme, context);
-      const [own, cross] = [statistics.get(hessian), statistics.get(crossHessian)];
-      const figures = { own: own.sum[0], cross: cross.sum[0], norm: norm(own.sum), crossNorm: norm(cross.sum) };
+      const [own, shift] = [statistics.get(hessian), statistics.get(inputShift)];
+      const cross = own.sum.map((value, i) => value + shift.sum[i]);
+      const figures = { own: own.sum[0], cross: cross[0], norm: norm(own.sum), crossNorm: norm(cross) };
       return { quantized, report: { ...report, tokens: own.count, figures } };
     },
   };

@@ -2,6 +2,7 @@ import type { Checkpoint } from '@q/checkpoint';
 import { elementCount, type ModelDescription, type Tuner } from '@q/core';
 import { type Recipe, transformsOf } from '../recipe/recipe.js';
 import { hiddenStateBytes } from '../run/hidden-states.js';
+import { pairedShare } from './paired-share.js';
 import type { PlannedModule } from './plan.js';
 
 /** The calibration that a plan counts with. */
@@ -58,8 +59,9 @@ export function forecast(
     ...model.blocks.map(({ linears }) => linears.reduce((sum, l) => sum + l.inFeatures * l.outFeatures, 0)),
   );
   // Methods that compare with the unquantized model run it beside the quantized one.
-  const paired = modules.some(({ quantizer }) => quantizer.needs.some((statistic) => statistic.paired));
-  const streams = paired ? 2 : 1;
+  const share = pairedShare(modules);
+  const paired = share > 0;
+  const streams = 1 + share;
   // Each transform sends the calibration batch through the block once more, beside the states that wait for the real walk.
   const transforms = transformsOf(recipe).length;
   const passes = streams + transforms;
@@ -70,7 +72,7 @@ export function forecast(
   const left = paired && tuner?.readsHiddenStates ? hiddenStateBytes(model.blocks.length, tokens, model.hiddenSize) : 0;
   const restOf = (batch: number) => ({
     runtime: baseBytes,
-    block: (streams * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
+    block: ((paired ? 2 : 1) * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
     // The Hessian in f64, its factor in f64 and f32, the damped Hessian; two cross products and their difference.
     statistics: (paired ? 44 : 24) * widest * widest,
     batch: 4 * batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
@@ -89,7 +91,7 @@ export function forecast(
     for (const { inFeatures, outFeatures } of block.linears) products += passes * 2 * tokens * inFeatures * outFeatures;
     for (const stage of block.stages) {
       const input = block.linears.find(({ module }) => module === stage.linears[0]);
-      if (input) products += ((paired ? 4 : 1) + transforms) * tokens * input.inFeatures ** 2;
+      if (input) products += (1 + 3 * share + transforms) * tokens * input.inFeatures ** 2;
     }
     products += passes * 4 * tokens * calibration.length * model.hiddenSize;
   }

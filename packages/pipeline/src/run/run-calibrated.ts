@@ -27,6 +27,7 @@ import { stageInputs } from '../blocks/stage-inputs.js';
 import { diskStates, memoryStates } from '../blocks/state-store.js';
 import { type TransformedBlock, transformBlock } from '../blocks/transform-block.js';
 import { type ModelSource, rewriteModel } from '../plan/model-source.js';
+import { pairedShare } from '../plan/paired-share.js';
 import { isStatic, type Plan, type PlannedModule } from '../plan/plan.js';
 import { layerRow } from '../report/layer-row.js';
 import type { LayerRow } from '../report/report.js';
@@ -56,9 +57,9 @@ export async function runCalibrated<T>(
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
-  const paired = [...plan.modules.values()].some(({ quantizer }) =>
-    quantizer.needs.some((statistic) => statistic.paired),
-  );
+  // What is left for a tuner is the unquantized model on all windows.
+  const share = pairedShare([...plan.modules.values()]);
+  const pairedTokens = hiddenStates && share > 0 ? 1 : share;
   const outside = outsideBlocks(plan);
   const work = { plan, source, writer, journal, context };
   const quantizeHeads = async () => void (await quantizeOutside(outside.heads, work));
@@ -71,7 +72,7 @@ export async function runCalibrated<T>(
   const [ownStates, originalStates] = activationFiles;
   const stream = open(ownStates);
   // The unquantized model on the same windows, when a method compares with it.
-  const original = paired ? open(originalStates) : undefined;
+  const original = pairedTokens > 0 ? open(originalStates) : undefined;
   const streams = original ? [stream, original] : [stream];
   try {
     // First of all: the blocks learn from what was written.
@@ -84,6 +85,7 @@ export async function runCalibrated<T>(
       journal,
       stream,
       original,
+      pairedTokens,
       context,
       hiddenStates,
       tables,
@@ -106,6 +108,8 @@ interface Walk<T> {
   readonly journal: Journal<LayerRow>;
   readonly stream: BlockStream<T>;
   readonly original: BlockStream<T> | undefined;
+  /** Share of the batches that go through the unquantized model. */
+  readonly pairedTokens: number;
   readonly context: Context;
   readonly hiddenStates?: HiddenStates;
   /** Quantized tables of embeddings, which the stream reads instead of the source's. */
@@ -120,7 +124,8 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
   loadWeights(await readWeights(source, model.embeddingTensors, context), stream, original);
   for (const [name, values] of tables) stream.setWeight(name, values);
   const { profile } = context;
-  for (const each of streams) await profile.stage('forward', () => each.embed());
+  for (const each of streams)
+    await profile.stage('forward', () => each.embed(each === original ? walk.pairedTokens : 1));
   for (const each of streams) each.clearWeights();
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   for (const block of model.blocks) {

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CalibrationError } from '../contracts/errors.js';
 import { referenceKernels } from '../kernels/reference.js';
 import { createRandom } from '../random.js';
-import { crossHessian } from './cross-hessian.js';
+import { inputShift } from './input-shift.js';
 import { residualCross } from './residual-cross.js';
 
 const random = createRandom('cross');
@@ -28,7 +28,7 @@ function outer(batches: readonly Batch[], a: (b: Batch) => Float32Array, rows: n
 }
 
 describe.each([
-  ['crossHessian', crossHessian, (b: Batch) => b.reference, width],
+  ['inputShift', inputShift, (b: Batch) => b.reference.map((value, i) => value - b.x[i]), width],
   ['residualCross', residualCross, (b: Batch) => b.residualError, hidden],
 ] as const)('%s', (_name, statistic, left, rows) => {
   it('is the sum over tokens, whether seen at once, in parts, merged or read back', async () => {
@@ -58,10 +58,10 @@ describe.each([
   });
 });
 
-it('the cross product needs the unquantized inputs; the residual may be absent', async () => {
+it('the shift needs the unquantized inputs; the residual may be absent', async () => {
   const { x } = batch(2);
   const seen = { x, tokens: 2, width };
-  await expect(crossHessian.update(crossHessian.create(width), seen, referenceKernels)).rejects.toThrow(
+  await expect(inputShift.update(inputShift.create(width), seen, referenceKernels)).rejects.toThrow(
     'inputs of the unquantized model',
   );
   const state = residualCross.create(width);
@@ -69,11 +69,11 @@ it('the cross product needs the unquantized inputs; the residual may be absent',
   expect([state.count, state.sum.length]).toEqual([2, 0]);
 });
 
-it('crossHessian keeps the sum of squares of the unquantized inputs, feature by feature', async () => {
+it('inputShift keeps the sum of squares of the unquantized inputs, feature by feature', async () => {
   const parts = [batch(6), batch(9)];
-  const states = parts.map(() => crossHessian.create(width));
-  for (const [i, part] of parts.entries()) await crossHessian.update(states[i], part, referenceKernels);
-  crossHessian.merge(states[0], states[1]);
+  const states = parts.map(() => inputShift.create(width));
+  for (const [i, part] of parts.entries()) await inputShift.update(states[i], part, referenceKernels);
+  inputShift.merge(states[0], states[1]);
   for (let j = 0; j < width; j++) {
     let sum = 0;
     for (const { reference, tokens: count } of parts)
