@@ -20,7 +20,7 @@ import {
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const bin = join(root, 'packages/cli/dist/bin.js');
 
-/** A run of a whole model to 4 bits, asymmetric; with GPTQ in act-order with the grids of the original groups, block after block. */
+/** A run of a whole model, asymmetric; with GPTQ in act-order with the grids of the original groups, block after block. */
 export interface WholeRun {
   /** Model folder, with a tokenizer for the tools that ask for one. */
   readonly model: string;
@@ -28,11 +28,11 @@ export interface WholeRun {
   readonly calib: string;
   /** -1: one scale per output channel. */
   readonly group: number;
+  /** Of a weight; 4 when absent. */
+  readonly bits?: number;
   /** A folder that is not there yet; asked for before each run. */
   out(): string;
 }
-
-const bits = '4';
 
 /** Runs of models into a temporary folder. */
 export interface RunFolder {
@@ -75,11 +75,11 @@ export const ownCommand = (...args: readonly string[]) => ({ file: process.execP
 
 /** `q quantize` with these options, which name it; `silent` ones do not. */
 export function ownRun(
-  { model, calib, group, out }: WholeRun,
+  { model, calib, group, bits = 4, out }: WholeRun,
   options: readonly string[],
   silent: readonly string[] = [],
 ): Contender {
-  const all = [...options, ...silent, '--bits', bits, '--group', String(group), '--no-eval'];
+  const all = [...options, ...silent, '--bits', String(bits), '--group', String(group), '--no-eval'];
   return processContender(`q quantize ${options.join(' ')}`, () =>
     ownCommand('quantize', model, out(), '--calib', calib, ...all),
   );
@@ -145,7 +145,7 @@ export const gptqModelRun = (batch: number): PeerScript => ({
 
 /** Those of the scripts that can be run here. */
 export async function peerRuns(
-  { model, calib, group, out }: WholeRun,
+  { model, calib, group, bits = 4, out }: WholeRun,
   scripts: readonly PeerScript[],
 ): Promise<Contender[]> {
   const contenders: Contender[] = [];
@@ -158,7 +158,7 @@ export async function peerRuns(
         name,
         () => ({
           file: python,
-          args: [join(peerScripts, script), threads, model, calib, out(), bits, String(group), ...rest],
+          args: [join(peerScripts, script), threads, model, calib, out(), String(bits), String(group), ...rest],
           env: peerVariables,
         }),
         true,

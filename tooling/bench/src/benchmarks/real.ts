@@ -1,0 +1,79 @@
+import { execFile } from 'node:child_process';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Benchmark } from '../benchmark.js';
+import { realModel, writeWindows } from '../real-model.js';
+import {
+  gptqModelRun,
+  llmCompressorRun,
+  openRuns,
+  ownCommand,
+  ownEngineRuns,
+  ownGptqRuns,
+  peerRuns,
+  type WholeRun,
+} from '../whole-run.js';
+
+const name = 'smollm2-135m';
+
+/** The default GPTQ on every engine that is there. */
+const defaultRuns = (whole: WholeRun) => ownEngineRuns(whole, ['--method', 'gptq']);
+
+export const benchmark: Benchmark = {
+  description: `GPTQ of ${name}, 3 bits, groups of 64, act-order, 128 windows of 256 tokens of WikiText-2, from the start of the process to the written folder, with peak memory; then the KL divergence of ours on 40 windows held out; fetches the model and sets up the peers on first use, one round, minutes a contender`,
+  async *comparisons() {
+    const shared = process.env.QUANT_SHARED;
+    const model = await realModel(name);
+    if (!model || !shared) return;
+    const runs = await openRuns();
+    try {
+      const folder = join(runs.path, 'windows');
+      await mkdir(folder);
+      const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
+      const { calib, heldOut } = await writeWindows(model, text, folder, { calibration: 128, heldOut: 40 });
+      const written: string[] = [];
+      const out = () => {
+        written.push(runs.out());
+        return written.at(-1) as string;
+      };
+      const whole: WholeRun = { model, calib, group: 64, bits: 3, out: runs.out };
+      const own = { ...whole, out };
+      yield {
+        title: `${name}, 3 bits, groups of 64`,
+        work: 128 * 256,
+        unit: 'tokens',
+        rounds: 1,
+        warmUps: 0,
+        contenders: [
+          ...(await peerRuns(whole, [llmCompressorRun(8), gptqModelRun(8)])),
+          ...ownGptqRuns(own),
+          ...defaultRuns(own),
+        ],
+        // Native half of the fastest peer's time, wasm alone no more than it.
+        atLeast: { 'q quantize --method gptq --engine node': 2, 'q quantize --method gptq --engine wasm': 1 },
+        atMostMemory: { 'q quantize --method gptq --engine wasm': 1 / 3 },
+      };
+      for (const result of written) console.log(`  ${await divergence(result, model, heldOut)}`);
+    } finally {
+      await runs.remove();
+    }
+  },
+};
+
+async function divergence(result: string, model: string, heldOut: string): Promise<string> {
+  const { file, args } = ownCommand(
+    'eval',
+    result,
+    '--against',
+    model,
+    '--text',
+    heldOut,
+    '--engine',
+    'wasm',
+    '--json',
+  );
+  const { stdout } = await promisify(execFile)(file, args, { maxBuffer: 1 << 26 });
+  const { kl } = JSON.parse(stdout) as { kl: number };
+  return `KL of run ${result.split('/').at(-1)}, in the order of the table: ${kl.toFixed(4)}`;
+}

@@ -1,0 +1,61 @@
+import { execFile } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import { openCheckpoint } from '@q/checkpoint';
+import { loadTokenizer } from '@q/models';
+
+const run = promisify(execFile);
+
+/**
+ * Folder of a published model: in the folder that `QUANT_REAL` names, else in the cache, fetched on first use by the script of
+ * `QUANT_SHARED`. Nothing, and a line that says so, where there is neither.
+ */
+export async function realModel(name: string): Promise<string | undefined> {
+  const { QUANT_REAL: real, QUANT_SHARED: shared, QUANT_CACHE, XDG_CACHE_HOME } = process.env;
+  if (real) return join(real, name);
+  if (!shared) {
+    console.log(`  left out: ${name}: neither QUANT_REAL nor QUANT_SHARED is set to a folder`);
+    return undefined;
+  }
+  const cache = join(QUANT_CACHE ?? join(XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'q'), 'real-models');
+  try {
+    await run('python3', [join(shared, 'real-models', 'fetch'), cache, name], { maxBuffer: 1 << 24 });
+    return join(cache, name);
+  } catch (error) {
+    console.log(`  left out: ${name} cannot be fetched: ${(error as Error).message.trim().split('\n').at(-1)}`);
+    return undefined;
+  }
+}
+
+const length = 256;
+
+/** Token ids of windows of 256 as files of 16-bit numbers: the first ones of a text to learn from, and the next ones to score. */
+export async function writeWindows(
+  model: string,
+  text: string,
+  folder: string,
+  counts: { readonly calibration: number; readonly heldOut: number },
+): Promise<{ readonly calib: string; readonly heldOut: string }> {
+  const json = async (name: string) => JSON.parse(await readFile(join(model, name), 'utf8'));
+  const checkpoint = await openCheckpoint(model, []);
+  const tokenizer = loadTokenizer({
+    tokenizer: await json('tokenizer.json'),
+    config: await json('tokenizer_config.json'),
+    model: checkpoint.config,
+  });
+  await checkpoint.close();
+  const total = counts.calibration + counts.heldOut;
+  const stream = tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, total * length);
+  const write = async (name: string, { ids }: Windows) => {
+    await writeFile(join(folder, name), Uint16Array.from(ids));
+    return join(folder, name);
+  };
+  const cut = (skip: number, count: number) => cutWindows(stream, length, { skip, count, name: text });
+  return {
+    calib: await write('calib-128x256.u16', cut(0, counts.calibration)),
+    heldOut: await write('held-out.u16', cut(counts.calibration, counts.heldOut)),
+  };
+}
