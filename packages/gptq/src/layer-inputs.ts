@@ -9,7 +9,7 @@ export interface LayerInputs {
 }
 
 /** Both matrices of the regression on the inputs, of the same tokens, columns in the order of the factor. */
-export interface InputCorrection {
+interface InputCorrection {
   /** `C - H` `[n, n]`. Row: feature of the unquantized inputs. */
   readonly shift: Float32Array;
   /** R of `H + ridge I = R R^T`, f64, upper triangular `[n, n]`. */
