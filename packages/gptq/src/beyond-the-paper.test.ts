@@ -175,7 +175,7 @@ describe('refinement', () => {
     const it = problem(false);
     let last = it.loss();
     for (let sweep = 0; sweep < 40; sweep++) {
-      await refine(it, 1, context.kernels);
+      refine(it, 1, context.kernels);
       expect(it.loss()).toBeLessThanOrEqual(last * (1 + 1e-5));
       last = it.loss();
     }
@@ -196,7 +196,7 @@ describe('refinement', () => {
     const it = problem(true);
     let last = it.loss();
     for (let round = 0; round < 200; round++) {
-      await refine(it, 1, context.kernels);
+      refine(it, 1, context.kernels);
       expect(it.loss()).toBeLessThanOrEqual(last * (1 + 1e-5));
       last = it.loss();
     }

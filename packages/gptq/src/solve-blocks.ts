@@ -122,7 +122,7 @@ export async function solveBlocks(
     ...{ storage: f16Scale, groups: layer.groups, blockSize: 128, codes, scales, zeros, refitScales: free },
     group: Int32Array.from({ length: columns }, (_, column) => Math.floor(column / grid.group)),
   };
-  await refine(problem, refineRounds, kernels);
+  refine(problem, refineRounds, kernels);
   if (free) writeScales(layer, chosen);
   eachBlock(layer, chosen.bytes, (to, block) =>
     grid.putCodes(codes.subarray(block * format.values, (block + 1) * format.values), to),

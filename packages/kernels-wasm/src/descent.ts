@@ -1,4 +1,4 @@
-import type { Descent, DescentArgs } from '@q/core';
+import { type Descent, type DescentArgs, referenceKernels } from '@q/core';
 import type { Pool } from './pool.js';
 
 /** Rows of a panel of `assembly/descent.ts`. */
@@ -8,6 +8,8 @@ const panelsAtOnce = 8;
 
 /** Coordinate descent in f32, rows side by side; sums run over at most 256 columns, then over these. */
 export function openDescent(pool: Pool, args: DescentArgs): Descent {
+  // Columns are in fours there.
+  if (args.group.some((own, j) => j % 4 !== 0 && own !== args.group[j - 1])) return referenceKernels.openDescent(args);
   const { rows, columns, target, hessian, grid, groups, group, scales, zeros, codes } = args;
   const padded = Math.ceil(columns / 4) * 4;
   const panels = Math.ceil(rows / panelRows);

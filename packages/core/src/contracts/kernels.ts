@@ -36,11 +36,8 @@ export interface Kernels {
   rowErrors(args: RowErrorArgs): Promise<Float64Array>;
   /** `gptqBlock` goes in blocks of its own: it is quickest with all columns at once. */
   readonly wholeSweeps?: boolean;
-  /**
-   * Coordinate descent on rounded rows that stay where the kernels compute. Blocks begin at multiples of 4 columns. Absent: products
-   * and `gptqBlock` do it.
-   */
-  openDescent?(args: DescentArgs): Descent;
+  /** Coordinate descent on rounded rows that stay where the kernels compute; see {@link DescentArgs}. */
+  openDescent(args: DescentArgs): Descent;
   /** In-place orthonormal Walsh-Hadamard transform of each row's consecutive chunks of `size` (a power of two). */
   hadamard(args: HadamardArgs): Promise<void>;
   /** `out[m,n] = a b^T` with a `[m,k]` i8, b `[n,k]` i8, i32 accumulation (exact for k < 2^17). */

@@ -40,6 +40,7 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     triangularSolve: (args) => attempt((kernels) => kernels.triangularSolve(args), args.b),
     gptqBlock: (args) => attempt((kernels) => kernels.gptqBlock(args), args.loss),
     rowErrors: (args) => attempt((kernels) => kernels.rowErrors(args)),
+    openDescent: (args) => next.openDescent(args),
     hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
     grids: next.grids,

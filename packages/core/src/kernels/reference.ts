@@ -4,6 +4,7 @@
  */
 import type { Kernels } from '../contracts/kernels.js';
 import { cholesky, triangularSolve } from './cholesky.js';
+import { openDescent } from './descent.js';
 import { gptqBlock } from './gptq-block.js';
 import { hadamard } from './hadamard.js';
 import { gram, matmul, matmulInt8 } from './matmul.js';
@@ -18,6 +19,7 @@ export const referenceKernels: Kernels = {
   triangularSolve: async (args) => triangularSolve(args),
   gptqBlock: async (args) => gptqBlock(args),
   rowErrors: async (args) => rowErrors(args),
+  openDescent,
   hadamard: async (args) => hadamard(args),
   matmulInt8: async (args) => matmulInt8(args),
   sync: { matmul, matmulInt8 },

@@ -9,7 +9,7 @@ import { elementCount } from '../tensor.js';
  * triangles too: what has to be computed, however it is.
  */
 export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
-  const { gatherGrams, openDescent, sync } = kernels;
+  const { gatherGrams, sync } = kernels;
   return {
     ...kernels,
     matmul(args) {
@@ -36,7 +36,7 @@ export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
       profile.count(args.rows * args.columns ** 2);
       return kernels.rowErrors(args);
     },
-    ...(openDescent ? { openDescent: (args) => countedDescent(openDescent.call(kernels, args), args, profile) } : {}),
+    openDescent: (args) => countedDescent(kernels.openDescent(args), args, profile),
     ...(gatherGrams ? { gatherGrams: () => countedGrams(gatherGrams.call(kernels), profile) } : {}),
     ...(sync
       ? {

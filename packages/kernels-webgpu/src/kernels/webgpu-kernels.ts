@@ -32,6 +32,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     triangularSolve: (args) => host.triangularSolve(args),
     gptqBlock: (args) => gptqBlock(gpu, args),
     rowErrors: (args) => rowErrors(gpu, args),
+    openDescent: (args) => host.openDescent(args),
     hadamard: (args) => hadamard(gpu, args),
     matmulInt8: (args) => matmulInt8(gpu, args),
     grids: host.grids,
