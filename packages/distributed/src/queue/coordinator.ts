@@ -53,7 +53,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
   const queue = server.queue(queueName);
   const events = server.events(queueName);
   const wakers = new Map<string, () => void>();
-  const added = new Set<string>();
+  const added = new Map<string, Job>();
   const idOf = (job: Job) => queueId(job, storeAddress);
   const told = new Set<string>();
   const finished = new Set<string>();
@@ -128,6 +128,21 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     note(`no worker is at ${server.name}: start some with q worker`);
   };
 
+  const add = async (jobs: readonly Job[]) => {
+    const failed = new Set((await answered(queue.getFailed())).map((job) => job?.id));
+    for (let begin = 0; begin < jobs.length; begin += bulk) {
+      const missing: Job[] = [];
+      for (const job of jobs.slice(begin, begin + bulk)) {
+        signal?.throwIfAborted();
+        if (await store.has(objectName('results', job.id))) continue;
+        if (failed.has(idOf(job))) await forget(job);
+        missing.push(job);
+      }
+      if (missing.length > 0) await push(missing);
+      for (const job of missing) added.set(idOf(job), job);
+    }
+  };
+
   /** @throws QueueError when the job has failed for good */
   const check = async (job: Job) => {
     const found = await answered(queue.getJob(idOf(job)));
@@ -139,25 +154,13 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     // The server has lost it, or a worker has taken it to its end although the store has no result.
     if ((!found || state === 'unknown' || state === 'completed') && !(await store.has(objectName('results', job.id)))) {
       if (found) await forget(job);
-      await push([job]);
+      // A server that has lost one job has often lost them all: those that are still there are not added twice.
+      await add([...added.values()]);
     }
   };
 
   return {
-    async add(jobs) {
-      const failed = new Set((await answered(queue.getFailed())).map((job) => job?.id));
-      for (let begin = 0; begin < jobs.length; begin += bulk) {
-        const missing: Job[] = [];
-        for (const job of jobs.slice(begin, begin + bulk)) {
-          signal?.throwIfAborted();
-          if (await store.has(objectName('results', job.id))) continue;
-          if (failed.has(idOf(job))) await forget(job);
-          missing.push(job);
-        }
-        if (missing.length > 0) await push(missing);
-        for (const job of missing) added.add(idOf(job));
-      }
-    },
+    add,
     async result(job) {
       const name = objectName('results', job.id);
       const id = idOf(job);
@@ -190,12 +193,12 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       await store.remove(objectName('results', job.id));
       await forget(job);
       await push([job]);
-      added.add(idOf(job));
+      added.set(idOf(job), job);
     },
     async close() {
       const tidy = async () => {
         // A job that a worker has begun is locked, and stays: its result is published all the same.
-        for (const id of added) await queue.remove(id).catch(() => {});
+        for (const id of added.keys()) await queue.remove(id).catch(() => {});
         await Promise.allSettled([events.close(), queue.close()]);
       };
       // A server that is away does not keep the process alive.
