@@ -18,6 +18,9 @@ export interface ComputingProcess {
   close(): void;
 }
 
+/** Milliseconds that a process without work may take to end. A job in progress is waited for before. */
+const patience = 5000;
+
 /** Starts the same command again with `--compute`; a process that has died is replaced for the next job. */
 export function startComputing(): ComputingProcess {
   const [, script, ...words] = process.argv;
@@ -57,7 +60,11 @@ export function startComputing(): ComputingProcess {
     close() {
       const last = child;
       child = undefined;
-      last?.kill();
+      if (!last) return;
+      // It ends when nobody listens any more. A signal would only ask the command to stop after the step in progress.
+      if (last.connected) last.disconnect();
+      const timer = setTimeout(() => last.kill('SIGKILL'), patience);
+      last.once('exit', () => clearTimeout(timer));
     },
   };
 }
