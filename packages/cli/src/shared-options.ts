@@ -25,6 +25,14 @@ export const storeOption = (otherwise: string) =>
     help: 'With --queue, where weights and results lie: a folder that all machines see, or s3://bucket/prefix.',
   });
 
+export const budgetOptions = {
+  /** How a budget finds what each layer loses at each width. */
+  sensitivities: choice(['one-pass', 'walk'], {
+    otherwise: 'one-pass; walk for models with experts',
+    help: 'With --budget, estimate what each layer loses from one pass of gradients, or run the model for each width',
+  }),
+};
+
 export const calibrationOptions = {
   /** Windows of text that methods learn from. */
   samples: integer({ min: 1, default: 128, help: 'Windows of the text that is learnt from.' }),

@@ -115,7 +115,7 @@ export * from './schemes/scheme.js';
 export * from './schemes/scheme-json.js';
 export * from './schemes/shared-exponent-scale.js';
 export * from './schemes/two-level-scale.js';
-export { type HessianState, hessian, hessianF32 } from './statistics/hessian.js';
+export { type HessianState, hessian, hessianF32, outputMoments } from './statistics/hessian.js';
 export * from './statistics/histogram.js';
 export * from './statistics/input-shift.js';
 export * from './statistics/moving-average-range.js';

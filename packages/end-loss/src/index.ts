@@ -1,3 +1,10 @@
 export { type LabelSource, sampleLabels } from './labels.js';
 export { type OutputGradient, type OutputGradientsOptions, outputGradients } from './output-gradients.js';
-export { type SolverWeightsOptions, solverWeights, type TokenWeights, tokenWeights } from './token-weights.js';
+export {
+  type EndLoss,
+  endLossStatistics,
+  type SolverWeightsOptions,
+  solverWeights,
+  type TokenWeights,
+  tokenWeights,
+} from './token-weights.js';

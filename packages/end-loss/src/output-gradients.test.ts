@@ -1,10 +1,10 @@
-import { createContext, createRandom, type Tensor, tensor } from '@q/core';
+import { createContext, createRandom, type HessianState, type Tensor, tensor } from '@q/core';
 import { createRuntime, describeModel, forward, wrapRuntime } from '@q/models';
 import { createEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sampleLabels } from './labels.js';
 import { outputGradients } from './output-gradients.js';
-import { solverWeights, tokenWeights } from './token-weights.js';
+import { endLossStatistics, solverWeights, tokenWeights } from './token-weights.js';
 
 const model = describeModel({
   model_type: 'llama',
@@ -174,6 +174,28 @@ describe('weights of tokens', () => {
     expect(one).toEqual(two);
     expect(one.get('model.layers.0.mlp.up_proj')?.length).toBe(21);
     expect([...one.values()].every((values) => values.every((x) => x >= 0 && Number.isFinite(x)))).toBe(true);
+  });
+
+  it('come with the second moments of the gradients by the outputs', async () => {
+    const module = 'model.layers.1.mlp.up_proj';
+    const expected = new Float64Array(24 * 24);
+    const options = { model, engine, source, windows, batch: 2 };
+    await outputGradients(
+      options,
+      (each) => {
+        if (each.module !== module) return;
+        for (let start = 0; start < each.gradient.length; start += 24)
+          for (let i = 0; i < 24; i++)
+            for (let j = 0; j < 24; j++) expected[24 * i + j] += each.gradient[start + i] * each.gradient[start + j];
+      },
+      createContext(),
+    );
+    const { tokens: weights, outputs } = await endLossStatistics(options, createContext());
+    expect(weights).toEqual(await tokenWeights(options, createContext()));
+    const { sum, count, width } = outputs.get(module) as HessianState;
+    expect([count, width]).toEqual([21, 24]);
+    const largest = Math.max(...expected);
+    for (const [at, value] of expected.entries()) expect(Math.abs(sum[at] - value)).toBeLessThan(1e-5 * largest);
   });
 
   it('have mean 1 for a solver, are cut at the quantile, and are all alike at strength 0 or without any gradient', () => {

@@ -1,4 +1,4 @@
-import type { Context } from '@q/core';
+import { type Context, type HessianState, outputMoments } from '@q/core';
 import { type OutputGradientsOptions, outputGradients } from './output-gradients.js';
 
 /** Weight of each calibration token for each linear, `[count * length]`, by module. */
@@ -16,19 +16,44 @@ export async function tokenWeights<T>(
   options: Omit<OutputGradientsOptions<T>, 'inputs'>,
   context: Context,
 ): Promise<TokenWeights> {
+  return (await endLossStatistics(options, context, false)).tokens;
+}
+
+/** What one backward pass says about each linear, by module. */
+export interface EndLoss {
+  readonly tokens: TokenWeights;
+  /** `G^T G` of the derivatives by a linear's outputs, for `outputMoments` of core. Empty where they were not asked for. */
+  readonly outputs: ReadonlyMap<string, HessianState>;
+}
+
+/**
+ * Weights of tokens as {@link tokenWeights} gives them, and the second moments of the derivatives by the outputs of each linear
+ * `[out, out]`: the factor for outputs of the end loss's curvature (YAQA, arXiv 2505.22988), whose factor for inputs the weights make.
+ */
+export async function endLossStatistics<T>(
+  options: Omit<OutputGradientsOptions<T>, 'inputs'>,
+  context: Context,
+  wantsOutputs = true,
+): Promise<EndLoss> {
   const { count, length } = options.windows;
-  const weights = new Map<string, Float32Array>();
+  const tokens = new Map<string, Float32Array>();
+  const outputs = new Map<string, HessianState>();
   await outputGradients(
     options,
-    ({ module, firstToken, gradient }) => {
-      let own = weights.get(module);
-      if (!own) weights.set(module, (own = new Float32Array(count * length)));
-      const last = firstToken + Math.min(options.batch ?? 4, count - firstToken / length) * length;
-      own.set(meanSquares(gradient, last - firstToken), firstToken);
+    async ({ module, firstToken, gradient }) => {
+      let own = tokens.get(module);
+      if (!own) tokens.set(module, (own = new Float32Array(count * length)));
+      const seen = Math.min((options.batch ?? 4) * length, count * length - firstToken);
+      own.set(meanSquares(gradient, seen), firstToken);
+      if (!wantsOutputs) return;
+      const width = gradient.length / seen;
+      let moments = outputs.get(module);
+      if (!moments) outputs.set(module, (moments = outputMoments.create(width)));
+      await outputMoments.update(moments, { x: gradient, tokens: seen, width }, context.kernels);
     },
     context,
   );
-  return weights;
+  return { tokens, outputs };
 }
 
 function meanSquares(gradient: Float32Array, tokens: number): Float32Array {

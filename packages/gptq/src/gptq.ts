@@ -17,7 +17,7 @@ import {
   SchemeError,
   weightedSearch,
 } from '@q/core';
-import { quantizeLayer } from './quantize-layer.js';
+import { type GptqSettings, quantizeLayer } from './quantize-layer.js';
 
 export const gptqOptions = {
   /** Round the columns with the largest inputs first. Default true. */
@@ -39,14 +39,6 @@ export const gptqOptions = {
   }),
   /** Columns a block. Default 128. Kernels with `wholeSweeps` sweep in blocks of a size of their own. */
   blockSize: integer({ min: 1, default: 128, help: 'Columns that the sweep takes at once.' }),
-  /**
-   * What is minimised. `layer` (default): the squared error of the layer's outputs, all tokens alike. `end-loss`: the same, each
-   * token weighted by the squared gradient of the end loss at the layer's outputs (GuidedQuant, arXiv 2505.07004).
-   */
-  objective: choice(['layer', 'end-loss'], {
-    default: 'layer',
-    help: 'Error that is minimised: that of the layer, or with tokens weighted by gradients of the end loss.',
-  }),
   /** How grids are fitted. Default: `weightedSearch()`. */
   fit: fitOption('weightedSearch'),
   /**
@@ -129,12 +121,23 @@ export const paperOptions: GptqOptions = {
  * @throws SchemeError for an option out of its range, or two that exclude each other
  */
 export function gptq(options: GptqOptions = {}): Quantizer {
+  return gptqWith(options);
+}
+
+/** A step behind the refinement of rows, and what of the end loss it reads. */
+export interface FurtherStep {
+  readonly options: Readonly<Record<string, unknown>>;
+  readonly endLoss: NonNullable<Quantizer['endLoss']>;
+  readonly refine: NonNullable<GptqSettings['refineFurther']>;
+}
+
+/** {@link gptq} with one step more: handed in, so that who does not use the step does not bundle it. */
+export function gptqWith(options: GptqOptions, further?: FurtherStep): Quantizer {
   const {
     actOrder,
     staticGroups,
     damping,
     blockSize,
-    objective,
     importance,
     asymmetric,
     residual,
@@ -165,10 +168,10 @@ export function gptq(options: GptqOptions = {}): Quantizer {
     name: 'gptq',
     options: {
       ...{ ...settings, ...(share > 0 ? { pairedTokens } : {}), fit: fit.name, ...fit.options },
-      ...(objective === 'end-loss' ? { objective } : {}),
+      ...further?.options,
     },
     pairedTokens: asymmetric > 0 ? 1 : pairedTokens,
-    weighsTokens: objective === 'end-loss',
+    ...(further ? { endLoss: further.endLoss } : {}),
     needs: [
       hessian,
       ...(share > 0 || asymmetric > 0 || importance === 'reference' ? [inputShift] : []),
@@ -180,18 +183,13 @@ export function gptq(options: GptqOptions = {}): Quantizer {
       return scheme.format.bits > 8 ? `gptq quantizes to at most 8 bits, not to ${scheme.format.name}` : undefined;
     },
     async quantize(weight, statistics, scheme, context) {
-      return quantizeLayer(weight, statistics, scheme, context, settings);
+      return quantizeLayer(weight, statistics, scheme, context, {
+        ...settings,
+        ...(further ? { refineFurther: further.refine } : {}),
+      });
     },
   };
 }
-
-/** What the command and recipes know of it. */
-export const gptqMethod: Method<typeof gptqOptions> = {
-  name: 'gptq',
-  summary: 'one column after the other, with the error of each made up for by the later ones',
-  options: gptqOptions,
-  quantizer: gptq,
-};
 
 const paperMethodOptions = {
   ...pickOptions(gptqOptions, 'actOrder', 'staticGroups', 'damping', 'blockSize'),

@@ -1,10 +1,12 @@
 export * from './asymmetric.js';
 export * from './column-order.js';
 export * from './factorize.js';
-export * from './gptq.js';
+export { type GptqOptions, gptq, gptqOptions, gptqPaperMethod, paperOptions } from './gptq.js';
+export * from './gptq-end-loss.js';
+export * from './gptq-method.js';
 export * from './refine.js';
 export * from './retarget.js';
-export * from './rounding-grid.js';
+export { roundingGrid } from './rounding-grid.js';
 export * from './solve.js';
 export * from './solve-blocks.js';
 export * from './solve-ranges.js';

@@ -4,6 +4,7 @@ import {
   fitScales,
   hessian,
   inputShift,
+  type Kernels,
   permuteColumns,
   plainReserve,
   type QuantizedTensor,
@@ -22,7 +23,7 @@ import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
 import { type Factorization, factorize } from './factorize.js';
 import { layerInputs, shiftOf } from './layer-inputs.js';
-import { refine } from './refine.js';
+import { type RefineProblem, refine } from './refine.js';
 import { correctionHelps } from './residual-correction.js';
 import { retarget, retargetBy } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
@@ -42,6 +43,13 @@ export interface GptqSettings {
   readonly refineRounds: number;
   readonly ranges: readonly number[];
   readonly asymmetric: number;
+  /** What comes behind the refinement of rows; it improves the problem's codes and scales in place. */
+  readonly refineFurther?: (
+    problem: RefineProblem,
+    statistics: Statistics,
+    rounds: number,
+    kernels: Kernels,
+  ) => Promise<void>;
 }
 
 /** One layer from its statistics to its codes. Its factor lies where the kernels compute: all that reads it does so there. */
@@ -167,7 +175,11 @@ async function solveLayer(
     const swept = !fixed && actOrder;
     const own = { target, codes: solution.codes, hessian: damped, group: groupIndex };
     const ordered = swept ? sweptOrder(own, rows, permutation, group) : own;
-    await profile.stage('refine', () => refine({ ...layer, ...ordered }, settings.refineRounds, kernels));
+    const refined = { ...layer, ...ordered };
+    await profile.stage('refine', () => refine(refined, settings.refineRounds, kernels));
+    await profile.stage('refine further', () =>
+      settings.refineFurther?.(refined, statistics, settings.refineRounds, kernels),
+    );
     if (swept) solution.codes.set(restoreColumns(ordered.codes, rows, permutation));
   }
   const quantized: QuantizedTensor = {

@@ -1,11 +1,13 @@
 import {
   checkOptions,
+  choice,
   integer,
   type Method,
   number,
   type OptionValues,
   pickOptions,
   type QuantizedTensor,
+  type Random,
   type Tuner,
 } from '@q/core';
 import { forecastTraining, memoryFigures, trainedParameters } from './memory.js';
@@ -16,12 +18,20 @@ import { refuseReordered } from './qaft.js';
 import { blockLosses } from './sign-round.js';
 import { sharedTrainingOptions } from './training-options.js';
 import { tuneBlocks } from './tune-blocks.js';
-import { tunedModules } from './tune-model.js';
+import { type ModelTuning, quantizedModules, tunedModules, tuneModel, tuningFigures } from './tune-model.js';
 
 const gsqOptions = {
   ...pickOptions(sharedTrainingOptions, 'batch'),
-  /** Training steps of each block. Default 200. */
-  steps: integer({ min: 1, default: 200, help: 'Training steps of each block.' }),
+  /** Training steps, of each block or of the whole model. Default 200. */
+  steps: integer({ min: 1, default: 200, help: 'Training steps, of each block or of the whole model.' }),
+  /**
+   * What is lowered. `block` (default): the squared error behind one block after the other. `teacher`: the KL divergence of the whole
+   * model to the unquantized one, all linears at once.
+   */
+  against: choice(['block', 'teacher'], {
+    default: 'block',
+    help: 'Train one block after the other against its output, or all of them against the logits (teacher).',
+  }),
   /** Neighbouring codes on each side that a weight may move to. Default 1. */
   reach: integer({ min: 1, max: 3, default: 1, help: 'Neighbouring codes on each side that a weight may move to.' }),
   /**
@@ -38,52 +48,79 @@ export type GsqOptions = OptionValues<typeof gsqOptions>;
 /**
  * GSQ (arXiv 2604.18556): discrete assignments by gradients. Starts at a quantizer's codes, and learns for each weight which of the
  * neighbouring codes it takes, and the scales, one block at a time, against what the unquantized model has behind the
- * block. A block keeps its start where training did not lower its error.
+ * block, or all together against its logits. What training did not make better keeps its start.
  * @throws SchemeError for options out of range
  */
 export function gsq(options: GsqOptions = {}): Tuner {
-  const { steps, batch, reach } = checkOptions('gsq', gsqOptions, options);
+  const { steps, batch, reach, against } = checkOptions('gsq', gsqOptions, options);
   const { rate = 0.26 / steps, scaleRate = 0.02 / steps } = options;
-  const shape = { batch, checkpointing: false, optimizer: lion(), weights: true, teacher: false, blockWise: true };
+  const blockWise = against === 'block';
+  const shape = { batch, checkpointing: false, optimizer: lion(), weights: true, teacher: !blockWise, blockWise };
   const forecast: Tuner['forecast'] = (model, modules, windows) => {
     const { memory, operations } = forecastTraining(model, modules, windows, shape, steps);
-    // Logits, their gradients and their momenta: one of each for every candidate of the largest block's weights.
-    const largest = Math.max(
-      ...model.blocks.map(({ linears }) =>
-        linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0),
-      ),
+    const sizes = model.blocks.map(({ linears }) =>
+      linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0),
     );
-    return { memory: { ...memory, choices: 4 * 4 * (2 * reach + 1) * largest }, operations };
+    // Logits, their gradients and their momenta: one of each for every candidate of all weights that learn at a time.
+    const trained = blockWise ? Math.max(...sizes) : sizes.reduce((sum, size) => sum + size, 0);
+    return { memory: { ...memory, choices: 4 * 4 * (2 * reach + 1) * trained }, operations };
   };
+  const optimizer = () => lion({ decay: 1, decays: (name: string) => name.endsWith('#logits') });
+  const shiftsOf = (start: QuantizedTensor, module: string, step: () => number, random: Random) => {
+    refuseReordered(start);
+    return softShifts(start, { reach, step, steps, random: random.fork(`gsq ${module}`) });
+  };
+  const common = {
+    schedule: cosine({ final: 0.1 }),
+    rates: { logits: rate, scale: scaleRate },
+    batch,
+    keepsBetterStart: true,
+    task: 'gsq',
+  };
+  const factorOf = (start: QuantizedTensor, role: string) => (role === 'scale' ? meanMagnitude(start.scales) : 1);
+  /** All linears at once on the teacher's loss. */
+  const wholeModel = (count: number): ModelTuning => ({
+    ...common,
+    parameterize: (_original, start, { random }, module, step) => shiftsOf(start, module, step, random),
+    loss: { labels: 0, teacher: 1 },
+    optimizer: optimizer(),
+    rateFactor: (_scheme, role, start) => factorOf(start, role),
+    epochs: steps / Math.max(1, Math.floor(count / batch)),
+    ...{ accumulate: 1, heldOut: 0, patience: 1, checkpointing: false, clipNorm: Number.POSITIVE_INFINITY },
+    ...{ memory: Number.POSITIVE_INFINITY, trainsWeights: true },
+  });
   return {
     name: 'gsq',
-    options: { steps, batch, reach, rate, scaleRate },
-    blockByBlock: true,
-    readsHiddenStates: true,
+    options: { steps, batch, reach, against, rate, scaleRate },
+    blockByBlock: blockWise,
+    readsHiddenStates: blockWise,
     refuse: refuseSoftShifts,
     forecast,
     async tune(input, context) {
+      const parameters = (2 * reach + 1) * trainedParameters(tunedModules(input), true);
+      if (!blockWise) {
+        const tuned = await tuneModel(input, wholeModel(input.windows.count), context);
+        return {
+          modules: quantizedModules(tuned),
+          figures: { ...tuningFigures(tuned), trainedParameters: parameters },
+          notes: tuned.notes,
+        };
+      }
       const tuning = {
-        parameterize(_original: unknown, start: QuantizedTensor, module: string, step: () => number) {
-          refuseReordered(start);
-          return softShifts(start, { reach, step, steps, random: context.random.fork(`gsq ${module}`) });
-        },
-        optimizer: () => lion({ decay: 1, decays: (name: string) => name.endsWith('#logits') }),
-        schedule: cosine({ final: 0.1 }),
-        rates: { logits: rate, scale: scaleRate },
-        rateFactor: (start: QuantizedTensor, role: string) => (role === 'scale' ? meanMagnitude(start.scales) : 1),
+        ...common,
+        parameterize: (_original: unknown, start: QuantizedTensor, module: string, step: () => number) =>
+          shiftsOf(start, module, step, context.random),
+        optimizer,
+        rateFactor: factorOf,
         steps,
-        batch,
         keepBest: false,
-        keepsBetterStart: true,
-        task: 'gsq',
       };
       const { modules, losses, secondsPerStep, memory, keptStarts } = await tuneBlocks(input, tuning, context);
       return {
         modules: new Map([...modules].map(([module, each]) => [module, each.quantized()])),
         figures: {
           steps: steps * losses.length,
-          trainedParameters: (2 * reach + 1) * trainedParameters(tunedModules(input), true),
+          trainedParameters: parameters,
           secondsPerStep,
           ...blockLosses(losses),
           ...memoryFigures({

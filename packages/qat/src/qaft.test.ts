@@ -2,6 +2,7 @@ import { createContext, dequantize, f16Scale, nf4, perGroup, type QuantizedTenso
 import { createRuntime } from '@q/models';
 import { createEngine, type TfjsEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { gsq } from './gsq.js';
 import { selfTeacher } from './objectives/model-loss.js';
 import { modelObjective } from './objectives/model-objective.js';
 import { qaft } from './qaft.js';
@@ -43,6 +44,26 @@ async function divergence(modules: ReadonlyMap<string, QuantizedTensor>): Promis
   for (const handle of handles.values()) ops.dispose(handle);
   return loss;
 }
+
+describe('gsq against the teacher', () => {
+  it('lowers the divergence with all linears at once, and frees what it used', async () => {
+    const before = await divergence(start);
+    const { tensors } = engine.memory();
+    const tuner = gsq({ steps: 80, batch: 4, against: 'teacher' });
+    const { modules, notes, figures } = await tuner.tune(input(), createContext());
+    expect(engine.memory().tensors).toBe(tensors);
+    expect(notes).toEqual([]);
+    expect(figures.steps).toBe(80);
+    expect(await divergence(modules)).toBeLessThan(0.7 * before);
+  });
+
+  it('keeps the start of a model that training made worse, and says so', async () => {
+    const tuner = gsq({ steps: 2, batch: 4, against: 'teacher', rate: 5, scaleRate: 1 });
+    const { modules, notes } = await tuner.tune(input(), createContext());
+    expect(notes).toEqual([expect.stringContaining('did not lower the loss of the whole model')]);
+    for (const [module, { codes }] of modules) expect(codes).toEqual(start.get(module)?.codes);
+  });
+});
 
 describe('qaft', () => {
   it('lowers the divergence, exports what a file can hold, and frees what it used', async () => {

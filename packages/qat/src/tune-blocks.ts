@@ -1,22 +1,14 @@
-import {
-  type BlockDescription,
-  type Context,
-  dequantize,
-  type QuantizedTensor,
-  type Tensor,
-  type TrainingStore,
-  type TunerInput,
-} from '@q/core';
+import type { BlockDescription, Context, QuantizedTensor, Tensor, TrainingStore, TunerInput } from '@q/core';
 import { createRuntime, runBlock } from '@q/models';
+import { comparedWithStart, moduleOf } from './compared-with-start.js';
 import { blockObjective } from './objectives/block-objective.js';
 import { pick } from './objectives/model-loss.js';
-import type { Objective } from './objectives/objective.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { QuantizedParameterization } from './parameters/parameterization.js';
 import { readMemory, type StepMemory, writeMemory } from './step-memory.js';
 import { train } from './train.js';
-import { moduleOf, tunedModules } from './tune-model.js';
+import { tunedModules } from './tune-model.js';
 
 /** What training one block against its own output needs. */
 export interface BlockTuning {
@@ -205,33 +197,6 @@ export async function tuneBlocks<T>(
     ...{ modules, losses, keptStarts, secondsPerStep: steps > 0 ? seconds / steps : 0 },
     ...(memory ? { memory: { ...memory, teacher: reference.byteLength + trained.byteLength } } : {}),
   };
-}
-
-/** Windows that a trained block and its start are compared on. */
-const comparedWindows = 32;
-
-/** Mean losses of the block as it is and of its start, on the same windows. */
-async function comparedWithStart<T>(
-  objective: Objective,
-  tensors: ReadonlyMap<string, QuantizedParameterization>,
-  { start }: TunerInput<T>,
-  batch: number,
-  { signal }: Context,
-): Promise<readonly [own: number, start: number]> {
-  const own = new Map([...tensors].map(([name, each]) => [name, each.value().slice()]));
-  const before = new Map(
-    [...tensors.keys()].map((name) => [name, dequantize(start.get(moduleOf(name)) as QuantizedTensor).data]),
-  );
-  const count = Math.min(comparedWindows, objective.windows);
-  const sums = [0, 0];
-  for (let first = 0; first < count; first += batch) {
-    const windows = Int32Array.from({ length: Math.min(batch, count - first) }, (_, i) => first + i);
-    for (const [which, values] of [own, before].entries()) {
-      signal?.throwIfAborted();
-      sums[which] += ((await objective.evaluate(values, windows, 0)).loss * windows.length) / count;
-    }
-  }
-  return [sums[0], sums[1]];
 }
 
 const totalOf = (memory: StepMemory): number => Object.values(memory).reduce((sum, bytes) => sum + bytes, 0);

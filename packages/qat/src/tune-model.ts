@@ -13,6 +13,7 @@ import {
   type TunerInput,
 } from '@q/core';
 import { createRuntime } from '@q/models';
+import { comparedWithStart, moduleOf } from './compared-with-start.js';
 import {
   checkMemory,
   describeMemory,
@@ -30,14 +31,23 @@ import { type TrainResult, train } from './train.js';
 
 /** What training on the end loss needs beside the model. */
 export interface ModelTuning {
-  /** What is trained of a linear, from its original weight and what the quantizer made of it. */
-  parameterize(original: Tensor<'f32'>, start: QuantizedTensor, context: Context): QuantizedParameterization;
+  /**
+   * What is trained of a linear, from its original weight and what the quantizer made of it.
+   * @param step number of the step that is computed, from 0
+   */
+  parameterize(
+    original: Tensor<'f32'>,
+    start: QuantizedTensor,
+    context: Context,
+    module: string,
+    step: () => number,
+  ): QuantizedParameterization;
   readonly loss: LossWeights;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;
   readonly rates: Readonly<Record<string, number>>;
   /** Multiplies the rate of a parameter by the scheme of its tensor. */
-  rateFactor?(scheme: Scheme, role: string): number;
+  rateFactor?(scheme: Scheme, role: string, start: QuantizedTensor): number;
   readonly epochs: number;
   readonly batch: number;
   readonly accumulate: number;
@@ -50,6 +60,8 @@ export interface ModelTuning {
   readonly memory: number;
   /** Whether the weights themselves are trained: for the memory forecast. */
   readonly trainsWeights: boolean;
+  /** Compare the trained model with its start on the first windows, and keep the start where it is not worse. */
+  readonly keepsBetterStart?: boolean;
   /** Wraps the trained model's runtime: quantized activations and cache. */
   wrap?<T>(runtime: Runtime<T>, model: ModelDescription): Runtime<T>;
   readonly task: string;
@@ -116,8 +128,14 @@ export async function tuneModel<T>(
         ? await selfTeacher(model, original, windows, tuning.batch, async () => context.signal?.throwIfAborted())
         : undefined;
     const tensors = new Map<string, QuantizedParameterization>();
+    let current = 0;
     for (const [name, tensor] of originals) {
-      tensors.set(name, tuning.parameterize(tensor, start.get(moduleOf(name)) as QuantizedTensor, context));
+      const module = moduleOf(name);
+      const own = start.get(module) as QuantizedTensor;
+      tensors.set(
+        name,
+        tuning.parameterize(tensor, own, context, module, () => current),
+      );
       ops.dispose(frozen.get(name) as T);
       frozen.delete(name);
     }
@@ -136,8 +154,10 @@ export async function tuneModel<T>(
     const steps = stepsOf(tuning, windows.count);
     const epoch = Math.max(1, steps / tuning.epochs);
     const { optimizer, schedule, rates, batch, accumulate, clipNorm, heldOut, patience, task } = tuning;
-    const factorOf = (tensor: string, role: string) =>
-      tuning.rateFactor?.((start.get(moduleOf(tensor)) as QuantizedTensor).scheme, role) ?? 1;
+    const factorOf = (tensor: string, role: string) => {
+      const own = start.get(moduleOf(tensor)) as QuantizedTensor;
+      return tuning.rateFactor?.(own.scheme, role, own) ?? 1;
+    };
     const result = await train(
       {
         tensors,
@@ -155,12 +175,23 @@ export async function tuneModel<T>(
         ...(heldOut > 0 ? { keepBest: 'heldOut', evaluateEvery: epoch, patience } : {}),
         task,
         observeBytes: engine.observeBytes,
+        onStep(next) {
+          current = next;
+        },
       },
       context,
     );
+    for (const each of tensors.values()) each.settle?.();
     const notes = result.stoppedEarly
       ? [`stopped after ${result.steps} of ${steps} steps: the held-out loss has not fallen for ${patience} epochs`]
       : [];
+    if (tuning.keepsBetterStart) {
+      const [own, before] = await comparedWithStart(objective, tensors, input, batch, context);
+      if (own >= before) {
+        for (const each of tensors.values()) each.restart?.();
+        notes.push("training did not lower the loss of the whole model, the quantizer's codes are kept");
+      }
+    }
     return {
       ...{ modules: new Map([...tensors].map(([name, each]) => [moduleOf(name), each])), result, notes },
       trainedParameters: trainedParameters(tunedModules(input), tuning.trainsWeights),
@@ -197,8 +228,4 @@ export function tunedModules<T>({ model, start }: Pick<TunerInput<T>, 'model' | 
     if (!linear) throw new SchemeError(`${module} is not a linear of a block: it cannot be trained`);
     return { linear, scheme };
   });
-}
-
-export function moduleOf(name: string): string {
-  return name.replace(/\.weight$/, '');
 }

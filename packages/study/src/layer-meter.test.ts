@@ -39,7 +39,10 @@ it('measures squared errors of outputs, plain and weighted by gradients, as a di
     const original = (tensors.get(`${module}.weight`) as Tensor<'f32'>).data;
     const changed = original.map((value) => value + 0.1 * random.normal());
     const [rows, width] = [8, 12];
-    let [plain, weighted] = [0, 0];
+    let plain = 0;
+    // By the definition, with all four indices.
+    const inputs = new Float64Array(width ** 2);
+    const outputs = new Float64Array(rows ** 2);
     await outputGradients(
       { model, engine, source, windows, batch: 3, inputs: true },
       (each) => {
@@ -54,11 +57,29 @@ it('measures squared errors of outputs, plain and weighted by gradients, as a di
             squares += each.gradient[rows * t + r] ** 2 / rows;
           }
           plain += error / 15;
-          weighted += (error * squares) / 15;
+          const [x, g] = [each.input as Float32Array, each.gradient];
+          for (let i = 0; i < width; i++)
+            for (let j = 0; j < width; j++) inputs[width * i + j] += squares * x[width * t + i] * x[width * t + j];
+          for (let a = 0; a < rows; a++)
+            for (let b = 0; b < rows; b++) outputs[rows * a + b] += g[rows * t + a] * g[rows * t + b];
         }
       },
       createContext(),
     );
+    const difference = changed.map((value, at) => value - original[at]);
+    const trace = Array.from({ length: rows }, (_, a) => outputs[rows * a + a]).reduce((sum, value) => sum + value, 0);
+    let weighted = 0;
+    for (let a = 0; a < rows; a++)
+      for (let b = 0; b < rows; b++)
+        for (let i = 0; i < width; i++)
+          for (let j = 0; j < width; j++)
+            weighted +=
+              (outputs[rows * a + b] *
+                (rows / trace) *
+                difference[width * a + i] *
+                inputs[width * i + j] *
+                difference[width * b + j]) /
+              15;
     const errors = meter.measure(new Map([[module, changed]]));
     expect(errors.plain / plain).toBeCloseTo(1, 4);
     expect(errors.weighted / weighted).toBeCloseTo(1, 4);

@@ -13,8 +13,9 @@ export interface LayerErrors {
   /** Squared error of the outputs per token, summed over the linears. */
   readonly plain: number;
   /**
-   * The same, each token weighted by the mean squared derivative of the end loss at the linear's outputs: twice the KL
-   * divergence that the layers cause by this estimate, per token.
+   * `tr(G D H D^T)` per token, summed over the linears: H holds the inputs' second moments with each token weighted by the mean squared
+   * derivative of the end loss at the linear's outputs, G the second moments of these derivatives with mean diagonal 1. By this
+   * estimate twice the KL divergence that the layers cause (YAQA, arXiv 2505.22988).
    */
   readonly weighted: number;
   /** By module. */
@@ -35,20 +36,24 @@ export interface LayerMeterOptions<T> {
   readonly batch?: number;
 }
 
-/** One pass over the windows; it keeps two matrices `[in, in]` in f32 for each linear. */
+/** One pass over the windows; it keeps two matrices `[in, in]` and one `[out, out]` in f32 for each linear. */
 export async function createLayerMeter<T>(options: LayerMeterOptions<T>, context: Context): Promise<LayerMeter> {
   const { model, source, windows } = options;
   const tokens = windows.count * windows.length;
   const linears = new Map(model.blocks.flatMap((block) => block.linears).map((linear) => [linear.module, linear]));
-  const sums = new Map<string, { plain: Float32Array; weighted: Float32Array }>();
+  const sums = new Map<string, { plain: Float32Array; weighted: Float32Array; outputs: Float32Array }>();
   await outputGradients(
     { ...options, inputs: true },
     async ({ module, gradient, input }) => {
       const { inFeatures: width, outFeatures } = linears.get(module) as { inFeatures: number; outFeatures: number };
       const x = input as Float32Array;
       let own = sums.get(module);
-      if (!own)
-        sums.set(module, (own = { plain: new Float32Array(width ** 2), weighted: new Float32Array(width ** 2) }));
+      if (!own) {
+        const matrix = (size: number) => new Float32Array(size ** 2);
+        own = { plain: matrix(width), weighted: matrix(width), outputs: matrix(outFeatures) };
+        sums.set(module, own);
+      }
+      await context.kernels.gram({ x: gradient, tokens: x.length / width, width: outFeatures, out: own.outputs });
       await context.kernels.gram({ x, tokens: x.length / width, width, out: own.plain });
       const scaled = scaleTokens(x, width, gradient, outFeatures);
       await context.kernels.gram({ x: scaled, tokens: x.length / width, width, out: own.weighted });
@@ -70,7 +75,7 @@ export async function createLayerMeter<T>(options: LayerMeterOptions<T>, context
         const difference = values.map((value, i) => value - original[i]);
         const errors = {
           plain: quadratic(difference, own.plain, width) / tokens,
-          weighted: quadratic(difference, own.weighted, width) / tokens,
+          weighted: twoSided(difference, own.weighted, width, own.outputs) / tokens,
         };
         modules.set(module, errors);
         plain += errors.plain;
@@ -108,4 +113,31 @@ function quadratic(d: Float32Array, h: Float32Array, width: number): number {
     for (let j = 0; j < width; j++) sum += product[j] * d[start + j];
   }
   return sum;
+}
+
+/** `trace(G D H D^T)` for D `[rows, width]` and G `[rows, rows]` scaled to mean diagonal 1. */
+function twoSided(d: Float32Array, h: Float32Array, width: number, g: Float32Array): number {
+  const rows = d.length / width;
+  let trace = 0;
+  for (let i = 0; i < rows; i++) trace += g[i * rows + i];
+  // The end loss does not depend on the linear.
+  if (!(trace > 0)) return 0;
+  const mixed = new Float64Array(width);
+  let sum = 0;
+  for (let row = 0; row < rows; row++) {
+    mixed.fill(0);
+    for (let other = 0; other < rows; other++) {
+      const factor = g[row * rows + other];
+      if (factor === 0) continue;
+      for (let i = 0; i < width; i++) mixed[i] += factor * d[other * width + i];
+    }
+    for (let i = 0; i < width; i++) {
+      const value = d[row * width + i];
+      if (value === 0) continue;
+      let product = 0;
+      for (let j = 0; j < width; j++) product += h[i * width + j] * mixed[j];
+      sum += value * product;
+    }
+  }
+  return (sum * rows) / trace;
 }

@@ -31,7 +31,7 @@ export const localGlobalMethods: readonly StudyMethod[] = [
   {
     name: 'gptq-end-loss',
     objective: 'local',
-    about: 'The same, with tokens weighted by squared gradients of the end loss.',
+    about: 'The same, refined across outputs by gradients of the end loss.',
     settings: [{ objective: 'end-loss' }],
     seeded: true,
   },

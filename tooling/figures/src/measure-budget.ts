@@ -1,11 +1,18 @@
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { createContext, type Kernels, type Quantizer } from '@q/core';
+import { createTrainingEngine } from '@q/kernels-wasm';
 import { type Budget, checkpointSensitivity, fitToBudget } from '@q/pipeline';
-import { createEngine } from '@q/tfjs';
 import { asymmetric, type MeasuredRun, measureRecipe } from './measure-recipe.js';
 import type { Subject } from './subject.js';
 
 const layout = gptqLayout();
+
+export interface BudgetMeasureOptions {
+  /** Windows that sensitivities are found on. Default 16. */
+  readonly windows?: number;
+  /** Default `walk`. */
+  readonly by?: 'walk' | 'one-pass';
+}
 
 /**
  * Measures recipes that choose the width of each unit within a budget by what the whole model loses. Sensitivities are
@@ -16,7 +23,7 @@ export function budgetMeasure(
   quantizer: Quantizer,
   group: number,
   kernels: Kernels,
-  sensitivityWindows = 16,
+  { windows: sensitivityWindows = 16, by = 'walk' }: BudgetMeasureOptions = {},
 ): (budget: Budget) => Promise<{ run: MeasuredRun; widths: readonly number[] }> {
   const candidates = [2, 3, 4, 8].map((bits) => asymmetric(bits, group));
   const { ids, length, count: all } = subject.calibration;
@@ -29,7 +36,7 @@ export function budgetMeasure(
     const { recipe, choices } = await fitToBudget(source, open, budget, async (units) => {
       sensitivities ??= await checkpointSensitivity(source, open, units, {
         context: createContext({ kernels }),
-        engine: () => createEngine({ kernels }),
+        by: { kind: by, engine: () => createTrainingEngine({ threads: kernels.threads }) },
         windows,
       });
       return sensitivities;

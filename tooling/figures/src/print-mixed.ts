@@ -36,13 +36,17 @@ for (const name of positionals.length > 0 ? positionals : Object.keys(subjectGro
     console.log(
       `${name.padEnd(9)} ${`${group}`.padStart(5)}  ${label.padEnd(22)} ${bitsPerWeight.toFixed(3).padStart(11)}  ${kl.toFixed(6).padStart(9)}  ${perplexity.toFixed(4).padStart(10)}  ${(kl / uniform).toFixed(3).padStart(9)}  ${widths}`,
     );
-  const within = budgetMeasure(subject, quantizer, group, kernels, Number(values.windows));
+  const windows = Number(values.windows);
+  const walked = budgetMeasure(subject, quantizer, group, kernels, { windows });
+  const passed = budgetMeasure(subject, quantizer, group, kernels, { windows, by: 'one-pass' });
   for (const bits of values.bits.split(',').map(Number)) {
     const uniform = await measureRecipe(subject, quantizer, asymmetric(bits, group), kernels);
     print(`uniform ${bits}`, uniform, uniform.kl);
-    for (const [label, bitsPerWeight] of [
-      ['mixed, as many bytes', uniform.bitsPerWeight],
-      [`mixed, budget ${bits}.0`, bits],
+    for (const [label, bitsPerWeight, within] of [
+      ['mixed, as many bytes', uniform.bitsPerWeight, walked],
+      ['the same, one pass', uniform.bitsPerWeight, passed],
+      [`mixed, budget ${bits}.0`, bits, walked],
+      ['the same, one pass', bits, passed],
     ] as const) {
       const { run, widths } = await within({ bitsPerWeight });
       print(label, run, uniform.kl, widths.join(' '));

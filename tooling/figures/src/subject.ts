@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readU16Windows, type Windows } from '@q/calib';
+import { cutWindows, readU16Windows, type Windows } from '@q/calib';
+import { convertLlama2c } from './convert-llama2c.js';
+import { openTokenizer } from './stories.js';
 
 /** A shared model with the windows that all peers were given. */
 export interface Subject {
@@ -17,6 +20,7 @@ export const subjectGroups: Readonly<Record<string, number>> = { 'llama-5m': 128
 export async function openSubject(name: string): Promise<Subject> {
   const shared = process.env.QUANT_SHARED;
   if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
+  if (name === 'stories260K') return openStories(shared);
   const folder = join(shared, 'models', name);
   const windows = async (file: string) => readU16Windows(await readFile(join(folder, file)), 256);
   return {
@@ -24,6 +28,25 @@ export async function openSubject(name: string): Promise<Subject> {
     folder,
     calibration: await windows('calib-128x256.u16'),
     valid: await windows('valid-60x256.u16'),
+  };
+}
+
+/** stories260K, converted into the temporary folder, on the texts of the other models. */
+async function openStories(shared: string): Promise<Subject> {
+  const folder = join(tmpdir(), 'q-figures-stories260k');
+  const source = join(shared, 'data', 'stories260k');
+  await convertLlama2c(join(source, 'stories260K.bin'), join(source, 'tok512.bin'), folder);
+  const tokenizer = await openTokenizer(folder);
+  const windows = async (file: string, count: number) => {
+    const text = await readFile(join(shared, 'data', 'text', file), 'utf8');
+    const stories = text.split('<|endoftext|>').map((story) => story.trim());
+    const ids = stories.filter((story) => story !== '').flatMap((story) => [1, ...tokenizer.encode(story)]);
+    return cutWindows(Int32Array.from(ids.slice(0, count * 256)), 256, { count, name: file });
+  };
+  return {
+    ...{ name: 'stories260K', folder },
+    calibration: await windows('tinystories-train.txt', 128),
+    valid: await windows('tinystories-valid.txt', 60),
   };
 }
 

@@ -1,6 +1,6 @@
 import { command } from '../command.js';
 import { addRecipeFlags } from '../recipe-flags.js';
-import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
+import { budgetOptions, calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
 
 export const plan = command({
   name: 'plan',
@@ -9,6 +9,7 @@ export const plan = command({
   options: {
     calib: textFile('With --budget, text to measure on.'),
     sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),
+    ...budgetOptions,
     ...calibrationOptions,
     ...computeOptions,
     ...jsonOption,

@@ -3,6 +3,7 @@ import { command } from '../command.js';
 import { addRecipeFlags } from '../recipe-flags.js';
 import { compressions } from '../registry.js';
 import {
+  budgetOptions,
   calibrationOptions,
   computeOptions,
   heldOutOptions,
@@ -23,6 +24,7 @@ export const quantize = command({
       'Calibration text, JSON Lines, .u16 token ids, self (the model writes it) or default (a text that comes with q).',
     ),
     sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),
+    ...budgetOptions,
     ...calibrationOptions,
     ...heldOutOptions,
     maxKl: number({

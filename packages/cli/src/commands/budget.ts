@@ -28,6 +28,8 @@ export interface BudgetRequest extends FileOptions {
   readonly shape: { readonly samples: number; readonly length: number };
   /** File that sensitivities are kept in. */
   readonly sensitivity?: string;
+  /** `one-pass` or `walk`. Default: one pass, where the model's linears all see all tokens. */
+  readonly sensitivities?: 'one-pass' | 'walk';
   /** The output folder, which keeps them while the run lasts when no file is named. */
   readonly out?: string;
   readonly compute: Compute;
@@ -41,6 +43,8 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   if (!budget) {
     if (request.sensitivity !== undefined)
       throw new UsageError('--sensitivity: belongs to a budget: give --budget too');
+    if (request.sensitivities !== undefined)
+      throw new UsageError('--sensitivities: belongs to a budget: give --budget too');
     return { recipe };
   }
   const { model } = checkpoint;
@@ -56,21 +60,27 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   const shuffle = request.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
   const windows = await loadWindows(path, { path: calib, length: shape.length, count, shuffle });
   const file = request.sensitivity ?? (out === undefined ? undefined : join(out, sensitivityName));
+  // Gradients belong to tokens, and experts see only some of them.
+  const found =
+    request.sensitivities ?? (model.blocks.some(({ experts = [] }) => experts.length > 0) ? 'walk' : 'one-pass');
   const fitted = await fitToBudget(checkpoint, recipe, budget, (units) =>
     checkpointSensitivity(checkpoint, recipe, units, {
       ...{ context, windows, file, files },
-      engine: () => compute.forward(model),
+      by:
+        found === 'walk'
+          ? { kind: 'walk', engine: () => compute.forward(model) }
+          : { kind: 'one-pass', engine: () => compute.training(model, false) },
     }),
   );
   const { choices, predictedKl } = fitted;
   return {
     recipe: fitted.recipe,
-    budget: { asked: budget, windows: count, length: shape.length, choices, predictedKl },
+    budget: { asked: budget, found, windows: count, length: shape.length, choices, predictedKl },
   };
 }
 
 /** Why each unit has its bits, for people. */
-export function budgetText({ asked, windows, length, choices, predictedKl }: BudgetReport): string {
+export function budgetText({ asked, found, windows, length, choices, predictedKl }: BudgetReport): string {
   const widths = [...new Set(choices.flatMap(({ options }) => options.map(({ bits }) => bits)))].sort((a, b) => a - b);
   const rows = choices.map(({ unit, options, chosen }) => [
     unit,
@@ -82,6 +92,6 @@ export function budgetText({ asked, windows, length, choices, predictedKl }: Bud
   return [
     formatTable(['unit', ...widths.map((width) => `KL at ${width}`), 'chosen', 'takes'], rows),
     '',
-    `budget of ${size}: each unit alone quantized, KL of the whole model on ${windows} windows of ${length} tokens; the chosen ones add up to ${predictedKl.toExponential(2)}`,
+    `budget of ${size}: each unit alone quantized, KL of the whole model${found === 'one-pass' ? ', estimated from gradients,' : ''} on ${windows} windows of ${length} tokens; the chosen ones add up to ${predictedKl.toExponential(2)}`,
   ].join('\n');
 }

@@ -16,6 +16,7 @@ export interface PlanOptions extends FlagValues {
   /** Only a budget needs text: it is measured before the plan is final. */
   readonly calib?: string;
   readonly sensitivity?: string;
+  readonly sensitivities?: 'one-pass' | 'walk';
   readonly engine?: string;
   readonly threads?: number;
   readonly kernels?: string;
@@ -52,6 +53,7 @@ export async function planCommand(
       calib,
       shape,
       sensitivity,
+      sensitivities: options.sensitivities,
       compute,
       context,
     });

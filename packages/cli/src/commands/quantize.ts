@@ -25,7 +25,7 @@ import {
   writtenTextName,
 } from '@q/pipeline';
 import type { CommandContext, FlagValues } from '../command.js';
-import { endLossWeights } from '../end-loss-weights.js';
+import { endLossOf } from '../end-loss.js';
 import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
@@ -51,6 +51,7 @@ export interface QuantizeOptions extends FlagValues, HeldOutFlags, WorkerFlags, 
   readonly length?: number;
   readonly memory?: number;
   readonly sensitivity?: string;
+  readonly sensitivities?: 'one-pass' | 'walk';
   readonly engine?: string;
   readonly threads?: number;
   readonly kernels?: string;
@@ -95,6 +96,7 @@ export async function quantizeCommand(
       shuffle: options.shuffle,
       shape,
       sensitivity: options.sensitivity,
+      sensitivities: options.sensitivities,
       out,
       compute,
       context,
@@ -231,7 +233,7 @@ export async function quantizeCommand(
               begin: () => beginWorkers(recipe, options, signal),
             },
           }),
-      tokenWeights: (windows) => endLossWeights(checkpoint, windows, compute, context),
+      endLoss: (windows) => endLossOf(checkpoint, windows, compute, context),
       async finish(result) {
         const { earlier } = result;
         if (earlier && isScored(earlier, evaluation)) {

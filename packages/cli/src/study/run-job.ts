@@ -7,7 +7,7 @@ import { createContext, type ModelDescription } from '@q/core';
 import { evaluate, type LogitsSource, runWindows } from '@q/eval';
 import { makeRecipe, planRun, readRecipe, runPlan, type Vocabulary } from '@q/pipeline';
 import { distance, type LayerMeter, type StudyJob, type StudyResult, type WeightPoint } from '@q/study';
-import { endLossWeights } from '../end-loss-weights.js';
+import { endLossOf } from '../end-loss.js';
 import type { Compute } from '../engine.js';
 import { openModel } from '../open-model.js';
 
@@ -97,7 +97,7 @@ async function quantizeFor(job: StudyJob, ground: StudyGround, out: string) {
     ...(plan.calibrated ? { calibration } : {}),
     engine: () => compute.training(model, plan.recipe.tuner?.blockByBlock ?? false),
     forward: () => compute.forward(model),
-    tokenWeights: (windows) => endLossWeights(checkpoint, windows, compute, context),
+    endLoss: (windows) => endLossOf(checkpoint, windows, compute, context),
   });
   return { seconds, bytes: plan.bytesAfter };
 }

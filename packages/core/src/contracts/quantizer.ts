@@ -15,10 +15,11 @@ export interface Quantizer {
   /** What must have been collected. Empty: data-free, the pipeline streams tensors and never runs the model. */
   readonly needs: readonly Statistic<any>[];
   /**
-   * Tokens count by what the end loss says of them: the rows of a linear's inputs are multiplied by the roots of weights before
-   * statistics see them. Absent: all tokens count alike.
+   * What it reads of the end loss's derivatives. Tokens count by their mean squares to the power `tokens`: the rows of a linear's inputs
+   * are multiplied by the roots of these weights before statistics see them (0: all tokens alike). With `outputs`, statistics
+   * also hold `outputMoments` of the linear.
    */
-  readonly weighsTokens?: boolean;
+  readonly endLoss?: { readonly tokens: number; readonly outputs: boolean };
   /**
    * Share of the calibration tokens on which the unquantized model has to run for the statistics that compare with it (`paired`),
    * above 0 and at most 1: that many batches, evenly spaced. Such statistics count their own tokens. 1 when absent.

@@ -10,8 +10,7 @@ export interface HessianState {
   count: number;
 }
 
-function hessianStatistic(dtype: 'f64' | 'f32'): Statistic<HessianState> {
-  const name = dtype === 'f64' ? 'hessian' : 'hessianF32';
+function hessianStatistic(name: string, dtype: 'f64' | 'f32'): Statistic<HessianState> {
   return {
     name,
     create: (width) => ({
@@ -55,7 +54,13 @@ export function checkWidth(name: string, expected: number, found: number): void 
 }
 
 /** `X^T X` of a layer's inputs, accumulated in f64. */
-export const hessian = hessianStatistic('f64');
+export const hessian = hessianStatistic('hessian', 'f64');
 
 /** The same in f32: half the memory, for wide layers. */
-export const hessianF32 = hessianStatistic('f32');
+export const hessianF32 = hessianStatistic('hessianF32', 'f32');
+
+/**
+ * `G^T G` of the end loss's derivatives by a linear's outputs, `[out, out]`, in f32. Backward passes give it rather than inputs: it is
+ * there for methods that say {@link Quantizer.endLoss}, and is named in no method's needs.
+ */
+export const outputMoments = hessianStatistic('outputMoments', 'f32');

@@ -1,9 +1,14 @@
 import { createHash } from 'node:crypto';
 import { checkVocabulary, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
-import type { Context, ForwardEngine, ModelDescription } from '@q/core';
+import type { Context, Engine, ForwardEngine, ModelDescription } from '@q/core';
 import { type FileOptions, type FileSystem, nodeFiles } from '@q/durable-files';
-import { measureSensitivity, type SensitivityUnit } from '@q/mixed-precision';
+import {
+  estimateSensitivity,
+  measureSensitivity,
+  type SensitivityOptions,
+  type SensitivityUnit,
+} from '@q/mixed-precision';
 import { rewriteModel } from '../plan/model-source.js';
 import { type Recipe, rewritesOf } from '../recipe/recipe.js';
 import { continueWith, openPreparation } from '../resume/journal.js';
@@ -14,14 +19,17 @@ export const sensitivityName = 'q-sensitivity.jsonl';
 
 export interface SensitivityRun<T> extends FileOptions {
   readonly context: Context;
-  readonly engine: () => Promise<ForwardEngine<T>>;
+  /** How sensitivities are found. `walk` runs the model for each unit and candidate, `one-pass` estimates all from gradients. */
+  readonly by:
+    | { readonly kind: 'walk'; readonly engine: () => Promise<ForwardEngine<T>> }
+    | { readonly kind: 'one-pass'; readonly engine: () => Promise<Engine<T>> };
   readonly windows: Windows;
   /** Where numbers are kept as they are measured; what it holds already is not measured again. */
   readonly file?: string;
 }
 
 /**
- * Measures the units of a checkpoint, or reads what an earlier measurement of the same model, windows, units and methods
+ * Measures or estimates the units of a checkpoint, or reads what an earlier measurement of the same model, windows, units and methods
  * has left in `file`: a resumed run sees the very same numbers.
  * @throws FormatError when the file holds sensitivities of something else, or of another engine
  */
@@ -29,7 +37,7 @@ export async function checkpointSensitivity<T>(
   checkpoint: Checkpoint,
   recipe: Recipe,
   units: readonly SensitivityUnit[],
-  { context, engine: makeEngine, windows, file, files = nodeFiles }: SensitivityRun<T>,
+  { context, by, windows, file, files = nodeFiles }: SensitivityRun<T>,
 ): Promise<ReadonlyMap<string, readonly number[]>> {
   // Rotations and other rewrites change what is rounded, and so what it costs.
   const source = rewriteModel(checkpoint, recipe, context.kernels);
@@ -37,26 +45,31 @@ export async function checkpointSensitivity<T>(
   const model: ModelDescription = source.model;
   checkVocabulary(windows, model.vocabularySize);
   const journal =
-    file === undefined ? undefined : await openSensitivities(file, checkpoint, recipe, units, windows, files);
+    file === undefined
+      ? undefined
+      : await openSensitivities(file, checkpoint, recipe, units, { by: by.kind, windows, files });
   const finished = journal?.finished ?? new Map<string, readonly number[]>();
   try {
     if (units.every(({ name }) => finished.has(name))) return finished;
-    const engine = await makeEngine();
-    try {
-      if (journal) await continueWith(journal, file as string, engine, context.kernels);
-      return await measureSensitivity({
-        model,
-        engine,
-        context,
-        weight: (name) => source.weight(name),
-        windows,
-        units,
-        finished,
-        onMeasured: async (unit, rows) => journal?.append({ unit, rows }),
-      });
-    } finally {
-      await engine.dispose();
-    }
+    const measure = async <E extends ForwardEngine<T>>(
+      makeEngine: () => Promise<E>,
+      find: (options: SensitivityOptions<T> & { engine: E }) => Promise<ReadonlyMap<string, readonly number[]>>,
+    ) => {
+      const engine = await makeEngine();
+      try {
+        if (journal) await continueWith(journal, file as string, engine, context.kernels);
+        return await find({
+          ...{ model, engine, context, windows, units, finished },
+          weight: (name) => source.weight(name),
+          onMeasured: async (unit, rows) => journal?.append({ unit, rows }),
+        });
+      } finally {
+        await engine.dispose();
+      }
+    };
+    return by.kind === 'walk'
+      ? await measure(by.engine, measureSensitivity)
+      : await measure(by.engine, estimateSensitivity);
   } catch (error) {
     // An error would come again: only an interrupted measurement is worth keeping.
     if (file !== undefined && !context.signal?.aborted && finished.size === 0) await files.remove(file).catch(() => {});
@@ -71,18 +84,18 @@ async function openSensitivities(
   checkpoint: Checkpoint,
   recipe: Recipe,
   units: readonly SensitivityUnit[],
-  windows: Windows,
-  files: FileSystem,
+  { by, windows, files }: { readonly by: string; readonly windows: Windows; readonly files: FileSystem },
 ) {
   const hash = createHash('sha256');
   await hashCheckpoint(hash, checkpoint);
   hashWindows(hash, windows);
   hash.update(JSON.stringify([recipe.seed, rewritesOf(recipe).map(({ name, options }) => [name, options])]));
   hash.update(JSON.stringify(units.map(({ name, modules, candidates }) => [name, modules, candidates])));
+  hash.update(by);
   return openPreparation<number>(
     file,
     hash.digest('hex'),
-    'holds sensitivities of another model, calibration text, seed, rotation or list of schemes: give the same ones, or another file',
+    'holds sensitivities of another model, calibration text, seed, rotation or list of schemes, or found otherwise: give the same ones, or another file',
     { files },
   );
 }

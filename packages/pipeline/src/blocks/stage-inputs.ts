@@ -8,18 +8,18 @@ export interface StageInput {
   readonly part: string;
   /** True when only the tokens that a router chose are in it. */
   readonly routed: boolean;
-  /** True when their tokens count by weights; see `Quantizer.weighsTokens`. */
-  readonly weighted: boolean;
+  /** Exponent of the weights by which their tokens count, 0 when all tokens are alike; see `Quantizer.endLoss`. */
+  readonly weighted: number;
   readonly modules: readonly PlannedModule[];
 }
 
 /** The planned linears of a stage by what they read, in the order of the stage. */
 export function stageInputs(stage: Stage, planned: readonly PlannedModule[]): readonly StageInput[] {
-  const groups = new Map<string, { part: string; weighted: boolean; modules: PlannedModule[] }>();
+  const groups = new Map<string, { part: string; weighted: number; modules: PlannedModule[] }>();
   for (const module of planned) {
     const part = stage.inputs?.get(module.linear.module) ?? 'input';
-    const weighted = module.quantizer.weighsTokens ?? false;
-    const key = `${part}${weighted ? ', weighted' : ''}`;
+    const weighted = module.quantizer.endLoss?.tokens ?? 0;
+    const key = `${part}, ${weighted}`;
     const group = groups.get(key) ?? { part, weighted, modules: [] };
     groups.set(key, { ...group, modules: [...group.modules, module] });
   }

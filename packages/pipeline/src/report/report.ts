@@ -44,11 +44,13 @@ export interface TransformRow {
 /** What a budget chose, and from what. */
 export interface BudgetReport {
   readonly asked: Budget;
+  /** How sensitivities were found: `walk` ran the model for each, `one-pass` estimated them from gradients. */
+  readonly found: 'walk' | 'one-pass';
   /** Windows that the sensitivities were measured on, and their length. */
   readonly windows: number;
   readonly length: number;
   readonly choices: readonly BudgetChoice[];
-  /** Sum of the chosen options' KL divergences, in nats per token: each was measured with its unit alone quantized. */
+  /** Sum of the chosen options' KL divergences, in nats per token: each with its unit alone quantized. */
   readonly predictedKl: number;
 }
 

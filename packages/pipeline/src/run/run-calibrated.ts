@@ -12,12 +12,13 @@ import {
   hessian,
   type ModelDescription,
   NumericError,
+  outputMoments,
   type Stage,
   type Statistic,
   staticInputScale,
   type Tensor,
 } from '@q/core';
-import { solverWeights, type TokenWeights } from '@q/end-loss';
+import { type EndLoss, solverWeights } from '@q/end-loss';
 import { activationFiles } from '../blocks/activation-files.js';
 import { BlockStream } from '../blocks/block-stream.js';
 import { collect } from '../blocks/collect.js';
@@ -44,7 +45,7 @@ interface CalibratedRun<T> {
   readonly out: string;
   /** Filled with the states that a tuner reads afterwards. */
   readonly hiddenStates?: HiddenStates;
-  readonly tokenWeights?: TokenWeights;
+  readonly endLoss?: EndLoss;
 }
 
 /**
@@ -53,7 +54,7 @@ interface CalibratedRun<T> {
  */
 export async function runCalibrated<T>(
   { plan, writer, journal, context }: RunWork,
-  { engine, windows, out, hiddenStates, tokenWeights }: CalibratedRun<T>,
+  { engine, windows, out, hiddenStates, endLoss }: CalibratedRun<T>,
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
@@ -89,7 +90,7 @@ export async function runCalibrated<T>(
       context,
       hiddenStates,
       tables,
-      tokenWeights,
+      endLoss,
     });
   } finally {
     for (const each of streams) {
@@ -114,11 +115,11 @@ interface Walk<T> {
   readonly hiddenStates?: HiddenStates;
   /** Quantized tables of embeddings, which the stream reads instead of the source's. */
   readonly tables: ReadonlyMap<string, Tensor<'f32'>>;
-  readonly tokenWeights?: TokenWeights;
+  readonly endLoss?: EndLoss;
 }
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, tokenWeights } = walk;
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, endLoss } = walk;
   // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
   loadWeights(await readWeights(source, model.embeddingTensors, context), stream, original);
@@ -153,7 +154,7 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
             original,
             writer,
             context,
-            tokenWeights,
+            endLoss,
           })),
         );
       // Nothing reads what the last stage of all gives.
@@ -233,11 +234,11 @@ interface StageWork<T> {
   readonly original: BlockStream<T> | undefined;
   readonly writer: CheckpointWriter;
   readonly context: Context;
-  readonly tokenWeights: TokenWeights | undefined;
+  readonly endLoss: EndLoss | undefined;
 }
 
 async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
-  const { plan, weights, stage, transformed, stream, original, writer, context, tokenWeights } = work;
+  const { plan, weights, stage, transformed, stream, original, writer, context, endLoss } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
   const floor = plan.recipe.expertTokens ?? defaultExpertTokens;
   const rows: LayerRow[] = [];
@@ -248,14 +249,22 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
     const clamped = modules.some(({ linear: { module } }) => transformed.clipped.has(`${module}.weight`));
     if (clamped && ![...needs.values()].some(({ metric }) => metric !== undefined)) needs.set(hessian.name, hessian);
     const wantsRange = modules.some(({ activation }) => isStatic(activation));
-    if (wantsRange && !weighted) needs.set(absMaxStat.name, absMaxStat);
+    if (wantsRange && weighted === 0) needs.set(absMaxStat.name, absMaxStat);
     const [{ linear: first }] = modules;
     const collector = createCollector([...needs.values()], first.inFeatures, first.module);
     const inputScales = transformed.inputScales.get(first.module);
     const reference = original && { stream: original, stage, inputScales };
-    await collect(collector, stream, context, reference, part, weighted ? weightsOf(modules, tokenWeights) : undefined);
+    await collect(
+      collector,
+      stream,
+      context,
+      reference,
+      part,
+      weighted > 0 ? weightsOf(modules, weighted, endLoss) : undefined,
+    );
     // Weights of tokens are for sums; a range is that of the inputs as they are.
-    const ranges = wantsRange && weighted ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
+    const ranges =
+      wantsRange && weighted > 0 ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
     if (ranges !== collector) await collect(ranges, stream, context, undefined, part);
     for (const module of modules) {
       const name = module.linear.module;
@@ -268,7 +277,7 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
         learns && routed && collector.tokens < floor
           ? roundExpert(clipped, module, collector.tokens, floor, context.kernels)
           : await context.profile.stage(quantizer.name, () =>
-              quantizer.quantize(clipped, collector.statistics, scheme, context),
+              quantizer.quantize(clipped, statisticsOf(module, collector, endLoss), scheme, context),
             );
       if (learns && !routed && result.report.tokens === 0)
         throw new CalibrationError(`${name}: no calibration token reached this layer`);
@@ -287,17 +296,29 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
 }
 
 /** @throws CalibrationError when there are no weights for a linear whose method wants them */
-function weightsOf(modules: readonly PlannedModule[], tokenWeights: TokenWeights | undefined): Float32Array {
+function weightsOf(modules: readonly PlannedModule[], strength: number, endLoss: EndLoss | undefined): Float32Array {
   return solverWeights(
     modules.map(({ linear: { module } }) => {
-      const own = tokenWeights?.get(module);
+      const own = endLoss?.tokens.get(module);
       if (!own)
         throw new CalibrationError(
-          `${module}: its method weighs tokens by the end loss, and no weights were given: hand in tokenWeights`,
+          `${module}: its method reads gradients of the end loss, and none were given: hand in endLoss`,
         );
       return own;
     }),
+    { strength },
   );
+}
+
+/** What was collected, and the moments of the linear's own outputs where its method reads them. */
+function statisticsOf({ linear, quantizer }: PlannedModule, { statistics }: Collector, endLoss: EndLoss | undefined) {
+  const own = quantizer.endLoss?.outputs ? endLoss?.outputs.get(linear.module) : undefined;
+  if (!own) return statistics;
+  return {
+    get: <State>(statistic: Statistic<State>) =>
+      statistic.name === outputMoments.name ? (own as State) : statistics.get(statistic),
+    has: (statistic: Statistic<unknown>) => statistic.name === outputMoments.name || statistics.has(statistic),
+  };
 }
 
 /** A static scheme of inputs with the scale of what was collected. */

@@ -4,7 +4,7 @@ import { checkVocabulary, type Windows } from '@q/calib';
 import { type CheckpointWriter, createCheckpointWriter, verifyFiles } from '@q/checkpoint';
 import { CalibrationError, type Context, type Engine, type ForwardEngine, yieldToEventLoop } from '@q/core';
 import type { FileOptions, FileRecord } from '@q/durable-files';
-import type { TokenWeights } from '@q/end-loss';
+import type { EndLoss } from '@q/end-loss';
 import { rewriteModel } from '../plan/model-source.js';
 import { type Plan, walksModel } from '../plan/plan.js';
 import { recipeJSON } from '../recipe/recipe.js';
@@ -32,10 +32,11 @@ export interface RunOptions<T, F = T> extends FileOptions {
   readonly forward?: () => Promise<ForwardEngine<F>>;
   readonly calibration?: Windows;
   /**
-   * What the end loss says of the calibration tokens, for methods that weigh tokens (`tokenWeights` of `@q/end-loss`). Called
-   * once, and only when a block is left to do.
+   * What the end loss says of windows, for methods that read it (`endLossStatistics` of `@q/end-loss`). Called once, and only when a
+   * block is left to do: with all calibration windows where tokens are weighted, with a quarter of them where only moments of outputs
+   * are read, which need fewer tokens than that.
    */
-  readonly tokenWeights?: (calibration: Windows) => Promise<TokenWeights>;
+  readonly endLoss?: (calibration: Windows) => Promise<EndLoss>;
   /** Has linears quantized by other processes, where the plan allows it ({@link refuseRemote}). The bytes are the same. */
   readonly remote?: RemoteModules;
   /** Processes that share the training. `identity` is what of them decides the bytes: their number and the compression. */
@@ -207,13 +208,14 @@ async function writeAll<T, F>(
       walkedWith = engine.name;
       const left = engine.independentSequences ? hiddenStates : undefined;
       const windows = calibration as Windows;
-      await runCalibrated(work, { engine, windows, out, hiddenStates: left, tokenWeights: weights });
+      await runCalibrated(work, { engine, windows, out, hiddenStates: left, endLoss });
     };
-    const weighs = [...plan.modules.values()].some(({ quantizer }) => quantizer.weighsTokens);
+    const wantsEndLoss = [...plan.modules.values()].some(({ quantizer }) => quantizer.endLoss);
     const unfinished = plan.model?.blocks.some(({ prefix }) => !journal.finished.has(prefix));
-    if (weighs && !options.tokenWeights)
-      throw new CalibrationError('this recipe weighs tokens by the end loss: tokenWeights must be handed in');
-    const weights = weighs && unfinished ? await options.tokenWeights?.(calibration as Windows) : undefined;
+    if (wantsEndLoss && !options.endLoss)
+      throw new CalibrationError('this recipe reads gradients of the end loss: endLoss must be handed in');
+    const endLoss =
+      wantsEndLoss && unfinished ? await options.endLoss?.(endLossWindows(plan, calibration as Windows)) : undefined;
     if (options.forward) await using(options.forward, walk);
     else await using(options.engine as () => Promise<Engine<T>>, walk);
   }
@@ -246,6 +248,23 @@ async function writeAll<T, F>(
       options: quantizer?.options ?? {},
     }),
   );
+}
+
+/** Every fourth window, and at least 32, unless each token needs its own weight. */
+function endLossWindows({ modules }: Plan, windows: Windows): Windows {
+  const { count, length, ids } = windows;
+  const wanted = Math.max(32, Math.ceil(count / 4));
+  if (
+    windows.lengths ||
+    count <= wanted ||
+    [...modules.values()].some(({ quantizer }) => (quantizer.endLoss?.tokens ?? 0) > 0)
+  )
+    return windows;
+  const chosen = Array.from({ length: wanted }, (_, i) => Math.floor((i * count) / wanted));
+  const parts = chosen.map((index) => ids.subarray(index * length, (index + 1) * length));
+  const out = new Int32Array(wanted * length);
+  for (const [i, part] of parts.entries()) out.set(part, i * length);
+  return { ...windows, ids: out, count: wanted };
 }
 
 /** Makes an engine, and disposes of it whatever happens. */

@@ -1,20 +1,20 @@
 import type { Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import type { Context, ModelDescription } from '@q/core';
-import { type TokenWeights, tokenWeights } from '@q/end-loss';
+import { type EndLoss, endLossStatistics } from '@q/end-loss';
 import type { Compute } from './engine.js';
 
-/** What the end loss of the unquantized model says of the calibration tokens: one forward and one backward pass. */
-export async function endLossWeights(
+/** What the end loss of the unquantized model says of calibration tokens and outputs: one forward and one backward pass. */
+export async function endLossOf(
   checkpoint: Checkpoint,
   windows: Windows,
   compute: Compute,
   context: Context,
-): Promise<TokenWeights> {
+): Promise<EndLoss> {
   const model = checkpoint.model as ModelDescription;
   const engine = await compute.training(model, false);
   try {
-    return await tokenWeights({ model, engine, source: checkpoint, windows }, context);
+    return await endLossStatistics({ model, engine, source: checkpoint, windows }, context);
   } finally {
     await engine.dispose();
   }

@@ -1,0 +1,63 @@
+import { checkOptions, type HessianState, number, type OptionValues, outputMoments, type Quantizer } from '@q/core';
+import { type GptqOptions, gptqWith } from './gptq.js';
+import { refineOutputs } from './refine-outputs.js';
+
+export const endLossOptions = {
+  /**
+   * Exponent of the weights of tokens by their squared gradients (GuidedQuant, arXiv 2505.07004), 0 (all alike) to 1 (the estimate
+   * itself, right where errors are small). Above 0 the gradients of all windows are needed, not of a quarter of them. Default 0.
+   */
+  tokens: number({
+    min: 0,
+    max: 1,
+    default: 0,
+    help: 'With the end loss as objective, exponent of the weights of tokens; 0: all tokens alike.',
+  }),
+  /**
+   * Share of the gradients' own second moments in the factor for outputs, beside that of equal and independent outputs
+   * ({@link refineOutputs}), 0 to below 1. 0: rows alone. Default 0.7.
+   */
+  outputs: number({
+    min: 0,
+    below: 1,
+    default: 0.7,
+    help: "With the end loss as objective, share of the gradients' own second moments in the factor for outputs.",
+  }),
+};
+
+export type GptqEndLossOptions = GptqOptions & OptionValues<typeof endLossOptions>;
+
+/**
+ * GPTQ against an estimate of what its errors do to the loss at the end of the model, from gradients of the unquantized one: tokens may
+ * be weighted, and codes and scales are refined across outputs after the rows are. The pipeline must be handed `endLoss`.
+ * @throws SchemeError for an option out of its range, or two that exclude each other
+ */
+export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions = {}): Quantizer {
+  const own = checkOptions('gptq', endLossOptions, {
+    ...(tokens === undefined ? {} : { tokens }),
+    ...(outputs === undefined ? {} : { outputs }),
+  });
+  return gptqWith(options, {
+    options: { objective: 'end-loss', ...own },
+    endLoss: { tokens: own.tokens, outputs: own.outputs > 0 },
+    async refine(problem, statistics, rounds, kernels) {
+      if (own.outputs === 0) return;
+      const moments = dampedMoments(statistics.get(outputMoments), own.outputs);
+      if (moments) await refineOutputs({ ...problem, outputs: moments }, rounds, kernels);
+    },
+  });
+}
+
+/**
+ * `share G + (1 - share) mean(diag G) I` with mean diagonal 1: the moments are sums over drawn labels, and their product with H is but an
+ * estimate. Nothing where the end loss does not depend on the layer.
+ */
+function dampedMoments({ sum, width }: HessianState, share: number): Float32Array | undefined {
+  let trace = 0;
+  for (let i = 0; i < width; i++) trace += sum[i * width + i];
+  if (!(trace > 0)) return undefined;
+  const scale = (share * width) / trace;
+  const outputs = Float32Array.from(sum, (value) => value * scale);
+  for (let i = 0; i < width; i++) outputs[i * width + i] += 1 - share;
+  return outputs;
+}

@@ -1,0 +1,35 @@
+import { type Context, dequantize, type QuantizedTensor, type TunerInput } from '@q/core';
+import type { Objective } from './objectives/objective.js';
+import type { QuantizedParameterization } from './parameters/parameterization.js';
+
+/** Windows that what was trained and its start are compared on. */
+const comparedWindows = 32;
+
+/** Mean losses of what was trained as it is and of its start, on the same windows. */
+export async function comparedWithStart<T>(
+  objective: Objective,
+  tensors: ReadonlyMap<string, QuantizedParameterization>,
+  { start }: Pick<TunerInput<T>, 'start'>,
+  batch: number,
+  { signal }: Context,
+): Promise<readonly [own: number, start: number]> {
+  const own = new Map([...tensors].map(([name, each]) => [name, each.value().slice()]));
+  const before = new Map(
+    [...tensors.keys()].map((name) => [name, dequantize(start.get(moduleOf(name)) as QuantizedTensor).data]),
+  );
+  const count = Math.min(comparedWindows, objective.windows);
+  const sums = [0, 0];
+  for (let first = 0; first < count; first += batch) {
+    const windows = Int32Array.from({ length: Math.min(batch, count - first) }, (_, i) => first + i);
+    for (const [which, values] of [own, before].entries()) {
+      signal?.throwIfAborted();
+      sums[which] += ((await objective.evaluate(values, windows, 0)).loss * windows.length) / count;
+    }
+  }
+  return [sums[0], sums[1]];
+}
+
+/** The module of a weight's name in a checkpoint. */
+export function moduleOf(name: string): string {
+  return name.replace(/\.weight$/, '');
+}
