@@ -29,7 +29,9 @@ describe('fallback kernels', () => {
       // A case may call several times: each of its calls begins on the failing ones.
       const fresh = () => fallbackKernels(failing([]), referenceKernels, ({ message }) => reasons.push(message));
       await run(new Proxy(referenceKernels, { get: (_, key) => Reflect.get(fresh(), key) }));
-      if (!name.includes('refuses')) expect(reasons[0]).toContain('the device is lost');
+      // A descent computes on the kernels that cannot be lost from its beginning, as searches of grids do.
+      if (name.startsWith('descent')) expect(reasons).toEqual([]);
+      else if (!name.includes('refuses')) expect(reasons[0]).toContain('the device is lost');
     });
   }
 

@@ -1,4 +1,4 @@
-import type { ForwardOps } from '@q/core';
+import type { Ops } from '@q/core';
 import { expect, it } from 'vitest';
 import { describeModel } from '../describe-model.js';
 import { runBlock } from '../run.js';
@@ -10,7 +10,7 @@ const small = {
 };
 
 /** The window that the first block asks its attention for: no other operation computes anything. */
-function windowOf(config: object): number | undefined {
+function windowOf(config: Readonly<Record<string, unknown>>): number | undefined {
   const model = describeModel(config);
   let asked: { readonly window?: number } | undefined;
   const answers: Record<string, (...args: any[]) => unknown> = {
@@ -24,7 +24,7 @@ function windowOf(config: object): number | undefined {
   };
   const ops = new Proxy({}, { get: (_target, name) => answers[String(name)] ?? (() => 'x') });
   const weights = new Map([...model.expected.keys()].map((name) => [name, 'w']));
-  runBlock(model.blocks[0], createRuntime(ops as ForwardOps<string>, weights, { ties: model.ties }), 'x');
+  runBlock(model.blocks[0], createRuntime(ops as Ops<string>, weights, { ties: model.ties }), 'x');
   expect(asked).toBeDefined();
   return asked?.window;
 }
