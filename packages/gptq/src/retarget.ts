@@ -32,10 +32,12 @@ export async function retarget(
   // x R R^T = b: first y R^T = b, then x R = y.
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', transpose: true, b, rows });
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', b, rows });
-  const target = new Float32Array(weight.length);
-  for (let i = 0; i < target.length; i++) target[i] = weight[i] + share * b[i];
-  return target;
+  return moved(weight, b, share);
 }
+
+/** `weight + share by`, both `[rows, n]`. */
+const moved = (weight: Float32Array, by: ArrayLike<number>, share: number): Float32Array =>
+  weight.map((value, i) => value + share * by[i]);
 
 /**
  * The same where nothing is added to the right side, for layers with as many rows as inputs or more.
@@ -49,7 +51,5 @@ export async function retargetBy(
   kernels: Kernels,
 ): Promise<Float32Array> {
   const n = Math.sqrt(solved.length);
-  const target = await kernels.matmul({ a: weight, b: solved, m: rows, n, k: n });
-  for (let i = 0; i < target.length; i++) target[i] = weight[i] + share * target[i];
-  return target;
+  return moved(weight, await kernels.matmul({ a: weight, b: solved, m: rows, n, k: n }), share);
 }

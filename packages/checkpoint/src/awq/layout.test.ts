@@ -13,7 +13,7 @@ import {
   uint4,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import type { TensorLookup } from '../layout.js';
+import { tensorLookup } from '../testing/tensor-lookup.js';
 import { awqLayout } from './layout.js';
 
 const layout = awqLayout();
@@ -25,11 +25,6 @@ const linear = (outFeatures: number, inFeatures: number, module = 'm') => ({
   bias: false,
 });
 const target = scheme({ format: uint4, granularity: perGroup(4), zeroPoint: 'integer' });
-const lookup = (tensors: ReadonlyMap<string, Tensor>): TensorLookup => ({
-  has: (name) => tensors.has(name),
-  shape: (name) => tensors.get(name)?.shape ?? [],
-  read: async (name) => tensors.get(name) as Tensor,
-});
 const hex = (t: Tensor | undefined) =>
   [...new Uint32Array(((t as Tensor).data as Int32Array).slice().buffer)].map((word) =>
     word.toString(16).padStart(8, '0'),
@@ -75,7 +70,7 @@ describe('the AWQ layout', () => {
       ],
     ]);
     const reader = layout.reader({ quant_method: 'awq', bits: 4, group_size: 4, zero_point: true, version: 'GEMM' })!;
-    const values = dequantize(await reader.read('m', lookup(tensors))).data;
+    const values = dequantize(await reader.read('m', tensorLookup(tensors))).data;
     for (let o = 0; o < 8; o++)
       for (let i = 0; i < 8; i++) {
         const group = Math.floor(i / 4);
@@ -102,7 +97,7 @@ describe('the AWQ layout', () => {
       expect(tensors.get(name)).toMatchObject({ dtype: dtype.toLowerCase(), shape });
     const { config } = layout.config([module], ['x'], { method: 'awq', options: {}, head: 'lm_head' });
     expect(config.modules_to_not_convert).toEqual(['lm_head', 'x']);
-    const back = await layout.reader(JSON.parse(JSON.stringify(config)))!.read('m', lookup(tensors));
+    const back = await layout.reader(JSON.parse(JSON.stringify(config)))!.read('m', tensorLookup(tensors));
     expect(dequantize(back)).toEqual(dequantize(quantized));
   });
 

@@ -19,7 +19,8 @@ import {
   tensor,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import type { QuantizedModule, TensorLookup } from '../layout.js';
+import type { QuantizedModule } from '../layout.js';
+import { tensorLookup } from '../testing/tensor-lookup.js';
 import { bitsandbytes4bitLayout } from './layout.js';
 
 const linear = (outFeatures: number, inFeatures: number): LinearDescription => ({
@@ -33,13 +34,6 @@ const layouts = { nf4: bitsandbytes4bitLayout('nf4'), fp4: bitsandbytes4bitLayou
 const record = { method: 'rtn', options: {}, head: 'lm_head' };
 const fp4Double = scheme({ format: bnbFp4, granularity: perFlat(128), scaleStorage: doubleQuantizedScale() });
 
-function lookup(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
-  return {
-    has: (name) => tensors.has(name),
-    shape: (name) => tensors.get(name)?.shape ?? [],
-    read: async (name) => tensors.get(name) as Tensor,
-  };
-}
 function readerOf(type: 'nf4' | 'fp4', module: QuantizedModule) {
   const reader = layouts[type].reader(layouts[type].config([module], [], record).config);
   if (!reader) throw new Error('not its own config');
@@ -83,7 +77,7 @@ describe('the bitsandbytes 4-bit layouts', () => {
       expect(
         layouts[type].plan(module).map(({ name, dtype, shape: planned }) => [name, dtype.toLowerCase(), planned]),
       ).toEqual([...tensors].map(([name, each]) => [name, each.dtype, each.shape]));
-      const read = await readerOf(type, module).read('m', lookup(tensors));
+      const read = await readerOf(type, module).read('m', tensorLookup(tensors));
       expect(read.codes).toEqual(quantized.codes);
       expect(read.scales).toEqual(quantized.scales);
       expect(JSON.stringify(read.scheme)).toBe(JSON.stringify(of));
@@ -113,7 +107,7 @@ describe('the bitsandbytes 4-bit layouts', () => {
       load_in_4bit: true,
       bnb_4bit_quant_type: 'nf4',
     });
-    const read = await reader?.read('m', lookup(tensors));
+    const read = await reader?.read('m', tensorLookup(tensors));
     expect([...dequantize(read as QuantizedTensor).data]).toEqual([0.75, -0.75]);
   });
 
@@ -177,6 +171,6 @@ describe('the bitsandbytes 4-bit layouts', () => {
     const module = { linear: linear(1, 64), scheme: schemes.nf4 };
     const tensors = layouts.nf4.encode(module, random(1, 64, schemes.nf4));
     tensors.set(`m.${part}`, value as Tensor);
-    await expect(readerOf('nf4', module).read('m', lookup(tensors))).rejects.toThrow(message);
+    await expect(readerOf('nf4', module).read('m', tensorLookup(tensors))).rejects.toThrow(message);
   });
 });

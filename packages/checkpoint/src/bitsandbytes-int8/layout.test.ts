@@ -16,7 +16,7 @@ import {
   tensor,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import type { TensorLookup } from '../layout.js';
+import { tensorLookup } from '../testing/tensor-lookup.js';
 import { bitsandbytesInt8Layout } from './layout.js';
 
 const linear: LinearDescription = { module: 'm', inFeatures: 3, outFeatures: 2, transposed: false, bias: false };
@@ -29,13 +29,6 @@ const module = { linear, scheme: rows, activation };
 const layout = bitsandbytesInt8Layout();
 const record = { method: 'llm-int8', options: {}, head: 'lm_head' };
 
-function lookup(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
-  return {
-    has: (name) => tensors.has(name),
-    shape: (name) => tensors.get(name)?.shape ?? [],
-    read: async (name) => tensors.get(name) as Tensor,
-  };
-}
 const readerOf = (config: Record<string, unknown>) => {
   const reader = layout.reader(config);
   if (!reader) throw new Error('not its own config');
@@ -66,7 +59,7 @@ describe('the bitsandbytes int8 layout', () => {
 
   it('reads back codes, scales and threshold', async () => {
     const reader = readerOf(own());
-    const tensors = lookup(layout.encode(module, quantized));
+    const tensors = tensorLookup(layout.encode(module, quantized));
     expect(reader.has('m', tensors)).toBe(true);
     expect(reader.has('other', tensors)).toBe(false);
     expect(await reader.read('m', tensors)).toEqual(quantized);
@@ -79,7 +72,7 @@ describe('the bitsandbytes int8 layout', () => {
       ['m.SCB', tensor('f32', [2], Float32Array.of(254, 12.7))],
     ]);
     const { data } = dequantize(
-      await readerOf({ quant_method: 'bitsandbytes', load_in_8bit: true }).read('m', lookup(tensors)),
+      await readerOf({ quant_method: 'bitsandbytes', load_in_8bit: true }).read('m', tensorLookup(tensors)),
     );
     for (const [i, value] of [254, -128, 0.1, -12.7].entries()) expect(data[i]).toBeCloseTo(value, 5);
   });
@@ -132,7 +125,7 @@ describe('the bitsandbytes int8 layout', () => {
     ['m.weight_format', tensor('u8', [], Uint8Array.of(2)), 'weight_format is 2'],
   ] as const)('refuses a damaged %s (%#)', async (name, damaged, words) => {
     const tensors = new Map(layout.encode(module, quantized)).set(name, damaged as Tensor);
-    await expect(readerOf(own()).read('m', lookup(tensors))).rejects.toThrow(words);
+    await expect(readerOf(own()).read('m', tensorLookup(tensors))).rejects.toThrow(words);
   });
 
   it('refuses a threshold that is no number', () => {

@@ -19,7 +19,9 @@ import {
   tensor,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import type { QuantizedModule, TensorLookup } from '../layout.js';
+import type { QuantizedModule } from '../layout.js';
+import { readerOf } from '../testing/reader-of.js';
+import { tensorLookup } from '../testing/tensor-lookup.js';
 import { compressedTensorsInt8Layout } from './layout.js';
 
 const linear: LinearDescription = { module: 'm', inFeatures: 3, outFeatures: 2, transposed: false, bias: false };
@@ -43,18 +45,6 @@ const quantized = (of: Scheme): QuantizedTensor => ({
   scales: of.granularity.kind === 'tensor' ? Float32Array.of(0.5) : Float32Array.of(0.5, 2),
 });
 
-function lookup(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
-  return {
-    has: (name) => tensors.has(name),
-    shape: (name) => tensors.get(name)?.shape ?? [],
-    read: async (name) => tensors.get(name) as Tensor,
-  };
-}
-function readerOf(config: Record<string, unknown>) {
-  const reader = layout.reader(config);
-  if (!reader) throw new Error('not its own config');
-  return reader;
-}
 const configOf = (modules: readonly QuantizedModule[], kept: readonly string[] = []) =>
   layout.config(modules, kept, record).config;
 
@@ -87,7 +77,9 @@ describe('the compressed-tensors int8 layout', () => {
     const module = { ...perChannelModule, scheme: weights(perChannel, storage) };
     const stored = quantized(module.scheme);
     expect(layout.plan(module)[1].dtype).toBe(dtype);
-    expect(await readerOf(configOf([module])).read('m', lookup(layout.encode(module, stored)))).toEqual(stored);
+    expect(await readerOf(layout, configOf([module])).read('m', tensorLookup(layout.encode(module, stored)))).toEqual(
+      stored,
+    );
   });
 
   it('writes the config that the library validates: no key of a group or its arguments beyond these', () => {
@@ -112,8 +104,8 @@ describe('the compressed-tensors int8 layout', () => {
     const other = { ...perChannelModule, linear: { ...linear, module: 'n' } };
     const alone: QuantizedModule = { linear: { ...linear, module: 'o' }, scheme: weights(perChannel) };
     const modules = [staticModule, other, alone];
-    const reader = readerOf(configOf(modules));
-    const tensors = lookup(new Map(modules.flatMap((each) => [...layout.encode(each, quantized(each.scheme))])));
+    const reader = readerOf(layout, configOf(modules));
+    const tensors = tensorLookup(new Map(modules.flatMap((each) => [...layout.encode(each, quantized(each.scheme))])));
     expect(await reader.activation?.('m', tensors)).toEqual(staticModule.activation);
     expect(await reader.activation?.('n', tensors)).toEqual(other.activation);
     expect(await reader.activation?.('o', tensors)).toBeUndefined();
@@ -122,7 +114,7 @@ describe('the compressed-tensors int8 layout', () => {
 
   it('understands targets by name, by expression and by class', async () => {
     const args = { num_bits: 8, type: 'int', symmetric: true, dynamic: true };
-    const reader = readerOf({
+    const reader = readerOf(layout, {
       quant_method: 'compressed-tensors',
       format: 'int-quantized',
       config_groups: {
@@ -132,7 +124,7 @@ describe('the compressed-tensors int8 layout', () => {
       },
     });
     const kind = async (module: string) =>
-      (await reader.activation?.(module, lookup(new Map())))?.scheme.granularity.kind;
+      (await reader.activation?.(module, tensorLookup(new Map())))?.scheme.granularity.kind;
     expect(await kind('x.attn.q')).toBe('tensor');
     expect(await kind('x.mlp.up')).toBe('token');
   });
@@ -142,8 +134,8 @@ describe('the compressed-tensors int8 layout', () => {
       ['m.weight', tensor('i8', [2, 2], Int8Array.of(127, -128, 2, 0))],
       ['m.weight_scale', tensor('bf16', [2, 1], Uint16Array.of(0x3f00, 0x4000))],
     ]);
-    const reader = readerOf({ quant_method: 'compressed-tensors', format: 'int-quantized' });
-    expect([...dequantize(await reader.read('m', lookup(tensors))).data]).toEqual([63.5, -64, 4, 0]);
+    const reader = readerOf(layout, { quant_method: 'compressed-tensors', format: 'int-quantized' });
+    expect([...dequantize(await reader.read('m', tensorLookup(tensors))).data]).toEqual([63.5, -64, 4, 0]);
   });
 
   it('leaves configs of others alone, other compressed-tensors formats among them', () => {
@@ -176,18 +168,18 @@ describe('the compressed-tensors int8 layout', () => {
     ['m.weight_zero_point', tensor('i8', [1], Int8Array.of(3)), 'asymmetric'],
     ['m.input_scale', tensor('f32', [1], Float32Array.of(0)), 'static scale of 0'],
   ] as const)('refuses a damaged %s (%#)', async (name, damaged, words) => {
-    const tensors = lookup(
+    const tensors = tensorLookup(
       new Map(layout.encode(staticModule, quantized(staticModule.scheme))).set(name, damaged as Tensor),
     );
-    const reader = readerOf(configOf([staticModule]));
+    const reader = readerOf(layout, configOf([staticModule]));
     await expect(Promise.all([reader.read('m', tensors), reader.activation?.('m', tensors)])).rejects.toThrow(words);
   });
 
   it('refuses inputs that it cannot run, and a static scale that is not there', async () => {
     const config = configOf([staticModule]);
-    const none = lookup(new Map());
-    await expect(readerOf(config).activation?.('m', none)).rejects.toThrow('m.input_scale: is absent');
+    const none = tensorLookup(new Map());
+    await expect(readerOf(layout, config).activation?.('m', none)).rejects.toThrow('m.input_scale: is absent');
     const asymmetric = JSON.parse(JSON.stringify(config).replaceAll('"symmetric":true', '"symmetric":false'));
-    await expect(readerOf(asymmetric).activation?.('m', none)).rejects.toThrow('asymmetric');
+    await expect(readerOf(layout, asymmetric).activation?.('m', none)).rejects.toThrow('asymmetric');
   });
 });

@@ -11,9 +11,8 @@ import {
   type Tensor,
   tensor,
 } from '@q/core';
-import { configGroups, inputSchemeOf } from '../compressed-tensors/config.js';
+import { cautionConv1d, compressedConfig, inputSchemeOf } from '../compressed-tensors/config.js';
 import { type StoredScaleType, storedAs } from '../compressed-tensors/stored-scales.js';
-import { keptHead } from '../kept-head.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
@@ -50,19 +49,7 @@ export function compressedTensorsInt8Layout(): QuantizedLayout {
       }
       return tensors;
     },
-    config(modules, kept, record) {
-      return {
-        config: {
-          quant_method: 'compressed-tensors',
-          format: 'int-quantized',
-          quantization_status: 'compressed',
-          config_groups: configGroups(modules),
-          ignore: [...keptHead(modules, record), ...kept],
-          kv_cache_scheme: null,
-        },
-        files: new Map(),
-      };
-    },
+    config: (modules, kept, record) => compressedConfig('int-quantized', modules, kept, record),
     reader: (config) =>
       config.quant_method === 'compressed-tensors' &&
       (config.format === 'int-quantized' || config.format === 'naive-quantized')
@@ -87,9 +74,9 @@ function refuse({ scheme, activation }: QuantizedModule): string | undefined {
   return activation && refuseInt8Input(activation);
 }
 
-function caution({ linear, activation }: QuantizedModule): string | undefined {
-  if (linear.transposed)
-    return 'compressed-tensors looks for linears, and transformers builds this architecture with Conv1D: the folder runs here, not there';
+function caution(module: QuantizedModule): string | undefined {
+  const { linear, activation } = module;
+  if (linear.transposed) return cautionConv1d(module);
   if (!activation) return 'vLLM runs int8 weights only with int8 inputs';
   return activation.scheme.dynamic && activation.scheme.granularity.kind === 'tensor'
     ? 'vLLM has dynamic int8 inputs per token only'

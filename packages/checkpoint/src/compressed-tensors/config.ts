@@ -8,7 +8,8 @@ import {
   perToken,
   type Scheme,
 } from '@q/core';
-import type { QuantizedModule } from '../layout.js';
+import { keptHead } from '../kept-head.js';
+import type { LayoutRecord, QuantizedModule } from '../layout.js';
 import { outsidePattern } from '../outside-pattern.js';
 
 /** `QuantizationArgs` of compressed-tensors (docs/reference/file-formats.md#config-of-compressed-tensors); unknown keys are an error there, so these are all. */
@@ -62,6 +63,35 @@ export function configGroups(modules: readonly QuantizedModule[]): Record<string
     ]),
   );
 }
+
+/**
+ * `quantization_config` of a folder whose tensors lie as `format` says; there are no files beside it.
+ * @param kept modules that stay as they were
+ */
+export function compressedConfig(
+  format: 'pack-quantized' | 'int-quantized' | 'float-quantized',
+  modules: readonly QuantizedModule[],
+  kept: readonly string[],
+  record: LayoutRecord,
+) {
+  return {
+    config: {
+      quant_method: 'compressed-tensors',
+      format,
+      quantization_status: 'compressed',
+      config_groups: configGroups(modules),
+      ignore: [...keptHead(modules, record), ...kept],
+      kv_cache_scheme: null,
+    },
+    files: new Map<string, string>(),
+  };
+}
+
+/** What the plan says where transformers builds Conv1D (GPT-2), which compressed-tensors passes over; nothing for linears. */
+export const cautionConv1d = ({ linear }: QuantizedModule): string | undefined =>
+  linear.transposed
+    ? 'compressed-tensors looks for linears, and transformers builds this architecture with Conv1D: the folder runs here, not there'
+    : undefined;
 
 /** Arguments as a foreign file may have them. */
 type ReadArgs = Partial<Record<keyof QuantizationArgs, unknown>>;

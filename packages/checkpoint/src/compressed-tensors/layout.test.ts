@@ -20,7 +20,9 @@ import {
   uint8,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import type { QuantizedModule, TensorLookup } from '../layout.js';
+import type { QuantizedModule } from '../layout.js';
+import { readerOf } from '../testing/reader-of.js';
+import { tensorLookup } from '../testing/tensor-lookup.js';
 import { compressedTensorsLayout } from './layout.js';
 
 const linear = (outFeatures: number, inFeatures: number, module = 'm'): LinearDescription => ({
@@ -35,18 +37,6 @@ const record = { method: 'rtn', options: {}, head: 'lm_head' };
 const configOf = (modules: readonly QuantizedModule[], kept: readonly string[] = []) =>
   layout.config(modules, kept, record).config;
 
-function lookup(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
-  return {
-    has: (name) => tensors.has(name),
-    shape: (name) => tensors.get(name)?.shape ?? [],
-    read: async (name) => tensors.get(name) as Tensor,
-  };
-}
-function readerOf(config: Record<string, unknown>) {
-  const reader = layout.reader(config);
-  if (!reader) throw new Error('not its own config');
-  return reader;
-}
 const words = (value: Tensor | undefined) =>
   Array.from((value as Tensor).data as Int32Array, (word) => (word >>> 0).toString(16).padStart(8, '0'));
 
@@ -106,7 +96,7 @@ describe('the compressed-tensors layout', () => {
     expect(layout.plan(module).map(({ name, dtype, shape: planned }) => [name, dtype.toLowerCase(), planned])).toEqual(
       [...tensors].map(([name, each]) => [name, each.dtype, each.shape]),
     );
-    const read = await readerOf(configOf([module])).read('m', lookup(tensors));
+    const read = await readerOf(layout, configOf([module])).read('m', tensorLookup(tensors));
     expect(read).toEqual(quantized);
     expect(layout.encode(module, read)).toEqual(tensors);
   });
@@ -135,15 +125,17 @@ describe('the compressed-tensors layout', () => {
       { linear: linear(4, 128, 'a'), scheme: schemes.int4 },
       { linear: linear(4, 128, 'b'), scheme: schemes.integer(8, { groupSize: 64 }) },
     ];
-    const reader = readerOf(configOf(modules));
-    const tensors = lookup(new Map(modules.flatMap((each) => [...layout.encode(each, made(each.scheme, [4, 128]))])));
+    const reader = readerOf(layout, configOf(modules));
+    const tensors = tensorLookup(
+      new Map(modules.flatMap((each) => [...layout.encode(each, made(each.scheme, [4, 128]))])),
+    );
     for (const each of modules)
       expect(await reader.read(each.linear.module, tensors)).toEqual(made(each.scheme, [4, 128]));
   });
 
   it('reads a hand-made module as (code - zero) * scale, and group indices of older files', async () => {
     const group = { num_bits: 8, type: 'int', symmetric: false, strategy: 'group', group_size: 2 };
-    const reader = readerOf({
+    const reader = readerOf(layout, {
       quant_method: 'compressed-tensors',
       format: 'pack-quantized',
       config_groups: { a: { targets: ['re:.*m$'], weights: group } },
@@ -154,11 +146,11 @@ describe('the compressed-tensors layout', () => {
       ['m.weight_zero_point', tensor('i32', [1, 2], Int32Array.of(1, 3))],
       ['m.weight_shape', tensor('i64', [2], BigInt64Array.of(1n, 4n))],
     ]);
-    expect([...dequantize(await reader.read('m', lookup(tensors))).data]).toEqual([0, 0.5, 0, 10]);
+    expect([...dequantize(await reader.read('m', tensorLookup(tensors))).data]).toEqual([0, 0.5, 0, 10]);
     tensors.set('m.weight_g_idx', tensor('i32', [4], Int32Array.of(0, 1, 0, 1)));
-    expect([...dequantize(await reader.read('m', lookup(tensors))).data]).toEqual([0, -10, 1, 10]);
+    expect([...dequantize(await reader.read('m', tensorLookup(tensors))).data]).toEqual([0, -10, 1, 10]);
     tensors.set('m.weight_g_idx', tensor('i32', [4], Int32Array.of(0, 1, 0, 2)));
-    await expect(reader.read('m', lookup(tensors))).rejects.toThrow('entry 3 is 2');
+    await expect(reader.read('m', tensorLookup(tensors))).rejects.toThrow('entry 3 is 2');
   });
 
   it.each([
@@ -209,7 +201,7 @@ describe('the compressed-tensors layout', () => {
     const module = { linear: linear(2, 256), scheme: schemes.int4 };
     const tensors = layout.encode(module, made(schemes.int4, [2, 256]));
     tensors.set(`m.${part}`, value as Tensor);
-    await expect(readerOf(configOf([module])).read('m', lookup(tensors))).rejects.toThrow(message);
+    await expect(readerOf(layout, configOf([module])).read('m', tensorLookup(tensors))).rejects.toThrow(message);
   });
 
   it.each([
@@ -220,8 +212,8 @@ describe('the compressed-tensors layout', () => {
   ])('refuses arguments that it cannot read (%#)', async (own, message) => {
     const module = { linear: linear(2, 256), scheme: schemes.int4 };
     const weights = { num_bits: 4, type: 'int', symmetric: true, strategy: 'group', group_size: 128, ...own };
-    const reader = readerOf({ ...configOf([module]), config_groups: { a: { targets: ['Linear'], weights } } });
-    const tensors = lookup(layout.encode(module, made(schemes.int4, [2, 256])));
+    const reader = readerOf(layout, { ...configOf([module]), config_groups: { a: { targets: ['Linear'], weights } } });
+    const tensors = tensorLookup(layout.encode(module, made(schemes.int4, [2, 256])));
     await expect((async () => reader.read('m', tensors))()).rejects.toThrow(message);
   });
 });

@@ -14,10 +14,9 @@ import {
 } from '@q/core';
 import { packAlongColumns, unpackAlongColumns } from '../gptq/pack.js';
 import { groupSizeOf } from '../group-size.js';
-import { keptHead } from '../kept-head.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
-import { configGroups, groupOf } from './config.js';
+import { cautionConv1d, compressedConfig, groupOf } from './config.js';
 import { type StoredScaleType, storedAs } from './stored-scales.js';
 
 /** Widths whose codes never cross a word: every release of the library packs them alike. */
@@ -54,19 +53,7 @@ export function compressedTensorsLayout(): QuantizedLayout {
       ];
     },
     encode,
-    config(modules, kept, record) {
-      return {
-        config: {
-          quant_method: 'compressed-tensors',
-          format: 'pack-quantized',
-          quantization_status: 'compressed',
-          config_groups: configGroups(modules),
-          ignore: [...keptHead(modules, record), ...kept],
-          kv_cache_scheme: null,
-        },
-        files: new Map(),
-      };
-    },
+    config: (modules, kept, record) => compressedConfig('pack-quantized', modules, kept, record),
     reader: (config) =>
       config.quant_method === 'compressed-tensors' && config.format === 'pack-quantized' ? reader(config) : undefined,
   };
@@ -95,9 +82,12 @@ function refuse({ linear, scheme, activation, codebook }: QuantizedModule): stri
     : undefined;
 }
 
-function caution({ linear, scheme: { format, granularity, zeroPoint } }: QuantizedModule): string | undefined {
-  if (linear.transposed)
-    return 'compressed-tensors looks for linears, and transformers builds this architecture with Conv1D: the folder runs here, not there';
+function caution(module: QuantizedModule): string | undefined {
+  const {
+    linear,
+    scheme: { format, granularity, zeroPoint },
+  } = module;
+  if (linear.transposed) return cautionConv1d(module);
   if (format.bits === 2) return 'vLLM and SGLang run compressed-tensors weights of 4 and 8 bits, not of 2';
   if (format.bits === 8 && zeroPoint !== 'none')
     return 'vLLM and SGLang run 8-bit compressed-tensors weights without zero points only: use --symmetric';

@@ -1,21 +1,12 @@
 import { dequantize, e4m3, type LinearDescription, quantize, schemes, type Tensor, tensor } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import type { TensorLookup } from '../layout.js';
+import { readerOf } from '../testing/reader-of.js';
+import { tensorLookup } from '../testing/tensor-lookup.js';
 import { fp8Layout } from './layout.js';
 
 const linear: LinearDescription = { module: 'm', inFeatures: 200, outFeatures: 3, transposed: false, bias: false };
 const layout = fp8Layout();
 const record = { method: 'rtn', options: {}, head: 'lm_head' };
-const lookup = (tensors: ReadonlyMap<string, Tensor>): TensorLookup => ({
-  has: (name) => tensors.has(name),
-  shape: (name) => tensors.get(name)?.shape ?? [],
-  read: async (name) => tensors.get(name) as Tensor,
-});
-function readerOf(config: Record<string, unknown>) {
-  const reader = layout.reader(config);
-  if (!reader) throw new Error('not its own config');
-  return reader;
-}
 const weight = tensor(
   'f32',
   [3, 200],
@@ -41,15 +32,15 @@ describe('the fp8 layout', () => {
       ignore: ['lm_head', 'kept'],
       config_groups: { group_0: { weights: { num_bits: 8, type: 'float', strategy, symmetric: true } } },
     });
-    const read = await readerOf(config).read('m', lookup(tensors));
+    const read = await readerOf(layout, config).read('m', tensorLookup(tensors));
     expect(layout.encode(module, read)).toEqual(tensors);
     expect(read.scales).toEqual(quantized.scales);
   });
 
   it('reads a hand-made module as E4M3 times the scale, and refuses NaN', async () => {
-    const reader = readerOf({ quant_method: 'compressed-tensors', format: 'float-quantized' });
+    const reader = readerOf(layout, { quant_method: 'compressed-tensors', format: 'float-quantized' });
     const of = (...codes: number[]) =>
-      lookup(
+      tensorLookup(
         new Map<string, Tensor>([
           ['m.weight', tensor('f8_e4m3', [1, 4], Uint8Array.from(codes))],
           ['m.weight_scale', tensor('bf16', [1], Uint16Array.of(0x3f00))],
@@ -67,12 +58,12 @@ describe('the fp8 layout', () => {
       layout.refuse({ linear, scheme: schemes.fp8RowWise, activation: { scheme: schemes.activations.fp8RowWise } }),
     ).toContain('weights alone');
     expect(e4m3.max).toBe(448);
-    const reader = readerOf({
+    const reader = readerOf(layout, {
       quant_method: 'compressed-tensors',
       format: 'float-quantized',
       config_groups: { a: { targets: ['Linear'], input_activations: { num_bits: 8, type: 'float' } } },
     });
-    await expect(reader.activation?.('m', lookup(new Map()))).rejects.toThrow('quantized to FP8');
+    await expect(reader.activation?.('m', tensorLookup(new Map()))).rejects.toThrow('quantized to FP8');
     expect(layout.reader({ quant_method: 'compressed-tensors', format: 'pack-quantized' })).toBeUndefined();
   });
 });

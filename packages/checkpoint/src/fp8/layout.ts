@@ -11,8 +11,7 @@ import {
   type Tensor,
   tensor,
 } from '@q/core';
-import { configGroups, groupOf } from '../compressed-tensors/config.js';
-import { keptHead } from '../kept-head.js';
+import { cautionConv1d, compressedConfig, groupOf } from '../compressed-tensors/config.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
@@ -24,10 +23,7 @@ export function fp8Layout(): QuantizedLayout {
   return {
     name: 'fp8',
     refuse,
-    caution: ({ linear: { transposed } }) =>
-      transposed
-        ? 'compressed-tensors looks for linears, and transformers builds this architecture with Conv1D: the folder runs here, not there'
-        : undefined,
+    caution: cautionConv1d,
     plan: ({ linear: { module, inFeatures, outFeatures }, scheme }) => [
       { name: `${module}.weight`, dtype: 'F8_E4M3', shape: [outFeatures, inFeatures] },
       { name: `${module}.weight_scale`, dtype: 'F32', shape: scaleShape(scheme, [outFeatures, inFeatures]) },
@@ -37,17 +33,7 @@ export function fp8Layout(): QuantizedLayout {
         [`${module}.weight`, tensor('f8_e4m3', shape, codes as Uint8Array)],
         [`${module}.weight_scale`, tensor('f32', scaleShape(scheme, shape), scales)],
       ]),
-    config: (modules, kept, record) => ({
-      config: {
-        quant_method: 'compressed-tensors',
-        format: 'float-quantized',
-        quantization_status: 'compressed',
-        config_groups: configGroups(modules),
-        ignore: [...keptHead(modules, record), ...kept],
-        kv_cache_scheme: null,
-      },
-      files: new Map(),
-    }),
+    config: (modules, kept, record) => compressedConfig('float-quantized', modules, kept, record),
     reader: (config) =>
       config.quant_method === 'compressed-tensors' && config.format === 'float-quantized' ? reader(config) : undefined,
   };

@@ -16,7 +16,7 @@ import {
 } from '@q/core';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { TensorLookup } from '../layout.js';
+import { tensorLookup } from '../testing/tensor-lookup.js';
 import { gptqLayout } from './layout.js';
 
 const linear = (inFeatures: number, outFeatures: number): LinearDescription => ({
@@ -28,14 +28,6 @@ const linear = (inFeatures: number, outFeatures: number): LinearDescription => (
 });
 const hex = (t: Tensor | undefined) =>
   [...new Uint32Array(((t as Tensor).data as Int32Array).buffer)].map((word) => word.toString(16).padStart(8, '0'));
-
-function lookup(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
-  return {
-    has: (name) => tensors.has(name),
-    shape: (name) => tensors.get(name)?.shape ?? [],
-    read: async (name) => tensors.get(name) as Tensor,
-  };
-}
 
 function symmetric(
   bits: number,
@@ -119,7 +111,7 @@ describe('the GPTQ layout', () => {
         desc_act: true,
         checkpoint_format: format,
       });
-      const values = dequantize(await reader!.read('m', lookup(tensors))).data;
+      const values = dequantize(await reader!.read('m', tensorLookup(tensors))).data;
       for (let row = 0; row < 8; row++) {
         for (let column = 0; column < 8; column++) {
           const q = column ^ row;
@@ -174,7 +166,7 @@ describe('the GPTQ layout', () => {
           for (const { name, dtype, shape } of layout.plan(module))
             expect(tensors.get(name)).toMatchObject({ dtype: dtype.toLowerCase(), shape });
           const { config } = layout.config([module], [], { method: 'x', options: {} });
-          const back = await layout.reader(JSON.parse(JSON.stringify(config)))!.read('m', lookup(tensors));
+          const back = await layout.reader(JSON.parse(JSON.stringify(config)))!.read('m', tensorLookup(tensors));
           expect(dequantize(back)).toEqual(dequantize(quantized));
           expect(back.codes).toEqual(quantized.codes);
         },
@@ -214,7 +206,7 @@ describe('the GPTQ layout', () => {
       ['m.scales', tensor('f16', [1, 8])],
       ['m.g_idx', tensor('i32', [8])],
     ]);
-    await expect(reader.read('m', lookup(tensors))).rejects.toThrow('m.qweight: shape [2,8] does not fit 4 bits');
+    await expect(reader.read('m', tensorLookup(tensors))).rejects.toThrow('m.qweight: shape [2,8] does not fit 4 bits');
     expect(() => gptqLayout().reader({ quant_method: 'gptq', bits: 16 })).toThrow('bits is 16');
     expect(gptqLayout().reader({ quant_method: 'awq' })).toBeUndefined();
   });
