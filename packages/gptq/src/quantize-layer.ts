@@ -43,13 +43,13 @@ export interface GptqSettings {
   readonly refineRounds: number;
   readonly ranges: readonly number[];
   readonly asymmetric: number;
-  /** What comes behind the refinement of rows; it improves the problem's codes and scales in place. */
+  /** What comes behind the refinement of rows: it improves the problem's codes and scales in place, and gives a note or nothing. */
   readonly refineFurther?: (
     problem: RefineProblem,
     statistics: Statistics,
     rounds: number,
     kernels: Kernels,
-  ) => Promise<void>;
+  ) => Promise<string | undefined>;
 }
 
 /** One layer from its statistics to its codes. Its factor lies where the kernels compute: all that reads it does so there. */
@@ -164,6 +164,7 @@ async function solveLayer(
   permutation.forEach((column, j) => {
     groupIndex[column] = group[j];
   });
+  let further: string | undefined;
   if (settings.refineRounds > 0) {
     const { scales, zeros } = solution;
     const damped = factorization.damped as Float32Array;
@@ -177,7 +178,7 @@ async function solveLayer(
     const ordered = swept ? sweptOrder(own, rows, permutation, group) : own;
     const refined = { ...layer, ...ordered };
     await profile.stage('refine', () => refine(refined, settings.refineRounds, kernels));
-    await profile.stage('refine further', () =>
+    further = await profile.stage('refine further', () =>
       settings.refineFurther?.(refined, statistics, settings.refineRounds, kernels),
     );
     if (swept) solution.codes.set(restoreColumns(ordered.codes, rows, permutation));
@@ -197,6 +198,7 @@ async function solveLayer(
 
   const notes =
     retries > 0 ? [`the Hessian could be factored only with damping ${damping} instead of ${settings.damping}`] : [];
+  if (further) notes.push(further);
   if (leftOut)
     notes.push(
       'the error of the residual stream was not corrected here: a few tokens are so much larger than all others that the correction would have made the others worse',
