@@ -208,7 +208,7 @@ for (const [name, path] of Object.entries(models)) {
   await checkpoint.close();
 }
 
-/** The prompt's tokens, and the 16 that our pass finds most likely after them. */
+/** The prompt's tokens, with what the tokenizer puts before them, and the 16 that our pass finds most likely behind. */
 async function continued(path: string, checkpoint: Checkpoint, pass: Awaited<ReturnType<typeof ourPass>>) {
   const json = async (file: string) => JSON.parse(await readFile(join(path, file), 'utf8'));
   const { loadTokenizer } = await import('@q/models');
@@ -217,7 +217,7 @@ async function continued(path: string, checkpoint: Checkpoint, pass: Awaited<Ret
     config: await json('tokenizer_config.json'),
     model: await json('config.json'),
   });
-  const ids = [...tokenizer.encode(prompt)];
+  const ids = [...tokenizer.opening, ...tokenizer.encode(prompt)];
   const next: number[] = [];
   const width = checkpoint.model!.vocabularySize;
   for (let step = 0; step < 16; step++) {

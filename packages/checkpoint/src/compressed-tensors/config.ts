@@ -41,7 +41,7 @@ const args = ({ format, granularity, zeroPoint, dynamic = false }: Scheme): Quan
 });
 
 /** One group a distinct pair of schemes. A single one targets all linears, several name their modules. */
-export function configGroups(modules: readonly QuantizedModule[]): Record<string, ConfigGroup> {
+function configGroups(modules: readonly QuantizedModule[]): Record<string, ConfigGroup> {
   const groups = new Map<string, { names: string[]; weights: QuantizationArgs; inputs: QuantizationArgs | null }>();
   for (const { linear, scheme, activation } of modules) {
     const weights = args(scheme);
