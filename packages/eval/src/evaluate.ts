@@ -1,6 +1,5 @@
 import type { Windows } from '@q/calib';
-import { NumericError, type ProgressEvent, SchemeError } from '@q/core';
-import { divergence, logNormalizer } from './divergence.js';
+import { type Kernels, NumericError, type ProgressEvent, referenceKernels, SchemeError } from '@q/core';
 import type { LogitsSource } from './logits-source.js';
 
 export interface EvaluateOptions {
@@ -8,6 +7,8 @@ export interface EvaluateOptions {
   readonly against?: LogitsSource;
   /** Windows at a time; 4 when absent. */
   readonly batch?: number;
+  /** What compares the logits; the reference when absent, which is slow with a large vocabulary. */
+  readonly kernels?: Kernels;
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
 }
@@ -38,7 +39,7 @@ export async function evaluate(
   windows: Windows,
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
-  const { against, batch = 4, progress, signal } = options;
+  const { against, batch = 4, kernels = referenceKernels, progress, signal } = options;
   const vocabulary = model.vocabularySize;
   if (against && against.vocabularySize !== vocabulary) {
     throw new SchemeError(
@@ -57,17 +58,19 @@ export async function evaluate(
     const part = ids.subarray(start * length, (start + size) * length);
     const logits = await model.logits(start, size);
     const original = await against?.logits(start, size);
+    const scores = await kernels.scoreLogits({
+      ...{ logits, rows: size * length, vocabulary },
+      ...(original ? { original } : {}),
+    });
     for (let window = 0; window < size; window++) {
       for (let position = 0; position < length - 1; position++) {
-        const row = (window * length + position) * vocabulary;
-        const target = part[window * length + position + 1];
-        const own = logNormalizer(logits, row, vocabulary);
-        nll += own.log - logits[row + target];
-        if (!original) continue;
-        const reference = logNormalizer(original, row, vocabulary);
-        againstNll += reference.log - original[row + target];
-        divergences[scored++] = divergence(original, reference.log, logits, own.log, row, vocabulary);
-        if (own.top === reference.top) agree++;
+        const row = window * length + position;
+        const at = row * vocabulary + part[row + 1];
+        nll += scores.logs[row] - logits[at];
+        if (!original || !scores.original) continue;
+        againstNll += scores.original.logs[row] - original[at];
+        divergences[scored++] = scores.original.divergences[row];
+        if (scores.tops[row] === scores.original.tops[row]) agree++;
       }
     }
     if (!Number.isFinite(nll))

@@ -75,7 +75,7 @@ export async function factorize(
 /** The matrix that was factored, columns in their own order. */
 function withDiagonal(a: Float32Array | Float64Array, order: Int32Array, diagonal: Float64Array): Float32Array {
   const n = order.length;
-  const out = Float32Array.from(a);
+  const out = new Float32Array(a);
   for (let i = 0; i < n; i++) out[order[i] * (n + 1)] = diagonal[i];
   return out;
 }

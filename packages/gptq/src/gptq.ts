@@ -64,13 +64,12 @@ export const gptqOptions = {
   residual: boolean({ default: true, help: 'With retarget, correct the error of the residual stream too.' }),
   /**
    * With `retarget`: share of the calibration tokens on which the unquantized model runs, above 0 and at most 1. The rest of the
-   * tokens are in the Hessian alone. Default 1: 0.5 saves a quarter of the forward passes and half of the products that compare
-   * both models, and had a KL divergence 10 % higher behind three blocks of SmolLM2-135M.
+   * tokens are in the Hessian alone. Default: see {@link pairedShareOf}.
    */
   pairedTokens: number({
     above: 0,
     max: 1,
-    default: 1,
+    otherwise: '16,384 tokens, or 10 for each input feature where these are more',
     help: 'With retarget, share of the calibration tokens on which the unquantized model runs.',
   }),
   /** Rounds of scale refit and coordinate descent after the sweep ({@link refine}). Default 3. */
@@ -124,6 +123,15 @@ export function gptq(options: GptqOptions = {}): Quantizer {
   return gptqWith(options);
 }
 
+/**
+ * Share of the tokens on which the unquantized model runs by default. The regression on the inputs has a parameter for each feature: with
+ * 10 tokens for each the KL divergence behind six blocks of SmolLM2-135M was a tenth above that of all 32,768 tokens, at three quarters of
+ * the forward passes and half of the products that compare both models (docs/speed.md#where-the-time-of-a-run-goes).
+ */
+function pairedShareOf(tokens: number, inFeatures: number): number {
+  return Math.min(1, Math.max(16384, 10 * inFeatures) / tokens);
+}
+
 /** A step behind the refinement of rows, and what of the end loss it reads. */
 export interface FurtherStep {
   readonly options: Readonly<Record<string, unknown>>;
@@ -141,12 +149,11 @@ export function gptqWith(options: GptqOptions, further?: FurtherStep): Quantizer
     importance,
     asymmetric,
     residual,
-    pairedTokens,
     refineRounds,
     ranges,
     ...rest
   } = checkOptions('gptq', gptqOptions, options);
-  const { fit = weightedSearch(), retarget: share = asymmetric > 0 ? 0 : 1 } = rest;
+  const { fit = weightedSearch(), retarget: share = asymmetric > 0 ? 0 : 1, pairedTokens } = rest;
   if (asymmetric > 0 && share > 0)
     throw new SchemeError(
       `gptq: asymmetric ${asymmetric} and retarget ${share} correct the same error twice: set one of them to 0`,
@@ -167,10 +174,15 @@ export function gptqWith(options: GptqOptions, further?: FurtherStep): Quantizer
   return {
     name: 'gptq',
     options: {
-      ...{ ...settings, ...(share > 0 ? { pairedTokens } : {}), fit: fit.name, ...fit.options },
+      ...{
+        ...settings,
+        ...(share > 0 && pairedTokens !== undefined ? { pairedTokens } : {}),
+        fit: fit.name,
+        ...fit.options,
+      },
       ...further?.options,
     },
-    pairedTokens: asymmetric > 0 ? 1 : pairedTokens,
+    pairedTokens: (tokens, inFeatures) => (asymmetric > 0 ? 1 : (pairedTokens ?? pairedShareOf(tokens, inFeatures))),
     ...(further ? { endLoss: further.endLoss } : {}),
     needs: [
       hessian,

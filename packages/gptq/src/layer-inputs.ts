@@ -9,9 +9,11 @@ export interface LayerInputs {
 }
 
 /** Both matrices of the regression on the inputs, of the same tokens, columns in the order of the factor. */
-interface InputCorrection {
+export interface InputCorrection {
   /** `C - H` `[n, n]`. Row: feature of the unquantized inputs. */
-  readonly shift: Float32Array;
+  shift(): Float32Array;
+  /** H `[n, n]`. */
+  gram(): Float32Array;
   /** R of `H + ridge I = R R^T`, f64, upper triangular `[n, n]`. */
   readonly factor: Float64Array;
   /** `(C - H) (H + ridge I)^-1` `[n, n]`. */
@@ -31,7 +33,7 @@ interface Known {
   readonly damping: number;
   readonly permutation: Int32Array;
   /** Of the whole Hessian. */
-  readonly factor: Float64Array | Float32Array;
+  readonly factor: Float32Array;
   readonly inputs: LayerInputs;
 }
 
@@ -53,33 +55,61 @@ export async function layerInputs(
     buffer.set(found.factor);
     return { ...found.inputs, factorization: { ...found.inputs.factorization, factor: buffer } };
   }
-  // Where all tokens went through both models one factor serves both purposes.
-  const own = state.count > 0 && state.count < hessian.count ? state.inputs : undefined;
   const factorization = await factorize(hessian.sum, permutation, damping, kernels, {
     factor: buffer,
-    exact: state.count > 0 && !own,
+    exact: false,
     damped: true,
   });
-  const regression = own
-    ? await factorize(own, permutation, damping, kernels, { exact: true, damped: false })
-    : factorization;
-  const factor = regression.exact;
   const inputs: LayerInputs = {
     factorization,
-    ...(factor ? { correction: correctionOf(shiftOf(state, permutation), factor) } : {}),
+    ...(state.count > 0 ? { correction: await openCorrection(state, hessian, permutation, damping, kernels) } : {}),
   };
-  const kept = factorization.exact ?? buffer.slice();
-  known.set(hessian.sum, { count: hessian.count, damping, permutation, factor: kept, inputs });
+  known.set(hessian.sum, { count: hessian.count, damping, permutation, factor: buffer.slice(), inputs });
   return inputs;
 }
 
-function correctionOf(shift: Float32Array, factor: Float64Array): InputCorrection {
+/**
+ * Ridge of the regression on the inputs as a share of the mean diagonal, for each input feature a token. The fewer tokens, the more
+ * of what the regression finds is noise: a ridge in proportion to features over tokens is what Hoerl, Kennard and Baldwin (1975) choose.
+ * Measured on the first six blocks of SmolLM2-135M (3 bits, groups of 64): docs/speed.md#where-the-time-of-a-run-goes.
+ */
+const ridgePerFeature = 4;
+
+/**
+ * The regression of what the unquantized model has on what the layer sees.
+ * @param damping at least that much of the mean diagonal is added
+ */
+export async function openCorrection(
+  state: InputShiftState,
+  hessian: HessianState,
+  permutation: Int32Array,
+  damping: number,
+  kernels: Kernels,
+): Promise<InputCorrection> {
+  // Where all tokens went through both models the Hessian is that of the regression.
+  const gram = state.count < hessian.count && state.inputs ? state.inputs : hessian.sum;
+  const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * permutation.length) / state.count));
+  const { exact } = await factorize(gram, permutation, ridge, kernels, { exact: true, damped: false });
+  return correctionOf(state, gram, permutation, exact as Float64Array);
+}
+
+/**
+ * @param gram H of the tokens that went through the unquantized model, columns in their own order
+ * @param factor R of `H + ridge I = R R^T`, in the order of the permutation
+ */
+export function correctionOf(
+  state: InputShiftState,
+  gram: ArrayLike<number>,
+  permutation: Int32Array,
+  factor: Float64Array,
+): InputCorrection {
   let solution: Promise<Float32Array> | undefined;
   return {
-    shift,
+    shift: () => shiftOf(state, permutation),
+    gram: () => reordered(gram, permutation),
     factor,
     solved(kernels) {
-      solution ??= solve(shift, factor, kernels);
+      solution ??= solve(shiftOf(state, permutation), factor, kernels);
       return solution;
     },
   };
@@ -87,19 +117,24 @@ function correctionOf(shift: Float32Array, factor: Float64Array): InputCorrectio
 
 /** `C - H` as f32, both axes permuted. */
 export function shiftOf({ sum }: InputShiftState, permutation: Int32Array): Float32Array {
+  return reordered(sum, permutation);
+}
+
+/** A square matrix as f32, both axes permuted. */
+function reordered(matrix: ArrayLike<number>, permutation: Int32Array): Float32Array {
   const n = permutation.length;
-  const shift = new Float32Array(n * n);
+  const out = new Float32Array(n * n);
   for (let i = 0; i < n; i++) {
     const from = permutation[i] * n;
-    for (let j = 0; j < n; j++) shift[i * n + j] = sum[from + permutation[j]];
+    for (let j = 0; j < n; j++) out[i * n + j] = matrix[from + permutation[j]];
   }
-  return shift;
+  return out;
 }
 
 async function solve(shift: Float32Array, factor: Float64Array, kernels: Kernels): Promise<Float32Array> {
-  const b = Float64Array.from(shift);
+  const b = new Float64Array(shift);
   const n = Math.sqrt(shift.length);
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', transpose: true, b, rows: n });
   await kernels.triangularSolve({ t: factor, n, triangle: 'upper', b, rows: n });
-  return Float32Array.from(b);
+  return new Float32Array(b);
 }

@@ -21,11 +21,10 @@ import {
 } from '@q/core';
 import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
+import { correctedTarget } from './corrected-target.js';
 import { type Factorization, factorize } from './factorize.js';
 import { layerInputs, shiftOf } from './layer-inputs.js';
 import { type RefineProblem, refine } from './refine.js';
-import { correctionHelps } from './residual-correction.js';
-import { retarget, retargetBy } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
 import { separateStorages } from './separate-storages.js';
 import { solveRanges } from './solve-ranges.js';
@@ -113,23 +112,8 @@ async function solveLayer(
   if (correction) {
     const { retarget: share } = settings;
     const residual = settings.residual ? statistics.get(residualCross) : undefined;
-    let cross = residual?.sum.length === rows * columns ? permuteColumns(residual.sum, rows, permutation) : undefined;
-    if (residual && cross) {
-      const { factor: exact } = correction;
-      const asked = { weight: weight.data, rows, cross, state: residual, factor: exact, permutation, share };
-      if (!(await profile.stage('retarget', () => correctionHelps(asked, kernels)))) {
-        cross = undefined;
-        leftOut = true;
-      }
-    }
-    const own = permuteColumns(weight.data, rows, permutation);
-    const aimed = await profile.stage('retarget', async () =>
-      // Rows of the weight or rows of the shift: what goes through the factor are the fewer ones.
-      !cross && rows >= columns
-        ? retargetBy(own, rows, await correction.solved(kernels), share, kernels)
-        : retarget(own, rows, correction.shift, cross, correction.factor, share, kernels),
-    );
-    target = restoreColumns(aimed, rows, permutation);
+    const layer = { weight: weight.data, rows, correction, permutation, share, ...(residual ? { residual } : {}) };
+    ({ target, leftOut } = await profile.stage('retarget', () => correctedTarget(layer, kernels)));
   }
   const moved = correction ? tensor('f32', weight.shape, target) : undefined;
 

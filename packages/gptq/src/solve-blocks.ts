@@ -11,7 +11,6 @@ import {
   perGroup,
   permuteColumns,
   residualCross,
-  restoreColumns,
   type Scheme,
   SchemeError,
   type Statistic,
@@ -25,10 +24,10 @@ import {
   uint5,
 } from '@q/core';
 import { activationOrder } from './column-order.js';
+import { correctedTarget } from './corrected-target.js';
 import { factorize } from './factorize.js';
-import { shiftOf } from './layer-inputs.js';
+import { openCorrection } from './layer-inputs.js';
 import { refine } from './refine.js';
-import { retarget } from './retarget.js';
 import { roundingGrid } from './rounding-grid.js';
 import { gptqSolve } from './solve.js';
 
@@ -79,15 +78,16 @@ export async function solveBlocks(
   const state = statistics.get(hessian);
   if (state.count === 0) throw new CalibrationError('the Hessian has seen no token');
   const permutation = activationOrder(state.sum, columns);
-  const factorization = await factorize(state.sum, permutation, damping, kernels, { exact: true, damped: true });
+  const factorization = await factorize(state.sum, permutation, damping, kernels, { exact: false, damped: true });
   const { factor } = factorization;
   let target = weight.data;
   if (share > 0) {
-    const shift = shiftOf(statistics.get(inputShift), permutation);
-    const exact = factorization.exact as Float64Array;
-    const own = permuteColumns(weight.data, rows, permutation);
-    const aimed = await retarget(own, rows, shift, undefined, exact, share, kernels);
-    target = restoreColumns(aimed, rows, permutation);
+    const correction = await openCorrection(statistics.get(inputShift), state, permutation, damping, kernels);
+    const residual = statistics.get(residualCross);
+    ({ target } = await correctedTarget(
+      { weight: weight.data, rows, correction, permutation, residual, share },
+      kernels,
+    ));
   }
   const importance = Float32Array.from(
     { length: columns },

@@ -39,4 +39,5 @@ export {
 } from './packed-products';
 export { packRowsOfWords } from './pack-words';
 export { rotaryRows } from './rotary';
+export { scoreRows } from './score-logits';
 export { solveRows32, solveRows64 } from './triangular-solve';

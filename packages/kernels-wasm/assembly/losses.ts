@@ -3,7 +3,7 @@ import { exp4 } from './exp';
 /** Largest of a row of `width` values. */
 // @ts-expect-error: decorator
 @inline
-function largest(from: usize, width: usize): f32 {
+export function largest(from: usize, width: usize): f32 {
   let highest = load<f32>(from);
   let j: usize = 0;
   if (width >= 4) {

@@ -81,6 +81,7 @@ const functions = [
   'encodeQ5_K',
   'encodeQ6_K',
   'attentionGradientHeads',
+  'scoreRows',
   'crossEntropyRows',
   'divergenceRows',
   'mapGradient',

@@ -12,6 +12,7 @@ import { gatherGrams, gram } from './gram.js';
 import { gridKernels } from './grids.js';
 import { matmul } from './matmul.js';
 import { createPool, defaultThreads } from './pool.js';
+import { scoreLogits } from './score-logits.js';
 import type { SimdLevel } from './simd.js';
 import { hadamard, matmulInt8 } from './small-kernels.js';
 import { streamKernels } from './stream.js';
@@ -43,6 +44,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     openDescent: (args) => openDescent(pool, args),
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),
+    scoreLogits: async (args) => scoreLogits(pool, args),
     grids: gridKernels(pool),
     stream: streamKernels(pool),
     blocks: blockKernels(pool),

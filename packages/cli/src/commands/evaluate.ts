@@ -127,7 +127,11 @@ export async function score(
       });
     };
     const original = against && (await prepare(against, 'original'));
-    return await evaluate(await prepare(model, 'model', weights), windows, { ...options, against: original });
+    return await evaluate(await prepare(model, 'model', weights), windows, {
+      ...options,
+      against: original,
+      kernels: compute.kernels,
+    });
   } finally {
     await engine.dispose();
   }

@@ -170,7 +170,7 @@ async function scoreAll(
     const scores: Record<string, number> = {};
     for (const [name, weights] of variants) {
       const source = await runWindows(model, engine, weights, windows, { progress, signal, task: `score ${name}` });
-      scores[name] = (await evaluate(source, windows, { signal })).perplexity;
+      scores[name] = (await evaluate(source, windows, { kernels: compute.kernels, signal })).perplexity;
     }
     return scores;
   } finally {

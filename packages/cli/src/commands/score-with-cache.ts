@@ -50,6 +50,7 @@ export async function scoreWithCache(
     const result = await evaluate(logits, windows, {
       ...options,
       batch: 1,
+      kernels: compute.kernels,
       ...(original ? { against: original } : {}),
     });
     loaded.dispose();

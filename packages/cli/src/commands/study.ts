@@ -102,7 +102,7 @@ export async function studyCommand(
     try {
       // Every recipe is checked before the first run: a setting that a method does not know ends no study after hours.
       for (const job of jobs) recipeOf(job, ground);
-      const { nll: originalNll } = await evaluate(source, heldOut, { signal });
+      const { nll: originalNll } = await evaluate(source, heldOut, { kernels: compute.kernels, signal });
       const results = await runStudy(jobs, (job) => runJob(job, ground), {
         store: storeIn(join(out, 'runs')),
         progress: terminal.progress,

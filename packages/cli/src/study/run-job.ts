@@ -114,7 +114,7 @@ async function scoreOf(quantized: Checkpoint, { heldOut, compute, model, origina
   const engine = await compute.forward(model);
   try {
     const logits = await runWindows(model, engine, (name) => quantized.weight(name), heldOut, { signal });
-    return await evaluate(logits, heldOut, { against: original, signal });
+    return await evaluate(logits, heldOut, { against: original, kernels: compute.kernels, signal });
   } finally {
     await engine.dispose();
   }

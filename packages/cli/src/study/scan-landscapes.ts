@@ -99,7 +99,8 @@ async function lossOn(
         const own = await checkpoint.weight(name);
         return values ? tensor('f32', own.shape, values) : own;
       };
-      const { nll } = await evaluate(await runWindows(model, engine, weight, windows, { signal }), windows, { signal });
+      const source = await runWindows(model, engine, weight, windows, { signal });
+      const { nll } = await evaluate(source, windows, { kernels: compute.kernels, signal });
       return nll;
     } catch (error) {
       signal.throwIfAborted();

@@ -42,6 +42,8 @@ export interface Kernels {
   hadamard(args: HadamardArgs): Promise<void>;
   /** `out[m,n] = a b^T` with a `[m,k]` i8, b `[n,k]` i8, i32 accumulation (exact for k < 2^17). */
   matmulInt8(args: MatmulInt8Args): Promise<Int32Array>;
+  /** How likely a model finds its tokens, and how far that is from another model; see {@link LogitsArgs}. */
+  scoreLogits(args: LogitsArgs): Promise<LogitsScores>;
   /** Fitting and rounding of grids; where it is absent the plain functions do it. */
   readonly grids?: GridKernels;
   /** Decoding and packing; where it is absent `plainStream` does it. */
@@ -52,6 +54,28 @@ export interface Kernels {
   readonly sync?: SyncKernels;
   /** Ends workers, frees memory. */
   dispose(): Promise<void>;
+}
+
+export interface LogitsArgs {
+  /** `[rows, vocabulary]` */
+  readonly logits: Float32Array;
+  /** Of another model for the same tokens. */
+  readonly original?: Float32Array;
+  readonly rows: number;
+  readonly vocabulary: number;
+}
+
+export interface LogitsScores {
+  /** Log of the sum of exponentials of each row `[rows]`: a token's log likelihood is its logit minus that. Not finite where a logit is not. */
+  readonly logs: Float64Array;
+  /** The first of the most likely tokens of each row `[rows]`. */
+  readonly tops: Int32Array;
+  /** The same of the original, and `KL(original || model)` of each row in nats. */
+  readonly original?: {
+    readonly logs: Float64Array;
+    readonly tops: Int32Array;
+    readonly divergences: Float64Array;
+  };
 }
 
 /** Synchronous forms, for engines whose operations are synchronous. */

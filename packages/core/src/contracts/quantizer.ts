@@ -22,9 +22,11 @@ export interface Quantizer {
   readonly endLoss?: { readonly tokens: number; readonly outputs: boolean };
   /**
    * Share of the calibration tokens on which the unquantized model has to run for the statistics that compare with it (`paired`),
-   * above 0 and at most 1: that many batches, evenly spaced. Such statistics count their own tokens. 1 when absent.
+   * above 0 and at most 1: that many batches, evenly spaced. Such statistics count their own tokens. All tokens when absent.
+   * @param tokens of the calibration
+   * @param inFeatures of the layer
    */
-  readonly pairedTokens?: number;
+  pairedTokens?(tokens: number, inFeatures: number): number;
   /**
    * Says why a scheme cannot be used, or nothing. Called by the plan, before anything is computed.
    */

@@ -13,7 +13,15 @@ export interface ActivationBatch {
    * minus quantized, `[tokens, hidden]`.
    */
   readonly residualError?: Float32Array;
-  /** With `residualError`: the unquantized model's residual stream before the linear's module, `[tokens, hidden]`. */
+  /**
+   * Instead of `residualError`, when a statistic asks for it (`outputs`): the output without the bias, `[tokens, hidden]`, with which
+   * the residual stream behind the linear would be the unquantized model's.
+   */
+  readonly wanted?: Float32Array;
+  /**
+   * The residual stream that the linear adds to, `[tokens, hidden]`: with `residualError` the unquantized model's, with `wanted`
+   * the quantized one's.
+   */
   readonly residual?: Float32Array;
   /** The unquantized model does not run on these tokens (`Quantizer.pairedTokens`): paired statistics leave them out. */
   readonly unpaired?: boolean;
@@ -28,6 +36,8 @@ export interface Statistic<State> {
   readonly name: string;
   /** True when `update` needs `batch.reference`. */
   readonly paired?: boolean;
+  /** True when `update` reads `batch.wanted`, where a linear alone adds to the residual stream. */
+  readonly outputs?: boolean;
   create(width: number): State;
   update(state: State, batch: ActivationBatch, kernels: Kernels): Promise<void>;
   /**

@@ -161,6 +161,40 @@ const smallCases: ConformanceCase[] = [
     },
   },
   {
+    name: 'scoreLogits: log likelihoods, places and divergences by their definitions',
+    async run(kernels) {
+      for (const [rows, vocabulary] of [
+        [1, 3],
+        [5, 37],
+        [7, 4096],
+      ]) {
+        const logits = normals(rows * vocabulary);
+        const original = logits.map((value, i) => value + 0.1 * logits[(i + 1) % logits.length] + 20);
+        const both = await kernels.scoreLogits({ logits, original, rows, vocabulary });
+        const alone = await kernels.scoreLogits({ logits, rows, vocabulary });
+        const same = await kernels.scoreLogits({ logits, original: logits.slice(), rows, vocabulary });
+        if (alone.original) throw new Error('compared with an original that is not there');
+        for (let row = 0; row < rows; row++) {
+          const [q, p] = [logits, original].map((all) => all.slice(row * vocabulary, (row + 1) * vocabulary));
+          const [logQ, logP] = [q, p].map((all) => Math.log(all.reduce((sum, value) => sum + Math.exp(value), 0)));
+          let kl = 0;
+          for (let i = 0; i < vocabulary; i++) kl += Math.exp(p[i] - logP) * (p[i] - logP - q[i] + logQ);
+          const compared = both.original;
+          if (!compared) throw new Error('did not compare with the original');
+          check('logs', [both.logs[row], alone.logs[row], compared.logs[row]], [logQ, logQ, logP], 1e-6);
+          check('divergence', [compared.divergences[row]], [kl], 1e-5);
+          check('divergence of equals', [same.original?.divergences[row] ?? Number.NaN], [0], 1e-9);
+          const places = [both.tops[row], alone.tops[row], compared.tops[row]];
+          const expected = [q, q, p].map((all) => all.indexOf(Math.max(...all)));
+          if (`${places}` !== `${expected}`) throw new Error(`places of the largest are ${places}, not ${expected}`);
+        }
+        logits[0] = Number.NaN;
+        const broken = await kernels.scoreLogits({ logits, original, rows, vocabulary });
+        if (Number.isFinite(broken.logs[0])) throw new Error('the log likelihood of a row with NaN is finite');
+      }
+    },
+  },
+  {
     name: 'matmulInt8 is exact',
     async run(kernels) {
       for (const [m, n, k] of [

@@ -43,6 +43,7 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     openDescent: (args) => next.openDescent(args),
     hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
+    scoreLogits: (args) => attempt((kernels) => kernels.scoreLogits(args)),
     grids: next.grids,
     stream: next.stream,
     blocks: next.blocks,

@@ -9,6 +9,7 @@ import { gptqBlock } from './gptq-block.js';
 import { hadamard } from './hadamard.js';
 import { gram, matmul, matmulInt8 } from './matmul.js';
 import { rowErrors } from './row-errors.js';
+import { scoreLogits } from './score-logits.js';
 
 export const referenceKernels: Kernels = {
   name: 'reference',
@@ -22,6 +23,7 @@ export const referenceKernels: Kernels = {
   openDescent,
   hadamard: async (args) => hadamard(args),
   matmulInt8: async (args) => matmulInt8(args),
+  scoreLogits: async (args) => scoreLogits(args),
   sync: { matmul, matmulInt8 },
   dispose: async () => {},
 };

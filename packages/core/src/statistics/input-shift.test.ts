@@ -52,6 +52,24 @@ describe.each([
     }
   });
 
+  it('compares outputs, and no inputs, where those wanted are given', async () => {
+    const state = statistic.create(width);
+    const part = { ...batch(tokens), wanted: normals(tokens * hidden), residual: normals(tokens * hidden) };
+    await statistic.update(state as never, part, referenceKernels);
+    const expected =
+      statistic === inputShift ? new Array(width * width).fill(0) : outer([part], () => part.wanted, hidden);
+    const read = statistic.deserialize(statistic.serialize(state as never));
+    const merged = statistic.create(width);
+    statistic.merge(merged as never, read as never);
+    for (const each of [state, read, merged])
+      expected.forEach((value, i) => {
+        expect(each.sum[i]).toBeCloseTo(value, 4);
+      });
+    if (statistic === inputShift) return;
+    // A stream of some tokens with the outputs and of others without has no meaning.
+    await expect(statistic.update(state as never, batch(2), referenceKernels)).rejects.toThrow(CalibrationError);
+  });
+
   it('refuses another width', async () => {
     const state = statistic.create(4);
     await expect(statistic.update(state as never, batch(2), referenceKernels)).rejects.toThrow(CalibrationError);

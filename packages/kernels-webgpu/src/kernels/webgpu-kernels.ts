@@ -35,6 +35,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     openDescent: (args) => host.openDescent(args),
     hadamard: (args) => hadamard(gpu, args),
     matmulInt8: (args) => matmulInt8(gpu, args),
+    scoreLogits: (args) => host.scoreLogits(args),
     grids: host.grids,
     stream: host.stream,
     blocks: host.blocks,

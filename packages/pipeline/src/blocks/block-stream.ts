@@ -12,13 +12,16 @@ import type {
   Tensor,
 } from '@q/core';
 import { elementCount, yieldToEventLoop } from '@q/core';
-import { createRuntime } from '@q/models';
+import { createRuntime, wrapRuntime } from '@q/models';
 import { type HostPart, memoryStates, type StateStore } from './state-store.js';
 
 /** A state of a batch, waiting on the host between two stages. */
 export interface HostState {
   readonly parts: Readonly<Record<string, HostPart>>;
 }
+
+/** The part of a state that holds what a linear gave, see {@link BlockStream.advance}. */
+const outputPart = 'linear output';
 
 /** What becomes of a state: one stage, the begin of a block, or several of them in turn. */
 export type Step = <T>(runtime: Runtime<T>, state: Record<string, T>) => Record<string, T>;
@@ -51,6 +54,8 @@ export class BlockStream<T> {
   /** Which of them is that of a batch; none where the batch does not go through the model. */
   private places: (number | undefined)[] = [];
   private weights = new Map<string, T>();
+  /** Places of states that {@link advance} has sent through the current stage already. */
+  private readonly ahead = new Set<number>();
   /** Names of weights that another stream has uploaded and disposes of. */
   private borrowed = new Set<string>();
   constructor(
@@ -144,8 +149,45 @@ export class BlockStream<T> {
     await this.each(beginStep(block));
   }
 
+  /** All batches through a stage; those that {@link advance} has sent there already stay. */
   async run(stage: Stage): Promise<void> {
     await this.each(stageStep(stage));
+    this.ahead.clear();
+  }
+
+  /**
+   * Sends one batch through a stage and gives what one of its linears gave on the way, without its bias: `[tokens, out]`. What the
+   * state before held stays readable until `release` is called.
+   */
+  async advance(batch: number, stage: Stage, module: string): Promise<{ output: Float32Array; release(): void }> {
+    const state = this.state(batch);
+    const place = this.places[batch] as number;
+    let given: T | undefined;
+    const step = (runtime: Runtime<T>, current: Record<string, T>) => {
+      const tapped = wrapRuntime(runtime, {
+        linear(asked, x, plain) {
+          const output = plain(asked, x);
+          if (asked === module) given = output;
+          return output;
+        },
+      });
+      const next = stage.run(tapped, current as StageState<T>);
+      if (given === undefined) throw new Error(`the stage "${stage.name}" does not run ${module}`);
+      return { ...next, [outputPart]: given };
+    };
+    const uploaded = new Map<T, HostPart>();
+    const { parts } = await this.download(() => step(this.runtimeWith(), this.upload(state, uploaded)), { uploaded });
+    const { [outputPart]: output, ...next } = parts;
+    const values = output.data.slice();
+    this.store.release(output);
+    this.states[place] = { parts: next };
+    this.ahead.add(place);
+    const bias = this.weights.get(`${module}.bias`);
+    if (bias !== undefined) {
+      const added = await this.engine.ops.data(bias);
+      for (let i = 0; i < values.length; i++) values[i] -= added[i % added.length];
+    }
+    return { output: values, release: () => this.drop([state]) };
   }
 
   /** Whether a batch goes through the model. */
@@ -236,6 +278,7 @@ export class BlockStream<T> {
   private async each(step: Step): Promise<void> {
     const runtime = this.runtimeWith();
     for (let i = 0; i < this.states.length; i++) {
+      if (this.ahead.has(i)) continue;
       await yieldToEventLoop(this.context.signal);
       const state = this.states[i];
       const uploaded = new Map<T, HostPart>();

@@ -1,5 +1,5 @@
 import type { Collector } from '@q/calib';
-import type { Context, Stage } from '@q/core';
+import type { Context, Profile, Stage, Statistic } from '@q/core';
 import { yieldToEventLoop } from '@q/core';
 import type { BlockStream, StagePart } from './block-stream.js';
 import { commonTokens } from './stage-inputs.js';
@@ -10,6 +10,17 @@ export interface ReferenceStream<T> {
   readonly stage: Stage;
   /** Factors that bring its inputs to the channels' scale in the stream, when transforms have scaled them. */
   readonly inputScales?: Float32Array;
+  /** The linear whose outputs statistics want, see {@link comparedOutput}. */
+  readonly output?: string;
+}
+
+/** The linear of a stage whose outputs in the unquantized model statistics want: one that alone adds to the residual stream. */
+export function comparedOutput(
+  { addsToResidual, linears }: Stage,
+  statistics: Iterable<Statistic<any>>,
+): string | undefined {
+  if (!addsToResidual || linears.length !== 1) return undefined;
+  return [...statistics].some(({ outputs }) => outputs) ? linears[0] : undefined;
 }
 
 /**
@@ -45,24 +56,39 @@ export async function collect<T>(
       const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
       if (own.tokens === 0) continue;
       const reference = other && scaled(other.x, paired?.inputScales);
-      const residual = paired?.stage.addsToResidual ? paired.stream.residual(batch) : undefined;
-      const residualError = residual && subtract(residual, stream.residual(batch));
+      const { profile } = context;
+      const compared = paired?.stage.addsToResidual ? await compareStreams(batch, stream, paired, profile) : undefined;
       const seen = {
         ...own,
         ...(reference ? { reference } : {}),
-        ...(residualError ? { residualError, residual } : {}),
+        ...compared?.batch,
         ...(original && !paired ? { unpaired: true } : {}),
       };
       await collector.update(
         tokenWeights ? weighTokens(seen, tokenWeights, batch * stream.batchTokens) : seen,
         kernels,
-        context.profile,
+        profile,
       );
+      compared?.release?.();
     }
     if (gathered) await context.profile.stage('settle statistics', () => gathered.settle());
   } finally {
     gathered?.release();
   }
+}
+
+/** What statistics see of the residual stream that a stage adds to. */
+async function compareStreams<T>(
+  batch: number,
+  stream: BlockStream<T>,
+  { stream: other, stage, output }: ReferenceStream<T>,
+  profile: Profile,
+): Promise<{ batch: Pick<StatisticInput, 'residual' | 'residualError' | 'wanted'>; release?(): void }> {
+  const [own, residual] = [stream.residual(batch), other.residual(batch)];
+  if (!output) return { batch: { residual, residualError: subtract(residual, own) } };
+  const { output: wanted, release } = await profile.stage('forward', () => other.advance(batch, stage, output));
+  for (let i = 0; i < wanted.length; i++) wanted[i] += residual[i] - own[i];
+  return { batch: { residual: own, wanted }, release };
 }
 
 /**
@@ -84,6 +110,7 @@ function weighTokens(seen: StatisticInput, weights: Float32Array, first: number)
     ...(seen.reference ? { reference: weigh(seen.reference) } : {}),
     ...(seen.residualError ? { residualError: weigh(seen.residualError) } : {}),
     ...(seen.residual ? { residual: weigh(seen.residual) } : {}),
+    ...(seen.wanted ? { wanted: weigh(seen.wanted) } : {}),
   };
 }
 
@@ -91,6 +118,7 @@ interface StatisticInput extends StagePart {
   readonly reference?: Float32Array;
   readonly residualError?: Float32Array;
   readonly residual?: Float32Array;
+  readonly wanted?: Float32Array;
 }
 
 function subtract(a: Float32Array, b: Float32Array): Float32Array {

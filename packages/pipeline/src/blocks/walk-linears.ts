@@ -2,7 +2,7 @@ import { type Collector, createCollector, type Windows } from '@q/calib';
 import type { Context, ForwardEngine, ModelDescription, Statistic, Tensor } from '@q/core';
 import { yieldToEventLoop } from '@q/core';
 import { BlockStream } from './block-stream.js';
-import { collect } from './collect.js';
+import { collect, comparedOutput } from './collect.js';
 import { memoryStates } from './state-store.js';
 
 /** A linear whose inputs have been collected. */
@@ -52,6 +52,7 @@ export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
       await load(block.tensors);
       for (const each of streams) await each.begin(block);
       for (const stage of block.stages) {
+        const output = comparedOutput(stage, needs);
         const parts = new Map<string, string[]>();
         for (const module of stage.linears) {
           const part = stage.inputs?.get(module) ?? 'input';
@@ -60,7 +61,7 @@ export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
         for (const [part, modules] of parts) {
           const weights = await Promise.all(modules.map((module) => walk.weight(`${module}.weight`)));
           const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
-          await collect(collector, stream, context, original && { stream: original, stage }, part);
+          await collect(collector, stream, context, original && { stream: original, stage, output }, part);
           for (const [index, module] of modules.entries()) {
             await yieldToEventLoop(context.signal);
             const { statistics, tokens } = collector;

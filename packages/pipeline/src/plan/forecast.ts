@@ -59,7 +59,7 @@ export function forecast(
     ...model.blocks.map(({ linears }) => linears.reduce((sum, l) => sum + l.inFeatures * l.outFeatures, 0)),
   );
   // Methods that compare with the unquantized model run it beside the quantized one.
-  const share = pairedShare(modules);
+  const share = pairedShare(modules, tokens);
   const paired = share > 0;
   const streams = 1 + share;
   // Each transform sends the calibration batch through the block once more, beside the states that wait for the real walk.

@@ -1,9 +1,13 @@
 import type { PlannedModule } from './plan.js';
 
-/** Share of the calibration batches that go through the unquantized model: what the most demanding module needs; 0 for none. */
-export function pairedShare(modules: readonly PlannedModule[]): number {
+/**
+ * Share of the calibration batches that go through the unquantized model: what the most demanding module needs; 0 for none.
+ * @param tokens of the calibration
+ */
+export function pairedShare(modules: readonly PlannedModule[], tokens: number): number {
   let share = 0;
-  for (const { quantizer } of modules)
-    if (quantizer.needs.some(({ paired }) => paired)) share = Math.max(share, quantizer.pairedTokens ?? 1);
+  for (const { quantizer, linear } of modules)
+    if (quantizer.needs.some(({ paired }) => paired))
+      share = Math.max(share, quantizer.pairedTokens?.(tokens, linear.inFeatures) ?? 1);
   return share;
 }

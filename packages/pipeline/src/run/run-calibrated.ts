@@ -21,7 +21,7 @@ import {
 import { type EndLoss, solverWeights } from '@q/end-loss';
 import { activationFiles } from '../blocks/activation-files.js';
 import { BlockStream } from '../blocks/block-stream.js';
-import { collect } from '../blocks/collect.js';
+import { collect, comparedOutput } from '../blocks/collect.js';
 import { guard } from '../blocks/guard.js';
 import { defaultExpertTokens, roundExpert } from '../blocks/round-expert.js';
 import { stageInputs } from '../blocks/stage-inputs.js';
@@ -59,7 +59,7 @@ export async function runCalibrated<T>(
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
   // What is left for a tuner is the unquantized model on all windows.
-  const share = pairedShare([...plan.modules.values()]);
+  const share = pairedShare([...plan.modules.values()], windows.count * windows.length);
   const pairedTokens = hiddenStates && share > 0 ? 1 : share;
   const outside = outsideBlocks(plan);
   const work = { plan, source, writer, journal, context };
@@ -253,7 +253,8 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
     const [{ linear: first }] = modules;
     const collector = createCollector([...needs.values()], first.inFeatures, first.module);
     const inputScales = transformed.inputScales.get(first.module);
-    const reference = original && { stream: original, stage, inputScales };
+    const output = comparedOutput(stage, needs.values());
+    const reference = original && { stream: original, stage, inputScales, output };
     await collect(
       collector,
       stream,

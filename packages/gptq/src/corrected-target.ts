@@ -1,0 +1,66 @@
+import { type Kernels, permuteColumns, type ResidualCrossState, restoreColumns } from '@q/core';
+import type { InputCorrection } from './layer-inputs.js';
+import { correctionHelps } from './residual-correction.js';
+import { retarget } from './retarget.js';
+
+/** A layer that is to make up for the errors of earlier ones. */
+export interface UncorrectedLayer {
+  /** W `[rows, columns]`, columns in their own order. */
+  readonly weight: Float32Array;
+  readonly rows: number;
+  readonly correction: InputCorrection;
+  /** Order of the correction's columns. */
+  readonly permutation: Int32Array;
+  /** What the residual stream lacks; absent when only the inputs are corrected. */
+  readonly residual?: ResidualCrossState;
+  /** 0 to 1: how much of the correction is applied. */
+  readonly share: number;
+}
+
+export interface CorrectedTarget {
+  /** `[rows, columns]`, columns in their own order. */
+  readonly target: Float32Array;
+  /** True when the error of the residual stream is not corrected, since that would have made most tokens worse. */
+  readonly leftOut: boolean;
+}
+
+/**
+ * The weight that a layer should be rounded to, `W + share (W' - W)` with W' of {@link retarget}. The right side of its regression comes
+ * from the shift of the inputs and the error of the stream, or, where the wanted outputs were collected, from these: `Z X'^T - W H`.
+ */
+export async function correctedTarget(layer: UncorrectedLayer, kernels: Kernels): Promise<CorrectedTarget> {
+  const { weight, rows, correction, permutation, residual, share } = layer;
+  const n = permutation.length;
+  const own = permuteColumns(weight, rows, permutation);
+  const times = (matrix: Float32Array) => kernels.matmul({ a: own, b: matrix, m: rows, n, k: n });
+  const solved = async (right: Float64Array) =>
+    restoreColumns(await retarget(right, rows, correction.factor, kernels), rows, permutation);
+
+  let leftOut = false;
+  let change: Float32Array | undefined;
+  if (residual?.sum.length === rows * n) {
+    const right = permuteColumns(residual.sum, rows, permutation);
+    if (residual.wholeOutput) {
+      const given = await times(correction.gram());
+      for (let i = 0; i < right.length; i++) right[i] -= given[i];
+    }
+    const toStream = await solved(right);
+    if (await correctionHelps({ weight, rows, change: toStream, state: residual, share }, kernels)) change = toStream;
+    else leftOut = true;
+    // The shift of the inputs is in the wanted outputs, and nowhere else.
+    if (residual.wholeOutput) return { target: moved(weight, share, change), leftOut };
+  }
+  // Rows of the weight or rows of the shift: what goes through the factor are the fewer ones.
+  const toInputs =
+    rows >= n
+      ? restoreColumns(await times(await correction.solved(kernels)), rows, permutation)
+      : await solved(new Float64Array(await times(correction.shift())));
+  return { target: moved(moved(weight, share, toInputs), share, change), leftOut };
+}
+
+function moved(weight: Float32Array, share: number, change: Float32Array | undefined): Float32Array {
+  if (!change) return weight;
+  const out = new Float32Array(weight.length);
+  for (let i = 0; i < out.length; i++) out[i] = weight[i] + share * change[i];
+  return out;
+}
