@@ -6,7 +6,7 @@ import { fallbackKernels } from './fallback-kernels.js';
 import { referenceKernels } from './reference.js';
 
 /** What changes none of its arguments, but for the `out` of a product. */
-const readers = new Set(['matmul', 'matmulInt8', 'rowErrors']);
+const readers = new Set(['matmul', 'matmulInt8', 'rowErrors', 'scoreLogits']);
 
 /** Writes nonsense to what it may change, then fails. */
 function failing(calls: string[]): Kernels {
