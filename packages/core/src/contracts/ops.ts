@@ -41,6 +41,19 @@ export interface AttentionArgs<T> {
   readonly sinks?: T;
 }
 
+/** Sends tokens to experts, for an interpreter that has no values to read while a pass runs. */
+export interface TokenRouting<T> {
+  /**
+   * Parts of a stage's state for each expert: `expert.E` `[rows, hidden]`, `expert.E.tokens` and `expert.E.weights` `[rows, 1]`.
+   * @param x `[tokens, hidden]`
+   * @param logits `[tokens, experts]`, of which each token takes the `count` largest; of equal ones the lower index
+   * @param normalize weights of a token add up to 1
+   */
+  route(x: T, logits: T, count: number, normalize: boolean): Record<string, T>;
+  /** Adds `rows` `[rows, hidden]` to the `tokens` `[rows, 1]` of `sum` `[batch, length, hidden]`. */
+  addRows(sum: T, rows: T, tokens: T): T;
+}
+
 /**
  * The operations that forward passes are written in. Synchronous: a backend that computes later returns a handle.
  * `T` is a handle of f32 values (i32 where said). tfjs is one interpreter; a graph writer can be another.
@@ -94,6 +107,8 @@ export interface Ops<T> {
   reshape(x: T, shape: readonly number[]): T;
   /** Swaps the last two axes. */
   transpose(x: T): T;
+  /** Where `dataSync` cannot be asked for the logits of a router. */
+  readonly routing?: TokenRouting<T>;
 }
 
 /** Ops that also differentiate. */

@@ -1,7 +1,7 @@
 import { type Activation, FormatError, type LinearDescription, type Runtime, type StageState } from '@q/core';
 import type { FeedForward } from './feed-forward.js';
 import { linear } from './linear-description.js';
-import { routeTokens } from './routing.js';
+import { addRows, routeTokens } from './routing.js';
 
 export interface MixtureOptions {
   /** `model.layers.0.block_sparse_moe`: holds `gate` (the router) and `experts.0` and up. */
@@ -111,16 +111,13 @@ export function mixtureOfExperts(options: MixtureOptions): FeedForward {
         inputs: new Map(experts.map(({ down, part }) => [down, part])),
         run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T> {
           const { ops } = runtime;
-          const shape = ops.shape(state.residual);
-          const tokens = shape[0]! * shape[1]!;
           let sum = state.residual;
           if (shared) sum = ops.add(sum, ops.mul(runtime.linear(shared.down, state.input), state['sharedWeight']!));
           for (const { down, part } of experts) {
             const rows = state[part];
             if (rows === undefined) continue;
-            const ids = Int32Array.from(ops.dataSync(state[`${part}.tokens`]!));
             const out = ops.mul(runtime.linear(down, rows), state[`${part}.weights`]!);
-            sum = ops.add(sum, ops.reshape(ops.scatterRows(out, ids, tokens), shape));
+            sum = addRows(ops, sum, out, state[`${part}.tokens`]!);
           }
           return { residual: sum, input: sum };
         },

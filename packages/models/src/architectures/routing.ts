@@ -18,6 +18,7 @@ interface Assignment {
  * over all experts
  */
 export function routeTokens<T>(ops: Ops<T>, x: T, logits: T, count: number, normalize: boolean): Record<string, T> {
+  if (ops.routing) return ops.routing.route(x, logits, count, normalize);
   const [tokens, experts] = ops.shape(logits) as [number, number];
   const chosen = largestColumns(ops.dataSync(logits), tokens, experts, count);
   const flat = (values: T) => ops.reshape(values, [tokens * experts, 1]);
@@ -34,6 +35,14 @@ export function routeTokens<T>(ops: Ops<T>, x: T, logits: T, count: number, norm
     parts[`${part}.weights`] = gatherRows(ops, weights, assigned.places);
   }
   return parts;
+}
+
+/** Adds `rows` `[rows, hidden]` to the `tokens` `[rows, 1]` of `sum` `[batch, length, hidden]`, as {@link routeTokens} gives them. */
+export function addRows<T>(ops: Ops<T>, sum: T, rows: T, tokens: T): T {
+  if (ops.routing) return ops.routing.addRows(sum, rows, tokens);
+  const shape = ops.shape(sum);
+  const ids = Int32Array.from(ops.dataSync(tokens));
+  return ops.add(sum, ops.reshape(ops.scatterRows(rows, ids, shape[0]! * shape[1]!), shape));
 }
 
 /** Rows `ids` of `x` `[rows, width]` -> `[ids.length, width]`. */

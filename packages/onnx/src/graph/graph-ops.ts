@@ -12,6 +12,7 @@ import { contrib, type Graph, int } from './graph.js';
 import type { GraphValue, Size } from './graph-value.js';
 import { firstToken, lastSeenToken } from './sentence-vector.js';
 import type { FloatType, Sequence } from './sequence.js';
+import { createTokenRouting } from './token-routing.js';
 
 /** Weights as a graph has them. */
 interface GraphWeights {
@@ -143,7 +144,8 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
       return graph.nodeOf('Split', [x, graph.integers(sizes)], parts, { attributes: { axis: int(-1) } });
     },
     rotary: (x, heads, table) => rotated(x, heads, table),
-    attention: (args: AttentionArgs<GraphValue>) => options.attention(graph, sequence, args),
+    attention: (args: AttentionArgs<GraphValue>) =>
+      options.attention(graph, sequence, { ...args, q: inside(args.q), k: inside(args.k), v: inside(args.v) }),
     append: (a, b) => graph.node('Concat', [a, b], like(a), { attributes: { axis: int(1) } }),
     rows(x, start, count) {
       if (x.weight !== undefined && start === 0 && count === 1) return firstRow(x.weight, x.sizes);
@@ -167,7 +169,23 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
       return graph.node('Reshape', [x, graph.integers(symbolic)], { type: x.type, sizes: whole });
     },
     transpose,
+    routing: createTokenRouting(graph),
   };
+
+  /** Queries, keys and values of one type, that of the layers: norms of single heads give f32. */
+  function inside(value: GraphValue): GraphValue {
+    const { type } = options;
+    const { rotated, layer, sizes } = value;
+    if (value.type === type) return value;
+    return {
+      get name() {
+        return graph.cast(value, type).name;
+      },
+      ...{ type, sizes },
+      ...(layer === undefined ? {} : { layer }),
+      ...(rotated ? { rotated: { ...rotated, input: graph.cast(rotated.input, type) } } : {}),
+    };
+  }
 
   /**
    * The row that the pass adds to every token is the first kind of segment; a graph takes the kinds from an input. A table of
