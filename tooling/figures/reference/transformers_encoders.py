@@ -27,6 +27,27 @@ BERT = {
 }
 DISTILBERT = {**BASE, "dim": 16, "hidden_dim": 20, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 32}
 MODERNBERT = {**BERT, "num_hidden_layers": 4, "cls_token_id": 0, "sep_token_id": 2, "norm_eps": 1e-5}
+EMBEDDING_GEMMA = {
+    **BASE,
+    "model_type": "gemma3_text",
+    "hidden_size": 16,
+    "intermediate_size": 20,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "max_position_embeddings": 40,
+    "rms_norm_eps": 1e-6,
+    "sliding_window": 8,
+    "sliding_window_pattern": 3,
+    "query_pre_attn_scalar": 7,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 700.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 30.0},
+    },
+    "use_bidirectional_attention": True,
+    "tie_word_embeddings": True,
+}
 CASES = {
     "bert": ("BertModel", {**BERT, "model_type": "bert", "pad_token_id": 0}),
     "bert, three classes, relu": (
@@ -70,6 +91,7 @@ CASES = {
             "num_labels": 3,
         },
     ),
+    "gemma3_text in both directions, windows of 4 on either side": ("Gemma3TextModel", EMBEDDING_GEMMA),
 }
 BATCH, LENGTH = 2, 21
 

@@ -3,6 +3,7 @@ import { type BlockSource, FormatError, type Tensor, viewBytes } from '@q/core';
 import type { ConversionSource, Pooling, TokenizerFiles } from '@q/gguf';
 import type { Checkpoint } from '../checkpoint.js';
 import type { ModelFiles } from '../model-files.js';
+import { readSentenceModules } from '../sentence-modules.js';
 
 /** Dtypes whose bytes are what a conversion reads. */
 const plainDtypes = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
@@ -42,10 +43,16 @@ export async function conversionSource(checkpoint: Checkpoint): Promise<Conversi
     return { dtype: 'f32', data: last.values.data.subarray(begin * columns, end * columns) };
   }
   const pooling = await readPooling(files);
+  const dense = (pooling && (await readSentenceModules(path)))?.modules.flatMap((module) =>
+    module.kind === 'dense'
+      ? [{ weight: module.weight, more: module.bias !== undefined || module.activation !== 'identity' }]
+      : [],
+  );
   return {
     ...{ name: path, config, shapes, rows },
     tokenizer: await readTokenizer(files),
     ...(pooling === undefined ? {} : { pooling }),
+    ...(dense?.length ? { dense } : {}),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { BlockSource } from '@q/core';
+import type { BlockSource, Tensor } from '@q/core';
 import type { GgufMetadata, GgufValue } from '../metadata.js';
 import type { ModelConfig } from './config.js';
 import type { FileSettings } from './file-settings.js';
@@ -14,8 +14,18 @@ export interface ConversionSource {
   readonly tokenizer: TokenizerFiles;
   /** How an encoder's sentence embedding is pooled; absent where the model does not say. */
   readonly pooling?: Pooling;
+  /** Linear layers behind the pooling, in their order. */
+  readonly dense?: readonly DenseLayer[];
   /** Rows `begin` to `end` of a tensor, all but its last dimension counted as rows. */
   rows(name: string, begin: number, end: number): Promise<BlockSource>;
+}
+
+/** A layer that a sentence embedding goes through when it has been pooled. */
+interface DenseLayer {
+  /** f32 `[out, in]`. */
+  readonly weight: Tensor<'f32'>;
+  /** It is more than a product: it has a bias, or an activation. */
+  readonly more: boolean;
 }
 
 export type Pooling = 'none' | 'mean' | 'cls' | 'last';
@@ -52,9 +62,13 @@ export interface GgufArchitecture {
   readonly name: string;
   /** Values of `model_type` in config.json. */
   readonly modelTypes: readonly string[];
+  /** Which models of these types are meant; all of them when absent. */
+  accepts?(config: ModelConfig): boolean;
+  /** How many layers behind the pooling the runtime has; none when absent. */
+  readonly denseLayers?: number;
   /** Keys are written as `<name>.<key>`. */
   hyperparameters(config: ModelConfig, source: ConversionSource): ReadonlyMap<string, GgufValue>;
-  tensors(config: ModelConfig, source: Pick<ConversionSource, 'name' | 'shapes'>): readonly ModelTensor[];
+  tensors(config: ModelConfig, source: Pick<ConversionSource, 'name' | 'shapes' | 'dense'>): readonly ModelTensor[];
   /** The `config.json` of a file's model: what `hyperparameters` wrote, read back. Absent where another family of this name has it. */
   config?(file: FileSettings): Readonly<Record<string, unknown>>;
   /** Settings of the tokenizer that the family needs and its files do not say. */

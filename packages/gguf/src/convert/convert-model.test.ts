@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { tensor } from '@q/core';
 import { openFile } from '@q/safetensors';
 import { afterAll, describe, expect, it } from 'vitest';
 import { f32Block } from '../blocks/float-blocks.js';
@@ -104,6 +105,18 @@ describe('convertModel', () => {
   it('adds 1 to the norms of Gemma, which multiply by 1 + w', () => {
     const { tensors } = convertModel(source({ ...llama, model_type: 'gemma2', tie_word_embeddings: true }, shapes));
     expect(tensors.find(({ name }) => name === 'output_norm.weight')?.plus).toBe(1);
+  });
+
+  it('takes Gemma 3 in both directions for EmbeddingGemma', () => {
+    const gemma = { ...llama, model_type: 'gemma3_text', sliding_window: 8, tie_word_embeddings: true };
+    const dense = [{ weight: tensor('f32', [8, 4], new Float32Array(32)), more: false }];
+    expect(convertModel(source(gemma, shapes)).metadata.get('general.architecture')?.value).toBe('gemma3');
+    const both = { ...source({ ...gemma, use_bidirectional_attention: true }, shapes), dense };
+    const { metadata, tensors } = convertModel(both);
+    expect(metadata.get('general.architecture')?.value).toBe('gemma-embedding');
+    expect(metadata.get('gemma-embedding.dense_2_feat_out')?.value).toBe(8);
+    expect(tensors.find(({ name }) => name === 'dense_2.weight')?.shape).toEqual([8, 4]);
+    expect(() => convertModel({ ...source(gemma, shapes), dense })).toThrow(/1 linear layers behind the pooling/);
   });
 
   it.each([

@@ -1,12 +1,14 @@
 import { SchemeError } from '@q/core';
 import type { GgufValue } from '../metadata.js';
 import { bertGguf, distilBertGguf } from './architectures/bert.js';
-import { gemma2Gguf, gemma3Gguf, gemmaGguf } from './architectures/gemma.js';
+import { gemma2Gguf, gemma3Gguf, gemmaEmbeddingGguf, gemmaGguf } from './architectures/gemma.js';
 import { gpt2Gguf, gptNeoxGguf } from './architectures/gpt2.js';
 import { graniteGguf, llamaGguf, smollm3Gguf } from './architectures/llama.js';
+import { modernBertGguf } from './architectures/modernbert.js';
 import { olmo2Gguf } from './architectures/olmo2.js';
 import { phi3Gguf } from './architectures/phi3.js';
 import { qwen2Gguf, qwen2MoeGguf, qwen3Gguf, qwen3MoeGguf } from './architectures/qwen.js';
+import { stableLmGguf } from './architectures/stablelm.js';
 import { ModelConfig } from './config.js';
 import type { ConversionSource, ConvertedModel, GgufArchitecture } from './conversion.js';
 import { tokenizerMetadata } from './tokenizer/tokenizer-metadata.js';
@@ -14,8 +16,21 @@ import { text, u32 } from './values.js';
 
 /** The families that can be converted. */
 export const ggufArchitectures: readonly GgufArchitecture[] = [
-  ...[llamaGguf, qwen2Gguf, qwen2MoeGguf, qwen3Gguf, qwen3MoeGguf, gemma2Gguf, gemma3Gguf, phi3Gguf, olmo2Gguf],
-  ...[gemmaGguf, smollm3Gguf, graniteGguf, gpt2Gguf, gptNeoxGguf, bertGguf, distilBertGguf],
+  ...[llamaGguf, qwen2Gguf, qwen2MoeGguf, qwen3Gguf, qwen3MoeGguf, gemma2Gguf, phi3Gguf, olmo2Gguf],
+  // The first of a type that accepts a model is its family.
+  ...[
+    gemmaEmbeddingGguf,
+    gemma3Gguf,
+    gemmaGguf,
+    smollm3Gguf,
+    graniteGguf,
+    gpt2Gguf,
+    gptNeoxGguf,
+    stableLmGguf,
+    bertGguf,
+    distilBertGguf,
+    modernBertGguf,
+  ],
 ];
 
 export interface ConvertOptions {
@@ -31,13 +46,18 @@ export interface ConvertOptions {
 export function convertModel(source: ConversionSource, options: ConvertOptions = {}): ConvertedModel {
   const { architectures = ggufArchitectures, preTokenizer } = options;
   const type = source.config.model_type;
-  const architecture = architectures.find(({ modelTypes }) => typeof type === 'string' && modelTypes.includes(type));
+  const config = new ModelConfig(`${source.name}: config.json`, textPart(source.config));
+  const architecture = architectureOf(config, architectures);
   if (!architecture)
     throw new SchemeError(
       `${source.name}: config.json has model_type ${JSON.stringify(type)}; GGUF files can be made of ` +
-        `${architectures.flatMap(({ modelTypes }) => modelTypes).join(', ')}`,
+        `${[...new Set(architectures.flatMap(({ modelTypes }) => modelTypes))].join(', ')}`,
     );
-  const config = new ModelConfig(`${source.name}: config.json`, textPart(source.config));
+  const { dense = [] } = source;
+  if (dense.length > (architecture.denseLayers ?? 0) || dense.some(({ more }) => more))
+    throw new SchemeError(
+      `${source.name}: modules.json has ${dense.length} linear layers behind the pooling; llama.cpp runs ${architecture.denseLayers ?? 0} for ${architecture.name}, without biases and activations`,
+    );
   const tensors = architecture.tensors(config, source);
   const embeddings = tensors.find(({ name }) => name === 'token_embd.weight');
   if (!embeddings) throw new SchemeError(`${source.name}: has no embeddings of tokens`);
@@ -56,6 +76,17 @@ export function convertModel(source: ConversionSource, options: ConvertOptions =
   });
   for (const [key, value] of tokenizer) metadata.set(key, value);
   return { metadata, tensors };
+}
+
+/** The family of a model. */
+export function architectureOf(
+  config: ModelConfig,
+  architectures: readonly GgufArchitecture[],
+): GgufArchitecture | undefined {
+  const type = config.json.model_type;
+  return architectures.find(
+    ({ modelTypes, accepts }) => typeof type === 'string' && modelTypes.includes(type) && (accepts?.(config) ?? true),
+  );
 }
 
 /** The settings of the text model of a model that also sees. */

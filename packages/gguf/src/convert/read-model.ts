@@ -4,7 +4,7 @@ import type { GgufHeader } from '../header.js';
 import { ggufTensorTypes } from '../tensor-type.js';
 import { ModelConfig } from './config.js';
 import type { GgufArchitecture, ModelTensor, Pooling } from './conversion.js';
-import { ggufArchitectures } from './convert-model.js';
+import { architectureOf, ggufArchitectures } from './convert-model.js';
 import { FileSettings } from './file-settings.js';
 import { type StoredTokenizerFiles, storedTokenizer } from './tokenizer/stored/tokenizer-json.js';
 
@@ -50,8 +50,8 @@ export async function readFileModel(
     );
   if (!file.shape('token_embd.weight')) throw new FormatError(`${source.name}: has no token_embd.weight`);
   const config = reader.config(file);
-  const type = config.model_type as string;
-  const writer = architectures.find(({ modelTypes }) => modelTypes.includes(type)) as GgufArchitecture;
+  const settings = new ModelConfig(source.name, config);
+  const writer = architectureOf(settings, architectures) as GgufArchitecture;
   const pooling = file.has('pooling_type') ? poolings[file.number('pooling_type')] : undefined;
   const quantizedAs = quantizationOf(header);
   const ids = (['bos', 'eos', 'padding'] as const).map((role) => {
@@ -66,7 +66,7 @@ export async function readFileModel(
     chatTemplate: header.metadata.has('tokenizer.chat_template'),
     tokenizer: () => storedTokenizer(source.name, header.metadata),
     tensors(shapes) {
-      const tensors = writer.tensors(new ModelConfig(source.name, config), { name: source.name, shapes });
+      const tensors = writer.tensors(settings, { name: source.name, shapes });
       checkTensors(file, tensors);
       return tensors;
     },

@@ -14,7 +14,7 @@ const norms: NormPlaces = {
  */
 export function describeGemma(
   config: ConfigReader,
-  variant: Pick<LlamaVariant, 'architecture' | 'tensorNames' | 'window' | 'rotary' | 'queryKeyNorm'> & {
+  variant: Pick<LlamaVariant, 'architecture' | 'tensorNames' | 'window' | 'rotary' | 'queryKeyNorm' | 'headless'> & {
     readonly caps: { readonly scores?: number; readonly logits?: number };
     readonly causal?: boolean;
     /** Multiplies the scores; by `query_pre_attn_scalar` when absent. */

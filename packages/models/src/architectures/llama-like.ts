@@ -61,6 +61,8 @@ export interface LlamaVariant {
   /** Of the norms, where the config does not say; 1e-6 when absent. */
   readonly defaultEpsilon?: number;
   readonly defaultTied?: boolean;
+  /** An encoder: its last hidden states are what it gives. */
+  readonly headless?: true;
   /** The config's key for the activation, and its value where the config does not say. */
   readonly activation?: readonly [key: string, absent: string];
   /** Layer norms, with biases; RMS norms when absent. */
@@ -200,7 +202,7 @@ function readHead(
   vocabulary: number,
   tied: boolean,
 ): LinearDescription | undefined {
-  if (classifiesSequences(config)) return undefined;
+  if (variant.headless || classifiesSequences(config)) return undefined;
   // A part of a larger model has its head beside itself in old files.
   const module = root === 'language_model.model.' ? `language_model.${names.head}` : names.head;
   const { tensorNames } = variant;

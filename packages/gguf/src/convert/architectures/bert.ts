@@ -7,7 +7,7 @@ import { type NameRules, nameTensors } from '../tensor-names.js';
 import { bool, f32, u32 } from '../values.js';
 
 /** llama.cpp's numbers for them. */
-const poolingTypes: Readonly<Record<Pooling, number>> = { none: 0, mean: 1, cls: 2, last: 3 };
+export const poolingTypes: Readonly<Record<Pooling, number>> = { none: 0, mean: 1, cls: 2, last: 3 };
 
 function encoderKeys(config: ModelConfig, { pooling = 'none' }: ConversionSource): Map<string, GgufValue> {
   return new Map([

@@ -3,7 +3,8 @@ import { ropeSettings } from '../config.js';
 import type { ConversionSource, GgufArchitecture, ModelTensor } from '../conversion.js';
 import type { FileSettings } from '../file-settings.js';
 import type { NameRules } from '../tensor-names.js';
-import { f32, u32 } from '../values.js';
+import { bool, f32, u32 } from '../values.js';
+import { poolingTypes } from './bert.js';
 import { decoderConfig, decoderKeys, decoderRules, decoderTensors } from './decoder.js';
 
 const rules: NameRules = {
@@ -106,4 +107,30 @@ export const gemma3Gguf: GgufArchitecture = {
     };
   },
   tokenizer: { addSpacePrefix: false },
+};
+
+/** EmbeddingGemma: Gemma 3 in both directions, whose states are pooled and go through two linear layers. */
+export const gemmaEmbeddingGguf: GgufArchitecture = {
+  ...gemma3Gguf,
+  name: 'gemma-embedding',
+  modelTypes: ['gemma3_text'],
+  accepts: (config) => config.boolean('use_bidirectional_attention', false),
+  denseLayers: 2,
+  hyperparameters(config, source) {
+    const keys = new Map(gemma3Gguf.hyperparameters(config, source));
+    keys.set('attention.causal', bool(false));
+    keys.set('pooling_type', u32(poolingTypes[source.pooling ?? 'none']));
+    for (const [index, { weight }] of (source.dense ?? []).entries()) {
+      keys.set(`dense_${index + 2}_feat_in`, u32(weight.shape[1]));
+      keys.set(`dense_${index + 2}_feat_out`, u32(weight.shape[0]));
+    }
+    return keys;
+  },
+  tensors: (config, source) => [
+    ...gemmaTensors(config, source),
+    ...(source.dense ?? []).map(({ weight }, index) => ({
+      ...{ name: `dense_${index + 2}.weight`, shape: weight.shape, from: [], values: weight.data },
+    })),
+  ],
+  config: (file) => ({ ...gemma3Gguf.config?.(file), use_bidirectional_attention: true }),
 };
