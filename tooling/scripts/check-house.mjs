@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleBreaches } from './bundle-sizes.mjs';
+import { forgottenKernels } from './kernels-handed-on.mjs';
 import { manifestBreaches } from './package-manifest.mjs';
 import { longParameterLists, parameterBreaches } from './parameter-lists.mjs';
 import { wordBreaches } from './plain-words.mjs';
@@ -95,7 +96,7 @@ for (const folder of ['packages', 'tooling']) {
   for (const path of sources(join(root, folder))) {
     const text = readFileSync(path, 'utf8');
     const shown = path.slice(root.length);
-    breaches.push(...wordBreaches(shown, text));
+    breaches.push(...wordBreaches(shown, text), ...forgottenKernels(shown, text));
     if (!/\.test\.ts$|\/assembly\//.test(path)) longLists.push(...longParameterLists(shown, text));
   }
 }

@@ -125,17 +125,17 @@ export function ${camel}(options: ${type_()} = {}): Quantizer {
     name: '${name}',
     options: { range },
     needs: [],
-    async quantize(weight, _statistics, scheme) {
+    async quantize(weight, _statistics, scheme, { kernels }) {
       const fit: typeof rule = {
         ...rule,
-        fit(values, rows, columns, of, importance, scale, zero) {
-          rule.fit(values, rows, columns, of, importance, scale, zero);
-          for (let row = 0; row < rows; row++) scale[row] *= range;
+        fit(panel) {
+          rule.fit(panel);
+          for (let row = 0; row < panel.rows; row++) panel.scale[row] *= range;
         },
         fitGroups: undefined,
       };
       return {
-        quantized: quantize(weight, scheme, { fit }),
+        quantized: quantize(weight, scheme, { fit, kernels }),
         report: { method: '${name}', tokens: 0, figures: {}, notes: [] },
       };
     },

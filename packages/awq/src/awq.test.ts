@@ -262,14 +262,8 @@ describe('clipping', () => {
       Float32Array.from({ length: 96 }, () => random.normal() ** 3),
     );
     const sum = (await statisticsOf(x, 16)).get(hessian).sum;
-    const { weight: clipped, clippedGroups } = await clipWeight(
-      weight,
-      own,
-      sum,
-      undefined,
-      minMax(),
-      referenceKernels,
-    );
+    const inputs = { hessian: sum, fit: minMax() };
+    const { weight: clipped, clippedGroups } = await clipWeight(weight, own, inputs, referenceKernels);
     expect(clippedGroups).toBeGreaterThan(0);
     for (let row = 0; row < 6; row++) {
       for (let start = 0; start < 16; start += size) {
@@ -337,8 +331,13 @@ describe('clipping', () => {
       (await statisticsOf(x, 16)).get(hessian).sum,
       (await statisticsOf(scaledX, 16)).get(hessian).sum,
     ];
-    const a = await clipWeight(weights, target, plain, factors, minMax(), referenceKernels);
-    const b = await clipWeight(weights, target, scaled, undefined, minMax(), referenceKernels);
+    const a = await clipWeight(
+      weights,
+      target,
+      { hessian: plain, inputScales: factors, fit: minMax() },
+      referenceKernels,
+    );
+    const b = await clipWeight(weights, target, { hessian: scaled, fit: minMax() }, referenceKernels);
     expect(a).toEqual(b);
   });
 });

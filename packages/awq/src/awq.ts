@@ -116,7 +116,7 @@ async function applyAwq(input: TransformInput, context: Context, settings: Setti
   }
   const changed: BlockWeights = new Map([...weights].filter(([name, values]) => input.weights.get(name) !== values));
   const clipped = settings.clip
-    ? await clipWeights(input, weights, inputScales, settings.fit, figures, context)
+    ? await clipWeights(input, { weights, inputScales }, settings.fit, figures, context)
     : undefined;
   return { weights: changed, ...(clipped ? { clipped } : {}), inputScales, figures, notes };
 }
@@ -124,11 +124,10 @@ async function applyAwq(input: TransformInput, context: Context, settings: Setti
 /** Clamps every quantized linear of the block but queries and keys. */
 async function clipWeights(
   input: TransformInput,
-  weights: BlockWeights,
-  inputScales: ReadonlyMap<string, Float32Array>,
+  { weights, inputScales }: Pick<Required<TransformResult>, 'weights' | 'inputScales'>,
   fit: ScaleFit,
   figures: Record<string, number>,
-  context: Context,
+  { kernels }: Context,
 ): Promise<BlockWeights> {
   const clipped: BlockWeights = new Map();
   for (const [name, weight] of weights) {
@@ -137,8 +136,8 @@ async function clipWeights(
     if (!scheme || input.roles(module).some((role) => notClamped.includes(role))) continue;
     const { kind } = scheme.granularity;
     if (kind !== 'channel' && kind !== 'group') continue;
-    const { sum } = input.statistics(module).get(hessian);
-    const result = await clipWeight(weight, scheme, sum, inputScales.get(module), fit, context.kernels);
+    const inputs = { hessian: input.statistics(module).get(hessian).sum, inputScales: inputScales.get(module), fit };
+    const result = await clipWeight(weight, scheme, inputs, kernels);
     if (result.clippedGroups === 0) continue;
     clipped.set(name, result.weight);
     figures[`${module} clippedGroups`] = result.clippedGroups;

@@ -6,6 +6,16 @@ export interface ClippedWeight {
   readonly clippedGroups: number;
 }
 
+/** What the clamping of a weight is judged by. */
+export interface ClipInputs {
+  /** `X^T X` of the inputs before scaling, `[in, in]`. */
+  readonly hessian: ArrayLike<number>;
+  /** Factors by which scaling multiplied the inputs; absent when it did not. */
+  readonly inputScales?: Float32Array;
+  /** The rule that the weight is quantized with afterwards. */
+  readonly fit: ScaleFit;
+}
+
 /** Ranges tried: `1 - i/20` of the largest magnitude for i = 0..9 (docs/reference/papers.md#awq). */
 const shrinkSteps = 20;
 const shrinkTried = 10;
@@ -16,15 +26,11 @@ const shrinkTried = 10;
  * tokens that the original estimates from 512 of them.
  *
  * @param weight `[out, in]`, scales folded in
- * @param hessian `X^T X` of the inputs before scaling, `[in, in]`
- * @param inputScales factors by which scaling multiplied the inputs; absent when it did not
  */
 export async function clipWeight(
   weight: Tensor<'f32'>,
   scheme: Scheme,
-  hessian: ArrayLike<number>,
-  inputScales: Float32Array | undefined,
-  fit: ScaleFit,
+  { hessian, inputScales, fit }: ClipInputs,
   kernels: Kernels,
 ): Promise<ClippedWeight> {
   const { rows, columns, tileColumns: size, scaleColumns: groups } = tiling(scheme.granularity, weight.shape);
@@ -37,7 +43,7 @@ export async function clipWeight(
   for (let step = 0; step < shrinkTried; step++) {
     const limits = largest.map((value) => value * (1 - step / shrinkSteps));
     const clamped = clamp(weight, limits, size, groups);
-    const rounded = dequantize(quantize(clamped, scheme, { fit })).data;
+    const rounded = dequantize(quantize(clamped, scheme, { fit, kernels })).data;
     for (let group = 0; group < groups; group++) {
       const start = group * size;
       const width = Math.min(size, columns - start);

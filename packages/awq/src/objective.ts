@@ -2,6 +2,7 @@ import {
   type Context,
   dequantize,
   hessian,
+  type Kernels,
   quantize,
   type ScaleFit,
   type Scheme,
@@ -22,8 +23,14 @@ export type Objective = (
 ) => ScaleError;
 
 /** `Q(W diag(s)) diag(1/s)`: what a consumer computes after scaling, in the unscaled channels. */
-export function roundScaled(weight: Tensor<'f32'>, scheme: Scheme, scales: Float32Array, fit: ScaleFit): Tensor<'f32'> {
-  const rounded = dequantize(quantize(scaleColumns(weight, scales), scheme, { fit }));
+export function roundScaled(
+  weight: Tensor<'f32'>,
+  scheme: Scheme,
+  scales: Float32Array,
+  fit: ScaleFit,
+  kernels: Kernels,
+): Tensor<'f32'> {
+  const rounded = dequantize(quantize(scaleColumns(weight, scales), scheme, { fit, kernels }));
   const width = scales.length;
   const data = new Float32Array(rounded.data.length);
   for (let start = 0; start < data.length; start += width)
@@ -32,13 +39,15 @@ export function roundScaled(weight: Tensor<'f32'>, scheme: Scheme, scales: Float
 }
 
 /** The paper's: the mean squared change of what the whole attention or MLP adds to the residual stream. */
-export const moduleError: Objective = (input, consumers, fit) => {
+export const moduleError: Objective = (input, consumers, fit, { kernels }) => {
   const { evaluate } = input;
   if (!evaluate)
     throw new SchemeError('awq: objective module needs a run that can evaluate blocks; choose objective layer');
   return (scales) =>
     evaluate(
-      new Map(consumers.map((module) => [`${module}.weight`, roundScaled(...weightOf(input, module), scales, fit)])),
+      new Map(
+        consumers.map((module) => [`${module}.weight`, roundScaled(...weightOf(input, module), scales, fit, kernels)]),
+      ),
       consumers,
     );
 };
@@ -52,7 +61,7 @@ export const layerError: Objective = (input, consumers, fit, { kernels }) => {
     for (const module of consumers) {
       const [weight, scheme] = weightOf(input, module);
       const [rows, columns] = weight.shape;
-      const a = roundScaled(weight, scheme, scales, fit).data;
+      const a = roundScaled(weight, scheme, scales, fit, kernels).data;
       for (let i = 0; i < a.length; i++) a[i] -= weight.data[i];
       const product = await kernels.matmul({ a, b, m: rows, n: columns, k: columns });
       for (let i = 0; i < a.length; i++) total += a[i] * product[i];

@@ -325,7 +325,7 @@ function finiteValues(path: string, name: string, read: Tensor, into: WeightBuff
   const half = read.dtype === 'f16' || read.dtype === 'bf16';
   const values = half ? (room ?? new Float32Array(count)) : toF32(read);
   const finite = half
-    ? (into?.stream ?? plainStream).decodeHalf({
+    ? (into ?? { stream: plainStream }).stream.decodeHalf({
         dtype: read.dtype as 'f16' | 'bf16',
         patterns: read.data as Uint16Array,
         values,

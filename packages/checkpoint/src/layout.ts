@@ -63,7 +63,7 @@ export interface QuantizedLayout {
   plan(module: QuantizedModule): PlannedTensor[];
   /**
    * Their content. Names as in `plan`.
-   * @param stream packs where it can; plain functions do when it is absent
+   * @param stream `kernels.stream` of a run, which packs on all threads; `plainStream` when absent
    */
   encode(module: QuantizedModule, quantized: QuantizedTensor, stream?: StreamKernels): Map<string, Tensor>;
   /** What goes into config.json as `quantization_config`, and files beside it by name. */

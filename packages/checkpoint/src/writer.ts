@@ -4,6 +4,7 @@ import {
   type ActivationScheme,
   FormatError,
   NumericError,
+  plainStream,
   type QuantizedTensor,
   type StreamKernels,
   type Tensor,
@@ -121,7 +122,7 @@ export function encodeModule(
   layout: QuantizedLayout,
   module: QuantizedModule,
   quantized: QuantizedTensor,
-  stream?: StreamKernels,
+  stream: StreamKernels,
 ): EncodedModule {
   refuseLostScales(module.linear.module, quantized);
   const reordered = module.reordered === true || quantized.groupIndex !== undefined;
@@ -166,7 +167,7 @@ export interface CheckpointWriterOptions extends FileOptions {
   readonly resume?: boolean;
   /** Tensors that the earlier run has finished: their files must be there. */
   readonly finished?: TensorSums;
-  /** Packs; plain functions do when it is absent. */
+  /** `kernels.stream` of a run, which packs on all threads. Default: `plainStream`. */
   readonly stream?: StreamKernels;
   /** Told of copied tensors that hold NaN or infinity and that the model does not read. */
   readonly warn?: (message: string) => void;
@@ -184,7 +185,7 @@ export async function createCheckpointWriter(
   plan: CheckpointPlan,
   options: CheckpointWriterOptions = {},
 ): Promise<CheckpointWriter> {
-  const { files: system = nodeFiles } = options;
+  const { files: system = nodeFiles, stream = plainStream } = options;
   if (!options.resume) await checkSpace(system, out, plan.shards.byteLength + (await otherBytes(source)));
   // A folder with config.json is whole: this one no longer is when its files are opened again.
   else await system.remove(join(out, 'config.json'));
@@ -207,7 +208,7 @@ export async function createCheckpointWriter(
     plan,
     async writeModule(name, quantized, activation) {
       const module = { ...moduleOf(name), reordered: reordered.has(name), ...(activation ? { activation } : {}) };
-      await writeEncoded(name, encodeModule(layout, module, quantized, options.stream));
+      await writeEncoded(name, encodeModule(layout, module, quantized, stream));
     },
     writeEncoded,
     async readModule(name) {

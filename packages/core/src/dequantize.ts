@@ -1,5 +1,5 @@
 import type { QuantizedTensor } from './contracts/quantized-tensor.js';
-import { forEachRun } from './quantize.js';
+import { forEachRun } from './encode.js';
 import { tiling } from './schemes/granularity.js';
 import { type Tensor, tensor } from './tensor.js';
 

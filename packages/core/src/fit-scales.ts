@@ -1,9 +1,9 @@
 import { allFinite } from './all-finite.js';
 import { NumericError } from './contracts/errors.js';
-import type { GridKernels } from './contracts/grid-kernels.js';
+import type { Kernels } from './contracts/kernels.js';
+import type { ScaleFit } from './contracts/scale-fit.js';
 import type { Scheme, StoredScales } from './contracts/scheme.js';
-import type { ScaleFit } from './fit/scale-fit.js';
-import { type Tiling, tiling } from './schemes/granularity.js';
+import { tiling } from './schemes/granularity.js';
 import type { Tensor } from './tensor.js';
 
 export interface FittedScales {
@@ -16,7 +16,7 @@ export interface FittedScales {
 /**
  * Fits one grid to each tile of the scheme's granularity and rounds the scales to their storage.
  * @param importance weight of each column `[columns]` of the matrix
- * @param grids do the heavy part of the fit where they can; the result does not depend on it
+ * @param kernels do the heavy part of the fit where they can; the result does not depend on them
  * @throws NumericError naming the first element that is NaN or infinite
  */
 export function fitScales(
@@ -24,17 +24,54 @@ export function fitScales(
   scheme: Scheme,
   rule: ScaleFit,
   importance?: Float32Array,
-  grids?: GridKernels,
+  kernels?: Pick<Kernels, 'grids'>,
 ): FittedScales {
   const { data } = weight;
-  const tiles = tiling(scheme.granularity, weight.shape);
-  const { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns } = tiles;
+  const { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns } = tiling(scheme.granularity, weight.shape);
   const scales = new Float32Array(scaleRows * scaleColumns);
   const zeros = new Float32Array(scales.length);
-  const of = { values: data, rows, columns, groupSize: tileColumns };
-  const onKernels =
-    grids && tileRows === 1 && scales.length > 0 && rule.fitGroups?.(of, scheme, importance, scales, zeros, grids);
-  if (!onKernels) fitTiles(data, tiles, scheme, rule, importance, scales, zeros);
+  const flat = tileRows === 1;
+
+  /** Tiles of one row are fitted together, a column of tiles at a time; taller tiles are gathered one by one. */
+  const fitTiles = () => {
+    const panelRows = flat ? rows : 1;
+    const [scale, zero] = [new Float32Array(panelRows), new Float32Array(panelRows)];
+    for (let block = 0; block < (flat ? 1 : scaleRows); block++) {
+      const top = block * tileRows;
+      const height = flat ? rows : Math.min(tileRows, rows - top);
+      for (let group = 0; group < scaleColumns; group++) {
+        const left = group * tileColumns;
+        const width = Math.min(tileColumns, columns - left);
+        const own = importance?.subarray(left, left + width);
+        rule.fit({
+          values: gather(data, columns, [top, height], [left, width]),
+          rows: panelRows,
+          columns: flat ? width : width * height,
+          scheme,
+          importance: own && !flat ? repeat(own, height) : own,
+          scale,
+          zero,
+        });
+        for (let row = 0; row < panelRows; row++) {
+          const index = (flat ? row : block) * scaleColumns + group;
+          scales[index] = scale[row];
+          zeros[index] = zero[row];
+        }
+      }
+    }
+  };
+
+  const groups = {
+    values: data,
+    rows,
+    columns,
+    groupSize: tileColumns,
+    scheme,
+    importance,
+    scale: scales,
+    zero: zeros,
+  };
+  if (!(kernels && flat && scales.length > 0 && rule.fitGroups?.(groups, kernels.grids))) fitTiles();
   if (!allFinite(scales)) throw notFinite(data);
   const storedScales = scheme.scaleStorage.store(scales);
   return {
@@ -44,46 +81,12 @@ export function fitScales(
   };
 }
 
-function fitTiles(
-  data: Float32Array,
-  { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns }: Tiling,
-  scheme: Scheme,
-  rule: ScaleFit,
-  importance: Float32Array | undefined,
-  scales: Float32Array,
-  zeros: Float32Array,
-): void {
-  // Tiles of one row are fitted together, a column of tiles at a time; taller tiles are gathered one by one.
-  const panelRows = tileRows === 1 ? rows : 1;
-  const scale = new Float32Array(panelRows);
-  const zero = new Float32Array(panelRows);
-  for (let block = 0; block < (tileRows === 1 ? 1 : scaleRows); block++) {
-    const top = block * tileRows;
-    const height = tileRows === 1 ? rows : Math.min(tileRows, rows - top);
-    for (let group = 0; group < scaleColumns; group++) {
-      const left = group * tileColumns;
-      const width = Math.min(tileColumns, columns - left);
-      const panel = gather(data, columns, top, height, left, width);
-      let weights = importance?.subarray(left, left + width);
-      if (weights && tileRows > 1) weights = repeat(weights, height);
-      const panelColumns = tileRows === 1 ? width : width * height;
-      rule.fit(panel, panelRows, panelColumns, scheme, weights, scale, zero);
-      for (let row = 0; row < panelRows; row++) {
-        const index = (tileRows === 1 ? row : block) * scaleColumns + group;
-        scales[index] = scale[row];
-        zeros[index] = zero[row];
-      }
-    }
-  }
-}
-
+/** A rectangle of a matrix, dense; a view where it has all columns. */
 function gather(
   data: Float32Array,
   columns: number,
-  top: number,
-  height: number,
-  left: number,
-  width: number,
+  [top, height]: readonly [number, number],
+  [left, width]: readonly [number, number],
 ): Float32Array {
   if (width === columns) return data.subarray(top * columns, (top + height) * columns);
   const panel = new Float32Array(height * width);

@@ -6,9 +6,8 @@ import {
   type Kernels,
   NumericError,
   type ProgressEvent,
-  plainBlocks,
-  plainStream,
   type Reserve,
+  referenceKernels,
   viewBytes,
 } from '@q/core';
 import type { FileOptions } from '@q/durable-files';
@@ -61,9 +60,9 @@ export async function requantize(
   source: ByteSource,
   plan: RequantizePlan,
   path: string,
-  { kernels = {}, signal, progress, files }: RequantizeRun = {},
+  { kernels = referenceKernels, signal, progress, files }: RequantizeRun = {},
 ): Promise<void> {
-  const { blocks = plainBlocks, stream = plainStream } = kernels;
+  const { blocks, stream } = kernels;
   const stretches = plan.tensors.flatMap(cut);
   const room = (bytes: (stretch: Stretch) => number) =>
     stretches.reduce((most, stretch) => Math.max(most, bytes(stretch)), 0);

@@ -29,7 +29,7 @@ const context = createContext();
 /** Sweeps in blocks of the option's size, and of all columns whose grids are known. */
 const sweeps = [
   ['in blocks', context],
-  ['whole', createContext({ kernels: { ...referenceKernels, wholeSweeps: true } })],
+  ['whole', createContext({ kernels: { ...referenceKernels, splitsColumns: true } })],
 ] as const;
 const random = createRandom('gptq tests');
 const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
@@ -172,7 +172,7 @@ describe('gptq', () => {
           const part = Float32Array.from(current.subarray(column, Math.min(column + size, columns)));
           const scale = new Float32Array(1);
           const zero = new Float32Array(1);
-          minMax().fit(part, 1, part.length, of, undefined, scale, zero);
+          minMax().fit({ values: part, rows: 1, columns: part.length, scheme: of, scale, zero });
           grid = { scale: scale[0], zero: zero[0] };
           fitted.push(grid.scale);
         }

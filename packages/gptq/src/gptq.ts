@@ -37,7 +37,7 @@ export const gptqOptions = {
     default: 0.01,
     help: 'Added to the diagonal of the Hessian, as a share of its mean.',
   }),
-  /** Columns a block. Default 128. Kernels with `wholeSweeps` sweep in blocks of a size of their own. */
+  /** Columns a block. Default 128. Kernels with `splitsColumns` sweep in blocks of a size of their own. */
   blockSize: integer({ min: 1, default: 128, help: 'Columns that the sweep takes at once.' }),
   /** How grids are fitted. Default: `weightedSearch()`. */
   fit: fitOption('weightedSearch'),

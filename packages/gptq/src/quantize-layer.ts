@@ -6,7 +6,6 @@ import {
   inputShift,
   type Kernels,
   permuteColumns,
-  plainReserve,
   type QuantizedTensor,
   type QuantizeResult,
   residualCross,
@@ -60,7 +59,7 @@ export async function quantizeLayer(
   settings: GptqSettings,
 ): Promise<QuantizeResult> {
   const { width } = statistics.get(hessian);
-  const { bytes, release } = context.kernels.stream?.reserve(4 * width ** 2) ?? plainReserve(4 * width ** 2);
+  const { bytes, release } = context.kernels.stream.reserve(4 * width ** 2);
   try {
     const buffer = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
     return await solveLayer(weight, statistics, scheme, context, settings, buffer);
@@ -122,7 +121,7 @@ async function solveLayer(
   const importance = columnImportance(settings.importance, factorization, statistics, permutation);
   const ownOrder = importance && restoreColumns(importance, 1, permutation);
   const fitted = fixed
-    ? await profile.stage('fit', () => fitScales(moved ?? weight, scheme, fit, ownOrder, kernels.grids))
+    ? await profile.stage('fit', () => fitScales(moved ?? weight, scheme, fit, ownOrder, kernels))
     : undefined;
   const group = Int32Array.from(permutation, (column, j) => Math.floor((fixed ? column : j) / tileColumns));
   const freeScales = tileRows === 1 && separateStorages.has(scheme.scaleStorage.name);

@@ -18,7 +18,7 @@ export interface GptqProblem {
   readonly fit: ScaleFit;
   /** Weights of the columns `[columns]` for the fit. */
   readonly importance?: Float32Array;
-  /** Columns between two products with all that came before; 128 in the paper. Not read where kernels have `wholeSweeps`. */
+  /** Columns between two products with all that came before; 128 in the paper. Not read where kernels have `splitsColumns`. */
   readonly blockSize: number;
   /** Columns of the weight, and of the codes that come of it, lie in another order: the j-th to be rounded is `order[j]`. */
   readonly order?: Int32Array;
@@ -45,7 +45,7 @@ export interface GptqSolution {
  */
 export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
   const { rows, columns, factor, scheme, group, groups, importance, blockSize, order } = problem;
-  if (kernels.wholeSweeps && problem.grids) return sweepOnce(problem, problem.grids, kernels);
+  if (kernels.splitsColumns && problem.grids) return sweepOnce(problem, problem.grids, kernels);
   if (order) {
     const weight = permuteColumns(problem.weight, rows, order);
     const solution = await gptqSolve({ ...problem, weight, order: undefined }, kernels);
@@ -63,7 +63,7 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
   while (start < columns) {
     const groupEnd = problem.grids ? columns : endOfGroup(group, start);
     const firstOfGroup = start === 0 || group[start] !== group[start - 1];
-    const end = kernels.wholeSweeps ? groupEnd : Math.min(start + blockSize, groupEnd);
+    const end = kernels.splitsColumns ? groupEnd : Math.min(start + blockSize, groupEnd);
 
     if (!problem.grids && firstOfGroup) {
       const updated = await updatedWeights(problem, difference, start, groupEnd, kernels);
@@ -195,7 +195,7 @@ function fitGroup(
 ): void {
   const scale = new Float32Array(rows);
   const zero = new Float32Array(rows);
-  fit.fit(values, rows, width, scheme, importance, scale, zero);
+  fit.fit({ values, rows, columns: width, scheme, importance, scale, zero });
   const stored = scheme.scaleStorage.store(scale).effective;
   for (let row = 0; row < rows; row++) {
     scales[row * groups + index] = stored[row];

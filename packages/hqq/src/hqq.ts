@@ -27,9 +27,9 @@ export function hqq(options: HqqOptions = {}): Quantizer {
         return 'hqq solves for zero points, and a symmetric scheme has none: use an asymmetric one';
       return undefined;
     },
-    async quantize(weight, _statistics, scheme) {
+    async quantize(weight, _statistics, scheme, { kernels }) {
       return {
-        quantized: quantize(weight, scheme, { fit }),
+        quantized: quantize(weight, scheme, { fit, kernels }),
         report: { method: 'hqq', tokens: 0, figures: {}, notes: [] },
       };
     },

@@ -92,7 +92,7 @@ describe('int8Linears', () => {
     const wrap = (of: ActivationScheme) => int8Linears(new Map([['m', { weight, activation: of }]]), referenceKernels);
     expect(() => wrap(activation(perTensor, false))).toThrow('m: its static scale is not known');
     expect(() => wrap(activation(perChannel, true))).toThrow(/^m: .*per token or per tensor/);
-    expect(() => int8Linears(new Map(), { name: 'gpu' })).toThrow('gpu');
+    expect(() => int8Linears(new Map(), { name: 'gpu', sync: undefined })).toThrow('gpu');
   });
 
   it('names the module whose input is not finite', () => {

@@ -70,6 +70,7 @@ export function gatherGrams(pool: Pool, kernels: Kernels): GatheredGrams {
     return sum;
   };
   return {
+    kept: true,
     kernels: {
       ...kernels,
       async gram({ x, tokens, width, out }) {

@@ -1,12 +1,4 @@
-import {
-  type BlockKernels,
-  createRandom,
-  type GridKernels,
-  quantize,
-  type StreamKernels,
-  schemes,
-  tensor,
-} from '@q/core';
+import { createRandom, quantize, schemes, tensor } from '@q/core';
 import {
   blockConformance,
   gridConformance,
@@ -25,10 +17,10 @@ describe.each(levels)('wasm kernels, $simd, $threads threads', async ({ simd, th
   const kernels = await createWasmKernels({ simd, threads });
   afterAll(() => kernels.dispose());
   for (const { name, run } of kernelConformance) it(name, () => run(kernels));
-  for (const { name, run } of gridConformance) it(name, () => run(kernels.grids as GridKernels));
-  for (const { name, run } of streamConformance) it(name, () => run(kernels.stream as StreamKernels));
+  for (const { name, run } of gridConformance) it(name, () => run(kernels.grids));
+  for (const { name, run } of streamConformance) it(name, () => run(kernels.stream));
   for (const { name, run } of [...blockConformance(blockFormats), ...longBlockConformance([q4_0, q4_K])])
-    it(name, () => run(kernels.blocks as BlockKernels));
+    it(name, () => run(kernels.blocks));
 });
 
 describe('results', async () => {
@@ -62,12 +54,12 @@ describe('results', async () => {
       [rows, columns],
       Float32Array.from({ length: rows * columns }, () => random.normal()),
     );
-    const { bytes, release } = (many.stream as StreamKernels).reserve(5 * rows * columns);
+    const { bytes, release } = many.stream.reserve(5 * rows * columns);
     const values = new Float32Array(bytes.buffer, bytes.byteOffset, rows * columns);
     values.set(weight.data);
     for (const scheme of [schemes.nf4, schemes.int4]) {
       const into = bytes.subarray(4 * rows * columns).fill(99);
-      const { codes } = quantize(tensor('f32', [rows, columns], values), scheme, { grids: many.grids, into });
+      const { codes } = quantize(tensor('f32', [rows, columns], values), scheme, { kernels: many, into });
       expect(codes.buffer).toBe(bytes.buffer);
       expect([...codes]).toEqual([...quantize(weight, scheme).codes]);
     }
@@ -77,11 +69,11 @@ describe('results', async () => {
   it('of blocks are the same where values and bytes lie in reserved memory', () => {
     const random = createRandom('reserved blocks');
     const values = Float32Array.from({ length: 256 * 37 }, () => random.normal());
-    const stream = many.stream as StreamKernels;
+    const stream = many.stream;
     const [from, to] = [stream.reserve(values.byteLength), stream.reserve(144 * 37)];
     const data = new Float32Array(from.bytes.buffer, from.bytes.byteOffset, values.length);
     data.set(values);
-    const blocks = many.blocks as BlockKernels;
+    const blocks = many.blocks;
     expect(blocks.encode({ format: q4_K, source: { dtype: 'f32', data }, out: to.bytes })).toBe(true);
     const wanted = new Uint8Array(144 * 37);
     q4_K.encode(values, wanted);

@@ -40,7 +40,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     triangularSolve: async (args) => triangularSolve(pool, args),
     gptqBlock: async (args) => gptqBlock(pool, args),
     rowErrors: async (args) => rowErrors(pool, args),
-    wholeSweeps: true,
+    splitsColumns: true,
     openDescent: (args) => openDescent(pool, args),
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),

@@ -174,6 +174,6 @@ describe('mixedLinears', () => {
     expect(() => mixedLinears<Handle>(modules, referenceKernels).linear?.('a', x, (_, same) => same, runtime)).toThrow(
       /^a: .*NaN/,
     );
-    expect(() => mixedLinears(modules, { name: 'gpu' })).toThrow('gpu');
+    expect(() => mixedLinears(modules, { name: 'gpu', sync: undefined })).toThrow('gpu');
   });
 });

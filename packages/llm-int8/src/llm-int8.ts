@@ -46,9 +46,9 @@ export function llmInt8(): Quantizer {
         ? undefined
         : 'LLM.int8() has symmetric int8 weights with one scale per output channel';
     },
-    async quantize(weight, _statistics, asked) {
+    async quantize(weight, _statistics, asked, { kernels }) {
       return {
-        quantized: quantize(weight, asked, { fit }),
+        quantized: quantize(weight, asked, { fit, kernels }),
         report: { method: 'llm-int8', tokens: 0, figures: {}, notes: [] },
       };
     },

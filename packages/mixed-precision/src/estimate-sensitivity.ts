@@ -50,7 +50,7 @@ export async function estimateSensitivity<T>(options: EstimateOptions<T>): Promi
       const mean = outputs.reduce((sum, value) => sum + value, 0) / rows;
       for (const [i, candidate] of unit.candidates.entries()) {
         signal?.throwIfAborted();
-        const { data } = dequantize(quantize(original, candidate, { fit, grids: kernels.grids }));
+        const { data } = dequantize(quantize(original, candidate, { fit, kernels }));
         const difference = data.map((value, at) => original.data[at] - value);
         const product = await kernels.matmul({ a: difference, b: inputs, m: rows, n: width, k: width });
         for (let row = 0; row < rows && mean > 0; row++) {

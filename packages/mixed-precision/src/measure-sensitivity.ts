@@ -104,7 +104,7 @@ async function variantsOf<T>(
   units: readonly SensitivityUnit[],
   states: readonly (readonly HostState[])[],
 ): Promise<Variant[]> {
-  const { weight } = run.options;
+  const { weight, context } = run.options;
   const variants: Variant[] = [];
   for (const unit of units) {
     const first = Math.min(
@@ -114,7 +114,7 @@ async function variantsOf<T>(
       const replaced = new Map<string, Tensor<'f32'>>();
       for (const module of unit.modules) {
         const original = await weight(`${module}.weight`);
-        replaced.set(`${module}.weight`, dequantize(quantize(original, scheme, { fit })));
+        replaced.set(`${module}.weight`, dequantize(quantize(original, scheme, { fit, kernels: context.kernels })));
       }
       variants.push({ unit, hidden: await run.stages(block, Math.max(0, first), runtime, states, replaced) });
     }

@@ -73,7 +73,7 @@ export function efficientQat(options: EfficientQatOptions = {}): Tuner {
         {
           parameterize(original, start) {
             refuseReordered(start);
-            return learnedStep(nearestInCells(original, start), start.scheme, start, { grids: context.kernels.grids });
+            return learnedStep(nearestInCells(original, start), start.scheme, start, { kernels: context.kernels });
           },
           optimizer: adamW,
           schedule: cosine({ final: 1 / 20 }),

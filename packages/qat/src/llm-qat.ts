@@ -70,8 +70,8 @@ export function llmQat(options: LlmQatOptions = {}): Tuner {
     parameterize(original, start, { kernels }) {
       refuseReordered(start);
       return weights === 'minMax'
-        ? refitted(original, start.scheme, { fit: absMax({ range: 'narrow' }) })
-        : learnedStep(nearestInCells(original, start), start.scheme, start, { grids: kernels.grids });
+        ? refitted(original, start.scheme, { fit: absMax({ range: 'narrow' }), kernels })
+        : learnedStep(nearestInCells(original, start), start.scheme, start, { kernels });
     },
     ...(quantizesRuntime ? { wrap: (inner, model) => quantizedRuntime(inner, model, runtime) } : {}),
     task: 'llm-qat',

@@ -49,7 +49,7 @@ export function qaft(options: QaftOptions = {}): Tuner {
     parameterize(original, start, { kernels }) {
       refuseReordered(start);
       const weight = startFrom === 'codes' ? nearestInCells(original, start) : original;
-      return learnedStep(weight, start.scheme, start, { estimator, grids: kernels.grids });
+      return learnedStep(weight, start.scheme, start, { estimator, kernels });
     },
     loss: typeof loss === 'string' ? lossWeights[loss] : loss,
     task: 'qaft',

@@ -44,10 +44,10 @@ export function rtn(options: RtnOptions = {}): Quantizer {
     name: 'rtn',
     options: { fit: shown.name, ...shown.options, importance },
     needs: importance === 'diagonal' ? [meanSquare] : [],
-    async quantize(weight, statistics, scheme, { kernels: { grids } }, into) {
+    async quantize(weight, statistics, scheme, { kernels }, into) {
       const inputs = importance === 'diagonal' ? meanSquares(statistics) : undefined;
       return {
-        quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: inputs?.values, grids, into }),
+        quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: inputs?.values, kernels, into }),
         report: { method: 'rtn', tokens: inputs?.tokens ?? 0, figures: {}, notes: [] },
       };
     },

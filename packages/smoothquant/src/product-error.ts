@@ -51,7 +51,7 @@ export async function productError(
   let total = 0;
   for (const { weight, scheme } of consumers) {
     const shape = { m: tokens, n: weight.shape[0], k: width, transposeB: true };
-    const grid = quantize(scaleColumns(weight, scales), scheme, { fit: absMax({ range: 'narrow' }) });
+    const grid = quantize(scaleColumns(weight, scales), scheme, { fit: absMax({ range: 'narrow' }), kernels });
     const exact = await kernels.matmul({ a: rows, b: weight.data, ...shape });
     const found = await kernels.matmul({ a: rounded, b: dequantize(grid).data, ...shape });
     let [error, norm] = [0, 0];

@@ -19,21 +19,22 @@ export function gatherGrams(
   kernels: Kernels,
   fromWidth: number = minimumWidth,
 ): GatheredGrams {
-  const narrow = kernels.gatherGrams?.();
+  const narrow = kernels.gatherGrams();
   const gathered = new Map<GramArgs['out'], number>();
   return {
+    kept: true,
     kernels: {
       ...kernels,
       async gram(args) {
         const { x, tokens, width, out } = args;
-        if (width < fromWidth) return (narrow?.kernels ?? kernels).gram(args);
+        if (width < fromWidth) return narrow.kernels.gram(args);
         gathered.set(out, width);
         activate();
         addUpperTriangle(tf, x.subarray(0, tokens * width), width, out);
       },
       async matmul(args) {
         const { a, b, m, n, k, transposeA, transposeB, accumulate, out } = args;
-        if (accumulate || m * n * k < minimumWork) return (narrow?.kernels ?? kernels).matmul(args);
+        if (accumulate || m * n * k < minimumWork) return narrow.kernels.matmul(args);
         activate();
         const product = tf.tidy(() => {
           const left = tf.tensor2d(a.subarray(0, m * k), transposeA ? [k, m] : [m, k]);
@@ -46,12 +47,12 @@ export function gatherGrams(
       },
     },
     async settle() {
-      await narrow?.settle();
+      await narrow.settle();
       for (const [out, width] of gathered) mirrorUpper(out, width);
       gathered.clear();
     },
     release() {
-      narrow?.release();
+      narrow.release();
       gathered.clear();
     },
   };

@@ -59,8 +59,7 @@ await checkpoint.close();
 
 function roundTrip(format: BlockFormat, { shape, data }: Tensor<'f32'>): Tensor<'f32'> {
   const out = new Uint8Array((data.length / format.values) * format.bytes);
-  if (!kernels.blocks?.encode({ format, source: { dtype: 'f32', data }, out }))
-    throw new Error('values are not finite');
+  if (!kernels.blocks.encode({ format, source: { dtype: 'f32', data }, out })) throw new Error('values are not finite');
   const back = new Float32Array(data.length);
   format.decode(out, back);
   return tensor('f32', shape, back);

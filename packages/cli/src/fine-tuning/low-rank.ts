@@ -63,7 +63,9 @@ function lowRankTuning(base: Scheme | 'none', options: QloraOptions): FineTuning
           )
           .set(
             'merged and quantized again',
-            linears(async (module, frozen) => dequantize(quantize(merged(module, frozen as Tensor<'f32'>), base))),
+            linears(async (module, frozen) =>
+              dequantize(quantize(merged(module, frozen as Tensor<'f32'>), base, { kernels: context.kernels })),
+            ),
           );
       }
       const { steps, loss, secondsPerStep } = training;

@@ -1,9 +1,9 @@
 import { CalibrationError, SchemeError } from '../contracts/errors.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import type { Scheme } from '../contracts/scheme.js';
 import type { Statistic, Statistics } from '../contracts/statistic.js';
 import { absMax } from '../fit/abs-max.js';
 import { minMax } from '../fit/min-max.js';
-import type { ScaleFit } from '../fit/scale-fit.js';
 import { weightedSearch } from '../fit/weighted-search.js';
 import { type FittedScales, fitScales } from '../fit-scales.js';
 import { perTensor } from '../schemes/granularity.js';

@@ -60,7 +60,7 @@ export interface BlockGrid {
   getCodes(from: Uint8Array, codes: Uint8Array): void;
 }
 
-/** Encoding of blocks. Synchronous. `plainBlocks` is the reference, and what is used where kernels have none of their own. */
+/** Encoding of blocks. Synchronous. `plainBlocks` is the reference. */
 export interface BlockKernels {
   /**
    * `format.encode` of values as they lie in a file; the same bytes.

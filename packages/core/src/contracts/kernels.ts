@@ -6,6 +6,7 @@ import type { StreamKernels } from './stream-kernels.js';
 /**
  * The narrow table of heavy operations. All matrices are dense, row-major, in host memory. `core` has a readable
  * reference of each (`referenceKernels`); other packages override them one by one: `{...referenceKernels, ...fast}`.
+ * Every part is there in every set of kernels: callers use it and never ask whether it exists.
  * Every implementation states its accumulation order and precision in its file header, and passes the same tests.
  */
 export interface Kernels {
@@ -17,11 +18,8 @@ export interface Kernels {
   matmul(args: MatmulArgs): Promise<Float32Array>;
   /** `out[width,width] += x^T x` for `x` `[tokens, width]`; both triangles are written. */
   gram(args: GramArgs): Promise<void>;
-  /**
-   * For Gram matrices that are summed up over many calls: sums stay where the kernels compute. Absent where they have no
-   * such place; `gram` is as good then.
-   */
-  gatherGrams?(): GatheredGrams;
+  /** For Gram matrices that are summed over many calls: sums stay where the kernels compute. `eagerGrams` where they have no such place. */
+  gatherGrams(): GatheredGrams;
   /**
    * In-place Cholesky factor of a symmetric positive definite matrix `[n,n]`. `lower`: A = L L^T. `reversed-upper`:
    * A = R R^T with R upper triangular (factor with both axes reversed, reversed back; docs/reference/papers.md#gptq, inverse-free form).
@@ -34,8 +32,8 @@ export interface Kernels {
   gptqBlock(args: GptqBlockArgs): Promise<void>;
   /** `||d R||^2` of each row d `[rows]`; see {@link RowErrorArgs}. */
   rowErrors(args: RowErrorArgs): Promise<Float64Array>;
-  /** `gptqBlock` goes in blocks of its own: it is quickest with all columns at once. */
-  readonly wholeSweeps?: boolean;
+  /** Whether `gptqBlock` divides the columns into blocks by itself: it is then quickest with all columns in one call. */
+  readonly splitsColumns: boolean;
   /** Coordinate descent on rounded rows that stay where the kernels compute; see {@link DescentArgs}. */
   openDescent(args: DescentArgs): Descent;
   /** In-place orthonormal Walsh-Hadamard transform of each row's consecutive chunks of `size` (a power of two). */
@@ -44,14 +42,14 @@ export interface Kernels {
   matmulInt8(args: MatmulInt8Args): Promise<Int32Array>;
   /** How likely a model finds its tokens, and how far that is from another model; see {@link LogitsArgs}. */
   scoreLogits(args: LogitsArgs): Promise<LogitsScores>;
-  /** Fitting and rounding of grids; where it is absent the plain functions do it. */
-  readonly grids?: GridKernels;
-  /** Decoding and packing; where it is absent `plainStream` does it. */
-  readonly stream?: StreamKernels;
-  /** Encoding of GGUF's blocks; where it is absent `plainBlocks` does it. */
-  readonly blocks?: BlockKernels;
-  /** The operations that may be called inside a synchronous forward pass; absent on backends that cannot. */
-  readonly sync?: SyncKernels;
+  /** Fitting and rounding of grids. Core's own: `plainGrids`. */
+  readonly grids: GridKernels;
+  /** Decoding and packing. Core's own: `plainStream`. */
+  readonly stream: StreamKernels;
+  /** Encoding of GGUF's blocks. Core's own: `plainBlocks`. */
+  readonly blocks: BlockKernels;
+  /** The operations that may be called inside a synchronous forward pass; `undefined` on backends that cannot, such as a GPU. */
+  readonly sync: SyncKernels | undefined;
   /** Ends workers, frees memory. */
   dispose(): Promise<void>;
 }
@@ -112,6 +110,8 @@ export interface GatheredGrams {
    * `settle`. It knows a matrix by its array, which nothing else may change until then.
    */
   readonly kernels: Kernels;
+  /** False: `gram` writes the whole of its `out` at each call, and `settle` has nothing to do. */
+  readonly kept: boolean;
   /** Writes what was kept into all `out`s, both triangles, and frees it. */
   settle(): Promise<void>;
   /** Frees what was kept and was not written. */

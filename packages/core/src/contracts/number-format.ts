@@ -1,4 +1,4 @@
-import type { ScaleFit } from '../fit/scale-fit.js';
+import type { ScaleFit } from './scale-fit.js';
 
 /**
  * A number format maps reals to codes and back. Codes are unsigned integers below `2^bits`; for signed integer formats

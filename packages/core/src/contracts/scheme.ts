@@ -1,6 +1,6 @@
-import type { ScaleFit } from '../fit/scale-fit.js';
 import type { Granularity } from './granularity.js';
 import type { NumberFormat } from './number-format.js';
+import type { ScaleFit } from './scale-fit.js';
 
 /**
  * How scales are kept in the file. `store` maps fitted f32 scales to what a reader will see, so that codes are always

@@ -1,6 +1,6 @@
 /**
  * What a weight on its way from one file to another goes through besides fitting and rounding. Synchronous. `plainStream` is
- * the reference, and what is used where kernels have none of their own.
+ * the reference.
  */
 export interface StreamKernels {
   /**

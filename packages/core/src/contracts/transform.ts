@@ -105,8 +105,8 @@ export interface WeightSource {
 export interface WeightBuffers {
   readonly bytes: Uint8Array;
   readonly values: Float32Array;
-  /** Decodes what is stored in f16 and bf16; plain functions do where it is absent. */
-  readonly stream?: StreamKernels;
+  /** `kernels.stream` of the run: decodes what is stored in f16 and bf16. */
+  readonly stream: StreamKernels;
 }
 
 /**

@@ -1,8 +1,9 @@
 import type { OptionValues } from '../contracts/option.js';
+import type { FitPanel, ScaleFit } from '../contracts/scale-fit.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { checkOptions } from '../options/check-options.js';
 import { choice, number } from '../options/option.js';
-import { fitExtremes, type ScaleFit } from './scale-fit.js';
+import { fitExtremes } from './fit-extremes.js';
 
 /**
  * Where the largest magnitude m of the values lands (docs/reference/papers.md#grids), for b bits:
@@ -13,13 +14,10 @@ import { fitExtremes, type ScaleFit } from './scale-fit.js';
  */
 export type SymmetricRange = 'gptq' | 'narrow' | 'full';
 
+/** Writes the scales of a panel, and leaves its zero points alone. */
 export function fitAbsMax(
-  values: Float32Array,
-  rows: number,
-  columns: number,
-  scheme: Scheme,
+  { values, rows, columns, scheme, scale }: FitPanel,
   range: SymmetricRange,
-  scale: Float32Array,
   bound = Number.POSITIVE_INFINITY,
 ): void {
   const { min, max } = scheme.format;
@@ -76,8 +74,9 @@ export function absMax(options: AbsMaxOptions = {}): ScaleFit {
   const rule: ScaleFit = {
     name: 'absMax',
     options: { range, ...(bound === undefined ? {} : { bound }) },
-    fit(values, rows, columns, scheme, _importance, scale, zero) {
-      fitAbsMax(values, rows, columns, scheme, range, scale, bound);
+    fit(panel) {
+      const { rows, scheme, zero } = panel;
+      fitAbsMax(panel, range, bound);
       zero.fill(scheme.zeroPoint === 'none' ? 0 : (middleOf(scheme) ?? 0), 0, rows);
     },
   };

@@ -1,4 +1,5 @@
 import type { Declaration, Option } from '../contracts/option.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import { named } from '../options/option.js';
 import { absMax, absMaxOptions } from './abs-max.js';
 import { halfQuadratic, halfQuadraticOptions } from './half-quadratic.js';
@@ -7,7 +8,6 @@ import { meanAbsFit, ternaryThreshold } from './mean-abs.js';
 import { minMax } from './min-max.js';
 import { mseSearch, mseSearchOptions } from './mse-search.js';
 import { percentile, percentileOptions } from './percentile.js';
-import type { ScaleFit } from './scale-fit.js';
 import { weightedSearch, weightedSearchOptions } from './weighted-search.js';
 
 const { bound } = absMaxOptions;

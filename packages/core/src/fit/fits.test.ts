@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { NumberFormat } from '../contracts/number-format.js';
+import type { FitPanel, ScaleFit } from '../contracts/scale-fit.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { dequantize } from '../dequantize.js';
 import { levelTable } from '../formats/level-table.js';
@@ -21,7 +22,6 @@ import { meanAbsFit, ternaryThreshold } from './mean-abs.js';
 import { minMax } from './min-max.js';
 import { mseSearch } from './mse-search.js';
 import { percentile } from './percentile.js';
-import type { ScaleFit } from './scale-fit.js';
 import { createScaleSweep } from './scale-sweep.js';
 import { sharedExponent } from './shared-exponent.js';
 import { weightedSearch } from './weighted-search.js';
@@ -122,7 +122,7 @@ describe('weightedSearch', () => {
       errorOf(
         x,
         whole(int3),
-        { ...weightedSearch(), fit: (v, r, c, s, _w, ...rest) => weightedSearch().fit(v, r, c, s, undefined, ...rest) },
+        { ...weightedSearch(), fit: (panel) => weightedSearch().fit({ ...panel, importance: undefined }) },
         importance,
       ),
     );
@@ -215,9 +215,9 @@ describe('other rules', () => {
     for (const other of [0.9, 1.1]) {
       const fit = {
         ...meanAbsFit(),
-        fit: (...a: Parameters<ScaleFit['fit']>) => {
-          meanAbsFit().fit(...a);
-          a[5][0] *= other;
+        fit(panel: FitPanel) {
+          meanAbsFit().fit(panel);
+          panel.scale[0] *= other;
         },
       };
       expect(errorOf(x, whole(binary), fit)).toBeGreaterThan(errorOf(x, whole(binary), meanAbsFit()));

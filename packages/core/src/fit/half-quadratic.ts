@@ -1,9 +1,9 @@
 import type { OptionValues } from '../contracts/option.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { checkOptions } from '../options/check-options.js';
 import { integer, number } from '../options/option.js';
 import { minMax } from './min-max.js';
-import type { ScaleFit } from './scale-fit.js';
 
 export const halfQuadraticOptions = {
   /** Norm of the error, below 1: robust against outliers. Default 0.7. */
@@ -32,8 +32,9 @@ export function halfQuadratic(options: HalfQuadraticOptions = {}): ScaleFit {
   return {
     name: 'halfQuadratic',
     options: { p, beta, iterations },
-    fit(values, rows, columns, scheme, importance, scale, zero) {
-      range.fit(values, rows, columns, scheme, importance, scale, zero);
+    fit(panel) {
+      const { values, rows, columns, scheme, scale, zero } = panel;
+      range.fit(panel);
       if (scheme.zeroPoint === 'none') return;
       const { min, max } = scheme.format;
       for (let row = 0; row < rows; row++) {

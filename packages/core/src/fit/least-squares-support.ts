@@ -1,4 +1,4 @@
-import type { ScaleFit } from './scale-fit.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 
 /**
  * The exact least-squares scale for {0, s} and {-s, 0, s}: for a set of values that are not zero the best s is their mean
@@ -9,7 +9,7 @@ export function leastSquaresSupport(): ScaleFit {
   return {
     name: 'leastSquaresSupport',
     options: {},
-    fit(values, rows, columns, { format }, _importance, scale, zero) {
+    fit({ values, rows, columns, scheme: { format }, scale, zero }) {
       const signed = format.min < 0;
       for (let row = 0; row < rows; row++) {
         const own = values.subarray(row * columns, (row + 1) * columns);

@@ -1,11 +1,11 @@
-import type { ScaleFit } from './scale-fit.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 
 /** Mean magnitude of the values: the scale of XNOR-Net's binary weights and of BitNet b1.58's ternary ones (docs/reference/file-formats.md#binary-and-ternary). */
 export function meanAbsFit(): ScaleFit {
   return {
     name: 'meanAbs',
     options: {},
-    fit(values, rows, columns, _scheme, importance, scale, zero) {
+    fit({ values, rows, columns, importance, scale, zero }) {
       for (let row = 0; row < rows; row++) {
         let sum = 0;
         let mass = 0;
@@ -29,7 +29,7 @@ export function ternaryThreshold(): ScaleFit {
   return {
     name: 'ternaryThreshold',
     options: {},
-    fit(values, rows, columns, _scheme, _importance, scale, zero) {
+    fit({ values, rows, columns, scale, zero }) {
       for (let row = 0; row < rows; row++) {
         let sum = 0;
         for (let i = row * columns; i < (row + 1) * columns; i++) sum += Math.abs(values[i]);

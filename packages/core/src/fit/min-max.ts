@@ -1,6 +1,7 @@
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { fitAbsMax } from './abs-max.js';
-import { fitExtremes, type ScaleFit } from './scale-fit.js';
+import { fitExtremes } from './fit-extremes.js';
 
 /**
  * The range of the values, zero included: `s = (hi - lo) / (max - min)`, `z = round(min - lo/s)` (docs/reference/papers.md#grids, asym).
@@ -10,9 +11,10 @@ export function minMax(): ScaleFit {
   const rule: ScaleFit = {
     name: 'minMax',
     options: {},
-    fit(values, rows, columns, scheme, _importance, scale, zero) {
+    fit(panel) {
+      const { values, rows, columns, scheme, scale, zero } = panel;
       if (scheme.zeroPoint === 'none') {
-        fitAbsMax(values, rows, columns, scheme, 'gptq', scale);
+        fitAbsMax(panel, 'gptq');
         zero.fill(0, 0, rows);
         return;
       }

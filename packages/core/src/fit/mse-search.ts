@@ -1,12 +1,12 @@
 import { shrinkTolerance } from '../contracts/grid-kernels.js';
 import type { OptionValues } from '../contracts/option.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { levelEncoder } from '../formats/level-encoder.js';
 import { checkOptions } from '../options/check-options.js';
 import { integer, number } from '../options/option.js';
 import { minMax } from './min-max.js';
-import type { ScaleFit } from './scale-fit.js';
 
 export const mseSearchOptions = {
   /** Shrink factors tried: `1 - i/steps`, up to `maxShrink`. Default 100, as in GPTQ. */
@@ -35,11 +35,12 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
   ): number {
     let best = Number.POSITIVE_INFINITY;
     let chosen = fullScale;
+    const weighed = { values: own, scheme, importance, norm };
     for (let i = 0; i < factors.length; i++) {
       if (!wanted(i)) continue;
       const step = Math.fround(fullScale * factors[i]);
       // The zero point stays: both ends of the range shrink towards 0 by the same factor.
-      const error = roundingError(own, step, zero, scheme, norm, importance, best);
+      const error = roundingError(weighed, step, zero, best);
       if (error < best) {
         best = error;
         chosen = step;
@@ -51,18 +52,20 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
   return {
     name: 'mseSearch',
     options: { steps, maxShrink, norm },
-    fit(values, rows, columns, scheme, importance, scale, zero) {
-      range.fit(values, rows, columns, scheme, importance, scale, zero);
+    fit(panel) {
+      const { values, rows, columns, scheme, importance, scale, zero } = panel;
+      range.fit(panel);
       for (let row = 0; row < rows; row++) {
         const own = values.subarray(row * columns, (row + 1) * columns);
         if (scale[row] !== 0) scale[row] = choose(own, [scale[row], zero[row]], scheme, importance, () => true);
       }
     },
     /** Kernels find the factors that may be the best, which are few; those are tried exactly. */
-    fitGroups(of, scheme, importance, scale, zero, grids) {
+    fitGroups(of, grids) {
+      const { scheme, importance, scale, zero } = of;
       const { family, min, max, bits } = scheme.format;
       if (family !== 'linear' || bits > 8 || scheme.zeroPoint === 'float' || factors.length === 0) return false;
-      range.fitGroups?.(of, scheme, importance, scale, zero, grids);
+      range.fitGroups?.(of, grids);
       const { values, columns, groupSize } = of;
       const groups = Math.ceil(columns / groupSize);
       const count = factors.length;
@@ -105,14 +108,18 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
   };
 }
 
+interface WeighedValues {
+  readonly values: Float32Array;
+  readonly scheme: Scheme;
+  readonly importance?: Float32Array;
+  readonly norm: number;
+}
+
 /** Sum of weighted `|x - q(x)|^norm`; stops early once it is above `limit`. */
 function roundingError(
-  values: Float32Array,
+  { values, scheme: { format }, importance, norm }: WeighedValues,
   scale: number,
   zero: number,
-  { format }: Scheme,
-  norm: number,
-  importance: Float32Array | undefined,
   limit: number,
 ): number {
   let sum = 0;

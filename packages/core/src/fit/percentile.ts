@@ -1,8 +1,8 @@
 import type { OptionValues } from '../contracts/option.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import { checkOptions } from '../options/check-options.js';
 import { number } from '../options/option.js';
 import { minMax } from './min-max.js';
-import type { ScaleFit } from './scale-fit.js';
 
 export const percentileOptions = {
   p: number({ above: 0.5, max: 1, default: 0.999, help: 'Share of the values that the range holds.' }),
@@ -19,7 +19,7 @@ export function percentile(options: OptionValues<typeof percentileOptions> = {})
   return {
     name: 'percentile',
     options: { p },
-    fit(values, rows, columns, scheme, importance, scale, zero) {
+    fit({ values, rows, columns, scheme, importance, scale, zero }) {
       const clipped = new Float32Array(columns);
       for (let row = 0; row < rows; row++) {
         const own = values.subarray(row * columns, (row + 1) * columns);
@@ -27,7 +27,8 @@ export function percentile(options: OptionValues<typeof percentileOptions> = {})
         const high = quantile(sorted, p);
         const low = scheme.zeroPoint === 'none' ? -high : quantile(sorted, 1 - p);
         for (let j = 0; j < columns; j++) clipped[j] = Math.min(high, Math.max(low, own[j]));
-        range.fit(clipped, 1, columns, scheme, importance, scale.subarray(row, row + 1), zero.subarray(row, row + 1));
+        const one = (all: Float32Array) => all.subarray(row, row + 1);
+        range.fit({ values: clipped, rows: 1, columns, scheme, importance, scale: one(scale), zero: one(zero) });
       }
     },
   };

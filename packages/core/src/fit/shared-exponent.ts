@@ -1,5 +1,5 @@
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import { exponentOf } from '../formats/minifloat.js';
-import type { ScaleFit } from './scale-fit.js';
 
 /**
  * How the exponent of an MX block follows from its largest magnitude (docs/reference/file-formats.md#mx-blocks), for an element format whose largest
@@ -17,7 +17,7 @@ export function sharedExponent(options: { readonly rule?: ExponentRule } = {}): 
   return {
     name: 'sharedExponent',
     options: { rule },
-    fit(values, rows, columns, { format }, _importance, scale, zero) {
+    fit({ values, rows, columns, scheme: { format }, scale, zero }) {
       const elementExponent = exponentOf(format.max);
       for (let row = 0; row < rows; row++) {
         let largest = 0;

@@ -1,24 +1,31 @@
 import type { NumberFormat } from '../contracts/number-format.js';
-import { levelTable } from './level-table.js';
+import { type LevelTable, levelTable } from './level-table.js';
 
-type Encoder = (data: Float32Array, codes: Uint8Array | Uint16Array, start: number, end: number, scale: number) => void;
+/** Writes the codes of `data[start..end) / scale` to the same places of `codes`. */
+export type LevelEncoder = (
+  data: Float32Array,
+  codes: Uint8Array | Uint16Array,
+  start: number,
+  end: number,
+  scale: number,
+) => void;
 
-const encoders = new WeakMap<NumberFormat, Encoder>();
+const encoders = new WeakMap<NumberFormat, LevelEncoder>();
 
 /**
  * A loop that gives `format.encode(data[i] / scale)` without a call per element. Formats above 8 bits are called; the others
  * look up where to start in the list of thresholds by sign, exponent and four bits of mantissa, and take the step or two
  * that are left.
  */
-export function levelEncoder(format: NumberFormat): Encoder {
+export function levelEncoder(format: NumberFormat): LevelEncoder {
   const known = encoders.get(format);
   if (known) return known;
-  const encoder = format.bits > 8 ? callingEncoder(format) : searchingEncoder(format);
+  const encoder = format.bits > 8 ? callingEncoder(format) : tableEncoder(levelTable(format));
   encoders.set(format, encoder);
   return encoder;
 }
 
-function callingEncoder(format: NumberFormat): Encoder {
+function callingEncoder(format: NumberFormat): LevelEncoder {
   return (data, codes, start, end, scale) => {
     for (let i = start; i < end; i++) codes[i] = format.encode(data[i] / scale);
   };
@@ -29,8 +36,13 @@ const singleBits = new Uint32Array(single.buffer);
 /** Bits of an f32 that a bucket does not look at: all but sign, exponent and four bits of mantissa. */
 const bucketShift = 19;
 
-function searchingEncoder(format: NumberFormat): Encoder {
-  const { thresholds, codes: codeOf, zeroIndex, negativeZero } = levelTable(format);
+/** The encoder of a table of at most 256 levels. */
+export function tableEncoder({
+  thresholds,
+  codes: codeOf,
+  zeroIndex,
+  negativeZero,
+}: Omit<LevelTable, 'levels'>): LevelEncoder {
   const first = firstThresholds(thresholds);
   return (data, codes, start, end, scale) => {
     for (let i = start; i < end; i++) {
@@ -43,11 +55,15 @@ function searchingEncoder(format: NumberFormat): Encoder {
   };
 }
 
+const firsts = new WeakMap<Float64Array, Uint8Array>();
+
 /**
  * For each bucket of f32 patterns the number of thresholds below everything that is in it, values included that only
  * rounding to f32 has put there.
  */
 function firstThresholds(thresholds: Float64Array): Uint8Array {
+  const known = firsts.get(thresholds);
+  if (known) return known;
   const buckets = 2 ** (32 - bucketShift);
   const first = new Uint8Array(buckets);
   for (let bucket = 0; bucket < buckets; bucket++) {
@@ -63,5 +79,6 @@ function firstThresholds(thresholds: Float64Array): Uint8Array {
     while (count < thresholds.length && thresholds[count] < lowest) count++;
     first[bucket] = count;
   }
+  firsts.set(thresholds, first);
   return first;
 }

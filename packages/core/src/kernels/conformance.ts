@@ -72,12 +72,11 @@ function addGram(sum: Float64Array, x: Float32Array, width: number): void {
     for (let i = 0; i < width; i++) for (let j = 0; j < width; j++) sum[i * width + j] += x[start + i] * x[start + j];
 }
 
-/** Of kernels that have no `gatherGrams`, their `gram` stands in for it, as it does for callers. */
 const gatherCases: ConformanceCase[] = [
   {
     name: 'gatherGrams: two matrices in turn, other kernels between; the diagonal after each call, all of it in the end',
     async run(kernels) {
-      const gathered = kernels.gatherGrams?.();
+      const gathered = kernels.gatherGrams();
       const grams = [45, 130].map((width) => ({
         width,
         out: new Float64Array(width * width).fill(1),
@@ -87,7 +86,7 @@ const gatherCases: ConformanceCase[] = [
         for (const { width, out, expected } of grams) {
           const x = normals(tokens * width);
           addGram(expected, x, width);
-          await (gathered?.kernels ?? kernels).gram({ x, tokens, width, out });
+          await gathered.kernels.gram({ x, tokens, width, out });
           const diagonal = (of: Float64Array) => of.filter((_, i) => i % (width + 1) === 0);
           check('diagonal', diagonal(out), diagonal(expected), 1e-3);
           // Whatever else computes in between uses memory of its own.
@@ -95,7 +94,7 @@ const gatherCases: ConformanceCase[] = [
           await kernels.gram({ x, tokens, width, out: new Float64Array(width * width) });
         }
       }
-      await gathered?.settle();
+      await gathered.settle();
       for (const { width, out, expected } of grams) {
         check('sum', out, expected, 1e-3);
         for (let i = 0; i < width; i++)
@@ -112,11 +111,11 @@ const gatherCases: ConformanceCase[] = [
       const expected = new Float64Array(width * width);
       addGram(expected, x, width);
       for (const end of ['release', 'settle'] as const) {
-        const gathered = kernels.gatherGrams?.();
+        const gathered = kernels.gatherGrams();
         const out = new Float64Array(width * width);
-        await (gathered?.kernels ?? kernels).gram({ x, tokens: 50, width, out });
-        await gathered?.[end]();
-        gathered?.release();
+        await gathered.kernels.gram({ x, tokens: 50, width, out });
+        await gathered[end]();
+        gathered.release();
         if (end === 'settle') check('sum', out, expected, 1e-4);
       }
     },

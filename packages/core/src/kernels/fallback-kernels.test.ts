@@ -38,9 +38,9 @@ describe('fallback kernels', () => {
   it('goes over once, and says why', async () => {
     const calls: string[] = [];
     const reasons: string[] = [];
-    const next = { ...referenceKernels, wholeSweeps: true };
+    const next = { ...referenceKernels, splitsColumns: true };
     const kernels = fallbackKernels(failing(calls), next, ({ message }) => reasons.push(message));
-    expect(kernels.wholeSweeps).toBeFalsy();
+    expect(kernels.splitsColumns).toBeFalsy();
     const one = Float32Array.of(2);
     for (let i = 0; i < 3; i++)
       expect(await kernels.matmul({ a: one, b: one, m: 1, n: 1, k: 1 })).toEqual(Float32Array.of(4));
@@ -49,7 +49,7 @@ describe('fallback kernels', () => {
       reasons: ['matmul: the device is lost'],
       name: 'reference',
     });
-    expect(kernels.wholeSweeps).toBe(true);
+    expect(kernels.splitsColumns).toBe(true);
   });
 
   it('passes other errors on', async () => {

@@ -1,5 +1,6 @@
 import { KernelError } from '../contracts/errors.js';
 import type { Kernels } from '../contracts/kernels.js';
+import { eagerGrams } from './eager-grams.js';
 
 /**
  * Kernels that go over to `next` when the device behind `first` fails (lost, out of memory, too small): the operation that
@@ -31,11 +32,14 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     get threads() {
       return current.threads;
     },
-    get wholeSweeps() {
-      return current.wholeSweeps;
+    get splitsColumns() {
+      return current.splitsColumns;
     },
     matmul: (args) => attempt((kernels) => kernels.matmul(args), args.accumulate ? args.out : undefined),
     gram: (args) => attempt((kernels) => kernels.gram(args), args.out),
+    gatherGrams() {
+      return eagerGrams(this);
+    },
     cholesky: (args) => attempt((kernels) => kernels.cholesky(args), args.out ? undefined : args.a),
     triangularSolve: (args) => attempt((kernels) => kernels.triangularSolve(args), args.b),
     gptqBlock: (args) => attempt((kernels) => kernels.gptqBlock(args), args.loss),

@@ -97,15 +97,13 @@ const gptqCases: ConformanceCase[] = [
       const alone = new Uint8Array(rows * columns);
       await kernels.gptqBlock({ ...args, feedback, order, codes: alone, loss: new Float64Array(rows) });
       check('codes where nobody wants the difference', alone, codes, 0);
-      const reserve = kernels.stream?.reserve(factor.byteLength);
-      if (reserve) {
-        const resident = new Float32Array(reserve.bytes.buffer, reserve.bytes.byteOffset, factor.length);
-        resident.set(factor);
-        const again = { ...args, factor: resident, feedback, order, codes: alone.fill(0) };
-        await kernels.gptqBlock({ ...again, loss: new Float64Array(rows) });
-        check('codes of a factor in reserved memory', alone, codes, 0);
-        reserve.release();
-      }
+      const reserve = kernels.stream.reserve(factor.byteLength);
+      const resident = new Float32Array(reserve.bytes.buffer, reserve.bytes.byteOffset, factor.length);
+      resident.set(factor);
+      const again = { ...args, factor: resident, feedback, order, codes: alone.fill(0) };
+      await kernels.gptqBlock({ ...again, loss: new Float64Array(rows) });
+      check('codes of a factor in reserved memory', alone, codes, 0);
+      reserve.release();
       for (let row = 0; row < rows; row++)
         check('loss', [loss[row] - 2], [expected.loss[row]], 1e-3 * expected.loss[row] + 1e-4);
     }
@@ -135,8 +133,7 @@ const errorCases: ConformanceCase[] = [
     }
     check('errors', await kernels.rowErrors({ difference, factor, rows, columns }), expected, 1e-5 * columns);
     // What lies where the kernels compute is read there.
-    const reserve = kernels.stream?.reserve(4 * columns ** 2);
-    if (!reserve) return;
+    const reserve = kernels.stream.reserve(4 * columns ** 2);
     const resident = new Float32Array(reserve.bytes.buffer, reserve.bytes.byteOffset, columns ** 2);
     resident.set(factor);
     const found = await kernels.rowErrors({ difference, factor: resident, rows, columns });

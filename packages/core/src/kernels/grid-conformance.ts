@@ -3,13 +3,13 @@
  * scales as the plain rules of core give them, whose own tests compare them with brute force.
  */
 import type { GridKernels, GroupedValues } from '../contracts/grid-kernels.js';
+import type { ScaleFit } from '../contracts/scale-fit.js';
 import type { Scheme } from '../contracts/scheme.js';
 import { bf16ToF32, f32ToBf16 } from '../dtypes/half.js';
 import { roundHalfEven } from '../dtypes/round.js';
 import { absMax } from '../fit/abs-max.js';
 import { minMax } from '../fit/min-max.js';
 import { mseSearch } from '../fit/mse-search.js';
-import type { ScaleFit } from '../fit/scale-fit.js';
 import { weightedSearch } from '../fit/weighted-search.js';
 import { levelTable } from '../formats/level-table.js';
 import { int2, int3, int4, int8, uint2, uint4, uint8 } from '../formats/linear.js';
@@ -284,7 +284,7 @@ export const gridConformance: readonly GridConformanceCase[] = [
           const even = Float32Array.from({ length: weight.shape[1] }, () => random.uniform());
           for (const importance of target.granularity.kind === 'flat' ? [undefined] : [undefined, even]) {
             const plain = quantize(weight, target, { fit, importance });
-            const fast = quantize(weight, target, { fit, importance, grids });
+            const fast = quantize(weight, target, { fit, importance, kernels: { grids } });
             same(`${name}, scales`, fast.scales, plain.scales);
             same(`${name}, zero points`, fast.zeroPoints ?? [], plain.zeroPoints ?? []);
             same(`${name}, codes`, fast.codes, plain.codes);

@@ -2,11 +2,10 @@ import { allFinite } from '../all-finite.js';
 import type { PackTransposedArgs, StreamKernels } from '../contracts/stream-kernels.js';
 import { decodeBf16, decodeF16 } from '../dtypes/half.js';
 import { packWords32 } from '../packing/words.js';
-import { plainReserve } from './plain-reserve.js';
 
 /** Reference, in memory of its own. */
 export const plainStream: StreamKernels = {
-  reserve: plainReserve,
+  reserve: (bytes) => ({ bytes: new Uint8Array(bytes), release: () => {} }),
   decodeHalf({ dtype, patterns, values }) {
     if (dtype === 'f16') decodeF16(patterns, values);
     else decodeBf16(patterns, values);

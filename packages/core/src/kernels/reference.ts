@@ -5,9 +5,13 @@
 import type { Kernels } from '../contracts/kernels.js';
 import { cholesky, triangularSolve } from './cholesky.js';
 import { openDescent } from './descent.js';
+import { eagerGrams } from './eager-grams.js';
 import { gptqBlock } from './gptq-block.js';
 import { hadamard } from './hadamard.js';
 import { gram, matmul, matmulInt8 } from './matmul.js';
+import { plainBlocks } from './plain-blocks.js';
+import { plainGrids } from './plain-grids.js';
+import { plainStream } from './plain-stream.js';
 import { rowErrors } from './row-errors.js';
 import { scoreLogits } from './score-logits.js';
 
@@ -16,14 +20,22 @@ export const referenceKernels: Kernels = {
   threads: 1,
   matmul: async (args) => matmul(args),
   gram: async (args) => gram(args),
+  // Of the set that takes it over, whose `gram` may be another.
+  gatherGrams() {
+    return eagerGrams(this);
+  },
   cholesky: async (args) => cholesky(args),
   triangularSolve: async (args) => triangularSolve(args),
   gptqBlock: async (args) => gptqBlock(args),
   rowErrors: async (args) => rowErrors(args),
+  splitsColumns: false,
   openDescent,
   hadamard: async (args) => hadamard(args),
   matmulInt8: async (args) => matmulInt8(args),
   scoreLogits: async (args) => scoreLogits(args),
+  grids: plainGrids,
+  stream: plainStream,
+  blocks: plainBlocks,
   sync: { matmul, matmulInt8 },
   dispose: async () => {},
 };

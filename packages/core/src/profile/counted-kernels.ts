@@ -9,7 +9,7 @@ import { elementCount } from '../tensor.js';
  * triangles too: what has to be computed, however it is.
  */
 export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
-  const { gatherGrams, sync } = kernels;
+  const { sync } = kernels;
   return {
     ...kernels,
     matmul(args) {
@@ -37,18 +37,14 @@ export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
       return kernels.rowErrors(args);
     },
     openDescent: (args) => countedDescent(kernels.openDescent(args), args, profile),
-    ...(gatherGrams ? { gatherGrams: () => countedGrams(gatherGrams.call(kernels), profile) } : {}),
-    ...(sync
-      ? {
-          sync: {
-            ...sync,
-            matmul(args) {
-              profile.count(2 * args.m * args.n * args.k);
-              return sync.matmul(args);
-            },
-          },
-        }
-      : {}),
+    gatherGrams: () => countedGrams(kernels.gatherGrams(), profile),
+    sync: sync && {
+      ...sync,
+      matmul(args) {
+        profile.count(2 * args.m * args.n * args.k);
+        return sync.matmul(args);
+      },
+    },
   };
 }
 

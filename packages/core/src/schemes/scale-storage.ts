@@ -43,7 +43,7 @@ export const unitScale: ScaleStorage = {
   fit: {
     name: 'unit',
     options: {},
-    fit(_values, rows, _columns, _scheme, _importance, scale, zero) {
+    fit({ rows, scale, zero }) {
       scale.fill(1, 0, rows);
       zero.fill(0, 0, rows);
     },

@@ -4,7 +4,7 @@ import {
   type Kernels,
   NumericError,
   type ProgressEvent,
-  plainBlocks,
+  referenceKernels,
 } from '@q/core';
 import type { FileOptions } from '@q/durable-files';
 import { createGgufWriter } from '../file-writer.js';
@@ -44,9 +44,9 @@ export async function writeModel(
   model: ConvertedModel,
   plan: RequantizePlan,
   path: string,
-  { kernels = {}, signal, progress, files, encoded }: WriteModelRun = {},
+  { kernels = referenceKernels, signal, progress, files, encoded }: WriteModelRun = {},
 ): Promise<void> {
-  const { blocks = plainBlocks } = kernels;
+  const { blocks } = kernels;
   const byName = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));
   const stretches = plan.tensors.flatMap((tensor) => cut(source, tensor, byName.get(tensor.from.name) as ModelTensor));
   const total = stretches.reduce((sum, { begin, end }) => sum + end - begin, 0);

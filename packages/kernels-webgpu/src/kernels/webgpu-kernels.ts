@@ -3,7 +3,7 @@
  * header of each file in `wgsl/` states; int8 products are exact. WGSL has no f64, which Cholesky and the triangular solves
  * need, so these run on the kernels of the host.
  */
-import { type Kernels, referenceKernels } from '@q/core';
+import { eagerGrams, type Kernels, referenceKernels } from '@q/core';
 import { type GpuOptions, openGpu } from '../device/gpu.js';
 import { gptqBlock } from './gptq-block.js';
 import { gram } from './gram.js';
@@ -28,10 +28,14 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     threads: 1,
     matmul: (args) => matmul(gpu, args),
     gram: (args) => gram(gpu, args),
+    gatherGrams() {
+      return eagerGrams(this);
+    },
     cholesky: (args) => host.cholesky(args),
     triangularSolve: (args) => host.triangularSolve(args),
     gptqBlock: (args) => gptqBlock(gpu, args),
     rowErrors: (args) => rowErrors(gpu, args),
+    splitsColumns: false,
     openDescent: (args) => host.openDescent(args),
     hadamard: (args) => hadamard(gpu, args),
     matmulInt8: (args) => matmulInt8(gpu, args),
@@ -39,6 +43,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     grids: host.grids,
     stream: host.stream,
     blocks: host.blocks,
+    sync: undefined,
     dispose: () => host.dispose(),
   };
 }

@@ -75,12 +75,13 @@ export class BlockStream<T> {
   }
 
   /**
-   * Kernels for statistics of this stream's activations; nothing where they keep no sums. Kernels that keep none, such as a
-   * GPU's, were asked for: the engine does not take over from them.
+   * Kernels for statistics of this stream's activations. Kernels that keep no sums, such as a GPU's, were requested: the engine
+   * does not take over from them.
    */
-  gatherGrams(): GatheredGrams | undefined {
+  gatherGrams(): GatheredGrams {
     const { kernels } = this.context;
-    return kernels.gatherGrams && (this.engine.gatherGrams?.(kernels) ?? kernels.gatherGrams());
+    const own = kernels.gatherGrams();
+    return (own.kept ? this.engine.gatherGrams?.(kernels) : undefined) ?? own;
   }
 
   /** Tokens of a batch; the last one may have fewer. */

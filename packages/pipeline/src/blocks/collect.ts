@@ -36,7 +36,7 @@ export async function collect<T>(
   tokenWeights?: Float32Array,
 ): Promise<void> {
   const gathered = stream.gatherGrams();
-  const kernels = gathered?.kernels ?? context.kernels;
+  const { kernels } = gathered;
   try {
     const all = Array.from({ length: stream.batches }, (_, batch) => batch);
     const [first, rest] = original
@@ -45,7 +45,7 @@ export async function collect<T>(
     for (const batch of [...first, ...rest]) {
       if (batch === rest[0]) {
         // What the statistics share of the tokens so far is taken out of the sums.
-        if (gathered) await context.profile.stage('settle statistics', () => gathered.settle());
+        await context.profile.stage('settle statistics', () => gathered.settle());
         collector.endPaired();
       }
       await yieldToEventLoop(context.signal);
@@ -71,9 +71,9 @@ export async function collect<T>(
       );
       compared?.release?.();
     }
-    if (gathered) await context.profile.stage('settle statistics', () => gathered.settle());
+    await context.profile.stage('settle statistics', () => gathered.settle());
   } finally {
-    gathered?.release();
+    gathered.release();
   }
 }
 

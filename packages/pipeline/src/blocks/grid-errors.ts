@@ -1,13 +1,4 @@
-import {
-  type GridKernels,
-  type Kernels,
-  minMax,
-  plainStream,
-  type QuantizedTensor,
-  quantize,
-  type Tensor,
-  tensor,
-} from '@q/core';
+import { type Kernels, minMax, type QuantizedTensor, quantize, type Tensor, tensor } from '@q/core';
 
 /** Each row has grids of its own whose scales are stored as they are, in groups of consecutive columns. */
 export function ownGrids({ scheme, groupIndex, codebook, storedScales }: QuantizedTensor): boolean {
@@ -59,25 +50,25 @@ export function quantizedRows(
 
 /**
  * Relative errors of sampled rows of a weight on grids of integers of its rows' own, and of the same rows rounded to nearest; nothing
- * for other grids, or without kernels for them.
+ * for other grids.
  */
 export function errorsOnGrids(
   weight: Tensor<'f32'>,
   quantized: QuantizedTensor,
   sample: readonly number[],
-  { grids, stream = plainStream }: Kernels,
+  kernels: Kernels,
 ): readonly number[] | undefined {
   const { scheme, codes } = quantized;
-  if (!grids || scheme.format.family !== 'linear' || !(codes instanceof Uint8Array)) return undefined;
+  if (scheme.format.family !== 'linear' || !(codes instanceof Uint8Array)) return undefined;
   const [, columns] = weight.shape;
   const count = sample.length * columns;
-  const { bytes, release } = stream.reserve(6 * count);
+  const { bytes, release } = kernels.stream.reserve(6 * count);
   const buffer = (part: number) => bytes.subarray(part * count, (part + 1) * count);
   try {
     const measured = rowsOf(weight, sample, new Float32Array(bytes.buffer, bytes.byteOffset, count));
     const own = quantizedRows(quantized, sample, buffer(4));
-    const nearest = quantize(measured, scheme, { fit: minMax(), grids, into: buffer(5) });
-    return [own, nearest].map((version) => errorOnGrid(measured, version, grids));
+    const nearest = quantize(measured, scheme, { fit: minMax(), kernels, into: buffer(5) });
+    return [own, nearest].map((version) => errorOnGrid(measured, version, kernels));
   } finally {
     release();
   }
@@ -86,7 +77,7 @@ export function errorsOnGrids(
 function errorOnGrid(
   { shape: [rows, columns], data: values }: Tensor<'f32'>,
   { scheme: { granularity, format }, codes, scales, zeroPoints: zeros }: QuantizedTensor,
-  grids: GridKernels,
+  { grids }: Kernels,
 ): number {
   const groupSize = granularity.kind === 'group' ? granularity.size : columns;
   const sums = new Float64Array(2 * scales.length);

@@ -92,8 +92,8 @@ export async function guard(layer: GuardedLayer, kernels: Kernels): Promise<Guar
   return best;
 }
 
-const nearest = (weight: Tensor<'f32'>, scheme: Scheme, fit: ScaleFit, { grids }: Kernels): QuantizedTensor =>
-  quantize(weight, scheme, { fit, grids });
+const nearest = (weight: Tensor<'f32'>, scheme: Scheme, fit: ScaleFit, kernels: Kernels): QuantizedTensor =>
+  quantize(weight, scheme, { fit, kernels });
 
 /** How good a quantized weight is. */
 export type Judgement = Pick<GuardedResult, 'values' | 'error' | 'rtnError' | 'targetShift'>;

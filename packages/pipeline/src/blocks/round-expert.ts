@@ -10,12 +10,12 @@ export function roundExpert(
   { scheme, quantizer }: PlannedModule,
   tokens: number,
   floor: number,
-  { grids }: Kernels,
+  kernels: Kernels,
 ): QuantizeResult {
   const reached = tokens === 0 ? 'no calibration token reached' : `only ${tokens} calibration tokens reached`;
   const why = `${reached} this expert, ${floor} are needed for ${quantizer.name}`;
   return {
-    quantized: quantize(weight, scheme, { fit: weightedSearch(), grids }),
+    quantized: quantize(weight, scheme, { fit: weightedSearch(), kernels }),
     report: {
       method: 'rtn',
       tokens,

@@ -1,13 +1,6 @@
 import { noStatistics } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
-import {
-  type Context,
-  plainStream,
-  type StreamKernels,
-  type Tensor,
-  type WeightBuffers,
-  yieldToEventLoop,
-} from '@q/core';
+import { type Context, type StreamKernels, type Tensor, type WeightBuffers, yieldToEventLoop } from '@q/core';
 import { guard } from '../blocks/guard.js';
 import { rewriteModel } from '../plan/model-source.js';
 import type { Plan, PlannedModule } from '../plan/plan.js';
@@ -94,7 +87,7 @@ interface ReservedBuffers extends WeightBuffers {
 function reserveBuffers(
   { checkpoint }: Plan,
   modules: readonly PlannedModule[],
-  stream: StreamKernels = plainStream,
+  stream: StreamKernels,
 ): { readonly buffers: readonly ReservedBuffers[]; release(): void } {
   let [bytes, values, codes] = [0, 0, 0];
   for (const { linear } of modules) {

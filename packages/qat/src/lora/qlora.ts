@@ -6,6 +6,7 @@ import {
   dequantize,
   type Engine,
   integer,
+  type Kernels,
   type LowRankAdapter,
   type LowRankPair,
   type ModelDescription,
@@ -145,7 +146,7 @@ export function qlora(options: QloraOptions = {}): Qlora {
       const { model, engine, source, windows, store } = input;
       const predicted = forecast(model, windows);
       context.logger.info(`training is predicted to need ${describeMemory(predicted)}`);
-      const frozen = await freezeModel(engine, model, source, base);
+      const frozen = await freezeModel(engine, model, source, base, context.kernels);
       const linears = model.blocks.flatMap((block) => block.linears).filter(({ module }) => targets(module));
       if (linears.length === 0) throw new SchemeError('no linear of the model is a target of the adapter');
       const modules = new Set(linears.map(({ module }) => module));
@@ -218,13 +219,15 @@ async function freezeModel<T>(
   model: ModelDescription,
   source: WeightSource,
   scheme: Scheme | 'none',
+  kernels: Kernels,
 ): Promise<FrozenModel<T>> {
   const linears = new Set(model.blocks.flatMap((block) => block.linears).map(({ module }) => `${module}.weight`));
   const base = new Map<string, QuantizedTensor>();
   const handles = new Map<string, T>();
   for (const name of model.expected.keys()) {
     const weight = await source.weight(name);
-    if (scheme !== 'none' && linears.has(name)) base.set(name.replace(/\.weight$/, ''), quantize(weight, scheme));
+    if (scheme !== 'none' && linears.has(name))
+      base.set(name.replace(/\.weight$/, ''), quantize(weight, scheme, { kernels }));
     else handles.set(name, ops.keep(ops.fromTensor(weight)));
   }
   return {

@@ -1,7 +1,7 @@
 import {
   dequantize,
   type FittedScales,
-  type GridKernels,
+  type Kernels,
   NumericError,
   type QuantizedTensor,
   quantize,
@@ -31,8 +31,8 @@ export interface LearnedStepOptions {
    * balance them with the weights' under SGD. Adam does not need it. Default false.
    */
   readonly scaleGradient?: boolean;
-  /** `kernels.grids` of the context, for the codes of each step: the same with and without. */
-  readonly grids?: GridKernels;
+  /** The kernels of the context, for the codes of each step: the same with and without. */
+  readonly kernels?: Pick<Kernels, 'grids'>;
 }
 
 /** SEQ clips `w / a` at 0.99, where 1 is half a step beyond the last level (docs/reference/papers.md#learned-steps): 0.99 * k/2 - (k-1)/2. */
@@ -97,7 +97,7 @@ export function learnedStep(
   const requantize = (): QuantizedTensor => {
     current = quantize(tensor('f32', weight.shape, parameters.weight), scheme, {
       fitted: effective(),
-      grids: options.grids,
+      kernels: options.kernels,
     });
     return current;
   };

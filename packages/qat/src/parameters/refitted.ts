@@ -1,4 +1,13 @@
-import { dequantize, type QuantizedTensor, quantize, type ScaleFit, type Scheme, type Tensor, tensor } from '@q/core';
+import {
+  dequantize,
+  type Kernels,
+  type QuantizedTensor,
+  quantize,
+  type ScaleFit,
+  type Scheme,
+  type Tensor,
+  tensor,
+} from '@q/core';
 import type { QuantizedParameterization } from './parameterization.js';
 
 export interface RefittedOptions {
@@ -9,6 +18,8 @@ export interface RefittedOptions {
    * weights are large. Default: none.
    */
   readonly clipValue?: number;
+  /** The kernels of the context: each forward pass fits on all their threads. The result is the same without them. */
+  readonly kernels?: Pick<Kernels, 'grids'>;
 }
 
 /**
@@ -21,9 +32,9 @@ export function refitted(
   scheme: Scheme,
   options: RefittedOptions = {},
 ): QuantizedParameterization {
-  const { fit, clipValue = Number.POSITIVE_INFINITY } = options;
+  const { fit, clipValue = Number.POSITIVE_INFINITY, kernels } = options;
   const data = weight.data.slice();
-  const quantized = (): QuantizedTensor => quantize(tensor('f32', weight.shape, data), scheme, { fit });
+  const quantized = (): QuantizedTensor => quantize(tensor('f32', weight.shape, data), scheme, { fit, kernels });
   return {
     shape: weight.shape,
     parameters: { weight: data },

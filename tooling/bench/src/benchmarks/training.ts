@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { createRandom, type Engine, type GridKernels, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
+import { createRandom, type Engine, type Kernels, quantize, scheme, type Tensor, tensor, uint2 } from '@q/core';
 import { createTrainingEngine, createWasmKernels } from '@q/kernels-wasm';
 import { createRuntime, describeModel } from '@q/models';
 import { adamW, clipGradients, gradientNorm, learnedStep, modelObjective, selfTeacher } from '@q/qat';
@@ -26,10 +26,7 @@ const model = describeModel(config);
 const target = scheme({ format: uint2, zeroPoint: 'integer' });
 
 /** Steps of QAFT on an engine: weights, scales and zero points of all linears, KL to the unquantized model. */
-export async function trainingSteps<T>(
-  engine: Engine<T>,
-  grids: GridKernels | undefined,
-): Promise<() => Promise<number>> {
+export async function trainingSteps<T>(engine: Engine<T>, kernels: Kernels): Promise<() => Promise<number>> {
   const { ops } = engine;
   const random = createRandom('training step');
   const weights = new Map<string, Tensor<'f32'>>();
@@ -47,7 +44,7 @@ export async function trainingSteps<T>(
       .flatMap(({ linears }) => linears.map(({ module }) => `${module}.weight`))
       .map((name) => {
         const weight = weights.get(name) as Tensor<'f32'>;
-        return [name, learnedStep(weight, target, quantize(weight, target), { grids })] as const;
+        return [name, learnedStep(weight, target, quantize(weight, target), { kernels })] as const;
       }),
   );
   const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]));
@@ -116,9 +113,9 @@ export const benchmark: Benchmark = {
       unit: 'tokens',
       rounds: 5,
       contenders: [
-        { name: 'tfjs-wasm', run: await trainingSteps(wasm, kernels.grids) },
-        { name: `own, ${own.name}`, run: await trainingSteps(own, kernels.grids) },
-        ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native, kernels.grids) }] : []),
+        { name: 'tfjs-wasm', run: await trainingSteps(wasm, kernels) },
+        { name: `own, ${own.name}`, run: await trainingSteps(own, kernels) },
+        ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native, kernels) }] : []),
         ...(torch ? [{ name: 'PyTorch', run: torch.step }] : []),
       ],
     };

@@ -1,0 +1,12 @@
+import type { ScaleFit } from '../contracts/scale-fit.js';
+
+/** `fitGroups` of a rule that looks at the outermost values of a row alone: it receives only these instead of the row. */
+export function fitExtremes(rule: Pick<ScaleFit, 'fit'>): NonNullable<ScaleFit['fitGroups']> {
+  return (groups, grids) => {
+    const rows = groups.scale.length;
+    const values = new Float32Array(2 * rows);
+    grids.extremes(groups, values);
+    rule.fit({ ...groups, values, rows, columns: 2, importance: undefined });
+    return true;
+  };
+}
