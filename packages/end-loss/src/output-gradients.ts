@@ -66,16 +66,16 @@ export async function outputGradients<T>(
     const runtime = createRuntime(ops, weights, { ties: model.ties });
     for (let first = 0; first < count; first += batch) {
       const size = Math.min(batch, count - first);
-      const ids = windows.ids.slice(first * length, (first + size) * length);
-      const states = await forwardStates(model, runtime, ids, size, length, context);
-      const last = states.pop() as Float32Array;
-      let arriving = await headGradient(model, engine, runtime, last, ids, length, first, labels, context);
+      const some = { ids: windows.ids.slice(first * length, (first + size) * length), count: size, length };
+      const states = await forwardStates(model, runtime, some, context);
+      const last = { windows: some, first, labels, hidden: states.pop() as Float32Array };
+      let arriving = await headGradient(model, engine, runtime, last, context);
       for (const block of [...model.blocks].reverse()) {
         context.signal?.throwIfAborted();
         const hidden = states.pop() as Float32Array;
         const shape = [size, length, model.hiddenSize];
         const recorded = inputs ? await recordInputs(block, runtime, hidden, shape) : undefined;
-        const { gradients, byInput } = await backwardThrough(engine, block, runtime, hidden, arriving, shape);
+        const { gradients, byInput } = await backwardThrough(engine, block, runtime, { hidden, arriving, shape });
         for (const [module, gradient] of gradients)
           await visit({
             ...{ module, firstToken: first * length, gradient },
@@ -94,13 +94,11 @@ export async function outputGradients<T>(
 async function forwardStates<T>(
   model: ModelDescription,
   runtime: Runtime<T>,
-  ids: Int32Array,
-  batch: number,
-  length: number,
+  { ids, count, length }: TokenWindows,
   { signal }: Context,
 ): Promise<Float32Array[]> {
   const { ops } = runtime;
-  let hidden = ops.scope(() => model.embed(runtime, ids, batch, length));
+  let hidden = ops.scope(() => model.embed(runtime, ids, count, length));
   const states: Float32Array[] = [];
   for (const block of model.blocks) {
     signal?.throwIfAborted();
@@ -114,16 +112,22 @@ async function forwardStates<T>(
   return states;
 }
 
+/** Windows whose loss is differentiated. */
+interface LabelledBatch {
+  readonly windows: TokenWindows;
+  /** Number of the first one among all. */
+  readonly first: number;
+  readonly labels: LabelSource;
+  /** Their last hidden states. */
+  readonly hidden: Float32Array;
+}
+
 /** Derivative of the summed loss by the last hidden states: the logits of one window at a time. */
 async function headGradient<T>(
   model: LanguageModel,
   { ops }: Engine<T>,
   runtime: Runtime<T>,
-  hidden: Float32Array,
-  ids: Int32Array,
-  length: number,
-  firstWindow: number,
-  labels: LabelSource,
+  { windows: { ids, length }, first, labels, hidden }: LabelledBatch,
   { random, signal }: Context,
 ): Promise<Float32Array> {
   const size = length * model.hiddenSize;
@@ -139,7 +143,7 @@ async function headGradient<T>(
       sampleLabels(
         await ops.data(logits),
         model.vocabularySize,
-        random.fork(`labels of window ${firstWindow + window}`),
+        random.fork(`labels of window ${first + window}`),
         targets,
       );
       ops.dispose(logits);
@@ -157,14 +161,19 @@ async function headGradient<T>(
   return gradient;
 }
 
+/** States `shape` in front of a block, and the derivatives that arrive at its end. */
+interface BlockGradient {
+  readonly hidden: Float32Array;
+  readonly arriving: Float32Array;
+  readonly shape: readonly number[];
+}
+
 /** Adds a zero to the output of each linear and takes the derivatives by the zeros. */
 async function backwardThrough<T>(
   { ops }: Engine<T>,
   block: BlockDescription,
   runtime: Runtime<T>,
-  hidden: Float32Array,
-  arriving: Float32Array,
-  shape: readonly number[],
+  { hidden, arriving, shape }: BlockGradient,
 ): Promise<{ gradients: Map<string, Float32Array>; byInput: Float32Array }> {
   const hiddenKey = 'hidden states';
   const [batch, length] = shape;

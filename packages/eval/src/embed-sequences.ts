@@ -17,12 +17,13 @@ export function embedSequences<T>(
   engine: ForwardEngine<T>,
   weight: (name: string) => Promise<Tensor<'f32'>>,
   sequences: Sequences,
-  modules: SentenceModules,
-  options: WindowRunOptions = {},
+  { modules, ...options }: WindowRunOptions & { readonly modules: SentenceModules },
 ): Promise<TextVectors> {
-  return vectors(model, engine, weight, sequences, options, [], async (hidden, count, length) =>
-    sentenceVectors(modules, await engine.ops.data(hidden), count, length),
-  );
+  return vectors(model, engine, weight, sequences, {
+    ...options,
+    tensors: [],
+    reduce: async (hidden, count, length) => sentenceVectors(modules, await engine.ops.data(hidden), count, length),
+  });
 }
 
 /** Scores of a classifier for texts. */
@@ -34,12 +35,23 @@ export function classifySequences<T>(
   options: WindowRunOptions = {},
 ): Promise<TextVectors> {
   const { classifier } = model;
-  return vectors(model, engine, weight, sequences, options, classifier.tensors, async (hidden, count, _, runtime) => {
-    const scores = engine.ops.scope(() => classifier.run(runtime, hidden));
-    const data = await engine.ops.data(scores);
-    engine.ops.dispose(scores);
-    return Array.from({ length: count }, (_, i) => data.subarray(i * classifier.size, (i + 1) * classifier.size));
+  return vectors(model, engine, weight, sequences, {
+    ...options,
+    tensors: classifier.tensors,
+    async reduce(hidden, count, _, runtime) {
+      const scores = engine.ops.scope(() => classifier.run(runtime, hidden));
+      const data = await engine.ops.data(scores);
+      engine.ops.dispose(scores);
+      return Array.from({ length: count }, (_, i) => data.subarray(i * classifier.size, (i + 1) * classifier.size));
+    },
   });
+}
+
+interface VectorOptions<T> extends WindowRunOptions {
+  /** Read beside those of the head. */
+  readonly tensors: readonly string[];
+  /** One row for each sequence of a batch, from its last hidden states `[count, length, hidden]`. */
+  reduce(hidden: T, count: number, length: number, runtime: Runtime<T>): Promise<readonly Float32Array[]>;
 }
 
 async function vectors<T>(
@@ -47,9 +59,7 @@ async function vectors<T>(
   engine: ForwardEngine<T>,
   weight: (name: string) => Promise<Tensor<'f32'>>,
   sequences: Sequences,
-  options: WindowRunOptions,
-  tensors: readonly string[],
-  reduce: (hidden: T, count: number, length: number, runtime: Runtime<T>) => Promise<readonly Float32Array[]>,
+  { tensors, reduce, ...options }: VectorOptions<T>,
 ): Promise<TextVectors> {
   const { ops } = engine;
   const states = await runBlocks(model, engine, weight, sequences, options);

@@ -48,14 +48,11 @@ export async function embedCommand(
       const execution = await integerExecution(checkpoint, compute.kernels);
       if (execution) terminal.note(`${path}: ${execution.note}`);
       const run = { batch, progress: terminal.progress, signal, task: 'embed' };
-      const { values, count, width } = await embedSequences(
-        model,
-        engine,
-        (name) => checkpoint.weight(name),
-        sequences,
-        modules,
-        { ...run, ...(execution ? { wrap: execution.wrap } : {}) },
-      );
+      const weight = (name: string) => checkpoint.weight(name);
+      const { values, count, width } = await embedSequences(model, engine, weight, sequences, {
+        ...{ ...run, modules },
+        ...(execution ? { wrap: execution.wrap } : {}),
+      });
       const embeddings = Array.from({ length: count }, (_, i) => [...values.subarray(i * width, (i + 1) * width)]);
       if (options.json) terminal.printJson({ embeddings, width, pooling: modules.name, model: path });
       else for (const vector of embeddings) terminal.print(vector.map((value) => value.toPrecision(7)).join(' '));

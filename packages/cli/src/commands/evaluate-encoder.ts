@@ -91,7 +91,7 @@ export async function evaluateEncoder(
             sequences,
             run,
           )
-        : embedSequences(own, engine as ForwardEngine<unknown>, weight, sequences, sentences, run);
+        : embedSequences(own, engine as ForwardEngine<unknown>, weight, sequences, { ...run, modules: sentences });
     };
     const original = await vectorsOf(against, 'original');
     const own = await vectorsOf(model, 'model');

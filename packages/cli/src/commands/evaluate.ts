@@ -57,8 +57,8 @@ export async function evalCommand(
     const weights = options.adapter === undefined ? undefined : await adaptedWeights(options.adapter, model);
     const result =
       options.cache === undefined
-        ? await score(model, against, windows, compute, terminal, signal, weights)
-        : await scoreWithCache(options.cache, model, against, windows, compute, terminal, signal, weights);
+        ? await score(model, windows, compute, { against, weights, terminal, signal })
+        : await scoreWithCache(options.cache, model, windows, compute, { against, weights, terminal, signal });
     const { bytes, bitsPerWeight } = sizeOf(model);
     if (options.json)
       terminal.printJson({
@@ -92,18 +92,22 @@ export async function evalCommand(
   }
 }
 
-/**
- * Scores a model, and compares it with another, on the same windows.
- * @param weights instead of the model's own
- */
+/** What a model is scored with. */
+export interface ScoreOptions {
+  /** Another model that it is compared with. */
+  readonly against?: Checkpoint;
+  /** Instead of the model's own. */
+  readonly weights?: Weights;
+  readonly terminal: Terminal;
+  readonly signal: AbortSignal;
+}
+
+/** Scores a model, and compares it with another, on the same windows. */
 export async function score(
   model: Checkpoint,
-  against: Checkpoint | undefined,
   windows: Windows,
   compute: Compute,
-  terminal: Terminal,
-  signal: AbortSignal,
-  weights?: Weights,
+  { against, weights, terminal, signal }: ScoreOptions,
 ): Promise<Evaluation> {
   if (!model.model) throw model.unknownArchitecture as Error;
   const engine = await compute.forward(model.model);

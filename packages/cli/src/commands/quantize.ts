@@ -313,7 +313,7 @@ async function scoreBoth(
   const original = await openModel(path, vocabulary);
   const quantized = await openModel(out, vocabulary);
   try {
-    const after = await score(quantized, original, windows, compute, terminal, signal);
+    const after = await score(quantized, windows, compute, { against: original, terminal, signal });
     const nll = Math.log(after.againstPerplexity as number);
     const before = { perplexity: after.againstPerplexity as number, nll, tokens: after.tokens };
     return { before, after, verdict: judgeDivergence(after.kl as number) };

@@ -5,24 +5,17 @@ import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval
 import { cachedLogits, loadModel } from '@q/execution';
 import { quantizedCache } from '../cache-option.js';
 import type { Compute } from '../engine.js';
-import type { Weights } from '../fine-tuning/fine-tuning.js';
-import type { Terminal } from '../terminal.js';
 import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
+import type { ScoreOptions } from './evaluate.js';
 
-/**
- * Scores a model that reads earlier tokens from a quantized cache, and compares it with another, which reads them as they are.
- * @param weights instead of the model's own
- */
+/** Scores a model that reads earlier tokens from a quantized cache, and compares it with another, which reads them as they are. */
 export async function scoreWithCache(
   scheme: string,
   checkpoint: Checkpoint,
-  against: Checkpoint | undefined,
   windows: Windows,
   compute: Compute,
-  terminal: Terminal,
-  signal: AbortSignal,
-  weights?: Weights,
+  { against, weights, terminal, signal }: ScoreOptions,
 ): Promise<Evaluation & { readonly cacheBytes: number }> {
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   if (against && !against.model) throw against.unknownArchitecture as Error;

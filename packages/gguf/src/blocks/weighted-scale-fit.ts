@@ -91,7 +91,7 @@ export function fitPositiveScale(x: Float32Array, last: number, codes: Uint8Arra
     xl = f(xl + f(f(weights[i] * x[i]) * code));
     ll = f(ll + f(f(weights[i] * code) * code));
   }
-  return descend(x, codes, weights, xl, ll, (code) => Math.min(last, code), true);
+  return descend(x, codes, weights, [xl, ll], { clamp: (code) => Math.min(last, code), bothPositive: true });
 }
 
 /**
@@ -116,21 +116,23 @@ export function fitScaleByDescent(x: Float32Array, half: number, codes: Uint8Arr
     xl = f(xl + f(f(weights[i] * x[i]) * code));
     ll = f(ll + f(f(weights[i] * code) * code));
   }
-  const scale = descend(x, signed, weights, xl, ll, clamp, false);
+  const scale = descend(x, signed, weights, [xl, ll], { clamp, bothPositive: false });
   for (let i = 0; i < x.length; i++) codes[i] = signed[i] + half;
   return scale;
 }
 
-/** At most five rounds; a code changes when the correlation with x grows by it. Returns the scale. */
+/**
+ * At most five rounds; a code changes when the correlation with x grows by it. Returns the scale.
+ * @param sums `sum w x code` and `sum w code^2`, as the codes are
+ */
 function descend(
   x: Float32Array,
   codes: Uint8Array | Int8Array,
   weights: Float32Array,
-  xl: number,
-  ll: number,
-  clamp: (code: number) => number,
-  bothPositive: boolean,
+  sums: readonly [xl: number, ll: number],
+  { clamp, bothPositive }: { readonly clamp: (code: number) => number; readonly bothPositive: boolean },
 ): number {
+  let [xl, ll] = sums;
   for (let round = 0; round < 5; round++) {
     let changed = false;
     for (let i = 0; i < x.length; i++) {

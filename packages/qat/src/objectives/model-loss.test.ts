@@ -33,7 +33,7 @@ it('is the loss of all windows, and its gradient theirs, where their logits are 
   const { value, gradients } = ops.valueAndGradients(
     ({ hidden }) => {
       const runtime = { ops } as unknown as Runtime<typeof hidden>;
-      return headLoss(ops, model, runtime, hidden, ids, length, { labels: 0.5, teacher: 2 }, teacher);
+      return headLoss(ops, model, runtime, hidden, { ids, length, weights: { labels: 0.5, teacher: 2 }, teacher });
     },
     { hidden: ops.fromF32(states, [count, length, width]) },
   );

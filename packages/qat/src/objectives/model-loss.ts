@@ -107,10 +107,18 @@ export function nextTokens(ids: Int32Array, length: number): Int32Array {
  */
 export const logitsAtOnce = 2 ** 22;
 
+/** What the loss compares the logits of a batch with. */
+export interface HeadTargets<T> {
+  /** `[batch * length]` */
+  readonly ids: Int32Array;
+  readonly length: number;
+  readonly weights: LossWeights;
+  /** Logits `[windows * length, vocabulary]` of windows `first` to `first + windows` of the batch. */
+  readonly teacher?: (first: number, windows: number) => T;
+}
+
 /**
  * The weighted loss of hidden states `[batch, length, hidden]`, a scalar: the logits of some windows at a time.
- * @param ids `[batch * length]`
- * @param teacher logits `[windows * length, vocabulary]` of windows `first` to `first + windows` of the batch
  * @throws SchemeError when no part of the loss has a weight, or the teacher's has one and there is no teacher
  */
 export function headLoss<T>(
@@ -118,10 +126,7 @@ export function headLoss<T>(
   model: ModelDescription,
   runtime: Runtime<T>,
   hidden: T,
-  ids: Int32Array,
-  length: number,
-  weights: LossWeights,
-  teacher: ((first: number, windows: number) => T) | undefined,
+  { ids, length, weights, teacher }: HeadTargets<T>,
 ): T {
   if (!(weights.labels > 0 || weights.teacher > 0))
     throw new SchemeError('the loss has no part: give labels or teacher a weight above 0');

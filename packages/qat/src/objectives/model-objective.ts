@@ -7,7 +7,7 @@ import {
   type TokenWindows,
 } from '@q/core';
 import { createRuntime, runBlock } from '@q/models';
-import { checkTeacher, headLoss, type LossWeights, pick, type Teacher } from './model-loss.js';
+import { checkTeacher, type HeadTargets, headLoss, type LossWeights, pick, type Teacher } from './model-loss.js';
 import type { LossAndDerivatives, Objective, TensorValues } from './objective.js';
 
 export interface ModelObjectiveOptions<T> {
@@ -50,10 +50,12 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     wrap(createRuntime(ops, { get: (name) => trained[name] ?? frozen.get(name) }, { ties: model.ties }), batch);
   const upload = (values: TensorValues): Record<string, T> =>
     Object.fromEntries([...values].map(([name, data]) => [name, ops.fromF32(data, shapes.get(name) as number[])]));
-  const teacherOf = (indices: Int32Array) =>
-    loss.teacher > 0 && teacher
-      ? (first: number, count: number) => teacher.logits(indices.subarray(first, first + count))
-      : undefined;
+  const targetsOf = (ids: Int32Array, indices: Int32Array): HeadTargets<T> => ({
+    ...{ ids, length, weights: loss },
+    ...(loss.teacher > 0 && teacher
+      ? { teacher: (first: number, count: number) => teacher.logits(indices.subarray(first, first + count)) }
+      : {}),
+  });
 
   /** The model's blocks one after another, each given what it reads. */
   const throughBlocks = (runtime: Runtime<T>, ids: Int32Array, batch: number): T => {
@@ -67,7 +69,7 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     return ops.valueAndGradients((variables) => {
       const runtime = runtimeWith(variables, batch);
       const hidden = throughBlocks(runtime, ids, indices.length);
-      return headLoss(ops, model, runtime, hidden, ids, length, loss, teacherOf(indices));
+      return headLoss(ops, model, runtime, hidden, targetsOf(ids, indices));
     }, trained);
   };
 
@@ -77,10 +79,9 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     const inputs: T[] = [ops.scope(() => model.embed(runtime, ids, indices.length, length))];
     for (const block of model.blocks) inputs.push(runBlock(block, runtime, inputs[inputs.length - 1]));
     const last = inputs.pop() as T;
-    const head = ops.valueAndGradients(
-      ({ hidden }) => headLoss(ops, model, runtime, hidden, ids, length, loss, teacherOf(indices)),
-      { hidden: last },
-    );
+    const head = ops.valueAndGradients(({ hidden }) => headLoss(ops, model, runtime, hidden, targetsOf(ids, indices)), {
+      hidden: last,
+    });
     ops.dispose(last);
     const gradients: Record<string, T> = {};
     let arriving = head.gradients.hidden;
@@ -116,7 +117,7 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
           const runtime = runtimeWith(trained);
           const ids = pick(windows, indices);
           const hidden = throughBlocks(runtime, ids, 1);
-          return headLoss(ops, model, runtime, hidden, ids, length, loss, teacherOf(indices));
+          return headLoss(ops, model, runtime, hidden, targetsOf(ids, indices));
         });
         sum += (await ops.data(result))[0];
         ops.dispose(result);
