@@ -4,7 +4,7 @@
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { type Llama, type LlamaModel, startLlama } from './node-llama-cpp.js';
 
 const [work, module] = process.argv.slice(2);
 const { model: folder, shared } = JSON.parse(await readFile(join(work, 'model.json'), 'utf8'));
@@ -31,31 +31,9 @@ const allowed: Readonly<Record<string, number>> = {
   'converted-Q8_0': 0.01,
 };
 
-/** What is used of node-llama-cpp, which is installed outside of the workspace. */
-interface Llama {
-  loadModel(options: { modelPath: string }): Promise<LlamaModel>;
-  dispose(): Promise<void>;
-}
-
-interface LlamaModel {
-  tokenize(text: string): number[];
-  createContext(options: { contextSize: number }): Promise<LlamaContext>;
-  dispose(): Promise<void>;
-}
-
-interface LlamaContext {
-  getSequence(): {
-    controlledEvaluate(
-      input: (number | [token: number, options: { generateNext: { probabilities: true } }])[],
-    ): Promise<{ readonly next: { readonly probabilities: ReadonlyMap<number, number> } }[]>;
-  };
-  dispose(): Promise<void>;
-}
-
 async function start(): Promise<Llama | undefined> {
   try {
-    const { getLlama, LlamaLogLevel } = await import(pathToFileURL(module).href);
-    return await getLlama({ build: 'never', gpu: false, logLevel: LlamaLogLevel.error });
+    return await startLlama(module);
   } catch (error) {
     console.log(`llama.cpp is left out: ${(error as Error).message}`);
     return undefined;

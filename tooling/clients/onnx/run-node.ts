@@ -5,32 +5,15 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { divergence, largestShare } from './compare-values.js';
 import type { ClientCase } from './make.js';
+import { loadOnnxruntime, type Session } from './onnxruntime.js';
 
 const [work, modules, report] = process.argv.slice(2) as [string, string, string];
 const { cases } = JSON.parse(await readFile(join(work, 'cases.json'), 'utf8')) as { cases: ClientCase[] };
 const load = (path: string) => import(pathToFileURL(join(modules, path)).href);
 
-/** What is used of onnxruntime-node, which is installed outside of the workspace. */
-interface OrtTensor {
-  readonly type: string;
-  readonly dims: readonly number[];
-  readonly data: Float32Array | Float16Like | BigInt64Array;
-}
-type Float16Like = ArrayLike<number> & { slice(start?: number, end?: number): Float16Like };
-interface Session {
-  readonly inputMetadata: readonly {
-    readonly name: string;
-    readonly type: string;
-    readonly shape: readonly (number | string)[];
-  }[];
-  run(feeds: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>>;
-  release(): Promise<void>;
-}
-const ort = (await load('onnxruntime-node/dist/index.js')) as {
-  Tensor: new (type: string, data: unknown, dims: readonly number[]) => OrtTensor;
-  InferenceSession: { create(path: string, options?: object): Promise<Session> };
-};
+const { open, emptyPast, decode, encode } = await loadOnnxruntime(modules);
 const { AutoModelForCausalLM, AutoTokenizer, env } = await load('@huggingface/transformers/dist/transformers.node.mjs');
 env.allowRemoteModels = false;
 env.localModelPath = '/';
@@ -42,64 +25,14 @@ function check(good: boolean, words: string): void {
   console.log(`${good ? 'ok  ' : 'FAIL'} ${words}`);
 }
 
-const integers = (rows: readonly (readonly number[])[]) =>
-  new ort.Tensor('int64', BigInt64Array.from(rows.flat(), BigInt), [rows.length, rows[0].length]);
-
-/** The cache of a session before its first token. */
-function emptyPast(session: Session, batch: number): Record<string, OrtTensor> {
-  const inputs = session.inputMetadata.filter(({ name }) => name.startsWith('past_key_values.'));
-  return Object.fromEntries(
-    inputs.map(({ name, type, shape }) => {
-      const dims = [batch, Number(shape[1]), 0, Number(shape[3])];
-      return [name, new ort.Tensor(type, type === 'float16' ? new Uint16Array(0) : new Float32Array(0), dims)];
-    }),
-  );
-}
-
-async function pass(
-  session: Session,
-  ids: readonly (readonly number[])[],
-  mask: readonly (readonly number[])[],
-  past: Record<string, OrtTensor>,
-) {
-  const { logits, ...present } = await session.run({
-    input_ids: integers(ids),
-    attention_mask: integers(mask),
-    ...past,
-  });
-  const next = Object.entries(present).map(([name, value]) => [name.replace('present', 'past_key_values'), value]);
-  return { logits: logits.data as Float32Array, past: Object.fromEntries(next) as Record<string, OrtTensor> };
-}
-
 const ones = (count: number): number[] => new Array(count).fill(1);
-
-/** Mean of the divergences of the rows' distributions, in nats. */
-function divergence(reference: Float32Array, actual: Float32Array, width: number): number {
-  let sum = 0;
-  const rows = reference.length / width;
-  for (let row = 0; row < rows; row++) {
-    const [p, q] = [reference, actual].map((all) => logShares(all.subarray(row * width, (row + 1) * width)));
-    for (let i = 0; i < width; i++) sum += Math.exp(p[i]) * (p[i] - q[i]);
-  }
-  return sum / rows;
-}
-
-function logShares(values: Float32Array): Float64Array {
-  const most = values.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const total = Math.log(values.reduce((sum, value) => sum + Math.exp(value - most), 0)) + most;
-  return Float64Array.from(values, (value) => value - total);
-}
-
-const largest = (values: Float32Array) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-const share = (reference: Float32Array, actual: Float32Array) =>
-  reference.reduce((most, value, i) => Math.max(most, Math.abs(value - actual[i])), 0) / largest(reference);
 
 for (const { name, folder, file, dtype, ids, output, encoder, values, kept, width, tolerance, text } of cases) {
   const bytes = await readFile(join(work, values));
   const reference = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   let session: Session;
   try {
-    session = await ort.InferenceSession.create(join(folder, file), { logSeverityLevel: 3 });
+    session = await open(join(folder, file));
   } catch (error) {
     check(false, `${name}: does not load: ${(error as Error).message}`);
     continue;
@@ -114,19 +47,14 @@ for (const { name, folder, file, dtype, ids, output, encoder, values, kept, widt
     const judge = (what: string, actual: Float32Array, wanted = reference) => {
       if (actual.length !== wanted.length)
         return check(false, `${name}, ${what}: ${actual.length} logits, not ${wanted.length}`);
-      const [off, kl] = [share(wanted, actual), divergence(wanted, actual, width)];
+      const [off, kl] = [largestShare(wanted, actual), divergence(wanted, actual, width)];
       const good = tolerance === undefined ? kl < 1e-3 : off < tolerance;
       check(good, `${name}, ${what}: ${off.toExponential(1)} of the largest logit, ${kl.toExponential(1)} nats`);
     };
     const mask = ids.map(() => ones(length));
     if (encoder) {
       const run = async (rows: readonly (readonly number[])[], seen: readonly (readonly number[])[]) => {
-        const segments = session.inputMetadata.some((input) => input.name === 'token_type_ids');
-        const found = await session.run({
-          input_ids: integers(rows),
-          attention_mask: integers(seen),
-          ...(segments ? { token_type_ids: integers(rows.map((row) => row.map(() => 0))) } : {}),
-        });
+        const found = await encode(session, rows, seen);
         return found[output].data as Float32Array;
       };
       judge('whole', await run(ids, mask));
@@ -138,9 +66,9 @@ for (const { name, folder, file, dtype, ids, output, encoder, values, kept, widt
       judge('padded', Float32Array.from(ids.flatMap((_, row) => [...own.subarray(row * each, row * each + wanted)])));
       continue;
     }
-    judge('whole', pick((await pass(session, ids, mask, emptyPast(session, ids.length))).logits));
+    judge('whole', pick((await decode(session, ids, mask, emptyPast(session, ids.length))).logits));
     // Token by token behind a prompt of half the length.
-    let { logits: own, past } = await pass(
+    let { logits: own, past } = await decode(
       session,
       ids.map((row) => row.slice(0, length >> 1)),
       ids.map(() => ones(length >> 1)),
@@ -148,7 +76,7 @@ for (const { name, folder, file, dtype, ids, output, encoder, values, kept, widt
     );
     const parts = [own];
     for (let at = length >> 1; at < length; at++) {
-      ({ logits: own, past } = await pass(
+      ({ logits: own, past } = await decode(
         session,
         ids.map((row) => [row[at]]),
         ids.map(() => ones(at + 1)),
@@ -169,7 +97,7 @@ for (const { name, folder, file, dtype, ids, output, encoder, values, kept, widt
     if (!kept) {
       const short = ids[0].slice(0, 5);
       const padded = [...new Array(length - 5).fill(0), ...short];
-      const both = await pass(
+      const both = await decode(
         session,
         [ids[0], padded],
         [ones(length), [...new Array(length - 5).fill(0), ...ones(5)]],
