@@ -1,7 +1,41 @@
-import type { QuantizedLayout, QuantizedModule, TensorLookup } from '@q/checkpoint';
-import { quantize, type Scheme, type Tensor } from '@q/core';
+import { plainStream, type QuantizedTensor, quantize, type Scheme, type StreamKernels, type Tensor } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
 import { layerData } from './layer-data.js';
+
+interface Module {
+  readonly linear: {
+    readonly module: string;
+    readonly outFeatures: number;
+    readonly inFeatures: number;
+    readonly transposed: boolean;
+    readonly bias: boolean;
+  };
+  readonly scheme: Scheme;
+}
+
+interface Lookup {
+  has(name: string): boolean;
+  shape(name: string): readonly number[];
+  read(name: string): Promise<Tensor>;
+}
+
+/** What the battery asks of a layout: the part of `QuantizedLayout` of `@q/checkpoint` that writes and reads. */
+export interface TestedLayout {
+  readonly name: string;
+  refuse(module: Module): string | undefined;
+  plan(module: Module): readonly { readonly name: string; readonly dtype: string; readonly shape: readonly number[] }[];
+  encode(module: Module, quantized: QuantizedTensor, stream: StreamKernels): ReadonlyMap<string, Tensor>;
+  config(
+    modules: readonly Module[],
+    kept: readonly string[],
+    record: { readonly method: string; readonly options: Readonly<Record<string, unknown>> },
+  ): { readonly config: Record<string, unknown> };
+  reader(
+    config: Record<string, unknown>,
+  ):
+    | { has(module: string, tensors: Lookup): boolean; read(module: string, tensors: Lookup): Promise<QuantizedTensor> }
+    | undefined;
+}
 
 /**
  * The battery for a layout: what it writes is what it planned, and what it reads is what it wrote.
@@ -11,17 +45,17 @@ import { layerData } from './layer-data.js';
 export function layoutConformance(
   schemes: readonly Scheme[],
   shape: readonly [number, number] = [64, 128],
-): readonly Check<QuantizedLayout>[] {
+): readonly Check<TestedLayout>[] {
   return schemes.map((of) => ({
     name: `${of.format.name}: planned, written and read back`,
     async run(layout) {
       const [outFeatures, inFeatures] = shape;
       const linear = { module: 'a.b', outFeatures, inFeatures, transposed: false, bias: false };
-      const module: QuantizedModule = { linear, scheme: of };
+      const module: Module = { linear, scheme: of };
       const refusal = layout.refuse(module);
       expectThat(refusal === undefined, () => `${layout.name} refuses: ${refusal}`);
       const quantized = quantize(layerData('layout', outFeatures, inFeatures).weight, of);
-      const tensors = layout.encode(module, quantized);
+      const tensors = layout.encode(module, quantized, plainStream);
       for (const { name, dtype, shape: planned } of layout.plan(module)) {
         const written = tensors.get(name);
         expectThat(written !== undefined, () => `${name} was planned and not written`);
@@ -49,7 +83,7 @@ export function layoutConformance(
   }));
 }
 
-function lookupOf(tensors: ReadonlyMap<string, Tensor>): TensorLookup {
+function lookupOf(tensors: ReadonlyMap<string, Tensor>): Lookup {
   const find = (name: string): Tensor => {
     const found = tensors.get(name);
     if (!found) throw new Error(`there is no tensor ${name}`);

@@ -84,7 +84,6 @@ export * from './kernels/bitwise-matmul.js';
 export { eagerGrams } from './kernels/eager-grams.js';
 export * from './kernels/fallback-kernels.js';
 export * from './kernels/kv-attention.js';
-export * from './kernels/mirror-upper.js';
 export * from './kernels/packed-products.js';
 export { plainBlocks } from './kernels/plain-blocks.js';
 export { plainGrids } from './kernels/plain-grids.js';

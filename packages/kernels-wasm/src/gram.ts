@@ -1,4 +1,5 @@
-import { type GatheredGrams, type GramArgs, type Kernels, mirrorUpper } from '@q/core';
+import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
+import { mirrorUpper } from '@q/core/internal';
 import { packedAtOnce, panelColumns, panelRows, tilePanels } from './matmul.js';
 import type { Pool } from './pool.js';
 

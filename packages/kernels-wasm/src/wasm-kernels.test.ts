@@ -1,11 +1,11 @@
-import { createRandom, quantize, schemes, tensor } from '@q/core';
 import {
   blockConformance,
   gridConformance,
   kernelConformance,
   longBlockConformance,
   streamConformance,
-} from '@q/core/conformance';
+} from '@q/conformance';
+import { createRandom, quantize, schemes, tensor } from '@q/core';
 import { q4_0, q4_1, q4_K, q5_0, q5_1, q5_K, q6_K, q8_0 } from '@q/gguf';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createWasmKernels } from './wasm-kernels.js';

@@ -1,5 +1,5 @@
+import { rotaryTable } from '@q/conformance';
 import { type Engine, QuantError, SchemeError } from '@q/core';
-import { rotaryTable } from '@q/core/conformance';
 import { describe, expect, it } from 'vitest';
 import type { Handle } from './handle.js';
 import { loadCpu, loadWasm } from './load-node.js';

@@ -1,5 +1,5 @@
+import { kernelConformance } from '@q/conformance';
 import { referenceKernels } from '@q/core';
-import { kernelConformance } from '@q/core/conformance';
 import { describe, expect, it } from 'vitest';
 import { gatherGrams } from './gather-grams.js';
 import { loadCpu } from './load-node.js';

@@ -1,4 +1,5 @@
-import { type GatheredGrams, type GramArgs, type Kernels, mirrorUpper } from '@q/core';
+import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
+import { mirrorUpper } from '@q/core/internal';
 import type { Tfjs } from './handle.js';
 
 /** Columns of a strip: narrower ones leave out more of what lies below the diagonal, wider ones are quicker products. */

@@ -1,4 +1,4 @@
-import { gradientConformance } from '@q/core/conformance';
+import { gradientConformance } from '@q/conformance';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TfjsEngine } from './engine.js';
 import { createEngine } from './node-engine.js';

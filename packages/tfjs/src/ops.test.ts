@@ -1,5 +1,5 @@
+import { bruteForce as brute, opsConformance, rotaryTable } from '@q/conformance';
 import { type DifferentiableOps, ShapeError } from '@q/core';
-import { bruteForce as brute, opsConformance, rotaryTable } from '@q/core/conformance';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TfjsEngine } from './engine.js';
 import type { Handle } from './handle.js';

@@ -1,5 +1,5 @@
+import { bruteForce } from '@q/conformance';
 import { type Kernels, type MatmulArgs, referenceKernels } from '@q/core';
-import { bruteForce } from '@q/core/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { TfjsEngine } from './engine.js';

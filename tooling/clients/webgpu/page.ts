@@ -1,6 +1,6 @@
 /** What runs in the browser (see chromium.ts): `navigator` is touched here, and nowhere in the package. */
 /// <reference types="@webgpu/types" />
-import { kernelConformance } from '@q/core/conformance';
+import { kernelConformance } from '@q/conformance';
 import {
   affineWeight,
   createGpuLinear,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
+import { blockConformance } from '@q/conformance';
 import { type BlockFormat, type BlockGrid, plainBlocks } from '@q/core';
-import { blockConformance } from '@q/core/conformance';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { q4_1, q5_1 } from './affine-block.js';

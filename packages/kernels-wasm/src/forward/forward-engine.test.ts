@@ -1,5 +1,5 @@
+import { opsConformance, rotaryTable } from '@q/conformance';
 import { createRandom } from '@q/core';
-import { opsConformance, rotaryTable } from '@q/core/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createForwardEngine } from './forward-engine.js';
 

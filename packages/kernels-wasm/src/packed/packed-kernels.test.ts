@@ -1,5 +1,5 @@
+import { kvAttentionConformance, packedInt8Conformance, packedProductConformance } from '@q/conformance';
 import { createRandom } from '@q/core';
-import { kvAttentionConformance, packedInt8Conformance, packedProductConformance } from '@q/core/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createWasmKernels } from '../wasm-kernels.js';
 import { createPackedKernels } from './packed-kernels.js';

@@ -1,5 +1,5 @@
+import { gradientConformance, opsConformance, rotaryTable } from '@q/conformance';
 import { createRandom } from '@q/core';
-import { gradientConformance, opsConformance, rotaryTable } from '@q/core/conformance';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { createTrainingEngine } from './training-engine.js';
 

@@ -1,4 +1,4 @@
-import { kvAttentionConformance } from '@q/core/conformance';
+import { kvAttentionConformance } from '@q/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openGpu } from '../device/gpu.js';
 import { openDawn } from '../testing/dawn.js';

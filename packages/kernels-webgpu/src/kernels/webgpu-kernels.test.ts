@@ -1,4 +1,4 @@
-import { kernelConformance } from '@q/core/conformance';
+import { kernelConformance } from '@q/conformance';
 import { afterAll, describe, expect, it } from 'vitest';
 import { openDawn } from '../testing/dawn.js';
 import { createWebgpuKernels } from './webgpu-kernels.js';

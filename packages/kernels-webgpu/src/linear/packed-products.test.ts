@@ -1,5 +1,5 @@
+import { packedProductConformance } from '@q/conformance';
 import { checkPackedWeight, type PackedWeight } from '@q/core';
-import { packedProductConformance } from '@q/core/conformance';
 import { afterAll, describe, it } from 'vitest';
 import { openGpu } from '../device/gpu.js';
 import { openDawn } from '../testing/dawn.js';

@@ -1,4 +1,4 @@
-import type { Activation } from '../contracts/ops.js';
+import type { Activation } from '@q/core';
 
 /** Plain f64 forms of the operations, written from their definitions: what the engines are compared with. */
 export type Values = readonly number[];

@@ -1,5 +1,5 @@
-import type { Kernels } from '../contracts/kernels.js';
-import { type ConformanceCase, check, normals, random } from './conformance-case.js';
+import type { Kernels } from '@q/core';
+import { type ConformanceCase, check, normals, random } from './kernel-case.js';
 
 function positiveDefinite(n: number): Float64Array {
   const x = normals((n + 3) * n);

@@ -1,5 +1,5 @@
-import type { RoundingGrid } from '../contracts/kernels.js';
-import { type ConformanceCase, check, normals, random } from './conformance-case.js';
+import type { RoundingGrid } from '@q/core';
+import { type ConformanceCase, check, normals, random } from './kernel-case.js';
 
 interface Shape {
   readonly name: string;

@@ -1,9 +1,6 @@
+import { fallbackKernels, KernelError, type Kernels, referenceKernels, ShapeError } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import { KernelError, ShapeError } from '../contracts/errors.js';
-import type { Kernels } from '../contracts/kernels.js';
-import { kernelConformance } from './conformance.js';
-import { fallbackKernels } from './fallback-kernels.js';
-import { referenceKernels } from './reference.js';
+import { kernelConformance } from './kernel-conformance.js';
 
 /** What changes none of its arguments, but for the `out` of a product. */
 const readers = new Set(['matmul', 'matmulInt8', 'rowErrors', 'scoreLogits']);

@@ -1,7 +1,6 @@
+import { referenceKvAttention, referencePackedProducts } from '@q/core';
 import { describe, it } from 'vitest';
-import { referenceKvAttention } from './kv-attention.js';
 import { kvAttentionConformance, packedInt8Conformance, packedProductConformance } from './packed-conformance.js';
-import { referencePackedProducts } from './packed-products.js';
 
 describe('reference of packed products and attention', () => {
   for (const { name, run } of packedProductConformance) it(name, () => run(referencePackedProducts.load));

@@ -1,9 +1,7 @@
 /** What the gradients of every engine must fulfil, as cases that throw, against central differences of f64 forms. */
-import { ShapeError } from '../contracts/errors.js';
-import type { DifferentiableOps } from '../contracts/ops.js';
-import { createRandom } from '../random.js';
+import { createRandom, type DifferentiableOps, ShapeError } from '@q/core';
 import * as brute from './brute-force.js';
-import { rotaryTable } from './conformance.js';
+import { rotaryTable } from './ops-conformance.js';
 
 export interface GradientConformanceCase {
   readonly name: string;

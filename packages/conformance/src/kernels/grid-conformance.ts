@@ -2,25 +2,38 @@
  * What `Kernels.grids` must fulfil, as cases that throw. Rounding, extremes and errors are expected as their definitions say;
  * scales as the plain rules of core give them, whose own tests compare them with brute force.
  */
-import type { GridKernels, GroupedValues } from '../contracts/grid-kernels.js';
-import type { ScaleFit } from '../contracts/scale-fit.js';
-import type { Scheme } from '../contracts/scheme.js';
-import { bf16ToF32, f32ToBf16 } from '../dtypes/half.js';
-import { roundHalfEven } from '../dtypes/round.js';
-import { absMax } from '../fit/abs-max.js';
-import { minMax } from '../fit/min-max.js';
-import { mseSearch } from '../fit/mse-search.js';
-import { weightedSearch } from '../fit/weighted-search.js';
-import { levelTable } from '../formats/level-table.js';
-import { int2, int3, int4, int8, uint2, uint4, uint8 } from '../formats/linear.js';
-import { e2m1, e4m3 } from '../formats/minifloat.js';
-import { nf4 } from '../formats/table.js';
-import { quantize } from '../quantize.js';
-import { createRandom } from '../random.js';
-import { perChannel, perFlat, perGroup } from '../schemes/granularity.js';
-import { f32Scale } from '../schemes/scale-storage.js';
-import { scheme } from '../schemes/scheme.js';
-import { tensor } from '../tensor.js';
+import {
+  absMax,
+  bf16ToF32,
+  createRandom,
+  e2m1,
+  e4m3,
+  f32Scale,
+  f32ToBf16,
+  type GridKernels,
+  type GroupedValues,
+  int2,
+  int3,
+  int4,
+  int8,
+  minMax,
+  mseSearch,
+  nf4,
+  perChannel,
+  perFlat,
+  perGroup,
+  quantize,
+  roundHalfEven,
+  type ScaleFit,
+  type Scheme,
+  scheme,
+  tensor,
+  uint2,
+  uint4,
+  uint8,
+  weightedSearch,
+} from '@q/core';
+import { levelTable } from '@q/core/internal';
 
 const random = createRandom('grid conformance');
 

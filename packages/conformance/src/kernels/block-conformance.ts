@@ -2,9 +2,7 @@
  * What `Kernels.blocks` must fulfil, as cases that throw: the bytes of the format's own encoder, which are tested against those of
  * GGUF's reference.
  */
-import type { BlockFormat, BlockKernels, BlockSource } from '../contracts/block-kernels.js';
-import { encodeBf16, encodeF16 } from '../dtypes/half.js';
-import { createRandom } from '../random.js';
+import { type BlockFormat, type BlockKernels, type BlockSource, createRandom, encodeBf16, encodeF16 } from '@q/core';
 
 export interface BlockConformanceCase {
   readonly name: string;

@@ -1,6 +1,5 @@
-import type { GptqBlockArgs } from '../contracts/kernels.js';
-import { roundHalfEven } from '../dtypes/round.js';
-import { type ConformanceCase, check, normals, random } from './conformance-case.js';
+import { type GptqBlockArgs, roundHalfEven } from '@q/core';
+import { type ConformanceCase, check, normals, random } from './kernel-case.js';
 
 /** Rounds column by column from the definition in the contract; returns how close the roundings were to a tie. */
 function sweep(

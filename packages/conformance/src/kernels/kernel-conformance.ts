@@ -2,11 +2,11 @@
  * What every implementation of the kernels must fulfil, as cases that throw. Expected values are computed here in f64
  * straight from the definitions, not by the reference kernels, so the same suite checks these too.
  */
-import type { Kernels } from '../contracts/kernels.js';
-import { type ConformanceCase, check, normals, random } from './conformance-case.js';
+import type { Kernels } from '@q/core';
 import { descentConformance } from './descent-conformance.js';
 import { factorConformance } from './factor-conformance.js';
 import { gptqConformance } from './gptq-conformance.js';
+import { type ConformanceCase, check, normals, random } from './kernel-case.js';
 
 const matmulCases: ConformanceCase[] = [
   [1, 1, 1],

@@ -1,5 +1,4 @@
-import type { Kernels } from '../contracts/kernels.js';
-import { createRandom } from '../random.js';
+import { createRandom, type Kernels } from '@q/core';
 
 /** Something that every implementation of the kernels must fulfil: throws where one does not. */
 export interface ConformanceCase {

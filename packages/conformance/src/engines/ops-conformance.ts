@@ -1,8 +1,5 @@
 /** What the operations of every engine must fulfil, as cases that throw, against f64 forms of their definitions. */
-import { ShapeError } from '../contracts/errors.js';
-import type { Activation, Ops, RotaryTable } from '../contracts/ops.js';
-import { fromF32 } from '../dtypes/convert.js';
-import { createRandom } from '../random.js';
+import { type Activation, createRandom, fromF32, type Ops, type RotaryTable, ShapeError } from '@q/core';
 import * as brute from './brute-force.js';
 
 export interface OpsConformanceCase {

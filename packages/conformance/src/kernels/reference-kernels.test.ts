@@ -1,7 +1,7 @@
+import { referenceKernels } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import { kernelConformance } from './conformance.js';
 import { gridConformance } from './grid-conformance.js';
-import { referenceKernels } from './reference.js';
+import { kernelConformance } from './kernel-conformance.js';
 import { streamConformance } from './stream-conformance.js';
 
 describe('reference kernels', () => {

@@ -2,9 +2,15 @@
  * What products with packed weights and attention over packed caches must fulfil, as cases that throw. Codes are packed and
  * products computed here, in f64 and from the definitions: nothing of the references, which are checked by the same cases.
  */
-import type { KvAttention, KvLayout, PackedKv } from '../contracts/kv-attention.js';
-import type { PackedLinear, PackedProducts, PackedWeight } from '../contracts/packed-products.js';
-import { createRandom } from '../random.js';
+import {
+  createRandom,
+  type KvAttention,
+  type KvLayout,
+  type PackedKv,
+  type PackedLinear,
+  type PackedProducts,
+  type PackedWeight,
+} from '@q/core';
 
 /** Largest error as a share of the largest expected magnitude; docs/speed.md states what was found. */
 export const packedErrorBounds = {

@@ -2,8 +2,7 @@
  * What `Kernels.stream` must fulfil, as cases that throw. Values and words are expected as the definitions of the formats say, code by
  * code; everything is tried with arrays in reserved memory, too.
  */
-import type { Reserve, StreamKernels } from '../contracts/stream-kernels.js';
-import { createRandom } from '../random.js';
+import { createRandom, type Reserve, type StreamKernels } from '@q/core';
 
 export interface StreamConformanceCase {
   readonly name: string;
