@@ -1,4 +1,12 @@
-import type { Int8Input } from '../int8/int8-input.js';
+/** Inputs of a linear in 8-bit integers: `x[t,j] = codes[t,j] * scales[t]`. */
+export interface Int8Input {
+  readonly tokens: number;
+  readonly width: number;
+  /** `[tokens, width]` */
+  readonly codes: Int8Array;
+  /** `[tokens]`, or `[1]` when all tokens share one. */
+  readonly scales: Float32Array;
+}
 
 /** Integers in groups whose codes stay packed, as GPTQ files have them (docs/reference/file-formats.md#tensors-of-gptq): `w[o,i] = (code - zero) * scale`. */
 export interface PackedWeight {

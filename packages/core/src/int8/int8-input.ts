@@ -1,16 +1,7 @@
 import type { ActivationScheme } from '../contracts/activation-scheme.js';
 import { NumericError, SchemeError, ShapeError } from '../contracts/errors.js';
+import type { Int8Input } from '../contracts/packed-products.js';
 import { describeScheme } from '../schemes/scheme.js';
-
-/** Inputs of a linear in 8-bit integers: `x[t,j] = codes[t,j] * scales[t]`. */
-export interface Int8Input {
-  readonly tokens: number;
-  readonly width: number;
-  /** `[tokens, width]` */
-  readonly codes: Int8Array;
-  /** `[tokens]`, or `[1]` when all tokens share one. */
-  readonly scales: Float32Array;
-}
 
 /** In words: `int8 per token sym, f32 scales, dynamic`. */
 export function describeActivation({ scheme, outlierThreshold }: ActivationScheme): string {

@@ -1,6 +1,6 @@
 import { ShapeError } from '../contracts/errors.js';
 import type { SyncKernels } from '../contracts/kernels.js';
-import type { Int8Input } from './int8-input.js';
+import type { Int8Input } from '../contracts/packed-products.js';
 import type { Int8Weight } from './int8-weight.js';
 
 /**

@@ -1,6 +1,5 @@
 import { QuantError, ShapeError } from '../contracts/errors.js';
-import type { PackedLinear, PackedProducts, PackedWeight } from '../contracts/packed-products.js';
-import type { Int8Input } from '../int8/int8-input.js';
+import type { Int8Input, PackedLinear, PackedProducts, PackedWeight } from '../contracts/packed-products.js';
 
 /** Groups of a packed weight and the inputs of each but the last. */
 export interface PackedGroups {
