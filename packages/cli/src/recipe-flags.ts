@@ -19,9 +19,9 @@ import {
 } from '@q/pipeline';
 import { mergedAdapter } from '@q/qat';
 import { type Command, Option as Flag } from 'commander';
-import { parse as parseYaml } from 'yaml';
 import { addFlag, defaultNote, type FlagValues, flagOf } from './command.js';
 import { addOptionsOf } from './method-flags.js';
+import { parseRecipeText } from './recipe-text.js';
 import { parseRule } from './rule-option.js';
 import { UsageError } from './usage-error.js';
 
@@ -162,11 +162,5 @@ export async function readRecipeFile(path: string): Promise<unknown> {
   const text = await readFile(path, 'utf8').catch((error) => {
     throw new UsageError(`${path}: the recipe cannot be read (${error.code ?? error.message})`);
   });
-  try {
-    return (path.endsWith('.json') ? JSON.parse(text) : parseYaml(text)) ?? {};
-  } catch (error) {
-    throw new UsageError(
-      `${path}: is not valid ${path.endsWith('.json') ? 'JSON' : 'YAML'}: ${(error as Error).message.split('\n')[0]}`,
-    );
-  }
+  return parseRecipeText(text, path);
 }

@@ -119,11 +119,13 @@ export function readersOf(vocabulary: Vocabulary): readonly QuantizedLayout[] {
 }
 
 /** What `q gguf` and `q convert --to gguf` make of tensors. */
-export const ggufFormats: Readonly<Record<string, BlockFormat>> = {
-  ...{ q4_0, q4_1, q5_0, q5_1, q8_0 },
-  ...{ q4_k: q4_K, q5_k: q5_K, q6_k: q6_K, mxfp4 },
-  ...{ f16: f16Block, bf16: bf16Block, f32: f32Block },
-};
+export const ggufFormats: ReadonlyMap<string, BlockFormat> = new Map(
+  Object.entries({
+    ...{ q4_0, q4_1, q5_0, q5_1, q8_0 },
+    ...{ q4_k: q4_K, q5_k: q5_K, q6_k: q6_K, mxfp4 },
+    ...{ f16: f16Block, bf16: bf16Block, f32: f32Block },
+  }),
+);
 
 /** Types of single tensors that stand for a mix where a whole file is meant. */
 const ggufTensorFormats: Readonly<Record<string, BlockFormat>> = {
@@ -131,14 +133,23 @@ const ggufTensorFormats: Readonly<Record<string, BlockFormat>> = {
 };
 
 /** What the output layer and the embeddings can become. */
-export const ggufPartFormats: Readonly<Record<string, BlockFormat>> = { ...ggufFormats, ...ggufTensorFormats };
+export const ggufPartFormats: ReadonlyMap<string, BlockFormat> = new Map([
+  ...ggufFormats,
+  ...Object.entries(ggufTensorFormats),
+]);
 
 /** Mixes of them, for all matrices of a file. */
-export const ggufMixes: Readonly<Record<string, GgufMix>> = {
+const ggufMixes: Readonly<Record<string, GgufMix>> = {
   ...{ q2_k: q2_K_M, q2_k_s: q2_K_S, q3_k_s: q3_K_S, q3_k_m: q3_K_M, q3_k_l: q3_K_L },
   ...{ q4_k_m: q4_K_M, q4_k_s: q4_K_S, q5_k_m: q5_K_M, q5_k_s: q5_K_S },
   ...{ iq4_nl: iq4_NL_M, iq4_xs: iq4_XS_M, tq1_0: tq1_0_M, tq2_0: tq2_0_M, mxfp4_moe: mxfp4Moe },
 };
+
+/** What `--type` can name: one format for every matrix, or a mix. */
+export const ggufTypes: ReadonlyMap<string, BlockFormat | GgufMix> = new Map<string, BlockFormat | GgufMix>([
+  ...ggufFormats,
+  ...Object.entries(ggufMixes),
+]);
 
 /** How workers of a training compress the gradients that they exchange. */
 export const compressions: readonly { readonly name: string; make(): GradientCompressor }[] = [

@@ -27,17 +27,20 @@ type Kind = (rope: ConfigReader, shape: RotaryShape) => RotaryFrequencies;
 const fixed = (frequencies: Float32Array, factor = 1): RotaryFrequencies => ({ of: () => frequencies, factor });
 
 /** Kinds of rotary embeddings by the names that transformers gives them (`rope_type`). */
-export const rotaryKinds: Readonly<Record<string, Kind>> = {
-  default: (_rope, shape) => fixed(baseFrequencies(shape)),
-  linear(rope, shape) {
-    const factor = rope.number('factor');
-    return fixed(baseFrequencies(shape).map((frequency) => frequency / factor));
-  },
-  dynamic,
-  yarn,
-  longrope: longRope,
-  llama3: (rope, shape) => fixed(scaleLlama3(rope, shape)),
-};
+export const rotaryKinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
+  ['default', (_rope, shape) => fixed(baseFrequencies(shape))],
+  [
+    'linear',
+    (rope, shape) => {
+      const factor = rope.number('factor');
+      return fixed(baseFrequencies(shape).map((frequency) => frequency / factor));
+    },
+  ],
+  ['dynamic', dynamic],
+  ['yarn', yarn],
+  ['longrope', longRope],
+  ['llama3', (rope, shape) => fixed(scaleLlama3(rope, shape))],
+]);
 
 /** `theta^(2j/width)`, rounded to f32 at the steps at which transformers rounds. */
 function periods({ theta, width }: RotaryShape): Float32Array {

@@ -22,7 +22,7 @@ export interface RotaryDefaults {
   /** Key of the layer's type below `rope_parameters`, where each type has parameters of its own. */
   readonly section?: string;
   /** Old names of kinds: `su` for `longrope`. */
-  readonly aliases?: Readonly<Record<string, string>>;
+  readonly aliases?: ReadonlyMap<string, string>;
 }
 
 /** Values of a head that no model comes near. */
@@ -40,14 +40,15 @@ export function readRotaryPositions(
   // Tables of this size are made at once: a config must not ask for all memory.
   if (headDim > mostHeadDim)
     config.refuse('head_dim', `the size of a head is ${headDim}, at most ${mostHeadDim} is supported`);
-  const { theta: absentTheta = 10000, part: absentPart = 1, section, aliases = {} } = defaults;
+  const { theta: absentTheta = 10000, part: absentPart = 1, section, aliases } = defaults;
   const key = config.has('rope_parameters') ? 'rope_parameters' : 'rope_scaling';
   const outer = config.object(key);
   const rope = section !== undefined && outer.has(section) ? outer.object(section) : outer;
   const typeKey = rope.has('rope_type') ? 'rope_type' : 'type';
   const named = rope.string(typeKey, 'default');
-  const type = aliases[named] ?? named;
-  if (!Object.hasOwn(rotaryKinds, type)) rope.refuse(typeKey, `known kinds are ${Object.keys(rotaryKinds).join(', ')}`);
+  const frequenciesOf =
+    rotaryKinds.get(aliases?.get(named) ?? named) ??
+    rope.refuse(typeKey, `known kinds are ${[...rotaryKinds.keys()].join(', ')}`);
   const theta = rope.has('rope_theta') ? rope.number('rope_theta') : config.number('rope_theta', absentTheta);
   const part = rope.has('partial_rotary_factor')
     ? rope.number('partial_rotary_factor')
@@ -57,7 +58,7 @@ export function readRotaryPositions(
   // The key outside wins, as in transformers: Phi-3 keeps it there.
   const original = [config, rope].find((each) => each.has('original_max_position_embeddings'));
   const originalPositions = original?.positiveInteger('original_max_position_embeddings') ?? maxPositions;
-  const frequencies = rotaryKinds[type]!(rope, { theta, width, maxPositions, originalPositions });
+  const frequencies = frequenciesOf(rope, { theta, width, maxPositions, originalPositions });
   return createRotaryPositions(frequencies, width);
 }
 

@@ -5,7 +5,6 @@
  */
 export type HeaderValue =
   | string
-  | EntryNumbers
   | IntegerText
   | HeaderValue[]
   | Map<string, HeaderValue>
@@ -22,25 +21,6 @@ export class IntegerText {
 export class OtherNumber {
   constructor(readonly text: string) {}
 }
-
-/**
- * The entry of a tensor as every writer writes it, with whole numbers below 10^15 that a double holds: one match instead of a
- * Map and a text for each number. A file may have hundreds of thousands of them.
- */
-export class EntryNumbers {
-  constructor(
-    readonly dtype: string,
-    readonly shape: readonly number[],
-    readonly begin: number,
-    readonly end: number,
-  ) {}
-}
-
-const whole = '(?:0|[1-9][0-9]{0,14})';
-const usualEntry = new RegExp(
-  `\\{"dtype": ?"([A-Z0-9_]+)", ?"shape": ?\\[((?:${whole}(?:, ?${whole})*)?)\\], ?"data_offsets": ?\\[(${whole}), ?(${whole})\\]\\}`,
-  'y',
-);
 
 /** What is wrong and at which character. */
 export class HeaderSyntaxError extends Error {}
@@ -86,7 +66,7 @@ class Scanner {
     this.space();
     switch (this.text[this.at]) {
       case '{':
-        return this.entry() ?? this.object(depth);
+        return this.object(depth);
       case '[':
         return this.array(depth);
       case '"':
@@ -100,15 +80,6 @@ class Scanner {
       default:
         return this.number();
     }
-  }
-
-  private entry(): EntryNumbers | undefined {
-    usualEntry.lastIndex = this.at;
-    const match = usualEntry.exec(this.text);
-    if (!match) return undefined;
-    this.at = usualEntry.lastIndex;
-    const [, dtype, sizes, begin, end] = match;
-    return new EntryNumbers(dtype, sizes === '' ? [] : sizes.split(',').map(Number), Number(begin), Number(end));
   }
 
   private object(depth: number): Map<string, HeaderValue> {

@@ -54,6 +54,41 @@ describe('readHeader', () => {
     await expect(readHeader(fromBytes(bytes))).resolves.toBeDefined();
   });
 
+  it('reads the same of a header as writers write it and of one that only the general way reads', async () => {
+    const name = fc.string({ unit: 'grapheme-ascii', maxLength: 12 }).filter((text) => text !== '__metadata__');
+    const tensors = fc.uniqueArray(
+      fc.tuple(name, fc.constantFrom('F32', 'BF16', 'U8'), fc.array(fc.nat(3), { maxLength: 3 })),
+      {
+        selector: ([each]) => each,
+        maxLength: 5,
+      },
+    );
+    await fc.assert(
+      fc.asyncProperty(tensors, fc.boolean(), async (all, spaced) => {
+        const bytesOf = { F32: 4, BF16: 2, U8: 1 } as Record<string, number>;
+        let at = 0;
+        const entries = all.map(([each, dtype, shape]) => {
+          const from = at;
+          at += (bytesOf[dtype] as number) * shape.reduce((product, size) => product * size, 1);
+          return [each, { dtype, shape, data_offsets: [from, at] }] as const;
+        });
+        const usual = JSON.stringify({ __metadata__: { format: 'pt' }, ...Object.fromEntries(entries) });
+        // White space that no writer has.
+        const odd = usual.replace(/^\{/, '{\n');
+        const text = spaced ? usual.replace(/":/g, '": ') : usual;
+        const [one, other] = await Promise.all([text, odd].map((each) => readHeader(fromBytes(file(each, at)))));
+        const placed = ({ tensors: found, dataStart }: typeof one) =>
+          [...found.values()].map((entry) => ({
+            ...entry,
+            begin: entry.begin - dataStart,
+            end: entry.end - dataStart,
+          }));
+        expect(placed(one)).toEqual(placed(other));
+        expect([...one.metadata]).toEqual([...other.metadata]);
+      }),
+    );
+  });
+
   const huge = new Uint8Array(16);
   new DataView(huge.buffer).setBigUint64(0, 1n << 60n, true);
   const badUtf8 = file('{"a":1}');

@@ -1,14 +1,8 @@
 import { FormatError } from '@q/core';
 import type { ByteSource } from './byte-source.js';
 import { type FileDtype, fileDtypes, isFileDtype } from './file-dtype.js';
-import {
-  EntryNumbers,
-  HeaderSyntaxError,
-  type HeaderValue,
-  IntegerText,
-  OtherNumber,
-  parseHeaderJson,
-} from './header-json.js';
+import { HeaderSyntaxError, type HeaderValue, IntegerText, OtherNumber, parseHeaderJson } from './header-json.js';
+import { scanUsualHeader } from './usual-header.js';
 
 /** A tensor in a file; offsets are absolute, `end` exclusive. */
 export interface TensorEntry {
@@ -19,8 +13,13 @@ export interface TensorEntry {
   readonly end: number;
 }
 
-export interface SafetensorsHeader {
-  readonly tensors: ReadonlyMap<string, TensorEntry>;
+/** A tensor of a folder: in which of its files it is. */
+export interface ShardEntry extends TensorEntry {
+  readonly file: string;
+}
+
+export interface SafetensorsHeader<E extends TensorEntry = TensorEntry> {
+  readonly tensors: ReadonlyMap<string, E>;
   readonly metadata: ReadonlyMap<string, string>;
   /** First byte after the header. */
   readonly dataStart: number;
@@ -34,6 +33,15 @@ const maxHeaderBytes = 100_000_000;
  * file, the tensor, what was found and what was expected.
  */
 export async function readHeader(source: ByteSource): Promise<SafetensorsHeader> {
+  return read(source);
+}
+
+/** The same; every entry names the file. */
+export async function readShardHeader(source: ByteSource, file: string): Promise<SafetensorsHeader<ShardEntry>> {
+  return (await read(source, file)) as SafetensorsHeader<ShardEntry>;
+}
+
+async function read(source: ByteSource, file?: string): Promise<SafetensorsHeader> {
   const fail = (message: string): never => {
     throw new FormatError(`${source.name}: ${message}`);
   };
@@ -47,11 +55,33 @@ export async function readHeader(source: ByteSource): Promise<SafetensorsHeader>
   if (8 + headerBytes > source.byteLength) {
     fail(`says its header has ${headerBytes} bytes, but only ${source.byteLength - 8} follow: it is truncated`);
   }
+  const dataStart = 8 + headerBytes;
+  const headerText = await source.slice(8, dataStart);
+  const checked = checkedEntry(dataStart, file, fail);
+  const { tensors, metadata } = readUsual(headerText, checked) ?? readAny(headerText, checked, fail);
+  checkPlacement([...tensors.values()], dataStart, source.byteLength, fail);
+  return { tensors, metadata, dataStart };
+}
+
+type Fail = (message: string) => never;
+type Entries = Pick<SafetensorsHeader, 'tensors' | 'metadata'>;
+
+/** A header without anything unusual; nothing when the general way has to read it, or say what is wrong. */
+function readUsual(bytes: Uint8Array, checked: CheckedEntry): Entries | undefined {
+  const tensors = new Map<string, TensorEntry>();
+  let named = 0;
+  const metadata = scanUsualHeader(bytes, (name, dtype, shape, begin, end) => {
+    named++;
+    tensors.set(name, checked(name, dtype, shape, begin, end));
+  });
+  return metadata && named === tensors.size ? { tensors, metadata } : undefined;
+}
+
+function readAny(bytes: Uint8Array, checked: CheckedEntry, fail: Fail): Entries {
   let text = '';
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await source.slice(8, 8 + headerBytes));
-  } catch (error) {
-    if (error instanceof FormatError) throw error;
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
     fail('the header is not valid UTF-8');
   }
   if (!/^[ \t\n\r]*\{/.test(text))
@@ -66,8 +96,7 @@ export async function readHeader(source: ByteSource): Promise<SafetensorsHeader>
   if (!(members instanceof Map)) return fail('the header is not a JSON object');
 
   const metadata = new Map<string, string>();
-  const dataStart = 8 + headerBytes;
-  const entries: TensorEntry[] = [];
+  const tensors = new Map<string, TensorEntry>();
   for (const [name, value] of members) {
     if (name === '__metadata__') {
       if (!(value instanceof Map)) return fail('__metadata__ must be an object of strings');
@@ -76,11 +105,11 @@ export async function readHeader(source: ByteSource): Promise<SafetensorsHeader>
         metadata.set(key, item);
       }
     } else {
-      entries.push(readEntry(name, value, dataStart, (message) => fail(`tensor ${JSON.stringify(name)}: ${message}`)));
+      const { dtype, shape, begin, end } = writtenEntry(value, (message) => fail(ofTensor(name, message)));
+      tensors.set(name, checked(name, dtype, shape, begin, end));
     }
   }
-  checkPlacement(entries, dataStart, source.byteLength, fail);
-  return { tensors: new Map(entries.map((entry) => [entry.name, entry])), metadata, dataStart };
+  return { tensors, metadata };
 }
 
 interface WrittenEntry {
@@ -90,20 +119,28 @@ interface WrittenEntry {
   readonly end: number;
 }
 
-function readEntry(name: string, value: HeaderValue, dataStart: number, fail: (message: string) => never): TensorEntry {
-  const { dtype, shape, begin, end } = value instanceof EntryNumbers ? value : writtenEntry(value, fail);
-  if (!isFileDtype(dtype))
-    return fail(`unknown dtype ${JSON.stringify(dtype)}; known are ${Object.keys(fileDtypes).join(', ')}`);
-  const bits = bitsOf(shape, fileDtypes[dtype]);
-  if (typeof bits === 'bigint' ? bits % 8n !== 0n : bits % 8 !== 0)
-    return fail(`${bits} bits are not a whole number of bytes`);
-  if (end < begin) return fail(`ends at byte ${end}, before it begins at ${begin}`);
-  const bytes = typeof bits === 'bigint' ? bits / 8n : bits / 8;
-  if (bytes !== end - begin)
-    return fail(
-      `shape [${shape}] of ${dtype} needs ${bytes} bytes, data_offsets [${begin}, ${end}] hold ${end - begin}`,
-    );
-  return { name, dtype, shape, begin: dataStart + begin, end: dataStart + end };
+const ofTensor = (name: string, message: string) => `tensor ${JSON.stringify(name)}: ${message}`;
+
+type CheckedEntry = (name: string, dtype: string, shape: readonly number[], begin: number, end: number) => TensorEntry;
+
+/** Makes entries of a file out of what its header says of them. */
+function checkedEntry(dataStart: number, file: string | undefined, failed: Fail): CheckedEntry {
+  return (name, dtype, shape, from, to) => {
+    const fail = (message: string): never => failed(ofTensor(name, message));
+    if (!isFileDtype(dtype))
+      return fail(`unknown dtype ${JSON.stringify(dtype)}; known are ${Object.keys(fileDtypes).join(', ')}`);
+    const bits = bitsOf(shape, fileDtypes[dtype]);
+    if (typeof bits === 'bigint' ? bits % 8n !== 0n : bits % 8 !== 0)
+      return fail(`${bits} bits are not a whole number of bytes`);
+    if (to < from) return fail(`ends at byte ${to}, before it begins at ${from}`);
+    const bytes = typeof bits === 'bigint' ? bits / 8n : bits / 8;
+    if (bytes !== to - from)
+      return fail(`shape [${shape}] of ${dtype} needs ${bytes} bytes, data_offsets [${from}, ${to}] hold ${to - from}`);
+    const [begin, end] = [dataStart + from, dataStart + to];
+    return file === undefined
+      ? { name, dtype, shape, begin, end }
+      : ({ name, dtype, shape, begin, end, file } as ShardEntry);
+  };
 }
 
 /** Sizes multiply without bound ([2, 2^52]): a BigInt where a double does not hold the product. */

@@ -3,6 +3,7 @@ export * from './byte-source.js';
 export * from './file-dtype.js';
 export * from './file-source.js';
 export * from './header.js';
+export { type ModelFolder, modelFolder } from './model-folder.js';
 export * from './read-tensor.js';
 export * from './shard-plan.js';
 export * from './shard-reader.js';

@@ -1,14 +1,12 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { FormatError, type Tensor } from '@q/core';
 import type { ByteSource } from './byte-source.js';
-import { openFile } from './file-source.js';
-import { readHeader, type TensorEntry } from './header.js';
+import { readShardHeader, type ShardEntry } from './header.js';
+import { type ModelFolder, modelFolder } from './model-folder.js';
 import { readTensor, readTensorBytes } from './read-tensor.js';
 
 /** The tensors of a folder, wherever they are. */
 export interface ShardReader {
-  readonly entries: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
+  readonly entries: ReadonlyMap<string, ShardEntry>;
   /** Names of the weight files, in order. */
   readonly files: readonly string[];
   /** What is not as a folder should be, and what was done about it, in words. */
@@ -30,16 +28,17 @@ const indexFile = 'model.safetensors.index.json';
  * Opens the weights of a folder as transformers does: `model.safetensors` where there is one, else the shards that
  * `model.safetensors.index.json` names, which lie in the folder itself. Where a tensor is in two shards, the index decides;
  * tensors that it does not name are read all the same. `notes` say what was left or is not as the index says.
+ * @param from path of a folder on the disk, or its files wherever they lie
  * @throws FormatError naming the file and what is wrong
  */
-export async function openShards(folder: string): Promise<ShardReader> {
-  const files = new Set(await readdir(folder));
+export async function openShards(from: string | ModelFolder): Promise<ShardReader> {
+  const folder = typeof from === 'string' ? modelFolder(from) : from;
+  const files = new Set(await folder.names());
   const notes: string[] = [];
-  const weightMap =
-    files.has(indexFile) && !files.has(singleFile) ? await readIndex(join(folder, indexFile)) : undefined;
+  const weightMap = files.has(indexFile) && !files.has(singleFile) ? await readIndex(folder) : undefined;
   if (!weightMap && !files.has(singleFile)) throw new FormatError(absentWeights(folder, [...files].sort()));
   if (!weightMap && files.has(indexFile)) {
-    const beside = await readIndex(join(folder, indexFile)).catch(() => undefined);
+    const beside = await readIndex(folder).catch(() => undefined);
     if (!beside || [...beside.values()].some((file) => file !== singleFile))
       notes.push(
         `${singleFile} is read, as transformers does; ${indexFile} beside it, and shards that it names, are not`,
@@ -48,18 +47,18 @@ export async function openShards(folder: string): Promise<ShardReader> {
   const names = weightMap ? [...new Set(weightMap.values())].sort() : [singleFile];
   for (const name of names)
     if (!files.has(name))
-      throw new FormatError(`${join(folder, name)} does not exist: ${join(folder, indexFile)} names shard ${name}`);
+      throw new FormatError(`${folder.where(name)} does not exist: ${folder.where(indexFile)} names shard ${name}`);
   const sources = new Map<string, ByteSource>();
   const close = async () => {
     for (const source of sources.values()) await source.close();
   };
   try {
-    const entries = new Map<string, TensorEntry & { file: string }>();
+    const entries = new Map<string, ShardEntry>();
     const [unnamed, doubled]: [string[], string[]] = [[], []];
     for (const file of names) {
-      const source = await openFile(join(folder, file));
+      const source = await folder.open(file);
       sources.set(file, source);
-      const { tensors } = await readHeader(source);
+      const { tensors } = await readShardHeader(source, file);
       for (const [name, entry] of tensors) {
         const other = entries.get(name)?.file;
         const chosen = weightMap?.get(name);
@@ -72,14 +71,14 @@ export async function openShards(folder: string): Promise<ShardReader> {
           doubled.push(name);
           if (chosen === other) continue;
         }
-        entries.set(name, { ...entry, file });
+        entries.set(name, entry);
       }
     }
     const elsewhere: string[] = [];
     for (const [name, file] of weightMap ?? []) {
       const found = entries.get(name)?.file;
       if (found === undefined)
-        throw new FormatError(`${join(folder, file)}: lacks tensor ${name}, which the index places there`);
+        throw new FormatError(`${folder.where(file)}: lacks tensor ${name}, which the index places there`);
       if (found !== file) elsewhere.push(name);
     }
     const note = (of: readonly string[], what: string) => {
@@ -90,7 +89,7 @@ export async function openShards(folder: string): Promise<ShardReader> {
     note(elsewhere, `is not in the shard that ${indexFile} names: it is read from the one that has it`);
     const find = (name: string) => {
       const entry = entries.get(name);
-      if (!entry) throw new FormatError(`${folder}: has no tensor ${name}`);
+      if (!entry) throw new FormatError(`${folder.path}: has no tensor ${name}`);
       return { entry, source: sources.get(entry.file) as ByteSource };
     };
     return {
@@ -118,8 +117,8 @@ export async function openShards(folder: string): Promise<ShardReader> {
 }
 
 /** What a folder without readable weights has, and what to do about it. */
-function absentWeights(folder: string, files: readonly string[]): string {
-  const what = `${join(folder, singleFile)} does not exist, nor does ${indexFile}`;
+function absentWeights(folder: ModelFolder, files: readonly string[]): string {
+  const what = `${folder.where(singleFile)} does not exist, nor does ${indexFile}`;
   const list = (names: readonly string[]) => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''}`;
   const shards = files.filter((name) => name.endsWith('.safetensors'));
   if (shards.length === 1)
@@ -131,10 +130,11 @@ function absentWeights(folder: string, files: readonly string[]): string {
   return `${what}: a model folder has one of them`;
 }
 
-async function readIndex(path: string): Promise<Map<string, string>> {
+async function readIndex(folder: ModelFolder): Promise<Map<string, string>> {
+  const path = folder.where(indexFile);
   let index: { weight_map?: unknown };
   try {
-    index = JSON.parse(await readFile(path, 'utf8'));
+    index = JSON.parse(await folder.text(indexFile));
   } catch (error) {
     if (!(error instanceof SyntaxError))
       throw new FormatError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code})`);

@@ -1,5 +1,6 @@
 import type { Tensor } from '@q/core';
 import { createDurableFile, type FileOptions } from '@q/durable-files';
+import type { ByteSource } from './byte-source.js';
 import { fileDtype } from './file-dtype.js';
 import { openFile } from './file-source.js';
 import { readHeader } from './header.js';
@@ -8,10 +9,11 @@ import { type PlannedPlace, planShards, type ShardOptions } from './shard-plan.j
 
 /**
  * All tensors of one file of any name (adapters, tasks): small ones, held in memory.
+ * @param from its path, or a source, which is closed afterwards
  * @throws FormatError naming the file and what is wrong
  */
-export async function readSafetensorsFile(path: string): Promise<Map<string, Tensor>> {
-  const source = await openFile(path);
+export async function readSafetensorsFile(from: string | ByteSource): Promise<Map<string, Tensor>> {
+  const source = typeof from === 'string' ? await openFile(from) : from;
   try {
     const { tensors } = await readHeader(source);
     const out = new Map<string, Tensor>();

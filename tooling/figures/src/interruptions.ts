@@ -73,6 +73,8 @@ export interface InterruptionOptions {
   readonly every?: number;
   /** Number of the first place that is tried. */
   readonly first?: number;
+  /** Number behind the last place that is tried. */
+  readonly until?: number;
   readonly progress?: (text: string) => void;
 }
 
@@ -81,7 +83,7 @@ export interface InterruptionOptions {
  * @returns the counts of equal, refused and other results, by fault
  */
 export async function interruptRun(kind: RunKind, options: InterruptionOptions): Promise<ReadonlyMap<Fault, Outcomes>> {
-  const { folder, every = 1, first = 0, progress = () => {} } = options;
+  const { folder, every = 1, first = 0, until = Number.POSITIVE_INFINITY, progress = () => {} } = options;
   await rm(folder, { recursive: true, force: true });
   const inputs = join(folder, 'inputs');
   const out = join(folder, 'out', 'result');
@@ -116,7 +118,7 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
     const outcomes: Outcomes = { places: 0, states: 0, equal: 0, refused: 0, others: [] };
     const count = { places: 0, states: 0 };
     if (fault === 'full') {
-      for (let at = first; at < operations.length; at += every) {
+      for (let at = first; at < Math.min(operations.length, until); at += every) {
         count.places++;
         count.states++;
         await clear();
@@ -133,7 +135,8 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
       for (const disk of crashStates(operations, survivors[fault])) {
         // Drawn for every place: a place that is tried alone is tried as among all.
         const second = again?.integer(operations.length);
-        if (++at < first || (at - first) % every !== 0) continue;
+        if (++at >= until) break;
+        if (at < first || (at - first) % every !== 0) continue;
         count.places++;
         const state = stateOf(disk);
         const known = seen.get(state);

@@ -1,7 +1,7 @@
 /**
- * `pnpm figures:interruptions [--kind NAME] [--fault kill,full] [--every N] [--first N] [--folder FOLDER]`: lets every kind of
- * run die before each of its write operations, and counts what the same command does afterwards. Exits with 1 when it ever gives
- * other bytes, and says which file differs. A FOLDER in memory (/dev/shm) saves the time of syncing.
+ * `pnpm figures:interruptions [--kind NAME] [--fault kill,full] [--every N] [--first N] [--until N] [--folder FOLDER]`: lets every
+ * kind of run die before each of its write operations, and counts what the same command does afterwards. Exits with 1 when it ever
+ * gives other bytes, and says which file differs. A FOLDER in memory (/dev/shm) saves the time of syncing.
  * `--kills 100` kills real processes of the built command at random moments instead of that, so many in all; `--keep` leaves the
  * first folder that differs, beside the undisturbed one.
  */
@@ -19,6 +19,7 @@ const { values } = parseArgs({
     fault: { type: 'string', default: faults.join(',') },
     every: { type: 'string', default: '1' },
     first: { type: 'string', default: '0' },
+    until: { type: 'string', default: 'Infinity' },
     folder: { type: 'string' },
     keep: { type: 'boolean', default: false },
     kills: { type: 'string' },
@@ -69,6 +70,7 @@ if (values.kills !== undefined) {
       faults: asked,
       every: Number(values.every),
       first: Number(values.first),
+      until: Number(values.until),
       ...(values.quiet ? {} : { progress: (text) => process.stderr.write(`${text}\n`) }),
     });
     for (const [fault, { places, states, equal, refused, others }] of results)

@@ -50,10 +50,12 @@ export function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
     else if (kind === 4) out = out.slice(0, at);
     else {
       const end = Math.min(out.length, at + 1 + random.integer(16));
-      const part = out.slice(at, end);
-      out = Uint8Array.from(
-        kind === 5 ? [...out.slice(0, end), ...part, ...out.slice(end)] : [...out.slice(0, at), ...out.slice(end)],
-      );
+      // Bytes [at, end) once more, or left out.
+      const [first, rest] =
+        kind === 5 ? [out.subarray(0, end), out.subarray(at)] : [out.subarray(0, at), out.subarray(end)];
+      out = new Uint8Array(first.length + rest.length);
+      out.set(first);
+      out.set(rest, first.length);
     }
   }
   return out;
@@ -126,4 +128,20 @@ export function mutateJsonText(value: unknown, random: Random): string {
   const text = JSON.stringify(mutateJson(value, random)) ?? '';
   if (random.integer(4) > 0) return text;
   return new TextDecoder().decode(mutateBytes(new TextEncoder().encode(text), random));
+}
+
+/** Text with one to four tokens put in, doubled or cut, in one of three also with changed characters. */
+export function mutateText(text: string, tokens: readonly string[], random: Random): string {
+  let out = text;
+  for (let left = 1 + random.integer(4); left > 0; left--) {
+    const at = random.integer(out.length + 1);
+    const end = Math.min(out.length, at + random.integer(12));
+    const kind = random.integer(4);
+    if (kind < 2) out = `${out.slice(0, at)}${pick(random, tokens)}${out.slice(kind === 0 ? at : end)}`;
+    else if (kind === 2) out = `${out.slice(0, end)}${out.slice(at)}`;
+    else
+      out = `${out.slice(0, at)}${pick(random, tokens).repeat(random.integer(50) === 0 ? 300 : pick(random, [1, 2, 8]))}${out.slice(at)}`;
+  }
+  if (random.integer(3) > 0) return out;
+  return new TextDecoder().decode(mutateBytes(new TextEncoder().encode(out), random));
 }

@@ -10,8 +10,8 @@ import {
   toF32,
 } from '@q/core';
 import { type FileOptions, writeFileDurably } from '@q/durable-files';
-import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
-import { readJsonFile } from '../json-file.js';
+import { type ModelFolder, modelFolder, readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
+import { parseJsonObject } from '../json-text.js';
 
 /** Files of an adapter as the Python library PEFT has them. */
 export const adapterConfigName = 'adapter_config.json';
@@ -82,11 +82,18 @@ function targetModules(modules: readonly string[], all: readonly string[]): read
 
 /**
  * Reads an adapter of PEFT.
+ * @param from path of its folder on the disk, or its files wherever they lie
  * @throws FormatError naming the file and what is not supported or missing
  */
-export async function readAdapter(folder: string): Promise<LowRankAdapter> {
-  const path = join(folder, adapterConfigName);
-  const config = await readJsonFile(path, 'an adapter folder of PEFT was expected');
+export async function readAdapter(from: string | ModelFolder): Promise<LowRankAdapter> {
+  const folder = typeof from === 'string' ? modelFolder(from) : from;
+  const path = folder.where(adapterConfigName);
+  const text = await folder.text(adapterConfigName).catch((error) => {
+    throw new FormatError(
+      `${path}: cannot be read (${error.code ?? error.message}); an adapter folder of PEFT was expected`,
+    );
+  });
+  const config = parseJsonObject(text, path).values;
   const refuse = (what: string): never => {
     throw new FormatError(`${path}: ${what} is not supported: low-rank factors of linears alone are (peft_type LORA)`);
   };
@@ -110,9 +117,9 @@ export async function readAdapter(folder: string): Promise<LowRankAdapter> {
   const { r: rank, lora_alpha: alpha, lora_dropout: dropout = 0 } = config;
   if (!(Number.isInteger(rank) && (rank as number) > 0 && Number.isFinite(alpha)))
     throw new FormatError(`${path}: r and lora_alpha are ${rank} and ${alpha}; a rank and a number were expected`);
-  const file = join(folder, adapterWeightsName);
+  const file = folder.where(adapterWeightsName);
   const found = new Map<string, { a?: Tensor<'f32'>; b?: Tensor<'f32'> }>();
-  for (const [name, stored] of await readSafetensorsFile(file)) {
+  for (const [name, stored] of await readSafetensorsFile(await folder.open(adapterWeightsName))) {
     const [, module, which] = factorName.exec(name) ?? [];
     if (!module) throw new FormatError(`${file}: ${name} is not a factor of a linear: it is not supported`);
     if (!factorDtypes.includes(stored.dtype) || stored.shape.length !== 2)

@@ -2,10 +2,10 @@ import { boolean, choice, integer, text } from '@q/core';
 import { command } from '../command.js';
 import { conversionTargets } from '../conversion/targets.js';
 import { addRecipeFlags } from '../recipe-flags.js';
-import { ggufFormats, ggufMixes } from '../registry.js';
+import { ggufTypes } from '../registry.js';
 import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
 
-const types = Object.keys({ ...ggufFormats, ...ggufMixes }).join(', ');
+const types = [...ggufTypes.keys()].join(', ');
 
 export const convert = command({
   name: 'convert',

@@ -1,9 +1,9 @@
 import { boolean, text } from '@q/core';
 import { command } from '../command.js';
-import { ggufFormats, ggufMixes } from '../registry.js';
+import { ggufTypes } from '../registry.js';
 import { computeOptions, jsonOption, textFile } from '../shared-options.js';
 
-const types = Object.keys({ ...ggufFormats, ...ggufMixes }).join(', ');
+const types = [...ggufTypes.keys()].join(', ');
 
 export const gguf = command({
   name: 'gguf',

@@ -111,7 +111,7 @@ function withoutPrefix(note: string): string {
 }
 
 /** Engines that can be set up, by the name that is given on the command line. */
-const setups = { 'tfjs-node': setUpTfjsNode } as const;
+const setups = new Map([['tfjs-node', setUpTfjsNode]]);
 
 /** `q engine setup NAME`: gets an engine that npm alone does not install. */
 export async function engineSetupCommand(
@@ -119,11 +119,11 @@ export async function engineSetupCommand(
   options: { readonly force?: boolean; readonly json?: boolean },
   { terminal, signal }: CommandContext,
 ): Promise<void> {
-  const setup = Object.hasOwn(setups, name) ? setups[name as keyof typeof setups] : undefined;
+  const setup = setups.get(name);
   if (!setup) {
-    const meant = closest(name, Object.keys(setups));
+    const meant = closest(name, [...setups.keys()]);
     throw new UsageError(
-      `engine "${name}" cannot be set up${meant ? `: did you mean ${meant}?` : `: ${Object.keys(setups).join(', ')} can`}`,
+      `engine "${name}" cannot be set up${meant ? `: did you mean ${meant}?` : `: ${[...setups.keys()].join(', ')} can`}`,
     );
   }
   const { folder, changed, contents } = await setup({ force: options.force ?? false, note: terminal.note, signal });

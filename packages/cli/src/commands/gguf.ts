@@ -8,7 +8,7 @@ import { openImportance } from '../conversion/open-importance.js';
 import { refuseExisting } from '../conversion/refuse-existing.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
-import { ggufFormats, ggufMixes } from '../registry.js';
+import { ggufTypes } from '../registry.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 
@@ -30,9 +30,8 @@ export async function ggufCommand(
   options: GgufOptions,
   { terminal, signal, files }: CommandContext,
 ): Promise<void> {
-  const types = { ...ggufFormats, ...ggufMixes };
   const choice = {
-    type: ggufType('--type', options.type, types),
+    type: ggufType('--type', options.type, ggufTypes),
     output: outputChoice(options.output),
     embeddings: typeOrKeep('--embeddings', options.embeddings),
     requantize: options.requantize,

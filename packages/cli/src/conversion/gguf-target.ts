@@ -13,7 +13,7 @@ import type { ConversionTarget } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
-import { ggufFormats, ggufMixes } from '../registry.js';
+import { ggufTypes } from '../registry.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { collectImportance, solveWeights } from './calibrate-blocks.js';
@@ -26,7 +26,7 @@ export const ggufTarget: ConversionTarget = {
   name: 'gguf',
   async run(path, out, options, context) {
     const { terminal, signal, files, vocabulary } = context;
-    const type = ggufType('--type', options.type ?? 'f16', { ...ggufFormats, ...ggufMixes });
+    const type = ggufType('--type', options.type ?? 'f16', ggufTypes);
     const choice: RequantizeOptions & { importance?: ImportanceMatrix } = {
       type,
       output: outputChoice(options.output),

@@ -4,11 +4,11 @@ import { ggufPartFormats } from '../registry.js';
 import { UsageError } from '../usage-error.js';
 
 /** @throws UsageError for what is absent or not in the registry */
-export function ggufType<V>(option: string, name: string | undefined, registry: Readonly<Record<string, V>>): V {
-  const known = Object.keys(registry);
+export function ggufType<V>(option: string, name: string | undefined, registry: ReadonlyMap<string, V>): V {
+  const known = [...registry.keys()];
   if (name === undefined) throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);
-  const key = name.toLowerCase();
-  if (Object.hasOwn(registry, key)) return registry[key];
+  const found = registry.get(name.toLowerCase());
+  if (found !== undefined) return found;
   const near = closest(name, known);
   throw new UsageError(`${option} ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
 }

@@ -30,11 +30,11 @@ const granularityWords: readonly [RegExp, (numbers: readonly number[]) => Granul
   [/^per token$/, () => perToken],
 ];
 
-const zeroWords: Readonly<Record<string, Scheme['zeroPoint']>> = {
-  sym: 'none',
-  asym: 'integer',
-  'asym float zero': 'float',
-};
+const zeroWords: ReadonlyMap<string, Scheme['zeroPoint']> = new Map([
+  ['sym', 'none'],
+  ['asym', 'integer'],
+  ['asym float zero', 'float'],
+]);
 
 /**
  * A scheme from words: a named one (`nf4`, `fp8-row`), or a number format with what deviates from its defaults, in the
@@ -83,22 +83,23 @@ function readWords(from: string, text: string, { scaleStorages = builtinScaleSto
         out.granularity = make(match.slice(1).map(Number));
         return true;
       }
-      const storage = /^(\S+) scales$/.exec(part)?.[1];
-      if (storage !== undefined && Object.hasOwn(scaleStorages, storage)) {
-        out.scaleStorage = scaleStorages[storage]({});
+      const makeStorage = scaleStorages.get(/^(\S+) scales$/.exec(part)?.[1] ?? '');
+      if (makeStorage) {
+        out.scaleStorage = makeStorage({});
         return true;
       }
       if (part === 'dynamic') {
         out.dynamic = true;
         return true;
       }
-      if (!Object.hasOwn(zeroWords, part)) return false;
-      out.zeroPoint = zeroWords[part];
+      const zeroPoint = zeroWords.get(part);
+      if (zeroPoint === undefined) return false;
+      out.zeroPoint = zeroPoint;
       return true;
     });
     if (taken === undefined)
       throw new SchemeError(
-        `${JSON.stringify(from)}: ${JSON.stringify(left[0])} is not known. After the format come a granularity (g64, flat 64, block 128x128, per channel, per tensor), sym, asym or asym float zero, and a storage of scales (${Object.keys(scaleStorages).join(' scales, ')} scales)`,
+        `${JSON.stringify(from)}: ${JSON.stringify(left[0])} is not known. After the format come a granularity (g64, flat 64, block 128x128, per channel, per tensor), sym, asym or asym float zero, and a storage of scales (${[...scaleStorages.keys()].join(' scales, ')} scales)`,
       );
     left = left.slice(taken);
   }

@@ -11,18 +11,18 @@ import { sharedExponentScale } from './shared-exponent-scale.js';
 import { twoLevelScale } from './two-level-scale.js';
 
 /** Makes a storage from the options that its `toJSON` wrote; by the name of the storage. */
-export type ScaleStorageMakers = Readonly<Record<string, (options: any) => ScaleStorage>>;
+export type ScaleStorageMakers = ReadonlyMap<string, (options: any) => ScaleStorage>;
 
-export const builtinScaleStorages: ScaleStorageMakers = {
-  f32: () => f32Scale,
-  f16: () => f16Scale,
-  bf16: () => bf16Scale,
-  unit: () => unitScale,
-  absmax127: () => absMax127Scale,
-  e8m0: sharedExponentScale,
-  e4m3: twoLevelScale,
-  double: doubleQuantizedScale,
-};
+export const builtinScaleStorages: ScaleStorageMakers = new Map<string, (options: any) => ScaleStorage>([
+  ['f32', () => f32Scale],
+  ['f16', () => f16Scale],
+  ['bf16', () => bf16Scale],
+  ['unit', () => unitScale],
+  ['absmax127', () => absMax127Scale],
+  ['e8m0', sharedExponentScale],
+  ['e4m3', twoLevelScale],
+  ['double', doubleQuantizedScale],
+]);
 
 export interface SchemeVocabulary {
   /** Formats that may be named. Default {@link builtinFormats}; add codebooks and formats of your own. */
@@ -70,25 +70,26 @@ function parse(text: string): unknown {
   }
 }
 
-const granularities: Readonly<Record<string, (from: any) => Granularity>> = {
-  tensor: () => perTensor,
-  channel: () => perChannel,
-  token: () => perToken,
-  group: ({ size }) => perGroup(size),
-  block: ({ rows, columns }) => perBlock(rows, columns),
-  flat: ({ size }) => perFlat(size),
-};
+const granularities: ReadonlyMap<unknown, (from: any) => Granularity> = new Map<unknown, (from: any) => Granularity>([
+  ['tensor', () => perTensor],
+  ['channel', () => perChannel],
+  ['token', () => perToken],
+  ['group', ({ size }) => perGroup(size)],
+  ['block', ({ rows, columns }) => perBlock(rows, columns)],
+  ['flat', ({ size }) => perFlat(size)],
+]);
 
 function readGranularity(from: unknown): Granularity {
-  const kind = (from as { kind?: unknown } | null)?.kind;
-  if (typeof kind === 'string' && Object.hasOwn(granularities, kind)) return granularities[kind](from);
+  const make = granularities.get((from as { kind?: unknown } | null)?.kind);
+  if (make) return make(from);
   throw new SchemeError(
-    `scheme.granularity ${JSON.stringify(from)}: kind must be one of ${Object.keys(granularities).join(', ')}`,
+    `scheme.granularity ${JSON.stringify(from)}: kind must be one of ${[...granularities.keys()].join(', ')}`,
   );
 }
 
 function readScaleStorage(from: unknown, makers: ScaleStorageMakers): ScaleStorage {
   const { name, ...options } = typeof from === 'string' ? { name: from } : ((from ?? {}) as { name?: unknown });
-  if (typeof name === 'string' && Object.hasOwn(makers, name)) return makers[name](options);
-  throw new SchemeError(`scheme.scaleStorage ${JSON.stringify(from)}: is not one of ${Object.keys(makers).join(', ')}`);
+  const make = typeof name === 'string' ? makers.get(name) : undefined;
+  if (make) return make(options);
+  throw new SchemeError(`scheme.scaleStorage ${JSON.stringify(from)}: is not one of ${[...makers.keys()].join(', ')}`);
 }

@@ -19,7 +19,7 @@ export const phi3: Architecture = {
       outputBias: false,
       mlpBias: false,
       defaultEpsilon: 1e-5,
-      rotary: sharedRotary(config, { su: 'longrope', yarn: 'longrope' }),
+      rotary: sharedRotary(config, longRopeNames),
       window: () => window,
       feedForward: (_layer, sizes) =>
         fusedGatedMlp(sizes.prefix, { ...sizes, intermediate: config.positiveInteger('intermediate_size') }),
@@ -27,8 +27,14 @@ export const phi3: Architecture = {
   },
 };
 
-/** Published configs call LongRoPE `su` or `yarn`. One table for all layers. */
-function sharedRotary(config: ConfigReader, aliases: Readonly<Record<string, string>>) {
+/** Published configs call LongRoPE so. */
+const longRopeNames: ReadonlyMap<string, string> = new Map([
+  ['su', 'longrope'],
+  ['yarn', 'longrope'],
+]);
+
+/** One table for all layers. */
+function sharedRotary(config: ConfigReader, aliases: ReadonlyMap<string, string>) {
   let shared: ReturnType<typeof readRotaryPositions> | undefined;
   return (_layer: number, headDim: number) => (shared ??= readRotaryPositions(config, headDim, { aliases }));
 }

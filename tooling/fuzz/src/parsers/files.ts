@@ -1,15 +1,27 @@
-import { mkdtempSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { readAdapter } from '@q/checkpoint';
 import { type Tensor, tensor } from '@q/core';
 import { ggufTensorTypeOf, planGgufFile, readGgufHeader, readGgufTensor } from '@q/gguf';
-import { fileDtype, fromBytes, openShards, planShards, readHeader, readTensor } from '@q/safetensors';
+import { fileDtype, fromBytes, type ModelFolder, openShards, planShards, readHeader, readTensor } from '@q/safetensors';
 import { mutateBytes, mutateJsonText } from '../mutate.js';
 import type { FuzzedParser } from '../parser.js';
 
 const values = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i));
+
+/** A folder in memory. */
+const folderOf = (files: ReadonlyMap<string, Uint8Array>): ModelFolder => {
+  const bytes = (name: string) => {
+    const found = files.get(name);
+    if (!found) throw Object.assign(new Error(`no file ${name}`), { code: 'ENOENT' });
+    return found;
+  };
+  return {
+    path: 'folder',
+    where: (name) => `folder/${name}`,
+    names: async () => [...files.keys()],
+    text: async (name) => new TextDecoder().decode(bytes(name)),
+    open: async (name) => fromBytes(bytes(name), `folder/${name}`),
+  };
+};
 
 function safetensorsBytes(tensors: ReadonlyMap<string, Tensor>): Uint8Array {
   const plan = planShards([...tensors].map(([name, { dtype, shape }]) => ({ name, dtype: fileDtype(dtype), shape })));
@@ -83,50 +95,43 @@ export function ggufParser(): FuzzedParser {
 
 /** The index of shards, beside two shards. */
 export function indexParser(): FuzzedParser {
-  const folder = mkdtempSync(join(tmpdir(), 'q-fuzz-index-'));
   const [one, two] = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
   const index = { metadata: { total_size: 40 }, weight_map: { a: one, b: one, c: two } };
-  const ready = Promise.all([
-    writeFile(
-      join(folder, one),
+  const f32 = (length: number) => tensor('f32', [length]);
+  const shards = [
+    [
+      one,
       safetensorsBytes(
-        new Map([
-          ['a', tensor('f32', [2])],
-          ['b', tensor('f32', [3])],
-        ] as const),
+        new Map<string, Tensor>([
+          ['a', f32(2)],
+          ['b', f32(3)],
+        ]),
       ),
-    ),
-    writeFile(
-      join(folder, two),
+    ],
+    [
+      two,
       safetensorsBytes(
-        new Map([
-          ['c', tensor('f32', [4])],
-          ['b', tensor('f32', [3])],
-        ] as const),
+        new Map<string, Tensor>([
+          ['c', f32(4)],
+          ['b', f32(3)],
+        ]),
       ),
-    ),
-  ]);
+    ],
+  ] as const;
   return {
     name: 'index',
     async run(random) {
-      await ready;
-      const text = mutateJsonText(index, random);
-      await writeFile(join(folder, 'model.safetensors.index.json'), text);
-      const shards = await openShards(folder);
-      try {
-        for (const name of shards.entries.keys()) await shards.read(name);
-      } finally {
-        await shards.close();
-      }
+      const text = new TextEncoder().encode(mutateJsonText(index, random));
+      const reader = await openShards(folderOf(new Map([...shards, ['model.safetensors.index.json', text]])));
+      for (const name of reader.entries.keys()) await reader.read(name);
+      await reader.close();
       return { bytes: text.length };
     },
-    close: () => rm(folder, { recursive: true, force: true }),
   };
 }
 
 /** An adapter of PEFT: its config, and its weights. */
 export function adapterParser(): FuzzedParser {
-  const folder = mkdtempSync(join(tmpdir(), 'q-fuzz-adapter-'));
   const config = {
     ...{ peft_type: 'LORA', r: 2, lora_alpha: 4, lora_dropout: 0.1, bias: 'none', target_modules: ['q_proj'] },
     ...{ init_lora_weights: true, rank_pattern: {}, alpha_pattern: {}, use_dora: false, modules_to_save: null },
@@ -138,22 +143,24 @@ export function adapterParser(): FuzzedParser {
       [`${name}.lora_B.weight`, tensor('f32', [4, 2], values(8))],
     ]),
   );
-  const [configPath, weightsPath] = ['adapter_config.json', 'adapter_model.safetensors'].map((file) =>
-    join(folder, file),
-  );
   return {
     name: 'adapter',
     async run(random) {
       const ofConfig = random.integer(2) === 0;
-      const text = ofConfig ? mutateJsonText(config, random) : JSON.stringify(config);
+      const text = new TextEncoder().encode(ofConfig ? mutateJsonText(config, random) : JSON.stringify(config));
       const weights = ofConfig ? whole : mutateBytes(whole, random);
-      await Promise.all([writeFile(configPath, text), writeFile(weightsPath, weights)]);
-      const { modules } = await readAdapter(folder);
+      const { modules } = await readAdapter(
+        folderOf(
+          new Map([
+            ['adapter_config.json', text],
+            ['adapter_model.safetensors', weights],
+          ]),
+        ),
+      );
       return {
         bytes: text.length + weights.length,
         finite: [...modules.values()].flatMap(({ a, b }) => [a.data, b.data]),
       };
     },
-    close: () => rm(folder, { recursive: true, force: true }),
   };
 }

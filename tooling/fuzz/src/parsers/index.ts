@@ -1,7 +1,7 @@
 import type { FuzzedParser } from '../parser.js';
 import { adapterParser, ggufParser, indexParser, safetensorsParser } from './files.js';
 import { layoutParsers } from './layouts.js';
-import { recipeParser } from './recipes.js';
+import { recipeParser, recipeTextParsers } from './recipes.js';
 import { configParser, textParser, tokenizerParser } from './texts.js';
 
 /** Everything that reads what comes from outside. */
@@ -12,6 +12,7 @@ export const parsers = (): readonly FuzzedParser[] => [
   configParser(),
   tokenizerParser(),
   recipeParser(),
+  ...recipeTextParsers(),
   adapterParser(),
   textParser(),
   ...layoutParsers(),

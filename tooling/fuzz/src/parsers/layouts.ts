@@ -1,11 +1,15 @@
 import {
   awqLayout,
+  bitsandbytes4bitLayout,
   bitsandbytesInt8Layout,
   compressedTensorsInt8Layout,
+  compressedTensorsLayout,
+  fp8Layout,
   gptqLayout,
   plainLayout,
   type QuantizedLayout,
   type QuantizedModule,
+  type TensorLookup,
 } from '@q/checkpoint';
 import {
   absMax127Scale,
@@ -25,6 +29,8 @@ import {
   type Random,
   type Scheme,
   scheme,
+  schemes,
+  signedIntegers,
   type Tensor,
   tensor,
   uint4,
@@ -35,16 +41,44 @@ import type { FuzzedParser } from '../parser.js';
 const linear = { module: 'm', inFeatures: 16, outFeatures: 16, transposed: false, bias: false };
 const inputs = scheme({ format: int8, granularity: perToken, scaleStorage: f32Scale, dynamic: true });
 
-const kinds: readonly (readonly [QuantizedLayout, Scheme, Partial<QuantizedModule>])[] = [
-  [gptqLayout(), scheme({ format: int4, granularity: perGroup(8) }), {}],
-  [awqLayout(), scheme({ format: uint4, granularity: perGroup(8), zeroPoint: 'integer' }), {}],
-  [plainLayout(), scheme({ format: uint4, granularity: perGroup(8), zeroPoint: 'float' }), {}],
-  [compressedTensorsInt8Layout(), scheme({ format: int8, granularity: perChannel, scaleStorage: f32Scale }), {}],
+/** Schemes of each layout: a case is of one of them. */
+const kinds: readonly (readonly [QuantizedLayout, readonly Scheme[], Partial<QuantizedModule>?])[] = [
+  [
+    gptqLayout(),
+    [
+      scheme({ format: int4, granularity: perGroup(8) }),
+      scheme({ format: uint4, granularity: perGroup(8), zeroPoint: 'integer' }),
+      scheme({ format: signedIntegers[1], granularity: perChannel }),
+    ],
+  ],
+  [awqLayout(), [scheme({ format: uint4, granularity: perGroup(8), zeroPoint: 'integer' })]],
+  [
+    plainLayout(),
+    [
+      scheme({ format: uint4, granularity: perGroup(8), zeroPoint: 'float' }),
+      schemes.nvfp4,
+      schemes.mxfp4,
+      schemes.ternary,
+      schemes.nf4DoubleQuantized,
+    ],
+  ],
+  [
+    compressedTensorsLayout(),
+    [
+      scheme({ format: int4, granularity: perGroup(8) }),
+      scheme({ format: uint4, granularity: perGroup(8), zeroPoint: 'integer' }),
+      scheme({ format: int8, granularity: perChannel, scaleStorage: f32Scale }),
+    ],
+  ],
+  [compressedTensorsInt8Layout(), [scheme({ format: int8, granularity: perChannel, scaleStorage: f32Scale })]],
+  [fp8Layout(), [schemes.fp8RowWise, schemes.fp8TensorWise, schemes.fp8BlockWise]],
   [
     bitsandbytesInt8Layout(),
-    scheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale }),
+    [scheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale })],
     { activation: { scheme: inputs, outlierThreshold: 6 } },
   ],
+  [bitsandbytes4bitLayout('nf4'), [schemes.nf4, schemes.nf4DoubleQuantized]],
+  [bitsandbytes4bitLayout('fp4'), [schemes.bnbFp4]],
 ];
 const dtypes: readonly DType[] = ['f32', 'f16', 'bf16', 'f64', 'i32', 'i8', 'u8', 'i64', 'f8_e4m3'];
 
@@ -68,21 +102,34 @@ function mutateTensor({ dtype, shape, data }: Tensor, random: Random): Tensor {
   return { dtype, shape, data: out };
 }
 
+interface Stored {
+  readonly tensors: ReadonlyMap<string, Tensor>;
+  readonly config: Record<string, unknown>;
+}
+
+function stored(layout: QuantizedLayout, module: QuantizedModule): Stored {
+  const refusal = layout.refuse(module);
+  if (refusal) throw new Error(`${layout.name}: ${refusal}`);
+  const random = createRandom(layout.name);
+  const weight = tensor(
+    'f32',
+    [16, 16],
+    Float32Array.from({ length: 256 }, () => random.normal()),
+  );
+  return {
+    tensors: layout.encode(module, quantize(weight, module.scheme)),
+    config: layout.config([module], [], { method: 'rtn', options: {} }).config,
+  };
+}
+
 /** The tensors and the config of each layout: what is read must have finite values. */
 export const layoutParsers = (): FuzzedParser[] =>
   kinds.map(([layout, own, rest]) => {
-    const module: QuantizedModule = { linear, scheme: own, ...rest };
-    const random = createRandom(layout.name);
-    const weight = tensor(
-      'f32',
-      [16, 16],
-      Float32Array.from({ length: 256 }, () => random.normal()),
-    );
-    const encoded = layout.encode(module, quantize(weight, own));
-    const { config } = layout.config([module], [], { method: 'rtn', options: {} });
+    const all = own.map((each) => stored(layout, { linear, scheme: each, ...rest }));
     return {
       name: `layout-${layout.name}`,
       async run(random) {
+        const { tensors: encoded, config } = all[random.integer(all.length)];
         const tensors = new Map(encoded);
         const settings = random.integer(3) === 0 ? mutateJson(config, random) : config;
         if (settings === config || random.integer(2) === 0) {
@@ -96,20 +143,13 @@ export const layoutParsers = (): FuzzedParser[] =>
           if (!found) throw new FormatError(`${name} is absent`);
           return found;
         };
-        const reader = layout.reader(settings);
-        if (
-          !reader?.has('m', {
-            has: (name) => tensors.has(name),
-            shape: (name) => find(name).shape,
-            read: async (name) => find(name),
-          })
-        )
-          return { bytes: 1000 };
-        const lookup = {
-          has: (name: string) => tensors.has(name),
-          shape: (name: string) => find(name).shape,
-          read: async (name: string) => find(name),
+        const lookup: TensorLookup = {
+          has: (name) => tensors.has(name),
+          shape: (name) => find(name).shape,
+          read: async (name) => find(name),
         };
+        const reader = layout.reader(settings);
+        if (!reader?.has('m', lookup)) return { bytes: 1000 };
         const quantized = await reader.read('m', lookup);
         // Products beyond f32 are refused by the checkpoint that asks for them.
         dequantize(quantized);
