@@ -6,7 +6,6 @@ import {
   allFinite,
   dequantize,
   FormatError,
-  type LinearDescription,
   linearsOf,
   type ModelDescription,
   NumericError,
@@ -214,10 +213,12 @@ async function describe(
     model = undefined;
   }
   if (model) checkExpected(path, model, shards, isQuantized);
-  const linears = new Map<string, LinearDescription>(
-    model ? linearsOf(model).map((linear) => [linear.module, linear]) : [],
-  );
-
+  /** Linears that the file keeps `[in, out]`, known when a weight is read first. */
+  let turned: ReadonlySet<string> | undefined;
+  const isTurned = (module: string) => {
+    turned ??= new Set(model ? linearsOf(model).flatMap((linear) => (linear.transposed ? [linear.module] : [])) : []);
+    return turned.has(module);
+  };
   for (const name of listing.left)
     notes.push(
       name.endsWith('/')
@@ -225,6 +226,8 @@ async function describe(
         : `${name} leads to no file and is not copied`,
     );
   const files = new Set(shards.files);
+  let bytes = 0;
+  for (const { begin, end } of shards.entries.values()) bytes += end - begin;
   const inFolder = <T>(work: Promise<T>): Promise<T> =>
     work.catch((error) => {
       throw error instanceof FormatError && !error.message.startsWith(path)
@@ -247,7 +250,7 @@ async function describe(
     otherFiles: listing.others,
     ignoredFiles: listing.weights.filter((name) => !files.has(name) && name !== 'model.safetensors.index.json'),
     notes,
-    bytes: [...shards.entries.values()].reduce((sum, { begin, end }) => sum + end - begin, 0),
+    bytes,
     read: (name) => shards.read(name),
     readBytes: (name, start, end) => shards.readBytes(name, start, end),
     async weight(name, into) {
@@ -273,8 +276,7 @@ async function describe(
       refuseCodes(path, stored, entry.dtype, shards.entries);
       const read = await shards.read(stored, into?.bytes);
       const values = finiteValues(path, stored, read, into);
-      const linear = linears.get(module);
-      return linear?.transposed && name.endsWith('.weight')
+      return name.endsWith('.weight') && isTurned(module)
         ? transpose(tensor('f32', read.shape, values))
         : tensor('f32', read.shape, values);
     },
@@ -292,7 +294,8 @@ async function describe(
 function isHeadless(model: ModelDescription, names: ReadonlySet<string>): boolean {
   const { head } = model;
   if (!head) return false;
-  const absent = [...model.expected.keys()].filter((name) => !names.has(name));
+  const absent: string[] = [];
+  for (const name of model.expected.keys()) if (!names.has(name)) absent.push(name);
   const left = absent.filter((name) => name !== `${head.module}.weight`);
   return (
     absent.length > left.length && left.every((name) => names.has(name.replace(/^(model|transformer|decoder)\./, '')))
@@ -306,11 +309,11 @@ function checkExpected(
   quantized: ReadonlySet<string>,
 ): void {
   for (const [name, shape] of model.expected) {
-    if (quantized.has(name.replace(/\.weight$/, '')) && name.endsWith('.weight')) continue;
+    if (quantized.size > 0 && name.endsWith('.weight') && quantized.has(name.slice(0, -'.weight'.length))) continue;
     const entry = shards.entries.get(name);
     if (!entry)
       throw new FormatError(`${path}: tensor ${name} of shape [${shape}] is absent: ${model.architecture} needs it`);
-    if (`${entry.shape}` !== `${shape}`) {
+    if (entry.shape.length !== shape.length || entry.shape.some((size, i) => size !== shape[i])) {
       throw new ShapeError(
         `${path}: tensor ${name} in ${entry.file} has shape [${entry.shape}], config.json asks for [${shape}]`,
       );

@@ -30,7 +30,7 @@ export async function layoutReader(
   const { where, settings } =
     (await statedSettings(path, config)) ?? (await settingsBeside(path, tensors, notes)) ?? noSettings;
   if (!settings) {
-    const left = [...tensors.keys()].find((name) => /\.(qweight|weight_packed)$/.test(name));
+    const left = firstKey(tensors, (name) => name.endsWith('.qweight') || name.endsWith('.weight_packed'));
     if (left)
       throw new FormatError(
         `${path}: ${left} holds packed codes, but neither config.json has a quantization_config nor is ${[...besideConfig.keys()].join(' or ')} there: get the file that came with these weights`,
@@ -44,6 +44,11 @@ export async function layoutReader(
   throw new FormatError(
     `${where}: is quantized with ${JSON.stringify(settings.quant_method)}${settings.format === undefined ? '' : `, format ${JSON.stringify(settings.format)}`}, which is not among the known layouts (${layouts.map(({ name }) => name).join(', ')})`,
   );
+}
+
+function firstKey(tensors: ReadonlyMap<string, TensorEntry>, is: (name: string) => boolean): string | undefined {
+  for (const name of tensors.keys()) if (is(name)) return name;
+  return undefined;
 }
 
 interface Settings {
@@ -73,7 +78,7 @@ async function settingsBeside(
   tensors: ReadonlyMap<string, TensorEntry>,
   notes: string[],
 ): Promise<Settings | undefined> {
-  if (![...tensors.keys()].some((name) => name.endsWith('.qweight'))) return undefined;
+  if (firstKey(tensors, (name) => name.endsWith('.qweight')) === undefined) return undefined;
   for (const [name, method] of besideConfig) {
     const where = join(path, name);
     const text = await readFile(where, 'utf8').catch(() => undefined);

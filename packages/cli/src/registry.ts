@@ -119,7 +119,7 @@ export function readersOf(vocabulary: Vocabulary): readonly QuantizedLayout[] {
 }
 
 /** What `q gguf` and `q convert --to gguf` make of tensors. */
-export const ggufFormats: ReadonlyMap<string, BlockFormat> = new Map(
+const ggufFormats: ReadonlyMap<string, BlockFormat> = new Map(
   Object.entries({
     ...{ q4_0, q4_1, q5_0, q5_1, q8_0 },
     ...{ q4_k: q4_K, q5_k: q5_K, q6_k: q6_K, mxfp4 },

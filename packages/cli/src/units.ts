@@ -19,7 +19,10 @@ export function formatSeconds(seconds: number): string {
 
 /** Columns aligned: the first to the left, the others to the right. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column].length)));
+  // Not `Math.max(...)`: the arguments of a call are on the stack, and a model may have 400,000 tensors.
+  const widths = header.map((title, column) =>
+    rows.reduce((width, row) => Math.max(width, row[column].length), title.length),
+  );
   const line = (cells: readonly string[]) =>
     cells
       .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))

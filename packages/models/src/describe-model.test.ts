@@ -48,6 +48,31 @@ describe('describeModel', () => {
     expect(model.expected.get('score.weight')).toEqual([3, 1024]);
   });
 
+  it('describes the blocks of a model of thousands as those of a small one', () => {
+    const config = {
+      ...{ model_type: 'llama', hidden_size: 8, intermediate_size: 12, num_attention_heads: 2, vocab_size: 10 },
+      rms_norm_eps: 1e-5,
+    };
+    const [many, few] = [1200, 3].map((layers) => describeModel({ ...config, num_hidden_layers: layers })) as [
+      ModelDescription,
+      ModelDescription,
+    ];
+    const parts = ({ blocks }: ModelDescription) =>
+      blocks
+        .slice(0, 3)
+        .map(({ index, prefix, linears, tensors, fusionGroups, edges, stages, attention, mlpOutputs }) => ({
+          ...{ index, prefix, linears, tensors, fusionGroups, edges, attention, mlpOutputs },
+          stages: stages.map(({ name, linears: reading }) => ({ name, reading })),
+        }));
+    expect(parts(many)).toEqual(parts(few));
+    expect(many.blocks[1199]!.linears[0]!.module).toBe('model.layers.1199.self_attn.q_proj');
+    expect([...many.expected].slice(0, 28)).toEqual([...few.expected].slice(0, 28));
+    expect(many.expected.size).toBe(3 + 9 * 1200);
+    checkTensors(many);
+    expect(many.residualStream!.norms).toHaveLength(2 * 1200 + 1);
+    expect(many.residualStream!.writers.slice(0, 6)).toEqual(few.residualStream!.writers);
+  });
+
   it('says which norms add to the stream, and how gains are stored', () => {
     const { norms, readers } = describeModel(published['gemma-3-270m']!.config).residualStream!;
     expect(norms.every(({ gainOffset }) => gainOffset === 1)).toBe(true);

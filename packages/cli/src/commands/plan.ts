@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import { createContext } from '@q/core';
-import { type Plan, planRun, recipeJSON } from '@q/pipeline';
+import { type Plan, type PlannedRow, planRun, recipeJSON } from '@q/pipeline';
 import type { CommandContext, FlagValues } from '../command.js';
 import { createCompute } from '../engine.js';
 import { openValues } from '../open-model.js';
@@ -59,7 +59,7 @@ export async function planCommand(
     });
     const plan = planRun(checkpoint, recipe, shape);
     if (plan.calibrated && calib === undefined && !requested.writesText) terminal.note(`note: ${defaultTextNote}`);
-    if (options.json) terminal.printJson({ ...planJSON(plan), ...(budget ? { budget } : {}) });
+    if (options.json) for (const part of planJSON(plan, budget ? { budget } : {})) terminal.write(part);
     else terminal.print([planText(plan), ...(budget ? ['', budgetText(budget)] : [])].join('\n'));
   } finally {
     await compute.dispose();
@@ -79,10 +79,13 @@ export function calibrationShape(options: {
   };
 }
 
-/** The plan for programs. */
-function planJSON(plan: Plan): Record<string, unknown> {
+/** Rows in one piece of JSON. */
+const rowsAtOnce = 1000;
+
+/** The plan for programs: one object, in pieces, since the text of 400,000 rows takes a hundred megabytes. */
+function* planJSON(plan: Plan, more: Record<string, unknown>): Generator<string> {
   const { checkpoint, rows, bytesBefore, bytesAfter, bitsPerWeight, forecast, calibrated, notes } = plan;
-  return {
+  const before = JSON.stringify({
     model: checkpoint.path,
     architecture: checkpoint.model?.architecture ?? null,
     recipe: recipeJSON(plan.recipe),
@@ -91,17 +94,52 @@ function planJSON(plan: Plan): Record<string, unknown> {
     bytesAfter,
     bitsPerWeight,
     forecast,
-    tensors: rows,
-    notes,
-  };
+  });
+  yield `${before.slice(0, -1)},"tensors":[`;
+  for (let at = 0; at < rows.length; at += rowsAtOnce) {
+    const part = JSON.stringify(rows.slice(at, at + rowsAtOnce));
+    yield `${at > 0 ? ',' : ''}${part.slice(1, -1)}`;
+  }
+  yield `],${JSON.stringify({ notes, ...more }).slice(1)}\n`;
+}
+
+/** More rows than this are summed up: nobody reads them, and a person wants to see what is unlike the rest. */
+const mostRows = 2000;
+
+interface ShownRow extends PlannedRow {
+  /** Tensors that it stands for. */
+  readonly tensors: number;
+}
+
+/** Rows that differ only in the numbers of their tensors' names, as one with a `*` for each number. */
+function summedRows(rows: readonly PlannedRow[]): readonly ShownRow[] {
+  const sums = new Map<string, ShownRow>();
+  for (const row of rows) {
+    const name = row.name.replace(/\d+/g, '*');
+    const key = [name, row.shape, row.dtype, row.action, row.method, row.scheme, row.why].join('\n');
+    const { tensors = 0, bytesBefore = 0, bytesAfter = 0 } = sums.get(key) ?? {};
+    sums.set(key, {
+      ...row,
+      ...{
+        name,
+        tensors: tensors + 1,
+        bytesBefore: bytesBefore + row.bytesBefore,
+        bytesAfter: bytesAfter + row.bytesAfter,
+      },
+    });
+  }
+  return [...sums.values()];
 }
 
 /** The plan for people. */
 export function planText(plan: Plan): string {
+  const summed = plan.rows.length > mostRows;
+  const rows: readonly (PlannedRow & Partial<ShownRow>)[] = summed ? summedRows(plan.rows) : plan.rows;
   const table = formatTable(
-    ['tensor', 'shape', 'dtype', 'before', 'after', 'becomes', 'why'],
-    plan.rows.map((row) => [
+    ['tensor', ...(summed ? ['tensors'] : []), 'shape', 'dtype', 'before', 'after', 'becomes', 'why'],
+    rows.map((row) => [
       row.name,
+      ...(summed ? [`${row.tensors}`] : []),
       `[${row.shape.join(', ')}]`,
       row.dtype,
       formatBytes(row.bytesBefore),
@@ -116,6 +154,9 @@ export function planText(plan: Plan): string {
     .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
   return [
     table,
+    ...(summed
+      ? [`${plan.rows.length} tensors; those that differ in numbers alone are one row, --json has them all`]
+      : []),
     '',
     `${formatBytes(plan.bytesBefore)} -> ${formatBytes(plan.bytesAfter)} (${((100 * plan.bytesAfter) / plan.bytesBefore).toFixed(1)} %), ` +
       `${plan.bitsPerWeight.toFixed(3)} bits per weight in ${plan.modules.size} quantized linears`,

@@ -167,7 +167,12 @@ export interface ModelDescription {
 }
 
 /** Linears of all blocks, the head where there is one, and those of a pooler or classifier. */
-export function linearsOf({ blocks, head, pooler, classifier }: ModelDescription): readonly LinearDescription[] {
+export function linearsOf({
+  blocks,
+  head,
+  pooler,
+  classifier,
+}: Pick<ModelDescription, 'blocks' | 'head' | 'pooler' | 'classifier'>): readonly LinearDescription[] {
   const own = [...blocks.flatMap(({ linears }) => linears), ...(head ? [head] : [])];
   const outputs = [pooler, classifier].flatMap((output) => output?.linears ?? []);
   // A classifier reads what its model's pooler gives: the pooler's linears are in both.

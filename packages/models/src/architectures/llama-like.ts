@@ -4,6 +4,7 @@ import type {
   LinearDescription,
   ModelDescription,
   NormDescription,
+  ResidualStream,
   Runtime,
   ScalableEdge,
   StageState,
@@ -12,6 +13,7 @@ import type { ConfigReader } from '../config-reader.js';
 import { findRoot } from '../model-root.js';
 import { type RotaryPositions, readRotaryPositions } from '../rotary-positions.js';
 import { type AttentionOptions, describeAttention } from './attention.js';
+import { type DescribedBlock, describeBlocks } from './described-block.js';
 import { type AddToResidual, addition, type FeedForward, gatedMlp, type MlpOptions } from './feed-forward.js';
 import { linear, linearTensors } from './linear-description.js';
 import { applyNorm, type Norm, normProducer, tensorsOfNorm } from './norm.js';
@@ -134,12 +136,22 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   const classifier = classifiesSequences(config)
     ? sequenceOutput([{ linear: 'score', bias: false, out: labelCount(config) }], hidden, 'last')
     : undefined;
-  const described = Array.from({ length: layers }, (_, index) => describeBlock(config, sizes, index));
-  const blocks = described.map(({ block }) => block);
+  const described = describeBlocks(layers, variant.feedForward === undefined, (index) =>
+    describeBlock(config, sizes, index),
+  );
+  const { blocks } = described;
   const last = normOf(sizes, `${root}${names.finalNorm}`);
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T => applyNorm(runtime, last, x);
   const { embeddingFactor, logitFactor, logitCap } = variant;
-  return {
+  const expected = new Map<string, readonly number[]>([[embedding, [vocabulary, hidden]]]);
+  for (const [name, shape] of described.tensors()) expected.set(name, shape);
+  for (const [name, shape] of [
+    ...tensorsOfNorm(last),
+    ...(head && !tied ? linearTensors(head) : []),
+    ...(classifier?.shapes ?? []),
+  ])
+    expected.set(name, shape);
+  const model: ModelDescription = {
     architecture: variant.architecture,
     hiddenSize: hidden,
     vocabularySize: vocabulary,
@@ -153,28 +165,8 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     ...(head ? { head } : {}),
     ...(classifier ? { classifier } : {}),
     ties: new Map(head && tied ? [[`${head.module}.weight`, embedding]] : []),
-    // Without a head the last hidden states are what the model gives: nothing takes a rotation back.
-    ...(head
-      ? {
-          residualStream: describeResidualStream(blocks, {
-            embeddings: [embedding],
-            kind: last.kind,
-            finalNorm: last.module,
-            head: head.module,
-            ...(variant.gainOffset ? { gainOffset: variant.gainOffset } : {}),
-            others: described.flatMap(({ norms }) => norms),
-            readers: described.flatMap(({ readers }) => readers),
-          }),
-        }
-      : {}),
     ...(root === '' ? { headless: true } : {}),
-    expected: new Map([
-      [embedding, [vocabulary, hidden]],
-      ...described.flatMap(({ tensors }) => tensors),
-      ...tensorsOfNorm(last),
-      ...(head && !tied ? linearTensors(head) : []),
-      ...(classifier?.shapes ?? []),
-    ]),
+    expected,
     embed(runtime, ids, batch, length) {
       const rows = runtime.ops.embed(runtime.weight(embedding), ids, batch, length);
       return embeddingFactor === undefined ? rows : runtime.ops.scale(rows, embeddingFactor);
@@ -193,6 +185,31 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
         }
       : {}),
   };
+  // Without a head the last hidden states are what the model gives: nothing takes a rotation back.
+  if (!head) return model;
+  return withResidualStream(model, () =>
+    describeResidualStream(blocks, {
+      embeddings: [embedding],
+      kind: last.kind,
+      finalNorm: last.module,
+      head: head.module,
+      ...(variant.gainOffset ? { gainOffset: variant.gainOffset } : {}),
+      others: described.norms(),
+      readers: described.readers(),
+    }),
+  );
+}
+
+/** The stream is described when it is asked for: rewrites do, and it names every linear of the model. */
+function withResidualStream(model: ModelDescription, describe: () => ResidualStream): ModelDescription {
+  let described: ResidualStream | undefined;
+  return Object.defineProperty(model, 'residualStream', {
+    enumerable: true,
+    get() {
+      described ??= describe();
+      return described;
+    },
+  });
 }
 
 /** The output projection; nothing in a classifier, and in a checkpoint of the model without it. */
@@ -246,15 +263,6 @@ function readSizes(config: ConfigReader, variant: LlamaVariant): Sizes {
 function normOf({ variant, hidden, epsilon }: Sizes, module: string, width = hidden): Norm {
   const { norm = 'rms', gainOffset } = variant;
   return { module, kind: norm, width, epsilon, ...(gainOffset ? { gainOffset } : {}) };
-}
-
-interface DescribedBlock {
-  readonly block: BlockDescription;
-  readonly tensors: readonly [name: string, shape: readonly number[]][];
-  /** Norms between a linear and the sum. */
-  readonly norms: readonly NormDescription[];
-  /** Linears that read the stream without a norm. */
-  readonly readers: readonly string[];
 }
 
 function describeBlock(config: ConfigReader, sizes: Sizes, index: number): DescribedBlock {

@@ -26,6 +26,7 @@ export function changedTensors(
       changes.set(name, change);
     }
   }
+  if (changes.size === 0) return new Map();
   const linears = new Map<string, LinearDescription>(
     model ? linearsOf(model).map((linear) => [`${linear.module}.weight`, linear]) : [],
   );

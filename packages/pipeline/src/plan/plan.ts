@@ -4,11 +4,13 @@ import {
   describeActivation,
   describeScheme,
   elementCount,
+  FormatError,
   type LinearDescription,
   linearsOf,
   type ModelDescription,
   type Quantizer,
   referenceKernels,
+  type Scheme,
   SchemeError,
   type Tuner,
 } from '@q/core';
@@ -56,6 +58,7 @@ export interface Plan {
   readonly changed: ReadonlyMap<string, ChangedTensor>;
   readonly rows: readonly PlannedRow[];
   readonly modules: ReadonlyMap<string, PlannedModule>;
+  /** Headers and places of all that is written: made when it is asked for first. */
   readonly files: CheckpointPlan;
   /** True when a method needs statistics: the model is going to be run. */
   readonly calibrated: boolean;
@@ -89,21 +92,21 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   refuseUnmatched(recipe, checkpoint.path, linears);
   const modules = new Map<string, PlannedModule>();
   const reasons = new Map<string, string>();
+  const described = recipe.rules.map(describeRule);
   /** Linears of a data-free run that cannot be quantized: one odd matrix does not refuse the others. */
   const odd = new Map<string, string>();
   for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
     const index = recipe.rules.findIndex((rule) => matches(rule, linear));
     const rule = recipe.rules[index];
     if (!rule || rule.keep) {
-      if (rule) reasons.set(linear.module, `kept by ${describeRule(rule, index)}`);
+      if (rule) reasons.set(linear.module, `kept by ${described[index]}`);
       else if (!isTable(linear)) reasons.set(linear.module, 'kept: no rule matches');
       continue;
     }
     const { quantizer, scheme, activation } = rule;
     if (rule.candidates)
-      throw new SchemeError(`${describeRule(rule, index)}: has candidates to choose from, but no budget was given`);
-    if (!quantizer || !scheme)
-      throw new SchemeError(`${describeRule(rule, index)}: needs a method and a scheme, or keep`);
+      throw new SchemeError(`${described[index]}: has candidates to choose from, but no budget was given`);
+    if (!quantizer || !scheme) throw new SchemeError(`${described[index]}: needs a method and a scheme, or keep`);
     const planned = { linear, scheme, quantizer, ...(activation ? { activation } : {}) };
     const refusal = refuseModule(planned, recipe);
     // A table is quantized only where the recipe names it: what was wanted in so many words is refused, not left out.
@@ -115,7 +118,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     if (refusal)
       throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
     modules.set(linear.module, planned);
-    reasons.set(linear.module, describeRule(rule, index));
+    reasons.set(linear.module, described[index]);
   }
   const [first] = odd;
   if (first && modules.size === 0)
@@ -160,50 +163,33 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   // The head has a switch of its own in every layout.
   const head = model?.head?.module;
   const changed = changedTensors(checkpoint, source, transformsOf(recipe));
-  const rewritten = new Map(
-    [...changed].filter(([name]) => !name.endsWith('.weight') || !modules.has(name.replace(/\.weight$/, ''))),
-  );
-  const files = planCheckpoint(checkpoint, recipe.layout, [...modules.values()], {
-    maxShardBytes: recipe.maxShardBytes,
-    kept: linears.map(({ module }) => module).filter((module) => module !== head && !modules.has(module)),
-    rewritten,
-    config: source.config,
-  });
-  const added = [...changed].filter(([name]) => !checkpoint.tensors.has(name));
-  const all = [
-    ...[...checkpoint.tensors].map(([name, entry]) => ({
-      ...{ ...entry, name, bytesBefore: sourceBytes(checkpoint, entry), bytesKept: entry.end - entry.begin },
-    })),
-    ...added.map(([name, { shape }]) => ({ name, shape, dtype: 'F32', bytesBefore: 0, bytesKept: 0 })),
-  ];
   const kindOf = tensorKinds(model, linears);
-  const rows = all.map(({ name, dtype, shape, bytesBefore, bytesKept }): PlannedRow => {
-    const module = name.replace(/\.weight$/, '');
+  const wordsOf = schemeWords();
+  const rowOf = (
+    name: string,
+    { dtype, shape }: Pick<PlannedRow, 'dtype' | 'shape'>,
+    bytesBefore: number,
+    bytesKept: number,
+  ): PlannedRow => {
+    const isWeight = name.endsWith('.weight');
+    const module = isWeight ? name.slice(0, -'.weight'.length) : name;
     const kind = kindOf(name);
-    const planned = name.endsWith('.weight') ? modules.get(module) : undefined;
+    const planned = isWeight ? modules.get(module) : undefined;
     const change = changed.get(name)?.why;
-    if (!planned && change)
-      return {
-        name,
-        kind,
-        action: 'rewrite',
-        dtype,
-        shape,
-        bytesBefore,
-        bytesAfter: 4 * elementCount(shape),
-        why: [reasons.get(module), change].filter(Boolean).join('; '),
-      };
+    const reason = reasons.get(module);
+    const why =
+      change === undefined ? (reason ?? 'not a linear of a block') : [reason, change].filter(Boolean).join('; ');
     if (!planned)
-      return {
-        name,
-        kind,
-        action: 'copy',
-        dtype,
-        shape,
-        bytesBefore,
-        bytesAfter: bytesKept,
-        why: reasons.get(module) ?? 'not a linear of a block',
-      };
+      return change === undefined
+        ? { name, kind, action: 'copy', dtype, shape, bytesBefore, bytesAfter: bytesKept, why }
+        : { name, kind, action: 'rewrite', dtype, shape, bytesBefore, bytesAfter: 4 * elementCount(shape), why };
+    let bytesAfter = 0;
+    for (const part of recipe.layout.plan(planned)) {
+      // The plan of the files would find it as well, but only when it is made.
+      if (part.name !== name && checkpoint.tensors.has(part.name))
+        throw new FormatError(`tensor ${part.name} is planned twice`);
+      bytesAfter += byteLength(part);
+    }
     return {
       name,
       kind,
@@ -211,12 +197,27 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       dtype,
       shape,
       bytesBefore,
-      bytesAfter: recipe.layout.plan(planned).reduce((sum, part) => sum + byteLength(part), 0),
-      scheme: describe(planned),
+      bytesAfter,
+      scheme: wordsOf(planned),
       method: tuner ? `${planned.quantizer.name}, ${tuner.name}` : planned.quantizer.name,
-      why: [reasons.get(module), change].filter(Boolean).join('; '),
+      why,
     };
-  });
+  };
+  const rows: PlannedRow[] = [];
+  for (const [name, entry] of checkpoint.tensors)
+    rows.push(rowOf(name, entry, sourceBytes(checkpoint, entry), entry.end - entry.begin));
+  for (const [name, { shape }] of changed)
+    if (!checkpoint.tensors.has(name)) rows.push(rowOf(name, { dtype: 'F32', shape }, 0, 0));
+  const filesOf = () =>
+    planCheckpoint(checkpoint, recipe.layout, [...modules.values()], {
+      maxShardBytes: recipe.maxShardBytes,
+      kept: linears.map(({ module }) => module).filter((module) => module !== head && !modules.has(module)),
+      rewritten: new Map(
+        [...changed].filter(([name]) => !name.endsWith('.weight') || !modules.has(name.replace(/\.weight$/, ''))),
+      ),
+      config: source.config,
+    });
+  let files: CheckpointPlan | undefined;
   noteFused(rows, notes);
   const quantized = rows.filter(({ action }) => action === 'quantize');
   const weights = quantized.reduce((sum, { shape }) => sum + elementCount(shape), 0);
@@ -235,7 +236,10 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     changed,
     rows,
     modules,
-    files,
+    get files() {
+      files ??= filesOf();
+      return files;
+    },
     calibrated,
     bytesBefore: rows.reduce((sum, row) => sum + row.bytesBefore, 0),
     bytesAfter: rows.reduce((sum, row) => sum + row.bytesAfter, 0),
@@ -279,10 +283,11 @@ function tensorKinds(
   linears: readonly LinearDescription[],
 ): (name: string) => TensorKind {
   const tables = new Set(model?.embeddingTensors);
-  const inner = new Set(linears.map(({ module }) => module));
-  const heads = new Set(linears.flatMap(({ module, roles }) => (roles?.includes('head') ? [module] : [])));
+  const inner = new Set<string>();
+  const heads = new Set<string>();
+  for (const { module, roles } of linears) (roles?.includes('head') ? heads : inner).add(module);
   return (name) => {
-    const module = name.replace(/\.(weight|bias)$/, '');
+    const module = name.slice(0, name.endsWith('.weight') ? -7 : name.endsWith('.bias') ? -5 : undefined);
     if (tables.has(name)) return 'embeddings';
     if (heads.has(module)) return 'head';
     return inner.has(module) ? 'linears' : 'the rest';
@@ -313,8 +318,21 @@ function noteFused(rows: readonly PlannedRow[], notes: string[]): void {
 export const isStatic = (activation: ActivationScheme | undefined): activation is ActivationScheme =>
   activation !== undefined && !activation.scheme.dynamic;
 
-const describe = ({ scheme, activation }: QuantizedModule) =>
-  activation ? `${describeScheme(scheme)}; inputs ${describeActivation(activation)}` : describeScheme(scheme);
+/** Says a module's scheme in words. Thousands of modules have one scheme, and one text. */
+function schemeWords(): (module: QuantizedModule) => string {
+  const known = new Map<Scheme, Map<ActivationScheme | undefined, string>>();
+  return ({ scheme, activation }) => {
+    const ofScheme = known.get(scheme) ?? new Map<ActivationScheme | undefined, string>();
+    known.set(scheme, ofScheme);
+    let words = ofScheme.get(activation);
+    if (words === undefined) {
+      words = describeScheme(scheme);
+      if (activation) words += `; inputs ${describeActivation(activation)}`;
+      ofScheme.set(activation, words);
+    }
+    return words;
+  };
+}
 
 /** @throws SchemeError naming the module and the reason when the training cannot be carried out */
 function checkTuner(
@@ -348,7 +366,8 @@ function checkTuner(
 function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): readonly LinearDescription[] {
   const { model } = source;
   if (model) {
-    const outputs = linearsOf({ ...model, blocks: [], head: undefined });
+    const { pooler, classifier } = model;
+    const outputs = linearsOf({ blocks: [], ...(pooler ? { pooler } : {}), ...(classifier ? { classifier } : {}) });
     return [...model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint, source), ...outputs];
   }
   notes.push(
@@ -366,9 +385,10 @@ function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource):
 
 /** Runtimes fuse q,k,v and gate,up: the members must share one scheme (docs/reference/file-formats.md#rules-for-all-of-them). */
 function checkFusionGroups(model: ModelDescription | undefined, modules: ReadonlyMap<string, PlannedModule>): void {
+  const words = schemeWords();
   const schemeOf = (module: string): string => {
     const planned = modules.get(module);
-    return planned ? describe(planned) : 'kept';
+    return planned ? words(planned) : 'kept';
   };
   for (const block of model?.blocks ?? []) {
     for (const group of block.fusionGroups) {
