@@ -3,11 +3,11 @@
  * differs by more than a third of the word's letters.
  */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
+  // A word from outside may have thousands of letters, and no candidate has as many as these.
+  word = word.slice(0, 64);
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
   for (const candidate of candidates) {
-    // As many edits are needed at least; a word from outside may have thousands of letters.
-    if (Math.abs(word.length - candidate.length) >= bestDistance) continue;
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) {
       best = candidate;
