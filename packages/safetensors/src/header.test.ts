@@ -55,7 +55,7 @@ describe('readHeader', () => {
   });
 
   it('reads the same of a header as writers write it and of one that only the general way reads', async () => {
-    const name = fc.string({ unit: 'grapheme-ascii', maxLength: 12 }).filter((text) => text !== '__metadata__');
+    const name = fc.string({ unit: 'grapheme-ascii', maxLength: 12 }).filter((text) => !text.includes(':'));
     const tensors = fc.uniqueArray(
       fc.tuple(name, fc.constantFrom('F32', 'BF16', 'U8'), fc.array(fc.nat(3), { maxLength: 3 })),
       {
