@@ -4,6 +4,7 @@ import { FormatError, SchemeError, type Tensor, tensor, toF32 } from '@q/core';
 import { type PoolingMode, poolingModes, type SentenceModule, type SentenceModules } from '@q/models';
 import { openShards } from '@q/safetensors';
 import { type ModelFiles, openModelFiles } from './model-files.js';
+import { shownValue } from './shown-value.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -68,7 +69,9 @@ const readers: Readonly<Record<string, (files: ModelFiles, folder: string) => Pr
       .at(-1)
       ?.toLowerCase();
     if (name !== 'tanh' && name !== 'identity')
-      throw new SchemeError(`${file}: activation ${config.activation_function} is not known: Tanh and Identity are`);
+      throw new SchemeError(
+        `${file}: activation ${shownValue(config.activation_function)} is not known: Tanh and Identity are`,
+      );
     const present = await stat(join(folder, 'model.safetensors')).catch(() => undefined);
     if (!present)
       throw new FormatError(`${join(folder, 'model.safetensors')}: is absent; a dense layer has its weights there`);

@@ -15,6 +15,7 @@ import {
 } from '@q/core';
 import { keptHead } from '../kept-head.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { shownValue } from '../shown-value.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
@@ -105,7 +106,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   const threshold = Number(config.llm_int8_threshold ?? defaultThreshold);
   if (!(threshold >= 0))
     throw new FormatError(
-      `quantization_config: llm_int8_threshold is ${config.llm_int8_threshold}; 0 or a positive number was expected`,
+      `quantization_config: llm_int8_threshold is ${shownValue(config.llm_int8_threshold)}; 0 or a positive number was expected`,
     );
   const activation: ActivationScheme = { scheme: inputScheme, outlierThreshold: threshold };
   return {

@@ -11,6 +11,7 @@ import {
 import { keptHead } from '../kept-head.js';
 import type { LayoutRecord, QuantizedModule } from '../layout.js';
 import { outsidePattern } from '../outside-pattern.js';
+import { shownValue } from '../shown-value.js';
 
 /** `QuantizationArgs` of compressed-tensors (docs/reference/file-formats.md#config-of-compressed-tensors); unknown keys are an error there, so these are all. */
 interface QuantizationArgs {
@@ -133,7 +134,7 @@ export function inputSchemeOf(
   const own = format.family === 'float' ? 'float' : 'int';
   if (bits !== 8 || type !== own || symmetric !== true || (strategy !== 'token' && strategy !== 'tensor')) {
     throw new FormatError(
-      `${module}: inputs of ${bits} bits, ${type}, ${symmetric ? '' : 'a'}symmetric, per ${strategy} cannot be run; symmetric ${format.name} per token or tensor can`,
+      `${module}: inputs of ${shownValue(bits)} bits, ${shownValue(type)}, ${symmetric ? '' : 'a'}symmetric, per ${shownValue(strategy)} cannot be run; symmetric ${format.name} per token or tensor can`,
     );
   }
   return {

@@ -15,6 +15,7 @@ import {
 import { packAlongColumns, unpackAlongColumns } from '../gptq/pack.js';
 import { groupSizeOf } from '../group-size.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { shownValue } from '../shown-value.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { cautionConv1d, compressedConfig, groupOf } from './config.js';
 import { type StoredScaleType, storedAs } from './stored-scales.js';
@@ -184,7 +185,7 @@ function settings(config: Readonly<Record<string, unknown>>, module: string): Mo
   const { strategy = size === null || size === -1 ? 'channel' : 'group' } = group.weights;
   if (type !== 'int' || !supportedBits.includes(bits as number) || (strategy !== 'group' && strategy !== 'channel'))
     throw new FormatError(
-      `${module}: packed weights of ${bits} bits, ${type}, per ${strategy} cannot be read; integers of ${supportedBits.join(', ')} bits per group or channel can`,
+      `${module}: packed weights of ${shownValue(bits)} bits, ${shownValue(type)}, per ${shownValue(strategy)} cannot be read; integers of ${supportedBits.join(', ')} bits per group or channel can`,
     );
   return {
     bits: bits as number,

@@ -12,6 +12,7 @@ import {
 import { type FileOptions, writeFileDurably } from '@q/durable-files';
 import { type ModelFolder, modelFolder, readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
 import { parseJsonObject } from '../json-text.js';
+import { shownValue } from '../shown-value.js';
 
 /** Files of an adapter as the Python library PEFT has them. */
 export const adapterConfigName = 'adapter_config.json';
@@ -116,7 +117,9 @@ export async function readAdapter(from: string | ModelFolder): Promise<LowRankAd
   if ((config.bias ?? 'none') !== 'none') refuse(`bias ${JSON.stringify(config.bias)}`);
   const { r: rank, lora_alpha: alpha, lora_dropout: dropout = 0 } = config;
   if (!(Number.isInteger(rank) && (rank as number) > 0 && Number.isFinite(alpha)))
-    throw new FormatError(`${path}: r and lora_alpha are ${rank} and ${alpha}; a rank and a number were expected`);
+    throw new FormatError(
+      `${path}: r and lora_alpha are ${shownValue(rank)} and ${shownValue(alpha)}; a rank and a number were expected`,
+    );
   const file = folder.where(adapterWeightsName);
   const found = new Map<string, { a?: Tensor<'f32'>; b?: Tensor<'f32'> }>();
   for (const [name, stored] of await readSafetensorsFile(await folder.open(adapterWeightsName))) {
