@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { objectName, openCoordinator, openQueueServer, openStore } from '@q/distributed';
@@ -182,11 +182,14 @@ async function main(): Promise<void> {
     const queue = server.queue('q');
     const count = await queue.count();
     await queue.close();
-    return count > 0 || first.child.exitCode !== null;
+    // Jobs of the run before may still be there: the list of this one's tensors tells.
+    const listed = await modelList(lacking).catch(() => undefined);
+    return (count > 0 && listed !== undefined) || first.child.exitCode !== null;
   });
   const { tensors } = JSON.parse(await readFile(await modelList(lacking), 'utf8'));
   const victim = tensors.find(({ name }: { name: string }) => name.endsWith('q_proj.weight'));
   const object = join(lacking, objectName('tensors', victim.sum));
+  await waitFor('the tensor in the store', async () => (await stat(object).catch(() => undefined)) !== undefined);
   const bytes = await readFile(object);
   await rm(object);
   const last = q(['worker', address, '--threads', '2', '--lock', '3']);
