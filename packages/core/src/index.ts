@@ -89,6 +89,7 @@ export { plainBlocks } from './kernels/plain-blocks.js';
 export { plainGrids } from './kernels/plain-grids.js';
 export { plainStream } from './kernels/plain-stream.js';
 export * from './kernels/reference.js';
+export * from './kernels/score-logits.js';
 export { checkOptions, pickOptions, unknownOption } from './options/check-options.js';
 export { closest } from './options/closest.js';
 export { boolean, choice, choiceOf, codeOnly, integer, list, named, number, text } from './options/option.js';

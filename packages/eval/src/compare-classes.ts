@@ -1,6 +1,5 @@
-import { SchemeError } from '@q/core';
+import { type LogitsScores, SchemeError, scoreLogits } from '@q/core';
 import { pearson } from './compare-embeddings.js';
-import { divergence, logNormalizer } from './divergence.js';
 import type { TextVectors } from './embed-sequences.js';
 
 /** How a classifier's scores have moved. */
@@ -18,15 +17,12 @@ export function compareClasses(own: TextVectors, original: TextVectors): ClassCo
   const { count, width, values } = own;
   if (count !== original.count || width !== original.width)
     throw new SchemeError(`a classifier of ${width} classes cannot be compared with one of ${original.width}`);
-  let [agree, kl] = [0, 0];
-  for (let text = 0; text < count; text++) {
-    const row = text * width;
-    const [q, p] = [logNormalizer(values, row, width), logNormalizer(original.values, row, width)];
-    if (q.top === p.top) agree++;
-    kl += divergence(original.values, p.log, values, q.log, row, width);
-  }
+  const { tops, original: compared } = scoreLogits({
+    ...{ logits: values, original: original.values, rows: count, vocabulary: width },
+  }) as Required<LogitsScores>;
+  const kl = compared.divergences.reduce((sum, each) => sum + each, 0);
   return {
-    agreement: agree / count,
+    agreement: tops.filter((top, text) => top === compared.tops[text]).length / count,
     kl: kl / count,
     ...(width === 1 ? { scoreCorrelation: pearson(values, original.values) } : {}),
   };

@@ -1,4 +1,4 @@
-import type { Activation } from '@q/core';
+import type { Activation, AttentionArgs } from '@q/core';
 
 /** Plain f64 forms of the operations, written from their definitions: what the engines are compared with. */
 export type Values = readonly number[];
@@ -90,16 +90,10 @@ export function rotary(
   return out;
 }
 
-export interface AttentionCase {
+/** The settings of an attention, and the sizes of its inputs. */
+export interface AttentionCase extends Omit<AttentionArgs<never>, 'q' | 'k' | 'v' | 'bias' | 'sinks'> {
   readonly batch: number;
   readonly length: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly scale: number;
-  readonly window?: number;
-  readonly causal?: boolean;
-  readonly softCap?: number;
 }
 
 /**

@@ -10,7 +10,7 @@ function normalizer(logits: Float32Array, row: number, vocabulary: number): { lo
   return { log: largest + Math.log(sum), top: top - row };
 }
 
-/** The definition, in f64. */
+/** {@link LogitsArgs} by the definition, in f64. */
 export function scoreLogits({ logits, original, rows, vocabulary }: LogitsArgs): LogitsScores {
   const scores = { logs: new Float64Array(rows), tops: new Int32Array(rows) };
   const compared = original && {

@@ -157,8 +157,8 @@ export class BlockStream<T> {
   }
 
   /**
-   * Sends one batch through a stage and gives what one of its linears gave on the way, without its bias: `[tokens, out]`. What the
-   * state before held stays readable until `release` is called.
+   * Sends one batch through a stage and gives what one of its linears gave on the way, without its bias: `[tokens, out]`, which may be
+   * changed. It and what the state before held stay readable until `release` is called.
    */
   async advance(batch: number, stage: Stage, module: string): Promise<{ output: Float32Array; release(): void }> {
     const state = this.state(batch);
@@ -179,8 +179,7 @@ export class BlockStream<T> {
     const uploaded = new Map<T, HostPart>();
     const { parts } = await this.download(() => step(this.runtimeWith(), this.upload(state, uploaded)), { uploaded });
     const { [outputPart]: output, ...next } = parts;
-    const values = output.data.slice();
-    this.store.release(output);
+    const values = output.data;
     this.states[place] = { parts: next };
     this.ahead.add(place);
     const bias = this.weights.get(`${module}.bias`);
@@ -188,7 +187,7 @@ export class BlockStream<T> {
       const added = await this.engine.ops.data(bias);
       for (let i = 0; i < values.length; i++) values[i] -= added[i % added.length];
     }
-    return { output: values, release: () => this.drop([state]) };
+    return { output: values, release: () => this.drop([state, { parts: { output } }]) };
   }
 
   /** Whether a batch goes through the model. */

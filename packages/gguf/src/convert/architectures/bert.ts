@@ -5,6 +5,7 @@ import type { FileSettings } from '../file-settings.js';
 import { rowRange } from '../row-orders.js';
 import { type NameRules, nameTensors } from '../tensor-names.js';
 import { bool, f32, u32 } from '../values.js';
+import { usualSizes } from './usual-sizes.js';
 
 /** llama.cpp's numbers for them. */
 export const poolingTypes: Readonly<Record<Pooling, number>> = { none: 0, mean: 1, cls: 2, last: 3 };
@@ -64,13 +65,9 @@ export const bertGguf: GgufArchitecture = {
   config(file) {
     if (!file.shape('token_types.weight')) return distilBertConfig(file);
     return {
-      ...{ model_type: 'bert', hidden_act: 'gelu', hidden_size: file.number('embedding_length') },
-      num_hidden_layers: file.number('block_count'),
+      ...{ model_type: 'bert', hidden_act: 'gelu', ...usualSizes(file) },
       max_position_embeddings: file.shape('position_embd.weight')?.[0],
-      intermediate_size: file.number('feed_forward_length'),
-      num_attention_heads: file.number('attention.head_count'),
       layer_norm_eps: file.number('attention.layer_norm_epsilon'),
-      vocab_size: file.shape('token_embd.weight')?.[0],
       type_vocab_size: file.shape('token_types.weight')?.[0],
     };
   },

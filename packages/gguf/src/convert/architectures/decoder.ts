@@ -5,6 +5,7 @@ import type { FileSettings } from '../file-settings.js';
 import { type NameRules, type Naming, nameTensors } from '../tensor-names.js';
 import { f32, u32 } from '../values.js';
 import { storedRope } from './stored-rope.js';
+import { usualSizes } from './usual-sizes.js';
 
 /** What may stand before the names of a decoder: nothing, `model.`, or the text part of a model that also sees. */
 const decoderPrefix = /^(?:model\.)?(?:language_model\.)?(?:model\.)?/;
@@ -137,22 +138,17 @@ export function decoderConfig(
   modelType: string,
   rope: (file: FileSettings, size: number) => Record<string, unknown> = storedRope,
 ): Record<string, unknown> {
-  const heads = file.number('attention.head_count');
-  const hidden = file.number('embedding_length');
+  const sizes = usualSizes(file);
+  const { hidden_size: hidden, num_attention_heads: heads } = sizes;
   const size = file.number('attention.key_length', hidden / heads);
   if (file.number('attention.value_length', size) !== size)
     file.refuse('attention.value_length', `keys have ${size} values a head, and values are needed to have as many`);
   return {
     model_type: modelType,
-    hidden_size: hidden,
-    intermediate_size: file.number('feed_forward_length'),
-    num_hidden_layers: file.number('block_count'),
-    num_attention_heads: heads,
+    ...sizes,
     num_key_value_heads: file.number('attention.head_count_kv', heads),
     head_dim: size,
     rms_norm_eps: file.number('attention.layer_norm_rms_epsilon'),
-    max_position_embeddings: file.number('context_length'),
-    vocab_size: file.shape('token_embd.weight')?.[0],
     tie_word_embeddings: file.shape('output.weight') === undefined,
     hidden_act: 'silu',
     attention_bias: file.shape('blk.0.attn_q.bias') !== undefined,

@@ -3,6 +3,7 @@ import { splitFusedHeads } from '../row-orders.js';
 import { nameTensors } from '../tensor-names.js';
 import { bool, f32, u32 } from '../values.js';
 import { headsOf, ropeSettingsShare } from './partial-rotary.js';
+import { usualSizes } from './usual-sizes.js';
 
 /** GPT-2. The source gives its linears as `[out, in]`, as the file holds them. */
 export const gpt2Gguf: GgufArchitecture = {
@@ -88,17 +89,14 @@ export const gptNeoxGguf: GgufArchitecture = {
     });
   },
   config(file) {
-    const [hidden, heads] = [file.number('embedding_length'), file.number('attention.head_count')];
+    const sizes = usualSizes(file);
+    const { hidden_size: hidden, num_attention_heads: heads } = sizes;
     return {
-      ...{ model_type: 'gpt_neox', hidden_act: 'gelu', hidden_size: hidden, num_attention_heads: heads },
-      num_hidden_layers: file.number('block_count'),
-      max_position_embeddings: file.number('context_length'),
-      intermediate_size: file.number('feed_forward_length'),
+      ...{ model_type: 'gpt_neox', hidden_act: 'gelu', ...sizes },
       layer_norm_eps: file.number('attention.layer_norm_epsilon'),
       rotary_pct: file.number('rope.dimension_count') / (hidden / heads),
       rotary_emb_base: file.number('rope.freq_base', 10000),
       use_parallel_residual: file.flag('use_parallel_residual', true),
-      vocab_size: file.shape('token_embd.weight')?.[0],
       tie_word_embeddings: file.shape('output.weight') === undefined,
     };
   },

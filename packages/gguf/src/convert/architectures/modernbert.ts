@@ -4,6 +4,7 @@ import { nameTensors } from '../tensor-names.js';
 import { bool, f32, text, u32 } from '../values.js';
 import { poolingTypes } from './bert.js';
 import { headsOf } from './decoder.js';
+import { usualSizes } from './usual-sizes.js';
 
 /** Every how many-th layer sees all tokens, the first one among them. */
 function globalEvery(config: ModelConfig): number {
@@ -67,16 +68,11 @@ export const modernBertGguf: GgufArchitecture = {
       },
     }),
   config: (file) => ({
-    ...{ model_type: 'modernbert', hidden_activation: 'gelu', hidden_size: file.number('embedding_length') },
-    num_hidden_layers: file.number('block_count'),
-    max_position_embeddings: file.number('context_length'),
-    intermediate_size: file.number('feed_forward_length'),
-    num_attention_heads: file.number('attention.head_count'),
+    ...{ model_type: 'modernbert', hidden_activation: 'gelu', ...usualSizes(file) },
     norm_eps: file.number('attention.layer_norm_epsilon'),
     local_attention: file.number('attention.sliding_window'),
     global_attn_every_n_layers: file.number('attention.sliding_window_pattern', 3),
     global_rope_theta: file.number('rope.freq_base', 160000),
     local_rope_theta: file.number('rope.freq_base_swa', 10000),
-    vocab_size: file.shape('token_embd.weight')?.[0],
   }),
 };

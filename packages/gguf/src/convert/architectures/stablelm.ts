@@ -3,6 +3,7 @@ import type { GgufArchitecture, ModelTensor } from '../conversion.js';
 import { bool, f32, u32 } from '../values.js';
 import { decoderTensors, headSizeOf, headsOf, keyHeadsOf } from './decoder.js';
 import { ropeSettingsShare } from './partial-rotary.js';
+import { usualSizes } from './usual-sizes.js';
 
 /**
  * StableLM: layer norms, a part of each head rotated. Where attention and MLP read one norm side by side, the file has no
@@ -38,19 +39,16 @@ export const stableLmGguf: GgufArchitecture = {
     return tied ? [...named, { ...embeddings, name: 'output.weight' } satisfies ModelTensor] : named;
   },
   config(file) {
-    const [hidden, heads] = [file.number('embedding_length'), file.number('attention.head_count')];
+    const sizes = usualSizes(file);
+    const { hidden_size: hidden, num_attention_heads: heads } = sizes;
     return {
-      ...{ model_type: 'stablelm', hidden_act: 'silu', hidden_size: hidden, num_attention_heads: heads },
-      num_hidden_layers: file.number('block_count'),
-      max_position_embeddings: file.number('context_length'),
-      intermediate_size: file.number('feed_forward_length'),
+      ...{ model_type: 'stablelm', hidden_act: 'silu', ...sizes },
       num_key_value_heads: file.number('attention.head_count_kv', heads),
       layer_norm_eps: file.number('attention.layer_norm_epsilon'),
       rope_theta: file.number('rope.freq_base', 10000),
       partial_rotary_factor: file.number('rope.dimension_count') / (hidden / heads),
       use_qkv_bias: file.shape('blk.0.attn_q.bias') !== undefined,
       use_parallel_residual: file.shape('blk.0.ffn_norm.weight') === undefined,
-      vocab_size: file.shape('token_embd.weight')?.[0],
       tie_word_embeddings: false,
     };
   },
