@@ -99,7 +99,10 @@ describe('a run', { timeout: 240_000 }, () => {
     const out = join(folder, 'out');
     const { child, ended } = start(out);
     await journalReaches(out, 1, child);
+    // The first run has seconds of work left, and a second process takes as long to start: it waits.
+    child.kill('SIGSTOP');
     const second = await start(out).ended;
+    child.kill('SIGCONT');
     expect(second.code).toBe(1);
     expect(second.err).toContain(`process ${child.pid} on`);
     expect(await ended).toMatchObject({ code: 0 });
