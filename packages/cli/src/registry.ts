@@ -94,13 +94,14 @@ export const builtin: Vocabulary = {
   layouts: [
     gptqLayoutDeclaration,
     awqLayoutDeclaration,
-    plainLayoutDeclaration,
     compressedTensorsInt8LayoutDeclaration,
     bitsandbytesInt8LayoutDeclaration,
     compressedTensorsLayoutDeclaration,
     bitsandbytesNf4LayoutDeclaration,
     bitsandbytesFp4LayoutDeclaration,
     fp8LayoutDeclaration,
+    // It holds every scheme, and the toolkit alone reads it: a layout that others read comes first where both hold a scheme.
+    plainLayoutDeclaration,
   ],
   fits: declaredFits,
   steps: [rotateStep, smoothquantStep, awqStep],

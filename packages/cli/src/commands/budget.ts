@@ -3,6 +3,7 @@ import type { Checkpoint } from '@q/checkpoint';
 import { CalibrationError, type Context, createRandom } from '@q/core';
 import type { FileOptions } from '@q/durable-files';
 import {
+  type BudgetChoice,
   type BudgetReport,
   checkOutputFolder,
   checkpointSensitivity,
@@ -81,16 +82,20 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
 
 /** Why each unit has its bits, for people. */
 export function budgetText({ asked, found, windows, length, choices, predictedKl }: BudgetReport): string {
-  const widths = [...new Set(choices.flatMap(({ options }) => options.map(({ bits }) => bits)))].sort((a, b) => a - b);
+  // Widths are enough to tell integers apart; schemes of one width have their names.
+  const alike = choices.some(({ options }) => new Set(options.map(({ bits }) => bits)).size < options.length);
+  const labelOf = ({ bits, scheme }: BudgetChoice['options'][number]) => (alike ? scheme : `${bits}`);
+  const ordered = choices.flatMap(({ options }) => options).sort((a, b) => a.bits - b.bits);
+  const labels = [...new Set(ordered.map(labelOf))];
   const rows = choices.map(({ unit, options, chosen }) => [
     unit,
-    ...widths.map((width) => options.find(({ bits }) => bits === width)?.kl.toExponential(2) ?? ''),
-    `${options[chosen].bits}`,
+    ...labels.map((label) => options.find((option) => labelOf(option) === label)?.kl.toExponential(2) ?? ''),
+    labelOf(options[chosen]),
     formatBytes(options[chosen].bytes),
   ]);
   const size = 'bytes' in asked ? formatBytes(asked.bytes) : `${asked.bitsPerWeight} bits per weight`;
   return [
-    formatTable(['unit', ...widths.map((width) => `KL at ${width}`), 'chosen', 'takes'], rows),
+    formatTable(['unit', ...labels.map((label) => `KL at ${label}`), 'chosen', 'takes'], rows),
     '',
     `budget of ${size}: each unit alone quantized, KL of the whole model${found === 'one-pass' ? ', estimated from gradients,' : ''} on ${windows} windows of ${length} tokens; the chosen ones add up to ${predictedKl.toExponential(2)}`,
   ].join('\n');

@@ -78,13 +78,13 @@ export function makeRecipe(
   const making = { vocabulary, surroundings, layoutName: layoutSetting?.value as string | undefined };
   checkKnown(settings, requested, vocabulary);
   const budget = budgetOf(settings);
-  const candidateBits = value<readonly number[]>('candidateBits') ?? allBits;
+  const candidates = candidatesOf(settings);
   const main = applyMethod(settings, making);
   /** A rule without bits of its own takes part in the budget. */
   const choice = (own: Settings, methodOf: (from: Settings) => RuleMethod) => {
     const from = overlay(settings, own);
     return budget && !own.has('bits') && !own.has('weights')
-      ? withCandidates(from, candidateBits, methodOf, vocabulary)
+      ? withCandidates(from, candidates, methodOf, vocabulary)
       : methodOf(from);
   };
   const rules: Rule[] = [
@@ -111,7 +111,7 @@ export function makeRecipe(
   const maxShardBytes = value<number>('maxShardBytes');
   const expertTokens = value<number>('expertTokens');
   const recipe: Recipe = {
-    layout: layoutOf(main.layout, settings, vocabulary),
+    layout: layoutOf(layoutFor(main, namedSchemesOf(settings, rules), vocabulary), settings, vocabulary),
     ...(steps.length > 0 ? { transforms: steps } : {}),
     rules,
     ...(main.tuner ? { tuner: main.tuner } : {}),
@@ -178,20 +178,54 @@ function noOption(shown: string, key: string, method: Method, vocabulary: Vocabu
 }
 
 function budgetOf(settings: Settings): Budget | undefined {
-  const budget = settings.get('budget');
-  if (budget === undefined) {
-    const candidates = settings.get('candidateBits');
+  const [budget, bytes] = [settings.get('budget'), settings.get('maxBytes')];
+  if (budget && bytes)
+    throw new SchemeError(`${budget.shown} ${budget.value} and ${bytes.shown} ${bytes.value} exclude each other`);
+  const asked = budget ?? bytes;
+  if (asked === undefined) {
+    const candidates = settings.get('candidateBits') ?? settings.get('candidates');
     if (candidates?.shown.startsWith('--'))
-      throw new SchemeError(`${candidates.shown}: is what a budget chooses from: give --budget too`);
+      throw new SchemeError(`${candidates.shown}: is what a budget chooses from: give --budget or --max-bytes too`);
     return undefined;
   }
-  const { shown, value } = budget;
+  const { shown, value } = asked;
   const fixed = settings.get('weights') ?? settings.get('bits');
   if (fixed?.shown.startsWith('--'))
     throw new SchemeError(
-      `${fixed.shown} ${fixed.value} and ${shown} ${value} exclude each other: a budget chooses the bits (fix those of some linears with --rule 'PATTERN=bits:4')`,
+      `${fixed.shown} ${fixed.value} and ${shown} ${value} exclude each other: a budget chooses the bits (fix those of some linears with --rule 'PATTERN=bits:4', or name schemes with --candidates)`,
     );
-  return parseBudget(shown, value as string | number);
+  return asked === bytes ? { bytes: value as number } : parseBudget(shown, value as string | number);
+}
+
+/** What a budget chooses from: for each candidate, the settings that make its scheme. */
+function candidatesOf(settings: Settings): readonly Settings[] {
+  const [schemes, bits] = [settings.get('candidates'), settings.get('candidateBits')];
+  if (schemes && bits) throw new SchemeError(`${schemes.shown} and ${bits.shown} exclude each other`);
+  const [key, from] = schemes ? ['weights', schemes] : ['bits', bits];
+  const all = (from?.value as readonly (string | number)[] | undefined) ?? allBits;
+  return all.map((value) => new Map([[key, { value, shown: from?.shown ?? 'candidateBits' }]]));
+}
+
+/** The schemes that stand by their names at the top: that of the last rule, which takes what no other one does, or its candidates. */
+function namedSchemesOf(settings: Settings, rules: readonly Rule[]): readonly Scheme[] {
+  const { scheme: own, candidates } = rules.at(-1) as Rule;
+  if (settings.has('candidates')) return candidates ?? [];
+  return settings.has('weights') && own ? [own] : [];
+}
+
+/**
+ * Name of the layout for schemes that are named, where no layout is: the method's own, else the first one that holds all of them.
+ * Every layout is asked about a linear whose sizes fit all groups and words; what a model's own linears add, the plan refuses.
+ */
+function layoutFor({ layout, activation }: AppliedMethod, schemes: readonly Scheme[], vocabulary: Vocabulary): string {
+  const linear = { module: 'linear', inFeatures: 4096, outFeatures: 4096, transposed: false, bias: false };
+  const own = vocabulary.layouts.filter(({ name }) => name === layout);
+  const holding = [...own, ...vocabulary.layouts].find((each) => {
+    const made = each.make({}, vocabulary);
+    const modules = schemes.map((each) => ({ linear, scheme: each, ...(activation ? { activation } : {}) }));
+    return modules.every((module) => made.refuse(module) === undefined) && !made.refuseTogether?.(modules);
+  });
+  return holding?.name ?? layout;
 }
 
 function layoutOf(byMethod: string, settings: Settings, vocabulary: Vocabulary): QuantizedLayout {
@@ -246,16 +280,16 @@ const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
 
 type RuleMethod = ReturnType<typeof applied>;
 
-/** A method, and the schemes of several widths instead of one. */
+/** A method, and the schemes of several candidates instead of one. */
 function withCandidates(
   from: Settings,
-  bits: readonly number[],
+  candidates: readonly Settings[],
   methodOf: (from: Settings) => RuleMethod,
   vocabulary: Vocabulary,
 ): Pick<Rule, 'quantizer' | 'candidates'> {
   const { name, schemes } = findMethod(from, vocabulary);
   if (schemes) throw new SchemeError(`--method ${name} has one width: a budget has nothing to choose from`);
-  const all = bits.map((value) => methodOf(overlay(from, new Map([['bits', { value, shown: 'candidateBits' }]]))));
+  const all = candidates.map((candidate) => methodOf(overlay(from, candidate)));
   return { quantizer: all[0].quantizer, candidates: all.map((each) => each.scheme) };
 }
 

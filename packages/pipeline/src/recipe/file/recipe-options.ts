@@ -39,7 +39,11 @@ const isStep = (value: object): value is ModelStep => 'apply' in value;
 
 /** What stands at the top of a recipe and is not a matter of one rule. */
 export const topOptions = {
-  layout: text({ placeholder: 'name', otherwise: 'by the method', help: 'Layout of the written folder.' }),
+  layout: text({
+    placeholder: 'name',
+    otherwise: 'by the method, or one that holds the scheme',
+    help: 'Layout of the written folder.',
+  }),
   transforms: list(named<ModelStep>('steps', isStep, { help: 'A step.' }), {
     otherwise: 'none',
     help: 'Steps before the method that change weights and keep the function, in this order.',
@@ -56,7 +60,17 @@ export const topOptions = {
     parse: (word: string) => word,
     schema: () => ({ anyOf: [{ type: 'number' }, { type: 'string' }] }),
   } as Option<number | string>,
+  maxBytes: integer({
+    min: 1,
+    placeholder: 'bytes',
+    otherwise: 'none',
+    help: 'A budget as bytes of all tensors: as --budget with a size.',
+  }),
   candidateBits: list(bits, { otherwise: '2 to 8', help: 'With a budget, the widths to choose from.' }),
+  candidates: list(text({ help: 'A scheme.' }), {
+    otherwise: 'integers of candidateBits',
+    help: "With a budget, the schemes to choose from: 'int3 g64,nf4,fp8-row'.",
+  }),
   embeddings: text({
     placeholder: 'format',
     otherwise: 'keep',
