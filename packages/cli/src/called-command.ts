@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { addFlag, type CommandContext, type CommandEntry } from './command.js';
 import { builtin } from './registry.js';
 import type { Terminal } from './terminal.js';
+import { UsageError } from './usage-error.js';
 import { useModules } from './use-modules.js';
 
 /** What the command runs with, before its vocabulary is known. */
@@ -40,6 +41,8 @@ export async function addCalledCommand(
     )
     .action(async (...all: unknown[]) => {
       const count = taken.length;
+      for (const [index, [argument]] of taken.entries())
+        if (all[index] === '') throw new UsageError(`${argument}: is empty: ${taken[index][1]} was expected`);
       await declaration.run(all.slice(0, count) as string[], all[count] as Record<string, unknown>, context);
     });
 }

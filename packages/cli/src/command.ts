@@ -25,6 +25,8 @@ export interface CommandEntry {
   readonly summary: string;
   /** `<model>`, `[out]`, with help. */
   readonly arguments: readonly (readonly [name: string, help: string])[];
+  /** Interrupted, it goes on where it stopped when it is called again. */
+  readonly resumes?: true;
   /** Loads its options, and how it runs. */
   load(): Promise<CommandDeclaration>;
 }

@@ -18,6 +18,7 @@ export const commands: readonly CommandEntry[] = [
       ['<model>', 'model folder or .gguf file'],
       ['<out>', 'folder to write'],
     ],
+    resumes: true,
     load: async () => (await import('./command-line/quantize.js')).quantize,
   },
   {
@@ -27,6 +28,7 @@ export const commands: readonly CommandEntry[] = [
       ['<model>', 'model folder; for peqa a quantized one'],
       ['<out>', 'folder to write the adapter or the task to'],
     ],
+    resumes: true,
     load: async () => (await import('./command-line/finetune.js')).finetune,
   },
   {
@@ -117,6 +119,7 @@ export const commands: readonly CommandEntry[] = [
       ['<model>', 'model folder'],
       ['<out>', 'folder for study.html, study.json and study.csv; run again, a study goes on'],
     ],
+    resumes: true,
     load: async () => (await import('./command-line/study.js')).studyLocalGlobal,
   },
   {

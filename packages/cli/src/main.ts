@@ -25,7 +25,7 @@ export async function main(
     return 0;
   } catch (error) {
     // A script that asked for JSON finds one object on standard output whatever happens.
-    return fail(error, terminal, signal, argv.includes('--json'));
+    return fail(error, argv, terminal, signal);
   }
 }
 
@@ -66,8 +66,9 @@ function calledEntry(argv: readonly string[]): CommandEntry | undefined {
   return commands.find(({ name }) => name === words[0] || name === words.join(' '));
 }
 
-async function fail(error: unknown, terminal: Terminal, signal: AbortSignal, json: boolean): Promise<number> {
+async function fail(error: unknown, argv: readonly string[], terminal: Terminal, signal: AbortSignal): Promise<number> {
   terminal.done();
+  const json = argv.includes('--json');
   if (error instanceof CommanderError) {
     if (json && error.exitCode !== 0) terminal.printJson({ error: error.message.replace(/^error: /, '') });
     return error.exitCode;
@@ -77,7 +78,7 @@ async function fail(error: unknown, terminal: Terminal, signal: AbortSignal, jso
     terminal.note(
       error instanceof InterruptedError
         ? error.message
-        : 'Interrupted. The same command goes on where this one stopped.',
+        : `Interrupted.${calledEntry(argv)?.resumes ? ' The same command goes on where this one stopped.' : ''}`,
     );
     if (json) terminal.printJson({ error: 'interrupted' });
     return 130;
@@ -94,6 +95,7 @@ async function message(error: unknown): Promise<string> {
   const { isQuantError } = await import('@q/core');
   if (isQuantError(error)) return error.message;
   const text = error instanceof Error ? error.message : String(error);
-  const code = (error as NodeJS.ErrnoException)?.code;
+  const { code, syscall } = (error as NodeJS.ErrnoException | undefined) ?? {};
+  if (syscall === 'uv_cwd') return 'the current folder does not exist any more: change into another one';
   return code ? text : `unexpected: ${text} (set Q_DEBUG=1 to see where)`;
 }

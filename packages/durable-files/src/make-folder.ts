@@ -11,7 +11,10 @@ export async function makeFolders(path: string, options: FileOptions = {}): Prom
   if ((await files.info(path))?.isFolder) return;
   const parent = dirname(path);
   if (parent !== path && !(await files.info(parent))) await makeFolders(parent, options);
-  await files.makeFolder(path);
+  await files.makeFolder(path).catch(async (error: NodeJS.ErrnoException) => {
+    // Another process has made it since.
+    if (error.code !== 'EEXIST' || !(await files.info(path))?.isFolder) throw error;
+  });
   await files.syncFolder(parent);
 }
 

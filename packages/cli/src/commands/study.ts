@@ -19,6 +19,7 @@ import {
   type WeightPoint,
 } from '@q/study';
 import type { CommandContext } from '../command.js';
+import { lockedOutput } from '../conversion/locked-output.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
 import { recipeOf, runJob, type StudyGround } from '../study/run-job.js';
@@ -49,6 +50,15 @@ const shorter = { qaft: { epochs: 4 }, signround: { steps: 50 } } as const;
 
 /** `q study local-global MODEL OUT`. Called again with the same arguments, it does what is missing. */
 export async function studyCommand(
+  path: string,
+  out: string,
+  options: StudyOptions,
+  context: CommandContext,
+): Promise<StudyReport> {
+  return lockedOutput(out, context.files, () => study(path, out, options, context));
+}
+
+async function study(
   path: string,
   out: string,
   options: StudyOptions,
