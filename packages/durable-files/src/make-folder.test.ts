@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { makeFolders } from './make-folder.js';
 import { nodeFiles } from './node-files.js';
+import { WriteError } from './write-error.js';
 
 let folder: string;
 beforeEach(async () => {
@@ -31,5 +32,8 @@ it('makes folders that another process makes at the same time', async () => {
 
 it('refuses a name that is something else', async () => {
   await symlink(join(folder, 'nowhere'), join(folder, 'link'));
-  await expect(makeFolders(join(folder, 'link'))).rejects.toMatchObject({ code: 'EEXIST' });
+  await expect(makeFolders(join(folder, 'link'))).rejects.toThrow(
+    /link: the folder cannot be made \(EEXIST\): choose another/,
+  );
+  await expect(makeFolders(join(folder, 'link'))).rejects.toThrow(WriteError);
 });

@@ -79,3 +79,15 @@ it('says which argument is empty', async () => {
   expect(code).toBe(1);
   expect(err).toContain('<out>: is empty: folder to write was expected');
 });
+
+it('writes no study into a folder that holds something else', async () => {
+  await writeFile(join(folder, 'config.json'), '{}');
+  const study = ['study', 'local-global', demo.model, '--data', demo.calibration, '--quick'];
+  const [into, onto] = await Promise.all(
+    [folder, join(folder, 'config.json')].map((out) => runCommand([...study, out])),
+  );
+  expect([into?.code, onto?.code]).toEqual([1, 1]);
+  expect(into?.err).toContain("exists and is not a study's folder (config.json is in it)");
+  expect(onto?.err).toContain('is a file; an output folder was expected');
+  expect(await readdir(folder)).toEqual(['config.json']);
+});
