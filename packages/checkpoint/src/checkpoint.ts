@@ -25,6 +25,7 @@ import { openGgufFile } from './gguf/gguf-file.js';
 import { ggufShapes, ggufShards } from './gguf/gguf-shards.js';
 import { readJsonFile } from './json-file.js';
 import { parseJsonObject } from './json-text.js';
+import { KeySet } from './key-set.js';
 import type { QuantizedLayout, TensorLookup } from './layout.js';
 import { folderFiles, type ModelFiles, textFiles } from './model-files.js';
 import { type FolderListing, listModelFolder } from './model-folder.js';
@@ -177,7 +178,7 @@ async function describe(
   const notes = [...shards.notes];
   const configFile = modelFiles.where('config.json');
   checkCounts(stated, shards.entries, configFile);
-  const names = new Set(shards.entries.keys());
+  const names = new KeySet(shards.entries);
   let model: ModelDescription | undefined;
   let unknownArchitecture: Error | undefined;
   let configChanges: Readonly<Record<string, unknown>> = {};
@@ -223,7 +224,7 @@ async function describe(
     notes.push(
       name.endsWith('/')
         ? `${name} holds weights of its own and is not copied`
-        : `${name} leads to no file and is not copied`,
+        : `${name} leads to no file${name.includes('\ufffd') ? ' (its name is no UTF-8)' : ''} and is not copied`,
     );
   const files = new Set(shards.files);
   let bytes = 0;
@@ -294,12 +295,11 @@ async function describe(
 function isHeadless(model: ModelDescription, names: ReadonlySet<string>): boolean {
   const { head } = model;
   if (!head) return false;
+  const output = `${head.module}.weight`;
+  if (!model.expected.has(output) || names.has(output)) return false;
   const absent: string[] = [];
   for (const name of model.expected.keys()) if (!names.has(name)) absent.push(name);
-  const left = absent.filter((name) => name !== `${head.module}.weight`);
-  return (
-    absent.length > left.length && left.every((name) => names.has(name.replace(/^(model|transformer|decoder)\./, '')))
-  );
+  return absent.every((name) => name === output || names.has(name.replace(/^(model|transformer|decoder)\./, '')));
 }
 
 function checkExpected(

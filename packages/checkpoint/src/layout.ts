@@ -59,7 +59,10 @@ export interface QuantizedLayout {
   refuseTogether?(modules: readonly QuantizedModule[]): string | undefined;
   /** What some readers will not take although the layout can hold it, or nothing. A note in the plan. */
   caution?(module: QuantizedModule): string | undefined;
-  /** Tensors that replace the module's weight, without its bias. */
+  /**
+   * Tensors that replace the module's weight, without its bias. Their names begin with the module's; shapes and dtypes do not
+   * depend on its name.
+   */
   plan(module: QuantizedModule): PlannedTensor[];
   /**
    * Their content. Names as in `plan`.

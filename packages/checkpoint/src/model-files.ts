@@ -31,7 +31,11 @@ export async function openModelFiles(path: string): Promise<ModelFiles> {
 }
 
 export function folderFiles(folder: string): ModelFiles {
-  const text = (name: string) => readFile(join(folder, name), 'utf8').catch(() => undefined);
+  const text = (name: string) =>
+    readFile(join(folder, name), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return undefined;
+      throw cannotBeRead(join(folder, name), error);
+    });
   return {
     where: (name) => join(folder, name),
     path: (name) => join(folder, name),
@@ -70,7 +74,13 @@ export async function copyModelFile(
   options: FileOptions = {},
 ): Promise<Omit<FileRecord, 'file'>> {
   const from = files.path(name);
-  return from === undefined
-    ? writeFileDurably(to, (await files.text(name)) as string, options)
-    : copyFileDurably(from, to, options);
+  if (from === undefined) return writeFileDurably(to, (await files.text(name)) as string, options);
+  return copyFileDurably(from, to, options).catch((error: NodeJS.ErrnoException) => {
+    throw error.code !== undefined && error.path === from ? cannotBeRead(from, error) : error;
+  });
 }
+
+const cannotBeRead = (path: string, { code, message }: NodeJS.ErrnoException) =>
+  new FormatError(
+    `${path}: cannot be read (${code ?? message}): ${code === 'ENOENT' ? 'it was there when the model was opened: put it back' : "check the file's rights"}`,
+  );

@@ -9,7 +9,7 @@ export interface FolderListing {
   readonly weights: readonly string[];
   /**
    * Entries that are neither read nor copied: folders with weights of their own (`onnx/`), links that lead nowhere or to a
-   * folder, and what is no file.
+   * folder, what is no file, and names that are no UTF-8.
    */
   readonly left: readonly string[];
 }
@@ -45,6 +45,11 @@ async function list(
   for (const entry of entries) {
     if (entry.name.startsWith('.')) continue;
     const name = `${below}${entry.name}`;
+    // Node shows a name that is no UTF-8 with this mark, and finds no file by what it shows.
+    if (entry.name.includes('\ufffd') && !(await stat(join(root, name)).catch(() => undefined))) {
+      listing.left.push(name);
+      continue;
+    }
     const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
     // A folder behind a link may be anywhere, and anything: it is named and not followed.
     if (entry.isDirectory()) await list(root, `${name}/`, listing, new Set([...above, real]));

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { main } from './main.js';
+import { watchStreams } from './watch-streams.js';
 
 const controller = new AbortController();
 let interrupts = 0;
@@ -10,10 +11,6 @@ process.on('SIGINT', () => {
   controller.abort();
 });
 process.on('SIGTERM', () => controller.abort());
-// A reader that goes away (| head) is not an error.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
+watchStreams(process.stdout, process.stderr, (code) => process.exit(code));
 
 process.exitCode = await main(process.argv.slice(2), { out: process.stdout, err: process.stderr }, controller.signal);

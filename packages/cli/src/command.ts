@@ -18,16 +18,24 @@ export interface CommandContext {
   readonly files: FileSystem;
 }
 
-/**
- * One command, in one file: its arguments, its options, and how it runs. Flags, help and checks are derived from the
- * options. `run` imports what it needs: most commands need little, and start at once.
- */
-export interface CommandDeclaration<S extends OptionRecord = any> {
+/** What the help of `q` says of a command. Nothing else of it is loaded for that. */
+export interface CommandEntry {
   /** The words after `q`: `quantize`, `engine list`. */
   readonly name: string;
   readonly summary: string;
   /** `<model>`, `[out]`, with help. */
   readonly arguments: readonly (readonly [name: string, help: string])[];
+  /** Interrupted, it goes on where it stopped when it is called again. */
+  readonly resumes?: true;
+  /** Loads its options, and how it runs. */
+  load(): Promise<CommandDeclaration>;
+}
+
+/**
+ * One command, in one file: its options, and how it runs. Flags, help and checks are derived from the options. `run` imports
+ * what it needs: most commands need little, and start at once.
+ */
+export interface CommandDeclaration<S extends OptionRecord = any> {
   readonly options: S;
   /** Adds flags that are not declared as options: those of recipes, which methods bring. */
   flags?(command: Command, vocabulary: Vocabulary): void;

@@ -1,7 +1,7 @@
 import { namedParts } from '@q/pipeline';
 import { Command } from 'commander';
 import { expect, it } from 'vitest';
-import { addFlag } from './command.js';
+import { addFlag, type CommandDeclaration } from './command.js';
 import { commands } from './commands.js';
 import { builtin } from './registry.js';
 import { demo } from './testing/demo.js';
@@ -11,7 +11,7 @@ import { runCommand } from './testing/run-command.js';
 const inherited = ['constructor', '__proto__', 'toString', 'hasOwnProperty', 'valueOf'];
 
 /** Flags of a command that read what stands behind them. */
-const flagsOf = (declaration: (typeof commands)[number]) => {
+const flagsOf = (declaration: CommandDeclaration) => {
   const made = new Command();
   for (const [key, option] of Object.entries(declaration.options))
     addFlag(made, key, option as any, namedParts(builtin));
@@ -28,10 +28,10 @@ const read = (flag: ReturnType<typeof flagsOf>[number], word: string): boolean =
   }
 };
 
-it.each(commands.map((declaration) => [declaration.name, declaration] as const))(
+it.each(commands.map((entry) => [entry.name, entry] as const))(
   'no option of %s that refuses an unknown name takes one that every object has',
-  (_name, declaration) => {
-    for (const flag of flagsOf(declaration)) {
+  async (_name, entry) => {
+    for (const flag of flagsOf(await entry.load())) {
       if (read(flag, 'no such name')) continue;
       for (const word of inherited) expect([flag.long, word, read(flag, word)]).toEqual([flag.long, word, false]);
     }

@@ -21,7 +21,6 @@ import { mergedAdapter } from '@q/qat';
 import { type Command, Option as Flag } from 'commander';
 import { addFlag, defaultNote, type FlagValues, flagOf } from './command.js';
 import { addOptionsOf } from './method-flags.js';
-import { parseRecipeText } from './recipe-text.js';
 import { parseRule } from './rule-option.js';
 import { UsageError } from './usage-error.js';
 
@@ -162,5 +161,7 @@ export async function readRecipeFile(path: string): Promise<unknown> {
   const text = await readFile(path, 'utf8').catch((error) => {
     throw new UsageError(`${path}: the recipe cannot be read (${error.code ?? error.message})`);
   });
+  // The reader of YAML takes longer to load than a plan takes.
+  const { parseRecipeText } = await import('./recipe-text.js');
   return parseRecipeText(text, path);
 }

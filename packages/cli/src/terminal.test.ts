@@ -17,3 +17,23 @@ it('shows names from outside without obeying them', () => {
   expect(written[0]).toBe('a\tlayer\\u001b[2J\\u001b]0;title\\u0007\\u000d\\u009b1A\\u202e\nb\n');
   expect(JSON.parse(written[4])).toEqual({ name });
 });
+
+it('prints parts no sooner than the reader takes them', async () => {
+  const written: string[] = [];
+  const waiting: (() => void)[] = [];
+  const out = {
+    write: (text: string) => {
+      written.push(text);
+      return written.length % 2 === 0;
+    },
+    once: (_event: string, listener: () => void) => waiting.push(listener),
+  };
+  const printed = createTerminal({ out, err: out }).printParts(['a', '\u001b', 'c']);
+  await new Promise((go) => setTimeout(go, 5));
+  expect(written).toEqual(['a']);
+  waiting.shift()?.();
+  await new Promise((go) => setTimeout(go, 5));
+  expect(written).toEqual(['a', '\\u001b', 'c']);
+  waiting.shift()?.();
+  await printed;
+});

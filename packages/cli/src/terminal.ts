@@ -1,5 +1,5 @@
 import type { Logger, ProgressEvent } from '@q/core';
-import { Presets, SingleBar } from 'cli-progress';
+import type { SingleBar } from 'cli-progress';
 
 /** Where a command writes: results to standard output, everything else to standard error. */
 export interface Terminal {
@@ -9,6 +9,8 @@ export interface Terminal {
   print(text: string): void;
   /** A part of a result, without the end of a line. */
   write(text: string): void;
+  /** A result in parts, each when the reader has taken those before: they may be more than memory should hold. */
+  printParts(parts: Iterable<string>): Promise<void>;
   printJson(value: unknown): void;
   /** A note for people, on standard error. */
   note(text: string): void;
@@ -17,7 +19,8 @@ export interface Terminal {
 }
 
 export interface Streams {
-  readonly out: { write(text: string): unknown };
+  /** `write` answers false when the reader is behind; a stream then tells of `drain`. */
+  readonly out: { write(text: string): unknown; once?(event: 'drain', listener: () => void): unknown };
   readonly err: { write(text: string): unknown; readonly isTTY?: boolean };
 }
 
@@ -29,8 +32,12 @@ const commanding = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\
 const shown = (text: string): string =>
   text.replace(commanding, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
+/** Loaded when there is something to draw: commands that draw nothing start sooner. */
+const loadBars = () => import('cli-progress');
+
 /** Bars on a terminal; elsewhere a plain line at each tenth, so that logs stay readable. */
 export function createTerminal({ out, err }: Streams): Terminal {
+  let bars: Awaited<ReturnType<typeof loadBars>> | 'loading' | undefined;
   let bar: SingleBar | undefined;
   let task = '';
   let tenth = -1;
@@ -49,15 +56,22 @@ export function createTerminal({ out, err }: Streams): Terminal {
       const { done: count, total, unit = '' } = event;
       const noted = shown(event.note ?? '');
       if (err.isTTY) {
+        if (bars === undefined) {
+          bars = 'loading';
+          void loadBars().then((loaded) => {
+            bars = loaded;
+          });
+        }
+        if (bars === 'loading') return;
         if (event.task !== task) {
           done();
-          bar = new SingleBar(
+          bar = new bars.SingleBar(
             {
               format: ' {task} |{bar}| {value}/{total} {unit} {eta_formatted} {note}',
               stream: err as NodeJS.WriteStream,
               hideCursor: true,
             },
-            Presets.shades_classic,
+            bars.Presets.shades_classic,
           );
           bar.start(total, 0, { task: event.task, unit, note: '' });
         }
@@ -79,6 +93,11 @@ export function createTerminal({ out, err }: Streams): Terminal {
     write: (text) => {
       done();
       out.write(shown(text));
+    },
+    async printParts(parts) {
+      done();
+      for (const part of parts)
+        if (out.write(shown(part)) === false && out.once) await new Promise<void>((go) => out.once?.('drain', go));
     },
     printJson: (value) => {
       done();

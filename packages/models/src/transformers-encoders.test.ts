@@ -6,6 +6,8 @@ import { createRuntime } from './runtime.js';
 import { goldenWeights } from './testing/golden-weights.js';
 // By tooling/figures/reference/transformers_encoders.py, transformers 5.
 import golden from './testing/transformers-encoders.json' with { type: 'json' };
+// By the same script, for decoders that were published without their head.
+import headless from './testing/transformers-headless.json' with { type: 'json' };
 
 const backends = (process.env['Q_TEST_BACKENDS'] ?? 'wasm,cpu').split(',') as BackendChoice[];
 
@@ -24,6 +26,20 @@ describe.each(backends)('encoders on %s beside transformers', (backend) => {
     if (pooled) expectClose(await ops.data(model.pooler!.run(runtime, states)), pooled);
     if (classes) expectClose(await ops.data(model.classifier!.run(runtime, states)), classes);
     expect(model.head).toBeUndefined();
+  });
+});
+
+describe.each(backends)('decoders without their head on %s beside transformers', (backend) => {
+  it.each(headless.cases)('$name', async ({ config, tensors, ids, hidden }) => {
+    const { ops } = await createEngine({ backend });
+    const model = describeModel(config, undefined, new Set(Object.keys(tensors)));
+    expect(new Map(model.expected)).toEqual(new Map(Object.entries(tensors)));
+    expect(model.headless).toBe(true);
+    const runtime = createRuntime(ops, await goldenWeights(ops, model));
+    const states = encode(model, runtime, Int32Array.from(ids.flat()), ids.length, ids[0]!.length);
+    expectClose(await ops.data(states), hidden);
+    // A tied table is a head, whatever was published.
+    expect(model.head !== undefined).toBe(config.tie_word_embeddings);
   });
 });
 

@@ -6,6 +6,7 @@ export * from './plan/budget.js';
 export * from './plan/forecast.js';
 export { rewriteModel } from './plan/model-source.js';
 export * from './plan/plan.js';
+export type { RowGroup } from './plan/row-groups.js';
 export * from './recipe/file/index.js';
 export * from './recipe/recipe.js';
 export * from './report/expert-coverage.js';

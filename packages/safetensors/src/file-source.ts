@@ -3,7 +3,8 @@ import { FormatError } from '@q/core';
 import type { ByteSource } from './byte-source.js';
 
 /**
- * A file, opened for reading. Links are followed.
+ * A file, opened for reading. Links are followed. A file that is written to afterwards cannot be read any more; one that another
+ * takes the name of can.
  * @throws FormatError naming what cannot be opened or is no file
  */
 export async function openFile(path: string): Promise<ByteSource> {
@@ -15,11 +16,19 @@ export async function openFile(path: string): Promise<ByteSource> {
     await handle.close();
     throw new FormatError(`${path}: is not a file`);
   }
-  const { size } = info;
+  const { size, mtimeMs } = info;
   return {
     name: path,
     byteLength: size,
-    slice: (start, end, out) => readRange(handle, path, start, end, out),
+    async slice(start, end, out) {
+      const bytes = await readRange(handle, path, start, end, out);
+      // Bytes of two contents are those of neither: a result would be of a model that never was.
+      if ((await handle.stat()).mtimeMs !== mtimeMs)
+        throw new FormatError(
+          `${path}: was written to while it was read: wait until nothing changes it, then begin again`,
+        );
+      return bytes;
+    },
     close: () => handle.close(),
   };
 }

@@ -2,7 +2,8 @@ import { FormatError } from '@q/core';
 import type { ByteSource } from './byte-source.js';
 import { type FileDtype, fileDtypes, isFileDtype } from './file-dtype.js';
 import { HeaderSyntaxError, type HeaderValue, IntegerText, OtherNumber, parseHeaderJson } from './header-json.js';
-import { scanUsualHeader } from './usual-header.js';
+import { TensorTable } from './tensor-table.js';
+import { fewestEntryBytes, scanUsualHeader } from './usual-header.js';
 
 /** A tensor in a file; offsets are absolute, `end` exclusive. */
 export interface TensorEntry {
@@ -57,8 +58,9 @@ async function read(source: ByteSource, file?: string): Promise<SafetensorsHeade
   }
   const dataStart = 8 + headerBytes;
   const headerText = await source.slice(8, dataStart);
-  const checked = checkedEntry(dataStart, file, fail);
-  const { tensors, metadata } = readUsual(headerText, checked) ?? readAny(headerText, checked, fail);
+  const usual = readUsual(headerText, dataStart, file);
+  if (usual?.tensors.touch(dataStart, source.byteLength)) return { ...usual, dataStart };
+  const { tensors, metadata } = readAny(headerText, checkedEntry(dataStart, file, fail), fail);
   checkPlacement([...tensors.values()], dataStart, source.byteLength, fail);
   return { tensors, metadata, dataStart };
 }
@@ -66,15 +68,31 @@ async function read(source: ByteSource, file?: string): Promise<SafetensorsHeade
 type Fail = (message: string) => never;
 type Entries = Pick<SafetensorsHeader, 'tensors' | 'metadata'>;
 
-/** A header without anything unusual; nothing when the general way has to read it, or say what is wrong. */
-function readUsual(bytes: Uint8Array, checked: CheckedEntry): Entries | undefined {
-  const tensors = new Map<string, TensorEntry>();
-  let named = 0;
-  const metadata = scanUsualHeader(bytes, (name, dtype, shape, begin, end) => {
-    named++;
-    tensors.set(name, checked(name, dtype, shape, begin, end));
+/**
+ * A header without anything unusual whose entries are right; nothing when the general way has to read it, or say what is wrong.
+ */
+function readUsual(
+  bytes: Uint8Array,
+  dataStart: number,
+  file: string | undefined,
+): { tensors: TensorTable; metadata: Map<string, string> } | undefined {
+  const tensors = new TensorTable(
+    { tensors: Math.ceil(bytes.length / fewestEntryBytes), nameBytes: bytes.length },
+    file,
+  );
+  let right = true;
+  const metadata = scanUsualHeader(bytes, ({ from, to, dtype, shape, begin, end }) => {
+    if (!isFileDtype(dtype) || bytesOf(shape, dtype) !== end - begin) right = false;
+    else tensors.add(bytes, from, to, { dtype, shape, begin: dataStart + begin, end: dataStart + end });
   });
-  return metadata && named === tensors.size ? { tensors, metadata } : undefined;
+  return metadata && right && tensors.finish() ? { tensors, metadata } : undefined;
+}
+
+/** Bytes of a tensor; nothing where they are not a whole number, or more than a double holds. */
+function bytesOf(shape: readonly number[], dtype: FileDtype): number | undefined {
+  let bits: number = fileDtypes[dtype];
+  for (const size of shape) bits *= size;
+  return bits % 8 === 0 && bits <= Number.MAX_SAFE_INTEGER ? bits / 8 : undefined;
 }
 
 function readAny(bytes: Uint8Array, checked: CheckedEntry, fail: Fail): Entries {

@@ -53,16 +53,21 @@ export async function openShards(from: string | ModelFolder): Promise<ShardReade
     for (const source of sources.values()) await source.close();
   };
   try {
-    const entries = new Map<string, ShardEntry>();
+    const merged = new Map<string, ShardEntry>();
+    let entries: ReadonlyMap<string, ShardEntry> = merged;
     const [unnamed, doubled]: [string[], string[]] = [[], []];
     for (const file of names) {
       const source = await folder.open(file);
       sources.set(file, source);
       const { tensors } = await readShardHeader(source, file);
+      if (!weightMap) {
+        entries = tensors;
+        continue;
+      }
       for (const [name, entry] of tensors) {
-        const other = entries.get(name)?.file;
-        const chosen = weightMap?.get(name);
-        if (weightMap && chosen === undefined) unnamed.push(name);
+        const other = merged.get(name)?.file;
+        const chosen = weightMap.get(name);
+        if (chosen === undefined) unnamed.push(name);
         if (other !== undefined) {
           if (chosen !== file && chosen !== other)
             throw new FormatError(
@@ -71,7 +76,7 @@ export async function openShards(from: string | ModelFolder): Promise<ShardReade
           doubled.push(name);
           if (chosen === other) continue;
         }
-        entries.set(name, entry);
+        merged.set(name, entry);
       }
     }
     const elsewhere: string[] = [];

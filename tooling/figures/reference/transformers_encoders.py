@@ -1,6 +1,8 @@
-"""Hidden states of tiny encoders, by transformers, for packages/models/src/testing/transformers-encoders.json.
+"""Hidden states of tiny encoders and of decoders without their head, by transformers.
 
-    pip install torch transformers && python tooling/figures/reference/transformers_encoders.py > FILE
+For packages/models/src/testing/transformers-encoders.json, and with `headless` for transformers-headless.json.
+
+    pip install torch transformers && python tooling/figures/reference/transformers_encoders.py [headless] > FILE
 
 Weights follow from the tensor's name and the element's index (`weight` of transformers_logits.py). Each case holds the last
 hidden states of two sequences, the pooler's output where the checkpoint has a pooler, and the scores of its classifier.
@@ -48,6 +50,18 @@ EMBEDDING_GEMMA = {
     "use_bidirectional_attention": True,
     "tie_word_embeddings": True,
 }
+DECODER = {
+    **BASE,
+    "hidden_size": 16,
+    "intermediate_size": 20,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 40,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 200.0},
+}
 CASES = {
     "bert": ("BertModel", {**BERT, "model_type": "bert", "pad_token_id": 0}),
     "bert, three classes, relu": (
@@ -93,6 +107,14 @@ CASES = {
     ),
     "gemma3_text in both directions, windows of 4 on either side": ("Gemma3TextModel", EMBEDDING_GEMMA),
 }
+HEADLESS = {
+    "llama without its head": ("LlamaModel", {**DECODER, "model_type": "llama"}),
+    "mistral without its head, window of 6": (
+        "MistralModel",
+        {**DECODER, "model_type": "mistral", "head_dim": 6, "sliding_window": 6},
+    ),
+    "qwen2 without its head, tied": ("Qwen2Model", {**DECODER, "model_type": "qwen2", "tie_word_embeddings": True}),
+}
 BATCH, LENGTH = 2, 21
 
 
@@ -127,5 +149,8 @@ def golden(name: str, architecture: str, config: dict) -> dict:
 
 
 if __name__ == "__main__":
+    import sys
+
     torch.manual_seed(0)
-    print(json.dumps({"cases": [golden(name, *case) for name, case in CASES.items()]}))
+    chosen = HEADLESS if sys.argv[1:] == ["headless"] else CASES
+    print(json.dumps({"cases": [golden(name, *case) for name, case in chosen.items()]}))

@@ -4,12 +4,6 @@ import { command } from '../command.js';
 import { jsonOption } from '../shared-options.js';
 
 export const cast = command({
-  name: 'cast',
-  summary: 'write a model in another floating-point dtype',
-  arguments: [
-    ['<model>', 'model folder that is not quantized'],
-    ['<out>', 'folder to write'],
-  ],
   options: {
     dtype: choice(Object.keys(castDtypes), { help: 'What floating-point tensors become' }),
     outside: choice(['refuse', 'keep'], {

@@ -8,12 +8,6 @@ import { calibrationOptions, computeOptions, jsonOption, textFile } from '../sha
 const types = [...ggufTypes.keys()].join(', ');
 
 export const convert = command({
-  name: 'convert',
-  summary: 'make a file that another runtime loads',
-  arguments: [
-    ['<model>', 'model folder or .gguf file'],
-    ['<out>', 'file or folder to write'],
-  ],
   options: {
     to: choice(conversionTargets, { help: 'What it becomes' }),
     type: text({

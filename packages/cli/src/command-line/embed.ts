@@ -2,9 +2,6 @@ import { command } from '../command.js';
 import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
 
 export const embed = command({
-  name: 'embed',
-  summary: 'embeddings of the lines of a text',
-  arguments: [['<model>', 'model folder or .gguf file']],
   options: {
     text: textFile('Text, one line an embedding, or JSON Lines.'),
     length: calibrationOptions.length,

@@ -3,9 +3,6 @@ import { command } from '../command.js';
 import { computeOptions, jsonOption } from '../shared-options.js';
 
 export const engineList = command({
-  name: 'engine list',
-  summary: 'engines, whether they start here, and how fast they multiply',
-  arguments: [],
   options: { threads: computeOptions.threads, ...jsonOption },
   async run(_args, options, context) {
     const { engineListCommand } = await import('../commands/engine.js');
@@ -14,9 +11,6 @@ export const engineList = command({
 });
 
 export const engineSetup = command({
-  name: 'engine setup',
-  summary: 'get the native engine: downloads 315 MB, takes 1.2 GB of the cache folder',
-  arguments: [['<name>', 'tfjs-node']],
   options: { force: boolean({ help: 'Set up again, even when it is there.' }), ...jsonOption },
   async run([name], options, context) {
     const { engineSetupCommand } = await import('../commands/engine.js');

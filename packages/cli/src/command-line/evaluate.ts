@@ -3,9 +3,6 @@ import { command } from '../command.js';
 import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
 
 export const evaluate = command({
-  name: 'eval',
-  summary: 'perplexity, and KL divergence to another model',
-  arguments: [['<model>', 'model folder or .gguf file']],
   options: {
     adapter: text({
       placeholder: 'folder',

@@ -6,12 +6,6 @@ import { fineTuners } from '../registry.js';
 import { calibrationOptions, computeOptions, heldOutOptions, jsonOption, textFile } from '../shared-options.js';
 
 export const finetune = command({
-  name: 'finetune',
-  summary: 'teach a model a text beside its weights: an adapter, or the scales of a task',
-  arguments: [
-    ['<model>', 'model folder; for peqa a quantized one'],
-    ['<out>', 'folder to write the adapter or the task to'],
-  ],
   options: {
     method: choice(
       fineTuners.map(({ name }) => name),

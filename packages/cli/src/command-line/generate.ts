@@ -3,9 +3,6 @@ import { command } from '../command.js';
 import { computeOptions, jsonOption } from '../shared-options.js';
 
 export const generate = command({
-  name: 'generate',
-  summary: 'write text with a model, token by token',
-  arguments: [['<model>', 'model folder or .gguf file']],
   options: {
     prompt: text({ placeholder: 'text', help: 'Text that the model goes on from, or with --chat what the user says.' }),
     chat: boolean({ help: "Put the prompt into the model's chat template." }),

@@ -6,12 +6,6 @@ import { computeOptions, jsonOption, textFile } from '../shared-options.js';
 const types = [...ggufTypes.keys()].join(', ');
 
 export const gguf = command({
-  name: 'gguf',
-  summary: "quantize a GGUF file, to the same bytes as llama.cpp's quantizer",
-  arguments: [
-    ['<in>', 'GGUF file in F32, F16 or BF16'],
-    ['[out]', 'GGUF file to write'],
-  ],
   options: {
     type: text({ placeholder: 'name', help: `What matrices become: ${types}.` }),
     output: text({

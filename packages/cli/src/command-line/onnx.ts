@@ -3,12 +3,6 @@ import { command } from '../command.js';
 import { computeOptions, jsonOption } from '../shared-options.js';
 
 export const onnx = command({
-  name: 'onnx',
-  summary: 'quantize the matrices of any ONNX file, without data',
-  arguments: [
-    ['<in>', 'ONNX file in floats'],
-    ['<out>', 'ONNX file to write'],
-  ],
   options: {
     type: choice(['q8', 'q4', 'q2'], { default: 'q4', help: 'What matrices become' }),
     threads: computeOptions.threads,

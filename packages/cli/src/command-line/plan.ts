@@ -3,9 +3,6 @@ import { addRecipeFlags } from '../recipe-flags.js';
 import { budgetOptions, calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
 
 export const plan = command({
-  name: 'plan',
-  summary: 'show what would happen to every tensor',
-  arguments: [['<model>', 'model folder or .gguf file']],
   options: {
     calib: textFile('With --budget, text to measure on.'),
     sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),

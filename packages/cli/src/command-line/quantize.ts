@@ -13,12 +13,6 @@ import {
 } from '../shared-options.js';
 
 export const quantize = command({
-  name: 'quantize',
-  summary: 'write a smaller model',
-  arguments: [
-    ['<model>', 'model folder or .gguf file'],
-    ['<out>', 'folder to write'],
-  ],
   options: {
     calib: textFile(
       'Calibration text, JSON Lines, .u16 token ids, self (the model writes it) or default (a text that comes with q).',

@@ -2,9 +2,6 @@ import { command } from '../command.js';
 import { jsonOption } from '../shared-options.js';
 
 export const start = command({
-  name: 'start',
-  summary: 'quantize the embedded demo model',
-  arguments: [],
   options: jsonOption,
   async run(_args, options, context) {
     const { startCommand } = await import('../commands/start.js');

@@ -3,12 +3,6 @@ import { command } from '../command.js';
 import { computeOptions, jsonOption, textFile } from '../shared-options.js';
 
 export const studyLocalGlobal = command({
-  name: 'study local-global',
-  summary: 'compare layer-wise methods with training on the end loss, from 8 to 2 bits',
-  arguments: [
-    ['<model>', 'model folder'],
-    ['<out>', 'folder for study.html, study.json and study.csv; run again, a study goes on'],
-  ],
   options: {
     data: textFile('Text for calibration, training and scoring: text, JSON Lines, or .u16 token ids.'),
     bits: text({ placeholder: 'list', otherwise: '8,6,4,3,2', help: 'Widths to compare, separated by commas.' }),

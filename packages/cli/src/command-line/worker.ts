@@ -4,9 +4,6 @@ import { command } from '../command.js';
 import { computeOptions } from '../shared-options.js';
 
 export const worker = command({
-  name: 'worker',
-  summary: 'work for q quantize --queue on this machine, until it is interrupted',
-  arguments: [['<queue>', 'redis://, rediss:// or postgres:// address of the queue']],
   options: {
     store: text({
       placeholder: 'folder',

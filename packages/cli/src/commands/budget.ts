@@ -33,13 +33,13 @@ export interface BudgetRequest extends FileOptions {
   readonly sensitivities?: 'one-pass' | 'walk';
   /** The output folder, which keeps them while the run lasts when no file is named. */
   readonly out?: string;
-  readonly compute: Compute;
-  readonly context: Context;
+  /** Starts what computes. Only a budget needs it. */
+  start(): Promise<{ readonly compute: Compute; readonly context: Context }>;
 }
 
 /** Chooses what a budget leaves open. A recipe without one is returned as it is. */
 export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Recipe; budget?: BudgetReport }> {
-  const { path, checkpoint, requested, calib, shape, out, compute, context, files } = request;
+  const { path, checkpoint, requested, calib, shape, out, files } = request;
   const { recipe, budget } = requested;
   if (!budget) {
     if (request.sensitivity !== undefined)
@@ -57,6 +57,7 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   if (shape.length > model.maxPositions)
     throw new CalibrationError(`--length ${shape.length} is longer than the model's ${model.maxPositions} positions`);
   if (out !== undefined) await checkOutputFolder(out, { files });
+  const { compute, context } = await request.start();
   const count = Math.min(measuredWindows, shape.samples);
   const shuffle = request.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
   const windows = await loadWindows(path, { path: calib, length: shape.length, count, shuffle });

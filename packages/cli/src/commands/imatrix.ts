@@ -1,9 +1,11 @@
-import { writeFile } from 'node:fs/promises';
 import { conversionSource } from '@q/checkpoint';
+import { writeFileDurably } from '@q/durable-files';
 import { convertModel, writeImportance } from '@q/gguf';
 import type { CommandContext } from '../command.js';
 import { type CalibrationFlags, collectImportance } from '../conversion/calibrate-blocks.js';
+import { lockedOutput } from '../conversion/locked-output.js';
 import { refuseExisting } from '../conversion/refuse-existing.js';
+import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
 
 export interface ImatrixOptions extends CalibrationFlags {
@@ -21,11 +23,18 @@ export async function imatrixCommand(
   const checkpoint = await openModel(path, context.vocabulary);
   try {
     const converted = convertModel(await conversionSource(checkpoint));
-    const data = await collectImportance(checkpoint, converted, options, context);
-    await writeFile(out, writeImportance(data, out.endsWith('.dat')));
-    const { terminal } = context;
+    const { terminal, files } = context;
+    const data = await lockedOutput(out, files, async () => {
+      await refuseExisting(path, out, files);
+      const collected = await collectImportance(checkpoint, converted, options, context);
+      await writeFileDurably(out, writeImportance(collected, out.endsWith('.dat')), { files });
+      return collected;
+    });
     if (options.json) terminal.printJson({ model: path, output: out, matrices: data.sums.size, chunks: data.chunks });
     else terminal.print(`${out}: weights of ${data.sums.size} matrices from ${data.chunks} windows`);
+  } catch (error) {
+    if (context.signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
+    throw error;
   } finally {
     await checkpoint.close();
   }

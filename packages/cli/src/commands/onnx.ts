@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { onnxTypes, quantizeFile } from '@q/onnx';
 import type { CommandContext } from '../command.js';
+import { lockedOutput } from '../conversion/locked-output.js';
 import { refuseExisting } from '../conversion/refuse-existing.js';
 import { weightQuantizer } from '../conversion/weight-quantizer.js';
 import { openHostKernels } from '../host-kernels.js';
@@ -32,9 +33,12 @@ export async function onnxCommand(
     notes.push(note);
   });
   try {
-    const { quantized, kept, bytes } = await quantizeFile(input, output, {
-      ...{ files, signal, progress: terminal.progress },
-      forms: type.forms(weightQuantizer(kernels)),
+    const { quantized, kept, bytes } = await lockedOutput(output, files, async () => {
+      await refuseExisting(input, output, files);
+      return quantizeFile(input, output, {
+        ...{ files, signal, progress: terminal.progress },
+        forms: type.forms(weightQuantizer(kernels)),
+      });
     });
     const seconds = (performance.now() - started) / 1000;
     if (options.json) terminal.printJson({ input, output, type: type.name, bytes, seconds, quantized, kept, notes });

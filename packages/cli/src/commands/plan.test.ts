@@ -1,4 +1,4 @@
-import type { Plan, PlannedRow } from '@q/pipeline';
+import type { Plan, PlannedRow, RowGroup } from '@q/pipeline';
 import { expect, it } from 'vitest';
 import { planText } from './plan.js';
 
@@ -7,9 +7,30 @@ const row = (name: string, action: PlannedRow['action'] = 'quantize'): PlannedRo
   ...(action === 'quantize' ? { scheme: 'int4 g8', method: 'rtn' } : {}),
 });
 
+function groupsOf(rows: readonly PlannedRow[]): readonly RowGroup[] {
+  const groups = new Map<string, RowGroup>();
+  for (const each of rows) {
+    const name = each.name.replace(/\d+/g, '*');
+    const { tensors = 0, bytesBefore = 0, bytesAfter = 0 } = groups.get(`${name} ${each.action}`) ?? {};
+    groups.set(`${name} ${each.action}`, {
+      ...{ ...each, name, first: each.name, tensors: tensors + 1 },
+      ...{ bytesBefore: bytesBefore + each.bytesBefore, bytesAfter: bytesAfter + each.bytesAfter },
+    });
+  }
+  return [...groups.values()];
+}
+
 const plan = (rows: readonly PlannedRow[]) =>
   ({
-    ...{ rows, modules: new Map(), notes: [], bytesBefore: 64 * rows.length, bytesAfter: 20 * rows.length },
+    ...{
+      rows,
+      tensors: rows.length,
+      groups: groupsOf(rows),
+      modules: new Map(),
+      notes: [],
+      bytesBefore: 64 * rows.length,
+      bytesAfter: 20 * rows.length,
+    },
     ...{ bitsPerWeight: 5, forecast: { memory: { total: 1e6 }, batch: 1, seconds: 1 } },
   }) as unknown as Plan;
 

@@ -1,8 +1,8 @@
 import { totalmem } from 'node:os';
 import { createContext } from '@q/core';
-import { type Plan, type PlannedRow, planRun, recipeJSON } from '@q/pipeline';
+import { type Plan, type PlannedRow, planRun, type RowGroup, recipeJSON } from '@q/pipeline';
 import type { CommandContext, FlagValues } from '../command.js';
-import { createCompute } from '../engine.js';
+import type { Compute } from '../engine.js';
 import { openValues } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
 import { defaultTextNote } from '../texts.js';
@@ -32,20 +32,9 @@ export async function planCommand(
   const requested = await recipeFrom(options, vocabulary);
   const shape = calibrationShape(options);
   const checkpoint = await openValues(path, vocabulary);
-  const compute = await createCompute({
-    engine: options.engine,
-    kernels: options.kernels,
-    threads: options.threads,
-  });
+  let compute = undefined as Compute | undefined;
   try {
-    const context = createContext({
-      kernels: compute.kernels,
-      seed: requested.recipe.seed,
-      logger: terminal.logger,
-      progress: terminal.progress,
-      signal,
-    });
-    const { calib, sensitivity } = options;
+    const { calib, sensitivity, engine, kernels, threads } = options;
     const { recipe, budget } = await settleBudget({
       path,
       checkpoint,
@@ -54,15 +43,20 @@ export async function planCommand(
       shape,
       sensitivity,
       sensitivities: options.sensitivities,
-      compute,
-      context,
+      async start() {
+        const { createCompute } = await import('../engine.js');
+        compute = await createCompute({ engine, kernels, threads });
+        const { seed } = requested.recipe;
+        const { logger, progress } = terminal;
+        return { compute, context: createContext({ kernels: compute.kernels, seed, logger, progress, signal }) };
+      },
     });
     const plan = planRun(checkpoint, recipe, shape);
     if (plan.calibrated && calib === undefined && !requested.writesText) terminal.note(`note: ${defaultTextNote}`);
-    if (options.json) for (const part of planJSON(plan, budget ? { budget } : {})) terminal.write(part);
+    if (options.json) await terminal.printParts(planJSON(plan, budget ? { budget } : {}));
     else terminal.print([planText(plan), ...(budget ? ['', budgetText(budget)] : [])].join('\n'));
   } finally {
-    await compute.dispose();
+    await compute?.dispose();
     await checkpoint.close();
   }
 }
@@ -84,7 +78,7 @@ const rowsAtOnce = 1000;
 
 /** The plan for programs: one object, in pieces, since the text of 400,000 rows takes a hundred megabytes. */
 function* planJSON(plan: Plan, more: Record<string, unknown>): Generator<string> {
-  const { checkpoint, rows, bytesBefore, bytesAfter, bitsPerWeight, forecast, calibrated, notes } = plan;
+  const { checkpoint, bytesBefore, bytesAfter, bitsPerWeight, forecast, calibrated, notes } = plan;
   const before = JSON.stringify({
     model: checkpoint.path,
     architecture: checkpoint.model?.architecture ?? null,
@@ -96,45 +90,24 @@ function* planJSON(plan: Plan, more: Record<string, unknown>): Generator<string>
     forecast,
   });
   yield `${before.slice(0, -1)},"tensors":[`;
-  for (let at = 0; at < rows.length; at += rowsAtOnce) {
-    const part = JSON.stringify(rows.slice(at, at + rowsAtOnce));
-    yield `${at > 0 ? ',' : ''}${part.slice(1, -1)}`;
-  }
+  let [rows, comma]: [PlannedRow[], string] = [[], ''];
+  const text = () => {
+    const part = `${comma}${JSON.stringify(rows).slice(1, -1)}`;
+    [rows, comma] = [[], ','];
+    return part;
+  };
+  for (const row of plan.eachRow()) if (rows.push(row) === rowsAtOnce) yield text();
+  if (rows.length > 0) yield text();
   yield `],${JSON.stringify({ notes, ...more }).slice(1)}\n`;
 }
 
 /** More rows than this are summed up: nobody reads them, and a person wants to see what is unlike the rest. */
 const mostRows = 2000;
 
-interface ShownRow extends PlannedRow {
-  /** Tensors that it stands for. */
-  readonly tensors: number;
-}
-
-/** Rows that differ only in the numbers of their tensors' names, as one with a `*` for each number. */
-function summedRows(rows: readonly PlannedRow[]): readonly ShownRow[] {
-  const sums = new Map<string, ShownRow>();
-  for (const row of rows) {
-    const name = row.name.replace(/\d+/g, '*');
-    const key = [name, row.shape, row.dtype, row.action, row.method, row.scheme, row.why].join('\n');
-    const { tensors = 0, bytesBefore = 0, bytesAfter = 0 } = sums.get(key) ?? {};
-    sums.set(key, {
-      ...row,
-      ...{
-        name,
-        tensors: tensors + 1,
-        bytesBefore: bytesBefore + row.bytesBefore,
-        bytesAfter: bytesAfter + row.bytesAfter,
-      },
-    });
-  }
-  return [...sums.values()];
-}
-
 /** The plan for people. */
 export function planText(plan: Plan): string {
-  const summed = plan.rows.length > mostRows;
-  const rows: readonly (PlannedRow & Partial<ShownRow>)[] = summed ? summedRows(plan.rows) : plan.rows;
+  const summed = plan.tensors > mostRows;
+  const rows: readonly (PlannedRow & Partial<RowGroup>)[] = summed ? plan.groups : plan.rows;
   const table = formatTable(
     ['tensor', ...(summed ? ['tensors'] : []), 'shape', 'dtype', 'before', 'after', 'becomes', 'why'],
     rows.map((row) => [
@@ -154,9 +127,7 @@ export function planText(plan: Plan): string {
     .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
   return [
     table,
-    ...(summed
-      ? [`${plan.rows.length} tensors; those that differ in numbers alone are one row, --json has them all`]
-      : []),
+    ...(summed ? [`${plan.tensors} tensors; those that differ in numbers alone are one row, --json has them all`] : []),
     '',
     `${formatBytes(plan.bytesBefore)} -> ${formatBytes(plan.bytesAfter)} (${((100 * plan.bytesAfter) / plan.bytesBefore).toFixed(1)} %), ` +
       `${plan.bitsPerWeight.toFixed(3)} bits per weight in ${plan.modules.size} quantized linears`,
@@ -167,9 +138,9 @@ export function planText(plan: Plan): string {
 }
 
 /** Bytes afterwards of each kind of tensor, and its share of all. */
-function sharesText({ rows, bytesAfter }: Plan): string {
+function sharesText({ groups, bytesAfter }: Plan): string {
   const sums = new Map<string, number>();
-  for (const row of rows) sums.set(row.kind, (sums.get(row.kind) ?? 0) + row.bytesAfter);
+  for (const group of groups) sums.set(group.kind, (sums.get(group.kind) ?? 0) + group.bytesAfter);
   return [...sums]
     .sort(([, a], [, b]) => b - a)
     .map(([kind, bytes]) => `${kind} ${formatBytes(bytes)} (${((100 * bytes) / bytesAfter).toFixed(1)} %)`)

@@ -98,8 +98,7 @@ export async function quantizeCommand(
       sensitivity: options.sensitivity,
       sensitivities: options.sensitivities,
       out,
-      compute,
-      context,
+      start: async () => ({ compute, context }),
       files,
     });
     let plan = planRun(checkpoint, recipe, shape);

@@ -1,8 +1,8 @@
-import { mkdir, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { cutWindows, type Windows } from '@q/calib';
 import { CalibrationError, createContext, createRandom, FormatError, type ModelDescription } from '@q/core';
-import { writeFileDurably } from '@q/durable-files';
+import { type FileSystem, makeFolders, writeFileDurably } from '@q/durable-files';
 import { evaluate, runWindows } from '@q/eval';
 import {
   conclude,
@@ -19,6 +19,7 @@ import {
   type WeightPoint,
 } from '@q/study';
 import type { CommandContext } from '../command.js';
+import { lockedOutput } from '../conversion/locked-output.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
 import { recipeOf, runJob, type StudyGround } from '../study/run-job.js';
@@ -52,7 +53,33 @@ export async function studyCommand(
   path: string,
   out: string,
   options: StudyOptions,
-  { terminal, signal, vocabulary }: CommandContext,
+  context: CommandContext,
+): Promise<StudyReport> {
+  await refuseOther(out, context.files);
+  return lockedOutput(out, context.files, () => study(path, out, options, context));
+}
+
+/** What a study writes into its folder. */
+const ownNames = new Set(['runs', 'study.json', 'study.csv', 'study.html']);
+
+/** @throws UsageError when the folder holds anything that no study has written: a model, say */
+async function refuseOther(out: string, files: FileSystem): Promise<void> {
+  const info = await files.info(out);
+  if (info && !info.isFolder) throw new UsageError(`${out}: is a file; an output folder was expected`);
+  const other = (await files.list(out))?.find(
+    (name) => !name.startsWith('.') && !ownNames.has(name.replace(/\.partial$/, '')),
+  );
+  if (other !== undefined)
+    throw new UsageError(
+      `${out}: exists and is not a study's folder (${other} is in it): choose another output folder or remove it`,
+    );
+}
+
+async function study(
+  path: string,
+  out: string,
+  options: StudyOptions,
+  { terminal, signal, vocabulary, files }: CommandContext,
 ): Promise<StudyReport> {
   if (!options.data) throw new UsageError('--data FILE is needed: text that the methods learn from and are scored on');
   const { quick = false, length = 256, windows: heldOutCount = quick ? 16 : 32 } = options;
@@ -79,7 +106,7 @@ export async function studyCommand(
         count: Math.min(count, learnable),
         ...(seed === 0 ? {} : { shuffle: createRandom(seed).fork('windows of a study') }),
       });
-    await mkdir(join(out, 'runs'), { recursive: true });
+    await makeFolders(join(out, 'runs'), { files });
     const context = createContext({ kernels: compute.kernels, progress: terminal.progress, signal });
     terminal.note(
       `study: ${jobs.length} runs of ${methods.length} methods, ${samples} windows of ${length} tokens each`,

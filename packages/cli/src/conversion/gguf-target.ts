@@ -1,6 +1,5 @@
 import { conversionSource } from '@q/checkpoint';
 import { SchemeError } from '@q/core';
-import { lockFile } from '@q/durable-files';
 import {
   convertModel,
   type ImportanceMatrix,
@@ -18,6 +17,7 @@ import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { collectImportance, solveWeights } from './calibrate-blocks.js';
 import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
+import { lockedOutput } from './locked-output.js';
 import { openImportance } from './open-importance.js';
 import { refuseExisting } from './refuse-existing.js';
 
@@ -56,16 +56,19 @@ export const ggufTarget: ConversionTarget = {
         options.method === undefined ? undefined : await solveWeights(checkpoint, model, plan, options, context);
       const run = { signal, files, progress: terminal.progress };
       const notes: string[] = [];
-      const lock = await lockFile(`${out}.lock`, out, { files });
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
+      const encoded = solved ? { encoded: solved.encoded } : {};
       try {
-        await writeModel(source, model, plan, out, { ...run, kernels, ...(solved ? { encoded: solved.encoded } : {}) });
+        await lockedOutput(out, files, async () => {
+          // Another process may have made it meanwhile.
+          await refuseExisting(path, out, files);
+          await writeModel(source, model, plan, out, { ...run, kernels, ...encoded });
+        });
       } catch (error) {
         if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
         throw error;
       } finally {
-        await lock.release();
         await kernels.dispose();
       }
       const seconds = (performance.now() - started) / 1000;

@@ -9,6 +9,7 @@ import { openModel } from '../open-model.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { version } from '../version.js';
+import { lockedOutput } from './locked-output.js';
 import { weightQuantizer } from './weight-quantizer.js';
 
 /** A folder for onnxruntime, transformers.js and onnxruntime-genai: `onnx/model_q4.onnx`, config, tokenizer. */
@@ -31,12 +32,14 @@ export const onnxTarget: ConversionTarget = {
         throw new SchemeError(
           `${path}: is quantized already (${roundedTo}): start from the original, or allow it with --requantize`,
         );
-      const written = await writeOnnxFolder(checkpoint, out, {
-        ...{ type, files, signal, progress: terminal.progress },
-        ...{ tensorBytes: options.maxTensor, context: options.context, portable: options.portable === true },
-        quantizer: weightQuantizer(kernels),
-        producer: { name: '@q/onnx', version },
-      });
+      const written = await lockedOutput(out, files, () =>
+        writeOnnxFolder(checkpoint, out, {
+          ...{ type, files, signal, progress: terminal.progress },
+          ...{ tensorBytes: options.maxTensor, context: options.context, portable: options.portable === true },
+          quantizer: weightQuantizer(kernels),
+          producer: { name: '@q/onnx', version },
+        }),
+      );
       notes.push(...written.notes);
       const seconds = (performance.now() - started) / 1000;
       const { files: names, bytes } = written;

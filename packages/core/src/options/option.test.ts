@@ -5,7 +5,6 @@ import type { OptionValues } from '../contracts/option.js';
 import { declaredFits, fitOption } from '../fit/declared-fits.js';
 import { minMax } from '../fit/min-max.js';
 import { checkOptions, unknownOption } from './check-options.js';
-import { closest } from './closest.js';
 import { boolean, choice, choiceOf, codeOnly, integer, list, number, text } from './option.js';
 
 const parts = { fits: declaredFits };
@@ -25,6 +24,10 @@ const options = {
 };
 
 describe('checkOptions', () => {
+  it('names what there is', () => {
+    expect(unknownOption('x', [])).toBe('has no option "x". It has no options');
+  });
+
   it('fills in defaults, and takes undefined for not given', () => {
     const settings = checkOptions('m', options, { rounds: undefined, kind: 'b' });
     expect(settings).toMatchObject({ rounds: 3, share: 0.5, order: true, kind: 'b', level: levels.low });
@@ -101,14 +104,6 @@ describe('an option on the command line and in a recipe', () => {
       anyOf: [{ type: 'number', minimum: 0, maximum: 1 }, { enum: ['search'] }],
     });
     expect(options.level.schema(parts)).toEqual({ enum: ['low', 'high'] });
-  });
-});
-
-describe('closest', () => {
-  it('finds a slip and nothing far away', () => {
-    expect(closest('gtpq', ['gptq', 'rtn'])).toBe('gptq');
-    expect(closest('xyzzy', ['gptq', 'rtn'])).toBeUndefined();
-    expect(unknownOption('x', [])).toBe('has no option "x". It has no options');
   });
 });
 

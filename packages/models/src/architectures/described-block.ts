@@ -20,11 +20,13 @@ export interface DescribedBlock {
   readonly readers: readonly string[];
 }
 
+type Tensors = readonly (readonly [name: string, shape: readonly number[]])[];
+
 /** All blocks of a model. */
 export interface DescribedBlocks {
   readonly blocks: readonly BlockDescription[];
-  /** Tensors of all blocks with their shapes. */
-  tensors(): Iterable<readonly [name: string, shape: readonly number[]]>;
+  /** Tensors of all blocks with their shapes, behind some and before others. */
+  tensorsBetween(before: Tensors, after: Tensors): ReadonlyMap<string, readonly number[]>;
   norms(): readonly NormDescription[];
   readers(): readonly string[];
 }
@@ -46,7 +48,12 @@ export function describeBlocks(
   const described = Array.from({ length: count }, (_, index) => describe(index));
   return {
     blocks: described.map(({ block }) => block),
-    tensors: () => described.flatMap(({ tensors }) => tensors),
+    tensorsBetween: (before, after) => {
+      const all = new Map(before);
+      for (const { tensors } of described) for (const [name, shape] of tensors) all.set(name, shape);
+      for (const [name, shape] of after) all.set(name, shape);
+      return all;
+    },
     norms: () => described.flatMap(({ norms }) => norms),
     readers: () => described.flatMap(({ readers }) => readers),
   };
@@ -57,13 +64,73 @@ function outlinedBlocks(count: number, describe: (index: number) => DescribedBlo
   const blocks = Array.from({ length: count }, (_, index) => new OutlinedBlock(index, first, describe));
   return {
     blocks,
-    *tensors() {
-      for (const { prefix } of blocks)
-        for (const [name, shape] of first.tensors) yield [renamed(name, first, prefix), shape];
-    },
+    tensorsBetween: (before, after) => new OutlinedTensors(first, count, new Map(before), new Map(after)),
     norms: () => blocks.flatMap((block) => block.described().norms),
     readers: () => blocks.flatMap((block) => block.described().readers),
   };
+}
+
+/**
+ * Tensors of blocks that are alike, with those of the model before and behind them, as a Map: names of blocks are made when they
+ * are asked for, and read as the number of a block and the name of a tensor of the first one.
+ */
+class OutlinedTensors implements ReadonlyMap<string, readonly number[]> {
+  /** `model.layers.` */
+  private readonly root: string;
+  /** Shapes in a block by `.mlp.up_proj.weight`. */
+  private readonly inBlock: ReadonlyMap<string, readonly number[]>;
+  readonly size: number;
+
+  constructor(
+    first: DescribedBlock,
+    private readonly count: number,
+    private readonly before: ReadonlyMap<string, readonly number[]>,
+    private readonly after: ReadonlyMap<string, readonly number[]>,
+  ) {
+    const { prefix } = first.block;
+    this.root = prefix.replace(/0$/, '');
+    this.inBlock = new Map(first.tensors.map(([name, shape]) => [name.slice(prefix.length), shape]));
+    this.size = before.size + count * this.inBlock.size + after.size;
+  }
+
+  get(name: string): readonly number[] | undefined {
+    const { root } = this;
+    if (!name.startsWith(root)) return this.before.get(name) ?? this.after.get(name);
+    const end = name.indexOf('.', root.length);
+    const digits = name.slice(root.length, Math.max(end, root.length));
+    const index = Number(digits);
+    return index < this.count && `${index}` === digits ? this.inBlock.get(name.slice(end)) : undefined;
+  }
+
+  has(name: string): boolean {
+    return this.get(name) !== undefined;
+  }
+
+  *entries(): MapIterator<[string, readonly number[]]> {
+    yield* this.before;
+    for (let index = 0; index < this.count; index++)
+      for (const [name, shape] of this.inBlock) yield [`${this.root}${index}${name}`, shape];
+    yield* this.after;
+  }
+
+  [Symbol.iterator](): MapIterator<[string, readonly number[]]> {
+    return this.entries();
+  }
+
+  *keys(): MapIterator<string> {
+    for (const [name] of this.entries()) yield name;
+  }
+
+  *values(): MapIterator<readonly number[]> {
+    for (const [, shape] of this.entries()) yield shape;
+  }
+
+  forEach(
+    each: (shape: readonly number[], name: string, all: ReadonlyMap<string, readonly number[]>) => void,
+    self?: unknown,
+  ): void {
+    for (const [name, shape] of this.entries()) each.call(self, shape, name, this);
+  }
 }
 
 /** The name in another block: `model.layers.0.mlp.up_proj` -> `model.layers.7.mlp.up_proj`. */
@@ -85,7 +152,15 @@ class OutlinedBlock implements BlockDescription {
   }
 
   get linears(): readonly LinearDescription[] {
-    this.own ??= this.first.block.linears.map((linear) => ({ ...linear, module: this.renamed(linear.module) }));
+    // Written out: a spread takes ten times as long.
+    this.own ??= this.first.block.linears.map(({ module, roles = [], inFeatures, outFeatures, transposed, bias }) => ({
+      module: this.renamed(module),
+      roles,
+      inFeatures,
+      outFeatures,
+      transposed,
+      bias,
+    }));
     return this.own;
   }
 

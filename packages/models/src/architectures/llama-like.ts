@@ -143,14 +143,10 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   const last = normOf(sizes, `${root}${names.finalNorm}`);
   const finalNorm = <T>(runtime: Runtime<T>, x: T): T => applyNorm(runtime, last, x);
   const { embeddingFactor, logitFactor, logitCap } = variant;
-  const expected = new Map<string, readonly number[]>([[embedding, [vocabulary, hidden]]]);
-  for (const [name, shape] of described.tensors()) expected.set(name, shape);
-  for (const [name, shape] of [
-    ...tensorsOfNorm(last),
-    ...(head && !tied ? linearTensors(head) : []),
-    ...(classifier?.shapes ?? []),
-  ])
-    expected.set(name, shape);
+  const expected = described.tensorsBetween(
+    [[embedding, [vocabulary, hidden]]],
+    [...tensorsOfNorm(last), ...(head && !tied ? linearTensors(head) : []), ...(classifier?.shapes ?? [])],
+  );
   const model: ModelDescription = {
     architecture: variant.architecture,
     hiddenSize: hidden,
@@ -223,8 +219,13 @@ function readHead(
   // A part of a larger model has its head beside itself in old files.
   const module = root === 'language_model.model.' ? `language_model.${names.head}` : names.head;
   const { tensorNames } = variant;
-  const stored = !tensorNames || tied || root !== '' || [...tensorNames].some((name) => name.startsWith(`${module}.`));
+  const stored = !tensorNames || tied || root !== '' || someBelow(tensorNames, module);
   return stored ? linear(module, hidden, vocabulary, false, 'head') : undefined;
+}
+
+function someBelow(names: ReadonlySet<string>, module: string): boolean {
+  for (const name of names) if (name.startsWith(`${module}.`)) return true;
+  return false;
 }
 
 function readSizes(config: ConfigReader, variant: LlamaVariant): Sizes {

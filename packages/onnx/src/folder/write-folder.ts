@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Checkpoint, copyModelFile, readSentenceModules } from '@q/checkpoint';
 import { type ProgressEvent, SchemeError } from '@q/core';
-import { type FileOptions, makeFolders, nodeFiles, writeFileDurably } from '@q/durable-files';
+import { type FileOptions, makeFolders, nodeFiles, partialName, writeFileDurably } from '@q/durable-files';
 import { exportModel } from '../export-model.js';
 import { writeModel } from '../file/write-model.js';
 import type { WeightQuantizer } from '../matrices/block-matrix.js';
@@ -58,10 +58,16 @@ export async function writeOnnxFolder(
     ...{ type: type.type, portable, context, tensorBytes, producer },
     ...(sentence ? { sentence } : {}),
   });
+  const made = await files.info(out).then((info) => info === undefined);
   await makeFolders(join(out, 'onnx'), { files });
   const written = await writeModel(join(out, 'onnx', name), exported.model, exported.payloads, {
     ...{ files, signal, progress },
     ...(exported.bytes > modelFileBytes ? { externalBytes: dataFileBytes } : {}),
+  }).catch(async (error) => {
+    // The same command begins anew where nothing is left.
+    for (const folder of [join(out, 'onnx'), ...(made ? [out] : [])])
+      if ((await files.list(folder))?.length === 0) await files.removeFolder(folder);
+    throw error;
   });
   const dataFiles = written.files.length - 1;
   const tokenizer = await copyTokenizer(checkpoint, out, { files });
@@ -106,6 +112,7 @@ async function readBefore(
       throw new SchemeError(`${out}: is a file; an output folder was expected`);
     return undefined;
   }
+  if (await isBegun(out, names, { files })) return undefined;
   if (await files.info(join(out, 'onnx', name)))
     throw new SchemeError(`${join(out, 'onnx', name)}: is there already: remove it, or choose another output folder`);
   const text = await readFile(join(out, 'config.json'), 'utf8').catch(() => undefined);
@@ -116,6 +123,13 @@ async function readBefore(
       `${out}: exists, is not empty and is not a folder of this model in ONNX: choose another output folder or remove it`,
     );
   return own;
+}
+
+/** Whether nothing is there but what a conversion that was killed has left of a model: files without their names. */
+async function isBegun(out: string, names: readonly string[], { files = nodeFiles }: FileOptions): Promise<boolean> {
+  if (names.length !== 1 || names[0] !== 'onnx') return false;
+  const begun = (await files.list(join(out, 'onnx'))) ?? [];
+  return begun.every((name) => name.endsWith(partialName('')));
 }
 
 function parsed(text: string): Record<string, unknown> | undefined {

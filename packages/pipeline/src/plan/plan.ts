@@ -16,14 +16,15 @@ import {
 } from '@q/core';
 import { guessLinears } from '@q/models';
 import { byteLength } from '@q/safetensors';
-import { describeRule, matches, type Recipe, rewritesOf, transformsOf } from '../recipe/recipe.js';
+import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { embeddingTables, isTable } from './embedding-tables.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
-import { leftOut } from './left-out.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
 import { refuseModule } from './refuse-module.js';
+import { type RowGroup, RowGroups } from './row-groups.js';
+import { UnreadTensors } from './unread-tensors.js';
 
 /** What a tensor is for, for sums over kinds. A tied head counts as an embedding. */
 export type TensorKind = 'linears' | 'embeddings' | 'head' | 'the rest';
@@ -49,6 +50,12 @@ export interface PlannedModule extends QuantizedModule {
   readonly quantizer: Quantizer;
 }
 
+/** The same, with what its row says. */
+interface DecidedModule extends PlannedModule {
+  readonly why: string;
+  readonly bytes: number;
+}
+
 export interface Plan {
   readonly checkpoint: Checkpoint;
   readonly recipe: Recipe;
@@ -56,7 +63,12 @@ export interface Plan {
   readonly model?: ModelDescription;
   /** Tensors that rewrites and transforms change, quantized or not. */
   readonly changed: ReadonlyMap<string, ChangedTensor>;
+  /** Every tensor: made when it is asked for first. See `eachRow` for models of many tensors. */
   readonly rows: readonly PlannedRow[];
+  /** Tensors that rows stand for. */
+  readonly tensors: number;
+  /** The rows, those that differ in the numbers of their names alone as one. */
+  readonly groups: readonly RowGroup[];
   readonly modules: ReadonlyMap<string, PlannedModule>;
   /** Headers and places of all that is written: made when it is asked for first. */
   readonly files: CheckpointPlan;
@@ -70,6 +82,8 @@ export interface Plan {
   readonly bitsPerWeight: number;
   readonly forecast: Forecast;
   readonly notes: readonly string[];
+  /** The rows one after the other: none is kept. */
+  eachRow(): Iterable<PlannedRow>;
 }
 
 /**
@@ -90,35 +104,44 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const { model } = source;
   const linears = findLinears(checkpoint, source, notes);
   refuseUnmatched(recipe, checkpoint.path, linears);
-  const modules = new Map<string, PlannedModule>();
-  const reasons = new Map<string, string>();
+  const modules = new Map<string, DecidedModule>();
+  /** Linears and tables that are not quantized, and why. */
+  const kept = new Map<string, { readonly linear: LinearDescription; readonly why: string }>();
   const described = recipe.rules.map(describeRule);
+  const tests = recipe.rules.map(ruleTest);
+  const stored = new StoredBytes(recipe.layout, checkpoint);
   /** Linears of a data-free run that cannot be quantized: one odd matrix does not refuse the others. */
   const odd = new Map<string, string>();
   for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
-    const index = recipe.rules.findIndex((rule) => matches(rule, linear));
+    const index = tests.findIndex((applies) => applies(linear));
     const rule = recipe.rules[index];
     if (!rule || rule.keep) {
-      if (rule) reasons.set(linear.module, `kept by ${described[index]}`);
-      else if (!isTable(linear)) reasons.set(linear.module, 'kept: no rule matches');
+      if (rule) kept.set(linear.module, { linear, why: `kept by ${described[index]}` });
+      else if (!isTable(linear)) kept.set(linear.module, { linear, why: 'kept: no rule matches' });
       continue;
     }
     const { quantizer, scheme, activation } = rule;
     if (rule.candidates)
       throw new SchemeError(`${described[index]}: has candidates to choose from, but no budget was given`);
     if (!quantizer || !scheme) throw new SchemeError(`${described[index]}: needs a method and a scheme, or keep`);
-    const planned = { linear, scheme, quantizer, ...(activation ? { activation } : {}) };
+    // Written out: a spread takes ten times as long, and there may be hundreds of thousands.
+    const planned: PlannedModule = activation
+      ? { linear, scheme, quantizer, activation }
+      : { linear, scheme, quantizer };
     const refusal = refuseModule(planned, recipe);
     // A table is quantized only where the recipe names it: what was wanted in so many words is refused, not left out.
     if (refusal && !isTable(linear) && streams(recipe, planned)) {
       odd.set(linear.module, refusal);
-      reasons.set(linear.module, `kept: ${refusal}`);
+      kept.set(linear.module, { linear, why: `kept: ${refusal}` });
       continue;
     }
     if (refusal)
       throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
-    modules.set(linear.module, planned);
-    reasons.set(linear.module, described[index]);
+    const [why, bytes] = [described[index], stored.bytesOf(planned)];
+    modules.set(
+      linear.module,
+      activation ? { linear, scheme, quantizer, activation, why, bytes } : { linear, scheme, quantizer, why, bytes },
+    );
   }
   const [first] = odd;
   if (first && modules.size === 0)
@@ -130,7 +153,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   // Without a linear to quantize the steps before it still make a folder: the same function with other weights.
   if (modules.size === 0 && !recipe.transforms?.length)
     throw new SchemeError(`no linear of ${checkpoint.path} matches a rule of the recipe: nothing would be quantized`);
-  checkFusionGroups(model, modules);
+  checkFusionGroups(model, modules, kept);
   const unlike = recipe.layout.refuseTogether?.([...modules.values()]);
   if (unlike) throw new SchemeError(unlike);
   if (checkpoint.quantizedModules.length > 0)
@@ -163,7 +186,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   // The head has a switch of its own in every layout.
   const head = model?.head?.module;
   const changed = changedTensors(checkpoint, source, transformsOf(recipe));
-  const kindOf = tensorKinds(model, linears);
+  const tables = new Set(model?.embeddingTensors);
   const wordsOf = schemeWords();
   const rowOf = (
     name: string,
@@ -173,41 +196,50 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   ): PlannedRow => {
     const isWeight = name.endsWith('.weight');
     const module = isWeight ? name.slice(0, -'.weight'.length) : name;
-    const kind = kindOf(name);
     const planned = isWeight ? modules.get(module) : undefined;
-    const change = changed.get(name)?.why;
-    const reason = reasons.get(module);
+    const left = planned ? undefined : kept.get(module);
+    const linear = planned?.linear ?? left?.linear ?? linearOfBias(name, modules, kept);
+    const kind = tables.has(name) ? 'embeddings' : linear ? kindOf(linear) : 'the rest';
+    const change = changed.size === 0 ? undefined : changed.get(name)?.why;
+    const reason = planned?.why ?? left?.why;
     const why =
       change === undefined ? (reason ?? 'not a linear of a block') : [reason, change].filter(Boolean).join('; ');
-    if (!planned)
-      return change === undefined
-        ? { name, kind, action: 'copy', dtype, shape, bytesBefore, bytesAfter: bytesKept, why }
-        : { name, kind, action: 'rewrite', dtype, shape, bytesBefore, bytesAfter: 4 * elementCount(shape), why };
-    let bytesAfter = 0;
-    for (const part of recipe.layout.plan(planned)) {
-      // The plan of the files would find it as well, but only when it is made.
-      if (part.name !== name && checkpoint.tensors.has(part.name))
-        throw new FormatError(`tensor ${part.name} is planned twice`);
-      bytesAfter += byteLength(part);
-    }
-    return {
-      name,
-      kind,
-      action: 'quantize',
-      dtype,
-      shape,
-      bytesBefore,
-      bytesAfter,
-      scheme: wordsOf(planned),
-      method: tuner ? `${planned.quantizer.name}, ${tuner.name}` : planned.quantizer.name,
-      why,
-    };
+    if (planned)
+      return {
+        name,
+        kind,
+        action: 'quantize',
+        dtype,
+        shape,
+        bytesBefore,
+        bytesAfter: planned.bytes,
+        scheme: wordsOf(planned),
+        method: tuner ? `${planned.quantizer.name}, ${tuner.name}` : planned.quantizer.name,
+        why,
+      };
+    for (const ending of stored.endings)
+      if (name.endsWith(ending) && modules.has(name.slice(0, -ending.length)))
+        // The plan of the files would find it as well, but only when it is made.
+        throw new FormatError(`tensor ${name} is planned twice`);
+    return change === undefined
+      ? { name, kind, action: 'copy', dtype, shape, bytesBefore, bytesAfter: bytesKept, why }
+      : { name, kind, action: 'rewrite', dtype, shape, bytesBefore, bytesAfter: 4 * elementCount(shape), why };
   };
-  const rows: PlannedRow[] = [];
-  for (const [name, entry] of checkpoint.tensors)
-    rows.push(rowOf(name, entry, sourceBytes(checkpoint, entry), entry.end - entry.begin));
-  for (const [name, { shape }] of changed)
-    if (!checkpoint.tensors.has(name)) rows.push(rowOf(name, { dtype: 'F32', shape }, 0, 0));
+  const eachRow = function* (): Generator<PlannedRow> {
+    for (const [name, entry] of checkpoint.tensors)
+      yield rowOf(name, entry, sourceBytes(checkpoint, entry), entry.end - entry.begin);
+    for (const [name, { shape }] of changed)
+      if (!checkpoint.tensors.has(name)) yield rowOf(name, { dtype: 'F32', shape }, 0, 0);
+  };
+  const sums = new RowGroups();
+  const unread = new UnreadTensors(checkpoint, model);
+  let tensors = 0;
+  for (const row of eachRow()) {
+    tensors++;
+    sums.add(row);
+    unread.add(row);
+  }
+  const groups = sums.all();
   const filesOf = () =>
     planCheckpoint(checkpoint, recipe.layout, [...modules.values()], {
       maxShardBytes: recipe.maxShardBytes,
@@ -218,36 +250,80 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       config: source.config,
     });
   let files: CheckpointPlan | undefined;
-  noteFused(rows, notes);
-  const quantized = rows.filter(({ action }) => action === 'quantize');
-  const weights = quantized.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const bytesOfModules = quantized.reduce((sum, row) => sum + row.bytesAfter, 0);
+  let rows: readonly PlannedRow[] | undefined;
+  noteFused(groups, notes);
+  const quantized = groups.filter(({ action }) => action === 'quantize');
+  const weights = quantized.reduce((sum, group) => sum + weightsOf(group), 0);
+  const bytesOfModules = quantized.reduce((sum, group) => sum + group.bytesAfter, 0);
   const planned = [...modules.values()];
   const predicted = forecast(checkpoint, model, recipe, planned, calibrated ? calibration : undefined, tuner);
   if (predicted.disk !== undefined)
     notes.push(
       `${Math.ceil(predicted.disk / 1e6)} MB of activations wait in the output folder while it is made: with them in memory the run would need more than it may take; ${predicted.batch} windows are computed at a time`,
     );
-  notes.push(...leftOut(rows, model));
+  const allWeights = groups.reduce((sum, group) => sum + weightsOf(group), 0);
+  notes.push(...unread.notes(allWeights));
   return {
     checkpoint,
     recipe,
     ...(model ? { model } : {}),
     changed,
-    rows,
+    get rows() {
+      rows ??= [...eachRow()];
+      return rows;
+    },
+    tensors,
+    groups,
     modules,
     get files() {
       files ??= filesOf();
       return files;
     },
     calibrated,
-    bytesBefore: rows.reduce((sum, row) => sum + row.bytesBefore, 0),
-    bytesAfter: rows.reduce((sum, row) => sum + row.bytesAfter, 0),
+    bytesBefore: groups.reduce((sum, group) => sum + group.bytesBefore, 0),
+    bytesAfter: groups.reduce((sum, group) => sum + group.bytesAfter, 0),
     bytesOfModules,
     bitsPerWeight: weights > 0 ? (8 * bytesOfModules) / weights : 0,
     forecast: predicted,
     notes,
+    eachRow,
   };
+}
+
+/** Bytes of quantized modules. Those of one shape and scheme take the same: a layout is asked once for all of them. */
+class StoredBytes {
+  /** Ends of the names of tensors that replace weights, behind the module's name. */
+  readonly endings = new Set<string>();
+  readonly #known = new Map<Scheme, { readonly of: PlannedModule; readonly bytes: number }[]>();
+
+  constructor(
+    private readonly layout: Recipe['layout'],
+    private readonly checkpoint: Checkpoint,
+  ) {}
+
+  bytesOf(planned: PlannedModule): number {
+    const { linear, scheme, quantizer, activation } = planned;
+    let known = this.#known.get(scheme);
+    if (known === undefined) this.#known.set(scheme, (known = []));
+    const alike = known.find(
+      ({ of }) =>
+        of.quantizer === quantizer &&
+        of.activation === activation &&
+        of.linear.inFeatures === linear.inFeatures &&
+        of.linear.outFeatures === linear.outFeatures &&
+        of.linear.transposed === linear.transposed &&
+        of.linear.bias === linear.bias,
+    );
+    if (alike) return alike.bytes;
+    let bytes = 0;
+    for (const part of this.layout.plan(planned)) {
+      if (part.name.startsWith(linear.module)) this.endings.add(part.name.slice(linear.module.length));
+      else if (this.checkpoint.tensors.has(part.name)) throw new FormatError(`tensor ${part.name} is planned twice`);
+      bytes += byteLength(part);
+    }
+    known.push({ of: planned, bytes });
+    return bytes;
+  }
 }
 
 /** Modules by what is said of them, in their order. */
@@ -277,42 +353,49 @@ function refuseUnmatched(recipe: Recipe, path: string, linears: readonly LinearD
   }
 }
 
-/** The kind of a tensor by its name. */
-function tensorKinds(
-  model: ModelDescription | undefined,
-  linears: readonly LinearDescription[],
-): (name: string) => TensorKind {
-  const tables = new Set(model?.embeddingTensors);
-  const inner = new Set<string>();
-  const heads = new Set<string>();
-  for (const { module, roles } of linears) (roles?.includes('head') ? heads : inner).add(module);
-  return (name) => {
-    const module = name.slice(0, name.endsWith('.weight') ? -7 : name.endsWith('.bias') ? -5 : undefined);
-    if (tables.has(name)) return 'embeddings';
-    if (heads.has(module)) return 'head';
-    return inner.has(module) ? 'linears' : 'the rest';
-  };
+const kindOf = ({ roles }: LinearDescription): TensorKind => (roles?.includes('head') ? 'head' : 'linears');
+
+/** The linear that a bias belongs to. */
+function linearOfBias(
+  name: string,
+  ...among: readonly ReadonlyMap<string, { readonly linear: LinearDescription }>[]
+): LinearDescription | undefined {
+  if (!name.endsWith('.bias')) return undefined;
+  const module = name.slice(0, -'.bias'.length);
+  for (const each of among) {
+    const found = each.get(module);
+    if (found) return found.linear;
+  }
+  return undefined;
 }
 
 /** Whether quantizing runs the model block by block; if not, it streams tensors. */
 export const walksModel = (recipe: Recipe, modules: ReadonlyMap<string, PlannedModule>): boolean =>
-  transformsOf(recipe).length > 0 ||
-  [...modules.values()].some(({ quantizer, activation }) => quantizer.needs.length > 0 || isStatic(activation));
+  transformsOf(recipe).length > 0 || readsStatistics(modules);
+
+function readsStatistics(modules: ReadonlyMap<string, PlannedModule>): boolean {
+  for (const { quantizer, activation } of modules.values())
+    if (quantizer.needs.length > 0 || isStatic(activation)) return true;
+  return false;
+}
 
 /** Whether a linear is quantized without running the model: its neighbours do not depend on it. */
 const streams = (recipe: Recipe, { quantizer, activation }: PlannedModule): boolean =>
   recipe.tuner === undefined && (recipe.transforms ?? []).length === 0 && quantizer.needs.length === 0 && !activation;
 
 /** What stays as it is although it is most of a model in some: experts that are kept in one tensor of three dimensions. */
-function noteFused(rows: readonly PlannedRow[], notes: string[]): void {
-  const all = rows.reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  const fused = rows.filter(({ action, shape }) => action === 'copy' && shape.length > 2);
-  const weights = fused.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+function noteFused(groups: readonly RowGroup[], notes: string[]): void {
+  const all = groups.reduce((sum, group) => sum + weightsOf(group), 0);
+  const fused = groups.filter(({ action, shape }) => action === 'copy' && shape.length > 2);
+  const weights = fused.reduce((sum, group) => sum + weightsOf(group), 0);
+  const tensors = fused.reduce((sum, group) => sum + group.tensors, 0);
   if (weights > all / 100)
     notes.push(
-      `${fused[0].name}${fused.length > 1 ? ` and ${fused.length - 1} more tensors` : ''} of ${fused[0].shape.length} dimensions stay as they are: ${((100 * weights) / all).toFixed(1)} % of all weights`,
+      `${fused[0].first}${tensors > 1 ? ` and ${tensors - 1} more tensors` : ''} of ${fused[0].shape.length} dimensions stay as they are: ${((100 * weights) / all).toFixed(1)} % of all weights`,
     );
 }
+
+const weightsOf = ({ shape, tensors }: RowGroup): number => tensors * elementCount(shape);
 
 /** A scheme of inputs whose scale comes from calibration. */
 export const isStatic = (activation: ActivationScheme | undefined): activation is ActivationScheme =>
@@ -384,8 +467,18 @@ function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource):
 }
 
 /** Runtimes fuse q,k,v and gate,up: the members must share one scheme (docs/reference/file-formats.md#rules-for-all-of-them). */
-function checkFusionGroups(model: ModelDescription | undefined, modules: ReadonlyMap<string, PlannedModule>): void {
+function checkFusionGroups(
+  model: ModelDescription | undefined,
+  modules: ReadonlyMap<string, PlannedModule>,
+  kept: ReadonlyMap<string, unknown>,
+): void {
   const words = schemeWords();
+  const different = new Set<string>();
+  for (const planned of modules.values()) different.add(words(planned));
+  // One scheme for all, as a rule: nothing has to be looked up, and a model may have tens of thousands of blocks.
+  const outside = model?.head?.module;
+  if (different.size <= 1 && (kept.size === 0 || (kept.size === 1 && outside !== undefined && kept.has(outside))))
+    return;
   const schemeOf = (module: string): string => {
     const planned = modules.get(module);
     return planned ? words(planned) : 'kept';

@@ -11,7 +11,7 @@ import type {
   Tuner,
 } from '@q/core';
 import { isTable } from '../plan/embedding-tables.js';
-import { matchesWildcard } from './wildcard.js';
+import { wildcard } from './wildcard.js';
 
 /** What happens to the linears whose module name matches. The first rule that matches wins. */
 export interface Rule {
@@ -61,12 +61,17 @@ export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] 
   transforms.filter((step): step is Transform => !isRewrite(step));
 
 /** Whether a rule applies to a linear. */
-export function matches({ match, only, except = [] }: Rule, linear: LinearDescription): boolean {
-  const { module, roles = [] } = linear;
-  if (roles.some((role) => except.includes(role))) return false;
-  if (only ? !roles.some((role) => only.includes(role)) : isTable(linear)) return false;
-  if (match instanceof RegExp) return match.test(module);
-  return matchesWildcard(match, module);
+export const matches = (rule: Rule, linear: LinearDescription): boolean => ruleTest(rule)(linear);
+
+/** The same for many linears: the pattern is read once. */
+export function ruleTest({ match, only, except = [] }: Rule): (linear: LinearDescription) => boolean {
+  const fits = match instanceof RegExp ? (module: string) => match.test(module) : wildcard(match);
+  return (linear) => {
+    const { module, roles = [] } = linear;
+    if (roles.some((role) => except.includes(role))) return false;
+    if (only ? !roles.some((role) => only.includes(role)) : isTable(linear)) return false;
+    return fits(module);
+  };
 }
 
 /** The rule in words, for the plan. */

@@ -1,14 +1,6 @@
 import { dirname, join, resolve } from 'node:path';
 import { QuantError } from '@q/core';
-import {
-  type FileOptions,
-  type LockFile,
-  lockFile,
-  makeFolders,
-  nodeFiles,
-  removeFolders,
-  writeError,
-} from '@q/durable-files';
+import { type FileOptions, type LockFile, lockFile, makeFolders, nodeFiles, removeFolders } from '@q/durable-files';
 import { activationFiles } from '../blocks/activation-files.js';
 import { sensitivityName } from '../blocks/sensitivity.js';
 import { type JournalOwner, journalName, journalOwner, preparationLock } from './journal.js';
@@ -83,11 +75,7 @@ export async function openOutputFolder(
   const { files = nodeFiles } = options;
   const info = await files.info(out);
   if (info && !info.isFolder) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
-  if (!info)
-    await makeFolders(resolve(out), options).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOSPC') throw writeError(out, error);
-      throw new OutputFolderError(`${out}: the folder cannot be made (${error.code}): choose another output folder`);
-    });
+  if (!info) await makeFolders(resolve(out), options);
   let lock: LockFile | undefined;
   const leave = async () => {
     await lock?.release();

@@ -1,0 +1,31 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { FormatError } from '@q/core';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { copyModelFile, folderFiles } from './model-files.js';
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'q-files-'));
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+it('tells a file that is absent from one that cannot be read', async () => {
+  const files = folderFiles(folder);
+  expect(await files.text('tokenizer.json')).toBeUndefined();
+  await mkdir(join(folder, 'tokenizer.json'));
+  await expect(files.text('tokenizer.json')).rejects.toThrow(FormatError);
+  await expect(files.json('tokenizer.json')).rejects.toThrow(/tokenizer\.json: cannot be read \(EISDIR\)/);
+});
+
+it('says which file to copy is gone, and leaves no half of it', async () => {
+  await writeFile(join(folder, 'a.json'), '{}');
+  const files = folderFiles(folder);
+  await copyModelFile(files, 'a.json', join(folder, 'b.json'));
+  expect(await files.text('b.json')).toBe('{}');
+  await expect(copyModelFile(files, 'gone.json', join(folder, 'c.json'))).rejects.toThrow(
+    /gone\.json: cannot be read \(ENOENT\): it was there when the model was opened/,
+  );
+  expect(await files.text('c.json')).toBeUndefined();
+});
