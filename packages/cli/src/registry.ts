@@ -9,6 +9,7 @@ import {
   compressedTensorsLayoutDeclaration,
   fp8LayoutDeclaration,
   gptqLayoutDeclaration,
+  mxfp4LayoutDeclaration,
   plainLayoutDeclaration,
   type QuantizedLayout,
 } from '@q/checkpoint';
@@ -101,6 +102,7 @@ export const builtin: Vocabulary = {
     bitsandbytesNf4LayoutDeclaration,
     bitsandbytesFp4LayoutDeclaration,
     fp8LayoutDeclaration,
+    mxfp4LayoutDeclaration,
   ],
   fits: declaredFits,
   steps: [rotateStep, smoothquantStep, awqStep],

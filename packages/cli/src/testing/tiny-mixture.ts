@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { joinStacks } from '@q/checkpoint';
 import { createRandom, fromF32 } from '@q/core';
-import { describeModel } from '@q/models';
+import { describeModel, stacksOf } from '@q/models';
 import { createShardWriter, planShards } from '@q/safetensors';
 
 const shared = {
@@ -39,7 +40,12 @@ export async function writeTinyModel(folder: string, config: Record<string, unkn
   const { expected } = describeModel(config);
   const writer = await createShardWriter(
     folder,
-    planShards([...expected].map(([name, shape]) => ({ name, dtype: 'F32', shape }))),
+    planShards(
+      joinStacks(
+        [...expected].map(([name, shape]) => ({ name, dtype: 'F32', shape })),
+        stacksOf(config),
+      ),
+    ),
   );
   const random = createRandom(11);
   for (const [name, shape] of expected) {

@@ -95,12 +95,20 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const described = recipe.rules.map(describeRule);
   /** Linears of a data-free run that cannot be quantized: one odd matrix does not refuse the others. */
   const odd = new Map<string, string>();
+  /** Linears that the layout holds in no folder. */
+  const leaves = new Map<string, string>();
   for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
     const index = recipe.rules.findIndex((rule) => matches(rule, linear));
     const rule = recipe.rules[index];
     if (!rule || rule.keep) {
       if (rule) reasons.set(linear.module, `kept by ${described[index]}`);
       else if (!isTable(linear)) reasons.set(linear.module, 'kept: no rule matches');
+      continue;
+    }
+    const left = isTable(linear) ? undefined : recipe.layout.leaves?.(linear);
+    if (left !== undefined) {
+      reasons.set(linear.module, `kept: ${left}`);
+      leaves.set(linear.module, left);
       continue;
     }
     const { quantizer, scheme, activation } = rule;
@@ -123,7 +131,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const [first] = odd;
   if (first && modules.size === 0)
     throw new SchemeError(`${first[0]}: ${first[1]}. Choose another scheme, or keep this layer with a rule`);
-  for (const [refusal, [module, ...more]] of byText(odd))
+  for (const [refusal, [module, ...more]] of byText(new Map([...odd, ...leaves])))
     notes.push(
       more.length > 0 ? `${module} and ${more.length} more are kept: ${refusal}` : `${module} is kept: ${refusal}`,
     );
