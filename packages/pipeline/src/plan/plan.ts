@@ -19,7 +19,7 @@ import { byteLength } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
-import { embeddingTables, isTable } from './embedding-tables.js';
+import { embeddingTables, isHead, isTable } from './embedding-tables.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { leftOut } from './left-out.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
@@ -111,7 +111,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       leaves.set(linear.module, left);
       continue;
     }
-    const { quantizer, scheme, activation } = rule;
+    const { scheme, activation } = rule;
+    const quantizer = (isHead(linear, model) ? rule.head : undefined) ?? rule.quantizer;
     if (rule.candidates)
       throw new SchemeError(`${described[index]}: has candidates to choose from, but no budget was given`);
     if (!quantizer || !scheme) throw new SchemeError(`${described[index]}: needs a method and a scheme, or keep`);
