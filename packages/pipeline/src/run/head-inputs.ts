@@ -9,7 +9,7 @@ import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 
 /** Tokens that a head is calibrated with, at most: 16 for each of 1,024 features are more than its Gram matrix needs. */
-const mostTokens = 16384;
+export const headTokens = 16384;
 
 /** What the calibration text is sent through. */
 export interface HeadPass<T> {
@@ -74,10 +74,10 @@ export async function headInputs<T>(
   }
 }
 
-/** Windows of about {@link mostTokens} tokens, evenly spaced among all of them. */
+/** Windows of about {@link headTokens} tokens, evenly spaced among all of them. */
 function spreadWindows(windows: Windows): Windows {
   const { ids, count, length, lengths } = windows;
-  const kept = Math.max(1, Math.floor(mostTokens / length));
+  const kept = Math.max(1, Math.floor(headTokens / length));
   if (lengths || count <= kept) return windows;
   const some = new Int32Array(kept * length);
   for (let index = 0; index < kept; index++) {

@@ -41,7 +41,7 @@ export function outsideBlocks({ modules, model }: Plan): {
 export async function quantizeOutside(
   modules: readonly PlannedModule[],
   { plan, source, writer, journal, context, inputs, frequencies }: OutsideWork,
-): Promise<ReadonlyMap<string, Tensor<'f32'>>> {
+): Promise<Map<string, Tensor<'f32'>>> {
   const written = new Map<string, Tensor<'f32'>>();
   for (const planned of modules) {
     const { module } = planned.linear;

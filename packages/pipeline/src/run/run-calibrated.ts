@@ -124,19 +124,16 @@ interface Walk<T> {
   readonly context: Context;
   readonly hiddenStates?: HiddenStates;
   /** Quantized tables of embeddings, which the stream reads instead of the source's. */
-  readonly tables: ReadonlyMap<string, Tensor<'f32'>>;
+  readonly tables: Map<string, Tensor<'f32'>>;
   readonly endLoss?: EndLoss;
 }
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, endLoss } = walk;
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, endLoss } = walk;
   // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
-  loadWeights(await readWeights(source, model.embeddingTensors, context), stream, original);
-  for (const [name, values] of tables) stream.setWeight(name, values);
   const { profile } = context;
-  for (const each of streams)
-    await profile.stage('forward', () => each.embed(each === original ? walk.pairedTokens : 1));
+  await embedWindows(walk);
   for (const each of streams) each.clearWeights();
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   for (const block of model.blocks) {
@@ -184,6 +181,34 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
       note: note(block, finished !== undefined),
     });
   }
+}
+
+/** Ids -> the first block's inputs, in both models. The tables are not needed again, and may be most of a model. */
+async function embedWindows<T>({
+  source,
+  model,
+  stream,
+  original,
+  pairedTokens,
+  tables,
+  context,
+}: Walk<T>): Promise<void> {
+  const { profile } = context;
+  // Without an unquantized model nobody reads what was quantized.
+  const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
+  const weights = await readWeights(source, names, context);
+  loadWeights(weights, stream, original);
+  await profile.stage('forward', async () => original?.embed(pairedTokens));
+  if (original && tables.size > 0) {
+    // One table at a time: the engine's memory grows and does not shrink.
+    stream.clearWeights();
+    original.clearWeights();
+    for (const [name, values] of weights) if (!tables.has(name)) stream.setWeight(name, values);
+    weights.clear();
+  }
+  for (const [name, values] of tables) stream.setWeight(name, values);
+  tables.clear();
+  await profile.stage('forward', () => stream.embed());
 }
 
 const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
