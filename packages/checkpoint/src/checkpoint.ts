@@ -14,11 +14,12 @@ import {
   SchemeError,
   ShapeError,
   type Tensor,
+  type TensorStacks,
   tensor,
   toF32,
   type WeightBuffers,
 } from '@q/core';
-import { architectures, describeModel } from '@q/models';
+import { architectures, describeModel, stacksOf } from '@q/models';
 import { openShards, type ShardReader, type TensorEntry } from '@q/safetensors';
 import { checkCounts } from './counts.js';
 import { openGgufFile } from './gguf/gguf-file.js';
@@ -31,6 +32,7 @@ import { folderFiles, type ModelFiles, textFiles } from './model-files.js';
 import { type FolderListing, listModelFolder } from './model-folder.js';
 import { ownHead } from './own-head.js';
 import { layoutReader, refuseCodes } from './quantization-settings.js';
+import { stackedShards } from './stacks/index.js';
 import { transpose } from './transpose.js';
 
 /** A Hugging Face model folder or a model in a GGUF file, opened for reading. */
@@ -53,8 +55,10 @@ export interface Checkpoint {
   readonly unknownArchitecture?: Error;
   /** The architectures that it was opened with, for describing a rewritten model again. */
   readonly architectures: readonly Architecture[];
-  /** Tensors in the files, by name. */
+  /** Tensors in the files, by the model's names: slices of a tensor that holds several are there by themselves. */
   readonly tensors: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
+  /** Which tensors are slices of one in the model's files. Absent where each is one of its own. */
+  readonly stacks?: TensorStacks;
   /** Layout of the quantized linears, when there are any. */
   readonly layout?: string;
   /** Modules that are stored quantized. */
@@ -171,13 +175,15 @@ interface Opened {
 }
 
 async function describe(
-  { path, files: modelFiles, config: stated, shards, listing, weightFiles }: Opened,
+  { path, files: modelFiles, config: stated, shards: inFiles, listing, weightFiles }: Opened,
   layouts: readonly QuantizedLayout[],
   known: readonly Architecture[],
 ): Promise<Checkpoint> {
-  const notes = [...shards.notes];
+  const notes = [...inFiles.notes];
   const configFile = modelFiles.where('config.json');
-  checkCounts(stated, shards.entries, configFile);
+  checkCounts(stated, inFiles.entries, configFile);
+  const stacks = stacksOf(stated, known);
+  const shards = stacks ? stackedShards(inFiles, stacks) : inFiles;
   const names = new KeySet(shards.entries);
   let model: ModelDescription | undefined;
   let unknownArchitecture: Error | undefined;
@@ -201,6 +207,7 @@ async function describe(
     read: (name) => shards.read(name),
   };
   const reader = await layoutReader(path, config, layouts, shards.entries, notes);
+  if (reader?.note) notes.push(reader.note);
   const quantizedModules = reader
     ? [...new Set([...names].map((name) => name.replace(/\.[^.]*$/, '')))].filter((module) =>
         reader.has(module, lookup),
@@ -246,6 +253,7 @@ async function describe(
     ...(model ? { model } : { unknownArchitecture }),
     architectures: known,
     tensors: shards.entries,
+    ...(stacks ? { stacks } : {}),
     ...(reader ? { layout: reader.layout } : {}),
     quantizedModules,
     otherFiles: listing.others,

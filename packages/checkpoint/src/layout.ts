@@ -53,6 +53,13 @@ export interface QuantizedLayout {
   readonly floatKeys?: readonly string[];
   /** Its readers look up rows of quantized tables: embeddings can be stored too. Absent where they cannot. */
   readonly tables?: true;
+  /** Its readers take experts that the model's own files keep in one tensor (`LinearDescription.stacked`). Absent where they cannot. */
+  readonly stacks?: true;
+  /**
+   * Why linears of a kind stay as they are in every folder of this layout, or nothing. Asked by the plan, which keeps them:
+   * {@link refuse} is for what was wanted otherwise.
+   */
+  leaves?(linear: LinearDescription): string | undefined;
   /** Why a module cannot be stored, or nothing. Asked by the plan. */
   refuse(module: QuantizedModule): string | undefined;
   /** Why these modules cannot be in one folder, or nothing. Asked by the plan. */
@@ -97,6 +104,8 @@ export interface LayoutDeclaration<S extends OptionRecord = any> {
 /** Reads modules of one folder. */
 export interface LayoutReader {
   readonly layout: string;
+  /** What is not as in the runtimes that such folders are made for, in words; `Checkpoint.notes` has it. */
+  readonly note?: string;
   /** Whether a module of this name is stored quantized. */
   has(module: string, tensors: TensorLookup): boolean;
   /** Names of the tensors that belong to a quantized module (bias excluded). */

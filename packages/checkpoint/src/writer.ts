@@ -37,6 +37,7 @@ import { firstNotFinite } from './first-not-finite.js';
 import { refuseLostScales } from './held-scales.js';
 import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
 import { copyModelFile } from './model-files.js';
+import { joinStacks } from './stacks/index.js';
 import { transpose } from './transpose.js';
 
 /** A tensor that is not quantized and whose values change: it is written in f32. */
@@ -97,7 +98,7 @@ export function planCheckpoint(
     if (!source.tensors.has(name)) planned.push({ name, dtype: 'F32', shape: inFile(anew) });
   for (const [weight, module] of byWeight) if (!source.tensors.has(weight)) planned.push(...layout.plan(module));
   return {
-    shards: planShards(planned, options),
+    shards: planShards(joinStacks(planned, source.stacks), options),
     copied,
     rewritten,
     config,

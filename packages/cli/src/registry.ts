@@ -9,6 +9,7 @@ import {
   compressedTensorsLayoutDeclaration,
   fp8LayoutDeclaration,
   gptqLayoutDeclaration,
+  mxfp4LayoutDeclaration,
   plainLayoutDeclaration,
   type QuantizedLayout,
 } from '@q/checkpoint';
@@ -100,6 +101,7 @@ export const builtin: Vocabulary = {
     bitsandbytesNf4LayoutDeclaration,
     bitsandbytesFp4LayoutDeclaration,
     fp8LayoutDeclaration,
+    mxfp4LayoutDeclaration,
     // It holds every scheme, and the toolkit alone reads it: a layout that others read comes first where both hold a scheme.
     plainLayoutDeclaration,
   ],

@@ -13,9 +13,16 @@ export interface FittedScales {
   readonly storedScales?: StoredScales;
 }
 
+/** How much errors of elements count: a weight of their column times one of their row, each 1 when absent. */
+export interface Importance {
+  readonly columns?: Float32Array;
+  readonly rows?: Float32Array;
+}
+
 /**
  * Fits one grid to each tile of the scheme's granularity and rounds the scales to their storage.
- * @param importance weight of each column `[columns]` of the matrix
+ * @param importance weight of each column `[columns]` of the matrix, and of each row `[rows]`, which matters to tiles of several rows
+ *   alone: a grid that serves one row is the same with any weight of it
  * @param kernels do the heavy part of the fit where they can; the result does not depend on them
  * @throws NumericError naming the first element that is NaN or infinite
  */
@@ -23,10 +30,12 @@ export function fitScales(
   weight: Tensor<'f32'>,
   scheme: Scheme,
   rule: ScaleFit,
-  importance?: Float32Array,
+  importance?: Float32Array | Importance,
   kernels?: Pick<Kernels, 'grids'>,
 ): FittedScales {
   const { data } = weight;
+  const { columns: ofColumns, rows: ofRows } =
+    importance instanceof Float32Array ? { columns: importance, rows: undefined } : (importance ?? {});
   const { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns } = tiling(scheme.granularity, weight.shape);
   const scales = new Float32Array(scaleRows * scaleColumns);
   const zeros = new Float32Array(scales.length);
@@ -42,13 +51,13 @@ export function fitScales(
       for (let group = 0; group < scaleColumns; group++) {
         const left = group * tileColumns;
         const width = Math.min(tileColumns, columns - left);
-        const own = importance?.subarray(left, left + width);
+        const own = ofColumns?.subarray(left, left + width);
         rule.fit({
           values: gather(data, columns, [top, height], [left, width]),
           rows: panelRows,
           columns: flat ? width : width * height,
           scheme,
-          importance: own && !flat ? repeat(own, height) : own,
+          importance: flat ? own : weightsOf(own, ofRows?.subarray(top, top + height), width, height),
           scale,
           zero,
         });
@@ -67,7 +76,7 @@ export function fitScales(
     columns,
     groupSize: tileColumns,
     scheme,
-    importance,
+    importance: ofColumns,
     scale: scales,
     zero: zeros,
   };
@@ -98,9 +107,17 @@ function gather(
   return panel;
 }
 
-function repeat(values: Float32Array, times: number): Float32Array {
-  const out = new Float32Array(values.length * times);
-  for (let i = 0; i < times; i++) out.set(values, i * values.length);
+/** Weights of a tile's elements, row by row; nothing where all count alike. */
+function weightsOf(
+  ofColumns: Float32Array | undefined,
+  ofRows: Float32Array | undefined,
+  width: number,
+  height: number,
+): Float32Array | undefined {
+  if (!ofColumns && !ofRows) return undefined;
+  const out = new Float32Array(width * height);
+  for (let row = 0, i = 0; row < height; row++)
+    for (let j = 0; j < width; j++) out[i++] = (ofColumns?.[j] ?? 1) * (ofRows?.[row] ?? 1);
   return out;
 }
 

@@ -122,6 +122,7 @@ export * from './statistics/input-shift.js';
 export * from './statistics/moving-average-range.js';
 export * from './statistics/per-feature.js';
 export * from './statistics/residual-cross.js';
+export * from './statistics/token-frequencies.js';
 export * from './statistics/token-sample.js';
 export * from './tensor.js';
 export * from './yield-to-event-loop.js';

@@ -30,4 +30,7 @@ export const gptqMethod: Method<typeof methodOptions> = {
       );
     return gptq(options);
   },
+  // Nothing follows the head that could make up for an error, and its inputs are those of the unquantized model: nothing to correct.
+  head: ({ objective: _objective, tokens: _tokens, outputs: _outputs, asymmetric: _asymmetric, ...options }) =>
+    gptq({ ...options, retarget: 0, residual: false }),
 };

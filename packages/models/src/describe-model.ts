@@ -1,10 +1,11 @@
-import { type Architecture, type ModelDescription, SchemeError } from '@q/core';
+import { type Architecture, type ModelDescription, SchemeError, type TensorStacks } from '@q/core';
 import { bert, roberta, xlmRoberta } from './architectures/bert.js';
 import { distilbert } from './architectures/distilbert.js';
 import { gemma } from './architectures/gemma.js';
 import { gemma2 } from './architectures/gemma2.js';
 import { gemma3 } from './architectures/gemma3.js';
 import { gptNeox } from './architectures/gpt-neox.js';
+import { gptOss } from './architectures/gpt-oss.js';
 import { gpt2 } from './architectures/gpt2.js';
 import { granite } from './architectures/granite.js';
 import { llama } from './architectures/llama.js';
@@ -13,7 +14,6 @@ import { mixtral } from './architectures/mixtral.js';
 import { modernbert } from './architectures/modernbert.js';
 import { mpnet } from './architectures/mpnet.js';
 import { olmo2 } from './architectures/olmo2.js';
-
 import { opt } from './architectures/opt.js';
 import { phi3 } from './architectures/phi3.js';
 import { qwen2 } from './architectures/qwen2.js';
@@ -32,6 +32,7 @@ export const architectures: readonly Architecture[] = [
   mixtral,
   qwen2Moe,
   qwen3Moe,
+  gptOss,
   gemma,
   gemma2,
   gemma3,
@@ -62,7 +63,7 @@ export function describeModel(
   tensorNames?: ReadonlySet<string>,
 ): ModelDescription {
   const type = config['model_type'];
-  const architecture = known.find(({ modelTypes }) => typeof type === 'string' && modelTypes.includes(type));
+  const architecture = architectureOf(config, known);
   if (!architecture) {
     const types = known.flatMap(({ modelTypes }) => modelTypes).join(', ');
     const found =
@@ -72,4 +73,23 @@ export function describeModel(
     );
   }
   return architecture.describe(config, tensorNames);
+}
+
+/**
+ * How the files of such a model keep several tensors in one; nothing where they do not, or no architecture of `known` is the
+ * model's.
+ */
+export function stacksOf(
+  config: Readonly<Record<string, unknown>>,
+  known: readonly Architecture[] = architectures,
+): TensorStacks | undefined {
+  return architectureOf(config, known)?.stacks?.(config);
+}
+
+function architectureOf(
+  config: Readonly<Record<string, unknown>>,
+  known: readonly Architecture[],
+): Architecture | undefined {
+  const type = config['model_type'];
+  return known.find(({ modelTypes }) => typeof type === 'string' && modelTypes.includes(type));
 }

@@ -1,7 +1,8 @@
 import { createRandom, edgeChannels, foldEdge, type Tensor, tensor, toF32 } from '@q/core';
 import { createEngine } from '@q/tfjs';
 import { describe, expect, it } from 'vitest';
-import { architectures, describeModel } from './describe-model.js';
+import { architectures, describeModel, stacksOf } from './describe-model.js';
+import { transpose, turnedWeights } from './load-weights.js';
 import { forward } from './run.js';
 import { createRuntime } from './runtime.js';
 import { goldenTensor } from './testing/golden-weights.js';
@@ -20,7 +21,13 @@ describe('edges of decoders', () => {
     async ({ config, ids, names }) => {
       const { ops, dispose } = await createEngine({ backend: 'cpu' });
       const model = describeModel(config, architectures, names && new Set(names));
-      const weights = new Map([...model.expected].map(([name, shape]) => [name, values(goldenTensor(name, shape))]));
+      const turned = turnedWeights(model);
+      const weights = new Map(
+        [...model.expected].map(([name, shape]) => {
+          const stored = values(goldenTensor(name, shape, stacksOf(config)));
+          return [name, turned.has(name) ? transpose(stored) : stored];
+        }),
+      );
       const run = (): Float32Array => {
         const uploaded = new Map([...weights].map(([name, weight]) => [name, ops.fromTensor(weight)]));
         const runtime = createRuntime(ops, uploaded, { ties: model.ties });

@@ -23,7 +23,7 @@ export { smollm3 } from './architectures/smollm3.js';
 export { stablelm } from './architectures/stablelm.js';
 export { ConfigReader } from './config-reader.js';
 export { createDecoder, type Decoder, type DecoderOptions, type LayerCache } from './decode.js';
-export { architectures, describeModel } from './describe-model.js';
+export { architectures, describeModel, stacksOf } from './describe-model.js';
 export { conventionalHead, guessLinears } from './guess-linears.js';
 export { loadWeights } from './load-weights.js';
 export { encode, forward, greedy, runBlock } from './run.js';

@@ -11,12 +11,7 @@ export async function loadWeights<T>(
   model: ModelDescription,
   read: (name: string) => Promise<Tensor>,
 ): Promise<Map<string, T>> {
-  const transposed = new Set(
-    model.blocks
-      .flatMap((block) => block.linears)
-      .filter((linear) => linear.transposed)
-      .map((linear) => `${linear.module}.weight`),
-  );
+  const transposed = turnedWeights(model);
   const weights = new Map<string, T>();
   try {
     for (const [name, shape] of model.expected) {
@@ -31,6 +26,15 @@ export async function loadWeights<T>(
   return weights;
 }
 
+/** Names of the weights that the files keep `[in, out]`. */
+export const turnedWeights = ({ blocks }: ModelDescription): ReadonlySet<string> =>
+  new Set(
+    blocks
+      .flatMap(({ linears }) => linears)
+      .filter((linear) => linear.transposed)
+      .map((linear) => `${linear.module}.weight`),
+  );
+
 function checked(name: string, shape: readonly number[], stored: Tensor): Tensor<'f32'> {
   if (stored.shape.length !== shape.length || stored.shape.some((size, axis) => size !== shape[axis])) {
     throw new ShapeError(`tensor "${name}" has shape [${stored.shape}]; the config says [${shape}]`);
@@ -41,7 +45,8 @@ function checked(name: string, shape: readonly number[], stored: Tensor): Tensor
   return values;
 }
 
-function transpose({ shape, data }: Tensor<'f32'>): Tensor<'f32'> {
+/** A matrix with its axes exchanged. */
+export function transpose({ shape, data }: Tensor<'f32'>): Tensor<'f32'> {
   const [rows, columns] = shape as [number, number];
   const out = new Float32Array(data.length);
   for (let row = 0; row < rows; row++) {

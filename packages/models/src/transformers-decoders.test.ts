@@ -1,6 +1,6 @@
 import { type BackendChoice, createEngine } from '@q/tfjs';
 import { describe, expect, it } from 'vitest';
-import { architectures, describeModel } from './describe-model.js';
+import { architectures, describeModel, stacksOf } from './describe-model.js';
 import { encode, forward } from './run.js';
 import { createRuntime } from './runtime.js';
 import { goldenWeights } from './testing/golden-weights.js';
@@ -24,7 +24,7 @@ describe(`decoders on ${backend} beside transformers`, () => {
   it.each(golden.cases as readonly Case[])('$name', async ({ config, ids, kept, logits, names }) => {
     const { ops, memory } = await createEngine({ backend: backend! });
     const model = describeModel(config, architectures, names && new Set(names));
-    const weights = await goldenWeights(ops, model);
+    const weights = await goldenWeights(ops, model, stacksOf(config));
     const length = ids[0]!.length;
     const run = () => {
       const runtime = createRuntime(ops, weights);

@@ -1,16 +1,22 @@
 import {
+  countTokens,
   createContext,
   createRandom,
   dequantize,
+  int4,
   meanSquare,
   minMax,
+  mseSearch,
+  perBlock,
   perGroup,
+  perTensor,
   quantize,
   referenceKernels,
   type Statistics,
   scheme,
   schemes,
   tensor,
+  tokenFrequencies,
   uint4,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
@@ -77,5 +83,55 @@ describe('rtn', () => {
     expect(() => rtn({ importance: 'conditional' as 'none' })).toThrow(
       'importance must be one of none, diagonal, got "conditional"',
     );
+  });
+});
+
+describe('tables of embeddings', () => {
+  const rows = Float32Array.from({ length: 16 }, (_, row) => (row === 3 ? 200 : 1));
+  const counted: Statistics = { get: () => rows as never, has: ({ name }) => name === tokenFrequencies.name };
+  const table = tensor(
+    'f32',
+    weight.shape,
+    weight.data.map((x, i) => (Math.floor(i / 64) === 3 ? 0.2 * x : x)),
+  );
+  const weighted = (values: Float32Array) =>
+    table.data.reduce((sum, x, i) => sum + (rows[Math.floor(i / 64)] as number) * (x - (values[i] as number)) ** 2, 0);
+
+  it('a scale that serves many rows follows those that the text looks up', async () => {
+    for (const each of [
+      schemes.int8TensorWise,
+      schemes.fp8BlockWise,
+      scheme({ format: uint4, granularity: perBlock(8, 32) }),
+    ]) {
+      const [seen, unseen] = await Promise.all(
+        [counted, nothing].map((known) => rtn({ fit: mseSearch({ norm: 2 }) }).quantize(table, known, each, context)),
+      );
+      expect(weighted(dequantize(seen!.quantized).data)).toBeLessThanOrEqual(
+        weighted(dequantize(unseen!.quantized).data),
+      );
+    }
+    const coarse = scheme({ format: int4, granularity: perTensor });
+    const [seen, unseen] = await Promise.all(
+      [counted, nothing].map((known) => rtn({ fit: mseSearch({ norm: 2 }) }).quantize(table, known, coarse, context)),
+    );
+    expect(weighted(dequantize(seen!.quantized).data)).toBeLessThan(0.8 * weighted(dequantize(unseen!.quantized).data));
+  });
+
+  it('a scale of one row is the same with any weight of it', async () => {
+    for (const each of [schemes.integer(4, { groupSize: 32 }), schemes.int8, schemes.mxfp4]) {
+      const [seen, unseen] = await Promise.all(
+        [counted, nothing].map((known) => rtn().quantize(table, known, each, context)),
+      );
+      expect(seen!.quantized).toEqual(unseen!.quantized);
+    }
+  });
+
+  it('tokens are counted from ids, one more than they are there', () => {
+    const state = tokenFrequencies.create(4);
+    countTokens(state, Int32Array.of(1, 1, 3, 9, -1));
+    expect([...state]).toEqual([1, 3, 1, 2]);
+    tokenFrequencies.merge(state, state.slice());
+    expect([...state]).toEqual([1, 5, 1, 3]);
+    expect(tokenFrequencies.count(state)).toBe(6);
   });
 });

@@ -4,12 +4,12 @@ import {
   fitOption,
   type Method,
   meanSquare,
-  mseSearch,
   type OptionValues,
   type Quantizer,
   quantize,
   type Scheme,
   type Statistics,
+  tokenFrequencies,
   weightedSearch,
 } from '@q/core';
 
@@ -46,8 +46,10 @@ export function rtn(options: RtnOptions = {}): Quantizer {
     needs: importance === 'diagonal' ? [meanSquare] : [],
     async quantize(weight, statistics, scheme, { kernels }, into) {
       const inputs = importance === 'diagonal' ? meanSquares(statistics) : undefined;
+      const rows = statistics.has(tokenFrequencies) ? statistics.get(tokenFrequencies) : undefined;
+      const weights = { ...(inputs ? { columns: inputs.values } : {}), ...(rows ? { rows } : {}) };
       return {
-        quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: inputs?.values, kernels, into }),
+        quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: weights, kernels, into }),
         report: { method: 'rtn', tokens: inputs?.tokens ?? 0, figures: {}, notes: [] },
       };
     },
@@ -64,6 +66,6 @@ export const rtnMethod: Method<typeof rtnOptions> = {
   name: 'rtn',
   summary: 'round to nearest, with a search for the scales; needs no text',
   options: rtnOptions,
-  tables: () => rtn({ fit: mseSearch() }),
+  tables: () => rtn(),
   quantizer: rtn,
 };

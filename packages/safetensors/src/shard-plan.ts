@@ -6,6 +6,11 @@ export interface PlannedTensor {
   readonly name: string;
   readonly dtype: FileDtype;
   readonly shape: readonly number[];
+  /**
+   * Tensors that it consists of, one after the other, of its dtype. Each is written by its own name; the file names the whole
+   * alone.
+   */
+  readonly parts?: readonly { readonly name: string; readonly shape: readonly number[] }[];
 }
 
 /** A tensor's place in its file, absolute. */
@@ -27,6 +32,7 @@ export interface PlannedFile {
 /** Where every byte goes, before any is written. */
 export interface ShardPlan {
   readonly files: readonly PlannedFile[];
+  /** By the names that tensors are written by: parts instead of the tensors that consist of them. */
   readonly places: ReadonlyMap<string, PlannedPlace>;
   /** Content of `model.safetensors.index.json`; absent for a single file. */
   readonly index?: string;
@@ -61,8 +67,10 @@ export function planShards(tensors: readonly PlannedTensor[], options: ShardOpti
   let filled = 0;
   let total = 0;
   for (const planned of tensors) {
-    if (names.has(planned.name)) throw new FormatError(`tensor ${planned.name} is planned twice`);
-    names.add(planned.name);
+    for (const { name } of [planned, ...(planned.parts ?? [])]) {
+      if (names.has(name)) throw new FormatError(`tensor ${name} is planned twice`);
+      names.add(name);
+    }
     const bytes = byteLength(planned);
     if (filled > 0 && filled + bytes > maxShardBytes) {
       shards.push([]);
@@ -77,7 +85,9 @@ export function planShards(tensors: readonly PlannedTensor[], options: ShardOpti
     shards.length === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`;
   const places = new Map<string, PlannedPlace>();
   const files = shards.map((shard, i) => planFile(fileName(i), shard, metadata, places));
-  const weightMap = Object.fromEntries(tensors.map(({ name }) => [name, (places.get(name) as PlannedPlace).file]));
+  const weightMap = Object.fromEntries(
+    tensors.map(({ name, parts }) => [name, (places.get(parts?.[0]?.name ?? name) as PlannedPlace).file]),
+  );
   return {
     files,
     places,
@@ -112,14 +122,15 @@ function planFile(
   new DataView(header.buffer).setBigUint64(0, BigInt(padded), true);
   header.set(json, 8);
   sorted.forEach((planned, i) => {
-    const begin = header.length + begins[i];
-    places.set(planned.name, {
-      file,
-      dtype: planned.dtype,
-      shape: planned.shape,
-      begin,
-      end: begin + byteLength(planned),
-    });
+    const { dtype } = planned;
+    let begin = header.length + begins[i];
+    for (const { name, shape } of planned.parts ?? [planned]) {
+      const end = begin + byteLength({ name, dtype, shape });
+      places.set(name, { file, dtype, shape, begin, end });
+      begin = end;
+    }
+    if (begin !== header.length + begins[i] + byteLength(planned))
+      throw new FormatError(`tensor ${planned.name}: its parts do not fill it`);
   });
   return { name: file, header, byteLength: header.length + position };
 }

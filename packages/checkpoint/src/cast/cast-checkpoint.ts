@@ -11,6 +11,7 @@ import {
 import { createShardWriter, type FileDtype, holdsValues, planShards, type ShardPlan } from '@q/safetensors';
 import type { Checkpoint } from '../checkpoint.js';
 import { copyModelFile } from '../model-files.js';
+import { joinStacks } from '../stacks/index.js';
 import { type CastDtype, castConfigText } from './cast-config.js';
 import { castBytes, checkCast, elementBytes, isWithinRange, type LostValues } from './cast-values.js';
 
@@ -59,7 +60,7 @@ export function planCast(source: Checkpoint, dtype: CastDtype, kept: ReadonlySet
   }));
   return {
     dtype,
-    shards: planShards(tensors),
+    shards: planShards(joinStacks(tensors, source.stacks)),
     cast: entries.filter(changes).map(({ name }) => name),
     notFloat: entries.filter((entry) => !holdsValues(entry.dtype)).map(({ name }) => name),
   };

@@ -66,4 +66,28 @@ describe('the fp8 layout', () => {
     await expect(reader.activation?.('m', tensorLookup(new Map()))).rejects.toThrow('quantized to FP8');
     expect(layout.reader({ quant_method: 'compressed-tensors', format: 'pack-quantized' })).toBeUndefined();
   });
+
+  it('reads folders of DeepSeek and transformers: tiles times weight_scale_inv', async () => {
+    const [rows, columns] = [130, 5];
+    const codes = Uint8Array.from({ length: rows * columns }, (_, i) => (i % 120) + (i % 2) * 128);
+    const scales = Float32Array.of(0.5, 3);
+    const tensors = tensorLookup(
+      new Map<string, Tensor>([
+        ['m.weight', tensor('f8_e4m3', [rows, columns], codes)],
+        ['m.weight_scale_inv', tensor('f32', [2, 1], scales)],
+      ]),
+    );
+    const config = { quant_method: 'fp8', fmt: 'e4m3', weight_block_size: [128, 128], activation_scheme: 'dynamic' };
+    const reader = readerOf(layout, config);
+    expect(reader.note).toContain('activation_scheme dynamic');
+    expect(reader.has('m', tensors)).toBe(true);
+    const expected = Array.from(codes, (code, i) => e4m3.decode(code) * scales[i < 128 * columns ? 0 : 1]);
+    expect([...dequantize(await reader.read('m', tensors)).data]).toEqual(expected.map(Math.fround));
+    const small = readerOf(layout, { ...config, weight_block_size: [64, 128] });
+    await expect(small.read('m', tensors)).rejects.toThrow(
+      'm.weight_scale_inv: shape [2,1] was found; [1] or [130,1] or [3,1]',
+    );
+    expect(() => layout.reader({ ...config, weight_block_size: 128 })).toThrow('weight_block_size');
+    expect(() => layout.reader({ ...config, fmt: 'e5m2' })).toThrow('only e4m3');
+  });
 });

@@ -13,6 +13,7 @@ import {
 } from '@q/core';
 import { cautionConv1d, compressedConfig, groupOf } from '../compressed-tensors/config.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { shownValue } from '../shown-value.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
@@ -35,7 +36,11 @@ export function fp8Layout(): QuantizedLayout {
       ]),
     config: (modules, kept, record) => compressedConfig('float-quantized', modules, kept, record),
     reader: (config) =>
-      config.quant_method === 'compressed-tensors' && config.format === 'float-quantized' ? reader(config) : undefined,
+      config.quant_method === 'compressed-tensors' && config.format === 'float-quantized'
+        ? reader(config)
+        : config.quant_method === 'fp8'
+          ? blockReader(config)
+          : undefined,
   };
 }
 
@@ -61,7 +66,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
     layout: 'fp8',
     has: (module, tensors) => tensors.has(`${module}.weight_scale`),
     tensors: (module) => ['weight', 'weight_scale'].map((part) => `${module}.${part}`),
-    read: (module, tensors) => read(module, tensors),
+    read: (module, tensors) => read(module, tensors, { suffix: 'weight_scale', tile: [128, 128] }),
     // Reading such a folder as if its inputs were not quantized would give other results than it was made for.
     async activation(module) {
       if (groupOf(config, module)?.input_activations)
@@ -71,20 +76,53 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   };
 }
 
-async function read(module: string, tensors: TensorLookup): Promise<QuantizedTensor> {
+/**
+ * FP8 as DeepSeek-V3 was published and as transformers writes it (`quant_method: fp8`): `weight_scale_inv` multiplies tiles of the
+ * weight, 128 x 128 as a rule.
+ */
+function blockReader(config: Readonly<Record<string, unknown>>): LayoutReader {
+  const { fmt = 'e4m3', weight_block_size: size, activation_scheme: inputs } = config;
+  const whole = (each: unknown) => Number.isInteger(each) && (each as number) > 0;
+  if (size !== undefined && size !== null && !(Array.isArray(size) && size.length === 2 && size.every(whole)))
+    throw new FormatError(
+      `quantization_config: "weight_block_size" is ${shownValue(size)}; [rows, columns] was expected, such as [128, 128]`,
+    );
+  if (fmt !== 'e4m3')
+    throw new FormatError(`quantization_config: "fmt" is ${shownValue(fmt)}; only e4m3 can be read of fp8 folders`);
+  const tile = (size ?? undefined) as readonly [number, number] | undefined;
+  return {
+    layout: 'fp8',
+    ...(inputs === undefined || inputs === null
+      ? {}
+      : {
+          note: `its runtimes also quantize inputs to FP8 (activation_scheme ${shownValue(inputs)}); here weights alone are, and inputs stay as they are`,
+        }),
+    has: (module, tensors) => tensors.has(`${module}.weight_scale_inv`),
+    tensors: (module) => ['weight', 'weight_scale_inv'].map((part) => `${module}.${part}`),
+    read: (module, tensors) => read(module, tensors, { suffix: 'weight_scale_inv', ...(tile ? { tile } : {}) }),
+  };
+}
+
+interface StoredAs {
+  readonly suffix: string;
+  /** Rows and columns that share a scale; absent: one for the whole weight or for each row. */
+  readonly tile?: readonly [number, number];
+}
+
+async function read(module: string, tensors: TensorLookup, { suffix, tile }: StoredAs): Promise<QuantizedTensor> {
   const shape = shapeOf(tensors, `${module}.weight`, 2);
   const [rows, columns] = shape;
   const codes = await readIntegers<Uint8Array>(tensors, `${module}.weight`, 'f8_e4m3', shape);
   const nan = codes.findIndex((code) => (code & 0x7f) === 0x7f);
   if (nan >= 0) throw new FormatError(`${module}.weight: element ${nan} is NaN: repair the file`);
-  const tiles = [Math.ceil(rows / 128), Math.ceil(columns / 128)];
-  const scale = await readScales(tensors, `${module}.weight_scale`, [[1], [rows, 1], tiles, []]);
+  const tiles = tile ? [Math.ceil(rows / tile[0]), Math.ceil(columns / tile[1])] : [];
+  const scale = await readScales(tensors, `${module}.${suffix}`, [[1], [rows, 1], tiles, []]);
   const granularity =
     scale.values.length === 1 && scale.shape.length < 2
       ? perTensor
       : `${scale.shape}` === `${[rows, 1]}`
         ? perChannel
-        : perBlock(128, 128);
+        : perBlock(...(tile as readonly [number, number]));
   return {
     scheme: makeScheme({ format: e4m3, granularity, scaleStorage: scale.storage }),
     shape,

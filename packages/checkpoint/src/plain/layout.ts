@@ -34,6 +34,7 @@ export function plainLayout(vocabulary: SchemeVocabulary = {}): QuantizedLayout 
   return {
     name: 'plain',
     tables: true,
+    stacks: true,
     refuse({ scheme }) {
       try {
         schemeFromJSON(JSON.stringify(scheme), vocabulary);

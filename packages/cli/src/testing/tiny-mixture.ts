@@ -1,7 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { joinStacks } from '@q/checkpoint';
 import { createRandom, fromF32 } from '@q/core';
-import { describeModel } from '@q/models';
+import { describeModel, stacksOf } from '@q/models';
 import { createShardWriter, planShards } from '@q/safetensors';
 
 const shared = {
@@ -32,18 +33,33 @@ export const tinyConfigs = {
 /**
  * A model folder with random weights, and ids to calibrate and score it with. In the last layer the rows from 4 on of routers
  * with more are zero: of equal logits the lower index wins, so no token ever reaches the experts 6 and 7.
+ *
+ * @param names some tensors' names in the file, where they are not the usual ones
+ * @param others shapes of tensors beside those of the model
  */
-export async function writeTinyModel(folder: string, config: Record<string, unknown>): Promise<void> {
+export async function writeTinyModel(
+  folder: string,
+  config: Record<string, unknown>,
+  names?: readonly string[],
+  others: Readonly<Record<string, readonly number[]>> = {},
+): Promise<void> {
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, 'config.json'), JSON.stringify(config));
-  const { expected } = describeModel(config);
+  const described = describeModel(config, undefined, names && new Set(names));
+  const expected = new Map([...described.expected, ...Object.entries(others)]);
   const writer = await createShardWriter(
     folder,
-    planShards([...expected].map(([name, shape]) => ({ name, dtype: 'F32', shape }))),
+    planShards(
+      joinStacks(
+        [...expected].map(([name, shape]) => ({ name, dtype: 'F32', shape })),
+        stacksOf(config),
+      ),
+    ),
   );
   const random = createRandom(11);
   for (const [name, shape] of expected) {
-    const [rows, columns = 1] = shape;
+    const [rows] = shape;
+    const columns = shape.slice(1).reduce((product, size) => product * size, 1);
     const scale = shape.length === 1 ? 0.1 : 1 / Math.sqrt(columns);
     const values = Float32Array.from({ length: rows * columns }, () => scale * random.normal());
     if (shape.length === 1 && !name.endsWith('.bias')) for (let i = 0; i < rows; i++) values[i] += 1;

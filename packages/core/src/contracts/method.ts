@@ -35,6 +35,11 @@ export interface Method<S extends OptionRecord = any> {
    * needs inputs, or is meant for products alone.
    */
   tables?(): Quantizer;
+  /**
+   * Rounds the output projection by the inputs that it sees in the calibration text, and the table that it is tied to. Absent:
+   * it is rounded as tables are.
+   */
+  head?(options: OptionValues<S>): Quantizer;
   /** The model writes the calibration text itself when none is given. */
   readonly writesText?: boolean;
 }

@@ -26,6 +26,8 @@ export interface LinearDescription {
   /** True when the file keeps `[in, out]` (GPT-2's Conv1D). In memory every weight is `[out, in]`. */
   readonly transposed: boolean;
   readonly bias: boolean;
+  /** Readers of the model's own files take it as a slice of a tensor that holds it for all experts of the layer. */
+  readonly stacked?: true;
 }
 
 /** A norm that reads the residual stream, and what reads its output. */
@@ -194,6 +196,21 @@ export function languageModel(model: ModelDescription, purpose: string): Languag
   );
 }
 
+/** How files keep several tensors of a model in one: all experts of a layer in a tensor of three dimensions. */
+export interface TensorStacks {
+  /**
+   * The model's tensors that a tensor of a file holds: one list for each slice of its first axis. Where a slice is several
+   * tensors, each is an equal part of its rows. Nothing for tensors that hold themselves alone.
+   * @throws FormatError naming the tensor when its shape is not that of a stack
+   */
+  split(name: string, shape: readonly number[]): readonly (readonly string[])[] | undefined;
+  /**
+   * The stack that a tensor is a slice of in files that are written, and where in it. Absent where readers take each tensor
+   * by itself.
+   */
+  join?(name: string): { readonly stack: string; readonly index: number } | undefined;
+}
+
 /** A family of models, declared once. */
 export interface Architecture {
   readonly name: string;
@@ -205,4 +222,6 @@ export interface Architecture {
    * @throws SchemeError naming the config key that is missing or not supported
    */
   describe(config: Readonly<Record<string, unknown>>, tensorNames?: ReadonlySet<string>): ModelDescription;
+  /** Absent where files have a tensor for each of the model's. */
+  stacks?(config: Readonly<Record<string, unknown>>): TensorStacks;
 }

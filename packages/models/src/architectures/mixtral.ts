@@ -1,7 +1,9 @@
 import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeLlamaLike } from './llama-like.js';
-import { mixtureOfExperts, refuseStackedExperts } from './mixture-of-experts.js';
+import { gatedExpertStacks, mixtureOfExperts } from './mixture-of-experts.js';
+
+const names = { gate: 'w1', up: 'w3', down: 'w2' };
 
 /** Mixtral: Mistral's attention, and in every layer `num_local_experts` MLPs of which each token uses the best few. */
 export const mixtral: Architecture = {
@@ -9,7 +11,6 @@ export const mixtral: Architecture = {
   modelTypes: ['mixtral'],
   describe(json, tensorNames) {
     const config = new ConfigReader(json);
-    refuseStackedExperts(tensorNames);
     const window = config.has('sliding_window') ? config.positiveInteger('sliding_window') : undefined;
     const experts = config.positiveInteger('num_local_experts', 8);
     const perToken = config.positiveInteger('num_experts_per_tok', 2);
@@ -17,7 +18,8 @@ export const mixtral: Architecture = {
     return describeLlamaLike(config, {
       architecture: 'mixtral',
       tensorNames,
-      names: { mlp: 'block_sparse_moe' },
+      // transformers 5 calls it `mlp` in memory, and in files with stacked experts.
+      names: { mlp: tensorNames?.has('model.layers.0.mlp.gate.weight') ? 'mlp' : 'block_sparse_moe' },
       queryKeyValueBias: false,
       outputBias: false,
       mlpBias: false,
@@ -34,8 +36,9 @@ export const mixtral: Architecture = {
           experts,
           perToken,
           normalize: true,
-          names: { gate: 'w1', up: 'w3', down: 'w2' },
+          names,
         }),
     });
   },
+  stacks: (json) => gatedExpertStacks(new ConfigReader(json), names),
 };

@@ -1,7 +1,7 @@
 import { createRandom, FormatError } from '@q/core';
 import { createEngine } from '@q/tfjs';
 import { describe, expect, it } from 'vitest';
-import { describeModel } from '../describe-model.js';
+import { describeModel, stacksOf } from '../describe-model.js';
 import { createRuntime } from '../runtime.js';
 import { mixtureOfExperts } from './mixture-of-experts.js';
 import { largestColumns } from './routing.js';
@@ -161,12 +161,22 @@ describe('descriptions', () => {
     expect(dense.expected.get('model.layers.0.mlp.shared_expert_gate.weight')).toEqual([1, 8]);
   });
 
-  it('refuses experts stacked in one tensor, and more experts a token than there are', () => {
-    const stacked = new Set(['model.layers.0.mlp.experts.gate_up_proj']);
-    expect(() => describeModel(qwen, undefined, stacked)).toThrow(FormatError);
-    expect(() => describeModel(mixtral, undefined, stacked)).toThrow(
-      'experts.gate_up_proj holds all experts of a layer',
+  it('divides experts stacked in one tensor, and refuses those of another order', () => {
+    const name = 'model.layers.0.mlp.experts.gate_up_proj';
+    const { split } = stacksOf(mixtral)!;
+    expect(split(name, [2, 24, mixtral.hidden_size])).toEqual(
+      [0, 1].map((e) => ['w1', 'w3'].map((part) => `model.layers.0.mlp.experts.${e}.${part}.weight`)),
     );
+    expect(split('model.layers.0.mlp.experts.down_proj', [1, mixtral.hidden_size, 12])).toEqual([
+      ['model.layers.0.mlp.experts.0.w2.weight'],
+    ]);
+    expect(split('model.layers.0.mlp.experts.0.w1.weight', [12, mixtral.hidden_size])).toBeUndefined();
+    expect(() => split(name, [2, mixtral.hidden_size, 24])).toThrow(FormatError);
+    const named = describeModel(mixtral, undefined, new Set(['model.layers.0.mlp.gate.weight']));
+    expect(named.expected.has('model.layers.0.mlp.experts.0.w1.weight')).toBe(true);
+  });
+
+  it('refuses more experts a token than there are', () => {
     expect(() => describeModel({ ...mixtral, num_experts_per_tok: 4 })).toThrow('there are 3 experts');
     expect(() => describeModel({ ...qwen, mlp_only_layers: ['1'] })).toThrow('a list of whole numbers');
   });

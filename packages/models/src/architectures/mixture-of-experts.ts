@@ -1,4 +1,13 @@
-import { type Activation, FormatError, type LinearDescription, type Runtime, type StageState } from '@q/core';
+import {
+  type Activation,
+  FormatError,
+  type LinearDescription,
+  type Runtime,
+  type ScalableEdge,
+  type StageState,
+  type TensorStacks,
+} from '@q/core';
+import type { ConfigReader } from '../config-reader.js';
 import type { FeedForward } from './feed-forward.js';
 import { linear } from './linear-description.js';
 import { addRows, routeTokens } from './routing.js';
@@ -15,9 +24,48 @@ export interface MixtureOptions {
   /** Weights of a token's experts add up to 1. */
   readonly normalize: boolean;
   /** Names of an expert's linears: `w1`, `w3`, `w2` or `gate_proj`, `up_proj`, `down_proj`. */
-  readonly names: { readonly gate: string; readonly up: string; readonly down: string };
+  readonly names: ExpertNames;
+  /** Where an expert is no gated MLP of three linears. */
+  readonly expert?: (name: string, sizes: ExpertSizes) => Expert;
+  /** Name of the router below `prefix`; `gate` without a bias when absent. */
+  readonly router?: { readonly name: string; readonly bias: boolean };
   /** An expert that sees every token, weighed by `sigmoid(shared_expert_gate(x))`. */
   readonly shared?: { readonly intermediate: number };
+}
+
+export interface ExpertNames {
+  readonly gate: string;
+  readonly up: string;
+  readonly down: string;
+}
+
+export type ExpertSizes = Pick<MixtureOptions, 'hidden' | 'intermediate' | 'activation'>;
+
+/** One expert: from its tokens to what its last linear reads. */
+export interface Expert {
+  readonly linears: readonly LinearDescription[];
+  /** Its linears that read tokens. */
+  readonly readers: readonly string[];
+  readonly down: string;
+  readonly edges: readonly Omit<ScalableEdge, 'id'>[];
+  inner<T>(runtime: Runtime<T>, x: T): T;
+}
+
+function gatedExpert(name: string, names: ExpertNames, sizes: ExpertSizes): Expert {
+  const { hidden, intermediate, activation } = sizes;
+  const [gate, up, down] = [`${name}.${names.gate}`, `${name}.${names.up}`, `${name}.${names.down}`];
+  return {
+    linears: [
+      linear(gate, hidden, intermediate, false, 'gate'),
+      linear(up, hidden, intermediate, false, 'up'),
+      linear(down, intermediate, hidden, false, 'down'),
+    ],
+    readers: [gate, up],
+    down,
+    edges: [{ producer: { kind: 'linear', module: up }, consumers: [down] }],
+    inner: (runtime, x) =>
+      runtime.ops.mul(runtime.ops.activation(activation, runtime.linear(gate, x)), runtime.linear(up, x)),
+  };
 }
 
 /**
@@ -25,22 +73,16 @@ export interface MixtureOptions {
  * expert is computed on the rows of its own tokens alone, so that is also what its linears are calibrated with.
  */
 export function mixtureOfExperts(options: MixtureOptions): FeedForward {
-  const { prefix, hidden, intermediate, activation, experts: count, names } = options;
-  const router = `${prefix}.gate`;
+  const { prefix, hidden, activation, experts: count, names } = options;
+  const router = `${prefix}.${options.router?.name ?? 'gate'}`;
+  const routerBias = options.router?.bias ? `${router}.bias` : undefined;
   const experts = Array.from({ length: count }, (_, index) => {
     const name = `${prefix}.experts.${index}`;
-    const [gate, up, down] = [`${name}.${names.gate}`, `${name}.${names.up}`, `${name}.${names.down}`];
-    return { name, gate, up, down, part: `expert.${index}`, linears: [gate, up, down] };
+    const own = options.expert?.(name, options) ?? gatedExpert(name, names, options);
+    return { ...own, name, part: `expert.${index}` };
   });
   const shared = options.shared && sharedExpert(prefix, hidden, options.shared.intermediate);
-  const linears: LinearDescription[] = [
-    ...experts.flatMap(({ gate, up, down }) => [
-      linear(gate, hidden, intermediate, false, 'gate'),
-      linear(up, hidden, intermediate, false, 'up'),
-      linear(down, intermediate, hidden, false, 'down'),
-    ]),
-    ...(shared?.linears ?? []),
-  ];
+  const linears: LinearDescription[] = [...experts.flatMap((expert) => expert.linears), ...(shared?.linears ?? [])];
   /** The parts of the experts that have tokens, run through one of their layers; which tokens they are stays. */
   const perExpert = <T>(state: StageState<T>, run: (expert: (typeof experts)[number], x: T) => T): Record<string, T> =>
     Object.fromEntries(
@@ -57,21 +99,18 @@ export function mixtureOfExperts(options: MixtureOptions): FeedForward {
     linears,
     kept: [
       [`${router}.weight`, [count, hidden]],
+      ...(routerBias === undefined ? [] : [[routerBias, [count]] as [string, number[]]]),
       ...(shared ? [[`${shared.gateOfAll}.weight`, [1, hidden]] as [string, number[]]] : []),
     ],
     readers: [
       ...(shared ? [shared.gate, shared.up] : []),
-      ...experts.flatMap(({ gate, up }) => [gate, up]),
+      ...experts.flatMap(({ readers }) => readers),
       router,
       ...(shared ? [shared.gateOfAll] : []),
     ],
     outputs: [...experts.map(({ down }) => down), ...(shared ? [shared.down] : [])],
     edges: [
-      ...experts.map(({ up, down }, index) => ({
-        id: `experts.${index}.up->down`,
-        producer: { kind: 'linear' as const, module: up },
-        consumers: [down],
-      })),
+      ...experts.flatMap(({ edges }, index) => edges.map((edge) => ({ id: `experts.${index}.up->down`, ...edge }))),
       ...(shared
         ? [
             {
@@ -83,23 +122,24 @@ export function mixtureOfExperts(options: MixtureOptions): FeedForward {
         : []),
     ],
     // Runtimes stack the experts of a layer and give the stack one scheme.
-    fusionGroups: [experts.flatMap(({ linears: own }) => own), ...(shared ? [[shared.gate, shared.up]] : [])],
-    experts: experts.map(({ name, linears: own }) => ({ name, linears: own })),
+    fusionGroups: [experts.flatMap(modulesOf), ...(shared ? [[shared.gate, shared.up]] : [])],
+    experts: experts.map((expert) => ({ name: expert.name, linears: modulesOf(expert) })),
     route(runtime, input) {
       const { ops } = runtime;
       const x = ops.reshape(input, [-1, hidden]);
-      const logits = ops.linear(x, runtime.weight(`${router}.weight`));
+      const bias = routerBias === undefined ? undefined : runtime.weight(routerBias);
+      const logits = ops.linear(x, runtime.weight(`${router}.weight`), bias);
       const parts = routeTokens(ops, x, logits, options.perToken, options.normalize);
       return shared ? { ...parts, sharedWeight: shared.weight(runtime, input) } : parts;
     },
     stages: [
       {
         name: 'experts',
-        linears: [...experts.flatMap(({ gate, up }) => [gate, up]), ...(shared ? [shared.gate, shared.up] : [])],
-        inputs: new Map(experts.flatMap(({ gate, up, part }) => [gate, up].map((module) => [module, part]))),
+        linears: [...experts.flatMap(({ readers }) => readers), ...(shared ? [shared.gate, shared.up] : [])],
+        inputs: new Map(experts.flatMap(({ readers, part }) => readers.map((module) => [module, part]))),
         run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T> {
           const { residual, input, sharedWeight } = state;
-          const parts = perExpert(state, ({ gate, up }, x) => gated(runtime, gate, up, x));
+          const parts = perExpert(state, (expert, x) => expert.inner(runtime, x));
           return shared
             ? { residual, input: gated(runtime, shared.gate, shared.up, input), ...parts, sharedWeight: sharedWeight! }
             : { residual, input, ...parts };
@@ -126,6 +166,8 @@ export function mixtureOfExperts(options: MixtureOptions): FeedForward {
   };
 }
 
+const modulesOf = ({ linears }: Expert): readonly string[] => linears.map(({ module }) => module);
+
 function sharedExpert(prefix: string, hidden: number, intermediate: number) {
   const [gate, up, down] = ['gate', 'up', 'down'].map((name) => `${prefix}.shared_expert.${name}_proj`) as [
     string,
@@ -150,14 +192,24 @@ function sharedExpert(prefix: string, hidden: number, intermediate: number) {
 }
 
 /**
- * Refuses checkpoints that keep all experts of a layer in one 3-D tensor, as transformers 5 has them in memory.
- * @throws FormatError naming the tensor
+ * Experts of a layer in tensors of three dimensions, as transformers 5 has them in memory and writes them on request:
+ * `experts.gate_up_proj` `[experts, 2 * intermediate, hidden]` (rows of the gate, then those of up) and `experts.down_proj`
+ * `[experts, hidden, intermediate]`. Files that are written have a tensor for each, which every reader takes.
  */
-export function refuseStackedExperts(tensorNames: ReadonlySet<string> | undefined): void {
-  for (const name of tensorNames ?? []) {
-    if (/\.experts\.(gate_up_proj|down_proj|w1|w2|w3)(\.weight)?$/.test(name))
-      throw new FormatError(
-        `tensor ${name} holds all experts of a layer; one tensor for each expert was expected (…experts.0.…): load the model with transformers and write it with save_pretrained, which splits them`,
-      );
-  }
+export function gatedExpertStacks(config: ConfigReader, names: ExpertNames): TensorStacks {
+  return {
+    split(name, shape) {
+      const found = /^(.*\.experts)\.(gate_up_proj|down_proj)$/.exec(name);
+      if (!found) return undefined;
+      const [, prefix, kind] = found;
+      const hidden = config.positiveInteger('hidden_size');
+      const [experts = 0, rows, columns] = shape;
+      if (shape.length !== 3 || (kind === 'down_proj' ? rows : columns) !== hidden)
+        throw new FormatError(
+          `tensor ${name} has shape [${shape}]; ${kind === 'down_proj' ? `[experts, ${hidden}, intermediate]` : `[experts, 2 x intermediate, ${hidden}]`} was expected: load the model with transformers 5 and write it with save_pretrained`,
+        );
+      const parts = kind === 'down_proj' ? [names.down] : [names.gate, names.up];
+      return Array.from({ length: experts }, (_, index) => parts.map((part) => `${prefix}.${index}.${part}.weight`));
+    },
+  };
 }

@@ -1,8 +1,10 @@
 import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeLlamaLike } from './llama-like.js';
-import { mixtureOfExperts, refuseStackedExperts } from './mixture-of-experts.js';
+import { gatedExpertStacks, mixtureOfExperts } from './mixture-of-experts.js';
 import { readSparseLayers, readWindows } from './qwen2.js';
+
+const names = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
 
 /**
  * Qwen1.5-MoE and Qwen2-MoE: Qwen2's attention; sparse layers (every `decoder_sparse_step`-th, but for
@@ -13,7 +15,6 @@ export const qwen2Moe: Architecture = {
   modelTypes: ['qwen2_moe'],
   describe(json, tensorNames) {
     const config = new ConfigReader(json);
-    refuseStackedExperts(tensorNames);
     const { experts, perToken, isSparse } = readSparseLayers(config, { experts: 60, perToken: 4 });
     return describeLlamaLike(config, {
       architecture: 'qwen2_moe',
@@ -33,10 +34,11 @@ export const qwen2Moe: Architecture = {
               experts,
               perToken,
               normalize: config.boolean('norm_topk_prob', false),
-              names: { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+              names,
               shared: { intermediate: config.positiveInteger('shared_expert_intermediate_size', 5632) },
             })
           : undefined,
     });
   },
+  stacks: (json) => gatedExpertStacks(new ConfigReader(json), names),
 };

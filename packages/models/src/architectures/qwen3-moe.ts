@@ -1,8 +1,10 @@
 import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeLlamaLike } from './llama-like.js';
-import { mixtureOfExperts, refuseStackedExperts } from './mixture-of-experts.js';
+import { gatedExpertStacks, mixtureOfExperts } from './mixture-of-experts.js';
 import { readSparseLayers, readWindows } from './qwen2.js';
+
+const names = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
 
 /** Qwen3-MoE: Qwen3's attention; experts without a shared one in the sparse layers. */
 export const qwen3Moe: Architecture = {
@@ -10,7 +12,6 @@ export const qwen3Moe: Architecture = {
   modelTypes: ['qwen3_moe'],
   describe(json, tensorNames) {
     const config = new ConfigReader(json);
-    refuseStackedExperts(tensorNames);
     const { experts, perToken, isSparse } = readSparseLayers(config, { experts: 128, perToken: 8 });
     const bias = config.boolean('attention_bias', false);
     return describeLlamaLike(config, {
@@ -33,9 +34,10 @@ export const qwen3Moe: Architecture = {
               experts,
               perToken,
               normalize: config.boolean('norm_topk_prob', false),
-              names: { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' },
+              names,
             })
           : undefined,
     });
   },
+  stacks: (json) => gatedExpertStacks(new ConfigReader(json), names),
 };

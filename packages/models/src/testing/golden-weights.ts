@@ -1,18 +1,25 @@
-import { fromF32, type ModelDescription, type Ops, type Tensor } from '@q/core';
+import { fromF32, type ModelDescription, type Ops, type Tensor, type TensorStacks } from '@q/core';
 import { loadWeights } from '../load-weights.js';
 
 /**
  * The weights of tooling/figures/reference/transformers_logits.py: uniform in +-0.3 from the name and the index, around 1 for the
  * gains of norms.
  */
-export function goldenWeights<T>(ops: Ops<T>, model: ModelDescription): Promise<Map<string, T>> {
-  return loadWeights(ops, model, async (name) => goldenTensor(name, model.expected.get(name)!));
+export function goldenWeights<T>(
+  ops: Ops<T>,
+  model: ModelDescription,
+  stacks?: TensorStacks | undefined,
+): Promise<Map<string, T>> {
+  return loadWeights(ops, model, async (name) => goldenTensor(name, model.expected.get(name)!, stacks));
 }
 
-/** One of them. */
-export function goldenTensor(name: string, shape: readonly number[]): Tensor {
+/** One of them: in the file's order. Where it is a slice of a tensor of the file, the values are that one's. */
+export function goldenTensor(name: string, shape: readonly number[], stacks?: TensorStacks | undefined): Tensor {
   const count = shape.reduce((product, size) => product * size, 1);
-  return fromF32('f32', shape, weightValues(name, count));
+  const place = stacks?.join?.(name);
+  if (!place) return fromF32('f32', shape, weightValues(name, count));
+  const begin = place.index * count;
+  return fromF32('f32', shape, weightValues(place.stack, begin + count).slice(begin));
 }
 
 export function weightValues(name: string, count: number): Float32Array {

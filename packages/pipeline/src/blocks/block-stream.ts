@@ -150,6 +150,12 @@ export class BlockStream<T> {
     await this.each(beginStep(block));
   }
 
+  /** The last block's output -> what a head reads, as `input`. */
+  async norm(): Promise<void> {
+    const { model } = this;
+    await this.each((runtime, { residual }) => ({ residual, input: model.finalNorm(runtime, residual) }));
+  }
+
   /** All batches through a stage; those that {@link advance} has sent there already stay. */
   async run(stage: Stage): Promise<void> {
     await this.each(stageStep(stage));

@@ -1,11 +1,18 @@
 import type { Checkpoint } from '@q/checkpoint';
-import type { LinearDescription, LinearRole } from '@q/core';
+import type { LinearDescription, LinearRole, ModelDescription } from '@q/core';
 import type { ModelSource } from './model-source.js';
 
 /** Roles of tables, which rules have to name: rows are looked up in them, no product reads them. */
 const tableRoles: readonly LinearRole[] = ['embedding', 'position'];
 
 export const isTable = ({ roles = [] }: LinearDescription): boolean => roles.some((role) => tableRoles.includes(role));
+
+/** Whether it is the output projection, or the table that it is tied to: what reads the final norm. */
+export function isHead({ module }: LinearDescription, model: ModelDescription | undefined): boolean {
+  if (!model?.head) return false;
+  const weight = `${model.head.module}.weight`;
+  return `${module}.weight` === (model.ties.get(weight) ?? weight);
+}
 
 /** Rows from which a table of embeddings is worth quantizing: the two kinds of segments of BERT are not. */
 const tableRows = 32;

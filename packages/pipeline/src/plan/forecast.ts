@@ -1,7 +1,9 @@
 import type { Checkpoint } from '@q/checkpoint';
-import { elementCount, type ModelDescription, type Tuner } from '@q/core';
+import { elementCount, type LinearDescription, type ModelDescription, type Tuner } from '@q/core';
 import { type Recipe, transformsOf } from '../recipe/recipe.js';
+import { headTokens } from '../run/head-inputs.js';
 import { hiddenStateBytes } from '../run/hidden-states.js';
+import { isHead } from './embedding-tables.js';
 import { pairedShare } from './paired-share.js';
 import type { PlannedModule } from './plan.js';
 
@@ -31,9 +33,9 @@ export interface Forecast {
 
 /**
  * Rates that times are forecast with, per second: f32 operations of a product, of the solver's column sweep, bytes
- * of reading, rounding and writing, and operations of a training step. Measured on two x86 cores with the wasm kernels; a forecast is good within a factor of two.
+ * of reading and writing, operations of a training step, and weights that are rounded with a search for their scales. Measured on two x86 cores with the wasm kernels; a forecast is good within a factor of two.
  */
-const rates = { matmul: 40e9, solve: 8e9, stream: 250e6, training: 20e9 };
+const rates = { matmul: 40e9, solve: 8e9, stream: 250e6, training: 20e9, round: 30e6 };
 
 /** The runtime itself: Node, the engine, the command. */
 const baseBytes = 150e6;
@@ -47,12 +49,15 @@ export function forecast(
   tuner?: Tuner,
 ): Forecast {
   const streamed = checkpoint.bytes / rates.stream;
-  // Not `Math.max(...)`: the arguments of a call are on the stack, and a file may have 400,000 tensors.
-  let largest = 0;
-  for (const { shape } of checkpoint.tensors.values()) largest = Math.max(largest, elementCount(shape));
   if (!calibration || !model) {
-    const memory = { runtime: baseBytes, tensor: 4 * largest + 4 * largest };
-    return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed };
+    // Tensors that are copied go through in chunks; of those that are rounded one is in memory at a time, and small ones are read ahead.
+    let [largest, weights] = [0, 0];
+    for (const { linear } of modules) {
+      largest = Math.max(largest, roundingBytes(checkpoint, linear));
+      weights += elementCount(shapeOf(linear));
+    }
+    const memory = { runtime: baseBytes, copies: 16e6, tensor: largest };
+    return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed + weights / rates.round };
   }
   const tokens = calibration.samples * calibration.length;
   const blockElements = Math.max(
@@ -77,13 +82,20 @@ export function forecast(
     statistics: (paired ? 44 : 24) * widest * widest,
     batch: 4 * batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
   });
+  /** Tables are in memory before the blocks are, and leave the engine's memory behind: the larger phase is the peak. */
+  const withTables = (memory: Readonly<Record<string, number>>): Record<string, number> => {
+    const walk = total(memory).total - baseBytes;
+    return { ...memory, embeddings: Math.round(Math.max(tables.engine, tables.phase - walk)) };
+  };
+  const tables = tableBytes(checkpoint, model, modules);
   const usual = calibration.batch ?? calibrationBatch;
   const kept: Record<string, number> = left > 0 ? { hiddenStates: left } : {};
   const states = { activations, ...kept };
-  const onDisk = total({ ...restOf(usual), ...states }).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
+  const onDisk =
+    total(withTables({ ...restOf(usual), ...states })).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
   const batch = onDisk ? (calibration.batch ?? calibrationBatch / 2) : usual;
   const rest = restOf(batch);
-  const memory = onDisk ? rest : { ...rest, ...states };
+  const memory = withTables(onDisk ? rest : { ...rest, ...states });
   const disk = onDisk ? { disk: activations } : {};
   let products = 0;
   let solves = 0;
@@ -95,15 +107,56 @@ export function forecast(
     }
     products += passes * 4 * tokens * calibration.length * model.hiddenSize;
   }
-  for (const { linear } of modules)
-    solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
-  const seconds = 2 + streamed + products / rates.matmul + solves / rates.solve;
+  let rounded = 0;
+  for (const { linear, quantizer } of modules) {
+    if (quantizer.needs.length === 0) rounded += elementCount(shapeOf(linear));
+    else solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
+    // One more pass, of the unquantized model, gives what the head reads.
+    if (quantizer.needs.length > 0 && isHead(linear, model))
+      products += 2 * Math.min(tokens, headTokens) * linearWeights(model);
+  }
+  const seconds = 2 + streamed + rounded / rates.round + products / rates.matmul + solves / rates.solve;
   if (!tuner) return { memory: total(memory), ...disk, batch, seconds };
   const training = tuner.forecast(model, modules, { count: calibration.samples, length: calibration.length });
   // Quantizing is over, and its memory free, when training begins: the larger of the two is the peak.
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory, ...(onDisk ? {} : kept) };
   const larger = total(trained).total > total(memory).total ? trained : memory;
   return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / rates.training };
+}
+
+const shapeOf = ({ outFeatures, inFeatures }: LinearDescription): readonly number[] => [outFeatures, inFeatures];
+
+const linearWeights = ({ blocks }: ModelDescription): number =>
+  blocks.reduce((sum, { linears }) => sum + linears.reduce((own, each) => own + elementCount(shapeOf(each)), 0), 0);
+
+/** Bytes of one value in the source's file; nothing where a rewrite makes the tensor. */
+function storedBytes(checkpoint: Checkpoint, name: string): number {
+  const entry = checkpoint.tensors.get(name);
+  return entry ? (entry.end - entry.begin) / Math.max(1, elementCount(entry.shape)) : 0;
+}
+
+/** A weight while it is rounded: as it was read, in f32, its codes, and these packed. f32 is used as it was read. */
+function roundingBytes(checkpoint: Checkpoint, linear: LinearDescription): number {
+  const stored = storedBytes(checkpoint, `${linear.module}.weight`);
+  return elementCount(shapeOf(linear)) * ((stored < 4 ? stored : 0) + 4 + 1 + 0.6);
+}
+
+/** Tables of embeddings in memory before the blocks are read, and what of it the engine keeps. */
+function tableBytes(
+  checkpoint: Checkpoint,
+  model: ModelDescription,
+  modules: readonly PlannedModule[],
+): { readonly engine: number; readonly phase: number } {
+  let [engine, phase] = [0, 0];
+  const planned = new Set(modules.map(({ linear }) => `${linear.module}.weight`));
+  for (const name of model.embeddingTensors) {
+    const count = elementCount(model.expected.get(name) ?? []);
+    const stored = storedBytes(checkpoint, name);
+    engine += 4 * count;
+    // Read and decoded; or decoded, as codes and as the values of these.
+    phase += count * (4 + (planned.has(name) ? 4 + 1 + 4 : (stored < 4 ? stored : 0) + 4));
+  }
+  return { engine, phase };
 }
 
 function total(memory: Record<string, number>): Record<string, number> {

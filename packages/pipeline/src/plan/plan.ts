@@ -19,7 +19,7 @@ import { byteLength } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
-import { embeddingTables, isTable } from './embedding-tables.js';
+import { embeddingTables, isHead, isTable } from './embedding-tables.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
 import { refuseModule } from './refuse-module.js';
@@ -112,6 +112,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const stored = new StoredBytes(recipe.layout, checkpoint);
   /** Linears of a data-free run that cannot be quantized: one odd matrix does not refuse the others. */
   const odd = new Map<string, string>();
+  /** Linears that the layout holds in no folder. */
+  const leaves = new Map<string, string>();
   for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
     const index = tests.findIndex((applies) => applies(linear));
     const rule = recipe.rules[index];
@@ -120,7 +122,14 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       else if (!isTable(linear)) kept.set(linear.module, { linear, why: 'kept: no rule matches' });
       continue;
     }
-    const { quantizer, scheme, activation } = rule;
+    const left = isTable(linear) ? undefined : recipe.layout.leaves?.(linear);
+    if (left !== undefined) {
+      reasons.set(linear.module, `kept: ${left}`);
+      leaves.set(linear.module, left);
+      continue;
+    }
+    const { scheme, activation } = rule;
+    const quantizer = (isHead(linear, model) ? rule.head : undefined) ?? rule.quantizer;
     if (rule.candidates)
       throw new SchemeError(`${described[index]}: has candidates to choose from, but no budget was given`);
     if (!quantizer || !scheme) throw new SchemeError(`${described[index]}: needs a method and a scheme, or keep`);
@@ -146,7 +155,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const [first] = odd;
   if (first && modules.size === 0)
     throw new SchemeError(`${first[0]}: ${first[1]}. Choose another scheme, or keep this layer with a rule`);
-  for (const [refusal, [module, ...more]] of byText(odd))
+  for (const [refusal, [module, ...more]] of byText(new Map([...odd, ...leaves])))
     notes.push(
       more.length > 0 ? `${module} and ${more.length} more are kept: ${refusal}` : `${module} is kept: ${refusal}`,
     );

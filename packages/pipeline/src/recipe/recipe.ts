@@ -26,6 +26,8 @@ export interface Rule {
   /** Leave the linear as it is. */
   readonly keep?: boolean;
   readonly quantizer?: Quantizer;
+  /** Instead of `quantizer` for the output projection, and the table that it is tied to: it reads the head's inputs. */
+  readonly head?: Quantizer;
   readonly scheme?: Scheme;
   /** How the linear's inputs are quantized when it runs; weights alone when absent. Static scales come from calibration. */
   readonly activation?: ActivationScheme;

@@ -1,13 +1,23 @@
 import { noStatistics } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
-import { CalibrationError, type Context, dequantize, type Tensor } from '@q/core';
+import {
+  CalibrationError,
+  type Context,
+  dequantize,
+  type Statistic,
+  type Statistics,
+  type Tensor,
+  tokenFrequencies,
+} from '@q/core';
 import { guard } from '../blocks/guard.js';
-import { isTable } from '../plan/embedding-tables.js';
+import { metricOf } from '../blocks/metric-of.js';
+import { isHead, isTable } from '../plan/embedding-tables.js';
 import type { ModelSource } from '../plan/model-source.js';
 import { isStatic, type Plan, type PlannedModule } from '../plan/plan.js';
 import { layerRow } from '../report/layer-row.js';
 import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
+import { inRows } from './in-rows.js';
 
 /** The planned modules that no block has: tables of embeddings, and heads. */
 export function outsideBlocks({ modules, model }: Plan): {
@@ -23,14 +33,15 @@ export function outsideBlocks({ modules, model }: Plan): {
 }
 
 /**
- * Quantizes modules outside of the blocks, by data-free methods. What an earlier run has finished is read back.
+ * Quantizes modules outside of the blocks: the output projection by its inputs where its method reads them, all others by data-free
+ * methods. What an earlier run has finished is read back.
  * @returns what was written, by tensor name
- * @throws CalibrationError when a method needs statistics
+ * @throws CalibrationError when a method needs statistics that are not there
  */
 export async function quantizeOutside(
   modules: readonly PlannedModule[],
-  { plan, source, writer, journal, context }: OutsideWork,
-): Promise<ReadonlyMap<string, Tensor<'f32'>>> {
+  { plan, source, writer, journal, context, inputs, frequencies }: OutsideWork,
+): Promise<Map<string, Tensor<'f32'>>> {
   const written = new Map<string, Tensor<'f32'>>();
   for (const planned of modules) {
     const { module } = planned.linear;
@@ -39,14 +50,20 @@ export async function quantizeOutside(
       written.set(name, dequantize(await writer.readModule(module)));
       continue;
     }
-    if (planned.quantizer.needs.length > 0 || isStatic(planned.activation))
+    const learns = planned.quantizer.needs.length > 0;
+    if ((learns && !(inputs && isHead(planned.linear, plan.model))) || isStatic(planned.activation))
       throw new CalibrationError(
-        `${module}: calibrated methods quantize the linears of blocks; use a data-free method for embeddings and heads`,
+        `${module}: calibrated methods quantize the linears of blocks and the output projection; use a data-free method for other tables and heads`,
       );
     const weight = await source.weight(name);
     const { quantizer, scheme } = planned;
-    const result = await quantizer.quantize(weight, noStatistics, scheme, context);
-    const guarded = await guard({ module, method: quantizer.name, scheme, weight, result }, context.kernels);
+    const statistics = learns ? (inputs as Statistics) : tableStatistics(planned, frequencies);
+    const result = await inRows(weight, scheme, (part) => quantizer.quantize(part, statistics, scheme, context));
+    const metric = learns ? metricOf(quantizer.needs, statistics) : undefined;
+    const guarded = await guard(
+      { module, method: quantizer.name, scheme, weight, result, ...(metric ? { hessian: metric } : {}) },
+      context.kernels,
+    );
     await writer.writeModule(module, guarded.quantized);
     const tensors = await writer.sync();
     await journal.append({ unit: module, rows: [layerRow(plan, planned, guarded)], tensors });
@@ -61,4 +78,19 @@ export interface OutsideWork {
   readonly writer: CheckpointWriter;
   readonly journal: Journal<LayerRow>;
   readonly context: Context;
+  /** Of the output projection's inputs, where its method reads them. */
+  readonly inputs?: Statistics;
+  /** Of the tokens in the calibration text, `[vocabulary]`; see {@link tokenFrequencies}. */
+  readonly frequencies?: Float32Array;
+}
+
+/** What is known of a table's rows: how often each token of the text looks one up. */
+function tableStatistics({ linear }: PlannedModule, frequencies: Float32Array | undefined): Statistics {
+  if (!frequencies || !linear.roles?.includes('embedding') || linear.outFeatures !== frequencies.length)
+    return noStatistics;
+  return {
+    has: ({ name }) => name === tokenFrequencies.name,
+    get: <State>(statistic: Statistic<State>) =>
+      statistic.name === tokenFrequencies.name ? (frequencies as State) : noStatistics.get(statistic),
+  };
 }

@@ -7,6 +7,7 @@ import {
   type BlockWeights,
   CalibrationError,
   type Context,
+  countTokens,
   dequantize,
   type ForwardEngine,
   hessian,
@@ -17,12 +18,14 @@ import {
   type Statistic,
   staticInputScale,
   type Tensor,
+  tokenFrequencies,
 } from '@q/core';
 import { type EndLoss, solverWeights } from '@q/end-loss';
 import { activationFiles } from '../blocks/activation-files.js';
 import { BlockStream } from '../blocks/block-stream.js';
 import { collect, comparedOutput } from '../blocks/collect.js';
 import { guard } from '../blocks/guard.js';
+import { metricOf } from '../blocks/metric-of.js';
 import { defaultExpertTokens, roundExpert } from '../blocks/round-expert.js';
 import { stageInputs } from '../blocks/stage-inputs.js';
 import { diskStates, memoryStates } from '../blocks/state-store.js';
@@ -33,6 +36,7 @@ import { isStatic, type Plan, type PlannedModule } from '../plan/plan.js';
 import { layerRow } from '../report/layer-row.js';
 import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
+import { headInputs } from './head-inputs.js';
 import type { HiddenStates } from './hidden-states.js';
 import { outsideBlocks, quantizeOutside } from './outside-blocks.js';
 import type { RunWork } from './run-work.js';
@@ -62,15 +66,21 @@ export async function runCalibrated<T>(
   const share = pairedShare([...plan.modules.values()], windows.count * windows.length);
   const pairedTokens = hiddenStates && share > 0 ? 1 : share;
   const outside = outsideBlocks(plan);
-  const work = { plan, source, writer, journal, context };
+  const frequencies = tokenFrequencies.create(model.vocabularySize);
+  countTokens(frequencies, windows.ids);
+  const store = (name: string) => (plan.forecast.disk === undefined ? memoryStates() : diskStates(join(out, name)));
+  const [ownStates, originalStates] = activationFiles;
+  // Before all else: a table that the head is tied to is what the blocks learn from.
+  const inputs = await headInputs(outside, journal, {
+    ...{ source, model, engine, windows, context, batch: plan.forecast.batch },
+    store: () => store(ownStates),
+  });
+  const work = { plan, source, writer, journal, context, frequencies, ...(inputs ? { inputs } : {}) };
   const quantizeHeads = async () => void (await quantizeOutside(outside.heads, work));
   // A run that died in its training: everything before that is on the disk, and nothing needs the activations.
   if (model.blocks.every(({ prefix }) => journal.finished.has(prefix))) return quantizeHeads();
-  const open = (name: string): BlockStream<T> => {
-    const store = plan.forecast.disk === undefined ? memoryStates() : diskStates(join(out, name));
-    return new BlockStream(engine, model, windows, plan.forecast.batch, context, store);
-  };
-  const [ownStates, originalStates] = activationFiles;
+  const open = (name: string): BlockStream<T> =>
+    new BlockStream(engine, model, windows, plan.forecast.batch, context, store(name));
   const stream = open(ownStates);
   // The unquantized model on the same windows, when a method compares with it.
   const original = pairedTokens > 0 ? open(originalStates) : undefined;
@@ -114,19 +124,16 @@ interface Walk<T> {
   readonly context: Context;
   readonly hiddenStates?: HiddenStates;
   /** Quantized tables of embeddings, which the stream reads instead of the source's. */
-  readonly tables: ReadonlyMap<string, Tensor<'f32'>>;
+  readonly tables: Map<string, Tensor<'f32'>>;
   readonly endLoss?: EndLoss;
 }
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, tables, endLoss } = walk;
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, endLoss } = walk;
   // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
-  loadWeights(await readWeights(source, model.embeddingTensors, context), stream, original);
-  for (const [name, values] of tables) stream.setWeight(name, values);
   const { profile } = context;
-  for (const each of streams)
-    await profile.stage('forward', () => each.embed(each === original ? walk.pairedTokens : 1));
+  await embedWindows(walk);
   for (const each of streams) each.clearWeights();
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   for (const block of model.blocks) {
@@ -174,6 +181,34 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
       note: note(block, finished !== undefined),
     });
   }
+}
+
+/** Ids -> the first block's inputs, in both models. The tables are not needed again, and may be most of a model. */
+async function embedWindows<T>({
+  source,
+  model,
+  stream,
+  original,
+  pairedTokens,
+  tables,
+  context,
+}: Walk<T>): Promise<void> {
+  const { profile } = context;
+  // Without an unquantized model nobody reads what was quantized.
+  const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
+  const weights = await readWeights(source, names, context);
+  loadWeights(weights, stream, original);
+  await profile.stage('forward', async () => original?.embed(pairedTokens));
+  if (original && tables.size > 0) {
+    // One table at a time: the engine's memory grows and does not shrink.
+    stream.clearWeights();
+    original.clearWeights();
+    for (const [name, values] of weights) if (!tables.has(name)) stream.setWeight(name, values);
+    weights.clear();
+  }
+  for (const [name, values] of tables) stream.setWeight(name, values);
+  tables.clear();
+  await profile.stage('forward', () => stream.embed());
 }
 
 const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
@@ -282,7 +317,7 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
             );
       if (learns && !routed && result.report.tokens === 0)
         throw new CalibrationError(`${name}: no calibration token reached this layer`);
-      const metric = collector.tokens > 0 ? metricOf([...needs.values()], collector) : undefined;
+      const metric = collector.tokens > 0 ? metricOf([...needs.values()], collector.statistics) : undefined;
       const layer = { module: name, method: quantizer.name, scheme, weight, result, hessian: metric };
       const { profile } = context;
       const guarded = await profile.stage('guard', () => guard({ ...layer, wantsValues: true }, context.kernels));
@@ -331,13 +366,4 @@ function calibratedInput({ linear, activation }: PlannedModule, { statistics }: 
     if (error instanceof NumericError) throw new NumericError(`${linear.module}: ${error.message}`);
     throw error instanceof CalibrationError ? new CalibrationError(`${linear.module}: ${error.message}`) : error;
   }
-}
-
-/** What errors of a layer's output are measured with, when a statistic that was collected has it. */
-function metricOf(collected: readonly Statistic<any>[], { statistics }: Collector): ArrayLike<number> | undefined {
-  const whole = collected.find(({ metric }) => metric !== undefined);
-  if (whole) return whole.metric?.(statistics.get(whole));
-  // A method that fits grids to the inputs' squares is judged by them: the error of its weights alone is larger on purpose.
-  const part = collected.find(({ diagonal }) => diagonal !== undefined);
-  return part?.diagonal?.(statistics.get(part));
 }

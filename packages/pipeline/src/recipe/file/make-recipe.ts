@@ -91,7 +91,7 @@ export function makeRecipe(
     ...requested.map(({ match, keep, settings: own }) =>
       keep ? { match, keep } : { match, ...choice(own, (from) => ruleMethod(match, from, own, settings, making)) },
     ),
-    ...tableRules(settings, vocabulary),
+    ...tableRules(settings, vocabulary, headQuantizer(settings, making)),
     {
       name: 'linears of the blocks',
       match: '*',
@@ -318,6 +318,12 @@ function valuesFor(options: OptionRecord, settings: Settings, { vocabulary, surr
     values[key] = value;
   }
   return values;
+}
+
+/** What the run's method rounds the output projection with. */
+function headQuantizer(settings: Settings, making: Making): Quantizer | undefined {
+  const method = findMethod(settings, making.vocabulary);
+  return method.head?.(valuesFor(method.options as OptionRecord, settings, making));
 }
 
 function applyMethod(settings: Settings, making: Making): AppliedMethod {

@@ -9,14 +9,19 @@ const positionScheme = scheme({ format: int8, granularity: perGroup(32) });
 /**
  * Rules for what stands outside of the blocks, from the options `embeddings` and `head`. That of the head also matches the
  * table that a head is tied to.
+ * @param calibrated rounds heads by their inputs, where the run's method can
  * @throws SchemeError when a format is not known, or no method of the vocabulary rounds tables
  */
-export function tableRules(settings: Settings, vocabulary: Vocabulary): readonly Rule[] {
+export function tableRules(
+  settings: Settings,
+  vocabulary: Vocabulary,
+  calibrated: Quantizer | undefined,
+): readonly Rule[] {
   const [embeddings, head] = [settings.get('embeddings'), settings.get('head')];
   const rules: Rule[] = [];
   if (embeddings) {
     const rule = { name: `${embeddings.shown} ${embeddings.value}`, match: '*', only: ['embedding'] as const };
-    const found = resolve(embeddings, vocabulary);
+    const found = resolve(embeddings, vocabulary, calibrated);
     rules.push(found ? { ...rule, ...found } : { ...rule, keep: true });
     if (found)
       rules.push({
@@ -29,7 +34,7 @@ export function tableRules(settings: Settings, vocabulary: Vocabulary): readonly
   }
   if (head) {
     const rule = { name: `${head.shown} ${head.value}`, match: '*', only: ['head'] as const };
-    rules.push({ ...rule, ...(resolve(head, vocabulary) ?? { keep: true }) });
+    rules.push({ ...rule, ...(resolve(head, vocabulary, calibrated) ?? { keep: true }) });
   }
   return rules;
 }
@@ -38,12 +43,16 @@ export function tableRules(settings: Settings, vocabulary: Vocabulary): readonly
 function resolve(
   { shown, value }: Setting,
   vocabulary: Vocabulary,
-): { readonly quantizer: Quantizer; readonly scheme: Scheme } | undefined {
+  calibrated: Quantizer | undefined,
+): { readonly quantizer: Quantizer; readonly head?: Quantizer; readonly scheme: Scheme } | undefined {
   if (value === 'keep') return undefined;
   const method = vocabulary.methods.find(({ tables }) => tables !== undefined);
   if (!method?.tables) throw new SchemeError(`${shown}: no method at hand rounds tables of embeddings (rtn does)`);
   try {
-    return { quantizer: method.tables(), scheme: parseScheme(value, vocabulary) };
+    const scheme = parseScheme(value, vocabulary);
+    // A scheme that the method does not take, such as one with a scale for several rows, is rounded as in tables.
+    const takes = calibrated && calibrated.refuse?.(scheme, []) === undefined;
+    return { quantizer: method.tables(), ...(takes ? { head: calibrated } : {}), scheme };
   } catch (error) {
     throw new SchemeError(`${shown} ${(error as Error).message}, or keep`);
   }

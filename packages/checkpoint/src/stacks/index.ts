@@ -1,0 +1,2 @@
+export { joinStacks } from './join-stacks.js';
+export { stackedShards } from './stacked-shards.js';

@@ -1,0 +1,88 @@
+import { createCollector, type Windows } from '@q/calib';
+import type { BlockWeights, Context, ForwardEngine, ModelDescription, Statistic, Statistics } from '@q/core';
+import { BlockStream } from '../blocks/block-stream.js';
+import { collect } from '../blocks/collect.js';
+import type { StateStore } from '../blocks/state-store.js';
+import type { ModelSource } from '../plan/model-source.js';
+import type { PlannedModule } from '../plan/plan.js';
+import type { LayerRow } from '../report/report.js';
+import type { Journal } from '../resume/journal.js';
+
+/** Tokens that a head is calibrated with, at most: 16 for each of 1,024 features are more than its Gram matrix needs. */
+export const headTokens = 16384;
+
+/** What the calibration text is sent through. */
+export interface HeadPass<T> {
+  readonly source: ModelSource;
+  readonly model: ModelDescription;
+  readonly engine: ForwardEngine<T>;
+  readonly windows: Windows;
+  readonly context: Context;
+  /** Windows at a time. */
+  readonly batch: number;
+  readonly store: () => StateStore;
+}
+
+/**
+ * Statistics of what the output projection reads, the final norm's outputs in the unquantized model. A projection that is tied to the
+ * table of embeddings is rounded before the blocks, which learn from it: so it is one pass of its own for both kinds.
+ * @returns nothing when no method reads them, or when what reads them is finished
+ */
+export async function headInputs<T>(
+  { tables, heads }: { readonly tables: readonly PlannedModule[]; readonly heads: readonly PlannedModule[] },
+  journal: Journal<LayerRow>,
+  { source, model, engine, windows, context, batch, store }: HeadPass<T>,
+): Promise<Statistics | undefined> {
+  const needs = new Map<string, Statistic<any>>();
+  for (const { linear, quantizer } of [...tables, ...heads])
+    if (!journal.finished.has(linear.module))
+      for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+  if (needs.size === 0) return undefined;
+  const stream = new BlockStream(engine, model, spreadWindows(windows), batch, context, store());
+  const load = async (names: readonly string[]): Promise<void> => {
+    const weights: BlockWeights = new Map();
+    await context.profile.stage('read', async () => {
+      for (const name of names) weights.set(name, await source.weight(name));
+    });
+    for (const [name, tensor] of weights) stream.setWeight(name, tensor);
+  };
+  const { profile } = context;
+  try {
+    await load(model.embeddingTensors);
+    await profile.stage('forward', () => stream.embed());
+    for (const block of model.blocks) {
+      stream.clearWeights();
+      await load(block.tensors);
+      await profile.stage('forward', () => stream.begin(block));
+      for (const stage of block.stages) await profile.stage('forward', () => stream.run(stage));
+      context.progress({
+        ...{ task: 'inputs of the head', done: block.index + 1, total: model.blocks.length },
+        ...{ unit: 'blocks', note: block.prefix },
+      });
+    }
+    stream.clearWeights();
+    const head = `${model.head?.module}.weight`;
+    // The final norm alone: nothing is multiplied by the head here.
+    await load(model.headTensors.filter((name) => name !== (model.ties.get(head) ?? head)));
+    await profile.stage('forward', () => stream.norm());
+    const collector = createCollector([...needs.values()], model.hiddenSize, model.head?.module ?? 'the head');
+    await collect(collector, stream, context);
+    return collector.statistics;
+  } finally {
+    stream.clearWeights();
+    stream.dispose();
+  }
+}
+
+/** Windows of about {@link headTokens} tokens, evenly spaced among all of them. */
+function spreadWindows(windows: Windows): Windows {
+  const { ids, count, length, lengths } = windows;
+  const kept = Math.max(1, Math.floor(headTokens / length));
+  if (lengths || count <= kept) return windows;
+  const some = new Int32Array(kept * length);
+  for (let index = 0; index < kept; index++) {
+    const from = Math.floor((index * count) / kept) * length;
+    some.set(ids.subarray(from, from + length), index * length);
+  }
+  return { ids: some, count: kept, length };
+}

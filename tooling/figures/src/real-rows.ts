@@ -1,0 +1,80 @@
+/** What `pnpm figures:real` makes of a published model, and what it is held against. */
+export interface RealRow {
+  readonly name: string;
+  /** Options of `q quantize`; without a calibration text where the method reads none. */
+  readonly options: readonly string[];
+  readonly calibrated: boolean;
+  /** Bytes of all tensors, at most. */
+  readonly mostBytes: number;
+  /** Mean cosine of sentence embeddings to the original's, at least. */
+  readonly leastCosine?: number;
+  /** KL divergence to the original, at most, as a share of llama.cpp's Q4_K_M of the same folder. */
+  readonly shareOfPeer?: number;
+}
+
+export interface RealModel {
+  /** Folder in `QUANT_REAL`. */
+  readonly folder: string;
+  readonly title: string;
+  readonly rows: readonly RealRow[];
+}
+
+const plain = ['--layout', 'plain', '--no-eval', '--json'];
+const gptq = (...options: readonly string[]) => ['--method', 'gptq', ...options, ...plain];
+
+export const realModels: readonly RealModel[] = [
+  {
+    folder: 'minilm-l6',
+    title: 'all-MiniLM-L6-v2',
+    rows: [
+      {
+        name: '4 bits',
+        options: gptq(...['--bits', '4', '--group', '64', '--embeddings', 'int4 g32', '--head', 'int8 g128']),
+        calibrated: true,
+        mostBytes: 13e6,
+        leastCosine: 0.99,
+      },
+      {
+        name: '8 bits, embeddings 6',
+        options: [
+          ...['--method', 'rtn', '--weights', 'int8 g128', '--embeddings', 'int6 g64', '--head', 'int8 g128'],
+          ...plain,
+        ],
+        calibrated: false,
+        mostBytes: 23e6,
+        leastCosine: 0.999,
+      },
+    ],
+  },
+  {
+    folder: 'smollm2-135m',
+    title: 'SmolLM2-135M-Instruct',
+    rows: [
+      {
+        name: '4 bits',
+        options: gptq('--bits', '4', '--group', '64', '--embeddings', 'int4 g32'),
+        calibrated: true,
+        mostBytes: 75e6,
+      },
+      {
+        name: '3 bits, embeddings 4',
+        options: gptq('--bits', '3', '--group', '96', '--embeddings', 'int4 g32'),
+        calibrated: true,
+        mostBytes: 60e6,
+      },
+    ],
+  },
+  {
+    folder: 'gemma3-270m',
+    title: 'Gemma 3 270M',
+    rows: [
+      {
+        name: '4 bits',
+        options: gptq('--bits', '4', '--group', '64', '--embeddings', 'int4 g32'),
+        calibrated: true,
+        mostBytes: 155e6,
+        shareOfPeer: 0.5,
+      },
+    ],
+  },
+];
