@@ -50,7 +50,28 @@ describe('q convert --to gguf', () => {
     expect((await runCommand(['convert', demo.model, out, ...type])).code).toBe(0);
   });
 
+  it('chooses types of single matrices in the bytes of a mix', async () => {
+    const limit = join(folder, 'limit.gguf');
+    expect((await runCommand(['convert', demo.model, limit, '--to', 'gguf', '--type', 'q4_k_m'])).code).toBe(0);
+    const options = ['--to', 'gguf', '--within', 'q4_k_m', '--json', ...calibration];
+    const { code, err } = await runCommand(['convert', demo.model, out, ...options]);
+    expect(err).toContain('types within');
+    expect(code).toBe(0);
+    const [own, mix] = [await readFile(out), await readFile(limit)];
+    expect(own.length).toBeLessThanOrEqual(mix.length);
+    const types = async (bytes: Uint8Array) =>
+      [...(await readGgufHeader(fromBytes(bytes))).tensors.values()].map(({ type }) => type.name);
+    expect(await types(own)).not.toEqual(await types(mix));
+    const kl = async (file: string) => {
+      const flags = ['--against', demo.model, '--text', demo.calibration, '--windows', '4', '--length', '64', '--json'];
+      return JSON.parse((await runCommand(['eval', file, ...flags])).out).kl as number;
+    };
+    expect(await kl(out)).toBeLessThan(await kl(limit));
+  });
+
   it.each([
+    ['types beside --within', ['--to', 'gguf', '--within', 'q2_k', '--type', 'q4_0'], /--type q4_0: --within q2_k/],
+    ['--within without text', ['--to', 'gguf', '--within', 'q2_k'], /--within q2_k: needs --calib/],
     ['no target', [], /--to is missing/],
     ['a target that is unknown', ['--to', 'tflite'], /--to tflite/],
     ['a type that is unknown', ['--to', 'gguf', '--type', 'q9'], /--type q9/],

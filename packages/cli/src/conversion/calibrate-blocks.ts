@@ -18,7 +18,12 @@ export interface CalibrationFlags {
 /** Windows of a model that are run at a time. */
 const batch = 8;
 
-async function open(checkpoint: Checkpoint, flags: CalibrationFlags, { terminal, signal }: CommandContext) {
+/** What runs a model over calibration text. `close` frees it. */
+export async function openCalibration(
+  checkpoint: Checkpoint,
+  flags: CalibrationFlags,
+  { terminal, signal }: CommandContext,
+) {
   const model: ModelDescription | undefined = checkpoint.model;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   const { samples: count = 128, length = 256 } = flags;
@@ -43,7 +48,7 @@ export async function collectImportance(
   flags: CalibrationFlags,
   command: CommandContext,
 ): Promise<ImportanceData> {
-  const { model, windows, context, engine, close } = await open(checkpoint, flags, command);
+  const { model, windows, context, engine, close } = await openCalibration(checkpoint, flags, command);
   try {
     const seen = new Map<string, { squares: Float32Array; tokens: number }>();
     await walkLinears({
@@ -87,7 +92,7 @@ export async function solveWeights(
   flags: CalibrationFlags,
   command: CommandContext,
 ): Promise<SolvedWeights> {
-  const { model, windows, context, engine, close } = await open(checkpoint, flags, command);
+  const { model, windows, context, engine, close } = await openCalibration(checkpoint, flags, command);
   const formats = new Map<string, BlockFormat>();
   const types = new Map(plan.tensors.map(({ from, to }) => [from.name, to]));
   for (const { name, from } of converted.tensors) {

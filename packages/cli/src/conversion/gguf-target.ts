@@ -1,5 +1,5 @@
 import { conversionSource } from '@q/checkpoint';
-import { SchemeError } from '@q/core';
+import { type BlockFormat, SchemeError } from '@q/core';
 import { lockFile } from '@q/durable-files';
 import {
   convertModel,
@@ -9,7 +9,7 @@ import {
   type RequantizeOptions,
   writeModel,
 } from '@q/gguf';
-import type { ConversionTarget } from '../commands/convert.js';
+import type { ConversionTarget, ConvertOptions } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
@@ -17,6 +17,7 @@ import { ggufTypes } from '../registry.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { collectImportance, solveWeights } from './calibrate-blocks.js';
+import { chooseTypes } from './choose-types.js';
 import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { openImportance } from './open-importance.js';
 import { refuseExisting } from './refuse-existing.js';
@@ -26,8 +27,13 @@ export const ggufTarget: ConversionTarget = {
   name: 'gguf',
   async run(path, out, options, context) {
     const { terminal, signal, files, vocabulary } = context;
-    const type = ggufType('--type', options.type ?? 'f16', ggufTypes);
-    const choice: RequantizeOptions & { importance?: ImportanceMatrix } = {
+    const { within } = options;
+    refuseWithin(options);
+    const type =
+      within === undefined
+        ? ggufType('--type', options.type ?? 'f16', ggufTypes)
+        : ggufType('--within', within, ggufTypes);
+    const choice: RequantizeOptions & { importance?: ImportanceMatrix; types?: ReadonlyMap<string, BlockFormat> } = {
       type,
       output: outputChoice(options.output),
       embeddings: typeOrKeep('--embeddings', options.embeddings),
@@ -51,6 +57,15 @@ export const ggufTarget: ConversionTarget = {
       // Without a method the text serves for weights of the columns.
       if (options.calib !== undefined && options.method === undefined && choice.importance === undefined)
         choice.importance = importanceMatrix(await collectImportance(checkpoint, model, options, context));
+      if (within !== undefined) {
+        const { types, words } = await chooseTypes(
+          { checkpoint, model, limit: planModel(model, choice, path), solved: options.method !== undefined },
+          options,
+          context,
+        );
+        choice.types = types;
+        terminal.note(words);
+      }
       const plan = planModel(model, choice, path);
       const solved =
         options.method === undefined ? undefined : await solveWeights(checkpoint, model, plan, options, context);
@@ -84,3 +99,14 @@ export const ggufTarget: ConversionTarget = {
     }
   },
 };
+
+/** @throws UsageError for what names types beside `--within`, and where there is no text to choose them by */
+function refuseWithin({ within, type, output, embeddings, calib }: ConvertOptions): void {
+  if (within === undefined) return;
+  const other = Object.entries({ '--type': type, '--output': output, '--embeddings': embeddings }).find(
+    ([, value]) => value !== undefined,
+  );
+  if (other)
+    throw new UsageError(`${other[0]} ${other[1]}: --within ${within} chooses all types: leave one of them out`);
+  if (calib === undefined) throw new UsageError(`--within ${within}: needs --calib FILE: text to choose the types by`);
+}
