@@ -10,7 +10,7 @@ export const onnx = command({
     ['<out>', 'ONNX file to write'],
   ],
   options: {
-    type: choice(['q8', 'q4', 'q2'], { default: 'q4', help: 'What matrices become' }),
+    type: choice(['q8', 'q4', 'q2', 'uint8', 'int8'], { default: 'q4', help: 'What matrices become' }),
     threads: computeOptions.threads,
     ...jsonOption,
   },
