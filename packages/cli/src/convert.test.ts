@@ -1,6 +1,7 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { nodeFiles, observedFiles } from '@q/durable-files';
 import { importanceMatrix, readGgufHeader, readImportance } from '@q/gguf';
 import { fromBytes } from '@q/safetensors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -37,6 +38,33 @@ describe('q convert --to gguf', () => {
     const { layers } = JSON.parse(printed) as { layers: { module: string; loss: number; encoderLoss: number }[] };
     expect(layers.length).toBeGreaterThan(0);
     for (const { loss, encoderLoss } of layers) expect(loss).toBeLessThan(encoderLoss);
+  });
+
+  it('goes on from the layers that an interrupted run has solved, to the same bytes', async () => {
+    const options = (to: string) => ['convert', demo.model, to, '--to', 'gguf', '--type', 'q4_0', '--method', 'gptq'];
+    const whole = join(folder, 'whole.gguf');
+    expect((await runCommand([...options(whole), ...calibration])).code).toBe(0);
+    const interruption = new AbortController();
+    let renamed = 0;
+    const files = observedFiles(nodeFiles, ({ kind, path }) => {
+      if (kind === 'rename' && path.includes('.solved') && ++renamed === 6) interruption.abort();
+    });
+    const first = await runCommand([...options(out), ...calibration], interruption.signal, files);
+    expect(first.code).toBe(130);
+    expect(first.err).toContain('The same command goes on');
+    expect((await readdir(folder)).sort()).toEqual(['out.gguf.solved', 'whole.gguf']);
+    // Other options are no way to go on.
+    const other = await runCommand([...options(out), '--calib', demo.calibration, '--samples', '2', '--length', '32']);
+    expect(other.err).toContain('out.gguf.solved: holds weights that were solved with another model, text');
+    let solvedAgain = 0;
+    const counted = observedFiles(nodeFiles, ({ kind, path }) => {
+      if (kind === 'rename' && path.includes('.solved')) solvedAgain++;
+    });
+    expect((await runCommand([...options(out), ...calibration], undefined, counted)).code).toBe(0);
+    // The first one was the record of the run.
+    expect(solvedAgain).toBe(4 * 7 - 5);
+    expect((await readFile(out)).equals(await readFile(whole))).toBe(true);
+    expect((await readdir(folder)).sort()).toEqual(['out.gguf', 'whole.gguf']);
   });
 
   it('collects an importance matrix, which converting reads', async () => {

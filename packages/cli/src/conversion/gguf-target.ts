@@ -16,7 +16,7 @@ import { openModel } from '../open-model.js';
 import { ggufTypes } from '../registry.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
-import { collectImportance, solveWeights } from './calibrate-blocks.js';
+import { collectImportance, type SolvedWeights, solveWeights } from './calibrate-blocks.js';
 import { chooseTypes } from './choose-types.js';
 import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { openImportance } from './open-importance.js';
@@ -67,17 +67,22 @@ export const ggufTarget: ConversionTarget = {
         terminal.note(words);
       }
       const plan = planModel(model, choice, path);
-      const solved =
-        options.method === undefined ? undefined : await solveWeights(checkpoint, model, plan, options, context);
       const run = { signal, files, progress: terminal.progress };
       const notes: string[] = [];
       const lock = await lockFile(`${out}.lock`, out, { files });
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
+      let solved: SolvedWeights | undefined;
       try {
+        if (options.method !== undefined) {
+          const work = { checkpoint, converted: model, plan, folder: `${out}.solved` };
+          solved = await solveWeights(work, options, context);
+        }
         await writeModel(source, model, plan, out, { ...run, kernels, ...(solved ? { encoded: solved.encoded } : {}) });
+        await solved?.discard();
       } catch (error) {
-        if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
+        if (signal.aborted && options.method === undefined)
+          throw new InterruptedError('Interrupted. Nothing was left behind.');
         throw error;
       } finally {
         await lock.release();
