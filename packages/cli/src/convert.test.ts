@@ -1,6 +1,7 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { nodeFiles, observedFiles } from '@q/durable-files';
 import { importanceMatrix, readGgufHeader, readImportance } from '@q/gguf';
 import { fromBytes } from '@q/safetensors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -39,6 +40,33 @@ describe('q convert --to gguf', () => {
     for (const { loss, encoderLoss } of layers) expect(loss).toBeLessThan(encoderLoss);
   });
 
+  it('goes on from the layers that an interrupted run has solved, to the same bytes', async () => {
+    const options = (to: string) => ['convert', demo.model, to, '--to', 'gguf', '--type', 'q4_0', '--method', 'gptq'];
+    const whole = join(folder, 'whole.gguf');
+    expect((await runCommand([...options(whole), ...calibration])).code).toBe(0);
+    const interruption = new AbortController();
+    let renamed = 0;
+    const files = observedFiles(nodeFiles, ({ kind, path }) => {
+      if (kind === 'rename' && path.includes('.solved') && ++renamed === 6) interruption.abort();
+    });
+    const first = await runCommand([...options(out), ...calibration], interruption.signal, files);
+    expect(first.code).toBe(130);
+    expect(first.err).toContain('The same command goes on');
+    expect((await readdir(folder)).sort()).toEqual(['out.gguf.solved', 'whole.gguf']);
+    // Other options are no way to go on.
+    const other = await runCommand([...options(out), '--calib', demo.calibration, '--samples', '2', '--length', '32']);
+    expect(other.err).toContain('out.gguf.solved: holds weights that were solved with another model, text');
+    let solvedAgain = 0;
+    const counted = observedFiles(nodeFiles, ({ kind, path }) => {
+      if (kind === 'rename' && path.includes('.solved')) solvedAgain++;
+    });
+    expect((await runCommand([...options(out), ...calibration], undefined, counted)).code).toBe(0);
+    // The first one was the record of the run.
+    expect(solvedAgain).toBe(4 * 7 - 5);
+    expect((await readFile(out)).equals(await readFile(whole))).toBe(true);
+    expect((await readdir(folder)).sort()).toEqual(['out.gguf', 'whole.gguf']);
+  });
+
   it('collects an importance matrix, which converting reads', async () => {
     const matrix = join(folder, 'imatrix.gguf');
     expect((await runCommand(['imatrix', demo.model, matrix, ...calibration])).code).toBe(0);
@@ -50,7 +78,28 @@ describe('q convert --to gguf', () => {
     expect((await runCommand(['convert', demo.model, out, ...type])).code).toBe(0);
   });
 
+  it('chooses types of single matrices in the bytes of a mix', async () => {
+    const limit = join(folder, 'limit.gguf');
+    expect((await runCommand(['convert', demo.model, limit, '--to', 'gguf', '--type', 'q4_k_m'])).code).toBe(0);
+    const options = ['--to', 'gguf', '--within', 'q4_k_m', '--json', ...calibration];
+    const { code, err } = await runCommand(['convert', demo.model, out, ...options]);
+    expect(err).toContain('types within');
+    expect(code).toBe(0);
+    const [own, mix] = [await readFile(out), await readFile(limit)];
+    expect(own.length).toBeLessThanOrEqual(mix.length);
+    const types = async (bytes: Uint8Array) =>
+      [...(await readGgufHeader(fromBytes(bytes))).tensors.values()].map(({ type }) => type.name);
+    expect(await types(own)).not.toEqual(await types(mix));
+    const kl = async (file: string) => {
+      const flags = ['--against', demo.model, '--text', demo.calibration, '--windows', '4', '--length', '64', '--json'];
+      return JSON.parse((await runCommand(['eval', file, ...flags])).out).kl as number;
+    };
+    expect(await kl(out)).toBeLessThan(await kl(limit));
+  });
+
   it.each([
+    ['types beside --within', ['--to', 'gguf', '--within', 'q2_k', '--type', 'q4_0'], /--type q4_0: --within q2_k/],
+    ['--within without text', ['--to', 'gguf', '--within', 'q2_k'], /--within q2_k: needs --calib/],
     ['no target', [], /--to is missing/],
     ['a target that is unknown', ['--to', 'tflite'], /--to tflite/],
     ['a type that is unknown', ['--to', 'gguf', '--type', 'q9'], /--type q9/],

@@ -22,6 +22,8 @@ export interface RequantizeOptions {
   readonly output?: OutputChoice;
   /** What embeddings that are no output layer become. Default: `type`, or the base of a mix. */
   readonly embeddings?: BlockFormat | 'keep';
+  /** What single tensors become, by their names, before all else is asked. */
+  readonly types?: ReadonlyMap<string, BlockFormat>;
   /** Names of tensors that stay as they are, whatever the rest says. */
   readonly kept?: ReadonlySet<string>;
   /** Weights of the columns of each matrix. */
@@ -138,7 +140,8 @@ function decide(
   if (stays !== undefined) return keep(stays);
   if (options.kept?.has(from.name)) return keep('kept: its values are too small for the scales of the type');
   const row = from.shape[from.shape.length - 1];
-  const [wanted, role] = choose(from.name, row, header, options, place);
+  const own = options.types?.get(from.name);
+  const [wanted, role] = own ? ([own, 'a type of its own'] as const) : choose(from.name, row, header, options, place);
   if (wanted === 'keep') return keep(`${role}, kept`);
   const [format, why] = fitting(wanted, row, role);
   if (format === from.type.format) return keep(why);

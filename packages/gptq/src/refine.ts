@@ -22,6 +22,8 @@ export interface RefineProblem {
   readonly zeros: Float32Array;
   /** False for grids that rows share or whose storage ties scales together: they stay as they are. */
   readonly refitScales: boolean;
+  /** The scale that can be stored nearest to a wanted one, of a row and a group. Default: what `storage` makes of it. */
+  store?(wanted: number, row: number, group: number): number;
 }
 
 /** Values of the weight whose rows are refined together: with their target and differences they are in the kernels' memory. */
@@ -34,7 +36,7 @@ const valuesAtOnce = 4 << 20;
  * group's columns of H serves both.
  */
 export function refine(problem: RefineProblem, rounds: number, kernels: Kernels): void {
-  const { rows, columns, groups } = problem;
+  const { rows, columns, groups, store } = problem;
   const atOnce = Math.max(8, Math.floor(valuesAtOnce / columns / 8) * 8);
   for (let start = 0; start < rows; start += atOnce) {
     const end = Math.min(start + atOnce, rows);
@@ -43,6 +45,7 @@ export function refine(problem: RefineProblem, rounds: number, kernels: Kernels)
     const part = {
       ...{ ...problem, rows: end - start, target: own(problem.target, columns), codes: own(problem.codes, columns) },
       ...{ scales: own(problem.scales, groups), zeros: own(problem.zeros, groups) },
+      ...(store ? { store: (wanted: number, row: number, group: number) => store(wanted, start + row, group) } : {}),
     };
     refineRows(part, rounds, kernels);
   }
@@ -77,25 +80,23 @@ function blocksOf({ columns, group, blockSize, refitScales }: RefineProblem): [n
 
 /** The new scale of a group where it is stored; gives by how much it has grown. */
 function refitScale(
-  { rows, group, groups, scales, storage }: RefineProblem,
+  { group, groups, scales, storage, store }: RefineProblem,
   descent: Descent,
   start: number,
   end: number,
 ): Float32Array {
   const { numerators, curvatures } = descent.scaleGains(start, end);
   const index = group[start];
-  const fitted = new Float32Array(rows);
-  for (let row = 0; row < rows; row++) {
+  const fitted = numerators.map((numerator, row) => {
     const old = scales[row * groups + index];
-    const step = curvatures[row] > 0 ? numerators[row] / curvatures[row] : 0;
+    const wanted = old + (curvatures[row] > 0 ? numerator / curvatures[row] : 0);
     // A scale that would vanish or change its sign belongs to codes that say nothing: it stays.
-    fitted[row] = (old + step) * old > 0 ? old + step : old;
-  }
-  const stored = storage.store(fitted).effective;
-  return fitted.map((_, row) => {
+    return store ? store(wanted, row, index) : wanted * old > 0 ? wanted : old;
+  });
+  return (store ? fitted : storage.store(fitted).effective).map((scale, row) => {
     const at = row * groups + index;
-    const step = stored[row] - scales[at];
-    scales[at] = stored[row];
+    const step = scale - scales[at];
+    scales[at] = scale;
     return step;
   });
 }

@@ -23,11 +23,13 @@ import {
   uint4,
   uint5,
 } from '@q/core';
+import { type Candidate, eachBlock, type Grids, type Layer } from './block-layer.js';
 import { activationOrder } from './column-order.js';
 import { correctedTarget } from './corrected-target.js';
 import { factorize } from './factorize.js';
 import { openCorrection } from './layer-inputs.js';
 import { refine } from './refine.js';
+import { refineMultiples } from './refine-multiples.js';
 import { roundingGrid } from './rounding-grid.js';
 import { gptqSolve } from './solve.js';
 
@@ -114,7 +116,6 @@ export async function solveBlocks(
     else chosen = candidate;
   }
   if (!chosen) throw new SchemeError('gptq: ranges must be one or more numbers above 0');
-  // In larger blocks scales are tied together, and stay.
   const free = grid.freeScales === true;
   const { codes, scales, zeros } = chosen;
   const problem = {
@@ -122,7 +123,8 @@ export async function solveBlocks(
     ...{ storage: f16Scale, groups: layer.groups, blockSize: 128, codes, scales, zeros, refitScales: free },
     group: Int32Array.from({ length: columns }, (_, column) => Math.floor(column / grid.group)),
   };
-  refine(problem, refineRounds, kernels);
+  if (grid.multiples) refineMultiples(layer, chosen, problem, refineRounds, kernels);
+  else refine(problem, refineRounds, kernels);
   if (free) writeScales(layer, chosen);
   eachBlock(layer, chosen.bytes, (to, block) =>
     grid.putCodes(codes.subarray(block * format.values, (block + 1) * format.values), to),
@@ -150,26 +152,6 @@ export async function solveBlocks(
   return { bytes: chosen.bytes, values: tensor('f32', [rows, columns], values), loss, encoderLoss };
 }
 
-interface Layer {
-  readonly format: BlockFormat;
-  readonly grid: BlockGrid;
-  readonly rows: number;
-  readonly columns: number;
-  /** Of a row. */
-  readonly groups: number;
-}
-
-interface Grids {
-  readonly scales: Float32Array;
-  readonly zeros: Float32Array;
-}
-
-interface Candidate extends Grids {
-  readonly bytes: Uint8Array;
-  readonly codes: Uint8Array;
-  readonly loss: Float64Array;
-}
-
 /** The format's levels as a scheme whose scales are already rounded. */
 function blockScheme(format: BlockFormat, grid: BlockGrid): Scheme {
   const affine = [uint2, uint4, uint5].find(({ max }) => max + 1 === grid.levels.length);
@@ -180,11 +162,6 @@ function blockScheme(format: BlockFormat, grid: BlockGrid): Scheme {
     ...(grid.affine ? { zeroPoint: 'float' } : {}),
     scaleStorage: f32Scale,
   });
-}
-
-function eachBlock({ format }: Layer, bytes: Uint8Array, use: (to: Uint8Array, block: number) => void): void {
-  for (let block = 0; block * format.bytes < bytes.length; block++)
-    use(bytes.subarray(block * format.bytes, (block + 1) * format.bytes), block);
 }
 
 /** Scales and minima of all groups before rounding, `[rows, groups]`. */

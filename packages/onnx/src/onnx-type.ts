@@ -1,7 +1,17 @@
-import { f16Scale, f32Scale, perGroup, type Scheme, scheme, signedIntegers, unsignedIntegers } from '@q/core';
+import {
+  f16Scale,
+  f32Scale,
+  perChannel,
+  perGroup,
+  type Scheme,
+  scheme,
+  signedIntegers,
+  unsignedIntegers,
+} from '@q/core';
 import type { FloatType } from './graph/sequence.js';
 import { blockMatrix, type WeightQuantizer } from './matrices/block-matrix.js';
 import { floatMatrix } from './matrices/float-matrix.js';
+import { integerMatrix } from './matrices/integer-matrix.js';
 import type { MatrixForm } from './matrices/matrix.js';
 
 /** Forms of the matrices of a model. */
@@ -22,6 +32,8 @@ export interface OnnxType {
   readonly type: FloatType;
   /** Scheme of the linears that have no codes yet; absent where they stay floats. */
   readonly scheme?: Scheme;
+  /** Products round their inputs to 8 bits, with one scale for all of a batch. */
+  readonly roundsInputs?: true;
   /** @param quantizer makes the codes of matrices that have none */
   forms(quantizer: WeightQuantizer): MatrixForms;
 }
@@ -55,6 +67,20 @@ function blocks(name: string, suffix: string, { bits, block, type = 'f32', accur
   };
 }
 
+const row = { granularity: perChannel, scaleStorage: f32Scale } as const;
+/** What is looked up, or multiplied too where it is the head: all of 8 bits, and no sign. */
+const unsignedRows = scheme({ format: unsignedIntegers[6]!, zeroPoint: 'integer', ...row });
+
+function integers(name: string, suffix: string, linears: Scheme, stored: 'u8' | 'i8'): OnnxType {
+  return {
+    ...{ name, suffix, type: 'f32', scheme: linears, roundsInputs: true },
+    forms: (quantizer) => {
+      const end = integerMatrix({ quantizer, scheme: unsignedRows, stored: 'u8' });
+      return { linears: integerMatrix({ quantizer, scheme: linears, stored }), embeddings: end, head: end };
+    },
+  };
+}
+
 export const fp32: OnnxType = floats('fp32', '', 'f32');
 export const fp16: OnnxType = floats('fp16', '_fp16', 'f16');
 /** 8 bits in blocks of 32; onnxruntime may round the inputs of products to 8 bits too. */
@@ -67,5 +93,13 @@ export const q4f16: OnnxType = blocks('q4f16', '_q4f16', { bits: 4, block: 32, t
 export const q2: OnnxType = blocks('q2', '_q2', { bits: 2, block: 16 });
 export const q2f16: OnnxType = blocks('q2f16', '_q2f16', { bits: 2, block: 16, type: 'f16' });
 
+/**
+ * 8 bits without a sign and a scale a row, inputs rounded to 8 bits as they come: exact sums on every processor. Codes with
+ * calibrated inputs (SmoothQuant) keep these.
+ */
+export const uint8: OnnxType = integers('uint8', '_uint8', unsignedRows, 'u8');
+/** The same with a sign, in 7 bits: what older processors multiply quickest without saturating. */
+export const int8: OnnxType = integers('int8', '_int8', scheme({ format: signedIntegers[5]!, ...row }), 'i8');
+
 /** Every type, by name. */
-export const onnxTypes: readonly OnnxType[] = [fp32, fp16, q8, q4, q4f16, q2, q2f16];
+export const onnxTypes: readonly OnnxType[] = [fp32, fp16, q8, q4, q4f16, q2, q2f16, uint8, int8];

@@ -16,6 +16,7 @@ export { type Journal, type JournalEntry, journalName } from './resume/journal.j
 export { checkOutputFolder, OutputFolderError } from './resume/output-folder.js';
 export * from './resume/resumable-training.js';
 export { type RunRecord, reportName } from './resume/run-record.js';
+export { hashCheckpoint, hashWindows } from './resume/source-identity.js';
 export { trainingName } from './resume/training-store.js';
 export { type WrittenTextRun, writtenText, writtenTextName } from './resume/written-text.js';
 export * from './run/remote-modules.js';

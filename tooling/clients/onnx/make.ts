@@ -33,6 +33,8 @@ export interface ClientCase {
   readonly width: number;
   /** Largest difference as a share of the largest logit, or nothing where the divergence is judged. */
   readonly tolerance?: number;
+  /** Largest divergence, nats. Default 1e-3. */
+  readonly nats?: number;
   /** A prompt that transformers.js is given, and what our pass continues it with. */
   readonly text?: { readonly prompt: string; readonly ids: readonly number[]; readonly next: readonly number[] };
 }
@@ -200,6 +202,7 @@ for (const [name, path] of Object.entries(models)) {
         values: await write(`${name}-${type.name}-${portable}.f32`, await pass.logits(ids)),
         width: checkpoint.model!.vocabularySize,
         ...(tolerance(type) === undefined ? {} : { tolerance: tolerance(type) }),
+        ...(type.roundsInputs ? { nats: 1e-2 } : {}),
         ...([fp32, q4, fp16].includes(type) && !portable ? { text: await continued(path, checkpoint, pass) } : {}),
       });
       pass.dispose();

@@ -13,7 +13,11 @@ export const convert = command({
     type: text({
       placeholder: 'name',
       otherwise: 'f16 for gguf, q4 for onnx',
-      help: `What matrices become. Gguf: ${types}. Onnx: fp32, fp16, q8, q4, q4f16, q2, q2f16.`,
+      help: `What matrices become. Gguf: ${types}. Onnx: fp32, fp16, q8, q4, q4f16, q2, q2f16, uint8, int8.`,
+    }),
+    within: text({
+      placeholder: 'name',
+      help: 'Gguf: types that suit the model, in the bytes that this mix (q2_k, q4_k_m, ...) takes. Needs --calib.',
     }),
     output: text({
       placeholder: 'name',

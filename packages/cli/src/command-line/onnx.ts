@@ -4,7 +4,7 @@ import { computeOptions, jsonOption } from '../shared-options.js';
 
 export const onnx = command({
   options: {
-    type: choice(['q8', 'q4', 'q2'], { default: 'q4', help: 'What matrices become' }),
+    type: choice(['q8', 'q4', 'q2', 'uint8', 'int8'], { default: 'q4', help: 'What matrices become' }),
     threads: computeOptions.threads,
     ...jsonOption,
   },

@@ -8,6 +8,7 @@ import { UsageError } from '../usage-error.js';
 export interface ConvertOptions extends FlagValues {
   readonly to?: string;
   readonly type?: string;
+  readonly within?: string;
   readonly output?: string;
   readonly embeddings?: string;
   readonly imatrix?: string;

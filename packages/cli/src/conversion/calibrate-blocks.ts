@@ -1,11 +1,21 @@
+import { createHash } from 'node:crypto';
 import type { Checkpoint } from '@q/checkpoint';
-import { type BlockFormat, CalibrationError, createContext, type ModelDescription, meanSquare } from '@q/core';
+import {
+  type BlockFormat,
+  CalibrationError,
+  createContext,
+  type ModelDescription,
+  meanSquare,
+  type Tensor,
+  tensor,
+} from '@q/core';
 import type { ConvertedModel, ImportanceData, RequantizePlan } from '@q/gguf';
 import { blockStatistics, solveBlocks } from '@q/gptq';
-import { walkLinears } from '@q/pipeline';
+import { hashCheckpoint, hashWindows, walkLinears } from '@q/pipeline';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';
 import { loadWindows } from '../texts.js';
+import { openSolvedStore, type SolvedLayer } from './solved-store.js';
 
 export interface CalibrationFlags {
   readonly calib?: string;
@@ -18,7 +28,12 @@ export interface CalibrationFlags {
 /** Windows of a model that are run at a time. */
 const batch = 8;
 
-async function open(checkpoint: Checkpoint, flags: CalibrationFlags, { terminal, signal }: CommandContext) {
+/** What runs a model over calibration text. `close` frees it. */
+export async function openCalibration(
+  checkpoint: Checkpoint,
+  flags: CalibrationFlags,
+  { terminal, signal }: CommandContext,
+) {
   const model: ModelDescription | undefined = checkpoint.model;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   const { samples: count = 128, length = 256 } = flags;
@@ -43,7 +58,7 @@ export async function collectImportance(
   flags: CalibrationFlags,
   command: CommandContext,
 ): Promise<ImportanceData> {
-  const { model, windows, context, engine, close } = await open(checkpoint, flags, command);
+  const { model, windows, context, engine, close } = await openCalibration(checkpoint, flags, command);
   try {
     const seen = new Map<string, { squares: Float32Array; tokens: number }>();
     await walkLinears({
@@ -77,17 +92,29 @@ export interface SolvedWeights {
   /** Rows in blocks, by the name of the weight in the checkpoint. */
   readonly encoded: ReadonlyMap<string, Uint8Array>;
   readonly layers: readonly { readonly module: string; readonly loss: number; readonly encoderLoss: number }[];
+  /** Removes what was kept for going on. */
+  discard(): Promise<void>;
 }
 
-/** Solves every matrix of the blocks for the type that the plan gives it, one layer after the other. */
+export interface WeightsToSolve {
+  readonly checkpoint: Checkpoint;
+  readonly converted: ConvertedModel;
+  /** The types. */
+  readonly plan: RequantizePlan;
+  /** Keeps what is solved until it is discarded: the same call goes on from there. */
+  readonly folder: string;
+}
+
+/**
+ * Solves every matrix of the blocks for the type that the plan gives it, one layer after the other.
+ * @throws UsageError when the folder is that of another run
+ */
 export async function solveWeights(
-  checkpoint: Checkpoint,
-  converted: ConvertedModel,
-  plan: RequantizePlan,
+  { checkpoint, converted, plan, folder }: WeightsToSolve,
   flags: CalibrationFlags,
   command: CommandContext,
 ): Promise<SolvedWeights> {
-  const { model, windows, context, engine, close } = await open(checkpoint, flags, command);
+  const { model, windows, context, engine, close } = await openCalibration(checkpoint, flags, command);
   const formats = new Map<string, BlockFormat>();
   const types = new Map(plan.tensors.map(({ from, to }) => [from.name, to]));
   for (const { name, from } of converted.tensors) {
@@ -97,21 +124,46 @@ export async function solveWeights(
   const encoded = new Map<string, Uint8Array>();
   const layers: { module: string; loss: number; encoderLoss: number }[] = [];
   try {
+    const hash = createHash('sha256');
+    await hashCheckpoint(hash, checkpoint);
+    hashWindows(hash, windows);
+    for (const [name, { name: type }] of formats) hash.update(`${name} ${type};`);
+    const store = await openSolvedStore(folder, hash.digest('hex'), command.files);
+    const note = ({ module, bytes, loss, encoderLoss }: SolvedLayer) => {
+      encoded.set(`${module}.weight`, bytes);
+      layers.push({ module, loss, encoderLoss });
+    };
     await walkLinears({
       ...{ model, windows, context, engine, batch, needs: blockStatistics },
       weight: (name) => checkpoint.weight(name),
+      async finished(module) {
+        const format = formats.get(`${module}.weight`);
+        const found = format && (await store.read(module));
+        if (!found) return undefined;
+        note(found);
+        return decoded(format, found.bytes, (await checkpoint.weight(`${module}.weight`)).shape);
+      },
       async visit({ module, weight, statistics, tokens }) {
         const format = formats.get(`${module}.weight`);
+        const before = encoded.get(`${module}.weight`);
+        if (format && before) return decoded(format, before, weight.shape);
         // An expert that hardly a token reaches has nothing to be solved with: the plain encoder does it.
         if (!format || tokens < Math.min(64, windows.length)) return undefined;
         const { bytes, values, loss, encoderLoss } = await solveBlocks(weight, statistics, format, context.kernels);
-        encoded.set(`${module}.weight`, bytes);
-        layers.push({ module, loss, encoderLoss });
+        const solved = { module, bytes, loss, encoderLoss };
+        await store.write(solved);
+        note(solved);
         return values;
       },
     });
-    return { encoded, layers };
+    return { encoded, layers, discard: () => store.remove() };
   } finally {
     await close();
   }
+}
+
+function decoded(format: BlockFormat, bytes: Uint8Array, shape: readonly number[]): Tensor<'f32'> {
+  const values = new Float32Array(shape.reduce((product, size) => product * size, 1));
+  format.decode(bytes, values);
+  return tensor('f32', shape, values);
 }

@@ -1,5 +1,5 @@
 import { conversionSource } from '@q/checkpoint';
-import { SchemeError } from '@q/core';
+import { type BlockFormat, SchemeError } from '@q/core';
 import {
   convertModel,
   type ImportanceMatrix,
@@ -8,14 +8,15 @@ import {
   type RequantizeOptions,
   writeModel,
 } from '@q/gguf';
-import type { ConversionTarget } from '../commands/convert.js';
+import type { ConversionTarget, ConvertOptions } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
 import { ggufTypes } from '../registry.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
-import { collectImportance, solveWeights } from './calibrate-blocks.js';
+import { collectImportance, type SolvedWeights, solveWeights } from './calibrate-blocks.js';
+import { chooseTypes } from './choose-types.js';
 import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { lockedOutput } from './locked-output.js';
 import { openImportance } from './open-importance.js';
@@ -26,8 +27,13 @@ export const ggufTarget: ConversionTarget = {
   name: 'gguf',
   async run(path, out, options, context) {
     const { terminal, signal, files, vocabulary } = context;
-    const type = ggufType('--type', options.type ?? 'f16', ggufTypes);
-    const choice: RequantizeOptions & { importance?: ImportanceMatrix } = {
+    const { within } = options;
+    refuseWithin(options);
+    const type =
+      within === undefined
+        ? ggufType('--type', options.type ?? 'f16', ggufTypes)
+        : ggufType('--within', within, ggufTypes);
+    const choice: RequantizeOptions & { importance?: ImportanceMatrix; types?: ReadonlyMap<string, BlockFormat> } = {
       type,
       output: outputChoice(options.output),
       embeddings: typeOrKeep('--embeddings', options.embeddings),
@@ -51,22 +57,35 @@ export const ggufTarget: ConversionTarget = {
       // Without a method the text serves for weights of the columns.
       if (options.calib !== undefined && options.method === undefined && choice.importance === undefined)
         choice.importance = importanceMatrix(await collectImportance(checkpoint, model, options, context));
+      if (within !== undefined) {
+        const { types, words } = await chooseTypes(
+          { checkpoint, model, limit: planModel(model, choice, path), solved: options.method !== undefined },
+          options,
+          context,
+        );
+        choice.types = types;
+        terminal.note(words);
+      }
       const plan = planModel(model, choice, path);
-      const solved =
-        options.method === undefined ? undefined : await solveWeights(checkpoint, model, plan, options, context);
       const run = { signal, files, progress: terminal.progress };
       const notes: string[] = [];
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
-      const encoded = solved ? { encoded: solved.encoded } : {};
+      let solved: SolvedWeights | undefined;
       try {
         await lockedOutput(out, files, async () => {
           // Another process may have made it meanwhile.
           await refuseExisting(path, out, files);
-          await writeModel(source, model, plan, out, { ...run, kernels, ...encoded });
+          if (options.method !== undefined) {
+            const work = { checkpoint, converted: model, plan, folder: `${out}.solved` };
+            solved = await solveWeights(work, options, context);
+          }
+          await writeModel(source, model, plan, out, { ...run, kernels, ...(solved ? { encoded: solved.encoded } : {}) });
+          await solved?.discard();
         });
       } catch (error) {
-        if (signal.aborted) throw new InterruptedError('Interrupted. Nothing was left behind.');
+        if (signal.aborted && options.method === undefined)
+          throw new InterruptedError('Interrupted. Nothing was left behind.');
         throw error;
       } finally {
         await kernels.dispose();
@@ -87,3 +106,14 @@ export const ggufTarget: ConversionTarget = {
     }
   },
 };
+
+/** @throws UsageError for what names types beside `--within`, and where there is no text to choose them by */
+function refuseWithin({ within, type, output, embeddings, calib }: ConvertOptions): void {
+  if (within === undefined) return;
+  const other = Object.entries({ '--type': type, '--output': output, '--embeddings': embeddings }).find(
+    ([, value]) => value !== undefined,
+  );
+  if (other)
+    throw new UsageError(`${other[0]} ${other[1]}: --within ${within} chooses all types: leave one of them out`);
+  if (calib === undefined) throw new UsageError(`--within ${within}: needs --calib FILE: text to choose the types by`);
+}

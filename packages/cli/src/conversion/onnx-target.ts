@@ -85,7 +85,7 @@ async function quantizeFirst(
     : {
         layout: 'plain',
         bits: format?.bits,
-        group: granularity?.kind === 'group' ? granularity.size : undefined,
+        group: granularity?.kind === 'group' ? granularity.size : -1,
         ...(options.sym || options.asym ? {} : zeroPoint === 'none' ? { sym: true } : { asym: true }),
       };
   const { quantizeCommand } = await import('../commands/quantize.js');

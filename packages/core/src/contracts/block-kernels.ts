@@ -55,9 +55,26 @@ export interface BlockGrid {
    */
   putScales(scales: Float32Array, minima: Float32Array, to: Uint8Array): boolean;
   getScales(from: Uint8Array, scales: Float32Array, minima: Float32Array): void;
+  /** Where scales and minima are whole multiples of steps that a block has: one can change while the steps stay. */
+  readonly multiples?: BlockMultiples;
   /** Writes the codes of one block `[values]` and leaves its scales as they are. */
   putCodes(codes: Uint8Array, to: Uint8Array): void;
   getCodes(from: Uint8Array, codes: Uint8Array): void;
+}
+
+/** Scales and minima of one block as whole numbers of steps. */
+export interface BlockMultiples {
+  /** The least and the largest whole number of a scale, and of a minimum where groups have one. */
+  readonly scale: readonly [number, number];
+  readonly minimum?: readonly [number, number];
+  /** The steps that the bytes of a block hold. */
+  steps(from: Uint8Array): { readonly scale: number; readonly minimum: number };
+  /**
+   * Writes whole numbers, and leaves steps and codes as they are.
+   * @param scales `[values / group]`
+   * @param minima as many; of no account where groups have none
+   */
+  put(scales: Int32Array, minima: Int32Array, to: Uint8Array): void;
 }
 
 /** Encoding of blocks. Synchronous. `plainBlocks` is the reference. */

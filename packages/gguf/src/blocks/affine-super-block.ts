@@ -111,6 +111,12 @@ function affineSuperBlock(layout: Layout): BlockFormat {
       },
       putCodes: layout.putCodes,
       getCodes: layout.getCodes,
+      multiples: {
+        ...{ scale: [0, lastScale] as const, minimum: [0, lastScale] as const },
+        steps: (from) => ({ scale: getF16(from, scaleAt), minimum: getF16(from, minimumAt) }),
+        put: (ownScales, ownMinima, to) =>
+          layout.putScaleCodes(Uint8Array.from(ownScales), Uint8Array.from(ownMinima), to),
+      },
     },
     encode(x, to, weighted) {
       target = to;

@@ -204,6 +204,31 @@ describe('blocks', () => {
     },
   );
 
+  it.each(everyGrid.filter(({ grid }) => grid?.multiples))(
+    '$name: scales are whole multiples of the steps that a block has, and can be set while its codes stay',
+    (format) => {
+      const grid = format.grid as BlockGrid;
+      const multiples = grid.multiples as NonNullable<BlockGrid['multiples']>;
+      const groups = format.values / grid.group;
+      const values = Float32Array.from({ length: format.values }, (_, i) => Math.sin(i) * (1 + (i % 7)));
+      const bytes = encode(format, values);
+      const [scales, minima] = [new Float32Array(groups), new Float32Array(groups)];
+      const codes = new Uint8Array(format.values);
+      grid.getCodes(bytes, codes);
+      const { scale, minimum } = multiples.steps(bytes);
+      const [least, most] = multiples.scale;
+      const whole = Int32Array.from({ length: groups }, (_, j) => least + ((j * 5) % (most - least + 1)));
+      const wholeMinima = Int32Array.from({ length: groups }, (_, j) => (j * 3) % ((multiples.minimum?.[1] ?? 0) + 1));
+      multiples.put(whole, wholeMinima, bytes);
+      grid.getScales(bytes, scales, minima);
+      expect([...scales]).toEqual([...whole].map((value) => Math.fround(value * scale)));
+      expect([...minima]).toEqual([...wholeMinima].map((value) => Math.fround(value * minimum)));
+      const again = codes.slice();
+      grid.getCodes(bytes, again);
+      expect([...again]).toEqual([...codes]);
+    },
+  );
+
   it.each(all)('$name is off by no more than its steps allow, and takes what it gave as it is', (format) => {
     const bits = Number(format.name[1]);
     fc.assert(

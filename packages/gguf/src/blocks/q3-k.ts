@@ -52,6 +52,14 @@ export const q3_K: BlockFormat = blockwise({
       getScales(to, own);
       return finite;
     },
+    multiples: {
+      scale: [-32, 31],
+      steps: (from) => ({ scale: getF16(from, scaleAt), minimum: 0 }),
+      put(own, _, to) {
+        scaleCodes.set(own);
+        putScaleCodes(to);
+      },
+    },
     getCodes(from, to) {
       for (let i = 0; i < size; i++) to[i] = getTwoBits(from, codesAt, i) + 4 * ((from[i & 31] >> (i >> 5)) & 1);
     },

@@ -46,6 +46,7 @@ export class Graph {
   readonly #stored = new Map<string, GraphValue>();
   readonly #names = new Map<string, number>();
   readonly #objects = new Map<object, string>();
+  readonly #made = new Map<string, unknown>();
 
   /**
    * @param tensor gives a tensor of the checkpoint, as floats of a type
@@ -215,6 +216,12 @@ export class Graph {
     );
     this.#constants.set(key, made);
     return made;
+  }
+
+  /** What `make` gives, with its nodes: the first time alone. */
+  once<T>(key: string, make: () => T): T {
+    if (!this.#made.has(key)) this.#made.set(key, make());
+    return this.#made.get(key) as T;
   }
 
   /** Sizes of axes of a value, as whole numbers `[count]`. */

@@ -24,6 +24,8 @@ export interface LinearWalk<T> {
   readonly batch: number;
   readonly context: Context;
   readonly needs: readonly Statistic<any>[];
+  /** What `visit` gave for a linear in an earlier run: where all that read the same inputs have it, these are not collected. */
+  finished?(module: string): Promise<Tensor<'f32'> | undefined>;
   /** Called for every linear of the blocks, in order. What it gives takes the weight's place in what follows. */
   visit(linear: VisitedLinear): Promise<Tensor<'f32'> | undefined>;
 }
@@ -59,6 +61,12 @@ export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
           parts.set(part, [...(parts.get(part) ?? []), module]);
         }
         for (const [part, modules] of parts) {
+          const done = await Promise.all(modules.map((module) => walk.finished?.(module)));
+          if (done.every((weight) => weight !== undefined)) {
+            for (const [index, module] of modules.entries())
+              stream.setWeight(`${module}.weight`, done[index] as Tensor<'f32'>);
+            continue;
+          }
           const weights = await Promise.all(modules.map((module) => walk.weight(`${module}.weight`)));
           const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
           await collect(collector, stream, context, original && { stream: original, stage, output }, part);

@@ -1,0 +1,78 @@
+import type { BlockMultiples, Kernels, RoundingGrid } from '@q/core';
+import { type Candidate, eachBlock, type Layer } from './block-layer.js';
+import { type RefineProblem, refine } from './refine.js';
+
+/** One level: what a minimum is multiplied with. */
+const one: RoundingGrid = { kind: 'levels', levels: Float32Array.of(1), codes: Uint8Array.of(0) };
+
+/**
+ * Refines codes, scales and minima of blocks whose scales and minima are whole multiples of steps, which stay. The value
+ * `s level - m` is linear in each of the three: with `T + m` for a target the scales are those of levels without a zero point, and with
+ * `s level - T` for a target the minima are scales of a level of 1. Every step can only lower `tr(D H D^T)`.
+ * @param found codes and bytes, replaced in place; scales and zeros are of no account afterwards
+ */
+export function refineMultiples(
+  layer: Layer,
+  found: Candidate,
+  problem: RefineProblem,
+  rounds: number,
+  kernels: Kernels,
+): void {
+  const { grid, rows, columns, groups } = layer;
+  const multiples = grid.multiples as BlockMultiples;
+  const { levels, group } = grid;
+  const { target, codes } = problem;
+  const steps = stepsOf(layer, found.bytes, multiples);
+  const [scales, minima] = [found.scales.slice(), new Float32Array(rows * groups)];
+  if (grid.affine) for (let at = 0; at < minima.length; at++) minima[at] = found.zeros[at] * scales[at];
+  const zeros = new Float32Array(rows * groups);
+  const shifted = new Float32Array(rows * columns);
+  /** The multiple nearest to a wanted value; a scale of 0 belongs to codes that say nothing, and stays. */
+  const storeScale = (wanted: number, row: number, index: number): number => {
+    const at = row * groups + index;
+    const whole = nearest(wanted, steps.scales[at], multiples.scale);
+    return whole === 0 || Math.abs(scales[at]) < 1e-15 ? scales[at] : whole * steps.scales[at];
+  };
+  const storeMinimum = (wanted: number, row: number, index: number): number => {
+    const step = steps.minima[row * groups + index];
+    return step === 0
+      ? minima[row * groups + index]
+      : nearest(wanted, step, multiples.minimum as [number, number]) * step;
+  };
+  const units = grid.affine ? new Uint8Array(rows * columns) : undefined;
+  for (let round = 0; round < rounds; round++) {
+    for (let at = 0; at < shifted.length; at++) shifted[at] = target[at] + minima[Math.floor(at / group)];
+    refine({ ...problem, target: shifted, scales, zeros, refitScales: true, store: storeScale }, 1, kernels);
+    if (!units) continue;
+    for (let at = 0; at < shifted.length; at++)
+      shifted[at] = scales[Math.floor(at / group)] * levels[codes[at]] - target[at];
+    units.fill(0);
+    const minimumProblem = { ...problem, target: shifted, codes: units, grid: one, scales: minima, zeros };
+    refine({ ...minimumProblem, refitScales: true, store: storeMinimum }, 1, kernels);
+  }
+  const each = layer.format.values / group;
+  eachBlock(layer, found.bytes, (to, block) => {
+    const whole = (values: Float32Array, of: Float32Array) =>
+      Int32Array.from({ length: each }, (_, j) => {
+        const step = of[block * each + j];
+        return step === 0 ? 0 : Math.round(values[block * each + j] / step);
+      });
+    multiples.put(whole(scales, steps.scales), whole(minima, steps.minima), to);
+  });
+}
+
+function nearest(wanted: number, step: number, [least, most]: readonly [number, number]): number {
+  return step === 0 ? 0 : Math.min(most, Math.max(least, Math.round(wanted / step)));
+}
+
+/** The step of each group's scale and minimum, `[rows, groups]`. */
+function stepsOf(layer: Layer, bytes: Uint8Array, multiples: BlockMultiples) {
+  const each = layer.format.values / layer.grid.group;
+  const [scales, minima] = [1, 1].map(() => new Float32Array(layer.rows * layer.groups));
+  eachBlock(layer, bytes, (from, block) => {
+    const own = multiples.steps(from);
+    scales.fill(own.scale, block * each, (block + 1) * each);
+    minima.fill(own.minimum, block * each, (block + 1) * each);
+  });
+  return { scales, minima };
+}
