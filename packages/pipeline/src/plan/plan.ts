@@ -124,7 +124,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     }
     const left = isTable(linear) ? undefined : recipe.layout.leaves?.(linear);
     if (left !== undefined) {
-      reasons.set(linear.module, `kept: ${left}`);
+      kept.set(linear.module, { linear, why: `kept: ${left}` });
       leaves.set(linear.module, left);
       continue;
     }

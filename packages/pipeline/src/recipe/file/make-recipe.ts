@@ -223,7 +223,8 @@ function layoutFor({ layout, activation }: AppliedMethod, schemes: readonly Sche
   const holding = [...own, ...vocabulary.layouts].find((each) => {
     const made = each.make({}, vocabulary);
     const modules = schemes.map((each) => ({ linear, scheme: each, ...(activation ? { activation } : {}) }));
-    return modules.every((module) => made.refuse(module) === undefined) && !made.refuseTogether?.(modules);
+    const holds = made.leaves?.(linear) === undefined && modules.every((module) => made.refuse(module) === undefined);
+    return holds && made.refuseTogether?.(modules) === undefined;
   });
   return holding?.name ?? layout;
 }
