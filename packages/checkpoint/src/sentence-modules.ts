@@ -20,15 +20,18 @@ export async function readSentenceModules(model: string): Promise<SentenceModule
   if (list === undefined) return undefined;
   if (!Array.isArray(list)) throw new FormatError(`${place}: is not a list`);
   const modules: SentenceModule[] = [];
-  for (const { type, path } of list as readonly Json[]) {
-    const kind = String(type).split('.').at(-1) as string;
+  for (const entry of list as readonly (Json | null)[]) {
+    const { type, path = '' } = entry ?? {};
+    if (typeof type !== 'string' || typeof path !== 'string')
+      throw new FormatError(`${place}: a type and a path were expected of each module, found ${JSON.stringify(entry)}`);
+    const kind = type.split('.').at(-1) as string;
     if (kind === 'Transformer') continue;
-    const reader = readers[kind];
+    const reader = Object.hasOwn(readers, kind) ? readers[kind] : undefined;
     if (!reader)
       throw new SchemeError(
         `${place}: module ${JSON.stringify(type)} is not known: ${Object.keys(readers).join(', ')} are`,
       );
-    modules.push(await reader(files, String(path ?? '')));
+    modules.push(await reader(files, path));
   }
   const settings = (await files.json('sentence_bert_config.json')) as Json | undefined;
   const maxLength = settings?.max_seq_length;
@@ -64,7 +67,7 @@ const readers: Readonly<Record<string, (files: ModelFiles, folder: string) => Pr
     const file = files.where(join(below, 'config.json'));
     const config = ((await files.json(join(below, 'config.json'))) ?? {}) as Json;
     const folder = files.where(below);
-    const name = String(config.activation_function ?? 'torch.nn.modules.activation.Tanh')
+    const name = shownValue(config.activation_function ?? 'torch.nn.modules.activation.Tanh')
       .split('.')
       .at(-1)
       ?.toLowerCase();

@@ -17,6 +17,7 @@ import { keptHead } from '../kept-head.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { shownValue } from '../shown-value.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
+import { statedNumber } from '../stated-number.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /** What bitsandbytes and transformers take when the config does not say. */
@@ -103,7 +104,7 @@ function rowMaxima(codes: ArrayLike<number>, scales: Float32Array): Float32Array
 }
 
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
-  const threshold = Number(config.llm_int8_threshold ?? defaultThreshold);
+  const threshold = statedNumber(config.llm_int8_threshold ?? defaultThreshold);
   if (!(threshold >= 0))
     throw new FormatError(
       `quantization_config: llm_int8_threshold is ${shownValue(config.llm_int8_threshold)}; 0 or a positive number was expected`,

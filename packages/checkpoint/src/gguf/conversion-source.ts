@@ -72,7 +72,7 @@ async function readTokenizer(files: ModelFiles): Promise<TokenizerFiles> {
 async function readPooling(files: ModelFiles): Promise<Pooling | undefined> {
   const modules = await files.json('modules.json');
   if (!Array.isArray(modules)) return undefined;
-  const folder = modules.find(({ type }) => String(type).endsWith('Pooling'))?.path;
+  const folder = modules.find((module) => typeof module?.type === 'string' && module.type.endsWith('Pooling'))?.path;
   const settings =
     typeof folder === 'string'
       ? ((await files.json(join(folder, 'config.json'))) as Record<string, unknown>)

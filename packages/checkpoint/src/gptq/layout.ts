@@ -20,6 +20,7 @@ import {
 import { groupSizeOf } from '../group-size.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { outsidePattern } from '../outside-pattern.js';
+import { statedNumber } from '../stated-number.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { packAlongColumns, unpackAlongColumns, unpackRowsTransposed } from './pack.js';
 
@@ -204,7 +205,7 @@ interface ModuleConfig {
 
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   const base: ModuleConfig = {
-    bits: Number(config.bits ?? config.w_bit),
+    bits: statedNumber(config.bits ?? config.w_bit),
     size: groupSizeOf(config.group_size ?? config.q_group_size ?? -1, 'quantization_config'),
     symmetric: config.sym !== false,
   };

@@ -13,6 +13,7 @@ import { type FileOptions, writeFileDurably } from '@q/durable-files';
 import { type ModelFolder, modelFolder, readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
 import { parseJsonObject } from '../json-text.js';
 import { shownValue } from '../shown-value.js';
+import { statedNumber } from '../stated-number.js';
 
 /** Files of an adapter as the Python library PEFT has them. */
 export const adapterConfigName = 'adapter_config.json';
@@ -71,7 +72,7 @@ export async function writeAdapter(
  * of the weights, or quantize them, before they train; what is not known here may do so too.
  */
 const keepsBase = (initialized: unknown): boolean =>
-  typeof initialized === 'boolean' || ['gaussian', 'eva', 'orthogonal'].includes(String(initialized).toLowerCase());
+  typeof initialized === 'boolean' || ['gaussian', 'eva', 'orthogonal'].includes(shownValue(initialized).toLowerCase());
 
 /** Last parts of the names when they say which linears are meant, else whole names. */
 function targetModules(modules: readonly string[], all: readonly string[]): readonly string[] {
@@ -115,10 +116,15 @@ export async function readAdapter(from: string | ModelFolder): Promise<LowRankAd
       `${path}: init_lora_weights ${JSON.stringify(initialized)} changed the base model when the training began: its factors belong to those other weights. In PEFT, save it with path_initial_model_for_weight_conversion, which makes an adapter of the original model`,
     );
   if ((config.bias ?? 'none') !== 'none') refuse(`bias ${JSON.stringify(config.bias)}`);
-  const { r: rank, lora_alpha: alpha, lora_dropout: dropout = 0 } = config;
+  const { r: rank, lora_alpha: alpha, lora_dropout } = config;
+  const dropout = statedNumber(lora_dropout ?? 0);
   if (!(Number.isInteger(rank) && (rank as number) > 0 && Number.isFinite(alpha)))
     throw new FormatError(
       `${path}: r and lora_alpha are ${shownValue(rank)} and ${shownValue(alpha)}; a rank and a number were expected`,
+    );
+  if (!(dropout >= 0 && dropout < 1))
+    throw new FormatError(
+      `${path}: lora_dropout is ${shownValue(lora_dropout)}; a number from 0 to below 1 was expected`,
     );
   const file = folder.where(adapterWeightsName);
   const found = new Map<string, { a?: Tensor<'f32'>; b?: Tensor<'f32'> }>();
@@ -144,5 +150,5 @@ export async function readAdapter(from: string | ModelFolder): Promise<LowRankAd
     modules.set(module, { a, b });
   }
   if (modules.size === 0) throw new FormatError(`${file}: has no factors`);
-  return { rank: rank as number, alpha: alpha as number, dropout: Number(dropout), modules };
+  return { rank: rank as number, alpha: alpha as number, dropout, modules };
 }
