@@ -11,8 +11,11 @@ interface JobSurroundings {
 
 /** A run that a worker has opened: weights are read when a job wants them. */
 export interface OpenRun {
-  /** The result of a piece of the run, as it is published. */
-  compute(unit: string): Promise<Uint8Array>;
+  /**
+   * The result of a piece of the run, as it is published.
+   * @param inputs object of the store that the piece reads, where it has one
+   */
+  compute(unit: string, inputs?: string): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 

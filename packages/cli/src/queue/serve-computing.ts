@@ -70,12 +70,12 @@ function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
     return found;
   };
   return {
-    async work({ id, run, unit, store: address }) {
+    async work({ id, run, unit, inputs, store: address }) {
       const store = await storeAt(given ?? address);
       const name = objectName('results', id);
       // Delivered twice: the first delivery's result is there.
       if (await store.has(name)) return;
-      const result = await (await runOf(store, run)).compute(unit);
+      const result = await (await runOf(store, run)).compute(unit, inputs);
       if (await store.publish(name, result)) return;
       await refuseOtherResult(store, name, unit, result);
     },
