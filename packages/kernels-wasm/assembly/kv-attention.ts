@@ -93,7 +93,7 @@ function fetch(
  */
 export function kvAttention(
   q: usize, keys: usize, keyPairs: usize, values: usize, valuePairs: usize, recent: usize, out: usize, layout: usize,
-  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, window: usize, scale: f32,
+  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, window: usize, scale: f32, reach: usize,
   together: usize, scratch: usize, scratchBytes: usize, first: usize, last: usize, worker: usize,
 ): void {
   const keyBits = load<u32>(layout), keySize = load<u32>(layout, 8), valueBits = load<u32>(layout, 12), valueSize = load<u32>(layout, 20);
@@ -120,16 +120,22 @@ export function kvAttention(
     }
     // Queries are in the order of their tokens: the last one sees most.
     const seen = length - tokens + (end - 1) / repeat + 1;
-    for (let base: usize = 0; base < seen; base += BLOCK) {
+    // The first one sees least, and its first position is the least of all.
+    const sees = length - tokens + begin / repeat + 1;
+    const low = (sees - min(sees, reach)) / BLOCK * BLOCK;
+    for (let base: usize = low; base < seen; base += BLOCK) {
       const count = min(BLOCK, seen - base);
       const behind = head * window * rowBytes;
       fetch(keys, keyPairs, keyBits, keyPerChannel, keySize, recent + behind, head, capacity, packed, headDim, base, count, keyRows);
       fetch(values, valuePairs, valueBits, valuePerChannel, valueSize, recentValues + behind, head, capacity, packed, headDim, base, count, valueRows);
       for (let i = begin; i < end; i++) {
         const visible = length - tokens + i / repeat + 1;
-        if (visible <= base) continue;
+        const from = max(base, visible - min(visible, reach));
+        const to = min(base + count, visible);
+        if (from >= to) continue;
+        const skipped = (from - base) * rowBytes;
         const query = q + (i / repeat * heads + head * repeat + i % repeat) * rowBytes;
-        block(query, keyRows, valueRows, min(count, visible - base), headDim, scale, scores, states + (i - begin) * stateBytes);
+        block(query, keyRows + skipped, valueRows + skipped, to - from, headDim, scale, scores, states + (i - begin) * stateBytes);
       }
     }
     for (let i = begin; i < end; i++) {

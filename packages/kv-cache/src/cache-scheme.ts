@@ -47,6 +47,7 @@ export const cacheSchemes: readonly CacheScheme[] = [
   perToken('fp8', e4m3),
   perToken('nf4', nf4),
   kivi('kivi4', 4),
+  kivi('kivi3', 3),
   kivi('kivi2', 2),
 ];
 

@@ -36,7 +36,12 @@ export interface KvAttentionArgs {
   /** Tokens behind the packed ones, in f32: keys, then values, `[2, kvHeads, window, headDim]`. */
   readonly recent?: Float32Array;
   readonly window?: number;
+  /** A query sees so many positions up to its own: sliding windows. All when absent. */
+  readonly reach?: number;
 }
+
+/** What of {@link KvAttentionArgs} a cache knows. */
+export type KvCacheContent = Omit<KvAttentionArgs, 'queries' | 'tokens' | 'heads' | 'scale' | 'reach'>;
 
 /**
  * Causal softmax attention over a quantized cache, `[tokens, heads, headDim]`; `heads / kvHeads` heads share keys and values.

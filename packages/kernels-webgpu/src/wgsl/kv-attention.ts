@@ -51,6 +51,7 @@ export function kvAttention({ headDim, keys, values }: KvAttentionOptions): Kern
       window: 'u32',
       length: 'u32',
       scale: 'f32',
+      reach: 'u32',
     },
     bindings: [
       { name: 'queries', access: 'read', type: 'array<vec4f>' },
@@ -78,6 +79,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let start = (token * p.heads + group.x) * ${headDim / 4}u;
   // A query sees the positions up to its own; the queries are the last tokens.
   let visible = p.length - p.tokens + token + 1u;
+  let first = visible - min(visible, p.reach);
   for (var c = local; c < ${headDim / 4}u; c += ${attentionInvocations}u) {
     query[c] = queries[start + c] * p.scale;
     sums[c] = vec4f();
@@ -85,7 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   workgroupBarrier();
   var top = -3.0e38;
   var total = 0.0;
-  for (var base = 0u; base < visible; base += ${attentionInvocations}u) {
+  for (var base = first; base < visible; base += ${attentionInvocations}u) {
     let count = min(${attentionInvocations}u, visible - base);
     var score = -3.0e38;
     if (local < count) {
