@@ -1,6 +1,7 @@
+import { convertWork } from './convert-work.js';
 import type { JobKind } from './job-kind.js';
 import { quantizeWork } from './quantize-work.js';
 import { solveWork } from './solve-work.js';
 
 /** Every kind of work that a worker can do. */
-export const jobKinds: readonly JobKind[] = [quantizeWork, solveWork];
+export const jobKinds: readonly JobKind[] = [quantizeWork, solveWork, convertWork];
