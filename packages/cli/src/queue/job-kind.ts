@@ -22,6 +22,8 @@ export interface OpenRun {
 /** A kind of work that runs hand to workers. */
 export interface JobKind {
   readonly name: string;
+  /** Results of one job may differ, as they hold times: two of them are not compared. */
+  readonly varies?: boolean;
   /** @throws RefusedRunError when this worker must not take part; StoreError when the store lacks something */
   open(run: RunDescription, surroundings: JobSurroundings): Promise<OpenRun>;
 }
