@@ -123,7 +123,12 @@ describe('a cache', () => {
 
   it('gives attention on codes what attention over its values gives', async () => {
     const heads = 4;
-    for (const scheme of [cacheScheme('int8'), cacheScheme('int2'), cacheScheme('kivi4', { window: 20 })]) {
+    for (const scheme of [
+      cacheScheme('int8'),
+      cacheScheme('int3'),
+      cacheScheme('int2'),
+      cacheScheme('kivi4', { window: 20 }),
+    ]) {
       const cache = make(scheme);
       cache.append(normals(100), normals(100));
       const queries = Float32Array.from({ length: heads * headDim }, () => random.normal());
@@ -143,7 +148,7 @@ describe('a cache', () => {
         }
       }
     }
-    for (const scheme of [cacheScheme('nf4'), cacheScheme('int3'), cacheScheme('int4', { sinks: 1 })])
+    for (const scheme of [cacheScheme('nf4'), cacheScheme('fp8'), cacheScheme('int4', { sinks: 1 })])
       expect(() => make(scheme).attentionArgs()).toThrow(SchemeError);
   });
 

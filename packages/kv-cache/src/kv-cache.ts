@@ -186,7 +186,7 @@ export class KvCache {
     const { scheme, kvHeads, headDim } = this.options;
     if (!knownToKernels(scheme, headDim))
       throw new SchemeError(
-        `cache scheme ${scheme.name}: attention on codes takes integers of 2, 4 and 8 bits without sinks in heads of a multiple of 16 channels, not ${scheme.keys.format.name} and ${scheme.values.format.name} with ${scheme.sinks} sinks and ${headDim} channels`,
+        `cache scheme ${scheme.name}: attention on codes takes integers of 2, 3, 4 and 8 bits without sinks in heads of a multiple of 16 channels, not ${scheme.keys.format.name} and ${scheme.values.format.name} with ${scheme.sinks} sinks and ${headDim} channels`,
       );
     const [keys, values] = [this.#keys.packed, this.#values.packed];
     const window = this.#recent[0].length / this.#width;
@@ -277,7 +277,7 @@ export class KvCache {
 }
 
 function knownToKernels({ keys, values, sinks }: CacheScheme, headDim: number): boolean {
-  const known = ({ format }: CacheSide) => format.family === 'linear' && [2, 4, 8].includes(format.bits);
+  const known = ({ format }: CacheSide) => format.family === 'linear' && [2, 3, 4, 8].includes(format.bits);
   return known(keys) && known(values) && sinks === 0 && headDim % 16 === 0;
 }
 

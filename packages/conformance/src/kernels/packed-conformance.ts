@@ -223,7 +223,11 @@ const [heads, kvHeads, headDim, capacity, packed] = [6, 2, 32, 150, 141];
 function drawCache({ bits, along, size }: KvLayout): { kv: PackedKv; values: Float64Array } {
   const plain = integers(kvHeads * capacity * headDim, 2 ** bits);
   const codes = new Uint8Array((plain.length * bits) / 8);
-  for (const [i, code] of plain.entries()) codes[Math.floor((i * bits) / 8)] += code * 2 ** ((i * bits) % 8);
+  for (const [i, code] of plain.entries())
+    for (let bit = 0; bit < bits; bit++) {
+      const at = i * bits + bit;
+      codes[at >> 3] |= ((code >> bit) & 1) << (at & 7);
+    }
   const perHead = along === 'channels' ? (capacity * headDim) / size : Math.ceil(capacity / size) * headDim;
   const scales = normals(2 * kvHeads * perHead).map((x, i) =>
     i % 2 ? Math.round(2 ** (bits - 1) + x) : (1 + Math.abs(x)) / 2 ** bits,
@@ -268,6 +272,20 @@ const caches: readonly {
     values: perToken(4),
     window: 5,
     tokens: 8,
+  },
+  {
+    name: '3 bits: keys per channel, values in groups of 16 channels, a window',
+    keys: { bits: 3, along: 'tokens', size: 32 },
+    values: { bits: 3, along: 'channels', size: 16 },
+    window: 4,
+    tokens: 3,
+  },
+  {
+    name: '3 bits in groups of 8 channels',
+    keys: { bits: 3, along: 'channels', size: 8 },
+    values: { bits: 3, along: 'channels', size: headDim },
+    window: 0,
+    tokens: 1,
   },
   { name: 'a sliding window, one query', keys: perToken(4), values: perToken(4), window: 0, tokens: 1, reach: 7 },
   { name: 'a sliding window, a prompt', keys: perToken(8), values: perToken(4), window: 6, tokens: 37, reach: 70 },

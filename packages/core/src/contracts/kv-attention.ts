@@ -1,6 +1,6 @@
 /** How keys or values of a cache are quantized. */
 export interface KvLayout {
-  readonly bits: 2 | 4 | 8;
+  readonly bits: 2 | 3 | 4 | 8;
   /** What shares a scale: `size` channels of one token, or one channel of `size` tokens (KIVI's keys, arXiv 2402.02750). */
   readonly along: 'channels' | 'tokens';
   /** Along channels a divisor of the head's. */

@@ -36,7 +36,8 @@ function dequantized(kv: PackedKv, args: KvAttentionArgs, head: number, position
   const { bits, along, size, codes, scales } = kv;
   const { capacity, headDim } = args;
   const at = (head * capacity + position) * headDim + channel;
-  const code = (codes[Math.floor((at * bits) / 8)] >> ((at * bits) % 8)) & (2 ** bits - 1);
+  const byte = Math.floor((at * bits) / 8);
+  const code = ((codes[byte] | ((codes[byte + 1] ?? 0) << 8)) >> ((at * bits) % 8)) & (2 ** bits - 1);
   const group =
     along === 'channels'
       ? (head * capacity + position) * (headDim / size) + Math.floor(channel / size)
