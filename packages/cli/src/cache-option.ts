@@ -1,5 +1,5 @@
 import { type ModelDescription, SchemeError } from '@q/core';
-import { cacheBytes, cacheScheme, KvCache } from '@q/kv-cache';
+import { cacheBytes, KvCache, parseCacheScheme } from '@q/kv-cache';
 import type { DecoderOptions } from '@q/models';
 
 export interface QuantizedCache {
@@ -8,12 +8,22 @@ export interface QuantizedCache {
   bytes(tokens: number): number;
 }
 
+/** Bytes of a cache of a model for a sequence of so many tokens, in 16 bits a value; nothing where a layer has no such cache. */
+export function plainCacheBytes({ blocks }: ModelDescription, tokens: number): number | undefined {
+  let sum = 0;
+  for (const { attention } of blocks) {
+    if (!attention) return undefined;
+    sum += 4 * tokens * attention.kvHeads * attention.headDim;
+  }
+  return sum;
+}
+
 /**
  * The caches of `--cache NAME`.
  * @throws SchemeError when no scheme has this name, it does not suit the heads, or a layer's attention has no such cache
  */
 export function quantizedCache(name: string, model: ModelDescription): QuantizedCache {
-  const scheme = cacheScheme(name);
+  const scheme = parseCacheScheme(name);
   const layers = model.blocks.map(({ attention, index }) => {
     if (!attention)
       throw new SchemeError(

@@ -101,5 +101,10 @@ describe('q eval --cache', () => {
     expect(int4.kl).toBeGreaterThan(int8.kl);
     expect(int2.kl).toBeGreaterThan(int4.kl);
     expect(int2.cacheBytes).toBeLessThan(int4.cacheBytes);
+    // tfjs reads the cache as f32; the engine of the kernels has attention over the codes.
+    const read = await score('--cache', 'int4', '--engine', 'cpu');
+    expect(Math.abs(read.perplexity / int4.perplexity - 1)).toBeLessThan(1e-5);
+    const rotated = await score('--cache', 'kivi2,rotate,window=32');
+    expect(rotated.kl).toBeLessThan(int2.kl);
   });
 });

@@ -22,7 +22,7 @@ export { planModel } from './convert/plan-model.js';
 export { type FileModel, readFileModel } from './convert/read-model.js';
 export { hasLinearCodes, quantizedInFile, rowsInFile, type StoredRows } from './convert/rows-in-file.js';
 export type { StoredTokenizerFiles } from './convert/tokenizer/stored/tokenizer-json.js';
-export { type WriteModelRun, writeModel } from './convert/write-model.js';
+export { type EncodedTensor, encodeTensor, type WriteModelRun, writeModel } from './convert/write-model.js';
 export { type GgufFilePlan, type PlannedGgufTensor, planGgufFile } from './file-plan.js';
 export { createGgufWriter, type GgufWriter } from './file-writer.js';
 export { type GgufHeader, type GgufTensor, readGgufHeader } from './header.js';

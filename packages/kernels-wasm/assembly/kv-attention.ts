@@ -4,7 +4,16 @@ import { madd } from './madd';
 /** Positions that are dequantized at a time: 64 keys of 128 channels are 32 kB. */
 const BLOCK: usize = 64;
 
-/** Sixteen codes from `at` on as bytes in their order, `bits` 8, 4 or 2. */
+/** Eight codes of 3 bits, lowest first, as the bytes of a word in their order. */
+// @ts-expect-error: decorator
+@inline
+function spread3(codes: u64): u64 {
+  let x = (codes | (codes << 20)) & 0x00000fff00000fff;
+  x = (x | (x << 10)) & 0x003f003f003f003f;
+  return (x | (x << 5)) & 0x0707070707070707;
+}
+
+/** Sixteen codes from `at` on as bytes in their order, `bits` 8, 4, 3 or 2. */
 // @ts-expect-error: decorator
 @inline
 function codes16(at: usize, bits: usize): v128 {
@@ -13,6 +22,10 @@ function codes16(at: usize, bits: usize): v128 {
     const v = v128.load64_zero(at);
     const odd = v128.and(i16x8.shr_u(v, 4), i8x16.splat(15));
     return v128.shuffle<i8>(v128.and(v, i8x16.splat(15)), odd, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  }
+  if (bits == 3) {
+    const word = <u64>load<u32>(at) | (<u64>load<u16>(at, 4) << 32);
+    return i64x2.replace_lane(i64x2.splat(<i64>spread3(word & 0xffffff)), 1, <i64>spread3(word >> 24));
   }
   const v = v128.load32_zero(at);
   const mask = i8x16.splat(3);
@@ -46,10 +59,10 @@ function dequantize4(codes: v128, pairs: usize, shared: bool, to: usize): void {
 function dequantizeRow(codes: usize, bits: usize, pairs: usize, perChannel: bool, size: usize, headDim: usize, to: usize): void {
   const shared = !perChannel && size % 16 == 0;
   if (!perChannel && !shared) {
-    const perByte = 8 / <usize>bits;
     for (let c: usize = 0; c < headDim; c++) {
       const pair = pairs + c / size * 8;
-      const code = (<u32>load<u8>(codes + c / perByte) >> <u32>(bits * (c % perByte))) & ((1 << <u32>bits) - 1);
+      // Two bytes: a code of 3 bits may cross from one to the next. Behind the last one is memory of the heap.
+      const code = (<u32>load<u16>(codes + (c * bits >> 3)) >> <u32>(c * bits & 7)) & ((1 << <u32>bits) - 1);
       store<f32>(to + c * 4, (<f32>code - load<f32>(pair, 4)) * load<f32>(pair));
     }
     return;
@@ -93,7 +106,7 @@ function fetch(
  */
 export function kvAttention(
   q: usize, keys: usize, keyPairs: usize, values: usize, valuePairs: usize, recent: usize, out: usize, layout: usize,
-  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, window: usize, scale: f32,
+  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, window: usize, scale: f32, reach: usize,
   together: usize, scratch: usize, scratchBytes: usize, first: usize, last: usize, worker: usize,
 ): void {
   const keyBits = load<u32>(layout), keySize = load<u32>(layout, 8), valueBits = load<u32>(layout, 12), valueSize = load<u32>(layout, 20);
@@ -120,16 +133,22 @@ export function kvAttention(
     }
     // Queries are in the order of their tokens: the last one sees most.
     const seen = length - tokens + (end - 1) / repeat + 1;
-    for (let base: usize = 0; base < seen; base += BLOCK) {
+    // The first one sees least, and its first position is the least of all.
+    const sees = length - tokens + begin / repeat + 1;
+    const low = (sees - min(sees, reach)) / BLOCK * BLOCK;
+    for (let base: usize = low; base < seen; base += BLOCK) {
       const count = min(BLOCK, seen - base);
       const behind = head * window * rowBytes;
       fetch(keys, keyPairs, keyBits, keyPerChannel, keySize, recent + behind, head, capacity, packed, headDim, base, count, keyRows);
       fetch(values, valuePairs, valueBits, valuePerChannel, valueSize, recentValues + behind, head, capacity, packed, headDim, base, count, valueRows);
       for (let i = begin; i < end; i++) {
         const visible = length - tokens + i / repeat + 1;
-        if (visible <= base) continue;
+        const from = max(base, visible - min(visible, reach));
+        const to = min(base + count, visible);
+        if (from >= to) continue;
+        const skipped = (from - base) * rowBytes;
         const query = q + (i / repeat * heads + head * repeat + i % repeat) * rowBytes;
-        block(query, keyRows, valueRows, min(count, visible - base), headDim, scale, scores, states + (i - begin) * stateBytes);
+        block(query, keyRows + skipped, valueRows + skipped, to - from, headDim, scale, scores, states + (i - begin) * stateBytes);
       }
     }
     for (let i = begin; i < end; i++) {

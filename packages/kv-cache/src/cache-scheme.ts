@@ -46,7 +46,9 @@ export const cacheSchemes: readonly CacheScheme[] = [
   ...[8, 4, 3, 2].map((bits) => perToken(`int${bits}`, integers(bits))),
   perToken('fp8', e4m3),
   perToken('nf4', nf4),
+  kivi('kivi8', 8),
   kivi('kivi4', 4),
+  kivi('kivi3', 3),
   kivi('kivi2', 2),
 ];
 

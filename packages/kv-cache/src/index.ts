@@ -6,4 +6,5 @@ export {
   checkCacheScheme,
 } from './cache-scheme.js';
 export { cacheBytes, KvCache, type KvCacheOptions } from './kv-cache.js';
+export { parseCacheScheme } from './parse-cache-scheme.js';
 export { rotateHeads } from './rotate-heads.js';

@@ -10,6 +10,7 @@ import {
 import { describe, expect, it } from 'vitest';
 import { cacheScheme, cacheSchemes } from './cache-scheme.js';
 import { cacheBytes, KvCache } from './kv-cache.js';
+import { parseCacheScheme } from './parse-cache-scheme.js';
 import { rotateHeads } from './rotate-heads.js';
 
 const [kvHeads, headDim] = [2, 32];
@@ -122,7 +123,12 @@ describe('a cache', () => {
 
   it('gives attention on codes what attention over its values gives', async () => {
     const heads = 4;
-    for (const scheme of [cacheScheme('int8'), cacheScheme('int2'), cacheScheme('kivi4', { window: 20 })]) {
+    for (const scheme of [
+      cacheScheme('int8'),
+      cacheScheme('int3'),
+      cacheScheme('int2'),
+      cacheScheme('kivi4', { window: 20 }),
+    ]) {
       const cache = make(scheme);
       cache.append(normals(100), normals(100));
       const queries = Float32Array.from({ length: heads * headDim }, () => random.normal());
@@ -142,8 +148,18 @@ describe('a cache', () => {
         }
       }
     }
-    for (const scheme of [cacheScheme('nf4'), cacheScheme('int3'), cacheScheme('int4', { sinks: 1 })])
+    for (const scheme of [cacheScheme('nf4'), cacheScheme('fp8'), cacheScheme('int4', { sinks: 1 })])
       expect(() => make(scheme).attentionArgs()).toThrow(SchemeError);
+  });
+
+  it('has a scheme of a text: a name, and what is replaced of it', () => {
+    expect(parseCacheScheme('int4')).toEqual(cacheSchemes.find(({ name }) => name === 'int4'));
+    const made = parseCacheScheme('kivi4, rotate,window=64,sinks=2,keys=128,values=head');
+    expect(made).toMatchObject({ name: 'kivi4,rotate,window=64,sinks=2,keys=128,values=head', rotate: true });
+    expect([made.window, made.sinks, made.keys.size, made.values.size]).toEqual([64, 2, 128, 'head']);
+    for (const text of ['int4,window', 'int4,window=-1', 'kivi2,keys=head', 'int4,rotated', 'int4,'])
+      expect(() => parseCacheScheme(text)).toThrow(/rotate, window=N/);
+    expect(() => parseCacheScheme('int5,rotate')).toThrow(/int8, int4/);
   });
 
   it('rotates without a change of scores', () => {

@@ -1,5 +1,5 @@
-import { FormatError, type KvAttentionArgs, NumericError, QuantError, SchemeError, ShapeError } from '@q/core';
-import { type CacheScheme, checkCacheScheme, tokensTogether } from './cache-scheme.js';
+import { FormatError, type KvCacheContent, NumericError, QuantError, SchemeError, ShapeError } from '@q/core';
+import { type CacheScheme, type CacheSide, checkCacheScheme, tokensTogether } from './cache-scheme.js';
 import { type HeadSizes, PackedSide } from './packed-side.js';
 import { rotateHeads } from './rotate-heads.js';
 
@@ -167,18 +167,27 @@ export class KvCache {
     return made;
   }
 
+  /** Whether keys are rotated: then queries must be, too. */
+  get rotates(): boolean {
+    return this.options.scheme.rotate;
+  }
+
+  /** {@link attentionArgs}, or nothing where kernels do not know the scheme. */
+  codes(): KvCacheContent | undefined {
+    return knownToKernels(this.options.scheme, this.options.headDim) ? this.attentionArgs() : undefined;
+  }
+
   /**
    * What a kernel for attention over packed codes needs of this cache, beside the queries.
    * @throws SchemeError where kernels do not know the scheme: sinks, 3 bits, floats and tables; read the cache there
    */
-  attentionArgs(): Omit<KvAttentionArgs, 'queries' | 'tokens' | 'heads'> {
+  attentionArgs(): KvCacheContent {
     this.#alive();
     const { scheme, kvHeads, headDim } = this.options;
-    for (const { format } of [scheme.keys, scheme.values])
-      if (format.family !== 'linear' || ![2, 4, 8].includes(format.bits) || scheme.sinks > 0)
-        throw new SchemeError(
-          `cache scheme ${scheme.name}: attention on codes takes integers of 2, 4 and 8 bits without sinks, not ${format.name} with ${scheme.sinks}`,
-        );
+    if (!knownToKernels(scheme, headDim))
+      throw new SchemeError(
+        `cache scheme ${scheme.name}: attention on codes takes integers of 2, 3, 4 and 8 bits without sinks in heads of a multiple of 16 channels, not ${scheme.keys.format.name} and ${scheme.values.format.name} with ${scheme.sinks} sinks and ${headDim} channels`,
+      );
     const [keys, values] = [this.#keys.packed, this.#values.packed];
     const window = this.#recent[0].length / this.#width;
     const recent = new Float32Array(2 * this.#recent[0].length);
@@ -265,6 +274,11 @@ export class KvCache {
   #alive(): void {
     if (this.#freed) throw new QuantError('the cache is freed: it can be neither used nor forked');
   }
+}
+
+function knownToKernels({ keys, values, sinks }: CacheScheme, headDim: number): boolean {
+  const known = ({ format }: CacheSide) => format.family === 'linear' && [2, 3, 4, 8].includes(format.bits);
+  return known(keys) && known(values) && sinks === 0 && headDim % 16 === 0;
 }
 
 function joined(a: Float32Array, b: Float32Array): Float32Array {

@@ -1,4 +1,12 @@
-import { languageModel, type ModelDescription, type Ops, type Runtime, type RuntimeWrapper, ShapeError } from '@q/core';
+import {
+  type KvCacheContent,
+  languageModel,
+  type ModelDescription,
+  type Ops,
+  type Runtime,
+  type RuntimeWrapper,
+  ShapeError,
+} from '@q/core';
 import { runBlock } from './run.js';
 import { wrapRuntime } from './runtime.js';
 
@@ -24,6 +32,13 @@ export interface LayerCache {
   append(keys: Float32Array, values: Float32Array, position?: number): void;
   /** All tokens so far. */
   read(): { readonly keys: Float32Array; readonly values: Float32Array };
+  /**
+   * The same as packed codes, for engines that have attention over them (`Ops.attentionOnCodes`).
+   * @returns nothing where kernels do not know the codes: `read` gives them
+   */
+  codes?(): KvCacheContent | undefined;
+  /** Whether its keys need other queries than those of the model: see `queries`. */
+  readonly rotates?: boolean;
   /** Queries `[tokens, heads * headDim]` as its keys need them. */
   queries(plain: Float32Array): Float32Array;
   dispose(): void;
@@ -126,6 +141,13 @@ function throughCaches<T>(
         const held = caches.get(layer) ?? make(layer);
         caches.set(layer, held);
         held.append(ops.dataSync(args.k), ops.dataSync(args.v), start);
+        const plain = args.bias === undefined && !args.softCap && args.sinks === undefined && args.causal !== false;
+        const codes = plain && ops.attentionOnCodes ? held.codes?.() : undefined;
+        if (ops.attentionOnCodes && codes) {
+          const { heads, scale, window } = args;
+          const asked = held.rotates ? ops.fromF32(held.queries(ops.dataSync(args.q)), ops.shape(args.q)) : args.q;
+          return ops.attentionOnCodes(asked, codes, { heads, scale, ...(window === undefined ? {} : { window }) });
+        }
         const { keys, values } = held.read();
         const width = args.kvHeads * args.headDim;
         const upload = (data: Float32Array) => ops.fromF32(data, [1, data.length / width, width]);

@@ -23,3 +23,4 @@ export * from './run/remote-modules.js';
 export * from './run/run.js';
 export * from './run/run-keeping.js';
 export { trainAlong, type WorkerGroup } from './run/shared-training.js';
+export type { CollectedInput, SolverInputs } from './run/solve-module.js';

@@ -8,9 +8,17 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { objectName, openCoordinator, openQueueServer, openStore } from '@q/distributed';
-import { freePort, startRedis, startS3, startTroubledProxy } from './servers.js';
+import {
+  freePort,
+  makeCertificate,
+  runToEnd,
+  startPostgres,
+  startRedis,
+  startS3,
+  startTroubledProxy,
+} from './servers.js';
 
-const [work, redisBinary, s3Module, reportPath] = process.argv.slice(2);
+const [work, redisBinary, s3Module, reportPath, postgresBinaries] = process.argv.slice(2);
 const model = 'packages/cli/demo/model';
 const secret = 'a-password';
 /** The built command where there is one: a worker that is killed and started again should not compile sources each time. */
@@ -70,13 +78,38 @@ async function contentOf(folder: string): Promise<Record<string, unknown>> {
   return { ...files, report };
 }
 
-const settings = ['--method', 'hqq', '--bits', '4', '--group', '32', '--no-eval'];
-const quantize = (out: string, more: readonly string[], environment?: Record<string, string>) =>
-  q(['quantize', model, out, ...settings, ...more, '--json'], environment);
+/** All files of a folder, or one file. */
+async function bytesOf(path: string): Promise<Record<string, string>> {
+  const names = (await stat(path)).isDirectory() ? await readdir(path, { recursive: true, withFileTypes: true }) : [];
+  const files = names.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const all = await Promise.all(
+    (names.length > 0 ? files : [path]).map(async (file) => [
+      file.slice(path.length),
+      (await readFile(file)).toString('base64'),
+    ]),
+  );
+  return Object.fromEntries(all.sort());
+}
 
-async function same(name: string, out: string, run: Running): Promise<void> {
+const dataFree = ['--method', 'hqq', '--bits', '4', '--group', '32', '--no-eval'];
+const text = ['--calib', 'packages/cli/demo/text/calibration.txt', '--samples', '8', '--length', '64', '--no-eval'];
+/** Runs that learn from text: statistics of every kind, transforms, static scales, moments of outputs. */
+const calibrated: Readonly<Record<string, readonly string[]>> = {
+  gptq: ['--method', 'gptq', '--bits', '4', '--group', '32', ...text],
+  awq: ['--method', 'awq', '--bits', '4', '--group', '32', ...text],
+  'smoothquant with static scales': ['--recipe', 'docs/recipes/smoothquant-o3.yaml', ...text],
+  'rotation, smoothquant, awq, gptq': ['--recipe', 'docs/recipes/composed.yaml', '--group', '32', ...text],
+  'gptq on the end loss': ['--method', 'gptq', '--objective', 'end-loss', '--bits', '3', '--group', '32', ...text],
+};
+const quantize = (
+  out: string,
+  more: readonly string[],
+  { settings = dataFree, environment }: { settings?: readonly string[]; environment?: Record<string, string> } = {},
+) => q(['quantize', model, out, ...settings, ...more, '--json'], environment);
+
+async function same(name: string, out: string, run: Running, alone = join(work, 'alone')): Promise<void> {
   const code = await run.ended;
-  const expected = await contentOf(join(work, 'alone'));
+  const expected = await contentOf(alone);
   const found = code === 0 ? await contentOf(out) : {};
   const other = Object.keys({ ...expected, ...found }).filter((key) => !isDeepStrictEqual(expected[key], found[key]));
   check(name, code === 0 && other.length === 0, `exit code ${code}, other: ${other.join(', ')}\n${run.said()}`);
@@ -85,7 +118,7 @@ async function same(name: string, out: string, run: Running): Promise<void> {
 async function main(): Promise<void> {
   const port = await freePort();
   const address = `redis://:${secret}@127.0.0.1:${port}`;
-  let redis = await startRedis(redisBinary, port, secret, work);
+  let redis = await startRedis({ binary: redisBinary, port, password: secret, folder: work });
   children.add(redis);
   const s3Folder = join(work, 's3');
   await mkdir(s3Folder);
@@ -106,48 +139,96 @@ async function main(): Promise<void> {
   check('the store of the run is removed', !(await readdir(work)).includes('folder.store'));
 
   // 2: everything at once, on S3.
-  const results = async () =>
-    (await readdir(join(s3Folder, 'q', 'run', 'results'), { recursive: true }).catch(() => [])).filter((name) =>
-      name.endsWith('object'),
-    ).length;
-  const troubled = quantize(join(work, 's3-out'), ['--queue', address, '--store', 's3://q/run'], environment);
-  await waitFor('first results', async () => (await results()) > 0 || troubled.child.exitCode !== null);
-  let kills = 0;
-  const kill = () => {
-    // Not the frozen one.
-    const index = 1 + randomInt(workers.length - 1);
-    workers[index].child.kill('SIGKILL');
-    workers[index] = startWorker();
-    kills++;
-  };
-  const frozen = workers[0].child;
-  frozen.kill('SIGSTOP');
-  redis.kill('SIGKILL');
-  await pause(500);
-  redis = await startRedis(redisBinary, port, secret, work);
-  children.add(redis);
-  // A kill for every few results, whatever the speed of the machine: some worker always gets something done.
-  let [seen, looking] = [await results(), false];
-  const killing = setInterval(async () => {
-    if (looking) return;
-    looking = true;
-    const count = await results();
-    looking = false;
-    if (count < seen + 6) return;
-    seen = count;
-    kill();
+  const runs: readonly [string, readonly string[], string][] = [
+    ['data-free', dataFree, join(work, 'alone')],
+    ['calibrated', calibrated.gptq, join(work, 'alone-gptq')],
+  ];
+  for (const [kind, settings, expected] of runs) {
+    if (kind === 'calibrated') {
+      const first = quantize(expected, [], { settings });
+      check(`the ${kind} run on one machine`, (await first.ended) === 0, first.said());
+    }
+    const results = async () =>
+      (await readdir(join(s3Folder, 'q', kind, 'results'), { recursive: true }).catch(() => [])).filter((name) =>
+        name.endsWith('object'),
+      ).length;
+    const out = join(work, `s3-${kind}`);
+    const troubled = quantize(out, ['--queue', address, '--store', `s3://q/${kind}`], { settings, environment });
+    await waitFor('first results', async () => (await results()) > 0 || troubled.child.exitCode !== null);
+    let kills = 0;
+    const kill = () => {
+      // Not the frozen one.
+      const index = 1 + randomInt(workers.length - 1);
+      workers[index].child.kill('SIGKILL');
+      workers[index] = startWorker();
+      kills++;
+    };
+    const frozen = workers[0].child;
+    frozen.kill('SIGSTOP');
+    redis.kill('SIGKILL');
+    await pause(500);
+    redis = await startRedis({ binary: redisBinary, port, password: secret, folder: work });
+    children.add(redis);
+    // A kill for every few results, whatever the speed of the machine: some worker always gets something done.
+    let [seen, looking] = [await results(), false];
+    const killing = setInterval(async () => {
+      if (looking) return;
+      looking = true;
+      const count = await results();
+      looking = false;
+      if (count < seen + 6) return;
+      seen = count;
+      kill();
+      frozen.kill('SIGCONT');
+    }, 100);
+    await same(
+      `${kind}: workers killed at random, one frozen, a queue that loses all jobs, a store that fails one in ten: the same bytes`,
+      out,
+      troubled,
+      expected,
+    );
+    clearInterval(killing);
     frozen.kill('SIGCONT');
-  }, 100);
+    console.log(`   ${kills} kills, ${proxy.failed()} requests that the store failed so far`);
+  }
+
+  // 3: what else learns from text, and a coordinator that is killed.
+  for (const [name, settings] of Object.entries(calibrated).slice(1)) {
+    const [alone, shared] = ['alone', 'shared'].map((each) => join(work, `${each} ${name}`));
+    const expected = quantize(alone, [], { settings });
+    check(`${name} on one machine`, (await expected.ended) === 0, expected.said());
+    const run = quantize(shared, ['--queue', address], { settings });
+    await same(`${name}: 4 workers, the bytes and the report of one machine`, shared, run, alone);
+  }
+  for (const [name, suffix, more] of [
+    ['GGUF', '.gguf', ['--to', 'gguf', '--type', 'q8_0']],
+    ['ONNX', '', ['--to', 'onnx', '--type', 'q4', '--method', 'hqq']],
+  ] as const) {
+    const [alone, shared] = ['alone', 'shared'].map((each) => join(work, `${each} ${name}${suffix}`));
+    const first = q(['convert', model, alone, ...more, '--json']);
+    const second = q(['convert', model, shared, ...more, '--json', '--queue', address]);
+    const codes = [await first.ended, await second.ended];
+    const equal = codes.every((code) => code === 0) && isDeepStrictEqual(await bytesOf(alone), await bytesOf(shared));
+    check(`${name}: 4 workers, the bytes of one machine`, equal, first.said() + second.said());
+  }
+  const stopped = join(work, 'stopped');
+  const more = ['--queue', address, '--store', join(work, 'stopped-store')];
+  const killed = quantize(stopped, more, { settings: calibrated.gptq });
+  await waitFor('the second block', async () => {
+    const journal = await readFile(join(stopped, 'q-journal.jsonl'), 'utf8').catch(() => '');
+    return journal.includes('layers.0') || killed.child.exitCode !== null;
+  });
+  killed.child.kill('SIGKILL');
+  await killed.ended;
   await same(
-    'workers killed at random, one frozen, a queue that loses all jobs, a store that fails one in ten: the same bytes',
-    join(work, 's3-out'),
-    troubled,
+    'a coordinator that is killed goes on, to the same bytes',
+    stopped,
+    quantize(stopped, more, { settings: calibrated.gptq }),
+    join(work, 'alone-gptq'),
   );
-  clearInterval(killing);
-  console.log(`   ${kills} kills, ${proxy.failed()} requests that the store failed`);
   for (const { child } of workers) child.kill('SIGKILL');
 
-  // 3: jobs that a worker must refuse.
+  // 4: jobs that a worker must refuse.
   const storeFolder = join(work, 'store');
   const server = await openQueueServer(address);
   const store = await openStore(storeFolder, { make: true });
@@ -174,7 +255,7 @@ async function main(): Promise<void> {
   );
   await other.close();
 
-  // 4: a store that lacks a source, then has it again.
+  // 5: a store that lacks a source, then has it again.
   const lacking = join(work, 'lacking');
   const out = join(work, 'lacking-out');
   const first = quantize(out, ['--queue', address, '--store', lacking]);
@@ -204,7 +285,7 @@ async function main(): Promise<void> {
   last.child.kill('SIGTERM');
   check('a worker that is interrupted ends by itself', (await last.ended) !== null, last.said());
 
-  // 5: a server that does not let in.
+  // 6: a server that does not let in.
   const stranger = quantize(join(work, 'stranger'), ['--queue', `redis://:guess@127.0.0.1:${port}`]);
   check(
     'a wrong password is refused, and is not shown',
@@ -214,6 +295,100 @@ async function main(): Promise<void> {
   await server.close();
   proxy.close();
   await s3.close();
+  await overTls();
+  await onPostgres();
+  await fullStore(address);
+}
+
+/** Workers of a queue, and the bytes that a run gets from them. */
+async function sameOn(name: string, address: string, out: string, environment: Record<string, string> = {}) {
+  const workers = [1, 2].map(() => q(['worker', address, '--threads', '1'], environment));
+  for (const [kind, settings, expected] of [
+    ['data-free', dataFree, 'alone'],
+    ['calibrated', calibrated.gptq, 'alone-gptq'],
+  ] as const) {
+    const folder = join(work, `${out}-${kind}`);
+    const run = quantize(folder, ['--queue', address], { settings, environment });
+    await same(`${name}, ${kind}: the bytes of one machine`, folder, run, join(work, expected));
+  }
+  for (const { child } of workers) child.kill('SIGTERM');
+  check(`${name}: interrupted workers end`, (await Promise.all(workers.map(({ ended }) => ended))).length === 2);
+}
+
+async function overTls(): Promise<void> {
+  const tls = await makeCertificate(work);
+  const port = await freePort();
+  children.add(await startRedis({ binary: redisBinary, port, password: secret, folder: work, tls }));
+  const address = `rediss://:${secret}@127.0.0.1:${port}`;
+  await sameOn('Redis over TLS', address, 'tls', { NODE_EXTRA_CA_CERTS: tls.certificate });
+  const refused = quantize(join(work, 'untrusted'), ['--queue', address]);
+  check(
+    'a certificate that nobody vouches for is refused',
+    (await refused.ended) === 1 && /cannot be used \(DEPTH_ZERO_SELF_SIGNED_CERT\)/.test(refused.said()),
+    refused.said(),
+  );
+  const plain = quantize(join(work, 'plain'), ['--queue', `redis://:${secret}@127.0.0.1:${port}`]);
+  check(
+    'a server that speaks TLS alone is refused without it',
+    (await plain.ended) === 1 && /cannot be used/.test(plain.said()),
+    plain.said(),
+  );
+}
+
+async function onPostgres(): Promise<void> {
+  if (!postgresBinaries) return console.log('left out: PostgreSQL is not installed');
+  const [port, folder] = [await freePort(), join(work, 'postgres')];
+  children.add(await startPostgres({ binaries: postgresBinaries, port, password: secret, folder }));
+  await sameOn('PostgreSQL', `postgres://q:${secret}@127.0.0.1:${port}/postgres`, 'on-postgres');
+  const stranger = quantize(join(work, 'stranger-2'), ['--queue', `postgres://q:guess@127.0.0.1:${port}/postgres`]);
+  check(
+    'PostgreSQL: a wrong password is refused, and is not shown',
+    (await stranger.ended) === 1 && /cannot be used/.test(stranger.said()) && !stranger.said().includes('guess'),
+    stranger.said(),
+  );
+}
+
+/** A file system without room for all weights, and then with it. */
+async function fullStore(address: string): Promise<void> {
+  const folder = join(work, 'small');
+  await mkdir(folder);
+  const mounted = await runToEnd('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', folder]).catch(() => undefined);
+  if (mounted === undefined) return console.log('left out: no small file system can be mounted here');
+  try {
+    const worker = q(['worker', address, '--threads', '1', '--lock', '3']);
+    const run = (out: string, settings: readonly string[]) =>
+      quantize(join(work, out), ['--queue', address, '--store', folder], { settings });
+    for (const [kind, settings, expected] of [
+      ['data-free', dataFree, 'alone'],
+      ['calibrated', calibrated.gptq, 'alone-gptq'],
+    ] as const) {
+      const filler = join(folder, 'filler');
+      await writeFile(filler, new Uint8Array(kind === 'calibrated' ? 1.9e6 : 1e6));
+      const first = run(`full-${kind}`, settings);
+      const code = await first.ended;
+      check(
+        `a full store, ${kind}: the run stops with the reason`,
+        code === 1 && /no space|disk is full|ENOSPC/i.test(first.said()),
+        `exit code ${code}\n${first.said()}`,
+      );
+      await rm(filler);
+      await runToEnd('mount', ['-o', 'remount,size=64m', folder]);
+      const again = run(`full-${kind}`, settings);
+      await same(
+        `a store that was full, ${kind}: the same command goes on`,
+        join(work, `full-${kind}`),
+        again,
+        join(work, expected),
+      );
+      await rm(join(folder, 'tensors'), { recursive: true, force: true });
+      await rm(join(folder, 'results'), { recursive: true, force: true });
+      await runToEnd('mount', ['-o', 'remount,size=2m', folder]);
+    }
+    worker.child.kill('SIGTERM');
+    await worker.ended;
+  } finally {
+    await runToEnd('umount', ['-l', folder]);
+  }
 }
 
 /** The object of a store that lists the tensors of a model. */

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { chown, mkdir, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { connect, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
@@ -27,21 +28,98 @@ async function answers(port: number): Promise<void> {
   throw new Error(`nothing answers at port ${port}`);
 }
 
+/** Files of a certificate that signs itself, for 127.0.0.1. */
+export interface Certificate {
+  readonly certificate: string;
+  readonly key: string;
+}
+
+export async function makeCertificate(folder: string): Promise<Certificate> {
+  const [certificate, key] = ['server.crt', 'server.key'].map((name) => join(folder, name));
+  await runToEnd('openssl', [
+    ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', certificate],
+    ...['-subj', '/CN=127.0.0.1', '-addext', 'subjectAltName=IP:127.0.0.1'],
+  ]);
+  return { certificate, key };
+}
+
+/** A program that ends by itself. @returns what it has written */
+export function runToEnd(
+  program: string,
+  words: readonly string[],
+  options: { readonly uid?: number; readonly gid?: number } = {},
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, words, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
+    let said = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (data) => {
+        said += data;
+      });
+    child.on('error', reject);
+    child.on('close', (code) =>
+      code === 0 ? resolve(said) : reject(new Error(`${program} ended with ${code}: ${said}`)),
+    );
+  });
+}
+
+export interface RedisOptions {
+  readonly binary: string;
+  readonly port: number;
+  readonly password: string;
+  readonly folder: string;
+  /** The server speaks TLS alone. */
+  readonly tls?: Certificate;
+}
+
 /** A Redis server with a password, that keeps nothing on the disk: when it is started again, all jobs are lost. */
-export async function startRedis(
-  binary: string,
-  port: number,
-  password: string,
-  folder: string,
-): Promise<ChildProcess> {
+export async function startRedis({ binary, port, password, folder, tls }: RedisOptions): Promise<ChildProcess> {
   const libraries = process.env.Q_REDIS_LIBRARIES;
+  const listens = tls
+    ? [
+        ...['--port', '0', '--tls-port', `${port}`, '--tls-cert-file', tls.certificate, '--tls-key-file', tls.key],
+        ...['--tls-ca-cert-file', tls.certificate, '--tls-auth-clients', 'no'],
+      ]
+    : ['--port', `${port}`];
   const child = spawn(
     binary,
     [
-      ...['--port', `${port}`, '--bind', '127.0.0.1', '--requirepass', password, '--save', '', '--appendonly', 'no'],
-      ...['--dir', folder, '--logfile', join(folder, 'redis.log')],
+      ...[...listens, '--bind', '127.0.0.1', '--requirepass', password, '--save', '', '--appendonly', 'no'],
+      ...['--dir', folder, '--logfile', join(folder, `redis-${port}.log`)],
     ],
     { stdio: 'ignore', env: { ...process.env, ...(libraries ? { LD_LIBRARY_PATH: libraries } : {}) } },
+  );
+  await answers(port);
+  return child;
+}
+
+export interface PostgresOptions {
+  /** Folder of `initdb` and `postgres`. */
+  readonly binaries: string;
+  readonly port: number;
+  readonly password: string;
+  /** An empty folder of its own. */
+  readonly folder: string;
+}
+
+/** A PostgreSQL server with a user `q` and a password, on the loopback alone. It refuses to run as root: nobody runs it there. */
+export async function startPostgres({ binaries, port, password, folder }: PostgresOptions): Promise<ChildProcess> {
+  const root = process.getuid?.() === 0;
+  const owner = root ? { uid: 65534, gid: 65534 } : {};
+  await mkdir(folder);
+  const secret = join(folder, 'password');
+  await writeFile(secret, `${password}\n`);
+  if (root) for (const path of [folder, secret]) await chown(path, 65534, 65534);
+  const data = join(folder, 'data');
+  await runToEnd(
+    join(binaries, 'initdb'),
+    ['-D', data, '-U', 'q', `--pwfile=${secret}`, '-A', 'scram-sha-256', '-E', 'UTF8', '--no-sync'],
+    owner,
+  );
+  const child = spawn(
+    join(binaries, 'postgres'),
+    ['-D', data, '-p', `${port}`, '-c', 'listen_addresses=127.0.0.1', '-c', `unix_socket_directories=${folder}`],
+    { ...owner, stdio: 'ignore' },
   );
   await answers(port);
   return child;

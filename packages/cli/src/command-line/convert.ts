@@ -3,7 +3,7 @@ import { command } from '../command.js';
 import { conversionTargets } from '../conversion/targets.js';
 import { addRecipeFlags } from '../recipe-flags.js';
 import { ggufTypes } from '../registry.js';
-import { calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
+import { calibrationOptions, computeOptions, jsonOption, storeOption, textFile } from '../shared-options.js';
 
 const types = [...ggufTypes.keys()].join(', ');
 
@@ -42,6 +42,11 @@ export const convert = command({
       'Calibration text, JSON Lines, or .u16 token ids: for --method, or for weights of the columns of a GGUF file.',
     ),
     ...calibrationOptions,
+    queue: text({
+      placeholder: 'url',
+      help: 'Let the workers of this queue encode the tensors, or with --method quantize the linears. See q worker.',
+    }),
+    store: storeOption('OUT.store, removed at the end'),
     ...computeOptions,
     ...jsonOption,
   },

@@ -17,7 +17,11 @@ export const generate = command({
       placeholder: 'folder',
       help: 'Run the model with this adapter of PEFT, or this task of q finetune --method peqa.',
     }),
-    cache: text({ placeholder: 'scheme', otherwise: 'f32', help: 'Quantize keys and values: int8, int4, kivi2, ...' }),
+    cache: text({
+      placeholder: 'scheme',
+      otherwise: 'f32',
+      help: 'Quantize keys and values: int8, int4, kivi2, ..., as in kivi2,rotate,window=64.',
+    }),
     engine: computeOptions.engine,
     threads: computeOptions.threads,
     ...jsonOption,

@@ -1,3 +1,4 @@
+import { integer, text } from '@q/core';
 import { command } from '../command.js';
 import { addRecipeFlags } from '../recipe-flags.js';
 import { budgetOptions, calibrationOptions, computeOptions, jsonOption, textFile } from '../shared-options.js';
@@ -8,6 +9,12 @@ export const plan = command({
     sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),
     ...budgetOptions,
     ...calibrationOptions,
+    cache: text({
+      placeholder: 'scheme',
+      otherwise: '16 bits',
+      help: 'Scheme of the cache of keys and values: int8, kivi2, ...',
+    }),
+    context: integer({ min: 1, default: 4096, help: 'Tokens of a sequence whose cache is counted.' }),
     ...computeOptions,
     ...jsonOption,
   },

@@ -1,6 +1,6 @@
 import { boolean, integer, text } from '@q/core';
 import { command } from '../command.js';
-import { computeOptions, jsonOption, textFile } from '../shared-options.js';
+import { computeOptions, jsonOption, storeOption, textFile } from '../shared-options.js';
 
 export const studyLocalGlobal = command({
   options: {
@@ -13,6 +13,8 @@ export const studyLocalGlobal = command({
     length: integer({ min: 8, default: 256, help: 'Tokens of a window.' }),
     windows: integer({ min: 1, otherwise: '32', help: 'Held-out windows, from the end of the text.' }),
     quick: boolean({ help: 'One seed, one granularity, 32 windows, short trainings: minutes instead of hours.' }),
+    queue: text({ placeholder: 'url', help: 'Let the workers of this queue carry out the runs. See q worker.' }),
+    store: storeOption('OUT.store, removed at the end'),
     ...computeOptions,
     ...jsonOption,
   },

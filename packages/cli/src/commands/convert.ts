@@ -22,6 +22,9 @@ export interface ConvertOptions extends FlagValues {
   readonly portable?: boolean;
   readonly context?: number;
   readonly maxTensor?: number;
+  /** Address of the queue whose workers encode, and the store of the run. */
+  readonly queue?: string;
+  readonly store?: string;
   readonly threads?: number;
   readonly json?: boolean;
 }

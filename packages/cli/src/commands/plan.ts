@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
-import { createContext } from '@q/core';
+import { createContext, type ModelDescription, SchemeError } from '@q/core';
 import { type Plan, type PlannedRow, planRun, type RowGroup, recipeJSON } from '@q/pipeline';
+import { plainCacheBytes, quantizedCache } from '../cache-option.js';
 import type { CommandContext, FlagValues } from '../command.js';
 import type { Compute } from '../engine.js';
 import { openValues } from '../open-model.js';
@@ -20,6 +21,9 @@ export interface PlanOptions extends FlagValues {
   readonly engine?: string;
   readonly threads?: number;
   readonly kernels?: string;
+  /** Scheme of a cache of keys and values, and the tokens that it is counted for. */
+  readonly cache?: string;
+  readonly context?: number;
   readonly json?: boolean;
 }
 
@@ -53,13 +57,46 @@ export async function planCommand(
     });
     const plan = planRun(checkpoint, recipe, shape);
     if (plan.calibrated && calib === undefined && !requested.writesText) terminal.note(`note: ${defaultTextNote}`);
-    if (options.json) await terminal.printParts(planJSON(plan, budget ? { budget } : {}));
-    else terminal.print([planText(plan), ...(budget ? ['', budgetText(budget)] : [])].join('\n'));
+    const cache = plannedCache(checkpoint.model, options);
+    if (options.json)
+      await terminal.printParts(planJSON(plan, { ...(budget ? { budget } : {}), ...(cache ? { cache } : {}) }));
+    else
+      terminal.print(
+        [planText(plan), ...(cache ? [cacheText(cache)] : []), ...(budget ? ['', budgetText(budget)] : [])].join('\n'),
+      );
   } finally {
     await compute?.dispose();
     await checkpoint.close();
   }
 }
+
+interface PlannedCache {
+  /** `f16`, or a scheme of quantized caches. */
+  readonly scheme: string;
+  readonly tokens: number;
+  readonly bytes: number;
+  /** The same with 16 bits a value. */
+  readonly plainBytes: number;
+}
+
+/**
+ * What keys and values of a sequence take while a model runs; nothing for models that write no text.
+ * @throws SchemeError when the scheme does not suit the model
+ */
+function plannedCache(model: ModelDescription | undefined, { cache, context }: PlanOptions): PlannedCache | undefined {
+  if (!model?.head && cache === undefined) return undefined;
+  if (!model) throw new SchemeError(`--cache ${cache}: the architecture is not known, so its cache is not either`);
+  const tokens = Math.min(context ?? 4096, model.maxPositions);
+  const scheme = cache ?? 'f16';
+  const plainBytes = plainCacheBytes(model, tokens);
+  if (plainBytes === undefined && cache === undefined) return undefined;
+  const bytes = cache === undefined ? (plainBytes as number) : quantizedCache(cache, model).bytes(tokens);
+  return { scheme, tokens, bytes, plainBytes: plainBytes as number };
+}
+
+const cacheText = ({ scheme, tokens, bytes, plainBytes }: PlannedCache) =>
+  `keys and values of ${tokens} tokens take ${formatBytes(bytes)} in ${scheme}` +
+  (scheme === 'f16' ? '' : `, ${formatBytes(plainBytes)} in f16`);
 
 export function calibrationShape(options: {
   readonly samples?: number;

@@ -30,8 +30,8 @@ import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { openModel, openValues } from '../open-model.js';
-import { remoteModules } from '../queue/quantize-work.js';
 import { openQueueRun, type QueueFlags, type QueueRun } from '../queue/queue-run.js';
+import { remoteRun } from '../queue/remote-run.js';
 import { recipeFrom, recipeRequest } from '../recipe-flags.js';
 import { reportPageName, writeReport } from '../report/write-report.js';
 import { defaultText, defaultTextNote, loadWindows, ownText } from '../texts.js';
@@ -209,7 +209,7 @@ export async function quantizeCommand(
     await runKeeping(plan, {
       ...(queueRun
         ? {
-            remote: remoteModules(queueRun, {
+            remote: remoteRun(queueRun, {
               ...{ checkpoint, request: await recipeRequest(options, vocabulary), rules: recipe.rules.length },
               ...{ kernels: compute.kernels.name },
             }),

@@ -1,35 +1,36 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { cutWindows, type Windows } from '@q/calib';
-import { CalibrationError, createContext, createRandom, FormatError, type ModelDescription } from '@q/core';
+import { CalibrationError, FormatError, type ModelDescription } from '@q/core';
 import { type FileSystem, makeFolders, writeFileDurably } from '@q/durable-files';
-import { evaluate, runWindows } from '@q/eval';
+import { evaluate } from '@q/eval';
 import {
   conclude,
-  createLayerMeter,
   layerSensitivities,
   localGlobalJobs,
   localGlobalMethods,
   runStudy,
+  type StudyJob,
   type StudyMethod,
   type StudyResult,
   type StudyStore,
   studyCsv,
   summarize,
-  type WeightPoint,
 } from '@q/study';
-import type { CommandContext } from '../command.js';
+import type { CommandContext, FlagValues } from '../command.js';
 import { lockedOutput } from '../conversion/locked-output.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
-import { recipeOf, runJob, type StudyGround } from '../study/run-job.js';
+import { openQueueRun, type QueueFlags, type QueueRun } from '../queue/queue-run.js';
+import { remoteStudy } from '../queue/study-work.js';
+import { openGround } from '../study/open-ground.js';
+import { recipeOf, runJob } from '../study/run-job.js';
 import { scanLandscapes } from '../study/scan-landscapes.js';
 import type { StudyReport } from '../study/study-report.js';
 import { loadWindows } from '../texts.js';
 import { formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 
-export interface StudyOptions {
+export interface StudyOptions extends FlagValues, QueueFlags {
   readonly data?: string;
   readonly bits?: string;
   readonly groups?: string;
@@ -44,9 +45,6 @@ export interface StudyOptions {
   readonly kernels?: string;
   readonly json?: boolean;
 }
-
-/** Trainings of a quick study: enough steps to see a direction. */
-const shorter = { qaft: { epochs: 4 }, signround: { steps: 50 } } as const;
 
 /** `q study local-global MODEL OUT`. Called again with the same arguments, it does what is missing. */
 export async function studyCommand(
@@ -79,8 +77,9 @@ async function study(
   path: string,
   out: string,
   options: StudyOptions,
-  { terminal, signal, vocabulary, files }: CommandContext,
+  command: CommandContext,
 ): Promise<StudyReport> {
+  const { terminal, signal, vocabulary, files } = command;
   if (!options.data) throw new UsageError('--data FILE is needed: text that the methods learn from and are scored on');
   const { quick = false, length = 256, windows: heldOutCount = quick ? 16 : 32 } = options;
   const samples = options.samples ?? (quick ? 32 : 128);
@@ -91,6 +90,7 @@ async function study(
   });
   const checkpoint = await openModel(path, vocabulary);
   const compute = await createCompute(options);
+  let queueRun: QueueRun | undefined;
   try {
     const model = described(checkpoint, path);
     const all = await loadWindows(path, { path: options.data, length, progress: terminal.progress, signal });
@@ -99,42 +99,36 @@ async function study(
       throw new CalibrationError(
         `${options.data}: has ${all.count} windows of ${length} tokens, expected ${samples} to learn from and ${heldOutCount} to score: give more text, or smaller --samples and --windows`,
       );
-    const heldOut = cutWindows(all.ids, length, { skip: learnable, count: heldOutCount, name: options.data });
-    const pool = cutWindows(all.ids, length, { count: learnable, name: options.data });
-    const calibration = (seed: number, count: number): Windows =>
-      cutWindows(pool.ids, length, {
-        count: Math.min(count, learnable),
-        ...(seed === 0 ? {} : { shuffle: createRandom(seed).fork('windows of a study') }),
-      });
     await makeFolders(join(out, 'runs'), { files });
-    const context = createContext({ kernels: compute.kernels, progress: terminal.progress, signal });
     terminal.note(
       `study: ${jobs.length} runs of ${methods.length} methods, ${samples} windows of ${length} tokens each`,
     );
-    const origin = new Map<string, Float32Array>();
-    for (const { module } of model.blocks.flatMap(({ linears }) => linears))
-      origin.set(module, (await checkpoint.weight(`${module}.weight`)).data.slice());
-    const meterEngine = await compute.training(model, false);
-    const meter = await createLayerMeter(
-      { model, engine: meterEngine, source: checkpoint, windows: calibration(0, Math.min(samples, 32)) },
-      context,
-    ).finally(() => meterEngine.dispose());
-    const engine = await compute.forward(model);
-    const source = await runWindows(model, engine, (name) => checkpoint.weight(name), heldOut, { signal });
-    // The head alone is computed for each comparison: the logits of all windows may take gigabytes.
-    const ground: StudyGround = {
-      ...{ path, checkpoint, model, origin: origin as WeightPoint, meter, original: source, heldOut, calibration },
-      ...{ compute, vocabulary, shorter: quick ? shorter : {}, folder: join(out, 'runs'), signal },
-    };
+    const setting = { length, learnable, samples, heldOut: heldOutCount, quick, data: options.data };
+    const ids = Int32Array.from(all.ids);
+    const opened = await openGround({
+      ...{ ...setting, path, checkpoint, model, ids, compute, vocabulary, folder: join(out, 'runs'), signal },
+      progress: terminal.progress,
+    });
+    const { ground } = opened;
+    const { original: source, heldOut } = ground;
     try {
       // Every recipe is checked before the first run: a setting that a method does not know ends no study after hours.
       for (const job of jobs) recipeOf(job, ground);
+      let results: readonly StudyResult[];
       const { nll: originalNll } = await evaluate(source, heldOut, { kernels: compute.kernels, signal });
-      const results = await runStudy(jobs, (job) => runJob(job, ground), {
-        store: storeIn(join(out, 'runs')),
-        progress: terminal.progress,
-        signal,
-      });
+      const store = storeIn(join(out, 'runs'));
+      queueRun = await openQueueRun(out, options, command);
+      const { name: kernels } = compute.kernels;
+      const remote = queueRun && (await remoteStudy(queueRun, { checkpoint, setting, ids, kernels }));
+      try {
+        const known = await Promise.all(jobs.map((job) => store.load(job.id)));
+        await remote?.add(jobs.filter((_, i) => known[i] === undefined));
+        const execute = remote ? (job: StudyJob) => remote.run(job) : (job: StudyJob) => runJob(job, ground);
+        results = await runStudy(jobs, execute, { store, progress: terminal.progress, signal });
+      } finally {
+        await remote?.close();
+      }
+      await queueRun?.close(true);
       const widths = [...new Set(jobs.map(({ bits }) => bits))].sort((a, b) => a - b);
       const landscapes = await scanLandscapes(
         results.filter(({ job }) => job.seed === 0 && job.samples === samples),
@@ -157,7 +151,8 @@ async function study(
       else terminal.print(summaryText(report, out));
       return report;
     } finally {
-      await engine.dispose();
+      await queueRun?.close(false);
+      await opened.close();
     }
   } finally {
     await compute.dispose();

@@ -12,6 +12,8 @@ import type { ConversionTarget, ConvertOptions } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
+import { type RemoteTensors, remoteTensors } from '../queue/convert-work.js';
+import { openQueueRun } from '../queue/queue-run.js';
 import { ggufTypes } from '../registry.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
@@ -45,6 +47,11 @@ export const ggufTarget: ConversionTarget = {
       );
     await refuseExisting(path, out, files);
     const started = performance.now();
+    if (options.queue !== undefined && options.method !== undefined)
+      throw new UsageError(
+        `--queue: --method ${options.method} solves layer after layer on one machine: leave one of them out`,
+      );
+    const queueRun = await openQueueRun(out, options, context);
     const checkpoint = await openModel(path, vocabulary);
     try {
       const roundedTo = checkpoint.roundedTo ?? checkpoint.layout;
@@ -72,6 +79,7 @@ export const ggufTarget: ConversionTarget = {
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
       let solved: SolvedWeights | undefined;
+      let remote: RemoteTensors | undefined;
       try {
         await lockedOutput(out, files, async () => {
           // Another process may have made it meanwhile.
@@ -80,14 +88,22 @@ export const ggufTarget: ConversionTarget = {
             const work = { checkpoint, converted: model, plan, folder: `${out}.solved` };
             solved = await solveWeights(work, options, context);
           }
-          await writeModel(source, model, plan, out, { ...run, kernels, ...(solved ? { encoded: solved.encoded } : {}) });
+          if (queueRun) remote = await remoteTensors(queueRun, { checkpoint, model, plan, kernels: kernels.name });
+          await writeModel(source, model, plan, out, {
+            ...{ ...run, kernels },
+            ...(solved ? { encoded: solved.encoded } : {}),
+            ...(remote ? { encodedElsewhere: remote.encoded } : {}),
+          });
           await solved?.discard();
         });
+        await (remote as RemoteTensors | undefined)?.close();
+        await queueRun?.close(true);
       } catch (error) {
         if (signal.aborted && options.method === undefined)
           throw new InterruptedError('Interrupted. Nothing was left behind.');
         throw error;
       } finally {
+        await (remote as RemoteTensors | undefined)?.close();
         await kernels.dispose();
       }
       const seconds = (performance.now() - started) / 1000;
@@ -102,6 +118,7 @@ export const ggufTarget: ConversionTarget = {
         });
       else terminal.print(`${out}: ${formatBytes(bytes)} in ${formatSeconds(seconds)}`);
     } finally {
+      await queueRun?.close(false);
       await checkpoint.close();
     }
   },

@@ -18,6 +18,10 @@ export const onnxTarget: ConversionTarget = {
   async run(path, out, options, command) {
     const { terminal, signal, vocabulary, files } = command;
     const type = typeOf(options.type ?? 'q4');
+    if (options.queue !== undefined && options.method === undefined)
+      throw new UsageError(
+        '--queue: an ONNX file is written on one machine: give a --method whose linears the workers quantize',
+      );
     const started = performance.now();
     const between = options.method === undefined ? undefined : `${out}.quantized`;
     if (between !== undefined) await quantizeFirst(path, between, type, options, command);

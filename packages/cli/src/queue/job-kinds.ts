@@ -1,5 +1,8 @@
+import { convertWork } from './convert-work.js';
 import type { JobKind } from './job-kind.js';
 import { quantizeWork } from './quantize-work.js';
+import { solveWork } from './solve-work.js';
+import { studyWork } from './study-work.js';
 
 /** Every kind of work that a worker can do. */
-export const jobKinds: readonly JobKind[] = [quantizeWork];
+export const jobKinds: readonly JobKind[] = [quantizeWork, solveWork, convertWork, studyWork];

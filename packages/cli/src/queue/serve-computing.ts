@@ -27,18 +27,23 @@ export interface ComputingOptions {
 /** Runs that are kept open: those of a model whose recipe was mended follow each other. */
 const openRuns = 2;
 
+/** An open run, and whether its results may differ ({@link JobKind.varies}). */
+interface ServedRun extends OpenRun {
+  readonly varies: boolean;
+}
+
 /** Computes jobs one after the other, and publishes their results. */
 function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
   work(job: JobData): Promise<void>;
 } {
   const stores = new Map<string, Promise<Store>>();
-  const runs = new Map<string, Promise<OpenRun>>();
+  const runs = new Map<string, Promise<ServedRun>>();
   const storeAt = (address: string) => {
     const found = stores.get(address) ?? openStore(address);
     stores.set(address, found);
     return found;
   };
-  const open = async (store: Store, name: string): Promise<OpenRun> => {
+  const open = async (store: Store, name: string): Promise<ServedRun> => {
     const run = await readText<RunDescription>(store, name, 'the description of a run');
     if (run.version !== version)
       throw new RefusedRunError(
@@ -52,9 +57,9 @@ function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
       throw new RefusedRunError(
         `the run is computed with the kernels ${run.kernels}, and this worker has ${own}, whose last bits differ`,
       );
-    return kind.open(run, { store, vocabulary, compute });
+    return { ...(await kind.open(run, { store, vocabulary, compute })), varies: kind.varies === true };
   };
-  const runOf = async (store: Store, name: string): Promise<OpenRun> => {
+  const runOf = async (store: Store, name: string): Promise<ServedRun> => {
     // Two runs may have the same description in two stores.
     const key = `${store.name} ${name}`;
     let found = runs.get(key);
@@ -70,13 +75,14 @@ function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
     return found;
   };
   return {
-    async work({ id, run, unit, store: address }) {
+    async work({ id, run, unit, inputs, store: address }) {
       const store = await storeAt(given ?? address);
       const name = objectName('results', id);
       // Delivered twice: the first delivery's result is there.
       if (await store.has(name)) return;
-      const result = await (await runOf(store, run)).compute(unit);
-      if (await store.publish(name, result)) return;
+      const served = await runOf(store, run);
+      const result = await served.compute(unit, inputs);
+      if ((await store.publish(name, result)) || served.varies) return;
       await refuseOtherResult(store, name, unit, result);
     },
   };

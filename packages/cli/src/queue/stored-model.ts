@@ -11,8 +11,8 @@ import { readersOf } from '../registry.js';
 /** A tensor of a model, and where its bytes are in the store. */
 interface StoredTensor extends Pick<TensorEntry, 'name' | 'dtype' | 'shape'> {
   readonly bytes: number;
-  /** SHA-256 of the bytes. */
-  readonly sum: string;
+  /** SHA-256 of the bytes; absent: the store does not hold them. */
+  readonly sum?: string;
   /** A part of a file of the store; absent: the object of the sum. */
   readonly at?: { readonly object: string; readonly begin: number };
 }
@@ -70,6 +70,14 @@ export async function storeModel(
     ),
   );
   for (const each of all) if (each.status === 'rejected') throw each.reason;
+  return { name: checkpoint.path, config: (await checkpoint.files.text('config.json')) as string, tensors };
+}
+
+/** What of a model makes a plan: its tensors are not in the store. */
+export async function describeModel(checkpoint: Checkpoint): Promise<StoredModel> {
+  const tensors = [...checkpoint.tensors.values()].map(({ name, dtype, shape, begin, end }) => ({
+    ...{ name, dtype, shape, bytes: end - begin },
+  }));
   return { name: checkpoint.path, config: (await checkpoint.files.text('config.json')) as string, tensors };
 }
 
@@ -151,6 +159,7 @@ export function openStoredModel(model: StoredModel, store: Store, vocabulary: Vo
 }
 
 async function readStored({ name, sum, bytes, at }: StoredTensor, model: StoredModel, store: Store) {
+  if (sum === undefined) throw new StoreError(`${store.name}: the run has put no weights of ${name} into it`);
   const object = at?.object ?? objectName('tensors', sum);
   const found = await (at ? store.read(object, at.begin, at.begin + bytes) : store.read(object));
   if (!found) throw new StoreError(`${store.name}: lacks ${object}, the weights of ${name} of ${model.name}`);

@@ -223,7 +223,11 @@ const [heads, kvHeads, headDim, capacity, packed] = [6, 2, 32, 150, 141];
 function drawCache({ bits, along, size }: KvLayout): { kv: PackedKv; values: Float64Array } {
   const plain = integers(kvHeads * capacity * headDim, 2 ** bits);
   const codes = new Uint8Array((plain.length * bits) / 8);
-  for (const [i, code] of plain.entries()) codes[Math.floor((i * bits) / 8)] += code * 2 ** ((i * bits) % 8);
+  for (const [i, code] of plain.entries())
+    for (let bit = 0; bit < bits; bit++) {
+      const at = i * bits + bit;
+      codes[at >> 3] |= ((code >> bit) & 1) << (at & 7);
+    }
   const perHead = along === 'channels' ? (capacity * headDim) / size : Math.ceil(capacity / size) * headDim;
   const scales = normals(2 * kvHeads * perHead).map((x, i) =>
     i % 2 ? Math.round(2 ** (bits - 1) + x) : (1 + Math.abs(x)) / 2 ** bits,
@@ -250,6 +254,7 @@ const caches: readonly {
   readonly window: number;
   readonly tokens: number;
   readonly scale?: number;
+  readonly reach?: number;
 }[] = [
   { name: '8 bits per token', keys: perToken(8), values: perToken(8), window: 0, tokens: 1 },
   { name: '4-bit keys, 8-bit values', keys: perToken(4), values: perToken(8), window: 0, tokens: 1, scale: 0.4 },
@@ -268,6 +273,30 @@ const caches: readonly {
     window: 5,
     tokens: 8,
   },
+  {
+    name: '3 bits: keys per channel, values in groups of 16 channels, a window',
+    keys: { bits: 3, along: 'tokens', size: 32 },
+    values: { bits: 3, along: 'channels', size: 16 },
+    window: 4,
+    tokens: 3,
+  },
+  {
+    name: '3 bits in groups of 8 channels',
+    keys: { bits: 3, along: 'channels', size: 8 },
+    values: { bits: 3, along: 'channels', size: headDim },
+    window: 0,
+    tokens: 1,
+  },
+  { name: 'a sliding window, one query', keys: perToken(4), values: perToken(4), window: 0, tokens: 1, reach: 7 },
+  { name: 'a sliding window, a prompt', keys: perToken(8), values: perToken(4), window: 6, tokens: 37, reach: 70 },
+  {
+    name: 'a sliding window that reaches over all',
+    keys: perToken(8),
+    values: perToken(8),
+    window: 3,
+    tokens: 2,
+    reach: 999,
+  },
 ];
 
 /** Attention over a quantized cache. */
@@ -278,7 +307,7 @@ export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>
       const [keys, values] = [drawCache(layouts.keys), drawCache(layouts.values)];
       const queries = normals(tokens * heads * headDim);
       const recent = normals(2 * kvHeads * window * headDim);
-      const { scale = 1 / Math.sqrt(headDim) } = layouts;
+      const { scale = 1 / Math.sqrt(headDim), reach } = layouts;
       const at = (x: Float64Array, part: number, head: number, position: number, c: number) =>
         position < packed
           ? x[(head * capacity + position) * headDim + c]
@@ -288,17 +317,19 @@ export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>
         for (let h = 0; h < heads; h++) {
           const kvHead = Math.floor(h / (heads / kvHeads));
           const start = (t * heads + h) * headDim;
-          const scores = Array.from({ length: packed + window - tokens + t + 1 }, (_, position) => {
+          const visible = packed + window - tokens + t + 1;
+          const first = Math.max(0, visible - (reach ?? visible));
+          const scores = Array.from({ length: visible - first }, (_, i) => {
             let sum = 0;
-            for (let c = 0; c < headDim; c++) sum += queries[start + c] * at(keys.values, 0, kvHead, position, c);
+            for (let c = 0; c < headDim; c++) sum += queries[start + c] * at(keys.values, 0, kvHead, first + i, c);
             return sum * scale;
           });
           const top = Math.max(...scores);
           const weights = scores.map((score) => Math.exp(score - top));
           const total = weights.reduce((a, b) => a + b);
-          for (const [position, weight] of weights.entries())
+          for (const [i, weight] of weights.entries())
             for (let c = 0; c < headDim; c++)
-              expected[start + c] += (weight / total) * at(values.values, 1, kvHead, position, c);
+              expected[start + c] += (weight / total) * at(values.values, 1, kvHead, first + i, c);
         }
       }
       const found = await attention({
@@ -316,6 +347,7 @@ export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>
           window,
         },
         ...(layouts.scale === undefined ? {} : { scale }),
+        ...(reach === undefined ? {} : { reach }),
       });
       check('attention', found, expected, packedErrorBounds.attention);
     },
@@ -332,6 +364,7 @@ export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>
       await refused('missing codes', () => attention({ ...args, keys: { ...kv, codes: kv.codes.subarray(1) } }));
       await refused('more than there is room for', () => attention({ ...args, packed: capacity + 1 }));
       await refused('missing queries', () => attention({ ...args, tokens: 2 }));
+      await refused('a reach of nothing', () => attention({ ...args, reach: 0 }));
     },
   },
 ];

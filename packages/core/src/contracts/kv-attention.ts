@@ -1,6 +1,6 @@
 /** How keys or values of a cache are quantized. */
 export interface KvLayout {
-  readonly bits: 2 | 4 | 8;
+  readonly bits: 2 | 3 | 4 | 8;
   /** What shares a scale: `size` channels of one token, or one channel of `size` tokens (KIVI's keys, arXiv 2402.02750). */
   readonly along: 'channels' | 'tokens';
   /** Along channels a divisor of the head's. */
@@ -36,7 +36,12 @@ export interface KvAttentionArgs {
   /** Tokens behind the packed ones, in f32: keys, then values, `[2, kvHeads, window, headDim]`. */
   readonly recent?: Float32Array;
   readonly window?: number;
+  /** A query sees so many positions up to its own: sliding windows. All when absent. */
+  readonly reach?: number;
 }
+
+/** What of {@link KvAttentionArgs} a cache knows. */
+export type KvCacheContent = Omit<KvAttentionArgs, 'queries' | 'tokens' | 'heads' | 'scale' | 'reach'>;
 
 /**
  * Causal softmax attention over a quantized cache, `[tokens, heads, headDim]`; `heads / kvHeads` heads share keys and values.

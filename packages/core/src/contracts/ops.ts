@@ -1,5 +1,6 @@
 import type { Tensor } from '../tensor.js';
 import type { GatheredGrams, Kernels } from './kernels.js';
+import type { KvCacheContent } from './kv-attention.js';
 import type { SummedPackedWeight } from './packed-products.js';
 
 /**
@@ -39,6 +40,14 @@ export interface AttentionArgs<T> {
    * less than 1 (gpt-oss); none when absent. Engines may refuse a gradient by it.
    */
   readonly sinks?: T;
+}
+
+/** What of {@link AttentionArgs} attention over packed codes knows. */
+export interface CodesAttentionArgs {
+  readonly heads: number;
+  readonly scale: number;
+  /** Sliding window in tokens. */
+  readonly window?: number;
 }
 
 /** Sends tokens to experts, for an interpreter that has no values to read while a pass runs. */
@@ -97,6 +106,13 @@ export interface Ops<T> {
   rotary(x: T, heads: number, table: RotaryTable, start?: number): T;
   /** Softmax attention; -> `[batch, length, heads*headDim]`. */
   attention(args: AttentionArgs<T>): T;
+  /**
+   * Causal attention of the last tokens of a sequence over a cache that holds all of it in packed codes. Absent where an engine has no
+   * such product: a cache is read as f32 there.
+   * @param q `[1, tokens, heads*headDim]`
+   * @throws ShapeError as `KvAttention`
+   */
+  attentionOnCodes?(q: T, cache: KvCacheContent, args: CodesAttentionArgs): T;
   /** `[batch, m, width]` and `[batch, n, width]`, one after the other -> `[batch, m + n, width]`. */
   append(a: T, b: T): T;
   /** Rows `start..start+count` of the first axis. */

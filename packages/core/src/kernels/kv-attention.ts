@@ -2,13 +2,17 @@ import { ShapeError } from '../contracts/errors.js';
 import type { KvAttention, KvAttentionArgs, PackedKv } from '../contracts/kv-attention.js';
 
 /** @throws ShapeError when the numbers do not fit together or an array has another length */
-export function checkKvAttention(args: KvAttentionArgs): void {
+export function checkKvAttention(
+  args: Omit<KvAttentionArgs, 'queries'> & { readonly queries: { readonly length: number } },
+): void {
   const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, recent, window = 0 } = args;
   if (headDim % 16 !== 0 || heads % kvHeads !== 0 || packed > capacity || tokens > packed + window) {
     throw new ShapeError(
       `attention: ${heads} heads of ${headDim} channels over ${kvHeads} (channels in multiples of 16), ${packed} of ${capacity} positions and ${window} more for ${tokens} queries do not fit together`,
     );
   }
+  if (args.reach !== undefined && !(Number.isInteger(args.reach) && args.reach > 0))
+    throw new ShapeError(`attention: a reach of ${args.reach} positions, a whole number above 0 was expected`);
   const need = (what: string, found: number, needed: number) => {
     if (found !== needed) throw new ShapeError(`attention: ${what} has ${found} values, ${needed} are needed`);
   };
@@ -32,7 +36,8 @@ function dequantized(kv: PackedKv, args: KvAttentionArgs, head: number, position
   const { bits, along, size, codes, scales } = kv;
   const { capacity, headDim } = args;
   const at = (head * capacity + position) * headDim + channel;
-  const code = (codes[Math.floor((at * bits) / 8)] >> ((at * bits) % 8)) & (2 ** bits - 1);
+  const byte = Math.floor((at * bits) / 8);
+  const code = ((codes[byte] | ((codes[byte + 1] ?? 0) << 8)) >> ((at * bits) % 8)) & (2 ** bits - 1);
   const group =
     along === 'channels'
       ? (head * capacity + position) * (headDim / size) + Math.floor(channel / size)
@@ -52,12 +57,13 @@ export const referenceKvAttention: KvAttention = async (args) => {
   const out = new Float32Array(queries.length);
   for (let token = 0; token < tokens; token++) {
     const visible = packed + window - tokens + token + 1;
+    const first = Math.max(0, visible - (args.reach ?? visible));
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor(head / (heads / kvHeads));
       const start = (token * heads + head) * headDim;
-      const scores = Float64Array.from({ length: visible }, (_, position) => {
+      const scores = Float64Array.from({ length: visible - first }, (_, i) => {
         let sum = 0;
-        for (let c = 0; c < headDim; c++) sum += queries[start + c] * valueAt(0, kvHead, position, c);
+        for (let c = 0; c < headDim; c++) sum += queries[start + c] * valueAt(0, kvHead, first + i, c);
         return sum * scale;
       });
       const top = scores.reduce((a, b) => Math.max(a, b));
@@ -65,8 +71,7 @@ export const referenceKvAttention: KvAttention = async (args) => {
       const total = weights.reduce((a, b) => a + b);
       for (let c = 0; c < headDim; c++) {
         let sum = 0;
-        for (let position = 0; position < visible; position++)
-          sum += weights[position] * valueAt(1, kvHead, position, c);
+        for (let i = 0; i < weights.length; i++) sum += weights[i] * valueAt(1, kvHead, first + i, c);
         out[start + c] = sum / total;
       }
     }

@@ -8,6 +8,8 @@ export interface JobData {
   readonly run: string;
   /** Which piece of the run: the name of a linear, a tensor, a point of a study. */
   readonly unit: string;
+  /** Name of the object in the store that the piece reads beside what the run describes. */
+  readonly inputs?: string;
   /** Address of the store, as the coordinator names it. */
   readonly store: string;
 }
@@ -17,6 +19,8 @@ export interface Job {
   /** SHA-256, hexadecimal: the name of the result in the store. */
   readonly id: string;
   readonly unit: string;
+  /** See {@link JobData.inputs}. */
+  readonly inputs?: string;
 }
 
 /** What all jobs of a run have in common. It lies in the store as JSON. */

@@ -18,6 +18,8 @@ export interface WriteModelRun extends FileOptions {
   readonly signal?: AbortSignal;
   /** Rows that a method has encoded already, by the name of the tensor in the source. */
   readonly encoded?: ReadonlyMap<string, Uint8Array>;
+  /** Whole tensors that other processes encode ({@link encodeTensor}), by their names in the file; nothing for those that are encoded here. */
+  readonly encodedElsewhere?: (name: string) => (() => Promise<Uint8Array>) | undefined;
   /** Told after each stretch: values written so far, and all. */
   readonly progress?: (event: ProgressEvent) => void;
 }
@@ -26,12 +28,13 @@ export interface WriteModelRun extends FileOptions {
 const stretchValues = 2 ** 20;
 
 interface Stretch {
-  readonly tensor: RequantizedTensor;
+  readonly tensor: EncodedTensor;
   readonly begin: number;
   readonly end: number;
   /** Weights of the columns of the matrix that the rows belong to. */
   readonly importance?: Float32Array;
-  read(): Promise<BlockSource>;
+  /** Values; or all bytes of the tensor where another process encodes them. */
+  read(): Promise<BlockSource | Uint8Array>;
 }
 
 /**
@@ -44,11 +47,14 @@ export async function writeModel(
   model: ConvertedModel,
   plan: RequantizePlan,
   path: string,
-  { kernels = referenceKernels, signal, progress, files, encoded }: WriteModelRun = {},
+  { kernels = referenceKernels, signal, progress, files, encoded, encodedElsewhere }: WriteModelRun = {},
 ): Promise<void> {
   const { blocks } = kernels;
   const byName = new Map(model.tensors.map((tensor) => [tensor.name, tensor]));
-  const stretches = plan.tensors.flatMap((tensor) => cut(source, tensor, byName.get(tensor.from.name) as ModelTensor));
+  const stretches = plan.tensors.flatMap((tensor) => {
+    const { name } = tensor.from;
+    return cut(source, tensor, byName.get(name) as ModelTensor, encodedElsewhere?.(name));
+  });
   const total = stretches.reduce((sum, { begin, end }) => sum + end - begin, 0);
   const writer = await createGgufWriter(path, plan.file, { files });
   let [next, write]: Promise<unknown>[] = [];
@@ -57,17 +63,17 @@ export async function writeModel(
     next = stretches[0]?.read();
     for (const [index, { tensor, begin, end, importance }] of stretches.entries()) {
       signal?.throwIfAborted();
-      const values = (await next) as BlockSource;
+      const values = (await next) as BlockSource | Uint8Array;
       next = stretches[index + 1]?.read();
       // It is awaited later; until then nobody must take its failure for one that nobody handles.
       next?.catch(() => {});
       const { to } = tensor;
-      const ready = encodedRows(byName.get(tensor.from.name) as ModelTensor, begin, end, encoded);
+      const ready =
+        values instanceof Uint8Array
+          ? values
+          : encodedRows(byName.get(tensor.from.name) as ModelTensor, begin, end, encoded);
       const out = ready ?? new Uint8Array(((end - begin) / to.values) * to.bytes);
-      if (!ready && !blocks.encode({ format: to.format as BlockFormat, source: values, out, importance }))
-        throw new NumericError(
-          `${source.name}: tensor ${tensor.from.name} has values that are NaN, infinite, or beyond what ${to.name} holds`,
-        );
+      if (!ready) encodeRows(source, tensor, { values: values as BlockSource, out, importance }, blocks);
       await write;
       write = writer.write(tensor.from.name, out, (begin / to.values) * to.bytes);
       write.catch(() => {});
@@ -84,9 +90,57 @@ export async function writeModel(
   }
 }
 
-/** Whole rows, and none of two matrices. */
-function cut(source: ConversionSource, tensor: RequantizedTensor, model: ModelTensor): readonly Stretch[] {
+/** A tensor, and what its rows become. */
+export type EncodedTensor = Pick<RequantizedTensor, 'from' | 'to' | 'importance'>;
+
+/**
+ * One tensor of a plan in the bytes that {@link writeModel} writes, for the process that writes the file.
+ * @throws NumericError when it has NaN or infinite values, or values beyond its type
+ */
+export async function encodeTensor(
+  source: ConversionSource,
+  model: ModelTensor,
+  tensor: EncodedTensor,
+  { blocks }: Pick<Kernels, 'blocks'> = referenceKernels,
+): Promise<Uint8Array> {
+  const { to } = tensor;
+  const stretches = cut(source, tensor, model);
+  const all = new Uint8Array((stretches.reduce((sum, { begin, end }) => sum + end - begin, 0) / to.values) * to.bytes);
+  for (const { begin, end, importance, read } of stretches) {
+    const out = new Uint8Array(((end - begin) / to.values) * to.bytes);
+    encodeRows(source, tensor, { values: (await read()) as BlockSource, out, importance }, blocks);
+    all.set(out, (begin / to.values) * to.bytes);
+  }
+  return all;
+}
+
+interface EncodedRows {
+  readonly values: BlockSource;
+  readonly out: Uint8Array;
+  readonly importance?: Float32Array;
+}
+
+function encodeRows(
+  source: ConversionSource,
+  { from, to }: EncodedTensor,
+  { values, out, importance }: EncodedRows,
+  blocks: Kernels['blocks'],
+): void {
+  if (!blocks.encode({ format: to.format as BlockFormat, source: values, out, importance }))
+    throw new NumericError(
+      `${source.name}: tensor ${from.name} has values that are NaN, infinite, or beyond what ${to.name} holds`,
+    );
+}
+
+/** Whole rows, and none of two matrices; all rows at once where another process encodes them. */
+function cut(
+  source: ConversionSource,
+  tensor: EncodedTensor,
+  model: ModelTensor,
+  elsewhere?: () => Promise<Uint8Array>,
+): readonly Stretch[] {
   const { rows, columns } = matrixOf(model.shape);
+  if (elsewhere) return [{ tensor, begin: 0, end: rows * columns, read: elsewhere }];
   const reader = openRows(source, model);
   const matrix = model.shape.length > 2 ? model.shape[model.shape.length - 2] : rows;
   const weights = tensor.importance;

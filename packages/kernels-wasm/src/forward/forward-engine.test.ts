@@ -1,5 +1,5 @@
-import { opsConformance, rotaryTable } from '@q/conformance';
-import { createRandom } from '@q/core';
+import { kvAttentionConformance, opsConformance, rotaryTable } from '@q/conformance';
+import { createRandom, ShapeError } from '@q/core';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createForwardEngine } from './forward-engine.js';
 
@@ -9,6 +9,25 @@ describe.each(levels)('operations, $simd, $threads threads', async ({ simd, thre
   const engine = await createForwardEngine({ simd, threads });
   afterAll(() => engine.dispose());
   for (const { name, run } of opsConformance) it(name, () => run(engine.ops));
+
+  for (const { name, run } of kvAttentionConformance)
+    it(name, () =>
+      run(async ({ queries, tokens, heads, scale, reach, ...cache }) => {
+        const { ops } = engine;
+        const width = heads * cache.headDim;
+        const q = ops.fromF32(queries, [1, queries.length / width, width]);
+        try {
+          if (queries.length !== tokens * width || !ops.attentionOnCodes) throw new ShapeError('no such queries');
+          const given = { heads, scale: scale ?? 1 / Math.sqrt(cache.headDim) };
+          const mixed = ops.attentionOnCodes(q, cache, { ...given, ...(reach === undefined ? {} : { window: reach }) });
+          const out = ops.dataSync(mixed);
+          ops.dispose(mixed);
+          return out;
+        } finally {
+          ops.dispose(q);
+        }
+      }),
+    );
 
   it('hold nothing after a scope', () => {
     const { values } = engine.memory();

@@ -1,4 +1,5 @@
 import { elementCount, type Ops, type RotaryTable, ShapeError, toF32 } from '@q/core';
+import { kvAttentionInPlace } from '../packed/kv-attention.js';
 import type { Pool } from '../pool.js';
 import { type Elementwise, rowsAtOnce, widthOf as width } from './elementwise.js';
 import type { Heap } from './heap.js';
@@ -164,6 +165,20 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
         1,
       );
       heap.free(scratch);
+      return out;
+    },
+    attentionOnCodes(q, cache, { heads, scale, window }) {
+      const [batch, tokens] = q.shape;
+      if (batch !== 1) throw new ShapeError(`a cache of packed codes is of one sequence, not of ${batch}`);
+      const out = values.make(q.shape);
+      const queries = { length: q.count, address: address(q) };
+      const reach = window === undefined ? {} : { reach: window };
+      try {
+        kvAttentionInPlace(pool, heap, { ...cache, queries, tokens, heads, scale, ...reach }, address(out));
+      } catch (error) {
+        values.dispose(out);
+        throw error;
+      }
       return out;
     },
     append(a, b) {

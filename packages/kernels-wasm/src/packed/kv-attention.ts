@@ -9,12 +9,33 @@ const together = 32;
 
 const layoutOf = ({ bits, along, size }: PackedKv) => [bits, along === 'tokens' ? 1 : 0, size];
 
-/** Attention over a quantized cache; units of work are the heads of keys, and chunks of the queries that share one. */
+/** Attention over a quantized cache, with queries from outside and outputs for outside of the pool's memory. */
 export function kvAttention(pool: Pool, heap: Heap, args: KvAttentionArgs): Float32Array {
+  const { queries } = args;
+  const [from, to] = [heap.allocate(queries.byteLength), heap.allocate(queries.byteLength)];
+  try {
+    const at = (address: number) => new Float32Array(pool.memory.buffer, address, queries.length);
+    at(from).set(queries);
+    kvAttentionInPlace(pool, heap, { ...args, queries: { length: queries.length, address: from } }, to);
+    return at(to).slice();
+  } finally {
+    for (const address of [from, to]) heap.free(address);
+  }
+}
+
+/** {@link KvAttentionArgs} whose queries lie in the pool's memory. */
+export type PlacedKvAttention = Omit<KvAttentionArgs, 'queries'> & {
+  readonly queries: { readonly length: number; readonly address: number };
+};
+
+/**
+ * Attention over a quantized cache; units of work are the heads of keys, and chunks of the queries that share one.
+ * @param result address of the outputs
+ */
+export function kvAttentionInPlace(pool: Pool, heap: Heap, args: PlacedKvAttention, result: number): void {
   checkKvAttention(args);
   const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, window = 0 } = args;
-  const out = new Float32Array(queries.length);
-  if (out.length === 0) return out;
+  if (queries.length === 0) return;
   const addresses: number[] = [];
   const room = (bytes: number) => {
     const at = heap.allocate(bytes);
@@ -30,11 +51,10 @@ export function kvAttention(pool: Pool, heap: Heap, args: KvAttentionArgs): Floa
   };
   try {
     const scratchBytes = 4 * headDim * 2 * blockPositions + 4 * blockPositions + together * (4 * headDim + 16);
-    const result = room(out.byteLength);
     pool.run(
       'kvAttention',
       [
-        upload(queries),
+        queries.address,
         upload(keys.codes),
         upload(keys.scales),
         upload(values.codes),
@@ -50,6 +70,7 @@ export function kvAttention(pool: Pool, heap: Heap, args: KvAttentionArgs): Floa
         packed,
         window,
         args.scale ?? 1 / Math.sqrt(headDim),
+        args.reach ?? packed + window,
         together,
         room(scratchBytes * pool.threads),
         scratchBytes,
@@ -57,8 +78,6 @@ export function kvAttention(pool: Pool, heap: Heap, args: KvAttentionArgs): Floa
       kvHeads * Math.ceil((tokens * heads) / kvHeads / together),
       1,
     );
-    out.set(new Float32Array(pool.memory.buffer, result, out.length));
-    return out;
   } finally {
     for (const at of addresses) heap.free(at);
   }

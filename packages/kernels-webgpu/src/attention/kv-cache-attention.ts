@@ -40,6 +40,7 @@ export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<F
       window,
       length,
       scale: args.scale ?? 1 / Math.sqrt(headDim),
+      reach: args.reach ?? length,
     };
     await gpu.run([await gpu.prepare(kernel, parameters, storage, [heads, tokens])]);
     return await gpu.read(storage[6], out);

@@ -105,6 +105,11 @@ export const catalogue: Readonly<Record<string, KernelSource>> = {
     keys: { bits: 2, along: 'tokens', size: 32 },
     values: { bits: 2, along: 'channels', size: 32 },
   }),
+  'attention-kivi3': kvAttention({
+    headDim: 64,
+    keys: { bits: 3, along: 'tokens', size: 32 },
+    values: { bits: 3, along: 'channels', size: 32 },
+  }),
   'repack-gptq3': repackGptq(3),
   'repack-gptq4': repackGptq(4),
   'repack-awq': repackAwq(),

@@ -14,6 +14,14 @@ export interface KvAttentionOptions {
 
 const attentionInvocations = 64;
 
+/** `word` with four codes of 3 bits from `at` on, which may cross from one word to the next. */
+const crossing = (name: string) => `  let bit = 3u * at;
+  let shift = bit % 32u;
+  var word = ${name}s[bit / 32u] >> shift;
+  if (shift > 20u) {
+    word |= ${name}s[bit / 32u + 1u] << (32u - shift);
+  }`;
+
 /** `fn NAME_at(head, position, channel) -> vec4f`: four channels from a cache, or from the f32 window behind it. */
 function load(name: 'key' | 'value', { bits, along, size }: KvLayout, headDim: number): string {
   const perWord = 32 / bits;
@@ -27,7 +35,7 @@ function load(name: 'key' | 'value', { bits, along, size }: KvLayout, headDim: n
     return recent[((${offset}head) * p.window + position - p.packed) * ${headDim / 4}u + channel / 4u];
   }
   let at = (head * p.capacity + position) * ${headDim}u + channel;
-  let word = ${name}s[at / ${perWord}u] >> (${bits}u * (at % ${perWord}u));
+${bits === 3 ? crossing(name) : `  let word = ${name}s[at / ${perWord}u] >> (${bits}u * (at % ${perWord}u));`}
   let codes = vec4f(vec4u(word, word >> ${bits}u, word >> ${2 * bits}u, word >> ${3 * bits}u) & vec4u(${2 ** bits - 1}u));
 ${
   along === 'channels' && size % 4 === 0
@@ -51,6 +59,7 @@ export function kvAttention({ headDim, keys, values }: KvAttentionOptions): Kern
       window: 'u32',
       length: 'u32',
       scale: 'f32',
+      reach: 'u32',
     },
     bindings: [
       { name: 'queries', access: 'read', type: 'array<vec4f>' },
@@ -78,6 +87,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let start = (token * p.heads + group.x) * ${headDim / 4}u;
   // A query sees the positions up to its own; the queries are the last tokens.
   let visible = p.length - p.tokens + token + 1u;
+  let first = visible - min(visible, p.reach);
   for (var c = local; c < ${headDim / 4}u; c += ${attentionInvocations}u) {
     query[c] = queries[start + c] * p.scale;
     sums[c] = vec4f();
@@ -85,7 +95,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   workgroupBarrier();
   var top = -3.0e38;
   var total = 0.0;
-  for (var base = 0u; base < visible; base += ${attentionInvocations}u) {
+  for (var base = first; base < visible; base += ${attentionInvocations}u) {
     let count = min(${attentionInvocations}u, visible - base);
     var score = -3.0e38;
     if (local < count) {

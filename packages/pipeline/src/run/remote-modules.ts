@@ -4,9 +4,10 @@ import { type Context, SchemeError } from '@q/core';
 import { guard } from '../blocks/guard.js';
 import type { ModelSource } from '../plan/model-source.js';
 import type { Plan, PlannedModule } from '../plan/plan.js';
-import { recipeJSON, transformsOf } from '../recipe/recipe.js';
+import { recipeJSON } from '../recipe/recipe.js';
 import { layerRow } from '../report/layer-row.js';
 import type { LayerRow } from '../report/report.js';
+import { type SolverInputs, solveModule } from './solve-module.js';
 
 /** A linear that another process has quantized and encoded. */
 export interface RemoteModule extends EncodedModule {
@@ -16,17 +17,27 @@ export interface RemoteModule extends EncodedModule {
 /** Has linears quantized elsewhere. They come in the order in which they are given: so the report is the same. */
 export type RemoteModules = (plan: Plan, modules: readonly PlannedModule[]) => AsyncIterable<RemoteModule>;
 
+/** Has linears of a calibrated run solved elsewhere, from what this process has collected. */
+export interface RemoteSolver {
+  /** Linears of one input, in the order in which they are given. */
+  solve(inputs: readonly SolverInputs[]): Promise<readonly RemoteModule[]>;
+  close(): Promise<void>;
+}
+
+/** How linears of a plan are quantized by other processes. */
+export interface RemoteRun {
+  /** Those of a data-free plan. */
+  readonly modules: RemoteModules;
+  /** Those of a plan that walks the model. */
+  solver(plan: Plan): Promise<RemoteSolver>;
+}
+
 /**
- * Why a plan cannot be carried out linear by linear on other machines, or nothing.
+ * Why no part of a plan can be carried out on other machines, or nothing.
  */
 export function refuseRemote(plan: Plan): string | undefined {
   const { tuner } = plan.recipe;
   if (tuner) return `${tuner.name} trains all linears together: share its batches with --workers`;
-  const calibrated = [...plan.modules.values()].find(({ quantizer }) => quantizer.needs.length > 0);
-  if (calibrated) return `${calibrated.quantizer.name} learns from text, block after block: run it on one machine`;
-  const [transform] = transformsOf(plan.recipe);
-  if (transform) return `${transform.name} learns from text, block after block: run it on one machine`;
-  if (plan.calibrated) return 'static scales of inputs are learnt from text: run it on one machine';
   return undefined;
 }
 
@@ -69,6 +80,17 @@ export async function computeModule(
   const weight = await source.weight(`${name}.weight`);
   const result = await quantizer.quantize(weight, noStatistics, scheme, context);
   const guarded = await guard({ module: name, method: quantizer.name, scheme, weight, result }, context.kernels);
+  const encoded = encodeModule(plan.recipe.layout, planned, guarded.quantized, context.kernels.stream);
+  return { ...encoded, row: layerRow(plan, planned, guarded) };
+}
+
+/**
+ * Quantizes and encodes one linear of a calibrated plan, for the process that writes the folder.
+ * @throws CalibrationError when no token has reached it; what the method throws
+ */
+export async function computeSolved(plan: Plan, inputs: SolverInputs, context: Context): Promise<RemoteModule> {
+  const guarded = await solveModule(plan, inputs, context);
+  const { planned } = inputs;
   const encoded = encodeModule(plan.recipe.layout, planned, guarded.quantized, context.kernels.stream);
   return { ...encoded, row: layerRow(plan, planned, guarded) };
 }

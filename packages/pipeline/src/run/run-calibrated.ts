@@ -13,7 +13,6 @@ import {
   hessian,
   type ModelDescription,
   NumericError,
-  outputMoments,
   type Stage,
   type Statistic,
   staticInputScale,
@@ -24,9 +23,6 @@ import { type EndLoss, solverWeights } from '@q/end-loss';
 import { activationFiles } from '../blocks/activation-files.js';
 import { BlockStream } from '../blocks/block-stream.js';
 import { collect, comparedOutput } from '../blocks/collect.js';
-import { guard } from '../blocks/guard.js';
-import { metricOf } from '../blocks/metric-of.js';
-import { defaultExpertTokens, roundExpert } from '../blocks/round-expert.js';
 import { stageInputs } from '../blocks/stage-inputs.js';
 import { diskStates, memoryStates } from '../blocks/state-store.js';
 import { type TransformedBlock, transformBlock } from '../blocks/transform-block.js';
@@ -39,7 +35,9 @@ import type { Journal } from '../resume/journal.js';
 import { headInputs } from './head-inputs.js';
 import type { HiddenStates } from './hidden-states.js';
 import { outsideBlocks, quantizeOutside } from './outside-blocks.js';
+import type { RemoteModule, RemoteSolver } from './remote-modules.js';
 import type { RunWork } from './run-work.js';
+import { type CollectedInput, type SolverInputs, solveModule } from './solve-module.js';
 
 /** What a calibrated run computes with. */
 interface CalibratedRun<T> {
@@ -50,6 +48,8 @@ interface CalibratedRun<T> {
   /** Filled with the states that a tuner reads afterwards. */
   readonly hiddenStates?: HiddenStates;
   readonly endLoss?: EndLoss;
+  /** Solves linears in other processes; the bytes are the same. */
+  readonly solver?: RemoteSolver;
 }
 
 /**
@@ -58,7 +58,7 @@ interface CalibratedRun<T> {
  */
 export async function runCalibrated<T>(
   { plan, writer, journal, context }: RunWork,
-  { engine, windows, out, hiddenStates, endLoss }: CalibratedRun<T>,
+  { engine, windows, out, hiddenStates, endLoss, solver }: CalibratedRun<T>,
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
@@ -101,6 +101,7 @@ export async function runCalibrated<T>(
       hiddenStates,
       tables,
       endLoss,
+      solver,
     });
   } finally {
     for (const each of streams) {
@@ -126,10 +127,11 @@ interface Walk<T> {
   /** Quantized tables of embeddings, which the stream reads instead of the source's. */
   readonly tables: Map<string, Tensor<'f32'>>;
   readonly endLoss?: EndLoss;
+  readonly solver?: RemoteSolver;
 }
 
 async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, endLoss } = walk;
+  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, endLoss, solver } = walk;
   // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
   const { profile } = context;
@@ -162,6 +164,7 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
             writer,
             context,
             endLoss,
+            solver,
           })),
         );
       // Nothing reads what the last stage of all gives.
@@ -270,65 +273,101 @@ interface StageWork<T> {
   readonly writer: CheckpointWriter;
   readonly context: Context;
   readonly endLoss: EndLoss | undefined;
+  readonly solver: RemoteSolver | undefined;
 }
 
 async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
-  const { plan, weights, stage, transformed, stream, original, writer, context, endLoss } = work;
+  const { plan, weights, stage, transformed, stream, original, context, endLoss, solver } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
-  const floor = plan.recipe.expertTokens ?? defaultExpertTokens;
   const rows: LayerRow[] = [];
-  for (const { part, routed, weighted, modules } of stageInputs(stage, planned)) {
-    const needs = new Map<string, Statistic<any>>();
-    for (const { quantizer } of modules) for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
-    // A weight is clamped to lessen the error of outputs, at the cost of the weight's own: only its inputs can judge it.
-    const clamped = modules.some(({ linear: { module } }) => transformed.clipped.has(`${module}.weight`));
-    if (clamped && ![...needs.values()].some(({ metric }) => metric !== undefined)) needs.set(hessian.name, hessian);
-    const wantsRange = modules.some(({ activation }) => isStatic(activation));
-    if (wantsRange && weighted === 0) needs.set(absMaxStat.name, absMaxStat);
-    const [{ linear: first }] = modules;
-    const collector = createCollector([...needs.values()], first.inFeatures, first.module);
-    const inputScales = transformed.inputScales.get(first.module);
-    const output = comparedOutput(stage, needs.values());
-    const reference = original && { stream: original, stage, inputScales, output };
-    await collect(
-      collector,
-      stream,
-      context,
-      reference,
-      part,
-      weighted > 0 ? weightsOf(modules, weighted, endLoss) : undefined,
-    );
-    // Weights of tokens are for sums; a range is that of the inputs as they are.
-    const ranges =
-      wantsRange && weighted > 0 ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
-    if (ranges !== collector) await collect(ranges, stream, context, undefined, part);
-    for (const module of modules) {
-      const name = module.linear.module;
-      const tensorName = `${name}.weight`;
-      const weight = (transformed.weights.get(tensorName) ?? weights.get(tensorName)) as Tensor<'f32'>;
-      const clipped = transformed.clipped.get(tensorName) ?? weight;
-      const learns = module.quantizer.needs.length > 0;
-      const { scheme, quantizer } = module;
-      const result =
-        learns && routed && collector.tokens < floor
-          ? roundExpert(clipped, module, collector.tokens, floor, context.kernels)
-          : await context.profile.stage(quantizer.name, () =>
-              quantizer.quantize(clipped, statisticsOf(module, collector, endLoss), scheme, context),
-            );
-      if (learns && !routed && result.report.tokens === 0)
-        throw new CalibrationError(`${name}: no calibration token reached this layer`);
-      const metric = collector.tokens > 0 ? metricOf([...needs.values()], collector.statistics) : undefined;
-      const layer = { module: name, method: quantizer.name, scheme, weight, result, hessian: metric };
-      const { profile } = context;
-      const guarded = await profile.stage('guard', () => guard({ ...layer, wantsValues: true }, context.kernels));
-      const input = calibratedInput(module, ranges);
-      await profile.stage('pack and write', () => writer.writeModule(name, guarded.quantized, input));
-      for (const text of guarded.report.notes) context.logger.warn(`${name}: ${text}`);
-      rows.push(layerRow(plan, module, guarded));
-      stream.setWeight(tensorName, guarded.values as Tensor<'f32'>);
+  // Linears of a stage read what was there before it: other processes solve some while the next input is collected.
+  const elsewhere: Promise<readonly RemoteModule[]>[] = [];
+  const settle = async () => {
+    for (const module of (await elsewhere.shift()) ?? []) rows.push(await writeRemote(work, module));
+  };
+  try {
+    for (const { part, routed, weighted, modules } of stageInputs(stage, planned)) {
+      const needs = new Map<string, Statistic<any>>();
+      for (const { quantizer } of modules)
+        for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
+      // A weight is clamped to lessen the error of outputs, at the cost of the weight's own: only its inputs can judge it.
+      const clamped = modules.some(({ linear: { module } }) => transformed.clipped.has(`${module}.weight`));
+      if (clamped && ![...needs.values()].some(({ metric }) => metric !== undefined)) needs.set(hessian.name, hessian);
+      const wantsRange = modules.some(({ activation }) => isStatic(activation));
+      if (wantsRange && weighted === 0) needs.set(absMaxStat.name, absMaxStat);
+      const [{ linear: first }] = modules;
+      const collector = createCollector([...needs.values()], first.inFeatures, first.module);
+      const inputScales = transformed.inputScales.get(first.module);
+      const output = comparedOutput(stage, needs.values());
+      const reference = original && { stream: original, stage, inputScales, output };
+      await collect(
+        collector,
+        stream,
+        context,
+        reference,
+        part,
+        weighted > 0 ? weightsOf(modules, weighted, endLoss) : undefined,
+      );
+      // Weights of tokens are for sums; a range is that of the inputs as they are.
+      const ranges =
+        wantsRange && weighted > 0 ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
+      if (ranges !== collector) await collect(ranges, stream, context, undefined, part);
+      const { statistics, tokens } = collector;
+      const input: CollectedInput = { statistics, kinds: [...needs.values()], tokens };
+      const tasks = modules.map((module): SolverInputs => {
+        const tensorName = `${module.linear.module}.weight`;
+        const weight = (transformed.weights.get(tensorName) ?? weights.get(tensorName)) as Tensor<'f32'>;
+        const outputs = module.quantizer.endLoss?.outputs ? endLoss?.outputs.get(module.linear.module) : undefined;
+        const activation = calibratedInput(module, ranges);
+        return {
+          planned: { ...module, ...(activation ? { activation } : {}) },
+          ...{ weight, clipped: transformed.clipped.get(tensorName) ?? weight, input, routed },
+          ...(outputs ? { outputs } : {}),
+        };
+      });
+      if (solver) {
+        elsewhere.push(watched(solver.solve(tasks)));
+        if (elsewhere.length >= inputsElsewhere) await settle();
+      } else for (const task of tasks) rows.push(await quantizeHere(work, task));
     }
+    while (elsewhere.length > 0) await settle();
+  } finally {
+    await Promise.allSettled(elsewhere);
   }
   return rows;
+}
+
+/** Inputs whose linears other processes solve at a time: each waits in memory with its statistics until it is in the store. */
+const inputsElsewhere = 16;
+
+/** A promise that is awaited later: until then its failure counts as handled. */
+function watched<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
+async function quantizeHere<T>({ plan, stream, writer, context }: StageWork<T>, task: SolverInputs): Promise<LayerRow> {
+  const { planned } = task;
+  const { module } = planned.linear;
+  const guarded = await solveModule(plan, task, context);
+  await context.profile.stage('pack and write', () =>
+    writer.writeModule(module, guarded.quantized, planned.activation),
+  );
+  for (const text of guarded.report.notes) context.logger.warn(`${module}: ${text}`);
+  stream.setWeight(`${module}.weight`, guarded.values as Tensor<'f32'>);
+  return layerRow(plan, planned, guarded);
+}
+
+/** What comes from another process goes on through the model as it is written, like that of an earlier run. */
+async function writeRemote<T>(
+  { stream, writer, context }: StageWork<T>,
+  { row, ...encoded }: RemoteModule,
+): Promise<LayerRow> {
+  const { module } = row;
+  await context.profile.stage('pack and write', () => writer.writeEncoded(module, encoded));
+  for (const text of row.notes) context.logger.warn(`${module}: ${text}`);
+  stream.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
+  return row;
 }
 
 /** @throws CalibrationError when there are no weights for a linear whose method wants them */
@@ -344,17 +383,6 @@ function weightsOf(modules: readonly PlannedModule[], strength: number, endLoss:
     }),
     { strength },
   );
-}
-
-/** What was collected, and the moments of the linear's own outputs where its method reads them. */
-function statisticsOf({ linear, quantizer }: PlannedModule, { statistics }: Collector, endLoss: EndLoss | undefined) {
-  const own = quantizer.endLoss?.outputs ? endLoss?.outputs.get(linear.module) : undefined;
-  if (!own) return statistics;
-  return {
-    get: <State>(statistic: Statistic<State>) =>
-      statistic.name === outputMoments.name ? (own as State) : statistics.get(statistic),
-    has: (statistic: Statistic<unknown>) => statistic.name === outputMoments.name || statistics.has(statistic),
-  };
 }
 
 /** A static scheme of inputs with the scale of what was collected. */

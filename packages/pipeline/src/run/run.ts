@@ -17,7 +17,7 @@ import { hashCheckpoint, hashWindows } from '../resume/source-identity.js';
 import { trainingStore } from '../resume/training-store.js';
 import { assemble } from './assemble.js';
 import { createHiddenStates } from './hidden-states.js';
-import type { RemoteModules } from './remote-modules.js';
+import type { RemoteRun } from './remote-modules.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
 import { runTuner, tunedUnit } from './run-tuner.js';
@@ -38,7 +38,7 @@ export interface RunOptions<T, F = T> extends FileOptions {
    */
   readonly endLoss?: (calibration: Windows) => Promise<EndLoss>;
   /** Has linears quantized by other processes, where the plan allows it ({@link refuseRemote}). The bytes are the same. */
-  readonly remote?: RemoteModules;
+  readonly remote?: RemoteRun;
   /** Processes that share the training. `identity` is what of them decides the bytes: their number and the compression. */
   readonly workers?: { readonly identity: string; readonly begin: () => Promise<WorkerGroup> };
   /**
@@ -197,7 +197,7 @@ async function writeAll<T, F>(
   const { remote } = options;
   if (!walks)
     await context.profile.stage('round', () =>
-      remote ? assemble(plan, writer, journal, context, remote) : runDataFree(plan, writer, journal, context),
+      remote ? assemble(plan, writer, journal, context, remote.modules) : runDataFree(plan, writer, journal, context),
     );
   // Activations on the disk are there because memory is short.
   const hiddenStates = tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
@@ -208,7 +208,12 @@ async function writeAll<T, F>(
       walkedWith = engine.name;
       const left = engine.independentSequences ? hiddenStates : undefined;
       const windows = calibration as Windows;
-      await runCalibrated(work, { engine, windows, out, hiddenStates: left, endLoss });
+      const solver = await remote?.solver(plan);
+      try {
+        await runCalibrated(work, { engine, windows, out, hiddenStates: left, endLoss, solver });
+      } finally {
+        await solver?.close();
+      }
     };
     const wantsEndLoss = [...plan.modules.values()].some(({ quantizer }) => quantizer.endLoss);
     const unfinished = plan.model?.blocks.some(({ prefix }) => !journal.finished.has(prefix));

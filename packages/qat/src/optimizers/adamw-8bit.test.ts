@@ -1,6 +1,7 @@
 import { createRandom, unsignedDynamicMap } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { adamW } from './adamw.js';
+import { adamW4bit } from './adamw-4bit.js';
 import { adamW8bit } from './adamw-8bit.js';
 
 const random = createRandom('8 bits');
@@ -59,6 +60,33 @@ describe('AdamW with 8-bit states', () => {
     const before = adamW8bit();
     minimise(before, 5, parts);
     const after = adamW8bit();
+    after.load(before.save());
+    const noise = createRandom('noise');
+    for (let step = 0; step < 8; step++) {
+      const gradient = parts.map((value, i) => curvature[i] * (value - target[i]) + 0.05 * noise.normal());
+      if (step >= 5) after.step(new Map([['x#w', parts]]), new Map([['x#w', gradient]]), () => 0.02);
+    }
+    expect(parts).toEqual(whole);
+  });
+});
+
+describe('AdamW with 4-bit states', () => {
+  it('comes near where f32 states end', () => {
+    const [exact, narrow] = [minimise(adamW(), 300), minimise(adamW4bit(), 300)];
+    const untrained = target.reduce((sum, value) => sum + value ** 2, 0) / size;
+    expect(exact).toBeLessThan(0.01);
+    expect(narrow).toBeLessThan(0.01 * untrained);
+    expect(narrow).toBeLessThan(3 * exact + 1e-3);
+  });
+
+  it('takes half of the bytes of 8 bits, and goes on to the same bytes', () => {
+    expect(adamW4bit().stateBytes(256 * 100)).toBe(2 * (128 * 100 + 800));
+    const [whole, parts] = [new Float32Array(size), new Float32Array(size)];
+    minimise(adamW4bit(), 8, whole);
+    const before = adamW4bit();
+    minimise(before, 5, parts);
+    expect(before.heldBytes()).toBe(2 * (size / 2 + 4 * Math.ceil(size / 128)));
+    const after = adamW4bit();
     after.load(before.save());
     const noise = createRandom('noise');
     for (let step = 0; step < 8; step++) {

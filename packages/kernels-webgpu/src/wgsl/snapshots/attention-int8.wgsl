@@ -7,6 +7,7 @@ struct Parameters {
   window: u32,
   length: u32,
   scale: f32,
+  reach: u32,
 }
 @group(0) @binding(0) var<uniform> p: Parameters;
 @group(0) @binding(1) var<storage, read> queries: array<vec4f>;
@@ -51,6 +52,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   let start = (token * p.heads + group.x) * 16u;
   // A query sees the positions up to its own; the queries are the last tokens.
   let visible = p.length - p.tokens + token + 1u;
+  let first = visible - min(visible, p.reach);
   for (var c = local; c < 16u; c += 64u) {
     query[c] = queries[start + c] * p.scale;
     sums[c] = vec4f();
@@ -58,7 +60,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lo
   workgroupBarrier();
   var top = -3.0e38;
   var total = 0.0;
-  for (var base = 0u; base < visible; base += 64u) {
+  for (var base = first; base < visible; base += 64u) {
     let count = min(64u, visible - base);
     var score = -3.0e38;
     if (local < count) {

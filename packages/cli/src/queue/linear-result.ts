@@ -1,0 +1,75 @@
+import { type DType, FormatError, type Tensor, viewBytes } from '@q/core';
+import { type Coordinator, type Job, objectName, packParts, type Store, unpackParts } from '@q/distributed';
+import type { LayerRow, RemoteModule } from '@q/pipeline';
+import { errorOf, failureOf, type JobFailure } from './job-failure.js';
+
+/** A linear in an object of the store. */
+type ResultHeader =
+  | {
+      readonly row: LayerRow;
+      readonly reordered: boolean;
+      readonly tensors: readonly { readonly name: string; readonly dtype: DType; readonly shape: readonly number[] }[];
+    }
+  | { readonly failure: JobFailure };
+
+/** How often a result that is damaged is computed again before the store is given up. */
+const repairs = 3;
+
+/**
+ * The linear that a job gives.
+ * @throws what the method has thrown on the worker; FormatError when the result is damaged again and again
+ */
+export async function linearOf(coordinator: Coordinator, job: Job): Promise<RemoteModule> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return readResult(await coordinator.result(job), job);
+    } catch (error) {
+      if (!(error instanceof FormatError) || attempt > repairs) throw error;
+      await coordinator.again(job);
+    }
+  }
+}
+
+/** The linear of a job that an earlier run has had computed; nothing when there is none. A damaged one is removed. */
+export async function earlierLinear(store: Store, job: Job): Promise<RemoteModule | undefined> {
+  const name = objectName('results', job.id);
+  const bytes = await store.read(name);
+  if (!bytes) return undefined;
+  try {
+    return readResult(bytes, job);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    await store.remove(name);
+    return undefined;
+  }
+}
+
+/** What a worker publishes of a linear, or of the error that every worker would end in. */
+export async function linearResult(compute: () => Promise<RemoteModule>): Promise<Uint8Array> {
+  try {
+    return writeResult(await compute());
+  } catch (error) {
+    const failure = failureOf(error);
+    if (!failure) throw error;
+    return packParts<ResultHeader>({ header: { failure }, parts: [] });
+  }
+}
+
+function readResult(bytes: Uint8Array, { id, unit }: Job): RemoteModule {
+  const { header, parts } = unpackParts<ResultHeader>(bytes, `the result of ${unit} (${id})`);
+  if ('failure' in header) throw errorOf(header.failure);
+  const { row, reordered, tensors } = header;
+  const entries = tensors.map(({ name, dtype, shape }, i): [string, Tensor] => [
+    name,
+    { dtype, shape, data: viewBytes(dtype, parts[i]) },
+  ]);
+  return { row, reordered, tensors: new Map(entries) };
+}
+
+function writeResult({ row, reordered, tensors }: RemoteModule): Uint8Array {
+  const all = [...tensors];
+  return packParts<ResultHeader>({
+    header: { row, reordered, tensors: all.map(([name, { dtype, shape }]) => ({ name, dtype, shape })) },
+    parts: all.map(([, { data }]) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
+  });
+}

@@ -1,0 +1,206 @@
+import { randomBytes } from 'node:crypto';
+import {
+  type ActivationScheme,
+  absMaxStat,
+  CalibrationError,
+  createContext,
+  type DType,
+  type HessianState,
+  hessian,
+  outputMoments,
+  type Statistic,
+  type Statistics,
+  type Tensor,
+  viewBytes,
+} from '@q/core';
+import { type Job, objectName, packParts, type Store, StoreError, sumOfParts, unpackParts } from '@q/distributed';
+import {
+  type CollectedInput,
+  computeSolved,
+  moduleIdentity,
+  type Plan,
+  type RemoteModule,
+  type RemoteSolver,
+  type SolverInputs,
+} from '@q/pipeline';
+import { version } from '../version.js';
+import type { JobKind } from './job-kind.js';
+import { earlierLinear, linearOf, linearResult } from './linear-result.js';
+import { describePlan, openPlannedRun } from './planned-run.js';
+import type { QueueRun } from './queue-run.js';
+import type { RemoteQuantization } from './remote-run.js';
+import { describeModel, publishText } from './stored-model.js';
+
+interface NamedTensor {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+}
+
+/** The header of an object with what was collected of an input. */
+interface InputHeader {
+  readonly tokens: number;
+  /** In their order, with the tensors of each. */
+  readonly statistics: readonly { readonly name: string; readonly tensors: readonly NamedTensor[] }[];
+}
+
+/** The header of an object with the weights of a linear: its parts are weight, clamped weight, moments of outputs. */
+interface LinearHeader {
+  /** Object with what was collected of its input. */
+  readonly input: string;
+  readonly shape: readonly number[];
+  readonly clipped: boolean;
+  readonly outputs: readonly NamedTensor[];
+  readonly activation?: ActivationScheme;
+  readonly routed: boolean;
+}
+
+const bytesOf = ({ data }: Tensor) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+const described = (name: string, { dtype, shape }: Tensor): NamedTensor => ({ name, dtype, shape });
+
+function packInput({ statistics, kinds, tokens }: CollectedInput): Uint8Array {
+  const states = kinds.map((kind) => ({
+    name: kind.name,
+    tensors: Object.entries(kind.serialize(statistics.get(kind))),
+  }));
+  return packParts<InputHeader>({
+    header: {
+      tokens,
+      statistics: states.map(({ name, tensors }) => ({ name, tensors: tensors.map((each) => described(...each)) })),
+    },
+    parts: states.flatMap(({ tensors }) => tensors.map(([, tensor]) => bytesOf(tensor))),
+  });
+}
+
+function packLinear({ planned, weight, clipped, outputs, routed }: SolverInputs, input: string): Uint8Array {
+  const moments = outputs ? Object.entries(outputMoments.serialize(outputs)) : [];
+  return packParts<LinearHeader>({
+    header: {
+      ...{ input, shape: weight.shape, clipped: clipped !== weight, routed },
+      outputs: moments.map((each) => described(...each)),
+      ...(planned.activation ? { activation: planned.activation } : {}),
+    },
+    parts: [weight, ...(clipped === weight ? [] : [clipped]), ...moments.map(([, tensor]) => tensor)].map(bytesOf),
+  });
+}
+
+/**
+ * Has linears of a calibrated run solved by the workers of a queue. This process runs the model and collects; what it has collected
+ * lies in the store until the linears of an input are solved.
+ */
+export async function remoteSolver(
+  run: QueueRun,
+  { checkpoint, request, rules, kernels }: RemoteQuantization,
+  plan: Plan,
+): Promise<RemoteSolver> {
+  const { store } = run;
+  const model = await publishText(store, await describeModel(checkpoint));
+  const coordinator = await run.coordinate({
+    ...{ kind: solveWork.name, version, kernels },
+    ...describePlan(plan, { request, rules, model }),
+  });
+  // Inputs are removed when they are used: two runs of one store must not remove each other's.
+  const own = randomBytes(16).toString('hex');
+  let objects = 0;
+  const publish = async (bytes: Uint8Array) => {
+    const name = objectName('tensors', sumOfParts(own, `${objects++}`));
+    await store.publish(name, bytes);
+    return name;
+  };
+  return {
+    async solve(inputs) {
+      const [{ input }] = inputs;
+      const collected = packInput(input);
+      const sum = sumOfParts(collected);
+      const published: string[] = [];
+      const solved: (RemoteModule | Job)[] = [];
+      for (const each of inputs) {
+        const unit = each.planned.linear.module;
+        const identity = moduleIdentity(plan, each.planned);
+        const id = sumOfParts('solve', version, kernels, identity, sum, sumOfParts(packLinear(each, '')));
+        const earlier = await earlierLinear(store, { id, unit });
+        if (!earlier && published.length === 0) published.push(await publish(collected));
+        const linear = earlier ? undefined : await publish(packLinear(each, published[0]));
+        if (linear !== undefined) published.push(linear);
+        solved.push(earlier ?? { id, unit, inputs: linear });
+      }
+      await coordinator.add(solved.filter((each) => 'id' in each));
+      const modules: RemoteModule[] = [];
+      for (const each of solved) modules.push('id' in each ? await linearOf(coordinator, each) : each);
+      for (const name of published) await store.remove(name);
+      return modules;
+    },
+    close: () => coordinator.close(),
+  };
+}
+
+/** Solves linears of a calibrated run for the process that runs the model. */
+export const solveWork: JobKind = {
+  name: 'solve',
+  async open(run, { store, vocabulary, compute: { kernels } }) {
+    const { checkpoint, plan } = await openPlannedRun(run, store, vocabulary);
+    const context = createContext({ kernels, seed: plan.recipe.seed });
+    const kinds = new Map<string, Statistic<any>>([hessian, absMaxStat].map((kind) => [kind.name, kind]));
+    for (const { quantizer } of plan.modules.values()) for (const kind of quantizer.needs) kinds.set(kind.name, kind);
+    // Linears of an input follow each other.
+    let last: { readonly name: string; readonly input: CollectedInput } | undefined;
+    return {
+      compute: (unit, inputs = '') =>
+        linearResult(async () => {
+          const planned = plan.modules.get(unit);
+          if (!planned) throw new StoreError(`${unit}: the recipe of the job quantizes no such linear`);
+          const { header, parts } = await readParts<LinearHeader>(store, inputs, `the weight of ${unit}`);
+          if (last?.name !== header.input) last = { name: header.input, input: await readInput(header.input, unit) };
+          const floats = (part: Uint8Array): Tensor<'f32'> => ({
+            ...{ dtype: 'f32', shape: header.shape, data: viewBytes('f32', part) },
+          });
+          const weight = floats(parts[0]);
+          const clipped = header.clipped ? floats(parts[1]) : weight;
+          const moments = tensorsOf(header.outputs, parts.slice(header.clipped ? 2 : 1));
+          const outputs: HessianState | undefined =
+            header.outputs.length > 0 ? outputMoments.deserialize(moments) : undefined;
+          const { activation, routed } = header;
+          const solver: SolverInputs = {
+            planned: { ...planned, ...(activation ? { activation } : {}) },
+            ...{ weight, clipped, input: last.input, routed },
+            ...(outputs ? { outputs } : {}),
+          };
+          return computeSolved(plan, solver, context);
+        }),
+      close: () => checkpoint.close(),
+    };
+
+    async function readInput(name: string, unit: string): Promise<CollectedInput> {
+      const { header, parts } = await readParts<InputHeader>(store, name, `what was collected for ${unit}`);
+      let at = 0;
+      const states = new Map<string, unknown>();
+      const found = header.statistics.map(({ name: statistic, tensors }) => {
+        const kind = kinds.get(statistic);
+        if (!kind) throw new StoreError(`${name}: has the statistic ${statistic}, which no method of the recipe reads`);
+        states.set(statistic, kind.deserialize(tensorsOf(tensors, parts.slice(at, at + tensors.length))));
+        at += tensors.length;
+        return kind;
+      });
+      return { tokens: header.tokens, kinds: found, statistics: statisticsOf(states, unit) };
+    }
+  },
+};
+
+async function readParts<Header>(store: Store, name: string, what: string) {
+  const bytes = name === '' ? undefined : await store.read(name);
+  if (!bytes) throw new StoreError(`${store.name}: lacks ${name}, ${what}: is it the store of the run?`);
+  return unpackParts<Header>(bytes, name);
+}
+
+const tensorsOf = (named: readonly NamedTensor[], parts: readonly Uint8Array[]): Record<string, Tensor> =>
+  Object.fromEntries(
+    named.map(({ name, dtype, shape }, i) => [name, { dtype, shape, data: viewBytes(dtype, parts[i]) }]),
+  );
+
+const statisticsOf = (states: ReadonlyMap<string, unknown>, unit: string): Statistics => ({
+  get<State>({ name }: Statistic<State>): State {
+    if (!states.has(name)) throw new CalibrationError(`${unit}: statistic ${name} was not collected`);
+    return states.get(name) as State;
+  },
+  has: ({ name }) => states.has(name),
+});

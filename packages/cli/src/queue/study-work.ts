@@ -1,0 +1,120 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Checkpoint } from '@q/checkpoint';
+import { FormatError, type ModelDescription, viewBytes } from '@q/core';
+import { type Coordinator, type Job, objectName, packParts, StoreError, sumOfParts, unpackParts } from '@q/distributed';
+import type { StudyJob, StudyResult } from '@q/study';
+import { openGround, type StudySetting } from '../study/open-ground.js';
+import { runJob } from '../study/run-job.js';
+import { version } from '../version.js';
+import { errorOf, failureOf, type JobFailure } from './job-failure.js';
+import type { JobKind } from './job-kind.js';
+import type { QueueRun } from './queue-run.js';
+import { openStoredModel, publishText, readText, type StoredModel, storeModel } from './stored-model.js';
+
+interface StudyRun {
+  readonly setting: StudySetting;
+  /** Objects of the store: the description of the model, and the ids of the text. */
+  readonly model: string;
+  readonly text: string;
+}
+
+type ResultHeader = { readonly result: StudyResult } | { readonly failure: JobFailure };
+
+/** How often a result that is damaged is computed again before the store is given up. */
+const repairs = 3;
+
+export interface RemoteStudy {
+  readonly checkpoint: Checkpoint;
+  readonly setting: StudySetting;
+  /** Of the text. */
+  readonly ids: Int32Array;
+  /** Name of the kernels that the study is computed with. */
+  readonly kernels: string;
+}
+
+/** Runs of a study that workers carry out. */
+export interface RemoteJobs {
+  /** Adds those that are missing. */
+  add(jobs: readonly StudyJob[]): Promise<void>;
+  run(job: StudyJob): Promise<StudyResult>;
+  close(): Promise<void>;
+}
+
+/** Has runs of a study carried out by the workers of a queue, each as a whole. */
+export async function remoteStudy(
+  run: QueueRun,
+  { checkpoint, setting, ids, kernels }: RemoteStudy,
+): Promise<RemoteJobs> {
+  const { store, command } = run;
+  const { signal, terminal } = command;
+  const stored = await storeModel(checkpoint, store, { signal, progress: terminal.progress });
+  const model = await publishText(store, stored);
+  const packed = packParts({ header: {}, parts: [new Uint8Array(ids.buffer, ids.byteOffset, ids.byteLength)] });
+  const text = objectName('runs', sumOfParts(packed));
+  await store.publish(text, packed);
+  const described = { setting, model, text } satisfies StudyRun;
+  const coordinator: Coordinator = await run.coordinate({ kind: studyWork.name, version, kernels, ...described });
+  const jobOf = (job: StudyJob): Job => ({
+    id: sumOfParts('study', version, kernels, JSON.stringify(described), JSON.stringify(job)),
+    unit: JSON.stringify(job),
+  });
+  return {
+    add: (jobs) => coordinator.add(jobs.map(jobOf)),
+    async run(job) {
+      const own = jobOf(job);
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const { header } = unpackParts<ResultHeader>(await coordinator.result(own), `the result of ${job.id}`);
+          if ('failure' in header) throw errorOf(header.failure);
+          return header.result;
+        } catch (error) {
+          if (!(error instanceof FormatError) || attempt > repairs) throw error;
+          await coordinator.again(own);
+        }
+      }
+    },
+    close: () => coordinator.close(),
+  };
+}
+
+/** Carries out runs of a study: the model is quantized into a temporary folder and scored, and its figures are the result. */
+export const studyWork: JobKind = {
+  name: 'study',
+  // They hold the time that a run has taken.
+  varies: true,
+  async open(run, { store, vocabulary, compute }) {
+    const { setting, model: modelName, text } = run as unknown as StudyRun;
+    const stored = await readText<StoredModel>(store, modelName, 'the list of the tensors of a model');
+    const packed = await store.read(text);
+    if (!packed) throw new StoreError(`${store.name}: lacks ${text}, the text of the study`);
+    const ids = viewBytes('i32', unpackParts(packed, text).parts[0]);
+    const checkpoint = await openStoredModel(stored, store, vocabulary);
+    const folder = await mkdtemp(join(tmpdir(), 'q-study-'));
+    const { signal } = new AbortController();
+    const opened = await openGround({
+      ...{ ...setting, path: stored.name, checkpoint, model: checkpoint.model as ModelDescription },
+      ...{ ids, compute, vocabulary, folder, signal },
+    });
+    return {
+      async compute(unit) {
+        try {
+          return packParts<ResultHeader>({
+            header: { result: await runJob(JSON.parse(unit) as StudyJob, opened.ground) },
+            parts: [],
+          });
+        } catch (error) {
+          const failure = failureOf(error);
+          if (!failure) throw error;
+          return packParts<ResultHeader>({ header: { failure }, parts: [] });
+        }
+      },
+      async close() {
+        await opened.close();
+        await checkpoint.close();
+        await rm(folder, { recursive: true, force: true });
+      },
+    };
+  },
+};

@@ -1,0 +1,109 @@
+struct Parameters {
+  tokens: u32,
+  heads: u32,
+  kv_heads: u32,
+  capacity: u32,
+  packed: u32,
+  window: u32,
+  length: u32,
+  scale: f32,
+  reach: u32,
+}
+@group(0) @binding(0) var<uniform> p: Parameters;
+@group(0) @binding(1) var<storage, read> queries: array<vec4f>;
+@group(0) @binding(2) var<storage, read> keys: array<u32>;
+@group(0) @binding(3) var<storage, read> key_scales: array<vec2f>;
+@group(0) @binding(4) var<storage, read> values: array<u32>;
+@group(0) @binding(5) var<storage, read> value_scales: array<vec2f>;
+@group(0) @binding(6) var<storage, read> recent: array<vec4f>;
+@group(0) @binding(7) var<storage, read_write> outputs: array<vec4f>;
+
+fn key_at(head: u32, position: u32, channel: u32) -> vec4f {
+  if (position >= p.packed) {
+    return recent[((head) * p.window + position - p.packed) * 16u + channel / 4u];
+  }
+  let at = (head * p.capacity + position) * 64u + channel;
+  let bit = 3u * at;
+  let shift = bit % 32u;
+  var word = keys[bit / 32u] >> shift;
+  if (shift > 20u) {
+    word |= keys[bit / 32u + 1u] << (32u - shift);
+  }
+  let codes = vec4f(vec4u(word, word >> 3u, word >> 6u, word >> 9u) & vec4u(7u));
+  let pair0 = key_scales[(head * ((p.capacity + 31u) / 32u) + position / 32u) * 64u + channel + 0u];
+  let pair1 = key_scales[(head * ((p.capacity + 31u) / 32u) + position / 32u) * 64u + channel + 1u];
+  let pair2 = key_scales[(head * ((p.capacity + 31u) / 32u) + position / 32u) * 64u + channel + 2u];
+  let pair3 = key_scales[(head * ((p.capacity + 31u) / 32u) + position / 32u) * 64u + channel + 3u];
+  return (codes - vec4f(pair0.y, pair1.y, pair2.y, pair3.y)) * vec4f(pair0.x, pair1.x, pair2.x, pair3.x);
+}
+
+fn value_at(head: u32, position: u32, channel: u32) -> vec4f {
+  if (position >= p.packed) {
+    return recent[((p.kv_heads + head) * p.window + position - p.packed) * 16u + channel / 4u];
+  }
+  let at = (head * p.capacity + position) * 64u + channel;
+  let bit = 3u * at;
+  let shift = bit % 32u;
+  var word = values[bit / 32u] >> shift;
+  if (shift > 20u) {
+    word |= values[bit / 32u + 1u] << (32u - shift);
+  }
+  let codes = vec4f(vec4u(word, word >> 3u, word >> 6u, word >> 9u) & vec4u(7u));
+  let pair = value_scales[(head * p.capacity + position) * 2u + (channel) / 32u];
+  return (codes - pair.y) * pair.x;
+}
+
+var<workgroup> query: array<vec4f, 16>;
+var<workgroup> sums: array<vec4f, 16>;
+var<workgroup> scores: array<f32, 64>;
+var<workgroup> weights: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) local: u32) {
+  let token = group.y;
+  let head = group.x / (p.heads / p.kv_heads);
+  let start = (token * p.heads + group.x) * 16u;
+  // A query sees the positions up to its own; the queries are the last tokens.
+  let visible = p.length - p.tokens + token + 1u;
+  let first = visible - min(visible, p.reach);
+  for (var c = local; c < 16u; c += 64u) {
+    query[c] = queries[start + c] * p.scale;
+    sums[c] = vec4f();
+  }
+  workgroupBarrier();
+  var top = -3.0e38;
+  var total = 0.0;
+  for (var base = first; base < visible; base += 64u) {
+    let count = min(64u, visible - base);
+    var score = -3.0e38;
+    if (local < count) {
+      score = 0.0;
+      for (var c = 0u; c < 16u; c++) {
+        score += dot(query[c], key_at(head, base + local, 4u * c));
+      }
+    }
+    scores[local] = score;
+    workgroupBarrier();
+    let before = top;
+    for (var i = 0u; i < count; i++) {
+      top = max(top, scores[i]);
+    }
+    weights[local] = select(0.0, exp(score - top), local < count);
+    workgroupBarrier();
+    let keep = exp(before - top);
+    total *= keep;
+    for (var i = 0u; i < count; i++) {
+      total += weights[i];
+    }
+    for (var c = local; c < 16u; c += 64u) {
+      var sum = sums[c] * keep;
+      for (var i = 0u; i < count; i++) {
+        sum += weights[i] * value_at(head, base + i, 4u * c);
+      }
+      sums[c] = sum;
+    }
+  }
+  for (var c = local; c < 16u; c += 64u) {
+    outputs[start + c] = sums[c] / total;
+  }
+}

@@ -1,0 +1,75 @@
+import {
+  CalibrationError,
+  type Context,
+  type HessianState,
+  outputMoments,
+  type Statistic,
+  type Statistics,
+  type Tensor,
+} from '@q/core';
+import { type GuardedResult, guard } from '../blocks/guard.js';
+import { metricOf } from '../blocks/metric-of.js';
+import { defaultExpertTokens, roundExpert } from '../blocks/round-expert.js';
+import type { Plan, PlannedModule } from '../plan/plan.js';
+
+/** What was collected of one input, which several linears read. */
+export interface CollectedInput {
+  readonly statistics: Statistics;
+  /** Those that `statistics` has, in the order in which they are asked for a metric of errors. */
+  readonly kinds: readonly Statistic<any>[];
+  /** Tokens that were seen. */
+  readonly tokens: number;
+}
+
+/** A linear with all that its method reads. */
+export interface SolverInputs {
+  /** Its static scheme of inputs has its scale. */
+  readonly planned: PlannedModule;
+  /** `[out, in]`: what errors are measured against. */
+  readonly weight: Tensor<'f32'>;
+  /** `[out, in]`: what the method quantizes; another one than `weight` where a transform has clamped it. */
+  readonly clipped: Tensor<'f32'>;
+  readonly input: CollectedInput;
+  /** Moments of the derivatives of the end loss by its outputs, where the method reads them. */
+  readonly outputs?: HessianState;
+  /** Whether a router chose its tokens. */
+  readonly routed: boolean;
+}
+
+/**
+ * Quantizes a linear of a calibrated run, and judges the result on its inputs. Nothing but what is handed in decides the bits.
+ * @throws CalibrationError when no token has reached the linear; what the method throws
+ */
+export async function solveModule(
+  plan: Plan,
+  { planned, weight, clipped, input, outputs, routed }: SolverInputs,
+  context: Context,
+): Promise<GuardedResult> {
+  const { scheme, quantizer, linear } = planned;
+  const { module } = linear;
+  const { kinds, tokens } = input;
+  const { profile, kernels } = context;
+  const floor = plan.recipe.expertTokens ?? defaultExpertTokens;
+  const learns = quantizer.needs.length > 0;
+  const result =
+    learns && routed && tokens < floor
+      ? roundExpert(clipped, planned, tokens, floor, kernels)
+      : await profile.stage(quantizer.name, () =>
+          quantizer.quantize(clipped, withOutputs(input.statistics, outputs), scheme, context),
+        );
+  if (learns && !routed && result.report.tokens === 0)
+    throw new CalibrationError(`${module}: no calibration token reached this layer`);
+  const metric = tokens > 0 ? metricOf(kinds, input.statistics) : undefined;
+  const layer = { module, method: quantizer.name, scheme, weight, result, hessian: metric, wantsValues: true };
+  return profile.stage('guard', () => guard(layer, kernels));
+}
+
+/** What was collected, and the moments of the linear's own outputs. */
+function withOutputs(statistics: Statistics, outputs: HessianState | undefined): Statistics {
+  if (!outputs) return statistics;
+  return {
+    get: <State>(statistic: Statistic<State>) =>
+      statistic.name === outputMoments.name ? (outputs as State) : statistics.get(statistic),
+    has: (statistic: Statistic<unknown>) => statistic.name === outputMoments.name || statistics.has(statistic),
+  };
+}

@@ -1,0 +1,100 @@
+import { readFile, writeFile } from 'node:fs/promises';
+import * as Plot from '@observablehq/plot';
+import { parseHTML } from 'linkedom';
+
+/** A training that some processes shared. A line is known by its first four values: measuring it again replaces it. */
+export interface GradientLine {
+  readonly model: string;
+  readonly compress: string;
+  readonly workers: number;
+  readonly steps: number;
+  /** Mean of the last tenth of the steps, in nats a token. */
+  readonly loss: number;
+  /** What a worker has sent to one other, and the same gradients in f32. */
+  readonly sentBytes: number;
+  readonly exactBytes: number;
+  /** Of the whole command, on the machine where it ran. */
+  readonly seconds: number;
+  /** Step and loss, at each tenth of the training. */
+  readonly curve: readonly (readonly [step: number, loss: number])[];
+}
+
+const file = new URL('../reference/gradients.json', import.meta.url);
+
+export async function readGradientLines(): Promise<GradientLine[]> {
+  return JSON.parse(await readFile(file, 'utf8').catch(() => '[]')) as GradientLine[];
+}
+
+/** Puts a line in its place. */
+export async function mergeGradientLine(line: GradientLine): Promise<void> {
+  const others = (await readGradientLines()).filter((other) => identity(other) !== identity(line));
+  await writeFile(file, `${JSON.stringify([...others, line], null, 2)}\n`);
+}
+
+const identity = ({ model, compress, workers, steps }: GradientLine) => [model, compress, workers, steps].join(' ');
+
+/** Steps that 1-bit Adam exchanges in f32 before it begins to compress. */
+const warmUps: Readonly<Record<string, number>> = { '1bit-adam': 48 };
+
+/** A table in Markdown: each line beside the uncompressed training of as many workers. */
+export function gradientTable(lines: readonly GradientLine[]): string {
+  const head = [
+    'model',
+    'steps',
+    '`--compress`',
+    'workers',
+    'loss',
+    'gap',
+    'fewer bytes',
+    'after the warm-up',
+    'seconds',
+  ];
+  const rows = lines.map((line) => {
+    const { model, steps, compress, workers, loss, sentBytes, exactBytes, seconds } = line;
+    const exact = lines.find((other) => identity(other) === identity({ ...line, compress: 'none' }));
+    const warm = warmUps[compress];
+    const warmBytes = (exactBytes * (warm ?? 0)) / steps;
+    return [
+      ...[model, `${steps}`, `\`${compress}\``, `${workers}`, loss.toFixed(5)],
+      exact && compress !== 'none' ? `${(100 * (loss / exact.loss - 1)).toFixed(2)} %` : '',
+      sentBytes > 0 ? `${(exactBytes / sentBytes).toFixed(1)} x` : '',
+      warm === undefined ? '' : `${((exactBytes - warmBytes) / (sentBytes - warmBytes)).toFixed(1)} x`,
+      seconds.toFixed(0),
+    ];
+  });
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+/** Curves of all lines in one self-contained SVG: a panel for each model and number of workers. */
+export function gradientPlot(lines: readonly GradientLine[]): string {
+  const { document } = parseHTML('<!doctype html><html><body></body></html>');
+  const points = lines.flatMap(({ model, workers, compress, curve }) =>
+    curve.map(([step, loss]) => ({ step, loss, compress, panel: `${model}, ${workers} workers` })),
+  );
+  const last = (panel: string, compress: string) =>
+    points.filter((point) => point.panel === panel && point.compress === compress).at(-1);
+  const names = [...new Set(points.map(({ compress }) => compress))];
+  const panels = [...new Set(points.map(({ panel }) => panel))];
+  const labels = panels.flatMap((panel) => names.flatMap((compress) => last(panel, compress) ?? []));
+  const figure = Plot.plot({
+    document: document as unknown as Document,
+    ...{ width: 1000, height: 260 * panels.length, marginLeft: 60, marginRight: 110 },
+    style: { background: 'white', fontFamily: 'system-ui, sans-serif', fontSize: '12px' },
+    x: { label: 'step →', grid: true },
+    y: { label: '↑ loss, nats a token', grid: true },
+    fy: { label: null },
+    color: { domain: names, scheme: 'Tableau10' },
+    marks: [
+      Plot.line(points, { x: 'step', y: 'loss', fy: 'panel', stroke: 'compress', z: 'compress' }),
+      Plot.text(labels, {
+        ...{ x: 'step', y: 'loss', fy: 'panel', text: 'compress', fill: 'compress' },
+        ...{ textAnchor: 'start', dx: 6, fontSize: 9 },
+      }),
+    ],
+  } as Plot.PlotOptions);
+  return (figure as unknown as { outerHTML: string }).outerHTML.replace(
+    '<svg ',
+    '<svg xmlns="http://www.w3.org/2000/svg" ',
+  );
+}
