@@ -14,6 +14,8 @@ export const prepareModel = (inputs: string) => writeInterruptionModel(modelIn(i
 /** A kind of run, small enough to be run hundreds of times. */
 export interface RunKind {
   readonly name: string;
+  /** Weight files of the result, where the kind is about their number. */
+  readonly shards?: number;
   /** Arguments of `q` that write to `out`. */
   argv(out: string, inputs: string): readonly string[];
   /** Makes what the command reads beside the model, in the folder `inputs`; with `q`, which ends with 0. */
@@ -38,7 +40,7 @@ const groups = ['--bits', '4', '--group', '32'];
 
 /** Every kind of run that keeps something when it dies, and `q gguf`, which starts again. */
 export const runKinds: readonly RunKind[] = [
-  quantize('rtn in shards', '--method', 'rtn', ...groups, '--no-eval', '--max-shard', '100000'),
+  { ...quantize('rtn in 4 shards', '--method', 'rtn', ...groups, '--no-eval', '--max-shard', '12000'), shards: 4 },
   quantize('eval after quantize', '--method', 'rtn', ...groups, ...evaluated),
   quantize('gptq', '--method', 'gptq', ...groups, '--fit', 'minMax', '--refine-rounds', '0', ...text, '--no-eval'),
   quantize('awq', '--method', 'awq', ...groups, '--no-clip', ...text, '--no-eval'),

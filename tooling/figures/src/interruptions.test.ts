@@ -13,7 +13,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 /** A part of what `pnpm figures:interruptions` tries in full: every n-th operation of the quick kinds. */
 it.each<[string, number, readonly Fault[]]>([
-  ['rtn in shards', 50, faults],
+  ['rtn in 4 shards', 60, faults],
   ['eval after quantize', 60, faults],
   ['gguf', 16, faults],
   // Place 120 lies between its two blocks.

@@ -103,6 +103,9 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
   const undisturbed = await run(argv, recording.files);
   if (undisturbed.code !== 0) throw new Error(`${kind.name}: ${undisturbed.err}`);
   const expected = await folderContent(out);
+  const shards = [...expected.keys()].filter((name) => name.endsWith('.safetensors')).length;
+  if (kind.shards !== undefined && shards !== kind.shards)
+    throw new Error(`${kind.name}: the run makes ${shards} weight files, ${kind.shards} were expected`);
   const { operations } = recording;
 
   const judge = async (outcomes: Outcomes, place: string): Promise<void> => {

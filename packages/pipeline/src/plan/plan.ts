@@ -15,7 +15,6 @@ import {
   type Tuner,
 } from '@q/core';
 import { guessLinears } from '@q/models';
-import { byteLength } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
@@ -24,6 +23,7 @@ import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
 import { refuseModule } from './refuse-module.js';
 import { type RowGroup, RowGroups } from './row-groups.js';
+import { StoredBytes } from './stored-bytes.js';
 import { UnreadTensors } from './unread-tensors.js';
 
 /** What a tensor is for, for sums over kinds. A tied head counts as an embedding. */
@@ -297,42 +297,6 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     notes,
     eachRow,
   };
-}
-
-/** Bytes of quantized modules. Those of one shape and scheme take the same: a layout is asked once for all of them. */
-class StoredBytes {
-  /** Ends of the names of tensors that replace weights, behind the module's name. */
-  readonly endings = new Set<string>();
-  readonly #known = new Map<Scheme, { readonly of: PlannedModule; readonly bytes: number }[]>();
-
-  constructor(
-    private readonly layout: Recipe['layout'],
-    private readonly checkpoint: Checkpoint,
-  ) {}
-
-  bytesOf(planned: PlannedModule): number {
-    const { linear, scheme, quantizer, activation } = planned;
-    let known = this.#known.get(scheme);
-    if (known === undefined) this.#known.set(scheme, (known = []));
-    const alike = known.find(
-      ({ of }) =>
-        of.quantizer === quantizer &&
-        of.activation === activation &&
-        of.linear.inFeatures === linear.inFeatures &&
-        of.linear.outFeatures === linear.outFeatures &&
-        of.linear.transposed === linear.transposed &&
-        of.linear.bias === linear.bias,
-    );
-    if (alike) return alike.bytes;
-    let bytes = 0;
-    for (const part of this.layout.plan(planned)) {
-      if (part.name.startsWith(linear.module)) this.endings.add(part.name.slice(linear.module.length));
-      else if (this.checkpoint.tensors.has(part.name)) throw new FormatError(`tensor ${part.name} is planned twice`);
-      bytes += byteLength(part);
-    }
-    known.push({ of: planned, bytes });
-    return bytes;
-  }
 }
 
 /** Modules by what is said of them, in their order. */
