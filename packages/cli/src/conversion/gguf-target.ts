@@ -80,7 +80,11 @@ export const ggufTarget: ConversionTarget = {
             const work = { checkpoint, converted: model, plan, folder: `${out}.solved` };
             solved = await solveWeights(work, options, context);
           }
-          await writeModel(source, model, plan, out, { ...run, kernels, ...(solved ? { encoded: solved.encoded } : {}) });
+          await writeModel(source, model, plan, out, {
+            ...run,
+            kernels,
+            ...(solved ? { encoded: solved.encoded } : {}),
+          });
           await solved?.discard();
         });
       } catch (error) {
