@@ -1,7 +1,7 @@
 /** Runs each file with onnxruntime-web on wasm, and posts logits or what went wrong. */
 
-import { feedsOf } from '/feeds.mjs';
 import * as ort from '/ort/ort.wasm.min.mjs';
+import { feedsOf } from './feeds.mjs';
 
 ort.env.wasm.wasmPaths = '/ort/';
 ort.env.wasm.numThreads = 1;

@@ -47,13 +47,17 @@ const sampledRows = 32;
  * Types of single matrices, of least estimated divergence in the bytes of a plan. What a type costs a matrix is its error relative to the
  * matrix, on a sample of rows, times what such an error costs the model in matrices of its part (`ffn_down`, `attn_q`, ...): the
  * divergence of one run with all of them rounded. Where the plan's own types are the better ones on the same windows, they stay.
- * @throws SchemeError when the limit has no matrix to choose for
+ * @throws SchemeError when the limit has no matrix to choose for, and for encoders
  */
 export async function chooseTypes(
   { checkpoint, model, limit, solved }: TypeChoice,
   flags: CalibrationFlags,
   command: CommandContext,
 ): Promise<{ readonly types: ReadonlyMap<string, BlockFormat>; readonly words: string }> {
+  if (!checkpoint.model?.head)
+    throw new SchemeError(
+      `${checkpoint.path}: predicts no tokens, and types are chosen by what rounding does to these: name one with --type`,
+    );
   const sources = new Map(model.tensors.map((each) => [each.name, each.from]));
   const inBlocks = new Set(
     checkpoint.model?.blocks.flatMap(({ linears }) => linears.map(({ module }) => `${module}.weight`)),
