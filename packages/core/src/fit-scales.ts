@@ -48,11 +48,16 @@ export function fitScales(
           rows: panelRows,
           columns: flat ? width : width * height,
           scheme,
+          // Weights of columns come again in each row of a tile.
           importance:
             importance &&
             (flat
               ? importance.subarray(left, left + width)
-              : weightsOf(importance, columns, [top, height], [left, width])),
+              : Float32Array.from(
+                  { length: height * width },
+                  (_, i) =>
+                    importance[((top + Math.floor(i / width)) * columns + left + (i % width)) % importance.length],
+                )),
           scale,
           zero,
         });
@@ -100,19 +105,6 @@ function gather(
     for (let j = start; j < start + width; j++) panel[i++] = data[j];
   }
   return panel;
-}
-
-/** Weights of a tile's elements, row by row: those of columns come again in each row. */
-function weightsOf(
-  importance: Float32Array,
-  columns: number,
-  [top, height]: readonly [number, number],
-  [left, width]: readonly [number, number],
-): Float32Array {
-  return Float32Array.from(
-    { length: height * width },
-    (_, i) => importance[((top + Math.floor(i / width)) * columns + left + (i % width)) % importance.length],
-  );
 }
 
 /** The error for weights that hold NaN or an infinity, with the place of the first one. */
