@@ -392,6 +392,20 @@ function readsStatistics(modules: ReadonlyMap<string, PlannedModule>): boolean {
 const streams = (recipe: Recipe, { quantizer, activation }: PlannedModule): boolean =>
   recipe.tuner === undefined && (recipe.transforms ?? []).length === 0 && quantizer.needs.length === 0 && !activation;
 
+/** What stays as it is although it is most of a model in some: experts that are kept in one tensor of three dimensions. */
+function noteFused(groups: readonly RowGroup[], notes: string[]): void {
+  const all = groups.reduce((sum, group) => sum + weightsOf(group), 0);
+  const fused = groups.filter(({ action, shape }) => action === 'copy' && shape.length > 2);
+  const weights = fused.reduce((sum, group) => sum + weightsOf(group), 0);
+  const tensors = fused.reduce((sum, group) => sum + group.tensors, 0);
+  if (weights > all / 100)
+    notes.push(
+      `${fused[0].first}${tensors > 1 ? ` and ${tensors - 1} more tensors` : ''} of ${fused[0].shape.length} dimensions stay as they are: ${((100 * weights) / all).toFixed(1)} % of all weights`,
+    );
+}
+
+const weightsOf = ({ shape, tensors }: RowGroup): number => tensors * elementCount(shape);
+
 /** A scheme of inputs whose scale comes from calibration. */
 export const isStatic = (activation: ActivationScheme | undefined): activation is ActivationScheme =>
   activation !== undefined && !activation.scheme.dynamic;
