@@ -13,16 +13,10 @@ export interface FittedScales {
   readonly storedScales?: StoredScales;
 }
 
-/** How much errors of elements count: a weight of their column times one of their row, each 1 when absent. */
-export interface Importance {
-  readonly columns?: Float32Array;
-  readonly rows?: Float32Array;
-}
-
 /**
  * Fits one grid to each tile of the scheme's granularity and rounds the scales to their storage.
- * @param importance weight of each column `[columns]` of the matrix, and of each row `[rows]`, which matters to tiles of several rows
- *   alone: a grid that serves one row is the same with any weight of it
+ * @param importance weight of each column `[columns]` of the matrix, or of each element `[rows * columns]` for tiles of several rows: a
+ *   grid of one row is the same with any weight of it
  * @param kernels do the heavy part of the fit where they can; the result does not depend on them
  * @throws NumericError naming the first element that is NaN or infinite
  */
@@ -30,12 +24,10 @@ export function fitScales(
   weight: Tensor<'f32'>,
   scheme: Scheme,
   rule: ScaleFit,
-  importance?: Float32Array | Importance,
+  importance?: Float32Array,
   kernels?: Pick<Kernels, 'grids'>,
 ): FittedScales {
   const { data } = weight;
-  const { columns: ofColumns, rows: ofRows } =
-    importance instanceof Float32Array ? { columns: importance, rows: undefined } : (importance ?? {});
   const { rows, columns, tileRows, tileColumns, scaleRows, scaleColumns } = tiling(scheme.granularity, weight.shape);
   const scales = new Float32Array(scaleRows * scaleColumns);
   const zeros = new Float32Array(scales.length);
@@ -51,13 +43,21 @@ export function fitScales(
       for (let group = 0; group < scaleColumns; group++) {
         const left = group * tileColumns;
         const width = Math.min(tileColumns, columns - left);
-        const own = ofColumns?.subarray(left, left + width);
         rule.fit({
           values: gather(data, columns, [top, height], [left, width]),
           rows: panelRows,
           columns: flat ? width : width * height,
           scheme,
-          importance: flat ? own : weightsOf(own, ofRows?.subarray(top, top + height), width, height),
+          // Weights of columns come again in each row of a tile.
+          importance:
+            importance &&
+            (flat
+              ? importance.subarray(left, left + width)
+              : Float32Array.from(
+                  { length: height * width },
+                  (_, i) =>
+                    importance[((top + Math.floor(i / width)) * columns + left + (i % width)) % importance.length],
+                )),
           scale,
           zero,
         });
@@ -76,7 +76,7 @@ export function fitScales(
     columns,
     groupSize: tileColumns,
     scheme,
-    importance: ofColumns,
+    importance,
     scale: scales,
     zero: zeros,
   };
@@ -105,20 +105,6 @@ function gather(
     for (let j = start; j < start + width; j++) panel[i++] = data[j];
   }
   return panel;
-}
-
-/** Weights of a tile's elements, row by row; nothing where all count alike. */
-function weightsOf(
-  ofColumns: Float32Array | undefined,
-  ofRows: Float32Array | undefined,
-  width: number,
-  height: number,
-): Float32Array | undefined {
-  if (!ofColumns && !ofRows) return undefined;
-  const out = new Float32Array(width * height);
-  for (let row = 0, i = 0; row < height; row++)
-    for (let j = 0; j < width; j++) out[i++] = (ofColumns?.[j] ?? 1) * (ofRows?.[row] ?? 1);
-  return out;
 }
 
 /** The error for weights that hold NaN or an infinity, with the place of the first one. */

@@ -4,7 +4,7 @@ import type { ScaleFit } from './contracts/scale-fit.js';
 import type { Scheme } from './contracts/scheme.js';
 import { encodeLevels, encodeLinear } from './encode.js';
 import { minMax } from './fit/min-max.js';
-import { type FittedScales, fitScales, type Importance, notFinite } from './fit-scales.js';
+import { type FittedScales, fitScales, notFinite } from './fit-scales.js';
 import { levelEncoder } from './formats/level-encoder.js';
 import { levelTable } from './formats/level-table.js';
 import { type Tiling, tiling } from './schemes/granularity.js';
@@ -13,8 +13,8 @@ import type { Tensor } from './tensor.js';
 export interface QuantizeOptions {
   /** How scales are found. When absent: the rule of the scheme's storage or format, else the range of the values. */
   readonly fit?: ScaleFit;
-  /** Weight of each column `[columns]`, and of each row, for fits that use it. */
-  readonly importance?: Float32Array | Importance;
+  /** Weight of each column `[columns]`, or of each element where a scale serves several rows, for fits that use it. */
+  readonly importance?: Float32Array;
   /** Scales that are already known (rounded to storage): nothing is fitted. */
   readonly fitted?: FittedScales;
   /** The kernels of the context, which fit and round on all their threads. The result is the same without them. */

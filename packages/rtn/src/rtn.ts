@@ -9,6 +9,7 @@ import {
   quantize,
   type Scheme,
   type Statistics,
+  tiling,
   tokenFrequencies,
   weightedSearch,
 } from '@q/core';
@@ -46,14 +47,23 @@ export function rtn(options: RtnOptions = {}): Quantizer {
     needs: importance === 'diagonal' ? [meanSquare] : [],
     async quantize(weight, statistics, scheme, { kernels }, into) {
       const inputs = importance === 'diagonal' ? meanSquares(statistics) : undefined;
-      const rows = statistics.has(tokenFrequencies) ? statistics.get(tokenFrequencies) : undefined;
-      const weights = { ...(inputs ? { columns: inputs.values } : {}), ...(rows ? { rows } : {}) };
+      const weights = inputs?.values ?? rowWeights(statistics, scheme, weight.shape);
       return {
         quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: weights, kernels, into }),
         report: { method: 'rtn', tokens: inputs?.tokens ?? 0, figures: {}, notes: [] },
       };
     },
   };
+}
+
+/** Weights of a table's elements by how often its rows are looked up; nothing where each row has scales of its own. */
+function rowWeights(statistics: Statistics, scheme: Scheme, shape: readonly number[]): Float32Array | undefined {
+  const { rows, columns, tileRows } = tiling(scheme.granularity, shape);
+  if (tileRows === 1 || !statistics.has(tokenFrequencies)) return undefined;
+  const frequencies = statistics.get(tokenFrequencies);
+  const out = new Float32Array(rows * columns);
+  for (let row = 0; row < rows; row++) out.fill(frequencies[row] ?? 1, row * columns, (row + 1) * columns);
+  return out;
 }
 
 function meanSquares(statistics: Statistics): { values: Float32Array; tokens: number } {

@@ -1,7 +1,7 @@
 /**
  * `pnpm figures:real [--models a,b] [--samples N] [--windows N]`: bytes and quality of three published models, through the command. They are
  * in the folder that `QUANT_REAL` names, the text in `QUANT_SHARED`. The first half of WikiText-2's test split is learnt from, the
- * second one judges. llama.cpp's Q4_K_M is the file of `q convert`, whose blocks are llama.cpp's byte by byte (docs/gguf.md).
+ * second one judges.
  */
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -102,14 +102,14 @@ function show(
   console.error(cells.at(-1)?.join(' | '));
 }
 
-async function measure({ folder, title, rows }: RealModel): Promise<void> {
+async function measure({ folder, title, rows, peers = [] }: RealModel): Promise<void> {
   const source = join(real, folder);
   let peer: Score | undefined;
-  if (rows.some(({ shareOfPeer }) => shareOfPeer !== undefined)) {
+  for (const { name, options } of peers) {
     const file = join(work, 'peer.gguf');
-    const made = await measureCommand(['convert', source, file, '--to', 'gguf', '--type', 'q4_k_m']);
+    const made = await measureCommand(['convert', source, file, '--to', 'gguf', ...options]);
     peer = await score(file, source);
-    show(title, { name: "llama.cpp's Q4_K_M" }, { ...peer, bytes: (await stat(file)).size }, made.seconds);
+    show(title, { name }, peer, made.seconds);
     await rm(file);
   }
   for (const row of rows) {

@@ -13,11 +13,7 @@ it('finds a slip and nothing far away', () => {
 function distance(a: string, b: string): number {
   if (a === '' || b === '') return a.length + b.length;
   const same = a[0] === b[0] ? 0 : 1;
-  return Math.min(
-    distance(a.slice(1), b.slice(1)) + same,
-    distance(a.slice(1), b) + 1,
-    distance(a, b.slice(1)) + 1,
-  );
+  return Math.min(distance(a.slice(1), b.slice(1)) + same, distance(a.slice(1), b) + 1, distance(a, b.slice(1)) + 1);
 }
 
 it('takes the first of the nearest, of at most two edits or a third of the letters', () => {

@@ -50,13 +50,13 @@ export function forecast(
 ): Forecast {
   const streamed = checkpoint.bytes / rates.stream;
   if (!calibration || !model) {
-    // Tensors that are copied go through in chunks; of those that are rounded one is in memory at a time, and small ones are read ahead.
+    // Tensors that are copied go through in chunks, of which two are under way; of those that are rounded one is in memory at a time, and small ones are read ahead.
     let [largest, weights] = [0, 0];
     for (const { linear } of modules) {
       largest = Math.max(largest, roundingBytes(checkpoint, linear));
       weights += elementCount(shapeOf(linear));
     }
-    const memory = { runtime: baseBytes, copies: 16e6, tensor: largest };
+    const memory = { runtime: baseBytes, copies: 32e6, tensor: largest };
     return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed + weights / rates.round };
   }
   const tokens = calibration.samples * calibration.length;

@@ -6,7 +6,6 @@ import {
   elementCount,
   FormatError,
   type LinearDescription,
-  linearsOf,
   type ModelDescription,
   type Quantizer,
   referenceKernels,
@@ -15,12 +14,14 @@ import {
   type Tuner,
 } from '@q/core';
 import { guessLinears } from '@q/models';
+import { byteLength } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { embeddingTables, isHead, isTable } from './embedding-tables.js';
+import { findLinears } from './find-linears.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
-import { type ModelSource, rewriteModel } from './model-source.js';
+import { rewriteModel } from './model-source.js';
 import { refuseModule } from './refuse-module.js';
 import { type RowGroup, RowGroups } from './row-groups.js';
 import { StoredBytes } from './stored-bytes.js';
@@ -416,27 +417,6 @@ function checkTuner(
         : tuner.refuse?.(scheme);
     if (refusal) throw new SchemeError(`${linear.module}: ${refusal}`);
   }
-}
-
-/** Linears of the blocks; for an unknown architecture those that its tensors' names suggest. */
-function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): readonly LinearDescription[] {
-  const { model } = source;
-  if (model) {
-    const { pooler, classifier } = model;
-    const outputs = linearsOf({ blocks: [], ...(pooler ? { pooler } : {}), ...(classifier ? { classifier } : {}) });
-    return [...model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint, source), ...outputs];
-  }
-  notes.push(
-    `${(checkpoint.unknownArchitecture as Error).message}. Every matrix named *.weight that is not an embedding, norm, router or head is taken as a linear [out, in].`,
-  );
-  return guessLinears(checkpoint.tensors);
-}
-
-/** The output projection when it has a tensor of its own: kept unless a rule names it. */
-function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource): readonly LinearDescription[] {
-  if (!model?.head) return [];
-  const name = `${model.head.module}.weight`;
-  return (tensors.has(name) || rewritten.has(name)) && !model.embeddingTensors.includes(name) ? [model.head] : [];
 }
 
 /** Runtimes fuse q,k,v and gate,up: the members must share one scheme (docs/reference/file-formats.md#rules-for-all-of-them). */
