@@ -13,8 +13,6 @@ import {
   SchemeError,
   type Tuner,
 } from '@q/core';
-import { guessLinears } from '@q/models';
-import { byteLength } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
