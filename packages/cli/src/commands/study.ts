@@ -73,12 +73,7 @@ async function refuseOther(out: string, files: FileSystem): Promise<void> {
     );
 }
 
-async function study(
-  path: string,
-  out: string,
-  options: StudyOptions,
-  command: CommandContext,
-): Promise<StudyReport> {
+async function study(path: string, out: string, options: StudyOptions, command: CommandContext): Promise<StudyReport> {
   const { terminal, signal, vocabulary, files } = command;
   if (!options.data) throw new UsageError('--data FILE is needed: text that the methods learn from and are scored on');
   const { quick = false, length = 256, windows: heldOutCount = quick ? 16 : 32 } = options;
