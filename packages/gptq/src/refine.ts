@@ -45,7 +45,7 @@ export function refine(problem: RefineProblem, rounds: number, kernels: Kernels)
     const part = {
       ...{ ...problem, rows: end - start, target: own(problem.target, columns), codes: own(problem.codes, columns) },
       ...{ scales: own(problem.scales, groups), zeros: own(problem.zeros, groups) },
-      ...(store ? { store: (wanted: number, row: number, group: number) => store(wanted, start + row, group) } : {}),
+      store: store && ((wanted: number, row: number, group: number) => store(wanted, start + row, group)),
     };
     refineRows(part, rounds, kernels);
   }
