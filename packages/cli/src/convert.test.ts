@@ -51,7 +51,7 @@ describe('q convert --to gguf', () => {
     });
     const first = await runCommand([...options(out), ...calibration], interruption.signal, files);
     expect(first.code).toBe(130);
-    expect(first.err).toContain('The same command goes on');
+    expect(first.err).toContain('out.gguf.solved holds what is solved: the same command goes on from there');
     expect((await readdir(folder)).sort()).toEqual(['out.gguf.solved', 'whole.gguf']);
     // Other options are no way to go on.
     const other = await runCommand([...options(out), '--calib', demo.calibration, '--samples', '2', '--length', '32']);

@@ -99,8 +99,12 @@ export const ggufTarget: ConversionTarget = {
         await (remote as RemoteTensors | undefined)?.close();
         await queueRun?.close(true);
       } catch (error) {
-        if (signal.aborted && options.method === undefined)
-          throw new InterruptedError('Interrupted. Nothing was left behind.');
+        if (signal.aborted)
+          throw new InterruptedError(
+            options.method === undefined
+              ? 'Interrupted. Nothing was left behind.'
+              : `Interrupted. ${out}.solved holds what is solved: the same command goes on from there.`,
+          );
         throw error;
       } finally {
         await (remote as RemoteTensors | undefined)?.close();
