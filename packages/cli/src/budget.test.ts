@@ -179,7 +179,7 @@ describe('--budget', () => {
       ['--budget', '3', '--candidate-bits', '2,9'],
       /--candidate-bits 2,9: a list, each entry a whole number from 2 to 8 was expected/,
     ],
-    [['--candidate-bits', '2,3'], /give --budget too/],
+    [['--candidate-bits', '2,3'], /give --budget or --max-bytes too/],
     [['--sensitivity', 'x'], /give --budget too/],
     [['--rule', '*.o_proj'], /PATTERN=bits:3,group:64/],
     [['--rule', '*.o_proj=bit:3'], /unknown key "bit"; did you mean bits/],
