@@ -80,6 +80,7 @@ export const commands: readonly CommandEntry[] = [
       ['<model>', 'model folder or .gguf file'],
       ['<out>', 'file or folder to write'],
     ],
+    resumes: true,
     load: async () => (await import('./command-line/convert.js')).convert,
   },
   {
