@@ -106,14 +106,20 @@ async function refuseOtherResult(store: Store, name: string, unit: string, own: 
 export async function serveComputing(options: ComputingOptions): Promise<void> {
   const computer = jobComputer(options);
   const answer = (message: ComputeAnswer) => process.send?.(message);
+  let jobs = 0;
   process.on('message', async ({ job }: ComputeRequest) => {
+    jobs++;
     try {
       await computer.work(job);
       answer({});
     } catch (error) {
       const { message } = error as Error;
       answer({ failure: { message, refused: error instanceof RefusedRunError } });
+    } finally {
+      jobs--;
     }
   });
   await new Promise<void>((resolve) => process.on('disconnect', resolve));
+  // Its worker was killed: nobody waits for the job in progress, which would go on with kernels that are no more.
+  if (jobs > 0) process.exit(1);
 }
