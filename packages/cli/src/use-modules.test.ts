@@ -147,7 +147,10 @@ describe('an option that the chosen method does not have', () => {
     [['--rule', 'nope=bits:3'], /rule 1 \("nope"\): matches no linear of .*; they are named like model\.layers\.0/],
     [['--keep', 'nothing.matches'], /"nothing\.matches"\): matches no linear/],
     [['--weights', 'nf4', '--bits', '4'], /--weights and --bits exclude each other/],
-    [['--weights', 'nf4', '--method', 'rtn'], /the GPTQ layout stores integers of 2, 3, 4, 8 bits, not nf4/],
+    [
+      ['--weights', 'nf4', '--method', 'rtn', '--layout', 'gptq'],
+      /the GPTQ layout stores integers of 2, 3, 4, 8 bits, not nf4/,
+    ],
   ])('%j', async (options, message) => {
     const group = options.includes('--weights') ? [] : ['--group', '32'];
     const { code, err } = await runCommand(['plan', demo.model, ...group, ...options]);

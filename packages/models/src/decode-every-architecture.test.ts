@@ -1,7 +1,7 @@
 import { type BackendChoice, createEngine } from '@q/tfjs';
 import { describe, expect, it } from 'vitest';
 import { createDecoder } from './decode.js';
-import { architectures, describeModel } from './describe-model.js';
+import { architectures, describeModel, stacksOf } from './describe-model.js';
 import { createRuntime } from './runtime.js';
 import { goldenWeights } from './testing/golden-weights.js';
 // By tooling/figures/reference/transformers_decoders.py, transformers 5.
@@ -21,8 +21,8 @@ describe(`decoders token by token on ${backend} beside transformers`, async () =
 
   it.each(cases.filter(({ name, model }) => model.head && !followLength.has(name)))(
     '$name',
-    async ({ model, ids, kept, logits }) => {
-      const weights = await goldenWeights(ops, model);
+    async ({ config, model, ids, kept, logits }) => {
+      const weights = await goldenWeights(ops, model, stacksOf(config));
       const decoder = createDecoder(model, createRuntime(ops, weights), ids.length);
       const width = model.vocabularySize;
       const largest = Math.max(...logits.map(Math.abs));

@@ -6,4 +6,5 @@ export const onceFound: ReadonlyMap<string, readonly number[]> = new Map([
   ['recipe', [372]],
   // A number of bits that is an object with a member `toString`.
   ['layout-compressed-tensors', [190_574]],
+  ['layout-gptq', [518_244]],
 ]);
