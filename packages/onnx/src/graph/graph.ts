@@ -44,7 +44,9 @@ export class Graph {
   readonly #graph: GraphProto;
   readonly #constants = new Map<string, GraphValue>();
   readonly #stored = new Map<string, GraphValue>();
+  /** How often a base was asked for, so that the next free number is near. */
   readonly #names = new Map<string, number>();
+  readonly #given = new Set<string>();
   readonly #objects = new Map<object, string>();
   readonly #made = new Map<string, unknown>();
 
@@ -243,11 +245,15 @@ export class Graph {
     return found;
   }
 
-  /** A name that nothing else has. */
+  /** A name that nothing else has: `base`, or the first of `base_1`, `base_2`, ... that was not given yet. */
   fresh(base: string): string {
-    const count = this.#names.get(base) ?? 0;
+    let count = this.#names.get(base) ?? 0;
+    let name = count === 0 ? base : `${base}_${count}`;
+    // The second `constant_i1` and the first list of two ones are both `constant_i1_1`.
+    while (this.#given.has(name)) name = `${base}_${++count}`;
     this.#names.set(base, count + 1);
-    return `${this.prefix}${count === 0 ? base : `${base}_${count}`}`;
+    this.#given.add(name);
+    return `${this.prefix}${name}`;
   }
 
   /** The model, complete but for the payloads. */
