@@ -7,14 +7,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { noStatistics } from '@q/calib';
 import { type Checkpoint, gptqLayout, openCheckpoint, plainLayout } from '@q/checkpoint';
-import { createContext, dequantize, fromF32, type Tensor } from '@q/core';
+import { createContext, dequantize, type Tensor } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
-import { createRuntime, describeModel, forward } from '@q/models';
+import { createRuntime, describeModel, forward, stacksOf } from '@q/models';
 import { fp16, fp32, type OnnxType, onnxTypes, q4, writeOnnxFolder } from '@q/onnx';
 import { rtn } from '@q/rtn';
 import { writeSafetensorsFile } from '@q/safetensors';
 import { createEngine } from '@q/tfjs';
-import { weightValues } from '../../../packages/models/src/testing/golden-weights.js';
+import { goldenTensor } from '../../../packages/models/src/testing/golden-weights.js';
 
 /** What a client has to find in a folder. Files of f32 lie beside it. */
 export interface ClientCase {
@@ -116,10 +116,8 @@ for (const file of ['transformers-logits.json', 'transformers-decoders.json', 't
     await writeFile(join(source, 'config.json'), JSON.stringify(golden.config));
     const names = golden.names ?? (golden.tensors && Object.keys(golden.tensors));
     const { expected } = describeModel(golden.config, undefined, names && new Set(names));
-    const tensors = [...expected].map(([name, shape]): [string, Tensor] => {
-      const count = shape.reduce((product, size) => product * size, 1);
-      return [name, fromF32('f32', shape, weightValues(name, count))];
-    });
+    const stacks = stacksOf(golden.config);
+    const tensors = [...expected].map(([name, shape]): [string, Tensor] => [name, goldenTensor(name, shape, stacks)]);
     await writeSafetensorsFile(join(source, 'model.safetensors'), new Map(tensors));
     const checkpoint = await openCheckpoint(source, layouts);
     // Longer sequences than the model has positions for have no place in a file.
