@@ -22,7 +22,7 @@ export function goldenTensor(name: string, shape: readonly number[], stacks?: Te
   return fromF32('f32', shape, weightValues(place.stack, begin + count).slice(begin));
 }
 
-export function weightValues(name: string, count: number): Float32Array {
+function weightValues(name: string, count: number): Float32Array {
   let seed = 2166136261;
   for (const byte of new TextEncoder().encode(name)) seed = Math.imul(seed ^ byte, 16777619) >>> 0;
   const [module, kind] = name.split('.').slice(-2) as [string, string];
