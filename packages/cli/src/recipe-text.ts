@@ -30,6 +30,11 @@ function parsedYaml(text: string): unknown {
     // As text, which an object would have it, a key of many levels takes seconds.
     Pair: (_, { key }) =>
       isCollection(key) ? refuse('a key must be a word, found a list or a map', key.range?.[0] ?? 0) : undefined,
+    // The value would hold itself, and could not be shown in a message. An alias can name nothing that comes later: it closes every circle.
+    Alias: (_, alias, path) => {
+      const target = alias.resolve(document);
+      if (target && path.includes(target)) refuse(`*${alias.source} stands in what it names`, alias.range?.[0] ?? 0);
+    },
   });
   return document.toJS();
 }

@@ -7,4 +7,6 @@ export const onceFound: ReadonlyMap<string, readonly number[]> = new Map([
   // A number of bits that is an object with a member `toString`.
   ['layout-compressed-tensors', [190_574]],
   ['layout-gptq', [518_244]],
+  // A value of YAML that holds itself by an alias.
+  ['recipe-yaml', [43_961, 54_669]],
 ]);
