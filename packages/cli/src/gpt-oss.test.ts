@@ -6,24 +6,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openModel } from './open-model.js';
 import { builtin } from './registry.js';
 import { runCommand } from './testing/run-command.js';
-import { writeTinyModel } from './testing/tiny-mixture.js';
+import { tinyGptOss, writeTinyModel } from './testing/tiny-mixture.js';
 
-const config = {
-  model_type: 'gpt_oss',
-  architectures: ['GptOssForCausalLM'],
-  hidden_size: 64,
-  intermediate_size: 32,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  head_dim: 16,
-  num_local_experts: 4,
-  num_experts_per_tok: 2,
-  sliding_window: 4,
-  max_position_embeddings: 64,
-  vocab_size: 48,
-  tie_word_embeddings: false,
-};
+const config = tinyGptOss;
 const experts = 'model.layers.0.mlp.experts';
 
 let folder: string;

@@ -33,6 +33,12 @@ describe('--weights', () => {
     expect(await layoutOf({ weights, method: 'rtn' })).toBe(layout);
   });
 
+  it('is said by the plan', async () => {
+    const { code, out, err } = await runCommand(['plan', model, '--weights', 'nf4', '--method', 'rtn']);
+    expect(code, err).toBe(0);
+    expect(out).toMatch(/in \d+ quantized linears, layout bitsandbytes-nf4$/m);
+  });
+
   it('leaves a layout that is named alone, and refuses a scheme that it does not hold', async () => {
     expect(await layoutOf({ weights: 'nf4', layout: 'plain' })).toBe('plain');
     const { code, err } = await runCommand(['plan', model, '--weights', 'nf4', '--layout', 'gptq', '--method', 'rtn']);

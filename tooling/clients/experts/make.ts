@@ -10,30 +10,18 @@ import { planRun, type Recipe, runPlan } from '@q/pipeline';
 import { rtn } from '@q/rtn';
 import { createShardWriter, planShards } from '@q/safetensors';
 import { createEngine } from '@q/tfjs';
+import { tinyGptOss } from '../../../packages/cli/src/testing/tiny-mixture.js';
 
 const out = process.argv[2] as string;
 const config = {
-  model_type: 'gpt_oss',
-  architectures: ['GptOssForCausalLM'],
-  hidden_size: 64,
-  intermediate_size: 32,
-  num_hidden_layers: 2,
-  num_attention_heads: 4,
-  num_key_value_heads: 2,
-  head_dim: 16,
-  num_local_experts: 4,
-  num_experts_per_tok: 2,
+  ...tinyGptOss,
   sliding_window: 8,
   layer_types: ['sliding_attention', 'full_attention'],
-  max_position_embeddings: 64,
   rope_scaling: {
     ...{ rope_type: 'yarn', factor: 4, beta_fast: 32, beta_slow: 1, truncate: false },
     original_max_position_embeddings: 16,
   },
   rope_theta: 150000,
-  rms_norm_eps: 1e-5,
-  vocab_size: 48,
-  tie_word_embeddings: false,
 };
 const layout = mxfp4Layout();
 const random = createRandom(5);

@@ -8,7 +8,6 @@ be about equally far from the unquantized model, and no farther from each other 
 OPT per token: transformers flattens the inputs of its MLP to two dimensions, where compressed-tensors takes one scale for all of them.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -21,6 +20,9 @@ import numpy as np
 import torch
 from compressed_tensors.quantization.utils import helpers
 from transformers import AutoModelForCausalLM, GPT2PreTrainedModel
+
+sys.path.append(str(Path(__file__).parent.parent / "shared"))
+from check_folders import check_folders, floats, logits, token_ids
 
 SAME = 0.35
 INDEPENDENT = 1.6
@@ -35,31 +37,26 @@ def divided_by_127(min_vals, max_vals, args, global_scale=None):
 helpers.calculate_qparams = divided_by_127
 # GPT-2's initialisation draws c_proj.weight, which a quantized linear does not have; everything is in the file anyway.
 GPT2PreTrainedModel._init_weights = lambda self, module: None
-passed, failed = 0, 0
-for folder in sorted(Path(sys.argv[1]).iterdir()):
-    ids = torch.tensor([json.loads((folder / "ids.json").read_text())])
-    ours = np.fromfile(folder / "logits.f32", dtype=np.float32)
-    original = np.fromfile(folder / "original.f32", dtype=np.float32)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype="auto" if folder.name.startswith("opt-3m-llm") else torch.float32)
-        kinds = {type(module).__name__ for module in model.modules() if "inear" in type(module).__name__}
-        integers = sum(p.numel() for p in [*model.parameters(), *model.buffers()] if p.dtype == torch.int8)
-        with torch.no_grad():
-            theirs = model(ids).logits[0].float().numpy().ravel()
-        changed = float(np.linalg.norm(ours - original) / np.linalg.norm(original))
-        changed_there = float(np.linalg.norm(theirs - original) / np.linalg.norm(original))
-        distance = float(np.linalg.norm(theirs - ours) / np.linalg.norm(original))
-        per_token = folder.name.endswith(("o1", "per-channel"))
-        flat = folder.name.startswith("opt") and per_token
-        limit = INDEPENDENT if "llm-int8" in folder.name or flat else SAME
-        good = integers > 0 and distance <= limit * changed and changed_there <= (1 + limit) * changed
-        print(
-            f"{'ok  ' if good else 'FAIL'} {folder.name}: relative distance {distance:.2e}, quantization changed {changed:.2e} here, {changed_there:.2e} there"
-            f" ({', '.join(sorted(kinds))}, {integers} int8 values)"
-        )
-    except Exception as error:  # a folder that does not load is a failure of the check, with the loader's words
-        good = False
-        print(f"FAIL {folder.name}: {type(error).__name__}: {error}")
-    passed, failed = passed + good, failed + (not good)
-Path(sys.argv[2]).write_text(json.dumps({"passed": passed, "failed": failed, "skipped": 0}))
-sys.exit(1 if failed else 0)
+
+
+def check(folder):
+    dtype = "auto" if folder.name.startswith("opt-3m-llm") else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(folder, device_map="cpu", dtype=dtype)
+    kinds = {type(module).__name__ for module in model.modules() if "inear" in type(module).__name__}
+    integers = sum(p.numel() for p in [*model.parameters(), *model.buffers()] if p.dtype == torch.int8)
+    ours, original, theirs = floats(folder), floats(folder, "original.f32"), logits(model, token_ids(folder))
+    changed, changed_there, distance = (
+        float(np.linalg.norm(a - b) / np.linalg.norm(original))
+        for a, b in [(ours, original), (theirs, original), (theirs, ours)]
+    )
+    per_token = folder.name.endswith(("o1", "per-channel"))
+    flat = folder.name.startswith("opt") and per_token
+    limit = INDEPENDENT if "llm-int8" in folder.name or flat else SAME
+    good = integers > 0 and distance <= limit * changed and changed_there <= (1 + limit) * changed
+    return good, (
+        f"relative distance {distance:.2e}, quantization changed {changed:.2e} here, {changed_there:.2e} there"
+        f" ({', '.join(sorted(kinds))}, {integers} int8 values)"
+    )
+
+
+check_folders(check)

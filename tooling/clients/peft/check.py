@@ -12,45 +12,45 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+sys.path.append(str(Path(__file__).parent.parent / "shared"))
+from check_folders import check_folders, floats, logits, token_ids
+
 LIMIT = 2e-5
-passed, failed = 0, 0
-
-
-def logits(model, ids):
-    with torch.no_grad():
-        return model(ids).logits[0].float().numpy().ravel()
 
 
 def far(a, b):
     return float(np.linalg.norm(a - b) / np.linalg.norm(b))
 
 
-for folder in sorted(Path(sys.argv[1]).iterdir()):
-    ids = torch.tensor([json.loads((folder / "ids.json").read_text())])
-    ours = np.fromfile(folder / "logits.f32", dtype=np.float32)
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-        base = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"], dtype=torch.float32)
-        original = logits(base, ids)
-        model = PeftModel.from_pretrained(base, folder)
-        factors = sum(1 for name, _ in model.named_parameters() if ".lora_A." in name)
-        beside = far(logits(model, ids), ours)
-        merged = far(logits(model.merge_and_unload(), ids), ours)
-        changed = far(ours, original)
-        good = beside < LIMIT and merged < LIMIT and changed > 1e-2 and factors > 0
-        print(f"{'ok  ' if good else 'FAIL'} {folder.name}: {factors} linears, relative distance {beside:.2e} beside, {merged:.2e} merged; the adapter changes {changed:.2e}")
+def load(folder):
+    config = json.loads((folder / "adapter_config.json").read_text())
+    return AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"], dtype=torch.float32)
 
-        base = AutoModelForCausalLM.from_pretrained(config["base_model_name_or_path"], dtype=torch.float32)
-        torch.manual_seed(0)
-        kind = "c_attn" if folder.name.startswith("gpt2") else "q_proj"
-        written = get_peft_model(base, LoraConfig(r=3, lora_alpha=5, target_modules=[kind], init_lora_weights=False, task_type="CAUSAL_LM"))
-        target = folder.parent / f"{folder.name}-python"
-        written.save_pretrained(target)
-        written.eval()
-        logits(written, ids).astype(np.float32).tofile(target / "logits.f32")
-    except Exception as error:  # an adapter that does not load is a failure of the check, with the loader's words
-        good = False
-        print(f"FAIL {folder.name}: {type(error).__name__}: {error}")
-    passed, failed = passed + good, failed + (not good)
-Path(sys.argv[2]).write_text(json.dumps({"passed": passed, "failed": failed, "skipped": 0}))
-sys.exit(1 if failed else 0)
+
+def check(folder):
+    ids, ours = token_ids(folder), floats(folder)
+    base = load(folder)
+    original = logits(base, ids)
+    model = PeftModel.from_pretrained(base, folder)
+    factors = sum(1 for name, _ in model.named_parameters() if ".lora_A." in name)
+    beside = far(logits(model, ids), ours)
+    merged = far(logits(model.merge_and_unload(), ids), ours)
+    changed = far(ours, original)
+    write_own(folder, ids)
+    good = beside < LIMIT and merged < LIMIT and changed > 1e-2 and factors > 0
+    return good, f"{factors} linears, relative distance {beside:.2e} beside, {merged:.2e} merged; the adapter changes {changed:.2e}"
+
+
+def write_own(folder, ids):
+    base = load(folder)
+    torch.manual_seed(0)
+    kind = "c_attn" if folder.name.startswith("gpt2") else "q_proj"
+    lora = LoraConfig(r=3, lora_alpha=5, target_modules=[kind], init_lora_weights=False, task_type="CAUSAL_LM")
+    written = get_peft_model(base, lora)
+    target = folder.parent / f"{folder.name}-python"
+    written.save_pretrained(target)
+    written.eval()
+    logits(written, ids).astype(np.float32).tofile(target / "logits.f32")
+
+
+check_folders(check)

@@ -30,6 +30,18 @@ export const tinyConfigs = {
   },
 } as const;
 
+/** Its files hold the experts of a layer as one tensor. */
+export const tinyGptOss = {
+  ...shared,
+  model_type: 'gpt_oss',
+  architectures: ['GptOssForCausalLM'],
+  hidden_size: 64,
+  intermediate_size: 32,
+  head_dim: 16,
+  num_local_experts: 4,
+  sliding_window: 4,
+};
+
 /**
  * A model folder with random weights, and ids to calibrate and score it with. In the last layer the rows from 4 on of routers
  * with more are zero: of equal logits the lower index wins, so no token ever reaches the experts 6 and 7.
