@@ -31,7 +31,11 @@ const plan = (rows: readonly PlannedRow[]) =>
       bytesBefore: 64 * rows.length,
       bytesAfter: 20 * rows.length,
     },
-    ...{ bitsPerWeight: 5, forecast: { memory: { total: 1e6 }, batch: 1, seconds: 1 } },
+    ...{
+      recipe: { layout: { name: 'plain' } },
+      bitsPerWeight: 5,
+      forecast: { memory: { total: 1e6 }, batch: 1, seconds: 1 },
+    },
   }) as unknown as Plan;
 
 it('has a row for every tensor, and one for those that differ in numbers alone where there are thousands', () => {
@@ -55,5 +59,6 @@ it('has a row for every tensor, and one for those that differ in numbers alone w
     ],
     [...['layers.*.up.weight', '1', '[4,', '8]', 'F16', '64', 'B', '20', 'B'], ...['as', 'it', 'is', 'rule', '1']],
   ]);
+  expect(few.some((line) => line.endsWith('quantized linears, layout plain'))).toBe(true);
   expect(many).toContain('4001 tensors; those that differ in numbers alone are one row, --json has them all');
 });
