@@ -37,13 +37,16 @@ export function gatherGrams(
         const { a, b, m, n, k, transposeA, transposeB, accumulate, out } = args;
         if (accumulate || m * n * k < minimumWork) return narrow.kernels.matmul(args);
         activate();
+        // `tidy` looks for tensors in what it is given back, an array's values one by one: two thirds of the time of a product.
         const product = tf.tidy(() => {
           const left = tf.tensor2d(a.subarray(0, m * k), transposeA ? [k, m] : [m, k]);
           const right = tf.tensor2d(b.subarray(0, k * n), transposeB ? [n, k] : [k, n]);
-          return tf.matMul(left, right, transposeA, transposeB).dataSync() as Float32Array;
+          return tf.matMul(left, right, transposeA, transposeB);
         });
-        if (!out) return product;
-        out.set(product);
+        const values = product.dataSync() as Float32Array;
+        product.dispose();
+        if (!out) return values;
+        out.set(values);
         return out;
       },
     },
