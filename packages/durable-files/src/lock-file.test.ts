@@ -74,6 +74,16 @@ it('of a run that could not even remove it does not lock out the same process', 
   await (await lock()).release();
 });
 
+it('removes what a process left that died while it took the lock over', async () => {
+  await writeFile(path, JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, started: '' }));
+  // Before 0: creating the lock, which is there; 1: renaming the stale one; 2: removing it under its other name.
+  await expect(lockFile(path, 'out', { files: dyingFiles(nodeFiles, 2) })).rejects.toThrow(/died here/);
+  expect((await readdir(folder)).length).toBe(1);
+  await writeFile(join(folder, 'lock.json.txt'), 'of the user');
+  await (await lock()).release();
+  expect(await readdir(folder)).toEqual(['lock.json.txt']);
+});
+
 it('goes to one of many that want it at once', async () => {
   await writeFile(path, JSON.stringify({ host: hostname(), pid: 2 ** 22 + 1, started: '' }));
   const results = await Promise.allSettled(Array.from({ length: 8 }, lock));
