@@ -8,7 +8,7 @@ import { builtin } from './registry.js';
 import { demo } from './testing/demo.js';
 import { runCommand } from './testing/run-command.js';
 import { writeTinyEncoder } from './testing/tiny-encoder.js';
-import { writeTinyModel } from './testing/tiny-mixture.js';
+import { tinyGptOss, writeTinyModel } from './testing/tiny-mixture.js';
 import { openTokenizer } from './texts.js';
 
 let folder: string;
@@ -41,6 +41,7 @@ const shared = {
   ...{ hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2 },
   ...{ max_position_embeddings: 64, rms_norm_eps: 1e-5, vocab_size: 48, tie_word_embeddings: false },
 };
+const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 16 };
 const gemma = { ...shared, head_dim: 16, tie_word_embeddings: true };
 const families: Readonly<Record<string, Record<string, unknown>>> = {
   llama: { ...shared, model_type: 'llama', rope_theta: 5000 },
@@ -66,6 +67,7 @@ const families: Readonly<Record<string, Record<string, unknown>>> = {
     ...{ ...shared, model_type: 'qwen3_moe', num_experts: 4, num_experts_per_tok: 2, moe_intermediate_size: 32 },
     ...{ norm_topk_prob: true, head_dim: 8 },
   },
+  gpt_oss: { ...tinyGptOss, rope_scaling: yarn },
   gemma: { ...gemma, model_type: 'gemma' },
   gemma2: { ...gemma, model_type: 'gemma2', query_pre_attn_scalar: 16, sliding_window: 4 },
   gemma3: {
@@ -198,6 +200,38 @@ describe('codes of a GGUF file', () => {
       expect(err).toMatch(/15 quantized linears stay packed, 0 run as f32/);
     },
   );
+});
+
+it('experts of gpt-oss in MXFP4 are the same values in a GGUF file', async () => {
+  const [model, rounded] = [join(folder, 'oss'), join(folder, 'oss-mxfp4')];
+  await writeTinyModel(model, tinyGptOss);
+  await writeFile(join(model, 'tokenizer.json'), JSON.stringify(bytePairs));
+  await writeFile(join(model, 'tokenizer_config.json'), JSON.stringify({ eos_token: '<|end|>' }));
+  const made = await runCommand([
+    'quantize',
+    model,
+    rounded,
+    '--method',
+    'rtn',
+    '--layout',
+    'mxfp4',
+    '--no-eval',
+    '--threads',
+    '1',
+  ]);
+  expect(made.code, made.err).toBe(0);
+  const file = await convert(rounded, `${rounded}.gguf`, '--type', 'mxfp4_moe', '--requantize');
+  const [own, source] = [await openModel(file, builtin), await openModel(rounded, builtin)];
+  for (const name of [1, 3].flatMap((index) => [`${index}.gate_up_proj`, `${index}.down_proj`])) {
+    const tensor = `model.layers.1.mlp.experts.${name}.weight`;
+    // Zeros have a sign in the folder alone.
+    const [found, wanted] = [await own.weight(tensor), await source.weight(tensor)].map(({ data }) =>
+      data.map((x) => x + 0),
+    );
+    expect(found, tensor).toEqual(wanted);
+  }
+  await own.close();
+  await source.close();
 });
 
 describe('an encoder in a GGUF file', () => {

@@ -63,6 +63,13 @@ export const smallModels: readonly SmallModel[] = [
       ...{ moe_intermediate_size: 256, num_experts: 4, num_experts_per_tok: 2, shared_expert_intermediate_size: 512 },
     },
   },
+  {
+    name: 'gpt-oss',
+    config: {
+      ...{ ...decoder, model_type: 'gpt_oss', head_dim: 64, tie_word_embeddings: false, sliding_window: window },
+      ...{ intermediate_size: 256, num_local_experts: 4, num_experts_per_tok: 2 },
+    },
+  },
   { name: 'bert', config: { ...encoder, model_type: 'bert', type_vocab_size: 2 }, encoder: 'words' },
   {
     name: 'roberta',

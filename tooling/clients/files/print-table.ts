@@ -25,7 +25,7 @@ const allowedUnrounded = 1e-5;
 const roundsInputs = ({ runtime, type }: Pick<Cell, 'runtime' | 'type'>) =>
   runtime === 'onnx' ? type === 'q8' : type !== 'f32';
 const kindOf = ({ config, encoder }: SmallModel): keyof typeof allowed =>
-  encoder ? 'encoder' : 'num_experts' in config ? 'experts' : 'decoder';
+  encoder ? 'encoder' : 'num_experts' in config || 'num_local_experts' in config ? 'experts' : 'decoder';
 
 /** What the runtime of a file has no operator or model for, in the words of the table. */
 const known: Readonly<Record<string, string>> = {

@@ -24,6 +24,8 @@ interface Home {
   /** The folder keeps it `[in, out]`. */
   readonly transposed: boolean;
   readonly entry: TensorEntry & { readonly file: string };
+  /** Of the folder's tensor as `[out, in]`: bytes from one row to the next. */
+  readonly rowBytes: number;
 }
 
 /** Weights that a folder keeps `[in, out]`. */
@@ -60,7 +62,8 @@ export async function ggufShards(
   const turned = turnedWeights(described);
   const shapes = ggufShapes(described);
   const file = basename(path);
-  const homes = new Map<string, Home>();
+  /** A tensor of the folder may be several tensors of the file, each with some of its rows. */
+  const homes = new Map<string, readonly Home[]>();
   for (const each of model.tensors(shapes)) {
     const stored = header.tensors.get(each.name);
     if (!stored) continue;
@@ -69,25 +72,36 @@ export async function ggufShards(
       const dtype = each.plus === undefined ? (plainDtypes[stored.type.name] ?? 'F32') : 'F32';
       const bytes = shape.reduce((product, size) => product * size, 1) * (dtype === 'F32' ? 4 : 2);
       const entry = { ...{ name, dtype, shape, begin: 0, end: bytes }, file };
-      homes.set(name, { stored, model: each, part, transposed: turned.has(name), entry });
+      const row = (shapes.get(name) as readonly number[]).slice(1).reduce((product, size) => product * size, 1);
+      const home = { stored, model: each, part, transposed: turned.has(name), entry };
+      const others = homes.get(name) ?? [];
+      if (others.some((other) => other.entry.dtype !== dtype))
+        throw new FormatError(
+          `${path}: ${[...others, home].map(({ stored }) => `${stored.name} is ${stored.type.name}`).join(', ')}: ` +
+            `they are the rows of one tensor, ${name}, and were expected to be of one type`,
+        );
+      homes.set(name, [...others, { ...home, rowBytes: row * (dtype === 'F32' ? 4 : 2) }]);
     }
   }
   const source = await openFile(path);
   let whole: { readonly name: string; readonly bytes: Uint8Array } | undefined;
 
   const find = (name: string): Home => {
-    const home = homes.get(name);
+    const [home] = homes.get(name) ?? [];
     if (!home) throw new FormatError(`${path}: has no tensor ${name}`);
     return home;
   };
   const readWhole = async (name: string): Promise<Uint8Array> => {
     if (whole?.name === name) return whole.bytes;
     const home = find(name);
-    const bytes = await rowsInFile(source, home, 0, rowsOf(home));
+    const parts = homes.get(name) as readonly Home[];
+    const bytes = parts.length > 1 ? new Uint8Array(home.entry.end) : await rowsInFile(source, home, 0, rowsOf(home));
+    if (parts.length > 1)
+      for (const part of parts) spread(await rowsInFile(source, part, 0, rowsOf(part)), part, bytes);
     return home.transposed ? transposedBytes(bytes, home) : bytes;
   };
   return {
-    entries: new Map([...homes].map(([name, { entry }]) => [name, entry])),
+    entries: new Map([...homes].map(([name, [{ entry }]]) => [name, entry])),
     files: [file],
     notes: [],
     async read(name) {
@@ -104,7 +118,7 @@ export async function ggufShards(
       const stop = Math.min(end ?? size, size);
       const width = size / rowsOf(home);
       // Rows that change places, or columns, come from all of the tensor: these matrices are not the large ones.
-      if (home.transposed || home.model.order) {
+      if (home.transposed || home.model.order || home.model.strided) {
         if (whole?.name !== name) whole = { name, bytes: await readWhole(name) };
         return whole.bytes.subarray(start, stop);
       }
@@ -112,11 +126,11 @@ export async function ggufShards(
       const bytes = await rowsInFile(source, home, first, Math.ceil(stop / width));
       return bytes.subarray(start - first * width, stop - first * width);
     },
-    codedModules: [...homes].flatMap(([name, home]) =>
+    codedModules: [...homes].flatMap(([name, [home]]) =>
       name.endsWith('.weight') && isCoded(home) ? [name.replace(/\.weight$/, '')] : [],
     ),
     async codes(module) {
-      const home = homes.get(`${module}.weight`);
+      const [home] = homes.get(`${module}.weight`) ?? [];
       return home && isCoded(home) ? quantizedInFile(source, home) : undefined;
     },
     close: () => source.close(),
@@ -124,7 +138,14 @@ export async function ggufShards(
 }
 
 const isCoded = ({ stored, model, transposed }: Home): boolean =>
-  stored.shape.length > 1 && !transposed && model.plus === undefined && hasLinearCodes(stored);
+  stored.shape.length > 1 && !transposed && !model.strided && model.plus === undefined && hasLinearCodes(stored);
+
+/** Puts rows to their places among those of other tensors of the file. */
+function spread(rows: Uint8Array, { model: { strided }, rowBytes }: Home, to: Uint8Array): void {
+  const { step, first } = strided ?? { step: 1, first: 0 };
+  for (let from = 0, at = first * rowBytes; from < rows.length; from += rowBytes, at += step * rowBytes)
+    to.set(rows.subarray(from, from + rowBytes), at);
+}
 
 /** Rows of one tensor, all dimensions but the last one taken together; a vector of the file has as many as values. */
 function rowsOf({ model: { shape, from } }: Home): number {

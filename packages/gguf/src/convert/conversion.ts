@@ -40,6 +40,12 @@ export interface TokenizerFiles {
   readonly chatTemplate?: string;
 }
 
+/** Every `step`-th row of each tensor, from row `first` on: the others are another tensor of the file. */
+export interface StridedRows {
+  readonly step: number;
+  readonly first: number;
+}
+
 /** A tensor of the file, and what it is made of. */
 export interface ModelTensor {
   /** In the file: `blk.0.attn_q.weight`. */
@@ -50,6 +56,8 @@ export interface ModelTensor {
   readonly from: readonly string[];
   /** The row of `from` that each row is; the same order when absent. */
   readonly order?: Int32Array;
+  /** The rows are not all rows of `from`: see {@link StridedRows}. Never beside `order`. */
+  readonly strided?: StridedRows;
   /** Added to every value. */
   readonly plus?: number;
   /** The values themselves, where no tensor of the source has them. */

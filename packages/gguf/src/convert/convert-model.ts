@@ -2,6 +2,7 @@ import { SchemeError } from '@q/core';
 import type { GgufValue } from '../metadata.js';
 import { bertGguf, distilBertGguf } from './architectures/bert.js';
 import { gemma2Gguf, gemma3Gguf, gemmaEmbeddingGguf, gemmaGguf } from './architectures/gemma.js';
+import { gptOssGguf } from './architectures/gpt-oss.js';
 import { gpt2Gguf, gptNeoxGguf } from './architectures/gpt2.js';
 import { graniteGguf, llamaGguf, smollm3Gguf } from './architectures/llama.js';
 import { modernBertGguf } from './architectures/modernbert.js';
@@ -26,6 +27,7 @@ export const ggufArchitectures: readonly GgufArchitecture[] = [
     graniteGguf,
     gpt2Gguf,
     gptNeoxGguf,
+    gptOssGguf,
     stableLmGguf,
     bertGguf,
     distilBertGguf,

@@ -1,5 +1,5 @@
 import { type BlockSource, decodeBf16, decodeF16 } from '@q/core';
-import type { ConversionSource, ModelTensor } from './conversion.js';
+import type { ConversionSource, ModelTensor, StridedRows } from './conversion.js';
 
 /** Sizes of a tensor as a matrix; a vector has rows of one value. */
 export function matrixOf(shape: readonly number[]): { readonly rows: number; readonly columns: number } {
@@ -12,18 +12,27 @@ export interface RowReader {
   read(begin: number, end: number): Promise<BlockSource>;
 }
 
-/** Rows that change places are read all at once: such matrices are those of queries and keys, which are not the large ones. */
+/**
+ * Rows that change places come from a part of the source that is read as a whole: they stay within a head, or within an expert. A row of
+ * stacked vectors is one of them.
+ */
 export function openRows(source: ConversionSource, tensor: ModelTensor): RowReader {
-  const { order, plus, values, shape } = tensor;
-  const { columns } = matrixOf(shape);
+  const { order, strided, plus, values, shape, from } = tensor;
+  const { rows, columns } = matrixOf(shape);
   if (values)
     return { read: async (begin, end) => ({ dtype: 'f32', data: values.subarray(begin * columns, end * columns) }) };
-  let all: Promise<BlockSource> | undefined;
-  const ordered = async (begin: number, end: number): Promise<BlockSource> => {
-    all ??= readParts(source, tensor, 0, sourceRows(source, tensor));
-    return gather(await all, order as Int32Array, columns, begin, end);
+  const sizes = from.map((name) => matrixOf(source.shapes.get(name) as readonly number[]));
+  const count = sizes.reduce((sum, size) => sum + size.rows, 0);
+  const taken = order?.length ?? count / (strided?.step ?? 1);
+  const inRow = taken / rows;
+  const inOrder = async (begin: number, end: number): Promise<BlockSource> => {
+    const [first, last] = [begin * inRow, end * inRow];
+    if (!order && !strided) return readParts(source, tensor, first, last);
+    const places = order?.subarray(first, last) ?? everyRow(strided as StridedRows, first, last);
+    const low = places.reduce((least, place) => Math.min(least, place), Number.POSITIVE_INFINITY);
+    const high = places.reduce((most, place) => Math.max(most, place), 0) + 1;
+    return gather(await readParts(source, tensor, low, high), places, low, sizes[0].columns);
   };
-  const inOrder = order ? ordered : (begin: number, end: number) => readParts(source, tensor, begin, end);
   if (plus === undefined) return { read: inOrder };
   return {
     async read(begin, end) {
@@ -33,14 +42,13 @@ export function openRows(source: ConversionSource, tensor: ModelTensor): RowRead
   };
 }
 
+const everyRow = ({ step, first }: StridedRows, begin: number, end: number): Int32Array =>
+  Int32Array.from({ length: end - begin }, (_, row) => first + step * (begin + row));
+
 /** Values as f32. */
 function floats({ dtype, data }: BlockSource): Float32Array {
   if (dtype === 'f32') return data;
   return dtype === 'f16' ? decodeF16(data) : decodeBf16(data);
-}
-
-function sourceRows(source: ConversionSource, { from }: ModelTensor): number {
-  return from.reduce((sum, name) => sum + matrixOf(source.shapes.get(name) as readonly number[]).rows, 0);
 }
 
 /** Rows of tensors that follow each other. */
@@ -83,11 +91,12 @@ function fill(to: Float32Array | Uint16Array, arrays: readonly ArrayLike<number>
   }
 }
 
-function gather(all: BlockSource, order: Int32Array, columns: number, begin: number, end: number): BlockSource {
-  const data = all.data.slice(0, (end - begin) * columns);
-  for (let row = begin; row < end; row++) {
-    const from = order[row] * columns;
-    data.set(all.data.subarray(from, from + columns), (row - begin) * columns);
-  }
+/** @param low the row of the checkpoint that the first one of `all` is */
+function gather(all: BlockSource, places: Int32Array, low: number, columns: number): BlockSource {
+  const data = all.data.slice(0, places.length * columns);
+  places.forEach((place, row) => {
+    const from = (place - low) * columns;
+    data.set(all.data.subarray(from, from + columns), row * columns);
+  });
   return { dtype: all.dtype, data } as BlockSource;
 }

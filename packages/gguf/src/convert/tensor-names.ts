@@ -1,5 +1,5 @@
 import { FormatError } from '@q/core';
-import type { ConversionSource, ModelTensor } from './conversion.js';
+import type { ConversionSource, ModelTensor, StridedRows } from './conversion.js';
 
 /** What becomes of the tensors of one module. */
 interface NameRule {
@@ -7,12 +7,16 @@ interface NameRule {
   readonly to: string;
   /** The row of the source that each row is. */
   readonly order?: (rows: number) => Int32Array;
+  readonly strided?: StridedRows;
   /** Added to every value. */
   readonly plus?: number;
 }
 
-/** Modules by their name in the checkpoint without its prefix. `N` stands for the block, `E` for the expert. */
-export type NameRules = Readonly<Record<string, string | NameRule>>;
+/**
+ * Modules by their name in the checkpoint without its prefix. `N` stands for the block, `E` for the expert. A module with several rules
+ * is several tensors of the file.
+ */
+export type NameRules = Readonly<Record<string, string | NameRule | readonly NameRule[]>>;
 
 export interface Naming {
   readonly rules: NameRules;
@@ -40,23 +44,28 @@ export function nameTensors(
   for (const from of source.shapes.keys()) {
     const bare = from.replace(prefix, '');
     if (dropped?.test(bare)) continue;
-    const found = findRule(bare, rules);
-    if (!found)
+    const found = findRules(bare, rules);
+    if (found.length === 0)
       throw new FormatError(`${source.name}: tensor ${from} has no place in a GGUF file of this architecture`);
-    const entry = merged.get(found.name) ?? { rule: found.rule, parts: [] };
-    entry.parts.push({ from, expert: found.expert });
-    merged.set(found.name, entry);
+    for (const { name, rule, expert } of found) {
+      const entry = merged.get(name) ?? { rule, parts: [] };
+      entry.parts.push({ from, expert });
+      merged.set(name, entry);
+    }
   }
   return [...merged]
     .map(([name, { rule, parts }]) => {
       const from = parts.sort((a, b) => (a.expert ?? 0) - (b.expert ?? 0)).map((part) => part.from);
       const shape = source.shapes.get(from[0]) as readonly number[];
-      const stacked = parts[0].expert === undefined ? shape : [from.length, ...shape];
       const rows = from.length * (shape.length > 1 ? shape.slice(0, -1).reduce((a, b) => a * b, 1) : shape[0]);
       const order = rule.order?.(rows);
+      const { plus, strided } = rule;
+      const taken = order?.length ?? rows / (strided?.step ?? 1);
+      const own = taken === rows ? shape : [taken / from.length, ...shape.slice(1)];
       return {
-        ...{ name, from, ...(order ? { order } : {}), ...(rule.plus === undefined ? {} : { plus: rule.plus }) },
-        shape: order && order.length !== rows ? [order.length, ...stacked.slice(1)] : stacked,
+        ...{ name, from, ...(order ? { order } : {}), ...(plus === undefined ? {} : { plus }) },
+        ...(strided ? { strided } : {}),
+        shape: parts[0].expert === undefined ? own : [from.length, ...own],
       };
     })
     .sort((a, b) => blockOf(a.name) - blockOf(b.name));
@@ -69,15 +78,15 @@ function blockOf(name: string): number {
   return name.startsWith('output') || name.startsWith('cls') ? Number.MAX_SAFE_INTEGER : -1;
 }
 
-function findRule(bare: string, rules: NameRules): Found | undefined {
+function findRules(bare: string, rules: NameRules): readonly Found[] {
   const cut = /^(?<module>.*?)(?<suffix>\.weight|\.bias)?$/.exec(bare)?.groups as { module: string; suffix?: string };
   const numbers = [...cut.module.matchAll(/(?<=\.|^)\d+(?=\.|$)/g)].map(Number);
   // The first number is the block's, a second one the expert's.
   let index = 0;
   const pattern = cut.module.replace(/(?<=\.|^)\d+(?=\.|$)/g, () => (index++ === 0 ? 'N' : 'E'));
-  const rule = rules[pattern];
-  if (rule === undefined) return undefined;
-  const full = typeof rule === 'string' ? { to: rule } : rule;
-  const name = full.to.replace(/\bN\b/, String(numbers[0])) + (cut.suffix ?? '.weight');
-  return { rule: full, name, expert: pattern.includes('E') && /\.E(\.|$)/.test(pattern) ? numbers[1] : undefined };
+  const expert = /\.E(\.|$)/.test(pattern) ? numbers[1] : undefined;
+  return [rules[pattern] ?? []].flat().map((rule) => {
+    const full = typeof rule === 'string' ? { to: rule } : rule;
+    return { rule: full, name: full.to.replace(/\bN\b/, String(numbers[0])) + (cut.suffix ?? '.weight'), expert };
+  });
 }
