@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeFiles, observedFiles } from '@q/durable-files';
@@ -117,4 +117,16 @@ describe('q convert --to gguf', () => {
     expect(err).toMatch(/is there already/);
     expect(await readFile(out, 'utf8')).toBe('mine');
   });
+});
+
+it.each(['gguf', 'onnx'])('says which weights count before it makes a file for %s', async (target) => {
+  const model = join(folder, 'model');
+  await cp(demo.model, model, { recursive: true });
+  await writeFile(
+    join(model, 'model.safetensors.index.json'),
+    '{"weight_map": {"a": "model-00001-of-00001.safetensors"}}',
+  );
+  const { code, err } = await runCommand(['convert', model, out, '--to', target]);
+  expect(code, err).toBe(0);
+  expect(err).toContain(`note: ${model}: model.safetensors is read, as transformers does`);
 });

@@ -75,7 +75,7 @@ export const ggufTarget: ConversionTarget = {
       }
       const plan = planModel(model, choice, path);
       const run = { signal, files, progress: terminal.progress };
-      const notes: string[] = [];
+      const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
       let solved: SolvedWeights | undefined;

@@ -26,7 +26,7 @@ export const onnxTarget: ConversionTarget = {
     const between = options.method === undefined ? undefined : `${out}.quantized`;
     if (between !== undefined) await quantizeFirst(path, between, type, options, command);
     const checkpoint = await openModel(between ?? path, vocabulary);
-    const notes: string[] = [];
+    const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
     const kernels = await openHostKernels(options.threads, (note) => {
       notes.push(note);
     });
