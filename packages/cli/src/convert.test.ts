@@ -103,6 +103,20 @@ describe('q convert --to gguf', () => {
     ['no target', [], /--to is missing/],
     ['a target that is unknown', ['--to', 'tflite'], /--to tflite/],
     ['a type that is unknown', ['--to', 'gguf', '--type', 'q9'], /--type q9/],
+    [
+      'an adapter that a GGUF file would not have',
+      ['--to', 'gguf', '--adapter', 'DIR'],
+      /--adapter: --to gguf makes no/,
+    ],
+    [
+      'a rule that a GGUF file would not follow',
+      ['--to', 'gguf', '--keep', '*q_proj'],
+      /--keep: --to gguf makes no use/,
+    ],
+    ['an adapter without a method for ONNX', ['--to', 'onnx', '--adapter', 'DIR'], /--adapter: needs --method/],
+    ['a setting of a method without one', ['--to', 'onnx', '--act-order'], /--act-order: needs --method/],
+    ['options of the other target', ['--to', 'onnx', '--imatrix', 'FILE'], /--imatrix: is of --to gguf/],
+    ['options of the other target', ['--to', 'gguf', '--portable'], /--portable: is of --to onnx/],
     ['a method without text', ['--to', 'gguf', '--type', 'q4_0', '--method', 'gptq'], /--calib FILE is needed/],
   ])('refuses %s', async (_, options, message) => {
     const { code, err } = await runCommand(['convert', demo.model, out, ...options]);

@@ -23,6 +23,7 @@ import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { lockedOutput } from './locked-output.js';
 import { openImportance } from './open-importance.js';
 import { refuseExisting } from './refuse-existing.js';
+import { refuseRecipe, refuseUnused } from './refuse-unused.js';
 
 /** A file for llama.cpp, node-llama-cpp and wllama: names, hyperparameters, tokenizer and weights in one. */
 export const ggufTarget: ConversionTarget = {
@@ -31,6 +32,13 @@ export const ggufTarget: ConversionTarget = {
     const { terminal, signal, files, vocabulary } = context;
     const { within } = options;
     refuseWithin(options);
+    refuseUnused(options, ['portable', 'context', 'maxTensor'], 'is of --to onnx: leave it out');
+    refuseRecipe(
+      options,
+      vocabulary,
+      ['method', 'embeddings', 'requantize'],
+      '--to gguf makes no use of it, and would write the same file without it: leave it out',
+    );
     const type =
       within === undefined
         ? ggufType('--type', options.type ?? 'f16', ggufTypes)
