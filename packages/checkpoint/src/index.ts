@@ -5,6 +5,7 @@ export * from './cast/index.js';
 export * from './checkpoint.js';
 export * from './compressed-tensors/index.js';
 export * from './compressed-tensors-int8/index.js';
+export { editedConfigText } from './config-text.js';
 export * from './fp8/index.js';
 export { conversionSource } from './gguf/conversion-source.js';
 export * from './gptq/index.js';

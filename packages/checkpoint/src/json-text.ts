@@ -29,6 +29,19 @@ export function parseJsonObject(text: string, name: string): JsonObject {
   return reader.whole();
 }
 
+/**
+ * Reads a value as Python's `json` writes it: JSON, and the numbers `NaN`, `Infinity` and `-Infinity`.
+ * @param name of the file, for messages
+ * @throws FormatError naming the file and the place
+ */
+export function parseJson(text: string, name: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return new Reader(text.startsWith('\uFEFF') ? text.slice(1) : text, name).any();
+  }
+}
+
 class Reader {
   #at = 0;
   #depth = 0;
@@ -49,6 +62,13 @@ class Reader {
     const values = this.#object((key, begin, end) => texts.set(key, this.text.slice(begin, end)));
     this.#end();
     return { values, texts };
+  }
+
+  any(): unknown {
+    this.#space();
+    const value = this.#value();
+    this.#end();
+    return value;
   }
 
   #end(): void {

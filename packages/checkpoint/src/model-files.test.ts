@@ -29,3 +29,17 @@ it('says which file to copy is gone, and leaves no half of it', async () => {
   );
   expect(await files.text('c.json')).toBeUndefined();
 });
+
+it('reads JSON as Python writes it, whatever the file', async () => {
+  await writeFile(join(folder, 'config.json'), '{"time_step_limit": [0.0, Infinity], "low": -Infinity, "none": NaN}');
+  await writeFile(join(folder, 'modules.json'), '[{"idx": 0}, NaN]');
+  await writeFile(join(folder, 'broken.json'), '{"a": 1,\n "b": Infinite}');
+  const files = folderFiles(folder);
+  expect(await files.json('config.json')).toEqual({
+    time_step_limit: [0, Number.POSITIVE_INFINITY],
+    low: Number.NEGATIVE_INFINITY,
+    none: Number.NaN,
+  });
+  expect(await files.json('modules.json')).toEqual([{ idx: 0 }, Number.NaN]);
+  await expect(files.json('broken.json')).rejects.toThrow(/broken\.json: is not valid JSON: line 2, column 7/);
+});

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { FormatError } from '@q/core';
 import { copyFileDurably, type FileOptions, type FileRecord, writeFileDurably } from '@q/durable-files';
 import { openGgufFile } from './gguf/gguf-file.js';
-import { parseJsonObject } from './json-text.js';
+import { parseJson } from './json-text.js';
 
 /** The files of a model beside its weights: those of its folder, or what a GGUF file says, written as such. */
 export interface ModelFiles {
@@ -14,7 +14,7 @@ export interface ModelFiles {
   /** Its text; nothing where there is no such file. */
   text(name: string): Promise<string | undefined>;
   /**
-   * The content of a JSON file; nothing where there is no such file.
+   * The content of a JSON file, as Python may have written it (`NaN`, `Infinity`); nothing where there is no such file.
    * @throws FormatError naming the file when it is not JSON
    */
   json(name: string): Promise<unknown>;
@@ -42,12 +42,7 @@ export function folderFiles(folder: string): ModelFiles {
     text,
     async json(name) {
       const found = await text(name);
-      if (found === undefined) return undefined;
-      try {
-        return JSON.parse(found);
-      } catch (error) {
-        throw new FormatError(`${join(folder, name)}: is not valid JSON (${(error as Error).message})`);
-      }
+      return found === undefined ? undefined : parseJson(found, join(folder, name));
     },
   };
 }
@@ -61,7 +56,7 @@ export function textFiles(model: string, texts: ReadonlyMap<string, string>): Mo
     text: async (name) => texts.get(name),
     async json(name) {
       const text = texts.get(name);
-      return text === undefined ? undefined : parseJsonObject(text, where(name)).values;
+      return text === undefined ? undefined : parseJson(text, where(name));
     },
   };
 }

@@ -106,7 +106,7 @@ export function refuseCodes(
   const beside = [...tensors.keys()].filter((other) => other.startsWith(`${module}.`) && quantizedParts.test(other));
   const scales = beside.length > 0 ? `, with ${beside.join(', ')} beside it,` : '';
   const what = dtype.startsWith('F8')
-    ? 'FP8 checkpoints cannot be read: convert it to bf16 first (values times their scales)'
+    ? 'get the config that came with it, or convert it to bf16 first (values times their scales)'
     : 'get the config that came with it, or convert it to bf16 first (codes times their scales)';
   throw new FormatError(
     `${path}: tensor ${name} of dtype ${dtype}${scales} holds codes, and no layout of the config says how they are decoded: ${what}`,

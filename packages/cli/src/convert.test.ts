@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeFiles, observedFiles } from '@q/durable-files';
@@ -103,6 +103,20 @@ describe('q convert --to gguf', () => {
     ['no target', [], /--to is missing/],
     ['a target that is unknown', ['--to', 'tflite'], /--to tflite/],
     ['a type that is unknown', ['--to', 'gguf', '--type', 'q9'], /--type q9/],
+    [
+      'an adapter that a GGUF file would not have',
+      ['--to', 'gguf', '--adapter', 'DIR'],
+      /--adapter: --to gguf makes no/,
+    ],
+    [
+      'a rule that a GGUF file would not follow',
+      ['--to', 'gguf', '--keep', '*q_proj'],
+      /--keep: --to gguf makes no use/,
+    ],
+    ['an adapter without a method for ONNX', ['--to', 'onnx', '--adapter', 'DIR'], /--adapter: needs --method/],
+    ['a setting of a method without one', ['--to', 'onnx', '--act-order'], /--act-order: needs --method/],
+    ['options of the other target', ['--to', 'onnx', '--imatrix', 'FILE'], /--imatrix: is of --to gguf/],
+    ['options of the other target', ['--to', 'gguf', '--portable'], /--portable: is of --to onnx/],
     ['a method without text', ['--to', 'gguf', '--type', 'q4_0', '--method', 'gptq'], /--calib FILE is needed/],
   ])('refuses %s', async (_, options, message) => {
     const { code, err } = await runCommand(['convert', demo.model, out, ...options]);
@@ -117,4 +131,16 @@ describe('q convert --to gguf', () => {
     expect(err).toMatch(/is there already/);
     expect(await readFile(out, 'utf8')).toBe('mine');
   });
+});
+
+it.each(['gguf', 'onnx'])('says which weights count before it makes a file for %s', async (target) => {
+  const model = join(folder, 'model');
+  await cp(demo.model, model, { recursive: true });
+  await writeFile(
+    join(model, 'model.safetensors.index.json'),
+    '{"weight_map": {"a": "model-00001-of-00001.safetensors"}}',
+  );
+  const { code, err } = await runCommand(['convert', model, out, '--to', target]);
+  expect(code, err).toBe(0);
+  expect(err).toContain(`note: ${model}: model.safetensors is read, as transformers does`);
 });

@@ -83,7 +83,7 @@ export interface RecipeRequest {
 
 /** The request with nothing but what makes the recipe, as JSON keeps it: for another process. */
 export async function recipeRequest(flags: FlagValues, vocabulary: Vocabulary): Promise<RecipeRequest> {
-  const names = ['sym', 'asym', 'keep', 'rule', 'recipe', ...recipeKeys(vocabulary).flatMap(flagNames)];
+  const names = recipeFlagNames(vocabulary).filter((name) => name !== 'adapter');
   const own = Object.fromEntries(names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])));
   const { recipe: path } = flags as { recipe?: string };
   return { flags: own, ...(path === undefined ? {} : { file: await readRecipeFile(path) }) };
@@ -103,6 +103,12 @@ export async function recipeOf({ flags, file }: RecipeRequest, vocabulary: Vocab
   const firstSteps = adapter === undefined ? [] : [mergedAdapter(await readAdapter(adapter), adapter)];
   return makeRecipe(combineSettings(sources), vocabulary, { memory: totalmem(), firstSteps });
 }
+
+/** Keys of the flags that {@link addRecipeFlags} adds. */
+export const recipeFlagNames = (vocabulary: Vocabulary): readonly string[] => [
+  ...['sym', 'asym', 'keep', 'rule', 'recipe', 'adapter'],
+  ...recipeKeys(vocabulary).flatMap(flagNames),
+];
 
 /** Keys of a recipe that flags can set. */
 function recipeKeys(vocabulary: Vocabulary): readonly string[] {

@@ -125,11 +125,16 @@ export async function openShards(from: string | ModelFolder): Promise<ShardReade
 function absentWeights(folder: ModelFolder, files: readonly string[]): string {
   const what = `${folder.where(singleFile)} does not exist, nor does ${indexFile}`;
   const list = (names: readonly string[]) => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''}`;
+  const adapter = files.find((name) => name === 'adapter_model.safetensors');
+  if (adapter)
+    return `${what}, but ${adapter}: it is an adapter: give the folder of its model, and this one with --adapter`;
   const shards = files.filter((name) => name.endsWith('.safetensors'));
   if (shards.length === 1)
     return `${what}, but ${shards[0]}: rename it to ${singleFile} if it holds the whole model, else get the other shards and the index`;
   if (shards.length > 1) return `${what}, but ${list(shards)}: get ${indexFile}, which says where each tensor lies`;
-  const others = files.filter((name) => /\.(bin|pt|pth|gguf|h5|msgpack|onnx)$/i.test(name));
+  const gguf = files.filter((name) => /\.gguf$/i.test(name));
+  if (gguf.length > 0) return `${what}, but ${list(gguf)}: give the path of that file, in place of its folder`;
+  const others = files.filter((name) => /\.(bin|pt|pth|h5|msgpack|onnx)$/i.test(name));
   if (others.length > 0)
     return `${what}, but ${list(others)}, which is not read: convert it to safetensors first (in transformers: from_pretrained, then save_pretrained)`;
   return `${what}: a model folder has one of them`;

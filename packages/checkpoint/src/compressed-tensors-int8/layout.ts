@@ -14,6 +14,7 @@ import {
 import { cautionConv1d, compressedConfig, inputSchemeOf } from '../compressed-tensors/config.js';
 import { type StoredScaleType, storedAs } from '../compressed-tensors/stored-scales.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { refuseZeroPoints } from '../refuse-zero-points.js';
 import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
@@ -99,7 +100,7 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
   const codes = await readIntegers<Int8Array>(tensors, `${module}.weight`, 'i8', shape);
   // Early files keep the scales of rows in one dimension.
   const scale = await readScales(tensors, `${module}.weight_scale`, [[1], [rows, 1], [rows], [], [1, 1]]);
-  await refuseZeroPoints(module, tensors);
+  await refuseZeroPoints(module, tensors, 'asymmetric int8 weights cannot be read, only symmetric ones');
   const perRow = scale.values.length === rows && `${scale.shape}` !== '1' && scale.shape.length > 0;
   return {
     scheme: makeScheme({
@@ -111,18 +112,6 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
     codes: fromSigned(codes),
     scales: scale.values,
   };
-}
-
-/** Early files of symmetric weights carry zero points, which are all 0. */
-async function refuseZeroPoints(module: string, tensors: TensorLookup): Promise<void> {
-  const name = `${module}.weight_zero_point`;
-  if (!tensors.has(name)) return;
-  const { dtype, data } = await tensors.read(name);
-  const bad = Array.from(data as ArrayLike<number | bigint>, Number).findIndex((zero) => zero !== 0);
-  if (bad >= 0)
-    throw new FormatError(
-      `${name}: element ${bad} of ${dtype} is ${data[bad]}: asymmetric int8 weights cannot be read, only symmetric ones`,
-    );
 }
 
 async function readActivation(

@@ -153,6 +153,27 @@ describe('the compressed-tensors layout', () => {
     await expect(reader.read('m', tensorLookup(tensors))).rejects.toThrow('entry 3 is 2');
   });
 
+  it('takes the zero points of a symmetric file that are 0, and refuses others', async () => {
+    const group = { num_bits: 4, type: 'int', symmetric: true, strategy: 'group', group_size: 4 };
+    const reader = readerOf(layout, {
+      quant_method: 'compressed-tensors',
+      format: 'pack-quantized',
+      config_groups: { a: { targets: ['re:.*m$'], weights: group } },
+    });
+    const tensors = new Map<string, Tensor>([
+      ['m.weight_packed', tensor('i32', [1, 1], Int32Array.of(0x98_79))],
+      ['m.weight_scale', tensor('f32', [1, 1], Float32Array.of(0.5))],
+      ['m.weight_shape', tensor('i64', [2], BigInt64Array.of(1n, 4n))],
+    ]);
+    const bare = dequantize(await reader.read('m', tensorLookup(tensors))).data;
+    tensors.set('m.weight_zero_point', tensor('i8', [1, 1], Int8Array.of(0)));
+    expect(dequantize(await reader.read('m', tensorLookup(tensors))).data).toEqual(bare);
+    tensors.set('m.weight_zero_point', tensor('i8', [1, 1], Int8Array.of(3)));
+    await expect(reader.read('m', tensorLookup(tensors))).rejects.toThrow(
+      'm.weight_zero_point: element 0 of i8 is 3: config.json says that the weights are symmetric',
+    );
+  });
+
   it.each([
     [scheme({ format: int3 }), 'not int3'],
     [schemes.nf4, 'not nf4'],

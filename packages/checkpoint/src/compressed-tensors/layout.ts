@@ -15,6 +15,7 @@ import {
 import { packAlongColumns, unpackAlongColumns } from '../gptq/pack.js';
 import { groupSizeOf } from '../group-size.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { refuseZeroPoints } from '../refuse-zero-points.js';
 import { shownValue } from '../shown-value.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { cautionConv1d, compressedConfig, groupOf } from './config.js';
@@ -212,6 +213,7 @@ async function read(
     [outFeatures, groups],
     ...(groups === 1 ? [[outFeatures]] : []),
   ]);
+  if (symmetric) await refuseZeroPoints(module, tensors, 'config.json says that the weights are symmetric');
   const zeros = symmetric
     ? undefined
     : unpackAlongRows(

@@ -13,6 +13,7 @@ import {
 } from '@q/core';
 import { cautionConv1d, compressedConfig, groupOf } from '../compressed-tensors/config.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
+import { refuseZeroPoints } from '../refuse-zero-points.js';
 import { shownValue } from '../shown-value.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
@@ -115,6 +116,7 @@ async function read(module: string, tensors: TensorLookup, { suffix, tile }: Sto
   const codes = await readIntegers<Uint8Array>(tensors, `${module}.weight`, 'f8_e4m3', shape);
   const nan = codes.findIndex((code) => (code & 0x7f) === 0x7f);
   if (nan >= 0) throw new FormatError(`${module}.weight: element ${nan} is NaN: repair the file`);
+  await refuseZeroPoints(module, tensors, 'FP8 weights have no zero points');
   const tiles = tile ? [Math.ceil(rows / tile[0]), Math.ceil(columns / tile[1])] : [];
   const scale = await readScales(tensors, `${module}.${suffix}`, [[1], [rows, 1], tiles, []]);
   const granularity =

@@ -108,6 +108,7 @@ export async function readAdapter(from: string | ModelFolder): Promise<LowRankAd
     'layer_replication',
     'modules_to_save',
     'target_parameters',
+    'trainable_token_indices',
   ] as const)
     if (Object.keys((config[key] as object | null) ?? {}).length > 0) refuse(key);
   const initialized = config.init_lora_weights ?? true;

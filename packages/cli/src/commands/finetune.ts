@@ -83,7 +83,7 @@ export async function fineTuneCommand(
     const shuffle = options.shuffle ? createRandom(seed).fork('text') : undefined;
     const windows = await loadWindows(path, { path: text, length, count, shuffle });
     checkVocabulary(windows, model.vocabularySize, text);
-    const notes: string[] = [...compute.notes];
+    const notes: string[] = [...checkpoint.notes, ...compute.notes];
     const held = await heldOutText(path, options, length, { path: text, windows, purpose: 'training' }, notes);
 
     const { logger, progress } = terminal;

@@ -24,6 +24,7 @@ export async function imatrixCommand(
   try {
     const converted = convertModel(await conversionSource(checkpoint));
     const { terminal, files } = context;
+    for (const note of checkpoint.notes) terminal.note(`note: ${path}: ${note}`);
     const data = await lockedOutput(out, files, async () => {
       await refuseExisting(path, out, files);
       const collected = await collectImportance(checkpoint, converted, options, context);

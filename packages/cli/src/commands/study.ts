@@ -88,6 +88,7 @@ async function study(path: string, out: string, options: StudyOptions, command: 
   let queueRun: QueueRun | undefined;
   try {
     const model = described(checkpoint, path);
+    for (const note of checkpoint.notes) terminal.note(`note: ${path}: ${note}`);
     const all = await loadWindows(path, { path: options.data, length, progress: terminal.progress, signal });
     const learnable = all.count - heldOutCount;
     if (learnable < samples)

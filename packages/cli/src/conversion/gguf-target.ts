@@ -23,6 +23,7 @@ import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { lockedOutput } from './locked-output.js';
 import { openImportance } from './open-importance.js';
 import { refuseExisting } from './refuse-existing.js';
+import { refuseRecipe, refuseUnused } from './refuse-unused.js';
 
 /** A file for llama.cpp, node-llama-cpp and wllama: names, hyperparameters, tokenizer and weights in one. */
 export const ggufTarget: ConversionTarget = {
@@ -31,6 +32,13 @@ export const ggufTarget: ConversionTarget = {
     const { terminal, signal, files, vocabulary } = context;
     const { within } = options;
     refuseWithin(options);
+    refuseUnused(options, ['portable', 'context', 'maxTensor'], 'is of --to onnx: leave it out');
+    refuseRecipe(
+      options,
+      vocabulary,
+      ['method', 'embeddings', 'requantize'],
+      '--to gguf makes no use of it, and would write the same file without it: leave it out',
+    );
     const type =
       within === undefined
         ? ggufType('--type', options.type ?? 'f16', ggufTypes)
@@ -75,7 +83,7 @@ export const ggufTarget: ConversionTarget = {
       }
       const plan = planModel(model, choice, path);
       const run = { signal, files, progress: terminal.progress };
-      const notes: string[] = [];
+      const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
       let solved: SolvedWeights | undefined;

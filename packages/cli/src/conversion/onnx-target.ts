@@ -10,6 +10,7 @@ import { formatBytes, formatSeconds } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import { version } from '../version.js';
 import { lockedOutput } from './locked-output.js';
+import { refuseRecipe, refuseUnused } from './refuse-unused.js';
 import { weightQuantizer } from './weight-quantizer.js';
 
 /** A folder for onnxruntime, transformers.js and onnxruntime-genai: `onnx/model_q4.onnx`, config, tokenizer. */
@@ -22,11 +23,17 @@ export const onnxTarget: ConversionTarget = {
       throw new UsageError(
         '--queue: an ONNX file is written on one machine: give a --method whose linears the workers quantize',
       );
+    refuseUnused(options, ['within', 'output', 'imatrix', 'preTokenizer'], 'is of --to gguf: leave it out');
+    if (options.method === undefined) {
+      const why = 'needs --method: without one the matrices are rounded as --type says, and nothing else is done';
+      refuseUnused(options, ['calib', 'embeddings'], why);
+      refuseRecipe(options, vocabulary, ['requantize'], why);
+    }
     const started = performance.now();
     const between = options.method === undefined ? undefined : `${out}.quantized`;
     if (between !== undefined) await quantizeFirst(path, between, type, options, command);
     const checkpoint = await openModel(between ?? path, vocabulary);
-    const notes: string[] = [];
+    const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
     const kernels = await openHostKernels(options.threads, (note) => {
       notes.push(note);
     });

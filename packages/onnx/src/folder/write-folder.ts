@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type Checkpoint, copyModelFile, readSentenceModules } from '@q/checkpoint';
+import { type Checkpoint, copyModelFile, editedConfigText, readSentenceModules } from '@q/checkpoint';
 import { type ProgressEvent, SchemeError } from '@q/core';
 import { type FileOptions, makeFolders, nodeFiles, partialName, writeFileDurably } from '@q/durable-files';
 import { exportModel } from '../export-model.js';
@@ -8,7 +8,7 @@ import { writeModel } from '../file/write-model.js';
 import type { WeightQuantizer } from '../matrices/block-matrix.js';
 import type { OnnxType } from '../onnx-type.js';
 import { genaiConfig } from './genai-config.js';
-import { modelConfig, type TransformersJsConfig } from './model-config.js';
+import { modelConfigText, type TransformersJsConfig } from './model-config.js';
 
 export interface OnnxFolderOptions extends FileOptions {
   readonly type: OnnxType;
@@ -82,12 +82,12 @@ export async function writeOnnxFolder(
         }
       : {}),
   };
-  const texts: [string, unknown][] = [];
-  if (checkpoint.model?.head) texts.push(['genai_config.json', genaiConfig(checkpoint, `onnx/${name}`)]);
+  const texts: [string, string][] = [];
+  if (checkpoint.model?.head)
+    texts.push(['genai_config.json', `${JSON.stringify(genaiConfig(checkpoint, `onnx/${name}`), null, 2)}\n`]);
   // It comes last: a folder without it is not a model.
-  texts.push(['config.json', modelConfig(checkpoint.config, settings)]);
-  for (const [file, content] of texts)
-    await writeFileDurably(join(out, file), `${JSON.stringify(content, null, 2)}\n`, { files });
+  texts.push(['config.json', await modelConfigText(checkpoint, settings)]);
+  for (const [file, text] of texts) await writeFileDurably(join(out, file), text, { files });
   return {
     files: [
       ...written.files.map((path) => `onnx/${basename(path)}`),
@@ -118,7 +118,8 @@ async function readBefore(
   const text = await readFile(join(out, 'config.json'), 'utf8').catch(() => undefined);
   const config = text === undefined ? undefined : parsed(text);
   const own = config?.['transformers.js_config'] as TransformersJsConfig | undefined;
-  if (!own || JSON.stringify(config) !== JSON.stringify(modelConfig(checkpoint.config, own)))
+  const expected = own && (await modelConfigText(checkpoint, own));
+  if (!expected || JSON.stringify(config) !== JSON.stringify(JSON.parse(expected)))
     throw new SchemeError(
       `${out}: exists, is not empty and is not a folder of this model in ONNX: choose another output folder or remove it`,
     );
@@ -161,9 +162,8 @@ async function copyTokenizer(
       await copyModelFile(checkpoint.files, name, join(out, name), options);
       continue;
     }
-    const config = parsed((await checkpoint.files.text(name)) as string);
-    if (!config) throw new SchemeError(`${checkpoint.files.where(name)}: is not valid JSON`);
-    const text = `${JSON.stringify({ ...config, chat_template: template }, null, 2)}\n`;
+    const original = (await checkpoint.files.text(name)) as string;
+    const text = editedConfigText(original, { chat_template: template }, [], checkpoint.files.where(name));
     await writeFileDurably(join(out, name), text, options);
   }
   return { files: names, notes };

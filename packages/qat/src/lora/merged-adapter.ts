@@ -1,4 +1,4 @@
-import { type LowRankAdapter, type LowRankPair, type Rewrite, type Tensor, tensor } from '@q/core';
+import { type LowRankAdapter, type LowRankPair, NumericError, type Rewrite, type Tensor, tensor } from '@q/core';
 import { checkAdapter } from './low-rank-runtime.js';
 
 /** `W + (alpha / rank) B A`, sums in f64. */
@@ -39,7 +39,15 @@ export function mergedAdapter(adapter: LowRankAdapter, name = 'the adapter'): Re
         async weight(tensorName) {
           const weight = await source.weight(tensorName);
           const pair = modules.get(tensorName.replace(/\.weight$/, ''));
-          return pair && tensorName.endsWith('.weight') ? mergeLowRank(weight, pair, alpha / rank) : weight;
+          if (!pair || !tensorName.endsWith('.weight')) return weight;
+          const merged = mergeLowRank(weight, pair, alpha / rank);
+          const bad = merged.data.findIndex((value) => !Number.isFinite(value));
+          if (bad >= 0)
+            throw new NumericError(
+              `${name}: ${tensorName} with its factors is ${merged.data[bad]} at element ${bad}: their product is beyond f32: ` +
+                'get another state of the adapter',
+            );
+          return merged;
         },
       };
     },

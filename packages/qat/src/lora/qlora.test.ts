@@ -181,6 +181,14 @@ describe('qlora', () => {
       /DIR: the factors of model.layers.0.self_attn.q_proj are \[4,16\] and \[16,4\], its weight is \[32, 32\]/,
     );
     const other = { ...adapter, modules: new Map([['h.0.attn', [...adapter.modules.values()][0]]]) };
+    const [[first, { a, b }]] = adapter.modules;
+    const large = new Map([
+      [first, { a: { ...a, data: a.data.map(() => 1e30) }, b: { ...b, data: b.data.map(() => 1e30) } }],
+    ]);
+    const beyond = mergedAdapter({ ...adapter, modules: large }, 'DIR').apply(tinyModel, tinySource, createContext());
+    await expect(beyond.weight(`${first}.weight`)).rejects.toThrow(
+      /^DIR: .*weight with its factors is -?Infinity at element/,
+    );
     expect(() => mergedAdapter(other).apply(tinyModel, tinySource, createContext())).toThrow(/does not have/);
     expect(() => qlora({ rank: 0 })).toThrow(SchemeError);
     expect(() => qlora({ dropout: 1 })).toThrow(/dropout/);
