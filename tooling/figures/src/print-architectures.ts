@@ -40,6 +40,6 @@ decoders are scaled in \`packages/models/src/edges.test.ts\` and leave the logit
 small model of each kind of block; GPTQ, AWQ, SmoothQuant and a resumed run in \`packages/cli/src/decoders.test.ts\` and
 \`mixture.test.ts\`.
 
-| model_type | cases beside transformers | edges of AWQ and SmoothQuant | residual stream rotated | values rotated |
+| model_type | cases compared with transformers | edges of AWQ and SmoothQuant | residual stream rotated | values rotated |
 | --- | --- | --- | --- | --- |
 ${rows.join('\n')}`);
