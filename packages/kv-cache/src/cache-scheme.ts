@@ -31,7 +31,9 @@ const perToken = (name: string, format: NumberFormat): CacheScheme => {
   return { name, keys: side, values: side, window: 0, sinks: 0, rotate: false };
 };
 
-/** KIVI (arXiv 2402.02750): keys per channel of 32 tokens, values per token of 32 channels, the newest 128 tokens kept. */
+/**
+ * KIVI (arXiv 2402.02750): keys per channel of 32 tokens, values per token of 32 channels, the newest 128 tokens kept.
+ */
 const kivi = (name: string, bits: number): CacheScheme => ({
   name,
   keys: { format: integers(bits), along: 'tokens', size: 32 },

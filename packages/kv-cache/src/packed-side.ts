@@ -10,8 +10,8 @@ export interface HeadSizes {
 const smallestScale = 2 ** -24;
 
 /**
- * Codes and scales of keys or values, in the order of {@link PackedKv}. Scales and smallest values are rounded to f16: 16 or 32
- * bits a group.
+ * Codes and scales of keys or values, in the order of {@link PackedKv}. Scales and smallest values are rounded to f16:
+ * 16 or 32 bits a group.
  */
 export class PackedSide {
   readonly #side: CacheSide;
