@@ -140,8 +140,8 @@ export class KvCache {
   }
 
   /**
-   * Drops the oldest packed tokens behind the sinks.
-   * @throws ShapeError when there are not so many, or they end within a group
+   * Drops the oldest packed tokens after the sinks.
+   * @throws ShapeError when there are fewer, or they end within a group
    */
   evict(count: number): void {
     this.#alive();
@@ -155,7 +155,7 @@ export class KvCache {
     this.#packed -= count;
   }
 
-  /** A cache that goes on from here on its own: a beam, a shared prefix. */
+  /** An independent copy of the cache, for a beam or a shared prefix. */
   fork(): KvCache {
     this.#alive();
     const made = new KvCache(this.options);
@@ -168,19 +168,19 @@ export class KvCache {
     return made;
   }
 
-  /** Whether keys are rotated: then queries must be, too. */
+  /** Whether keys are rotated; then queries must be rotated too. */
   get rotates(): boolean {
     return this.options.scheme.rotate;
   }
 
-  /** {@link attentionArgs}, or nothing where kernels do not know the scheme. */
+  /** {@link attentionArgs}, or undefined if kernels do not support the scheme. */
   codes(): KvCacheContent | undefined {
     return knownToKernels(this.options.scheme, this.options.headDim) ? this.attentionArgs() : undefined;
   }
 
   /**
-   * What a kernel for attention over packed codes needs of this cache, beside the queries.
-   * @throws SchemeError where kernels do not know the scheme: sinks, 3 bits, floats and tables; read the cache there
+   * The arguments of a kernel for attention over packed codes that come from this cache.
+   * @throws SchemeError if kernels do not support the scheme: sinks, 3 bits, floats and tables; use `read` then
    */
   attentionArgs(): KvCacheContent {
     this.#alive();
@@ -202,7 +202,7 @@ export class KvCache {
     return { kvHeads, headDim, capacity: keys.capacity, packed: this.#packed, keys, values, recent, window };
   }
 
-  /** Everything as bytes, little-endian, for {@link KvCache.read}. */
+  /** All content as bytes, little-endian, for {@link KvCache.read}. */
   serialise(): Uint8Array {
     this.#alive();
     const { scheme, kvHeads, headDim, capacity } = this.options;
@@ -231,8 +231,8 @@ export class KvCache {
   }
 
   /**
-   * The cache that {@link serialise} wrote.
-   * @param scheme the one that it was written with
+   * Reads a cache that {@link serialise} wrote.
+   * @param scheme the scheme that it was written with
    * @throws FormatError when the bytes are of another kind or scheme, or truncated
    */
   static read(bytes: Uint8Array, scheme: CacheScheme): KvCache {
@@ -262,7 +262,7 @@ export class KvCache {
     return cache;
   }
 
-  /** Frees the tokens. Everything else is refused from then on. */
+  /** Frees the tokens. Every later call is refused. */
   dispose(): void {
     this.#freed = true;
     this.#keys = new PackedSide(this.options.scheme.keys, this.options);

@@ -18,8 +18,9 @@ import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
- * 8-bit integers of compressed-tensors, format `int-quantized` (docs/reference/file-formats.md#compressed-tensors): weights per channel or per tensor, with inputs
- * per token or per tensor, dynamic or static (W8A8). vLLM's own layout, also read by transformers.
+ * 8-bit integers of compressed-tensors, format `int-quantized` (docs/reference/file-formats.md#compressed-tensors):
+ * weights per channel or per tensor, with inputs per token or per tensor, dynamic or static (W8A8). vLLM's own layout,
+ * also read by transformers.
  */
 export function compressedTensorsInt8Layout(): QuantizedLayout {
   return {
@@ -97,7 +98,7 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
   const shape = shapeOf(tensors, `${module}.weight`, 2);
   const [rows] = shape;
   const codes = await readIntegers<Int8Array>(tensors, `${module}.weight`, 'i8', shape);
-  // Early files keep the scales of rows in one dimension.
+  // Early files store the scales of rows in one dimension.
   const scale = await readScales(tensors, `${module}.weight_scale`, [[1], [rows, 1], [rows], [], [1, 1]]);
   await refuseZeroPoints(module, tensors);
   const perRow = scale.values.length === rows && `${scale.shape}` !== '1' && scale.shape.length > 0;
@@ -113,7 +114,7 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
   };
 }
 
-/** Early files of symmetric weights carry zero points, which are all 0. */
+/** Early files of symmetric weights have zero points, which are all 0. */
 async function refuseZeroPoints(module: string, tensors: TensorLookup): Promise<void> {
   const name = `${module}.weight_zero_point`;
   if (!tensors.has(name)) return;
@@ -142,7 +143,7 @@ async function readActivation(
   return activation;
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const compressedTensorsInt8LayoutDeclaration: LayoutDeclaration = {
   name: 'compressed-tensors-int8',
   summary: 'llm-compressor and vLLM: int8 weights and inputs',
