@@ -26,22 +26,23 @@ import { layerError, moduleError, type Objective } from './objective.js';
 import { searchScales } from './search-scales.js';
 
 const awqOptions = {
-  /** Ratios tried between 0 (no scaling) and 1 (exclusive). Default 20, as in the paper. */
+  /** Ratios between 0 (no scaling) and 1 (exclusive). Default 20, as in the paper. */
   gridPoints: integer({ min: 2, default: 20, help: 'Ratios that are tried for each group of linears.' }),
-  /** Judge every ratio, as the paper does, instead of refining a coarse grid around its best point. Default false. */
+  /** Try every ratio, as in the paper, instead of refining a coarse grid around its best point. Default false. */
   exhaustive: boolean({ default: false, help: 'Judge every ratio instead of refining a coarse grid.' }),
   /**
-   * What a candidate is judged by. `layer` (default): the outputs of the linears alone, `tr(D H D^T)` over all calibration tokens;
-   * no forward pass is run. `module` (the paper's): the output of the whole attention or MLP on a few calibration windows. Measured
-   * side by side they end equally near to the original, and `layer` takes less time (docs/awq.md).
+   * The error of a candidate. `layer` (default): the error of the linears' own outputs, `tr(D H D^T)` over all
+   * calibration tokens, without a forward pass. `module` (the paper's): the error of the output of the whole attention
+   * or MLP on a few calibration windows. In measurements both results are equally near to the original, and `layer`
+   * takes less time (docs/awq.md).
    */
   objective: choice(['layer', 'module'], {
     default: 'layer',
     help: 'Judge scales by the outputs of the linears, or by those of the whole attention or MLP.',
   }),
-  /** Search a clamping range for each group after scaling, but for queries and keys. Default true. */
+  /** Search a clamping range for each group after scaling, except for queries and keys. Default true. */
   clip: boolean({ default: true, help: 'Also search a clamping range for each group.' }),
-  /** How the quantizer that follows fits its grid; the search judges candidates on that grid. Default `minMax()`. */
+  /** The fit of the quantizer that follows; the search measures candidates on its grid. Default `minMax()`. */
   fit: fitOption('minMax'),
 };
 
@@ -50,15 +51,16 @@ export type AwqOptions = OptionValues<typeof awqOptions>;
 const objectives: Readonly<Record<'module' | 'layer', Objective>> = { module: moduleError, layer: layerError };
 
 /**
- * Linears with these roles are not clamped: errors of queries and keys are multiplied with each other in the scores, which a
- * loss of single linears does not see (llm-awq skips the same). A fused linear that gives queries, keys and values is one.
+ * Linears with these roles are not clamped: the scores multiply errors of queries and keys with each other, and the
+ * error of a single linear does not show this (llm-awq skips the same). A fused linear with queries, keys and values is
+ * one of them.
  */
 const notClamped: readonly LinearRole[] = ['query', 'key'];
 
 /**
- * AWQ (Lin et al., arXiv 2306.00978, section 3.2): scales `s_j = mean|x_j|^r` for the inputs of each group of linears, with the
- * ratio r that has the least error on the scheme's real grid; folded into what produces the inputs. Then clamped weights for the
- * quantizer, which any method can be: `rtn` gives AWQ itself.
+ * AWQ (Lin et al., arXiv 2306.00978, section 3.2): scales `s_j = mean|x_j|^r` for the inputs of each group of linears,
+ * with the ratio r of least error on the scheme's real grid. They are folded into the producer of the inputs. Then it
+ * clamps the weights for the quantizer, which can be any method: with `rtn` this is AWQ itself.
  * @throws SchemeError for options out of range
  */
 export function awq(options: AwqOptions = {}): Transform {
@@ -93,7 +95,8 @@ async function applyAwq(input: TransformInput, context: Context, settings: Setti
   const figures: Record<string, number> = {};
   const notes: string[] = [];
   for (const edge of input.edges) {
-    // Kept linears share the input, and are scaled with the others; they have no error to search by.
+    // Linears that are not quantized share the input, and are scaled with the others; their error is 0 for every
+    // candidate.
     const quantized = edge.consumers.filter((module) => input.scheme(module));
     if (quantized.length === 0) continue;
     const statistic = input.statistics(edge.consumers[0]).get(meanAbs);
@@ -121,7 +124,7 @@ async function applyAwq(input: TransformInput, context: Context, settings: Setti
   return { weights: changed, ...(clipped ? { clipped } : {}), inputScales, figures, notes };
 }
 
-/** Clamps every quantized linear of the block but queries and keys. */
+/** Clamps every quantized linear of the block except queries and keys. */
 async function clipWeights(
   input: TransformInput,
   { weights, inputScales }: Pick<Required<TransformResult>, 'weights' | 'inputScales'>,
@@ -145,7 +148,7 @@ async function clipWeights(
   return clipped;
 }
 
-/** What the command and recipes know of it: the transform, and round to nearest on the same rule after it. */
+/** The method for the command and recipes: the transform, then round-to-nearest with the same fit. */
 export const awqMethod: Method<typeof awqOptions> = {
   name: 'awq',
   summary: 'scales of the input channels that protect the weights which matter, then round to nearest',
@@ -156,7 +159,7 @@ export const awqMethod: Method<typeof awqOptions> = {
 
 const { clip: _, ...stepOptions } = awqOptions;
 
-/** AWQ as a step before another method. That one fits grids of its own, which clamped weights would not suit. */
+/** AWQ as a step before another method. That method fits its own grids, so weights are not clamped. */
 export const awqStep: Declaration<ModelStep, typeof stepOptions> = {
   name: 'awq',
   summary: 'scales of the input channels, without clamping, before another method',

@@ -2,28 +2,28 @@ import { dequantize, type Kernels, quantize, type ScaleFit, type Scheme, type Te
 
 export interface ClippedWeight {
   readonly weight: Tensor<'f32'>;
-  /** Groups for which a smaller range than their own has a smaller error. */
+  /** Groups that have a smaller error with a smaller range than their own. */
   readonly clippedGroups: number;
 }
 
-/** What the clamping of a weight is judged by. */
+/** The data for the error of a clamped weight. */
 export interface ClipInputs {
   /** `X^T X` of the inputs before scaling, `[in, in]`. */
   readonly hessian: ArrayLike<number>;
-  /** Factors by which scaling multiplied the inputs; absent when it did not. */
+  /** Factors by which scaling multiplied the inputs; absent without scaling. */
   readonly inputScales?: Float32Array;
-  /** The rule that the weight is quantized with afterwards. */
+  /** The fit that quantizes the weight afterwards. */
   readonly fit: ScaleFit;
 }
 
-/** Ranges tried: `1 - i/20` of the largest magnitude for i = 0..9 (docs/reference/papers.md#awq). */
+/** Number of steps of the range: `1 - i/20` of the largest magnitude for i = 0..9 (docs/reference/papers.md#awq). */
 const shrinkSteps = 20;
 const shrinkTried = 10;
 
 /**
- * The clamping range `[-c, c]` of each group that has the least error `d H_g d^T` of its part of the output, where d is the
- * rounded clamped group minus the group as it was, and `H_g` the group's block of the Hessian: the mean over all calibration
- * tokens that the original estimates from 512 of them.
+ * The clamping range `[-c, c]` of each group with the least error `d H_g d^T` of its part of the output. d is the
+ * rounded clamped group minus the original group, and `H_g` the group's block of the Hessian. This is the mean over all
+ * calibration tokens; the original code estimates it from 512 tokens.
  *
  * @param weight `[out, in]`, scales folded in
  */

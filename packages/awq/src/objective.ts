@@ -14,7 +14,7 @@ import {
 } from '@q/core';
 import type { ScaleError } from './search-scales.js';
 
-/** How a candidate is judged: made once for an edge, called for each candidate. */
+/** The error of candidates: made once for an edge, called for each candidate. */
 export type Objective = (
   input: TransformInput,
   consumers: readonly string[],
@@ -22,7 +22,7 @@ export type Objective = (
   context: Context,
 ) => ScaleError;
 
-/** `Q(W diag(s)) diag(1/s)`: what a consumer computes after scaling, in the unscaled channels. */
+/** `Q(W diag(s)) diag(1/s)`: the weight that a consumer has after scaling, in the unscaled channels. */
 export function roundScaled(
   weight: Tensor<'f32'>,
   scheme: Scheme,
@@ -38,7 +38,10 @@ export function roundScaled(
   return tensor('f32', rounded.shape, data);
 }
 
-/** The paper's: the mean squared change of what the whole attention or MLP adds to the residual stream. */
+/**
+ * The paper's objective: the mean squared change of the output that the whole attention or MLP adds to the residual
+ * stream.
+ */
 export const moduleError: Objective = (input, consumers, fit, { kernels }) => {
   const { evaluate } = input;
   if (!evaluate)

@@ -5,18 +5,18 @@ export type ScaleError = (scales: Float32Array) => Promise<number>;
 
 export interface ScaleSearch {
   readonly scales: Float32Array;
-  /** 0: scaling does not pay, all scales are 1. */
+  /** 0: scaling does not lower the error, and all scales are 1. */
   readonly ratio: number;
   readonly error: number;
   readonly errorUnscaled: number;
   readonly deadChannels: number;
-  /** Candidates judged. */
+  /** Number of candidates that were tried. */
   readonly tried: number;
 }
 
 /**
- * Scales of one ratio: `a^r`, divided by `sqrt(max * min)` (docs/reference/papers.md#awq). A channel that no token excites has no magnitude to
- * go by: it keeps scale 1 and has no say in the normalisation.
+ * Scales of one ratio: `a^r`, divided by `sqrt(max * min)` (docs/reference/papers.md#awq). A channel without any
+ * activation has no magnitude: it keeps scale 1, and does not affect the normalisation.
  * @param magnitudes mean `|x_j|` of each channel
  * @param channels producer channel of each; the copies of one share the mean of their magnitudes
  */
@@ -37,9 +37,10 @@ export function scalesOfRatio(magnitudes: Float64Array, channels: Int32Array, ra
 const strides = [4, 2, 1];
 
 /**
- * Looks for the best of the ratios `0, 1/points, ..., (points-1)/points`; the smaller of two equal ones. The error is a smooth
- * function of the ratio but for the noise of rounding, so the grid is refined around its best point: 9 of 20 ratios are tried.
- * @param exhaustive tries all of them, as the paper does
+ * Finds the best of the ratios `0, 1/points, ..., (points-1)/points`; the smaller of two equal ones. The error is a
+ * smooth function of the ratio except for the noise of rounding, so the search refines the grid around its best point:
+ * it tries 9 of 20 ratios.
+ * @param exhaustive tries all of them, as in the paper
  * @throws NumericError when not even the unscaled weights have a finite error
  */
 export async function searchScales(
@@ -62,7 +63,7 @@ export async function searchScales(
     return at;
   };
   await tryPoint(0);
-  // Nothing can be better than no error, and nothing is scaled for nothing.
+  // An error of 0 cannot be improved, so the weights stay unscaled.
   if (found.get(0) !== 0) {
     const [first, ...finer] = exhaustive ? [1] : strides;
     for (let i = first; i < points; i += first) await tryPoint(i);

@@ -38,59 +38,64 @@ import { transpose } from './transpose.js';
 /** A Hugging Face model folder or a model in a GGUF file, opened for reading. */
 export interface Checkpoint {
   readonly path: string;
-  /** The files beside the weights. */
+  /** The files other than the weights. */
   readonly files: ModelFiles;
-  /** Paths of the files that hold the weights. */
+  /** Paths of the files with the weights. */
   readonly weightFiles: readonly string[];
-  /** What the weights were rounded to before, where they are given as values all the same: a GGUF file's `Q4_K_M`. */
+  /**
+   * The format that the weights were rounded to before, if the checkpoint gives them as values: a GGUF file's `Q4_K_M`.
+   */
   readonly roundedTo?: string;
-  /** Bytes that tensors take in their source, where it holds them rounded and `readBytes` gives values. */
+  /** Bytes of tensors in their source, if the source has them rounded and `readBytes` gives values. */
   readonly storedBytes?: ReadonlyMap<string, number>;
   /** config.json with `configChanges`. Numbers may be NaN or infinite, as Python writes them. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** Keys of config.json that the weights contradict, as they should be: a copy of the folder has to say so. */
+  /** The correct values of keys of config.json that the weights contradict. A copy of the folder must have them. */
   readonly configChanges: Readonly<Record<string, unknown>>;
-  /** Absent when no architecture of this model type is known: `unknownArchitecture` says so; tensors can still be read. */
+  /**
+   * Absent when no architecture of this model type is known; then `unknownArchitecture` says so, and tensors can still
+   * be read.
+   */
   readonly model?: ModelDescription;
   readonly unknownArchitecture?: Error;
   /** The architectures that it was opened with, for describing a rewritten model again. */
   readonly architectures: readonly Architecture[];
-  /** Tensors in the files, by the model's names: slices of a tensor that holds several are there by themselves. */
+  /** Tensors in the files, by the model's names: slices of a stacked tensor have entries of their own. */
   readonly tensors: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
-  /** Which tensors are slices of one in the model's files. Absent where each is one of its own. */
+  /** Says which tensors are slices of one tensor in the model's files. Absent if there are no such stacks. */
   readonly stacks?: TensorStacks;
   /** Layout of the quantized linears, when there are any. */
   readonly layout?: string;
   /** Modules that are stored quantized. */
   readonly quantizedModules: readonly string[];
-  /** Files to copy along, relative to the folder: everything that is not weights, in order. */
+  /** Files to copy, relative to the folder: all files that are not weights, in order. */
   readonly otherFiles: readonly string[];
   /** Weight files of other kinds, which are not copied. */
   readonly ignoredFiles: readonly string[];
-  /** What is not as a folder should be, and what was done about it, in words. For whoever shows a result. */
+  /** Sentences about everything unusual in the folder, and how it was handled. Show them with the result. */
   readonly notes: readonly string[];
   /** Bytes of all tensors. */
   readonly bytes: number;
-  /** Codes that a GGUF file holds, for products that take them as they are; `weight` gives their values. */
+  /** Codes of a GGUF file, for products that take them as they are; `weight` gives their values. */
   readonly coded?: { readonly modules: readonly string[]; codes(module: string): Promise<QuantizedTensor | undefined> };
   read(name: string): Promise<Tensor>;
   readBytes(name: string, start?: number, end?: number): Promise<Uint8Array>;
   /**
-   * A tensor as f32: linears `[out, in]` whatever the file's order, ties resolved, quantized modules dequantized.
-   * @param into memory to use again: the tensor may be a view of it
+   * A tensor as f32: linears `[out, in]` for any order in the file, ties resolved, quantized modules dequantized.
+   * @param into memory to reuse: the tensor may be a view of it
    * @throws FormatError when absent, NumericError naming the first NaN or infinity
    */
   weight(name: string, into?: WeightBuffers): Promise<Tensor<'f32'>>;
   quantized(module: string): Promise<QuantizedTensor | undefined>;
-  /** How a quantized module's inputs are quantized when it runs; nothing when only its weight is quantized. */
+  /** The quantization of a module's inputs at run time; undefined when only its weight is quantized. */
   activation(module: string): Promise<ActivationScheme | undefined>;
   close(): Promise<void>;
 }
 
 /**
- * Opens a folder with config.json and safetensors, or a GGUF file, whose tensors then have the names and shapes of a folder; checks
- * that every tensor that the architecture needs is there with its shape and holds values.
- * @param known architectures, the first with the folder's `model_type` counts; those of `@q/models` when absent
+ * Opens a folder with config.json and safetensors, or a GGUF file, whose tensors then have the names and shapes of a
+ * folder. Checks that every tensor of the architecture exists, has its shape and has values.
+ * @param known architectures; the first with the folder's `model_type` is used; those of `@q/models` when absent
  * @throws FormatError or ShapeError naming the file or tensor
  */
 export async function openCheckpoint(
@@ -140,7 +145,7 @@ async function openGguf(path: string, known: readonly Architecture[]): Promise<C
   }
 }
 
-/** A model whose weights are read by other ways than from files. */
+/** A model whose weights do not come from files. */
 export interface ModelParts {
   /** For messages. */
   readonly name: string;
@@ -150,7 +155,7 @@ export interface ModelParts {
 }
 
 /**
- * Opens a model that lies in no folder: it has no files to copy along.
+ * Opens a model that is in no folder: it has no files to copy.
  * @throws FormatError or ShapeError naming the tensor
  */
 export async function openModelParts(
@@ -164,7 +169,7 @@ export async function openModelParts(
   return describe({ path: name, files, config, shards, listing, weightFiles: [] }, layouts, known);
 }
 
-/** What a model is described from. */
+/** The data for the description of a model. */
 interface Opened {
   readonly path: string;
   readonly files: ModelFiles;
@@ -221,7 +226,7 @@ async function describe(
     model = undefined;
   }
   if (model) checkExpected(path, model, shards, isQuantized);
-  /** Linears that the file keeps `[in, out]`, known when a weight is read first. */
+  /** Linears that the file stores `[in, out]`; computed when the first weight is read. */
   let turned: ReadonlySet<string> | undefined;
   const isTurned = (module: string) => {
     turned ??= new Set(model ? linearsOf(model).flatMap((linear) => (linear.transposed ? [linear.module] : [])) : []);
@@ -270,7 +275,7 @@ async function describe(
         const packed = each.endsWith('.weight') ? await quantized(each.replace(/\.weight$/, '')) : undefined;
         if (packed) {
           const values = dequantize(packed);
-          // Finite scales times codes may still be beyond f32.
+          // Finite scales times codes may still overflow f32.
           const bad = allFinite(values.data) ? -1 : values.data.findIndex((value) => !Number.isFinite(value));
           if (bad >= 0)
             throw new NumericError(
@@ -297,8 +302,8 @@ async function describe(
 }
 
 /**
- * Whether nothing is absent but the head, and the prefix of the names that the whole model has: embedding models and classifiers
- * of a known type are published so.
+ * Whether only the head is absent, and the name prefix of the whole model: embedding models and classifiers of a known
+ * type are published in this form.
  */
 function isHeadless(model: ModelDescription, names: ReadonlySet<string>): boolean {
   const { head } = model;

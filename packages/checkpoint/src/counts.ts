@@ -3,12 +3,12 @@ import type { TensorEntry } from '@q/safetensors';
 
 const layerCount = /^(n|num)_.*layers?$|^n_layer$|^num_blocks$/;
 const expertCount = /^(n|num)_.*experts$/;
-/** Experts of all layers that a description may list whatever the file holds: no memory is at stake below it. */
+/** Up to this number of experts of all layers a description needs little memory, so the file is not checked. */
 const harmless = 100_000;
 
 /**
- * Holds the counts of a config against the tensors that are there, before a description with as many entries is built. Every
- * layer has a tensor of its own; every expert has one, or a part of one that holds all of a layer's.
+ * Compares the counts of a config with the existing tensors, before a description with that many entries is built.
+ * Every layer has a tensor of its own. Every expert has one, or a part of a tensor with all experts of a layer.
  * @throws FormatError naming the file and the key
  */
 export function checkCounts(

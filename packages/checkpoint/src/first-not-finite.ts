@@ -1,6 +1,6 @@
 import type { FileDtype } from '@q/safetensors';
 
-/** All bits of the exponent, in the unit that holds it: what NaN and infinity have and no other number. */
+/** All exponent bits, in the unit that contains them: only NaN and infinity have all of them set. */
 const exponents: Partial<Record<FileDtype, { readonly width: 2 | 4; readonly mask: number }>> = {
   F16: { width: 2, mask: 0x7c00 },
   BF16: { width: 2, mask: 0x7f80 },
@@ -8,7 +8,8 @@ const exponents: Partial<Record<FileDtype, { readonly width: 2 | 4; readonly mas
 };
 
 /**
- * Byte of the first NaN or infinity in a tensor's bytes, or -1; always -1 for dtypes that are not F16, BF16 or F32.
+ * Byte offset of the first NaN or infinity in a tensor's bytes, or -1; always -1 for dtypes other than F16, BF16 and
+ * F32.
  * @param bytes a whole number of values
  */
 export function firstNotFinite(dtype: FileDtype, bytes: Uint8Array): number {

@@ -1,6 +1,6 @@
 import { NumericError, type QuantizedTensor } from '@q/core';
 
-/** A linear whose scales are beyond what its layout's storage holds. */
+/** A linear whose scales are outside of the range of its layout's storage. */
 export class ScaleRangeError extends NumericError {
   override name = 'ScaleRangeError';
 
@@ -13,13 +13,13 @@ export class ScaleRangeError extends NumericError {
 }
 
 const largest = 65504;
-/** Below 2^-14 f16 counts in steps of this. */
+/** The step of f16 below 2^-14. */
 const step = 2 ** -24;
 
 /**
- * Refuses a linear that f16 scales lose. Storages clamp scales, so that codes stay finite: a scale at the largest value stands for a
- * larger one, and where even the largest scale is a few steps above zero all of them are wrong by a good part. Small scales beside
- * larger ones are no loss: what they stand for is small beside the rest.
+ * Refuses a linear whose scales f16 cannot represent. Storages clamp scales, so codes stay finite, but a scale at the
+ * largest value may represent a larger one. If even the largest scale is only a few steps above zero, all scales have
+ * large relative errors. Small scales next to larger ones are harmless: their weights are small compared with the rest.
  * @throws ScaleRangeError naming the module
  */
 export function refuseLostScales(module: string, { scheme, scales }: QuantizedTensor): void {

@@ -3,7 +3,7 @@ import { FormatError } from '@q/core';
 import { parseJsonObject } from './json-text.js';
 
 /**
- * The object of a JSON file of a model folder, as Python may have written it (`NaN`, `Infinity`).
+ * The object of a JSON file of a model folder, also with the numbers that Python writes (`NaN`, `Infinity`).
  * @param expected in words, for the message when the file cannot be read
  * @throws FormatError naming the file
  */

@@ -1,12 +1,12 @@
 import { FormatError } from '@q/core';
 
-/** An object of JSON, and each member's value as its text stood. */
+/** An object of JSON, and the original text of each member's value. */
 export interface JsonObject {
   readonly values: Record<string, unknown>;
   readonly texts: ReadonlyMap<string, string>;
 }
 
-/** Nesting that no config reaches: deeper texts are refused before they exhaust the stack. */
+/** Texts with deeper nesting are refused before they exhaust the stack; no config is nested this deeply. */
 const mostNested = 256;
 const literals: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   ['true', true],
@@ -22,7 +22,7 @@ const wordText = /-?[A-Za-z]+/y;
 /**
  * Reads an object as Python's `json` writes it: JSON, and the numbers `NaN`, `Infinity` and `-Infinity`.
  * @param name of the file, for messages
- * @throws FormatError naming the file and the place
+ * @throws FormatError naming the file and the position
  */
 export function parseJsonObject(text: string, name: string): JsonObject {
   const reader = new Reader(text.startsWith('\uFEFF') ? text.slice(1) : text, name);
@@ -117,7 +117,7 @@ class Reader {
       this.#space();
     } while (this.#taken(','));
     if (!this.#taken('}')) this.#fail("',' or '}'");
-    // Defines members, whatever their names are: none reaches a prototype.
+    // Defines members with any names, so no name can change a prototype.
     return Object.fromEntries(members);
   }
 

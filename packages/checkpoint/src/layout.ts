@@ -11,15 +11,18 @@ import type {
 } from '@q/core';
 import type { PlannedTensor } from '@q/safetensors';
 
-/** A linear that is going to be stored quantized. */
+/** A linear to be stored quantized. */
 export interface QuantizedModule {
   readonly linear: LinearDescription;
   readonly scheme: Scheme;
-  /** How its inputs are quantized when it runs; absent for weights alone. A static scale is known once it is encoded. */
+  /**
+   * The quantization of its inputs at run time; absent when only the weight is quantized. A static scale is known once
+   * the module is encoded.
+   */
   readonly activation?: ActivationScheme;
   /** Groups are not consecutive columns (act-order without static groups). */
   readonly reordered?: boolean;
-  /** The weight comes with a table of levels of its own, one for all rows or one a row. */
+  /** The weight has its own table of levels, one for all rows or one for each row. */
   readonly codebook?: 'tensor' | 'row';
 }
 
@@ -39,36 +42,41 @@ export interface TensorLookup {
 }
 
 /**
- * How quantized linears are kept in files: one folder a layout, the same few functions in each. A layout packs and
- * unpacks; it never decides a code.
+ * The form of quantized linears in files; one folder of code for each layout, with the same few functions. A layout
+ * packs and unpacks; it never decides a code.
  */
 export interface QuantizedLayout {
   readonly name: string;
   /**
-   * Names of rewrites whose online part the runtime of this layout computes (`Rewrite.online`). The plan refuses every other
-   * rewrite that needs one: the file would load and give wrong text.
+   * Names of rewrites whose online part the runtime of this layout computes (`Rewrite.online`). The plan refuses every
+   * other rewrite that needs one: the file would load and give wrong text.
    */
   readonly online?: readonly string[];
-  /** Keys of its config whose value readers insist on being written as a float: `6.0`, never `6`. */
+  /** Keys of its config whose value readers require as a float: `6.0`, never `6`. */
   readonly floatKeys?: readonly string[];
-  /** Its readers look up rows of quantized tables: embeddings can be stored too. Absent where they cannot. */
+  /** True when its readers can look up rows of quantized tables, so embeddings can be stored too. */
   readonly tables?: true;
-  /** Its readers take experts that the model's own files keep in one tensor (`LinearDescription.stacked`). Absent where they cannot. */
+  /**
+   * True when its readers support experts that the model's own files store in one tensor (`LinearDescription.stacked`).
+   */
   readonly stacks?: true;
   /**
-   * Why linears of a kind stay as they are in every folder of this layout, or nothing. Asked by the plan, which keeps them:
-   * {@link refuse} is for what was wanted otherwise.
+   * The reason why linears of a kind stay as they are in every folder of this layout, or undefined. The plan calls it
+   * and does not quantize them. For linears that were requested otherwise see {@link refuse}.
    */
   leaves?(linear: LinearDescription): string | undefined;
-  /** Why a module cannot be stored, or nothing. Asked by the plan. */
+  /** The reason why a module cannot be stored, or undefined. The plan calls it. */
   refuse(module: QuantizedModule): string | undefined;
-  /** Why these modules cannot be in one folder, or nothing. Asked by the plan. */
+  /** The reason why these modules cannot be in one folder, or undefined. The plan calls it. */
   refuseTogether?(modules: readonly QuantizedModule[]): string | undefined;
-  /** What some readers will not take although the layout can hold it, or nothing. A note in the plan. */
+  /**
+   * A property that some readers do not support although the layout can hold it, or undefined. It becomes a note in the
+   * plan.
+   */
   caution?(module: QuantizedModule): string | undefined;
   /**
-   * Tensors that replace the module's weight, without its bias. Their names begin with the module's; shapes and dtypes do not
-   * depend on its name.
+   * Tensors that replace the module's weight, without its bias. Their names begin with the module's; shapes and dtypes
+   * do not depend on its name.
    */
   plan(module: QuantizedModule): PlannedTensor[];
   /**
@@ -76,41 +84,47 @@ export interface QuantizedLayout {
    * @param stream `kernels.stream` of a run, which packs on all threads; `plainStream` when absent
    */
   encode(module: QuantizedModule, quantized: QuantizedTensor, stream?: StreamKernels): Map<string, Tensor>;
-  /** What goes into config.json as `quantization_config`, and files beside it by name. */
+  /** The `quantization_config` of config.json, and further files by name. */
   config(
     modules: readonly QuantizedModule[],
     kept: readonly string[],
     record: LayoutRecord,
   ): { config: Record<string, unknown>; files: ReadonlyMap<string, string> };
-  /** The reader for a `quantization_config`, or nothing when it is of another layout. */
+  /** The reader for a `quantization_config`, or undefined when it belongs to another layout. */
   reader(config: Readonly<Record<string, unknown>>): LayoutReader | undefined;
 }
 
-/** A layout as a command or a recipe names it: the package of the layout exports it, and `q --use` registers outside ones. */
+/**
+ * A layout that a command or a recipe can name. The package of the layout exports it; `q --use` registers layouts from
+ * outside.
+ */
 export interface LayoutDeclaration<S extends OptionRecord = any> {
-  /** Unique, and the name of the layout that it makes. */
+  /** Unique; also the name of the layout that it makes. */
   readonly name: string;
   /** One plain sentence for help and documentation. */
   readonly summary: string;
   readonly options: S;
   /** Zero points may be real numbers. */
   readonly floatZeroPoints?: boolean;
-  /** By their names: what is taken where neither the command nor the recipe says it, instead of the toolkit's defaults. */
+  /** Defaults by name that replace those of the toolkit, when neither the command nor the recipe has a value. */
   readonly defaults?: { readonly method?: string; readonly weights?: string; readonly symmetric?: boolean };
-  /** @param vocabulary number formats and scale storages that may be named in the files, outside ones included */
+  /** @param vocabulary number formats and scale storages that files may name, also those of plugins */
   make(options: OptionValues<S>, vocabulary?: SchemeVocabulary): QuantizedLayout;
 }
 
 /** Reads modules of one folder. */
 export interface LayoutReader {
   readonly layout: string;
-  /** What is not as in the runtimes that such folders are made for, in words; `Checkpoint.notes` has it. */
+  /** A sentence about a difference from the usual runtimes of such folders; `Checkpoint.notes` contains it. */
   readonly note?: string;
   /** Whether a module of this name is stored quantized. */
   has(module: string, tensors: TensorLookup): boolean;
   /** Names of the tensors that belong to a quantized module (bias excluded). */
   tensors(module: string): readonly string[];
   read(module: string, tensors: TensorLookup): Promise<QuantizedTensor>;
-  /** How its inputs are quantized when it runs; nothing for weights alone. Absent: the layout knows no such thing. */
+  /**
+   * The quantization of its inputs at run time; undefined when only the weight is quantized. Absent: the layout never
+   * quantizes inputs.
+   */
   activation?(module: string, tensors: TensorLookup): Promise<ActivationScheme | undefined>;
 }

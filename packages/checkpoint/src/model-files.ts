@@ -5,16 +5,19 @@ import { copyFileDurably, type FileOptions, type FileRecord, writeFileDurably } 
 import { openGgufFile } from './gguf/gguf-file.js';
 import { parseJson } from './json-text.js';
 
-/** The files of a model beside its weights: those of its folder, or what a GGUF file says, written as such. */
+/**
+ * The files of a model other than its weights: those of its folder, or files that are made from the metadata of a GGUF
+ * file.
+ */
 export interface ModelFiles {
   /** For messages. */
   where(name: string): string;
-  /** Where a file lies on the disk; nothing for one that is made of what a GGUF file says. */
+  /** The path of a file on the disk; undefined for a file that is made from GGUF metadata. */
   path(name: string): string | undefined;
-  /** Its text; nothing where there is no such file. */
+  /** Its text; undefined if there is no such file. */
   text(name: string): Promise<string | undefined>;
   /**
-   * The content of a JSON file, as Python may have written it (`NaN`, `Infinity`); nothing where there is no such file.
+   * The content of a JSON file as Python writes it (`NaN`, `Infinity`); undefined if there is no such file.
    * @throws FormatError naming the file when it is not JSON
    */
   json(name: string): Promise<unknown>;
@@ -47,7 +50,7 @@ export function folderFiles(folder: string): ModelFiles {
   };
 }
 
-/** Files that are held as texts, of a model that lies in no folder. */
+/** Files from texts, for a model that is in no folder. */
 export function textFiles(model: string, texts: ReadonlyMap<string, string>): ModelFiles {
   const where = (name: string) => `${model}: ${name}`;
   return {
@@ -61,7 +64,7 @@ export function textFiles(model: string, texts: ReadonlyMap<string, string>): Mo
   };
 }
 
-/** Copies a file of a model, or writes what a GGUF file says. */
+/** Copies a file of a model, or writes one that is made from GGUF metadata. */
 export async function copyModelFile(
   files: ModelFiles,
   name: string,

@@ -1,15 +1,18 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** What lies in a model folder beside the weights that are read. Names are relative to it, with `/`, in order. */
+/** The files of a model folder except the weights that are read. Names are relative to it, with `/`, in order. */
 export interface FolderListing {
-  /** Files that belong to the model: tokenizer, generation config, and those of its own folders (`1_Pooling/config.json`). */
+  /**
+   * Files that belong to the model: tokenizer, generation config, and those in its own folders
+   * (`1_Pooling/config.json`).
+   */
   readonly others: readonly string[];
   /** Weight files, read or not, and their indices. */
   readonly weights: readonly string[];
   /**
-   * Entries that are neither read nor copied: folders with weights of their own (`onnx/`), links that lead nowhere or to a
-   * folder, what is no file, and names that are no UTF-8.
+   * Entries that are neither read nor copied: folders with weights of their own (`onnx/`), links to nothing or to a
+   * folder, entries that are not files, and names that are not UTF-8.
    */
   readonly left: readonly string[];
 }
@@ -18,8 +21,8 @@ const weightFile =
   /\.(safetensors|safetensors\.index\.json|bin|pt|pth|gguf|onnx|onnx_data|h5|msgpack|ot|tflite|mlmodel)$|\.bin\.index\.json$/i;
 
 /**
- * Lists a model folder. Links to files are files: the cache of Hugging Face's hub keeps each file behind one. Names with a
- * leading dot are none of the model's.
+ * Lists a model folder. Links to files count as files, since the cache of Hugging Face's hub stores each file behind a
+ * link. Names with a leading dot are ignored.
  */
 export async function listModelFolder(path: string): Promise<FolderListing> {
   const listing = { others: [] as string[], weights: [] as string[], left: [] as string[] };
@@ -45,13 +48,13 @@ async function list(
   for (const entry of entries) {
     if (entry.name.startsWith('.')) continue;
     const name = `${below}${entry.name}`;
-    // Node shows a name that is no UTF-8 with this mark, and finds no file by what it shows.
+    // Node replaces a name that is not UTF-8 by text with this mark, and finds no file with that text.
     if (entry.name.includes('\ufffd') && !(await stat(join(root, name)).catch(() => undefined))) {
       listing.left.push(name);
       continue;
     }
     const kind = entry.isSymbolicLink() ? await stat(join(root, name)).catch(() => undefined) : entry;
-    // A folder behind a link may be anywhere, and anything: it is named and not followed.
+    // A link to a folder may lead anywhere: it is named and not followed.
     if (entry.isDirectory()) await list(root, `${name}/`, listing, new Set([...above, real]));
     else if (!kind?.isFile()) listing.left.push(name);
     else if (weightFile.test(entry.name)) listing.weights.push(name);

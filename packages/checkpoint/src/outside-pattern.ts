@@ -1,14 +1,15 @@
 import { FormatError } from '@q/core';
 import { RE2JS } from 're2js';
 
-/** Lengths that no pattern of a model's config reaches. */
+/** Longer patterns than this are refused; no config of a model has one. */
 const mostCharacters = 10_000;
 
 /**
- * A regular expression out of a file, as Python's `re.match` applies it: at the start of a name. It is matched without
- * backtracking, in time linear in the name: an expression from outside must not decide how long a program runs.
+ * A regular expression from a file, matched like Python's `re.match`: at the start of a name. It is matched without
+ * backtracking, in time linear in the name, because an expression from outside must not decide how long a program runs.
  * @param where file and key, for messages
- * @throws FormatError for what is no regular expression, or has look-around or back-references, which need backtracking
+ * @throws FormatError for text that is not a regular expression, or has look-around or back-references, which need
+ *   backtracking
  */
 export function outsidePattern(expression: unknown, where: string): (name: string) => boolean {
   if (typeof expression !== 'string' || expression.length > mostCharacters)

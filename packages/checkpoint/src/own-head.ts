@@ -4,10 +4,10 @@ import type { ShardReader } from '@q/safetensors';
 const chunkBytes = 16 * 2 ** 20;
 
 /**
- * Looks for tensors that the config calls tied and that the file has with values of their own: a head that was trained apart
- * from the embeddings. They count, as in transformers.
+ * Looks for tensors that the config calls tied but that have their own values in the file: a head that was trained
+ * apart from the embeddings. As in transformers, the file's values are used.
  * @param notes gets a line when there is one
- * @returns keys of config.json as they should be; empty when the config is right
+ * @returns the correct values of config.json's keys; empty when the config is right
  * @throws FormatError when a tie of another kind is contradicted
  */
 export async function ownHead(

@@ -5,7 +5,7 @@ import { type FileDtype, holdsValues, type TensorEntry } from '@q/safetensors';
 import { parseJsonObject } from './json-text.js';
 import type { LayoutReader, QuantizedLayout } from './layout.js';
 
-/** Where settings of quantized linears are kept when config.json has none, and the `quant_method` that they are of. */
+/** Files with settings of quantized linears for folders whose config.json has none, and their `quant_method`. */
 const besideConfig: ReadonlyMap<string, string> = new Map([
   ['quantize_config.json', 'gptq'],
   ['quant_config.json', 'awq'],
@@ -16,8 +16,8 @@ const quantizedParts =
   /\.(qweight|qzeros|weight_packed|weight_scale|weight_scale_inv|weight_scale_2|SCB|absmax|quant_state\..*)$/;
 
 /**
- * The reader of a folder's quantized linears; nothing when it has none. Settings are those of config.json, else of a file that
- * older tools write beside it, which a note then names.
+ * The reader of a folder's quantized linears; undefined when it has none. The settings are those of config.json, else
+ * of a separate file from older tools, which a note then names.
  * @throws FormatError for settings of an unknown layout, and for tensors of quantized linears without any settings
  */
 export async function layoutReader(
@@ -58,7 +58,7 @@ interface Settings {
 const noSettings: Settings = { where: '' };
 
 async function statedSettings(path: string, config: Readonly<Record<string, unknown>>): Promise<Settings | undefined> {
-  // Early files of compressed-tensors name it so.
+  // The name in early files of compressed-tensors.
   const key = ['quantization_config', 'compression_config'].find((each) => (config[each] ?? null) !== null);
   if (key === undefined) return undefined;
   const where = `${join(path, 'config.json')}: ${key}`;
@@ -67,7 +67,7 @@ async function statedSettings(path: string, config: Readonly<Record<string, unkn
   return { where, settings: withMethod(settings as Record<string, unknown>) };
 }
 
-/** Early files of bitsandbytes have no `quant_method`; what they have is said by nobody else. */
+/** Early files of bitsandbytes have no `quant_method`, but keys that no other layout has. */
 function withMethod(settings: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   const bits = settings.load_in_8bit === true || settings.load_in_4bit === true;
   return settings.quant_method === undefined && bits ? { ...settings, quant_method: 'bitsandbytes' } : settings;
@@ -91,9 +91,9 @@ async function settingsBeside(
 }
 
 /**
- * A tensor that is needed as values must hold values. Integers and 8-bit floats are codes of a quantized linear: without the
- * settings that say how they are decoded they must not be taken for weights.
- * @throws FormatError naming the tensor, its dtype, and the scales beside it
+ * Checks that a tensor that is needed as values has values. Integers and 8-bit floats are codes of a quantized linear:
+ * without the settings for decoding they must not be used as weights.
+ * @throws FormatError naming the tensor, its dtype, and its scales
  */
 export function refuseCodes(
   path: string,

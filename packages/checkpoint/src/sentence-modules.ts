@@ -9,9 +9,9 @@ import { shownValue } from './shown-value.js';
 type Json = Readonly<Record<string, unknown>>;
 
 /**
- * How a sentence-transformers folder, or an encoder in a GGUF file, makes vectors: `modules.json` and the folders that it names.
- * Nothing where there is no such file.
- * @throws FormatError naming the file that cannot be read, SchemeError naming a kind of module that is not known
+ * The steps that make vectors in a sentence-transformers folder, or in an encoder of a GGUF file: `modules.json` and
+ * the folders that it names. Undefined if there is no such file.
+ * @throws FormatError naming the file that cannot be read, SchemeError naming an unknown kind of module
  */
 export async function readSentenceModules(model: string): Promise<SentenceModules | undefined> {
   const files = await openModelFiles(model);

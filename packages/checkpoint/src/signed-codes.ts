@@ -1,4 +1,4 @@
-/** Offset binary (code = value + 128), as schemes have it, to two's complement, as int8 files have it. */
+/** Turns offset binary (code = value + 128), the form of schemes, into two's complement, the form of int8 files. */
 export function toSigned(codes: ArrayLike<number>): Int8Array {
   const signed = new Int8Array(codes.length);
   for (let i = 0; i < codes.length; i++) signed[i] = codes[i] - 128;

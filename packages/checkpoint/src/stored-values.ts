@@ -10,7 +10,7 @@ import {
 } from '@q/core';
 import type { TensorLookup } from './layout.js';
 
-/** How scales may be stored: the dtype decides how they are decoded, never the layout. */
+/** Decoders of scales. The dtype decides how scales are decoded, never the layout. */
 interface FloatDecoder {
   readonly storage: ScaleStorage;
   decode(data: Tensor['data']): Float32Array;
@@ -23,7 +23,7 @@ const decoders: ReadonlyMap<string, FloatDecoder> = new Map<string, FloatDecoder
 ]);
 
 /**
- * A tensor of scales as f32, decoded by the dtype that it has in the file.
+ * A tensor of scales as f32, decoded by its dtype in the file.
  * @param shapes that fit, the usual one first; any when absent
  * @throws FormatError naming the tensor: another dtype, another shape, or the first value that is not finite
  */
@@ -66,7 +66,7 @@ export async function readIntegers<A extends Tensor['data']>(
 }
 
 /**
- * The shape of a tensor that must be there with a number of dimensions.
+ * The shape of a tensor that must exist and have this number of dimensions.
  * @throws FormatError naming it
  */
 export function shapeOf(tensors: TensorLookup, name: string, dimensions: number): readonly number[] {

@@ -4,14 +4,14 @@ import type { Checkpoint } from './checkpoint.js';
 import { editedConfigText } from './config-text.js';
 import { transpose } from './transpose.js';
 
-/** Settings of quantized linears: what is written of their values has none, or its own. */
+/** Keys with settings of quantized linears: a folder written from their values has none, or its own. */
 const settingKeys = ['quantization_config', 'compression_config'];
 const settingFiles = new Set(['quantize_config.json', 'quant_config.json']);
 
 /**
- * A folder of quantized linears as the values that they stand for: every quantized module has a tensor `weight` of f32, and the
- * config says nothing of a layout. For whoever quantizes such a folder again. A folder without quantized linears is given back.
- * @throws FormatError when no architecture says which shapes the matrices have
+ * A folder of quantized linears as plain values: every quantized module has a tensor `weight` of f32, and the config
+ * names no layout. Used to quantize such a folder again. A folder without quantized linears is returned as it is.
+ * @throws FormatError when no architecture gives the shapes of the matrices
  */
 export function valuesOf(checkpoint: Checkpoint): Checkpoint {
   const { quantizedModules, model, layout, path, files } = checkpoint;
@@ -38,7 +38,7 @@ export function valuesOf(checkpoint: Checkpoint): Checkpoint {
     entries.set(weight, { ...entry, name: weight, dtype: 'F32', shape, begin: 0, end: 4 * elementCount(shape) });
   }
   let last: { readonly name: string; readonly values: Tensor<'f32'> } | undefined;
-  /** As a file would keep it. */
+  /** In the order of the file. */
   const decoded = async (name: string): Promise<Tensor<'f32'>> => {
     if (last?.name !== name) {
       const values = await checkpoint.weight(name);
@@ -76,6 +76,6 @@ export function valuesOf(checkpoint: Checkpoint): Checkpoint {
   };
 }
 
-/** Bytes that a tensor takes in its source, which may hold it rounded. */
+/** Bytes of a tensor in its source, which may have it rounded. */
 export const sourceBytes = ({ storedBytes }: Checkpoint, { name, begin, end }: TensorEntry): number =>
   storedBytes?.get(name) ?? end - begin;

@@ -4,8 +4,8 @@ import { type FileOptions, type FileRecord, recordOf } from '@q/durable-files';
 import { weightFileRecord } from '@q/safetensors';
 
 /**
- * Holds the files of a written folder against what was noted of them.
- * @throws FormatError naming the first file that is gone or another one
+ * Compares the files of a written folder with their records.
+ * @throws FormatError naming the first file that is missing or differs
  */
 export async function verifyFiles(
   folder: string,

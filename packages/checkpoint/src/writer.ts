@@ -40,11 +40,11 @@ import { copyModelFile } from './model-files.js';
 import { joinStacks } from './stacks/index.js';
 import { transpose } from './transpose.js';
 
-/** A tensor that is not quantized and whose values change: it is written in f32. */
+/** A tensor that is not quantized and whose values change; it is written in f32. */
 export interface RewrittenTensor {
   /** Linears `[out, in]`, as in memory. */
   readonly shape: readonly number[];
-  /** The file keeps it `[in, out]`. */
+  /** The file stores it `[in, out]`. */
   readonly transposed: boolean;
 }
 
@@ -52,13 +52,13 @@ export interface CheckpointPlan {
   readonly shards: ShardPlan;
   /** Tensors of the source that are copied byte for byte. */
   readonly copied: readonly string[];
-  /** Tensors that are written anew, by name; ones that the source does not have come last. */
+  /** Tensors with new values, by name; ones that the source does not have come last. */
   readonly rewritten: ReadonlyMap<string, RewrittenTensor>;
   /** Keys of config.json that change. */
   readonly config: Readonly<Record<string, unknown>>;
   /** Quantized modules by name. */
   readonly modules: ReadonlyMap<string, QuantizedModule>;
-  /** Linears that runtimes look for in quantized form and that stay as they are. */
+  /** Linears that runtimes expect in quantized form and that are not quantized. */
   readonly kept: readonly string[];
 }
 
@@ -70,8 +70,8 @@ export interface CheckpointPlanOptions {
 }
 
 /**
- * What the written folder will hold: the source's tensors in their order, each quantized weight replaced by its layout's
- * tensors, rewritten ones in f32. Nothing is read but headers.
+ * The contents of the folder to write: the source's tensors in their order, each quantized weight replaced by its
+ * layout's tensors, rewritten ones in f32. Reads only headers.
  */
 export function planCheckpoint(
   source: Checkpoint,
@@ -107,7 +107,7 @@ export function planCheckpoint(
   };
 }
 
-/** A quantized module as its layout stores it. */
+/** A quantized module in the form of its layout. */
 export interface EncodedModule {
   /** By their names in the files. */
   readonly tensors: ReadonlyMap<string, Tensor>;
@@ -117,7 +117,7 @@ export interface EncodedModule {
 
 /**
  * Encodes a module for its layout.
- * @throws ScaleRangeError when the layout's scales do not hold those of the module
+ * @throws ScaleRangeError when the layout's scales cannot represent those of the module
  */
 export function encodeModule(
   layout: QuantizedLayout,
@@ -133,11 +133,11 @@ export function encodeModule(
 /** Writes a planned folder piece by piece. */
 export interface CheckpointWriter {
   readonly plan: CheckpointPlan;
-  /** @param activation of the module, with its static scale when it has one */
+  /** @param activation of the module, with its static scale if it has one */
   writeModule(module: string, quantized: QuantizedTensor, activation?: ActivationScheme): Promise<void>;
   /** Writes a module that another process has encoded ({@link encodeModule}). */
   writeEncoded(module: string, encoded: EncodedModule): Promise<void>;
-  /** Reads a module back from what was written, for a resumed run. */
+  /** Reads a written module back, for a resumed run. */
   readModule(module: string): Promise<QuantizedTensor>;
   /** Writes a rewritten tensor; linears `[out, in]`. */
   writeTensor(name: string, values: Tensor<'f32'>): Promise<void>;
@@ -145,17 +145,17 @@ export interface CheckpointWriter {
   readTensor(name: string): Promise<Tensor<'f32'>>;
   /**
    * Copies a tensor of the source, in chunks.
-   * @throws NumericError when the model reads the tensor and it holds NaN or infinity
+   * @throws NumericError when the model reads the tensor and it has NaN or infinity
    */
   copyTensor(name: string): Promise<void>;
   /**
-   * Everything written so far is on the disk when this resolves.
-   * @returns sums of what is new there, for the journal
+   * When this resolves, all earlier writes are on the disk.
+   * @returns checksums of the newly complete tensors, for the journal
    */
   sync(): Promise<TensorSums>;
-  /** @throws FormatError naming the first tensor that is another one than an earlier run has noted */
+  /** @throws FormatError naming the first tensor that differs from the record of an earlier run */
   verify(sums: TensorSums): Promise<void>;
-  /** Gives the weight files their names, copies everything else along, writes config.json last. */
+  /** Gives the weight files their final names, copies all other files, and writes config.json last. */
   finish(record: LayoutRecord): Promise<readonly FileRecord[]>;
   close(): Promise<void>;
   abort(): Promise<void>;
@@ -164,20 +164,20 @@ export interface CheckpointWriter {
 const chunkBytes = 16 * 2 ** 20;
 
 export interface CheckpointWriterOptions extends FileOptions {
-  /** Continue in what an earlier run of the plan has left. */
+  /** Continue with the files of an earlier run of the plan. */
   readonly resume?: boolean;
-  /** Tensors that the earlier run has finished: their files must be there. */
+  /** Tensors that the earlier run finished: their files must exist. */
   readonly finished?: TensorSums;
   /** `kernels.stream` of a run, which packs on all threads. Default: `plainStream`. */
   readonly stream?: StreamKernels;
-  /** Told of copied tensors that hold NaN or infinity and that the model does not read. */
+  /** Called for copied tensors with NaN or infinity that the model does not read. */
   readonly warn?: (message: string) => void;
 }
 
 /**
  * @param out an existing folder
  * @throws WriteError when the disk has less free space than the plan needs
- * @throws FormatError when an earlier run has left something else than `finished`
+ * @throws FormatError when an earlier run has left other content than `finished`
  */
 export async function createCheckpointWriter(
   source: Checkpoint,
@@ -188,7 +188,7 @@ export async function createCheckpointWriter(
 ): Promise<CheckpointWriter> {
   const { files: system = nodeFiles, stream = plainStream } = options;
   if (!options.resume) await checkSpace(system, out, plan.shards.byteLength + (await otherBytes(source)));
-  // A folder with config.json is whole: this one no longer is when its files are opened again.
+  // A folder with config.json is complete, so config.json is removed before its files are opened again.
   else await system.remove(join(out, 'config.json'));
   const shards = await createShardWriter(out, plan.shards, options);
   // Known once a module has been written, or read back from an earlier run.
@@ -201,7 +201,8 @@ export async function createCheckpointWriter(
   const writeEncoded = async (name: string, encoded: EncodedModule) => {
     moduleOf(name);
     if (encoded.reordered) reordered.add(name);
-    // At once: whoever computes meanwhile would leave each to wait for the one before. None is under way when this ends.
+    // Starts all writes together: while the caller computes, none waits for the one before. All end before this
+    // returns.
     const writes = await Promise.allSettled([...encoded.tensors].map(([part, tensor]) => shards.write(part, tensor)));
     for (const write of writes) if (write.status === 'rejected') throw write.reason;
   };
@@ -255,13 +256,13 @@ export async function createCheckpointWriter(
           : { config: undefined, files: new Map<string, string>() };
       for (const name of source.otherFiles) {
         if (files.has(name)) continue;
-        // A file may lie in a folder of the model's own: `1_Pooling/config.json`.
+        // A file may be in one of the model's own folders: `1_Pooling/config.json`.
         await makeFolders(dirname(join(out, name)), options);
         records.push({ file: name, ...(await copyModelFile(source.files, name, join(out, name), options)) });
       }
       for (const [name, content] of files)
         records.push({ file: name, ...(await writeFileDurably(join(out, name), content, options)) });
-      // `q` cannot rewrite what it does not know: the config keeps its text and order but for these keys.
+      // `q` cannot rewrite unknown keys, so the config keeps its text and order except for these keys.
       const original = (await source.files.text('config.json')) as string;
       const changes = { ...plan.config, ...(config ? { quantization_config: config } : {}) };
       const text = editedConfigText(original, changes, layout.floatKeys);
@@ -282,7 +283,7 @@ async function checkSpace(files: FileSystem, folder: string, bytes: number): Pro
   }
 }
 
-/** Bytes of the files that are copied along. */
+/** Bytes of the copied files. */
 async function otherBytes({ files, otherFiles }: Checkpoint): Promise<number> {
   let bytes = 0;
   for (const name of otherFiles) {
@@ -292,7 +293,7 @@ async function otherBytes({ files, otherFiles }: Checkpoint): Promise<number> {
   return bytes;
 }
 
-/** Tensors of a model that is not known may all be read. */
+/** If the model is unknown, every tensor counts as read. */
 const isRead = ({ model }: Checkpoint, name: string) => !model || model.expected.has(name);
 
 function partialLookup(shards: ShardWriter, plan: ShardPlan): TensorLookup {
@@ -314,7 +315,7 @@ function partialLookup(shards: ShardWriter, plan: ShardPlan): TensorLookup {
   };
 }
 
-/** Of a model that no architecture describes nothing is known: its head has the name that transformers gives to all. */
+/** For a model that no architecture describes, the head has the usual name in transformers. */
 function headOf({ model }: Checkpoint): string | undefined {
   return model ? model.head?.module : conventionalHead;
 }

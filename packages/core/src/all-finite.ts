@@ -1,6 +1,6 @@
-/** Whether none of the values is NaN or infinite. */
+/** Whether all values are finite. */
 export function allFinite(values: Float32Array): boolean {
-  // Four sums: one would wait for itself.
+  // Four independent sums: with one sum, each addition would wait for the one before.
   let [a, b, c, d] = [0, 0, 0, 0];
   const whole = values.length - (values.length % 4);
   for (let i = 0; i < whole; i += 4) {

@@ -8,7 +8,7 @@ export interface ContextOptions extends Partial<Omit<Context, 'random'>> {
   readonly seed?: number | string;
 }
 
-/** A frozen context; what is not given is the reference kernels, seed 0, and silence. */
+/** A frozen context. Defaults: the reference kernels, seed 0, no log. */
 export function createContext(options: ContextOptions = {}): Context {
   const {
     seed = 0,

@@ -8,12 +8,12 @@ interface Encoding {
   /** Out, as long as `data`. */
   readonly codes: Uint8Array | Uint16Array;
   readonly tiles: Tiling;
-  /** Of each tile. */
+  /** One for each tile. */
   readonly scales: Float32Array;
 }
 
 interface LinearEncoding extends Encoding {
-  /** Of each tile; 0 when absent. */
+  /** One for each tile; 0 when absent. */
   readonly zeros?: Float32Array;
   readonly min: number;
   readonly max: number;
@@ -33,7 +33,7 @@ export function encodeLinear({ data, codes, tiles, scales, zeros, min, max }: Li
     const zero = zeros?.[index] ?? 0;
     for (let i = start; i < end; i++) {
       const x = data[i] / scale + zero;
-      finite += x - x; // stays 0 until a NaN or an infinity comes by
+      finite += x - x; // becomes NaN, and stays NaN, after a NaN or an infinity
       codes[i] = (x < min ? min : x > max ? max : x + roundingMagic - roundingMagic) - min;
     }
   });

@@ -7,17 +7,17 @@ import { tiling } from './schemes/granularity.js';
 import type { Tensor } from './tensor.js';
 
 export interface FittedScales {
-  /** As a reader will see them, row-major over the tiles. */
+  /** The scales that a reader gets, row-major over the tiles. */
   readonly scales: Float32Array;
   readonly zeroPoints?: Float32Array;
   readonly storedScales?: StoredScales;
 }
 
 /**
- * Fits one grid to each tile of the scheme's granularity and rounds the scales to their storage.
- * @param importance weight of each column `[columns]` of the matrix, or of each element `[rows * columns]` for tiles of several rows: a
- *   grid of one row is the same with any weight of it
- * @param kernels do the heavy part of the fit where they can; the result does not depend on them
+ * Fits one grid to each tile of the scheme's granularity, and rounds the scales to their storage.
+ * @param importance weight of each column `[columns]` of the matrix, or of each element `[rows * columns]` for tiles of
+ *   several rows: one constant weight for a whole row does not change the grid of a tile of one row
+ * @param kernels do the heavy part of the fit if they can; the result does not depend on them
  * @throws NumericError naming the first element that is NaN or infinite
  */
 export function fitScales(
@@ -33,7 +33,9 @@ export function fitScales(
   const zeros = new Float32Array(scales.length);
   const flat = tileRows === 1;
 
-  /** Tiles of one row are fitted together, a column of tiles at a time; taller tiles are gathered one by one. */
+  /**
+   * Tiles of one row are fitted together, one column of tiles after the other. Taller tiles are copied out one by one.
+   */
   const fitTiles = () => {
     const panelRows = flat ? rows : 1;
     const [scale, zero] = [new Float32Array(panelRows), new Float32Array(panelRows)];
@@ -48,7 +50,7 @@ export function fitScales(
           rows: panelRows,
           columns: flat ? width : width * height,
           scheme,
-          // Weights of columns come again in each row of a tile.
+          // Each row of a tile uses the same weights of columns.
           importance:
             importance &&
             (flat
@@ -90,7 +92,7 @@ export function fitScales(
   };
 }
 
-/** A rectangle of a matrix, dense; a view where it has all columns. */
+/** A rectangle of a matrix as a dense array; a view if it has all columns. */
 function gather(
   data: Float32Array,
   columns: number,
@@ -101,13 +103,13 @@ function gather(
   const panel = new Float32Array(height * width);
   for (let row = 0, i = 0; row < height; row++) {
     const start = (top + row) * columns + left;
-    // A loop: for the few columns of a group it is quicker than a view and a copy.
+    // A loop is faster than a view and a copy for the few columns of a group.
     for (let j = start; j < start + width; j++) panel[i++] = data[j];
   }
   return panel;
 }
 
-/** The error for weights that hold NaN or an infinity, with the place of the first one. */
+/** The error for weights with NaN or an infinity, with the index of the first one. */
 export function notFinite(data: Float32Array): NumericError {
   const index = data.findIndex((x) => !Number.isFinite(x));
   return new NumericError(

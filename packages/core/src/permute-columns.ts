@@ -1,4 +1,6 @@
-/** A copy of `x` `[rows, columns]` whose column j is column `permutation[j]`; `permutation` holds 0..columns-1, each once. */
+/**
+ * A copy of `x` `[rows, columns]` whose column j is column `permutation[j]`; `permutation` has 0..columns-1, each once.
+ */
 export function permuteColumns<A extends Float32Array | Float64Array | Uint8Array>(
   x: A,
   rows: number,
@@ -24,7 +26,7 @@ export function restoreColumns<A extends Float32Array | Uint8Array>(x: A, rows: 
   return out;
 }
 
-/** Every element is written: zeros are cheaper than a copy. */
+/** Every element is written later: allocating zeros is cheaper than a copy. */
 function emptyLike<A extends Float32Array | Float64Array | Uint8Array>(x: A): A {
   return new (x.constructor as new (length: number) => A)(x.length);
 }

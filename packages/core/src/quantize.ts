@@ -11,20 +11,22 @@ import { type Tiling, tiling } from './schemes/granularity.js';
 import type { Tensor } from './tensor.js';
 
 export interface QuantizeOptions {
-  /** How scales are found. When absent: the rule of the scheme's storage or format, else the range of the values. */
+  /**
+   * The fit that finds scales. When absent: the fit of the scheme's storage or format, else the range of the values.
+   */
   readonly fit?: ScaleFit;
-  /** Weight of each column `[columns]`, or of each element where a scale serves several rows, for fits that use it. */
+  /** Weight of each column `[columns]`, or of each element if a scale serves several rows, for fits that use it. */
   readonly importance?: Float32Array;
-  /** Scales that are already known (rounded to storage): nothing is fitted. */
+  /** Scales that are known already (rounded to storage): nothing is fitted. */
   readonly fitted?: FittedScales;
-  /** The kernels of the context, which fit and round on all their threads. The result is the same without them. */
+  /** The kernels of the context, which fit and round on all their threads. They do not change the result. */
   readonly kernels?: Pick<Kernels, 'grids'>;
-  /** Where codes of up to 8 bits go when it has room for them. */
+  /** Receives codes of up to 8 bits if it is long enough. */
   readonly into?: Uint8Array;
 }
 
 /**
- * Rounds every element to its tile's grid. Codes are computed with the stored scale, not the fitted one.
+ * Rounds every element to its tile's grid. Codes are computed with the stored scale, not with the fitted one.
  * @throws NumericError when an element is NaN or infinite
  */
 export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: QuantizeOptions = {}): QuantizedTensor {
@@ -36,7 +38,7 @@ export function quantize(weight: Tensor<'f32'>, scheme: Scheme, options: Quantiz
   return { scheme, shape: weight.shape, codes, ...fitted };
 }
 
-/** The rule that a scheme asks for by itself. */
+/** The fit that a scheme needs. */
 function defaultFit(scheme: Scheme): ScaleFit {
   return scheme.scaleStorage.fit ?? scheme.format.fit ?? minMax();
 }
@@ -56,7 +58,7 @@ interface Rounding {
   readonly scheme: Scheme;
 }
 
-/** False when a value is NaN or infinite. Kernels take tiles of one row with codes of up to 8 bits. */
+/** False when a value is NaN or infinite. Kernels encode tiles of one row with codes of up to 8 bits. */
 function encode({ data, codes, tiles, fitted, scheme }: Rounding, kernels: QuantizeOptions['kernels']): boolean {
   const { format } = scheme;
   const { scales, zeroPoints: zeros } = fitted;

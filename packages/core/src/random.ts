@@ -19,8 +19,8 @@ function splitmix(seed: number): () => number {
 }
 
 /**
- * A seeded generator (xoshiro128**, Blackman and Vigna 2018). The same seed gives the same numbers on every machine;
- * `fork(label)` depends on the seed and the label, not on what was drawn before.
+ * A seeded generator (xoshiro128**, Blackman and Vigna 2018). The same seed gives the same numbers on every machine.
+ * `fork(label)` depends on the seed and the label, and not on earlier draws.
  */
 export function createRandom(seed: number | string): Random {
   const root = `${seed}`;

@@ -1,7 +1,7 @@
 import { ShapeError } from './contracts/errors.js';
 import { allocate, type DType, type DTypeData } from './dtypes/dtype.js';
 
-/** Row-major values in host memory. Immutable by convention: whoever made it may write, nobody else. */
+/** Row-major values in host memory. Immutable by convention: only the code that made the tensor writes to it. */
 export interface Tensor<D extends DType = DType> {
   readonly dtype: D;
   readonly shape: readonly number[];

@@ -1,6 +1,6 @@
 /**
- * Lets timers and signals run, then throws if the run was aborted. Engines compute synchronously and their promises are
- * resolved already: without this an interrupt would wait for the end of the run.
+ * Lets timers and signals run, then throws if the run was aborted. Engines compute synchronously and return promises
+ * that are resolved already, so without this an interrupt would wait for the end of the run.
  * @throws the signal's reason
  */
 export async function yieldToEventLoop(signal: AbortSignal | undefined): Promise<void> {

@@ -2,9 +2,9 @@ import { dirname } from 'node:path';
 import type { WriteOperation } from './observed-files.js';
 
 /**
- * What outlives a crash: after `kill`, all operations (the system still has them); after `torn`, they and the first half of the
- * write that is under way; after `powerCut`, what was synced, names and data; after `namesFirst`, all names, and of the data
- * what was synced (the rest of a file reads as zeros, as on file systems that write names before data).
+ * The operations that survive a crash. After `kill`: all of them (the system still has them). After `torn`: all, and
+ * the first half of the current write. After `powerCut`: names and data that were synced. After `namesFirst`: all
+ * names, and synced data (the rest of a file reads as zeros, as on file systems that write names before data).
  */
 export type Survivors = 'kill' | 'torn' | 'powerCut' | 'namesFirst';
 
@@ -20,8 +20,8 @@ interface Inode {
 type Entry = Inode | 'folder';
 
 /**
- * The disk after a crash before each operation of a recorded run, and after the last one; for `torn` within each of its writes.
- * What was there before the run is not in it. A state is valid until the next one is taken.
+ * The disk after a crash before each operation of a recorded run, and after the last one; for `torn` within each of its
+ * writes. Files from before the run are not in it. A state is valid until the next one is taken.
  * @param operations of {@link recordingFiles}
  */
 export function* crashStates(operations: readonly WriteOperation[], survivors: Survivors): Generator<Disk> {
@@ -53,7 +53,7 @@ function contentOf({ data, synced }: Inode, survivors: Survivors): Uint8Array {
   return resized(synced, data.length);
 }
 
-/** A name that was synced in a folder of the run whose own name was not: nothing leads there. */
+/** A synced name in a folder of the run whose own name was not synced: no path leads there. */
 function isOrphan(path: string, names: ReadonlyMap<string, Entry>, made: ReadonlySet<string>): boolean {
   for (let parent = dirname(path); parent !== dirname(parent); parent = dirname(parent))
     if (made.has(parent) && !names.has(parent)) return true;

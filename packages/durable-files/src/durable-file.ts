@@ -3,32 +3,32 @@ import type { FileOptions, FileSystem, OpenFile } from './file-system.js';
 import { nodeFiles } from './node-files.js';
 import { writeError } from './write-error.js';
 
-/** Name of a file until all of it is on the disk. */
+/** Name of a file until it is completely on the disk. */
 export const partialName = (path: string) => `${path}.partial`;
 
 /**
- * A file that is there as a whole or not at all. It is written under a temporary name (`*.partial`); `commit` syncs it,
- * gives it its own name, and syncs the folder. Only after that may a journal speak of it.
+ * A file that is either complete or absent. It is written under a temporary name (`*.partial`); `commit` syncs it,
+ * gives it its final name, and syncs the folder. A journal may refer to it only after that.
  */
 export interface DurableFile {
-  /** The name that it gets. */
+  /** The final name. */
   readonly path: string;
   write(bytes: Uint8Array, position: number): Promise<void>;
-  /** @returns the bytes that were read: fewer than asked for at the end of the file */
+  /** @returns the number of bytes read: less than requested at the end of the file */
   read(into: Uint8Array, position: number): Promise<number>;
   truncate(bytes: number): Promise<void>;
   size(): Promise<number>;
   sync(): Promise<void>;
-  /** Syncs, closes, renames over what is there, and syncs the folder. */
+  /** Syncs, closes, renames (replacing an existing file), and syncs the folder. */
   commit(): Promise<void>;
-  /** Closes; the temporary file stays for a later run. Nothing happens after `commit`. */
+  /** Closes; the temporary file stays for a later run. Does nothing after `commit`. */
   close(): Promise<void>;
-  /** Closes and removes the temporary file. Nothing happens after `commit`. */
+  /** Closes and removes the temporary file. Does nothing after `commit`. */
   abort(): Promise<void>;
 }
 
 /**
- * Begins a file; what an earlier run has left under the temporary name is emptied.
+ * Begins a file; a temporary file of an earlier run is emptied.
  * @throws WriteError naming the file
  */
 export async function createDurableFile(path: string, { files = nodeFiles }: FileOptions = {}): Promise<DurableFile> {
@@ -37,8 +37,8 @@ export async function createDurableFile(path: string, { files = nodeFiles }: Fil
 }
 
 /**
- * Opens what an earlier run has left of a file, to go on in it: the temporary file, or the finished one, which gets its
- * temporary name back first. Nothing when there is neither.
+ * Opens a file of an earlier run to continue it: the temporary file, or the finished one, which gets its temporary name
+ * again first. Undefined when neither exists.
  * @throws WriteError naming the file
  */
 export async function reopenDurableFile(

@@ -1,15 +1,18 @@
 import type { DurableFile } from './durable-file.js';
 
-/** Bytes between syncs: the disk works while more is computed, and little is left for it at the end. */
+/** Bytes between syncs: the disk writes while the run computes, so the last sync is short. */
 const syncBytes = 8e6;
 
-/** Syncs a file while it is written, one sync at a time, beside the writes. */
+/** Syncs a file while it is written, one sync at a time, in parallel with the writes. */
 export interface EarlySync {
-  /** To be called after each write, with its bytes. */
+  /** Call it after each write, with the number of bytes. */
   wrote(bytes: number): void;
-  /** Waits for the sync that runs. Rejects with the first failure: the system tells it once, and `commit` would not see it. */
+  /**
+   * Waits for the current sync. Rejects with the first failure: the system reports it only once, and `commit` would not
+   * see it.
+   */
   finish(): Promise<void>;
-  /** Waits for the sync that runs, whatever its outcome: a file may be closed afterwards. */
+  /** Waits for the current sync, whatever its result, so the file can be closed. */
   idle(): Promise<void>;
 }
 

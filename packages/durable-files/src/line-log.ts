@@ -9,11 +9,11 @@ import { writeError } from './write-error.js';
 export type LogLine = Readonly<Record<string, unknown>>;
 
 /**
- * A file of JSON lines, each with a sum of itself, for what a run has finished. A line is appended and synced as a whole;
- * when a crash tears the last one, reading drops it.
+ * A file of JSON lines, each with its checksum, that records what a run has finished. A line is appended and synced; if
+ * a crash leaves the last line incomplete, reading drops it.
  */
 export interface LineLog {
-  /** Lines that were there when the log was opened. */
+  /** Lines that existed when the log was opened. */
   readonly lines: readonly LogLine[];
   /** The line is on the disk when this resolves. */
   append(line: LogLine): Promise<void>;
@@ -23,7 +23,7 @@ export interface LineLog {
 const ending = /,"sum":"([0-9a-f]{16})"\}$/;
 const lineSum = (json: string) => createHash('sha256').update(json).digest('hex').slice(0, 16);
 
-/** Reads a line, or nothing when it is not one of a log. */
+/** Reads a line; undefined when it is not a line of a log. */
 function parseLine(text: string): LogLine | undefined {
   const [, sum] = ending.exec(text) ?? [];
   if (!sum) return undefined;
@@ -55,7 +55,7 @@ async function parseLog(
   for (const [index, each] of whole.entries()) {
     const line = parseLine(each);
     if (!line) {
-      // The last line may be one that was never synced. One before it was: somebody has changed or damaged the file.
+      // The last line may never have been synced. An earlier line was, so someone has changed or damaged the file.
       if (index === whole.length - 1) break;
       throw new FormatError(
         `${path}: line ${index + 1} is damaged: restore the file, or remove it, with the output folder of its run, and start again`,
@@ -68,8 +68,8 @@ async function parseLog(
 }
 
 /**
- * Opens a log to append to it, or makes it with `first` as its first line.
- * @throws FormatError naming the line that is damaged; WriteError
+ * Opens a log to append to it, or creates it with `first` as its first line.
+ * @throws FormatError naming the damaged line; WriteError
  */
 export async function openLineLog(path: string, first: LogLine, options: FileOptions = {}): Promise<LineLog> {
   const { files = nodeFiles } = options;

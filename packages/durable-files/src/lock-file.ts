@@ -16,26 +16,29 @@ export interface LockFile {
   release(): Promise<void>;
 }
 
-/** Locks that this process holds: one of its own that is not here was left by a run that ended without its files. */
+/**
+ * Locks that this process holds. A lock of this process that is not in this set comes from a run that ended without
+ * removing it.
+ */
 const held = new Set<string>();
 
-/** Tries before an unreadable lock counts as left behind: who makes one writes it within milliseconds. */
+/** Number of tries before an unreadable lock counts as stale: a process writes its lock within milliseconds. */
 const tries = 20;
 const pauseMilliseconds = 10;
 
-/** A killed process is there until its memory is given back: 0.2 s for a run of SmolLM2-135M. */
+/** A killed process exists until its memory is freed: 0.2 s for a run of SmolLM2-135M. */
 const waitMilliseconds = 500;
 
-/** What a lock's file says. */
+/** The content of a lock's file. */
 interface LockOwner extends ProcessIdentity {
-  /** Of this taking of the lock: a process may take the same one again. */
+  /** Identifies this use of the lock, since a process may take the same lock again. */
   readonly id?: string;
 }
 
 /**
- * Takes a lock: a file with the process that holds it. A lock whose process no longer runs is taken over; one that is held is asked
- * for again for half a second.
- * @param what is locked, for the message
+ * Takes a lock: a file with the identity of the process that holds it. A lock whose process no longer runs is taken
+ * over. A lock that is held is tried again for half a second.
+ * @param what the locked thing, for the message
  * @throws LockedError naming the process
  */
 export async function lockFile(path: string, what: string, options: FileOptions = {}): Promise<LockFile> {
@@ -88,7 +91,7 @@ async function create(path: string, own: LockOwner, files: FileSystem): Promise<
   }
 }
 
-/** Nothing when it has gone meanwhile, or is not written yet. */
+/** Undefined when the file has been removed meanwhile, or is not written yet. */
 async function ownerOf(path: string, files: FileSystem): Promise<LockOwner | undefined> {
   const text = new TextDecoder().decode(await files.readFile(path));
   try {
@@ -101,13 +104,19 @@ async function ownerOf(path: string, files: FileSystem): Promise<LockOwner | und
   }
 }
 
-/** This process would be in `held`. Of another machine's process nothing is known: it counts as running. */
+/**
+ * A lock of this process would be in `held`. A process of another machine counts as running, since this machine cannot
+ * check it.
+ */
 async function isHeld(owner: ProcessIdentity, own: ProcessIdentity): Promise<boolean> {
   if (owner.host === own.host && owner.pid === own.pid) return false;
   return (await isRunning(owner)) ?? true;
 }
 
-/** Two processes may find the same stale lock: it goes under another name first, and comes back when it was a new one. */
+/**
+ * Two processes may find the same stale lock, so it is renamed first. If it turns out to be a new lock, it gets its
+ * name back.
+ */
 async function removeStale(path: string, stale: LockOwner | undefined, files: FileSystem): Promise<void> {
   const aside = `${path}.${randomUUID()}`;
   try {
@@ -122,8 +131,8 @@ async function removeStale(path: string, stale: LockOwner | undefined, files: Fi
 }
 
 /**
- * Removes what processes left that died in {@link removeStale}. The caller holds the lock: a file of this process is its own lock, on its
- * way back, or of an earlier taking.
+ * Removes the files of processes that died in {@link removeStale}. The caller holds the lock: a file of this process is
+ * its own lock, on its way back, or of an earlier use.
  */
 async function removeAsides(path: string, own: LockOwner, files: FileSystem): Promise<void> {
   const start = `${basename(path)}.`;

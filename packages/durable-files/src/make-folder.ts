@@ -4,8 +4,8 @@ import { nodeFiles } from './node-files.js';
 import { WriteError, writeError } from './write-error.js';
 
 /**
- * Makes a folder and those that it lies in; what is there already stays. Node's own `recursive` never returns where an
- * existing parent answers ENOENT (/proc).
+ * Makes a folder and its parents; existing ones stay. Node's own `recursive` never returns when an existing parent
+ * answers ENOENT (/proc).
  * @throws WriteError naming the folder
  */
 export async function makeFolders(path: string, options: FileOptions = {}): Promise<void> {
@@ -14,7 +14,7 @@ export async function makeFolders(path: string, options: FileOptions = {}): Prom
   const parent = dirname(path);
   if (parent !== path && !(await files.info(parent))) await makeFolders(parent, options);
   await files.makeFolder(path).catch(async (error: NodeJS.ErrnoException) => {
-    // Another process has made it since.
+    // Another process has made it meanwhile.
     if (error.code === 'EEXIST' && (await files.info(path))?.isFolder) return;
     throw folderError(path, error);
   });
@@ -27,7 +27,7 @@ function folderError(path: string, error: NodeJS.ErrnoException): Error {
   return new WriteError(`${path}: the folder cannot be made (${error.code}): choose another output folder`);
 }
 
-/** Removes a folder with the files and folders in it; nothing happens when there is none. */
+/** Removes a folder with its files and folders; does nothing when there is none. */
 export async function removeFolders(path: string, options: FileOptions = {}): Promise<void> {
   const { files = nodeFiles } = options;
   const names = await files.list(path);

@@ -3,7 +3,7 @@ import type { FileSystem, OpenFile, OpenMode } from './file-system.js';
 
 const flags: Readonly<Record<OpenMode, string>> = { create: 'w+', exclusive: 'wx+', update: 'r+', read: 'r' };
 
-/** What some systems answer when a folder is opened or synced: they have no such thing, and keep names by themselves. */
+/** Error codes of systems that cannot open or sync a folder; these systems keep names without a sync. */
 const noFolderSync = new Set(['EISDIR', 'EPERM', 'EACCES', 'EINVAL', 'ENOTSUP', 'ENOSYS', 'EBADF']);
 
 /** The file system of the machine, through Node. */

@@ -1,6 +1,6 @@
 import type { FileSystem, OpenFile } from './file-system.js';
 
-/** An operation that changes what is on the disk, or makes sure that it stays there. */
+/** An operation that changes the disk, or that makes a change durable. */
 export type WriteOperation =
   | { readonly kind: 'create'; readonly path: string }
   | { readonly kind: 'write'; readonly path: string; readonly bytes: Uint8Array; readonly position: number }
@@ -13,8 +13,8 @@ export type WriteOperation =
   | { readonly kind: 'syncFolder'; readonly path: string };
 
 /**
- * A file system that tells `before` of each write operation; the operation does not happen when that throws. For tests of
- * what writes: {@link dyingFiles}, {@link fullFiles}, {@link recordingFiles}.
+ * A file system that calls `before` with each write operation; when `before` throws, the operation does not happen. For
+ * tests of writers: {@link dyingFiles}, {@link fullFiles}, {@link recordingFiles}.
  */
 export function observedFiles(files: FileSystem, before: (operation: WriteOperation) => void): FileSystem {
   const observed = (file: OpenFile, path: string): OpenFile => ({
@@ -35,7 +35,8 @@ export function observedFiles(files: FileSystem, before: (operation: WriteOperat
   return {
     ...files,
     async open(path, mode) {
-      // An exclusive one that is refused changes nothing, and is told all the same: the order of operations stays.
+      // An exclusive operation that is refused changes nothing, but `before` is called for it, so the numbering of
+      // operations stays the same.
       if (mode === 'create' || mode === 'exclusive') before({ kind: 'create', path });
       return observed(await files.open(path, mode), path);
     },
@@ -62,7 +63,7 @@ export function observedFiles(files: FileSystem, before: (operation: WriteOperat
   };
 }
 
-/** Every write operation from number `dies` on (the first is 0) fails: nothing reaches the disk any more. */
+/** Every write operation from number `dies` on (the first is 0) fails, and the disk no longer changes. */
 export function dyingFiles(files: FileSystem, dies: number): FileSystem {
   let count = 0;
   return observedFiles(files, () => {
@@ -70,7 +71,7 @@ export function dyingFiles(files: FileSystem, dies: number): FileSystem {
   });
 }
 
-/** Operations that need space on the disk; data that was written may need its space only when it is synced. */
+/** Operations that need space on the disk; written data may need its space only when it is synced. */
 const allocating = new Set<WriteOperation['kind']>(['create', 'write', 'truncate', 'makeFolder', 'sync']);
 
 /** From write operation number `fullAt` on (the first is 0) the disk has no space left. */
@@ -82,7 +83,7 @@ export function fullFiles(files: FileSystem, fullAt: number): FileSystem {
   });
 }
 
-/** Notes every write operation, in order, with a copy of what it writes. */
+/** Records every write operation, in order, with a copy of its data. */
 export function recordingFiles(files: FileSystem): {
   readonly files: FileSystem;
   readonly operations: readonly WriteOperation[];

@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
-/** Says which process it is, also after its number has been given to another one. */
+/** Identifies a process, also after the system has given its number to another one. */
 export interface ProcessIdentity {
   readonly host: string;
   readonly pid: number;
-  /** Changes when the number is used again or the machine starts anew; empty where the system does not tell. */
+  /** Changes when the number is used again or the machine restarts; empty if the system does not provide it. */
   readonly started: string;
 }
 
@@ -16,7 +16,7 @@ export const thisProcess = async (): Promise<ProcessIdentity> => ({
   started: await startOf(process.pid),
 });
 
-/** Whether a process of this machine still runs; nothing can be told of another machine's. */
+/** Whether a process of this machine still runs; undefined for a process of another machine. */
 export async function isRunning({ host, pid, started }: ProcessIdentity): Promise<boolean | undefined> {
   if (host !== hostname()) return undefined;
   try {

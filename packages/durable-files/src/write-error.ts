@@ -5,7 +5,7 @@ export class WriteError extends QuantError {
   override name = 'WriteError';
 }
 
-/** Names the file and what to do instead of the system's code. */
+/** An error that names the file and what to do, instead of the system's code. */
 export function writeError(path: string, error: unknown, bytes?: number): WriteError {
   const code = (error as NodeJS.ErrnoException)?.code;
   const need = bytes === undefined ? '' : ` (${bytes} bytes were to be written)`;

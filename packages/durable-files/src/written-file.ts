@@ -4,7 +4,7 @@ import { createDurableFile, type DurableFile } from './durable-file.js';
 import type { FileOptions } from './file-system.js';
 import { nodeFiles } from './node-files.js';
 
-/** What a journal notes of a file once it is on the disk. */
+/** The record of a file in a journal, once the file is on the disk. */
 export interface FileRecord {
   readonly file: string;
   readonly bytes: number;
@@ -18,7 +18,7 @@ const chunkBytes = 4 * 2 ** 20;
 export const sumOf = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /**
- * Writes a small file as a whole: it replaces what is there at once, or the old content stays.
+ * Writes a small file completely: it replaces an existing file at once, or the old content stays.
  * @throws WriteError naming the file
  */
 export async function writeFileDurably(
@@ -68,13 +68,13 @@ async function replaced<T>(file: DurableFile, fill: (file: DurableFile) => Promi
     await file.commit();
     return result;
   } catch (error) {
-    // The first error says what happened; that the rest of the file could not be removed either is no news.
+    // The first error has the reason; a second error on removing the rest of the file adds nothing.
     await file.abort().catch(() => {});
     throw error;
   }
 }
 
-/** SHA-256 and size of a file that is there; nothing when there is none. */
+/** SHA-256 and size of an existing file; undefined when there is none. */
 export async function recordOf(
   path: string,
   { files = nodeFiles }: FileOptions = {},

@@ -2,14 +2,14 @@ import { type Kernels, permuteColumns, restoreColumns, roundHalfEven, SchemeErro
 import type { GptqProblem, GptqSolution } from './solve.js';
 
 /**
- * The column sweep of GPTAQ (Li et al., arXiv 2504.02692; docs/reference/papers.md#correction-of-earlier-errors): GPTQ against the output `W X` of the
- * unquantized model while the layer sees X'. With `E = (X - X') X'^T`, U the upper Cholesky factor of H^-1 and
- * `P = alpha striu(E U^T) U`, rounding column i changes the later ones by
+ * The column sweep of GPTAQ (Li et al., arXiv 2504.02692; docs/reference/papers.md#correction-of-earlier-errors): GPTQ
+ * against the output `W X` of the unquantized model, while the inputs of the layer are X'. With `E = (X - X') X'^T`, U
+ * the upper Cholesky factor of H^-1 and `P = alpha striu(E U^T) U`, rounding column i changes the later ones by
  *
  *     w_j += w_i P_ij - (w_i - q_i) / U_ii U_ij
  *
- * It aims at the same objective as {@link retarget}, which needs no second matrix in the sweep; it is here to be compared
- * with. Plain loops in f64, not a kernel.
+ * It has the same objective as {@link retarget}, which needs no second matrix in the sweep. It exists for comparison.
+ * Plain loops in f64, not a kernel.
  *
  * @param shift E `[columns, columns]`, both axes in the order of the problem
  * @param alpha 0..1; the authors use 0.25

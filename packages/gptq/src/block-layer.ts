@@ -1,12 +1,12 @@
 import type { BlockFormat, BlockGrid } from '@q/core';
 
-/** A weight that becomes blocks. */
+/** A weight to be written as blocks. */
 export interface Layer {
   readonly format: BlockFormat;
   readonly grid: BlockGrid;
   readonly rows: number;
   readonly columns: number;
-  /** Of a row. */
+  /** Groups of a row. */
   readonly groups: number;
 }
 

@@ -3,7 +3,7 @@ import type { InputCorrection } from './layer-inputs.js';
 import { correctionHelps } from './residual-correction.js';
 import { retarget } from './retarget.js';
 
-/** A layer that is to make up for the errors of earlier ones. */
+/** A layer that shall compensate for the errors of earlier ones. */
 export interface UncorrectedLayer {
   /** W `[rows, columns]`, columns in their own order. */
   readonly weight: Float32Array;
@@ -11,22 +11,23 @@ export interface UncorrectedLayer {
   readonly correction: InputCorrection;
   /** Order of the correction's columns. */
   readonly permutation: Int32Array;
-  /** What the residual stream lacks; absent when only the inputs are corrected. */
+  /** The error of the residual stream; absent when only the inputs are corrected. */
   readonly residual?: ResidualCrossState;
-  /** 0 to 1: how much of the correction is applied. */
+  /** 0 to 1: the share of the correction that is applied. */
   readonly share: number;
 }
 
 export interface CorrectedTarget {
   /** `[rows, columns]`, columns in their own order. */
   readonly target: Float32Array;
-  /** True when the error of the residual stream is not corrected, since that would have made most tokens worse. */
+  /** True when the error of the residual stream is not corrected, since the correction would make most tokens worse. */
   readonly leftOut: boolean;
 }
 
 /**
- * The weight that a layer should be rounded to, `W + share (W' - W)` with W' of {@link retarget}. The right side of its regression comes
- * from the shift of the inputs and the error of the stream, or, where the wanted outputs were collected, from these: `Z X'^T - W H`.
+ * The target of a layer's rounding, `W + share (W' - W)` with W' of {@link retarget}. The right side of its regression
+ * comes from the shift of the inputs and the error of the stream. If the wanted outputs were collected it comes from
+ * these: `Z X'^T - W H`.
  */
 export async function correctedTarget(layer: UncorrectedLayer, kernels: Kernels): Promise<CorrectedTarget> {
   const { weight, rows, correction, permutation, residual, share } = layer;
@@ -47,10 +48,10 @@ export async function correctedTarget(layer: UncorrectedLayer, kernels: Kernels)
     const toStream = await solved(right);
     if (await correctionHelps({ weight, rows, change: toStream, state: residual, share }, kernels)) change = toStream;
     else leftOut = true;
-    // The shift of the inputs is in the wanted outputs, and nowhere else.
+    // The wanted outputs already contain the shift of the inputs.
     if (residual.wholeOutput) return { target: moved(weight, share, change), leftOut };
   }
-  // Rows of the weight or rows of the shift: what goes through the factor are the fewer ones.
+  // Applies the factor to the rows of the weight or to the rows of the shift, whichever are fewer.
   const toInputs =
     rows >= n
       ? restoreColumns(await times(await correction.solved(kernels)), rows, permutation)

@@ -1,10 +1,13 @@
 import { type Kernels, NumericError } from '@q/core';
 
-/** `H = R R^T` of the damped, permuted Hessian, and what it took to get there. */
+/** `H = R R^T` of the damped, permuted Hessian, and the damping that it needed. */
 export interface Factorization {
-  /** R, upper triangular `[n, n]`, f32: what the sweep multiplies with. */
+  /** R, upper triangular `[n, n]`, f32: the sweep multiplies with it. */
   readonly factor: Float32Array;
-  /** The same in f64, for solves; left out unless asked for, as is `damped`: a wide layer's are its largest matrices. */
+  /**
+   * The same in f64, for solves. Like `damped` it is absent unless requested, since these are the largest matrices of a
+   * wide layer.
+   */
   readonly exact?: Float64Array;
   /** The damped Hessian, f32 `[n, n]`, columns in their own order. */
   readonly damped?: Float32Array;
@@ -12,7 +15,7 @@ export interface Factorization {
   readonly diagonal: Float32Array;
   /** Share of the mean diagonal that was added. */
   readonly damping: number;
-  /** How often the damping had to be raised. */
+  /** Number of times that the damping was raised. */
   readonly retries: number;
   /** Columns whose inputs were always zero. */
   readonly deadColumns: number;
@@ -22,8 +25,8 @@ const maxRetries = 6;
 
 /**
  * Factors `H + damping * mean(diag H) * I` with rows and columns in the order `permutation`. A dead column (`H_jj = 0`)
- * gets a diagonal of the mean, which makes it round to nearest. Where the factorisation fails, the damping is raised
- * tenfold and it is tried again, from the untouched Hessian (docs/reference/papers.md#gptq, robustness).
+ * gets the mean as its diagonal, so it is rounded to nearest. When the factorisation fails, it is tried again with ten
+ * times the damping, from the original Hessian (docs/reference/papers.md#gptq, robustness).
  * @throws NumericError when the Hessian is not finite or no damping helps
  */
 export async function factorize(
@@ -32,7 +35,7 @@ export async function factorize(
   damping: number,
   kernels: Kernels,
   keep: {
-    /** Where the factor goes `[n, n]`, if it has a place already. */
+    /** Receives the factor `[n, n]`; a new array when absent. */
     readonly factor?: Float32Array;
     readonly exact: boolean;
     readonly damped: boolean;

@@ -4,8 +4,9 @@ import { refineOutputs } from './refine-outputs.js';
 
 export const endLossOptions = {
   /**
-   * Exponent of the weights of tokens by their squared gradients (GuidedQuant, arXiv 2505.07004), 0 (all alike) to 1 (the estimate
-   * itself, right where errors are small). Above 0 the gradients of all windows are needed, not of a quarter of them. Default 0.
+   * Exponent of the weights of tokens by their squared gradients (GuidedQuant, arXiv 2505.07004), from 0 (equal
+   * weights) to 1 (the full estimate, valid for small errors). Above 0 the gradients of all windows are needed, instead
+   * of a quarter of them. Default 0.
    */
   tokens: number({
     min: 0,
@@ -14,8 +15,8 @@ export const endLossOptions = {
     help: 'With the end loss as objective, exponent of the weights of tokens; 0: all tokens alike.',
   }),
   /**
-   * Share of the gradients' own second moments in the factor for outputs, beside that of equal and independent outputs
-   * ({@link refineOutputs}), 0 to below 1. 0: rows alone. Default 0.7.
+   * Share of the gradients' own second moments in the factor for outputs; the rest is that of equal and independent
+   * outputs ({@link refineOutputs}). From 0 to below 1. 0: only rows. Default 0.7.
    */
   outputs: number({
     min: 0,
@@ -26,16 +27,17 @@ export const endLossOptions = {
 };
 
 /**
- * Tokens for each output below which a note warns: with about one for each output of the widest linear (demo model, 2 bits) the KL
- * divergence was 3.2 times the default's, with six (stories260K, 2 bits) 1.10 times, with twelve (llama-5m, 3 bits) 0.76 times.
+ * A note warns below this number of tokens for each output. With about one token for each output of the widest linear
+ * (demo model, 2 bits) the KL divergence was 3.2 times the default's, with six (stories260K, 2 bits) 1.10 times, with
+ * twelve (llama-5m, 3 bits) 0.76 times.
  */
 const tokensAnOutput = 10;
 
 export type GptqEndLossOptions = GptqOptions & OptionValues<typeof endLossOptions>;
 
 /**
- * GPTQ against an estimate of what its errors do to the loss at the end of the model, from gradients of the unquantized one: tokens may
- * be weighted, and codes and scales are refined across outputs after the rows are. The pipeline must be handed `endLoss`.
+ * GPTQ with an estimate of the loss at the end of the model as objective, from gradients of the unquantized model.
+ * Tokens may be weighted. After the rows, codes and scales are refined across outputs. The pipeline needs `endLoss`.
  * @throws SchemeError for an option out of its range, or two that exclude each other
  */
 export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions = {}): Quantizer {
@@ -60,8 +62,8 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
 }
 
 /**
- * `share G + (1 - share) mean(diag G) I` with mean diagonal 1: the moments are sums over drawn labels, and their product with H is but an
- * estimate. Nothing where the end loss does not depend on the layer.
+ * `share G + (1 - share) mean(diag G) I` with mean diagonal 1: the moments are sums over drawn labels, and their
+ * product with H is only an estimate. Undefined if the end loss does not depend on the layer.
  */
 function dampedMoments({ sum, width }: HessianState, share: number): Float32Array | undefined {
   let trace = 0;

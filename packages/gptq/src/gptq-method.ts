@@ -4,7 +4,10 @@ import { endLossOptions, gptqEndLoss } from './gptq-end-loss.js';
 
 const methodOptions = {
   ...gptqOptions,
-  /** What is minimised: the squared error of the layer's outputs, or an estimate of what it does to the loss at the end of the model. */
+  /**
+   * The error to minimise: the squared error of the layer's outputs, or an estimate of its effect on the loss at the
+   * end of the model.
+   */
   objective: choice(['layer', 'end-loss'], {
     default: 'layer',
     help: 'Error that is minimised: that of the layer, or what gradients say of the loss at the end of the model.',
@@ -12,7 +15,7 @@ const methodOptions = {
   ...endLossOptions,
 };
 
-/** What the command and recipes know of it. */
+/** The method for the command and recipes. */
 export const gptqMethod: Method<typeof methodOptions> = {
   name: 'gptq',
   summary: 'one column after the other, with the error of each made up for by the later ones',
@@ -30,7 +33,8 @@ export const gptqMethod: Method<typeof methodOptions> = {
       );
     return gptq(options);
   },
-  // Nothing follows the head that could make up for an error, and its inputs are those of the unquantized model: nothing to correct.
+  // No layer comes after the head to compensate for its error, and its inputs are those of the unquantized model, so
+  // nothing is corrected.
   head: ({ objective: _objective, tokens: _tokens, outputs: _outputs, asymmetric: _asymmetric, ...options }) =>
     gptq({ ...options, retarget: 0, residual: false }),
 };

@@ -23,8 +23,8 @@ export const gptqOptions = {
   /** Round the columns with the largest inputs first. Default true. */
   actOrder: boolean({ default: true, help: 'Round the columns with the largest inputs first.' }),
   /**
-   * With act-order: groups are the original columns and their grids are fixed beforehand, so that no reordering is needed
-   * at inference. Default true. Without act-order groups are always refitted on the updated weights.
+   * With act-order: groups are the original columns and their grids are fixed beforehand, so no reordering is needed at
+   * inference. Default true. Without act-order groups are always refitted on the updated weights.
    */
   staticGroups: boolean({
     default: true,
@@ -37,22 +37,22 @@ export const gptqOptions = {
     default: 0.01,
     help: 'Added to the diagonal of the Hessian, as a share of its mean.',
   }),
-  /** Columns a block. Default 128. Kernels with `splitsColumns` sweep in blocks of a size of their own. */
+  /** Columns a block. Default 128. Kernels with `splitsColumns` choose their own block size. */
   blockSize: integer({ min: 1, default: 128, help: 'Columns that the sweep takes at once.' }),
-  /** How grids are fitted. Default: `weightedSearch()`. */
+  /** The fit of the grids. Default: `weightedSearch()`. */
   fit: fitOption('weightedSearch'),
   /**
-   * Weights of the columns in that fit. `diagonal` (default): mean square of the input. `conditional`: what is left of it
-   * after later columns have made up for the error. `reference`: mean square of the unquantized model's input. `none`: all
-   * alike.
+   * Weights of the columns in that fit. `diagonal` (default): mean square of the input. `conditional`: the part of it
+   * that remains after later columns have compensated for the error. `reference`: mean square of the unquantized
+   * model's input. `none`: equal weights.
    */
   importance: choice(['none', 'diagonal', 'conditional', 'reference'], {
     default: 'diagonal',
     help: 'Weights of the columns when grids are fitted: all alike, or from the inputs of the layer.',
   }),
   /**
-   * Share of the correction for what quantized layers before this one did to its inputs, 0 to 1 (default). Above 0 the
-   * unquantized model runs beside the quantized one ({@link retarget}).
+   * Share of the correction for the errors that earlier quantized layers cause in this layer's inputs, 0 to 1
+   * (default). Above 0 the run also runs the unquantized model ({@link retarget}).
    */
   retarget: number({
     min: 0,
@@ -60,11 +60,11 @@ export const gptqOptions = {
     otherwise: '1, or 0 with asymmetric',
     help: 'Share of the errors of earlier layers that is corrected.',
   }),
-  /** With `retarget`: layers that add to the residual stream also make up for the error it already has. Default true. */
+  /** With `retarget`: layers that add to the residual stream also compensate for its error so far. Default true. */
   residual: boolean({ default: true, help: 'With retarget, correct the error of the residual stream too.' }),
   /**
-   * With `retarget`: share of the calibration tokens on which the unquantized model runs, above 0 and at most 1. The rest of the
-   * tokens are in the Hessian alone. Default: see {@link pairedTokensOf}, and twice as many with a further step.
+   * With `retarget`: share of the calibration tokens on which the unquantized model runs, above 0 and at most 1. The
+   * other tokens are only in the Hessian. Default: see {@link pairedTokensOf}, and twice as many with a further step.
    */
   pairedTokens: number({
     above: 0,
@@ -80,16 +80,16 @@ export const gptqOptions = {
     help: 'Rounds of scale refit and coordinate descent after the sweep.',
   }),
   /**
-   * With fixed grids: multiples of the fitted scales that are tried, each with a whole sweep; every row keeps the one with
-   * the least loss ({@link solveRanges}). Default 0.7, 0.85, 1, 1.15, 1.3.
+   * With fixed grids: multiples of the fitted scales, each tried with a whole sweep; every row keeps the one with the
+   * least loss ({@link solveRanges}). Default 0.7, 0.85, 1, 1.15, 1.3.
    */
   ranges: list(number({ above: 0, help: 'A multiple of the fitted scale.' }), {
     default: [0.7, 0.85, 1, 1.15, 1.3],
     help: 'With fixed grids, multiples of the fitted scales that are tried, each with a whole sweep.',
   }),
   /**
-   * Alpha of GPTAQ's sweep ({@link asymmetricSolve}), 0 to 1, for comparison; `retarget` is 0 with it and `ranges` do not
-   * apply. Default 0: off.
+   * Alpha of GPTAQ's sweep ({@link asymmetricSolve}), 0 to 1, for comparison. With it `retarget` is 0 and `ranges` has
+   * no effect. Default 0: off.
    */
   asymmetric: number({
     min: 0,
@@ -101,7 +101,10 @@ export const gptqOptions = {
 
 export type GptqOptions = OptionValues<typeof gptqOptions>;
 
-/** What the paper and its code do, by range of the values: for comparison with other implementations. */
+/**
+ * The options of the paper and its code, with grids by the range of the values: for comparison with other
+ * implementations.
+ */
 export const paperOptions: GptqOptions = {
   fit: minMax(),
   importance: 'none',
@@ -112,10 +115,10 @@ export const paperOptions: GptqOptions = {
 };
 
 /**
- * GPTQ (Frantar et al., arXiv 2210.17323) in its inverse-free form, and by default with what lowers the KL divergence
- * further: targets corrected for the errors of earlier layers, weighted grids, and refinement after the sweep.
- * {@link paperOptions} turns all of that off. Works on any granularity whose scales belong to single
- * rows (channel, group) and on per-tensor grids, and on any number format.
+ * GPTQ (Frantar et al., arXiv 2210.17323) in its inverse-free form. By default it also corrects targets for the errors
+ * of earlier layers, weights its grids, and refines the result of the sweep, which lowers the KL divergence further.
+ * {@link paperOptions} turns all of that off. It works on any granularity whose scales belong to single rows (channel,
+ * group), on per-tensor grids, and on any number format.
  *
  * @throws SchemeError for an option out of its range, or two that exclude each other
  */
@@ -124,20 +127,21 @@ export function gptq(options: GptqOptions = {}): Quantizer {
 }
 
 /**
- * Tokens on which the unquantized model runs by default. The regression on the inputs has a parameter for each feature. SmolLM2-135M at
- * 3 bits: KL divergence 0.227 with 8,192 tokens in both models, 0.205 with 16,384; without the correction, as published, 0.568. The operations of
- * the whole run are a sixth fewer with 8,192 (docs/speed.md#where-the-time-of-a-run-goes).
+ * Tokens on which the unquantized model runs by default. The regression on the inputs has one parameter for each
+ * feature. SmolLM2-135M at 3 bits: KL divergence 0.227 with 8,192 tokens in both models, 0.205 with 16,384; without the
+ * correction, as published, 0.568. With 8,192 the whole run needs a sixth fewer operations
+ * (docs/speed.md#where-the-time-of-a-run-goes).
  */
 const pairedTokensOf = (inFeatures: number) => Math.max(8192, 5 * inFeatures);
 
-/** A step behind the refinement of rows, and what of the end loss it reads. */
+/** A step after the refinement of rows, and the derivatives of the end loss that it needs. */
 export interface FurtherStep {
   readonly options: Readonly<Record<string, unknown>>;
   readonly endLoss: NonNullable<Quantizer['endLoss']>;
   readonly refine: NonNullable<GptqSettings['refineFurther']>;
 }
 
-/** {@link gptq} with one step more: handed in, so that who does not use the step does not bundle it. */
+/** {@link gptq} with one more step. The step is an argument, so a program without it does not bundle it. */
 export function gptqWith(options: GptqOptions, further?: FurtherStep): Quantizer {
   const {
     actOrder,
@@ -207,7 +211,7 @@ const paperMethodOptions = {
   fit: fitOption('minMax'),
 };
 
-/** GPTQ as its paper has it, by {@link paperOptions}. */
+/** GPTQ as published, by {@link paperOptions}. */
 export const gptqPaperMethod: Method<typeof paperMethodOptions> = {
   name: 'gptq-paper',
   summary: 'GPTQ as published',

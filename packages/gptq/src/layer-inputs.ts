@@ -1,14 +1,17 @@
 import type { HessianState, InputShiftState, Kernels } from '@q/core';
 import { type Factorization, factorize } from './factorize.js';
 
-/** What linears of the same inputs have in common. The f32 factor lies where the kernels compute, and is written there for each. */
+/**
+ * The parts that linears with the same inputs share. The f32 factor is in the kernels' memory, and is written there for
+ * each linear.
+ */
 export interface LayerInputs {
   readonly factorization: Factorization;
-  /** What corrects for earlier errors; absent when no token went through the unquantized model. */
+  /** Corrects for earlier errors; absent when no token went through the unquantized model. */
   readonly correction?: InputCorrection;
 }
 
-/** Both matrices of the regression on the inputs, of the same tokens, columns in the order of the factor. */
+/** Both matrices of the regression on the inputs, from the same tokens, with columns in the order of the factor. */
 export interface InputCorrection {
   /** `C - H` `[n, n]`. Row: feature of the unquantized inputs. */
   shift(): Float32Array;
@@ -23,7 +26,7 @@ export interface InputCorrection {
 interface Wanted {
   readonly damping: number;
   readonly permutation: Int32Array;
-  /** Where the f32 factor goes. */
+  /** Receives the f32 factor. */
   readonly buffer: Float32Array;
   readonly shift: InputShiftState;
 }
@@ -37,10 +40,13 @@ interface Known {
   readonly inputs: LayerInputs;
 }
 
-/** By the sums of a Hessian, as long as somebody holds these. */
+/** Keyed by the sums of a Hessian; an entry lives as long as these sums do. */
 const known = new WeakMap<object, Known>();
 
-/** Computed for the first of the linears that share a Hessian. @throws NumericError as {@link factorize} */
+/**
+ * Computed for the first of the linears that share a Hessian.
+ * @throws NumericError as {@link factorize}
+ */
 export async function layerInputs(
   hessian: HessianState,
   { damping, permutation, buffer, shift: state }: Wanted,
@@ -69,15 +75,16 @@ export async function layerInputs(
 }
 
 /**
- * Ridge of the regression on the inputs as a share of the mean diagonal, for each input feature a token. The fewer tokens, the more
- * of what the regression finds is noise: a ridge in proportion to features over tokens is what Hoerl, Kennard and Baldwin (1975) choose.
- * Measured on the first six blocks of SmolLM2-135M (3 bits, groups of 64): docs/speed.md#where-the-time-of-a-run-goes.
+ * Ridge of the regression on the inputs, as a share of the mean diagonal, times tokens over features. With fewer tokens
+ * the regression fits more noise. Hoerl, Kennard and Baldwin (1975) choose a ridge in proportion to features over
+ * tokens. Measured on the first six blocks of SmolLM2-135M (3 bits, groups of 64):
+ * docs/speed.md#where-the-time-of-a-run-goes.
  */
 const ridgePerFeature = 4;
 
 /**
- * The regression of what the unquantized model has on what the layer sees.
- * @param damping at least that much of the mean diagonal is added
+ * The regression of the unquantized model's inputs on the layer's inputs.
+ * @param damping at least this share of the mean diagonal is added
  */
 export async function openCorrection(
   state: InputShiftState,
@@ -86,7 +93,7 @@ export async function openCorrection(
   damping: number,
   kernels: Kernels,
 ): Promise<InputCorrection> {
-  // Where all tokens went through both models the Hessian is that of the regression.
+  // If all tokens went through both models, the Hessian is that of the regression.
   const gram = state.count < hessian.count && state.inputs ? state.inputs : hessian.sum;
   const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * permutation.length) / state.count));
   const { exact } = await factorize(gram, permutation, ridge, kernels, { exact: true, damped: false });

@@ -28,7 +28,7 @@ import { roundingGrid } from './rounding-grid.js';
 import { separateStorages } from './separate-storages.js';
 import { solveRanges } from './solve-ranges.js';
 
-/** {@link GptqOptions} with nothing left open. */
+/** {@link GptqOptions} with all defaults filled in. */
 export interface GptqSettings {
   readonly actOrder: boolean;
   readonly staticGroups: boolean;
@@ -41,7 +41,10 @@ export interface GptqSettings {
   readonly refineRounds: number;
   readonly ranges: readonly number[];
   readonly asymmetric: number;
-  /** What comes behind the refinement of rows: it improves the problem's codes and scales in place, and gives a note or nothing. */
+  /**
+   * Runs after the refinement of rows. It improves the problem's codes and scales in place, and returns a note or
+   * nothing.
+   */
   readonly refineFurther?: (
     problem: RefineProblem,
     statistics: Statistics,
@@ -50,7 +53,7 @@ export interface GptqSettings {
   ) => Promise<string | undefined>;
 }
 
-/** One layer from its statistics to its codes. Its factor lies where the kernels compute: all that reads it does so there. */
+/** Quantizes one layer from its statistics. Its factor stays in the kernels' memory, and is only read there. */
 export async function quantizeLayer(
   weight: Tensor<'f32'>,
   statistics: Statistics,
@@ -155,7 +158,7 @@ async function solveLayer(
       ...{ rows, columns, scales, zeros, grid: roundingGrid(scheme.format), storage: scheme.scaleStorage },
       ...{ groups, blockSize, refitScales: freeScales },
     };
-    // Groups that were fitted on the way are consecutive in the order of the sweep alone.
+    // Groups that were fitted during the sweep are consecutive only in the order of the sweep.
     const swept = !fixed && actOrder;
     const own = { target, codes: solution.codes, hessian: damped, group: groupIndex };
     const ordered = swept ? sweptOrder(own, rows, permutation, group) : own;
@@ -193,7 +196,7 @@ async function solveLayer(
   };
 }
 
-/** What is refined, columns in the order of the sweep. */
+/** The problem of the refinement, with columns in the order of the sweep. */
 function sweptOrder(
   { target, codes, hessian }: { target: Float32Array; codes: Uint8Array; hessian: Float32Array },
   rows: number,
@@ -213,9 +216,9 @@ function sweptOrder(
 }
 
 /**
- * Weights of the columns for the grid's fit, in the order of the factor. `diagonal`: mean square of the input, which is
- * what rounding to nearest costs. `conditional`: `R_jj^2`, what is left of it after the later columns have made up for it.
- * `reference`: mean square of the input in the unquantized model.
+ * Weights of the columns for the grid's fit, in the order of the factor. `diagonal`: mean square of the input, the cost
+ * of rounding to nearest. `conditional`: `R_jj^2`, the part of it that remains after the later columns have
+ * compensated. `reference`: mean square of the input in the unquantized model.
  */
 function columnImportance(
   kind: GptqSettings['importance'],

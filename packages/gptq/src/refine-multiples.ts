@@ -2,14 +2,15 @@ import type { BlockMultiples, Kernels, RoundingGrid } from '@q/core';
 import { type Candidate, eachBlock, type Layer } from './block-layer.js';
 import { type RefineProblem, refine } from './refine.js';
 
-/** One level: what a minimum is multiplied with. */
+/** The single level 1, which a minimum multiplies. */
 const one: RoundingGrid = { kind: 'levels', levels: Float32Array.of(1), codes: Uint8Array.of(0) };
 
 /**
- * Refines codes, scales and minima of blocks whose scales and minima are whole multiples of steps, which stay. The value
- * `s level - m` is linear in each of the three: with `T + m` for a target the scales are those of levels without a zero point, and with
- * `s level - T` for a target the minima are scales of a level of 1. Every step can only lower `tr(D H D^T)`.
- * @param found codes and bytes, replaced in place; scales and zeros are of no account afterwards
+ * Refines codes, scales and minima of blocks whose scales and minima are integer multiples of steps; the steps do not
+ * change. The value `s level - m` is linear in each of the three. With the target `T + m` the scales are those of
+ * levels without a zero point; with the target `s level - T` the minima are scales of a level of 1. Every step can only
+ * lower `tr(D H D^T)`.
+ * @param found codes and bytes, replaced in place; its scales and zeros are undefined afterwards
  */
 export function refineMultiples(
   layer: Layer,
@@ -27,7 +28,7 @@ export function refineMultiples(
   if (grid.affine) for (let at = 0; at < minima.length; at++) minima[at] = found.zeros[at] * scales[at];
   const zeros = new Float32Array(rows * groups);
   const shifted = new Float32Array(rows * columns);
-  /** The multiple nearest to a wanted value; a scale of 0 belongs to codes that say nothing, and stays. */
+  /** The multiple nearest to a requested value. A scale of 0 stays, since its codes do not determine a scale. */
   const storeScale = (wanted: number, row: number, index: number): number => {
     const at = row * groups + index;
     const whole = nearest(wanted, steps.scales[at], multiples.scale);

@@ -2,20 +2,23 @@ import type { Kernels, RoundingGrid } from '@q/core';
 import type { RefineProblem } from './refine.js';
 import { codeLevels } from './rounding-grid.js';
 
-/** A rounded layer, and what the end loss says of its outputs. */
+/** A rounded layer, and the curvature of the end loss in its outputs. */
 export interface RefineOutputsProblem extends RefineProblem {
-  /** Damped second moments of the end loss's derivatives by the outputs, G `[rows, rows]`, f32, symmetric, positive diagonal. */
+  /**
+   * Damped second moments of the end loss's derivatives with respect to the outputs, G `[rows, rows]`, f32, symmetric,
+   * positive diagonal.
+   */
   readonly outputs: Float32Array;
 }
 
-/** Rows whose products with all others are taken at once. */
+/** Number of rows whose products with all others are computed together. */
 const rowsAtOnce = 64;
 
 /**
- * Rounds of coordinate descent on `tr(G D H D^T)`, the end loss's estimate with one factor for the outputs and one for the inputs
- * (YAQA, arXiv 2505.22988): an error of one output is made up for by the others that the loss reads together with it. Row after row:
- * first its scales by least squares, then its codes. Each step can only lower the estimate, up to the rounding of stored scales.
- * With G diagonal it does what `refine` does.
+ * Rounds of coordinate descent on `tr(G D H D^T)`, the estimate of the end loss with one factor for the outputs and one
+ * for the inputs (YAQA, arXiv 2505.22988): other outputs that affect the loss together with one output compensate for
+ * its error. Row after row: first its scales by least squares, then its codes. Each step can only lower the estimate,
+ * up to the rounding of stored scales. With a diagonal G it equals `refine`.
  */
 export async function refineOutputs(problem: RefineOutputsProblem, rounds: number, kernels: Kernels): Promise<void> {
   const { rows, columns, hessian, outputs } = problem;
@@ -76,7 +79,10 @@ function groupPanels({ columns, groups, group, hessian }: RefineProblem): GroupP
   });
 }
 
-/** What a scale multiplies, for rows that are refitted one after the other: by group, u `[rows, members]` and `u H` `[rows, columns]`. */
+/**
+ * The vectors that a scale multiplies, for rows that are refitted one after the other: by group, u `[rows, members]`
+ * and `u H` `[rows, columns]`.
+ */
 interface GroupUnits {
   readonly units: Float32Array;
   readonly slopes: Float32Array;
@@ -117,7 +123,7 @@ function refitRow(
     }
     const old = scales[row * groups + index];
     const wanted = denominator > 0 ? old + numerator / (weight * denominator) : old;
-    // A scale that would vanish or change its sign belongs to codes that say nothing: it stays.
+    // A scale that would become 0 or change its sign stays: its codes do not determine a scale.
     if (!(wanted * old > 0)) continue;
     const [stored] = storage.store(Float32Array.of(wanted)).effective;
     const step = stored - old;
@@ -128,7 +134,7 @@ function refitRow(
   }
 }
 
-/** Each code to the grid point that minimises the estimate over it alone. */
+/** Moves each code to the grid point that minimises the estimate while all others stay. */
 function descendRow(state: RowState, row: number, slope: Float32Array, weight: number): void {
   const { columns, target, hessian, group, groups, scales, zeros, codes, difference, round, levels } = state;
   for (let j = 0; j < columns; j++) {

@@ -4,7 +4,7 @@ import type { Descent, Kernels, RoundingGrid, ScaleStorage } from '@q/core';
 export interface RefineProblem {
   readonly rows: number;
   readonly columns: number;
-  /** What the values aim at, T `[rows, columns]`. */
+  /** The target of the values, T `[rows, columns]`. */
   readonly target: Float32Array;
   /** Damped H `[columns, columns]`, f32, symmetric. */
   readonly hessian: Float32Array;
@@ -13,27 +13,32 @@ export interface RefineProblem {
   /** Group of each column; the columns of a group are consecutive. */
   readonly group: Int32Array;
   readonly groups: number;
-  /** Columns of a block where scales stay as they are; else a block is a group. */
+  /** Columns of a block when scales stay as they are; otherwise a block is a group. */
   readonly blockSize: number;
   /** `[rows, columns]` */
   readonly codes: Uint8Array;
   /** `[rows, groups]`, as stored. */
   readonly scales: Float32Array;
   readonly zeros: Float32Array;
-  /** False for grids that rows share or whose storage ties scales together: they stay as they are. */
+  /**
+   * False for grids that rows share, or whose storage makes scales depend on each other: these scales stay as they are.
+   */
   readonly refitScales: boolean;
-  /** The scale that can be stored nearest to a wanted one, of a row and a group. Default: what `storage` makes of it. */
+  /** The stored scale nearest to a requested one, for a row and a group. Default: rounded by `storage`. */
   store?(wanted: number, row: number, group: number): number;
 }
 
-/** Values of the weight whose rows are refined together: with their target and differences they are in the kernels' memory. */
+/**
+ * Number of weight values whose rows are refined together: the kernels' memory holds them with their target and
+ * differences.
+ */
 const valuesAtOnce = 4 << 20;
 
 /**
- * Rounds of what GPTQ leaves undone, each of which can only lower `tr(D H D^T)`, `D = T - Q` (up to the rounding of stored
- * scales). Group by group: first the scale that fits the codes best while all other groups stay, `s += (u . D H) / (u H u^T)` with u the
- * integers (or levels) of the group; then every code of the group against all others (cyclic coordinate descent). One product of D with the
- * group's columns of H serves both.
+ * Refines the result of GPTQ in rounds. Each step can only lower `tr(D H D^T)`, `D = T - Q` (up to the rounding of
+ * stored scales). A round goes group by group. First it fits the scale to the codes while all other groups stay,
+ * `s += (u . D H) / (u H u^T)` with u the integers (or levels) of the group. Then it optimises every code of the group
+ * against all others (cyclic coordinate descent). One product of D with the group's columns of H serves both.
  */
 export function refine(problem: RefineProblem, rounds: number, kernels: Kernels): void {
   const { rows, columns, groups, store } = problem;
@@ -67,7 +72,7 @@ function refineRows(problem: RefineProblem, rounds: number, kernels: Kernels): v
   }
 }
 
-/** First columns and ends: of the groups, or of blocks where scales stay. */
+/** First columns and ends: of the groups, or of blocks when scales stay. */
 function blocksOf({ columns, group, blockSize, refitScales }: RefineProblem): [number, number][] {
   const blocks: [number, number][] = [];
   for (let start = 0, end = 0; start < columns; start = end) {
@@ -78,7 +83,7 @@ function blocksOf({ columns, group, blockSize, refitScales }: RefineProblem): [n
   return blocks;
 }
 
-/** The new scale of a group where it is stored; gives by how much it has grown. */
+/** Computes and stores the new scale of a group; returns its growth. */
 function refitScale(
   { group, groups, scales, storage, store }: RefineProblem,
   descent: Descent,
@@ -90,7 +95,7 @@ function refitScale(
   const fitted = numerators.map((numerator, row) => {
     const old = scales[row * groups + index];
     const wanted = old + (curvatures[row] > 0 ? numerator / curvatures[row] : 0);
-    // A scale that would vanish or change its sign belongs to codes that say nothing: it stays.
+    // A scale that would become 0 or change its sign stays: its codes do not determine a scale.
     return store ? store(wanted, row, index) : wanted * old > 0 ? wanted : old;
   });
   return (store ? fitted : storage.store(fitted).effective).map((scale, row) => {

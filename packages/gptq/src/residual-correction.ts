@@ -1,28 +1,28 @@
 import type { Kernels, ResidualCrossState } from '@q/core';
 
-/** What is asked about a correction of the residual stream. */
+/** A correction of the residual stream to be checked. */
 export interface ResidualCorrection {
   /** W `[rows, n]`. */
   readonly weight: Float32Array;
   readonly rows: number;
-  /** D `[rows, n]`: by what the weight would move. */
+  /** D `[rows, n]`: the change of the weight. */
   readonly change: Float32Array;
   readonly state: ResidualCrossState;
-  /** 0 to 1: how much of the correction is applied. */
+  /** 0 to 1: the share of the correction that is applied. */
   readonly share: number;
 }
 
 /**
- * Whether a correction of the residual stream ({@link retarget}) makes it better for the tokens of the sample, each measured
- * against its own size:
+ * Whether a correction of the residual stream ({@link retarget}) lowers the error of the tokens of the sample, each
+ * relative to its own size:
  *
  *     sum_t ||e_t - share D x_t||^2 / ||r_t + W x_t||^2
  *
- * against the same without D. The norm behind the layer divides every token by its size, so this is what later layers see.
- * The regression itself minimises the plain sum. Where few tokens are many times larger than all others (a weight of 1e4
- * is enough to make some), it repairs a share of their error and adds to all other tokens more than they hold.
- * With `state.wholeOutput`, `e_t` is all that the output lacks of the wanted one.
- * Without a sample the answer is yes.
+ * compared with the same sum without D. The norm after the layer divides every token by its size, so later layers see
+ * this error. The regression itself minimises the plain sum. If a few tokens are many times larger than all others (a
+ * weight of 1e4 causes such tokens), the regression repairs a share of their error, and adds more error to all other
+ * tokens than they had. With `state.wholeOutput`, `e_t` is the difference between the wanted and the real output.
+ * Without a sample the result is true.
  */
 export async function correctionHelps(correction: ResidualCorrection, kernels: Kernels): Promise<boolean> {
   const { weight, rows, change, state, share } = correction;

@@ -1,15 +1,16 @@
 import type { Kernels } from '@q/core';
 
 /**
- * The weight that GPTQ should aim at when the layers before it are quantized already (docs/reference/papers.md#correction-of-earlier-errors). With X the inputs
- * in the unquantized model, X' those that the layer really gets, `H = X' X'^T`, `C = X X'^T` and a ridge on both,
+ * The target of GPTQ for a layer after quantized layers (docs/reference/papers.md#correction-of-earlier-errors). With X
+ * the inputs in the unquantized model, X' the real inputs of the layer, `H = X' X'^T`, `C = X X'^T` and a ridge on
+ * both,
  *
  *     ||W X - Q X'||^2 = ||(W' - Q) X'||^2 + const,   W' = W (C + ridge I) (H + ridge I)^-1 = W + W (C - H) (H + ridge I)^-1
  *
- * A layer that adds to the residual stream can also make up for the error E that earlier layers left in it: the output it
- * should give is `W X + E`, which adds `E X'^T` to the right side.
+ * A layer that adds to the residual stream can also compensate for the error E that earlier layers left in it. Its
+ * target output is then `W X + E`, which adds `E X'^T` to the right side.
  *
- * This gives `W' - W`, by which the weight moves.
+ * Returns `W' - W`, the change of the weight.
  * @param right `W (C - H) + E X'^T` `[rows, n]`, columns in the order of the factor; overwritten
  * @param factor R of `H + ridge I = R R^T`, upper triangular `[n, n]`
  */

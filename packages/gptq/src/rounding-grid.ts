@@ -1,6 +1,6 @@
 import type { NumberFormat, RoundingGrid } from '@q/core';
 
-/** What the sweep rounds to: the integers of a linear format, or the sorted finite levels of any other. */
+/** The grid of the sweep: the integers of a linear format, or the sorted finite levels of any other. */
 export function roundingGrid(format: NumberFormat): RoundingGrid {
   if (format.family === 'linear') return { kind: 'linear', min: format.min, max: format.max };
   const byLevel = new Map<number, number>();

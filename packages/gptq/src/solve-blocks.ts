@@ -38,7 +38,7 @@ export interface SolveBlocksOptions {
   readonly damping?: number;
   /** Share of the errors of earlier layers that is corrected. Default 1. */
   readonly retarget?: number;
-  /** Multiples of the fitted scales that are tried, each with a whole sweep. Default 0.8, 0.9, 1, 1.1. */
+  /** Multiples of the fitted scales, each tried with a whole sweep. Default 0.8, 0.9, 1, 1.1. */
   readonly ranges?: readonly number[];
   /** Rounds of refinement after the sweep. Default 3. */
   readonly refineRounds?: number;
@@ -48,23 +48,24 @@ export interface SolveBlocksOptions {
 export interface SolvedBlocks {
   /** Row after row. */
   readonly bytes: Uint8Array;
-  /** What a reader decodes. */
+  /** The values that a reader decodes. */
   readonly values: Tensor<'f32'>;
   /** Weighted squared error of all rows, and of the format's own encoder with importance. */
   readonly loss: number;
   readonly encoderLoss: number;
 }
 
-/** What {@link solveBlocks} needs to have been collected. */
+/** The statistics that {@link solveBlocks} needs. */
 export const blockStatistics: readonly Statistic<any>[] = [hessian, inputShift, residualCross];
 
-/** Stands for a scale that is stored as zero: codes are then of no account, and quotients stay finite. */
+/** Replaces a scale that is stored as zero: its codes have no effect, and quotients stay finite. */
 const vanishing = 1e-20;
 
 /**
- * GPTQ (arXiv 2210.17323) for formats whose blocks hold their own scales, such as GGUF's: scales and minima are fitted with the
- * inputs' squares and rounded to what the blocks can hold, then codes are swept with error feedback, then refined against the whole
- * Hessian. Each row keeps the best of several ranges, and the encoder's own bytes where these are better.
+ * GPTQ (arXiv 2210.17323) for formats whose blocks hold their own scales, such as those of GGUF. It fits scales and
+ * minima with weights from the inputs' squares, and rounds them to the precision of the blocks. Then it sweeps codes
+ * with error feedback, and refines them against the whole Hessian. Each row keeps the best of several ranges, or the
+ * encoder's own bytes if these are better.
  */
 export async function solveBlocks(
   weight: Tensor<'f32'>,
@@ -156,7 +157,7 @@ export async function solveBlocks(
 function blockScheme(format: BlockFormat, grid: BlockGrid): Scheme {
   const affine = [uint2, uint4, uint5].find(({ max }) => max + 1 === grid.levels.length);
   return scheme({
-    // Zero points are known to linear formats alone.
+    // Only linear formats have zero points.
     format: grid.affine && affine ? affine : tableFormat(format.name, [...grid.levels]),
     granularity: perGroup(grid.group),
     ...(grid.affine ? { zeroPoint: 'float' } : {}),
@@ -178,7 +179,10 @@ function fitGroups({ grid, rows, columns, groups }: Layer, target: Float32Array,
   return { scales, minima };
 }
 
-/** Rounds scales to what blocks hold, writes them, and gives them as the sweep takes them: a scale and a zero point. */
+/**
+ * Rounds scales to the precision of the blocks, writes them, and returns them in the form of the sweep: a scale and a
+ * zero point.
+ */
 function storeScales(
   layer: Layer,
   fitted: { readonly scales: Float32Array; readonly minima: Float32Array },
@@ -200,7 +204,7 @@ function storeScales(
   return { scales, zeros };
 }
 
-/** Scales that a refit has changed; blocks of one group hold them as they are. */
+/** Writes scales that a refit has changed; blocks of one group store them as they are. */
 function writeScales(layer: Layer, { bytes, scales }: Candidate): void {
   const [scale, minimum] = [new Float32Array(1), new Float32Array(1)];
   eachBlock(layer, bytes, (to, block) => {

@@ -2,11 +2,13 @@ import type { Kernels } from '@q/core';
 import { type GptqProblem, type GptqSolution, gptqSolve } from './solve.js';
 
 /**
- * Solves a layer once for each multiple of its fixed scales and keeps, row by row, the solution with the least loss. A fit
- * knows only what rounding to nearest costs; how far the later columns can make up for an error, and so how wide a grid
- * pays, shows in the loss of the sweep alone. Rows are independent, so their best ones make the best layer.
+ * Solves a layer once for each multiple of its fixed scales, and keeps, row by row, the solution with the least loss. A
+ * fit measures only the error of rounding to nearest. Later columns compensate for a part of the error, so a wider or
+ * narrower grid may be better; only the loss of the sweep shows it. Rows are independent, so the best rows make the
+ * best layer.
  *
- * @param ranges multiples of `problem.grids.scales`; without fixed grids there is nothing to multiply and one sweep is done
+ * @param ranges multiples of `problem.grids.scales`; without fixed grids there is nothing to multiply, and one sweep is
+ *   done
  */
 export async function solveRanges(
   problem: GptqProblem,

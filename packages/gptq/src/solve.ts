@@ -1,11 +1,11 @@
 import { type Kernels, permuteColumns, restoreColumns, type ScaleFit, type Scheme } from '@q/core';
 import { roundingGrid } from './rounding-grid.js';
 
-/** One layer to solve. Columns are in the order in which they are rounded. */
+/** One layer to solve. Columns are in the order of rounding. */
 export interface GptqProblem {
   readonly rows: number;
   readonly columns: number;
-  /** W `[rows, columns]`; the only thing that may be in another order, see `order`. */
+  /** W `[rows, columns]`; only this array may have another order, see `order`. */
   readonly weight: Float32Array;
   /** R of `H = R R^T`, upper triangular `[columns, columns]`. */
   readonly factor: Float32Array;
@@ -18,9 +18,11 @@ export interface GptqProblem {
   readonly fit: ScaleFit;
   /** Weights of the columns `[columns]` for the fit. */
   readonly importance?: Float32Array;
-  /** Columns between two products with all that came before; 128 in the paper. Not read where kernels have `splitsColumns`. */
+  /**
+   * Columns between two products with all earlier columns; 128 in the paper. Not used by kernels with `splitsColumns`.
+   */
   readonly blockSize: number;
-  /** Columns of the weight, and of the codes that come of it, lie in another order: the j-th to be rounded is `order[j]`. */
+  /** For a weight and codes with another order of columns: the j-th column to be rounded is `order[j]`. */
   readonly order?: Int32Array;
 }
 
@@ -34,14 +36,14 @@ export interface GptqSolution {
 }
 
 /**
- * GPTQ without an inverse (docs/reference/papers.md#gptq). With `H = R R^T`, R upper triangular, and `D = W - Q` against the original
- * weights, the error is `||D R||^2` and column j rounds
+ * GPTQ without an inverse (docs/reference/papers.md#gptq). With `H = R R^T`, R upper triangular, and `D = W - Q`
+ * against the original weights, the error is `||D R||^2` and column j rounds
  *
  *     w'_j = w_j + D[:, <j] R[<j, j] / R_jj
  *
- * which is what Cholesky, inverse, Cholesky of the original formulation computes. Columns go in blocks: what all earlier
- * blocks contribute is one product, the rest happens inside the block (`kernels.gptqBlock`). Kernels that go in blocks of
- * their own get all columns whose grids are known at once.
+ * This equals the original formulation, which computes Cholesky, inverse, Cholesky. Columns are split into blocks: one
+ * product gives the contribution of all earlier blocks, and `kernels.gptqBlock` does the rest. Kernels that split
+ * columns themselves get all columns with known grids in one call.
  */
 export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise<GptqSolution> {
   const { rows, columns, factor, scheme, group, groups, importance, blockSize, order } = problem;
@@ -100,7 +102,9 @@ export async function gptqSolve(problem: GptqProblem, kernels: Kernels): Promise
   return { codes, scales, zeros, loss };
 }
 
-/** All columns at once. What only the sweep itself needs of the differences stays with it: they are as large as the weight. */
+/**
+ * All columns in one call. Differences that only the sweep needs stay in the kernels: they are as large as the weight.
+ */
 async function sweepOnce(
   { rows, columns, weight, factor, scheme, group, groups, order }: GptqProblem,
   grids: NonNullable<GptqProblem['grids']>,
@@ -153,8 +157,8 @@ async function feedbackOf(
 }
 
 /**
- * The weights of a group as GPTQ has updated them when it reaches the group's first column: W minus the D that would make
- * the error of these columns zero, `D R_gg = -feedback`.
+ * The weights of a group as GPTQ has updated them when it reaches the group's first column: W minus the D for which the
+ * error of these columns would be zero, `D R_gg = -feedback`.
  */
 async function updatedWeights(
   problem: GptqProblem,
@@ -183,7 +187,7 @@ interface GroupValues {
   readonly values: Float32Array;
   readonly width: number;
   readonly importance: Float32Array | undefined;
-  /** Of the group among all. */
+  /** Index of the group. */
   readonly index: number;
 }
 

@@ -15,7 +15,7 @@ export function writeArrays(arrays: ReadonlyMap<string, Float32Array>): Uint8Arr
   return bytes;
 }
 
-/** @throws FormatError when the bytes are not what `writeArrays` gives */
+/** @throws FormatError when the bytes are not the output of `writeArrays` */
 export function readArrays(bytes: Uint8Array): Map<string, Float32Array> {
   const entries = readHeader(bytes);
   const arrays = new Map<string, Float32Array>();
@@ -38,7 +38,7 @@ function readHeader(bytes: Uint8Array): [string, number][] {
       Array.isArray(entry) && typeof entry[0] === 'string' && Number.isSafeInteger(entry[1]) && entry[1] >= 0;
     if (Array.isArray(header) && header.every(valid)) return header;
   } catch {
-    // Below: one message for every way in which it is no header.
+    // Below, one message covers all forms of an invalid header.
   }
   throw new FormatError('the state of a worker has no readable header: it was damaged on the way');
 }

@@ -8,13 +8,15 @@ export interface BlocksOptions {
   readonly block?: number;
 }
 
-/** int8 codes with one f32 scale a block and stochastic rounding. Unbiased; the error of an element is below one step. */
+/**
+ * int8 codes with one f32 scale a block and stochastic rounding. Unbiased; the error of an element is below one step.
+ */
 export const int8Blocks = (options: BlocksOptions = {}): GradientCodec => blocks('int8', int8, 127, options);
 
 /** FP8 (E5M2) codes with one f32 scale a block and stochastic rounding between neighbouring values. Unbiased. */
 export const fp8Blocks = (options: BlocksOptions = {}): GradientCodec => blocks('fp8', e5m2, e5m2.max, options);
 
-/** @param top the value that a block's largest magnitude becomes */
+/** @param top the value for a block's largest magnitude */
 function blocks(name: string, format: NumberFormat, top: number, { block = 256 }: BlocksOptions): GradientCodec {
   expectInteger(`${name}: block`, block, 1, 2 ** 24);
   const { values, codes } = sortedLevels(format, top);
@@ -26,7 +28,7 @@ function blocks(name: string, format: NumberFormat, top: number, { block = 256 }
       const scales = new Float32Array(Math.ceil(gradient.length / block));
       const chosen = new Uint8Array(gradient.length);
       eachBucket(gradient.length, block, (index, start, end) => {
-        // A subnormal quotient would lose the scale's bits; such a block is far below every other gradient.
+        // A subnormal quotient would lose the scale's bits; such a block is far smaller than every other gradient.
         const scale = largestOf(gradient, start, end) / top;
         scales[index] = scale < 2 ** -120 ? 0 : scale;
         for (let i = start; i < end; i++) {
@@ -57,7 +59,7 @@ function sortedLevels(format: NumberFormat, top: number): { values: Float64Array
   return { values: Float64Array.from(sorted, ([value]) => value), codes: Uint8Array.from(sorted, ([, code]) => code) };
 }
 
-/** The place of the last value that is not above `x`; 0 below all. */
+/** The index of the last value that is not above `x`; 0 if all are. */
 function placeOf(values: Float64Array, x: number): number {
   let [low, high] = [0, values.length - 1];
   while (low < high) {

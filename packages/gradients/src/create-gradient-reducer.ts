@@ -9,7 +9,7 @@ export interface GradientReducerOptions {
   readonly exchange: Exchange;
   /** Shapes by name, the same on all workers. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Tensors of fewer elements are sent exactly: their bytes do not count, and norms are sensitive. Default 4096. */
+  /** Tensors with fewer elements are sent exactly: they have few bytes, and norms are sensitive. Default 4096. */
   readonly smallest?: number;
   /** Forked for each step, tensor and worker. */
   readonly random: Random;
@@ -19,7 +19,7 @@ export interface GradientReducerOptions {
 export interface GradientReducer {
   /**
    * @param gradients this worker's, by name: all tensors of `shapes`
-   * @param step number of the optimizer's step, from 0: a message of another step is refused
+   * @param step number of the optimizer's step, from 0; a message of another step is refused
    * @returns the means, the same bits on every worker
    * @throws ShapeError, NumericError for gradients that cannot be sent; FormatError for messages that cannot be read
    */

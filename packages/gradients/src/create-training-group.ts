@@ -15,7 +15,7 @@ export interface TrainingGroupOptions {
 
 /**
  * Data-parallel training over an exchange, for the context of a run: `createContext({ kernels, group })`.
- * @throws SchemeError when the exchange's rank is none of its workers
+ * @throws SchemeError when the exchange's rank is not one of its workers
  */
 export function createTrainingGroup({ compressor, exchange, random, smallest }: TrainingGroupOptions): TrainingGroup {
   const { rank, workers } = exchange;

@@ -3,8 +3,9 @@ import { meanOf } from './mean-of.js';
 import { createResidual } from './residual.js';
 
 /**
- * Adds to each gradient what earlier steps did not send (Karimireddy et al., arXiv 1901.09847): `p = g + e`, `C(p)` is sent,
- * `e = p - C(p)`. The sum of what was sent plus the residual is the sum of the gradients. This makes biased codecs converge.
+ * Adds the unsent part of earlier steps to each gradient (Karimireddy et al., arXiv 1901.09847): `p = g + e`, `C(p)` is
+ * sent, `e = p - C(p)`. The sum of all sent values plus the residual is the sum of the gradients. This makes biased
+ * codecs converge.
  */
 export function errorFeedback(codec: GradientCodec): GradientCompressor {
   return {

@@ -2,7 +2,7 @@ import type { GradientCompressor } from './gradient-compressor.js';
 import { expectBytes, readFloats, writeFloats } from './payload.js';
 import { stateless } from './stateless.js';
 
-/** No compression: f32 values, 4 bytes each. What every other scheme is compared with. */
+/** No compression: f32 values, 4 bytes each. The baseline for all other schemes. */
 export function exact(): GradientCompressor {
   return stateless({
     name: 'none',

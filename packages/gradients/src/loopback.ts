@@ -2,7 +2,7 @@ import type { Exchange } from './exchange.js';
 
 /**
  * Exchanges of workers in one process, for tests and simulations. A call ends when all workers have called.
- * @param tamper changes what arrives from a worker, by the number of the call: what a bad network does
+ * @param tamper changes the message of a worker, by the number of the call, to simulate a faulty network
  */
 export function createLoopback(
   workers: number,

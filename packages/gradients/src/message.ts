@@ -2,9 +2,9 @@ import { FormatError } from '@q/core';
 import { crc32 } from './crc32.js';
 
 /**
- * What one worker sends in one round of one step. All integers are little-endian u32:
- * `QGRD`, version, rank, step, round, fingerprint, number of tensors, length of the body, CRC-32 of everything else;
- * then the body: the length of each tensor's payload, and the payloads.
+ * The message of one worker in one round of one step. All integers are little-endian u32: `QGRD`, version, rank, step,
+ * round, fingerprint, number of tensors, length of the body, CRC-32 of everything else; then the body: the length of
+ * each tensor's payload, and the payloads.
  */
 export interface GradientMessage {
   readonly rank: number;
@@ -12,7 +12,10 @@ export interface GradientMessage {
   readonly step: number;
   /** Round within the step, from 0. */
   readonly round: number;
-  /** What the workers must agree on: the scheme, and names and shapes of the tensors. See {@link fingerprintOf}. */
+  /**
+   * Identifies the settings that all workers must share: the scheme, and names and shapes of the tensors. See {@link
+   * fingerprintOf}.
+   */
   readonly fingerprint: number;
   readonly payloads: readonly Uint8Array[];
 }
@@ -44,13 +47,13 @@ export function writeMessage({ rank, step, round, fingerprint, payloads }: Gradi
   return bytes;
 }
 
-/** What a message must be to be added up. */
+/** The fields that a message must have to be accepted. */
 export type ExpectedMessage = Omit<GradientMessage, 'payloads'> & { readonly tensors: number };
 
 /**
  * Reads and checks a message. The payloads are views of `bytes`.
- * @throws FormatError naming the worker, and whether the message is truncated, damaged, repeated, out of order or from another
- * training
+ * @throws FormatError naming the worker, and whether the message is truncated, damaged, repeated, out of order or from
+ *   another training
  */
 export function readMessage(bytes: Uint8Array, expected: ExpectedMessage): GradientMessage {
   const from = `the gradient message of worker ${expected.rank} for step ${expected.step}, round ${expected.round}`;
@@ -87,7 +90,7 @@ export function readMessage(bytes: Uint8Array, expected: ExpectedMessage): Gradi
   return { rank, step, round, fingerprint, payloads };
 }
 
-/** Of everything but the sum itself. */
+/** The checksum of everything except the checksum itself. */
 function checksum(bytes: Uint8Array): number {
   return crc32(bytes.subarray(headerBytes), crc32(bytes.subarray(0, 32)));
 }

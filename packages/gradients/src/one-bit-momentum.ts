@@ -14,10 +14,10 @@ export interface OneBitMomentumOptions {
 }
 
 /**
- * 1-bit Adam (Tang et al., arXiv 2102.02888). After the warm-up each worker sends the sign of its momentum with error feedback, in
- * place of its gradient: `m_w = beta1 m + (1 - beta1) g_w`, and the new momentum is the mean over workers. The result is given
- * as the gradient that takes Adam's first moment from the old momentum to the new one, so that an ordinary AdamW applies it.
- * The second moment must not see these gradients: error feedback cannot repair their squares.
+ * 1-bit Adam (Tang et al., arXiv 2102.02888). After the warm-up each worker sends the sign of its momentum with error
+ * feedback instead of its gradient: `m_w = beta1 m + (1 - beta1) g_w`, and the new momentum is the mean over workers.
+ * The result is the gradient that moves Adam's first moment from the old momentum to the new one, so an ordinary AdamW
+ * can apply it. The second moment must not see these gradients: error feedback cannot repair their squares.
  * @throws SchemeError for options out of range
  */
 export function oneBitMomentum({ warmup, beta1 = 0.9 }: OneBitMomentumOptions): GradientCompressor {

@@ -1,6 +1,6 @@
 import { FormatError, lsbFirst } from '@q/core';
 
-/** Little-endian f32 values, then codes of `bits` bits, lowest bits first. What most codecs send. */
+/** The form of most codecs: little-endian f32 values, then codes of `bits` bits, lowest bits first. */
 export function writePayload(scales: Float32Array, codes: Uint8Array, bits: number): Uint8Array {
   const packed = lsbFirst(bits).pack(codes);
   const payload = new Uint8Array(4 * scales.length + packed.length);

@@ -14,10 +14,10 @@ export interface PowerSgdOptions {
 }
 
 /**
- * PowerSGD (Vogels et al., arXiv 1905.13727). With M `[out, in]` the gradient plus the residual: `P = M Q`, averaged over the
- * workers and made orthonormal; `Q = M^T P`, averaged; all workers apply `P Q^T`. The next step starts from this Q. Vectors, and
- * matrices whose factors would not be half as large, are sent exactly. A tensor of more than two dimensions counts as
- * `[first, all others]`.
+ * PowerSGD (Vogels et al., arXiv 1905.13727). With M `[out, in]` the gradient plus the residual: `P = M Q`, averaged
+ * over the workers and made orthonormal; `Q = M^T P`, averaged; all workers apply `P Q^T`. The next step starts from
+ * this Q. Vectors are sent exactly, and so are matrices whose factors have more than half of their size. A tensor of
+ * more than two dimensions counts as `[first, all others]`.
  * @throws SchemeError for options out of range
  */
 export function powerSgd({ rank = 4, start = 10 }: PowerSgdOptions = {}): GradientCompressor {
@@ -45,7 +45,7 @@ function lowRankState(
 ): GradientState {
   const residual = createResidual(rows * columns);
   const plain = exact().createState(shape);
-  // The same start on every worker: it depends on the shape alone.
+  // The start is the same on every worker: it depends only on the shape.
   const random = createRandom(`powersgd ${shape.join('x')}`);
   const right = Float32Array.from({ length: columns * rank }, () => random.normal());
   let steps = 0;
@@ -117,7 +117,7 @@ function orthonormalise(p: Float32Array, rows: number, rank: number): void {
     }
     let after = 0;
     for (let i = 0; i < rows; i++) after += p[i * rank + r] ** 2;
-    // What is left of a dependent column is rounding noise of f32, about 1e-7 of its length.
+    // The rest of a dependent column is rounding noise of f32, about 1e-7 of its length.
     const scale = after > 1e-10 * before && after > 0 ? 1 / Math.sqrt(after) : 0;
     for (let i = 0; i < rows; i++) p[i * rank + r] *= scale;
   }

@@ -13,9 +13,10 @@ export interface QsgdOptions {
 }
 
 /**
- * QSGD (Alistarh et al., arXiv 1610.02132): `norm * sign(g) * xi`, where `xi` is `s |g| / norm` rounded at random to one of
- * its two neighbours, over s. Unbiased. With the l2 norm, `E|Q(g) - g|^2 <= min(n / s^2, sqrt(n) / s) |g|^2` for a bucket of n.
- * Codes have a fixed width: with the largest magnitude as the norm few of them are 0, and Elias codes would not be shorter.
+ * QSGD (Alistarh et al., arXiv 1610.02132): `norm * sign(g) * xi`, where `xi` is `s |g| / norm` rounded at random to
+ * one of its two neighbours, over s. Unbiased. With the l2 norm, `E|Q(g) - g|^2 <= min(n / s^2, sqrt(n) / s) |g|^2` for
+ * a bucket of n. Codes have a fixed width: with the largest magnitude as the norm few of them are 0, and Elias codes
+ * would not be shorter.
  * @throws SchemeError for options out of range
  */
 export function qsgd({ levels = 7, bucket = 512, norm = 'max' }: QsgdOptions = {}): GradientCodec {
@@ -55,7 +56,7 @@ function l2(values: Float32Array, start: number, end: number): number {
   return Math.sqrt(sum);
 }
 
-/** The next f32 that is not below: a norm that was rounded down would push the largest element beyond the last level. */
+/** Rounds up to an f32: a norm that was rounded down would move the largest element beyond the last level. */
 function upward(value: number): number {
   const rounded = Math.fround(value);
   return rounded >= value ? rounded : Math.fround(value * (1 + 2 ** -23));

@@ -1,12 +1,12 @@
 import { FormatError } from '@q/core';
 
 /**
- * What was not sent yet, in f64: f32 would lose a part of it at each step, and the sum of what was sent would drift away from
- * the sum of the gradients.
+ * The unsent part, in f64. f32 would lose a part of it at each step, and the sum of the sent values would drift away
+ * from the sum of the gradients.
  */
 export interface Residual {
   readonly values: Float64Array;
-  /** Three f32 parts whose sum is the f64 value, since a checkpoint holds f32. */
+  /** Three f32 parts whose sum is the f64 value, since a checkpoint stores f32. */
   save(): ReadonlyMap<string, Float32Array>;
   load(state: ReadonlyMap<string, Float32Array>): void;
 }
@@ -29,7 +29,7 @@ export function createResidual(length: number): Residual {
     },
     load(state) {
       values.fill(0);
-      // From the smallest part on, each sum is exact.
+      // In order from the smallest part, each sum is exact.
       for (const name of parts.toReversed()) {
         const part = entryOf(state, name, length);
         for (let i = 0; i < length; i++) values[i] += part[i];
@@ -38,7 +38,7 @@ export function createResidual(length: number): Residual {
   };
 }
 
-/** @throws FormatError when the checkpoint lacks the entry, or has it in another length */
+/** @throws FormatError when the checkpoint has no such entry, or one of another length */
 export function entryOf(state: ReadonlyMap<string, Float32Array>, name: string, length: number): Float32Array {
   const entry = state.get(name);
   if (entry?.length !== length)

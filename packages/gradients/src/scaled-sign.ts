@@ -2,8 +2,9 @@ import type { GradientCodec } from './gradient-compressor.js';
 import { readPayload, writePayload } from './payload.js';
 
 /**
- * The sign of each element times the mean magnitude of the tensor (EF-SignSGD, Karimireddy et al., arXiv 1901.09847): one bit an
- * element. Biased: wrap it in `errorFeedback`. `|C(g) - g|^2 = (1 - |g|_1^2 / (n |g|_2^2)) |g|^2`. The sign of 0 is +1.
+ * The sign of each element times the mean magnitude of the tensor (EF-SignSGD, Karimireddy et al., arXiv 1901.09847):
+ * one bit an element. Biased: wrap it in `errorFeedback`. `|C(g) - g|^2 = (1 - |g|_1^2 / (n |g|_2^2)) |g|^2`. The sign
+ * of 0 is +1.
  */
 export function scaledSign(): GradientCodec {
   return {

@@ -1,7 +1,7 @@
 import type { GradientCodec, GradientCompressor } from './gradient-compressor.js';
 import { meanOf } from './mean-of.js';
 
-/** A codec as it is, one round a step and nothing remembered: right for codecs that are unbiased, and for exact ones. */
+/** Uses a codec without any state, one round a step: for unbiased and exact codecs. */
 export function stateless(codec: GradientCodec): GradientCompressor {
   return {
     name: codec.name,

@@ -3,13 +3,17 @@ import type { GradientCodec } from './gradient-compressor.js';
 import { readPayload, writePayload } from './payload.js';
 
 export interface TernGradOptions {
-  /** Gradients beyond this many root mean squares of the tensor are clipped first, which is not unbiased; 0: never. Default 2.5. */
+  /**
+   * Gradients beyond this many root mean squares of the tensor are clipped first, which is biased; 0: no clipping.
+   * Default 2.5.
+   */
   readonly clip?: number;
 }
 
 /**
- * TernGrad (Wen et al., arXiv 1705.07878): `s sign(g) b` with `s` the largest magnitude of the tensor and `b` a coin that shows
- * 1 with probability `|g| / s`. Unbiased for the clipped gradient; `E|Q(g) - g|^2 = sum |g| (s - |g|)`. 2 bits an element.
+ * TernGrad (Wen et al., arXiv 1705.07878): `s sign(g) b` with `s` the largest magnitude of the tensor and `b` a random
+ * bit that is 1 with probability `|g| / s`. Unbiased for the clipped gradient; `E|Q(g) - g|^2 = sum |g| (s - |g|)`. 2
+ * bits an element.
  * @throws SchemeError when `clip` is negative or not finite
  */
 export function ternGrad({ clip = 2.5 }: TernGradOptions = {}): GradientCodec {
@@ -37,7 +41,7 @@ export function ternGrad({ clip = 2.5 }: TernGradOptions = {}): GradientCodec {
   };
 }
 
-/** Around 0, not around the mean: the deviation of equal gradients is 0, and clipping would take them away. */
+/** Relative to 0 and not to the mean: the deviation of equal gradients is 0, and clipping would remove them. */
 function rootMeanSquare(values: Float32Array): number {
   let squares = 0;
   for (const value of values) squares += value * value;

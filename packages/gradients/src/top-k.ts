@@ -9,9 +9,9 @@ export interface TopKOptions {
 }
 
 /**
- * The elements of largest magnitude as they are, the others as 0 (sparsified SGD with memory, Stich et al., arXiv 1809.07599).
- * Biased: wrap it in `errorFeedback`. An element takes 8 bytes: u32 index and f32 value, by rising index. Of equal
- * magnitudes the first ones are sent.
+ * Sends the elements of largest magnitude as they are, and the others as 0 (sparsified SGD with memory, Stich et al.,
+ * arXiv 1809.07599). Biased: wrap it in `errorFeedback`. An element takes 8 bytes: u32 index and f32 value, by rising
+ * index. Of equal magnitudes the first ones are sent.
  * @throws SchemeError when `share` is out of range
  */
 export function topK({ share = 0.01 }: TopKOptions = {}): GradientCodec {

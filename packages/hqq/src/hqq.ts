@@ -10,11 +10,12 @@ import {
 export type HqqOptions = HalfQuadraticOptions;
 
 /**
- * HQQ (half-quadratic quantization, Badri and Shaji 2023; docs/reference/papers.md#hqq): round to nearest on the range of the values with
- * zero points that minimise the p-norm of the error, p < 1. Data-free, a few passes over the weights.
+ * HQQ (half-quadratic quantization, Badri and Shaji 2023; docs/reference/papers.md#hqq): round-to-nearest on the range
+ * of the values with zero points that minimise the p-norm of the error, p < 1. Data-free; it takes a few passes over
+ * the weights.
  *
- * Zero points are real numbers under a scheme with `zeroPoint: 'float'`; under `'integer'` the solved ones are rounded, which
- * gives back much of the gain and fits every layout. A symmetric scheme has nothing to solve for and is refused.
+ * Zero points are real numbers under a scheme with `zeroPoint: 'float'`. Under `'integer'` they are rounded, which
+ * loses much of the gain and fits every layout. A symmetric scheme has no zero points and is refused.
  */
 export function hqq(options: HqqOptions = {}): Quantizer {
   const fit = halfQuadratic(options);
@@ -36,7 +37,7 @@ export function hqq(options: HqqOptions = {}): Quantizer {
   };
 }
 
-/** What the command and recipes know of it. */
+/** The method for the command and recipes. */
 export const hqqMethod: Method<typeof halfQuadraticOptions> = {
   name: 'hqq',
   summary: 'zero points that minimise a robust norm of the error; needs no text',

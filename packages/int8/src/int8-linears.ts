@@ -19,12 +19,14 @@ export interface Int8Module {
 }
 
 /**
- * Runs the named linears as `int8 x int8 -> int32` products (W8A8): their input is rounded to the activation scheme's grid,
- * multiplied exactly, rescaled in floating point, and the bias of the runtime is added. All other linears stay as they are.
+ * Runs the named linears as `int8 x int8 -> int32` products (W8A8). Their input is rounded to the activation scheme's
+ * grid, multiplied exactly, and rescaled in floating point; then the bias of the runtime is added. All other linears
+ * stay as they are.
  *
- * Values leave the engine for it; what the engine computes in between does not change.
+ * The values are copied out of the engine for this product. The engine computes everything else as before.
  * @param modules by module name (`model.layers.0.self_attn.q_proj`)
- * @throws SchemeError when the kernels have no synchronous products, or naming a module whose scheme integers cannot run
+ * @throws SchemeError when the kernels have no synchronous products, or naming a module whose scheme integers cannot
+ *   run
  */
 export function int8Linears<T>(
   modules: ReadonlyMap<string, Int8Module>,
@@ -37,7 +39,7 @@ export function int8Linears<T>(
       (activation.scheme.dynamic || activation.scale !== undefined ? undefined : 'its static scale is not known');
     if (refusal) throw new SchemeError(`${module}: ${refusal}`);
   }
-  // Linears that share an input (q, k, v) come one after the other: their input is rounded once.
+  // Linears that share an input (q, k, v) run one after the other: their input is rounded once.
   let last: { readonly x: T; readonly activation: ActivationScheme; readonly input: Int8Input } | undefined;
   const quantized = (module: string, x: T, activation: ActivationScheme, runtime: Runtime<T>): Int8Input => {
     if (last && last.x === x && sameGrid(last.activation, activation)) return last.input;

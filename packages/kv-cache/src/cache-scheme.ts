@@ -1,25 +1,25 @@
 import { e4m3, type NumberFormat, nf4, SchemeError, unsignedIntegers } from '@q/core';
 
-/** How one side of a cache, keys or values, is quantized. */
+/** The quantization of one side of a cache: keys or values. */
 export interface CacheSide {
   /** Linear formats get a scale and a smallest value for each group, others a scale. */
   readonly format: NumberFormat;
-  /** What shares a scale: `size` channels of one token's head, or one channel of `size` tokens. */
+  /** The values that share a scale: `size` channels of one token's head, or one channel of `size` tokens. */
   readonly along: 'channels' | 'tokens';
-  /** Along channels a divisor of the head's, or `head` for all of them. */
+  /** Along channels it divides the number of channels of a head; `head` means all of them. */
   readonly size: number | 'head';
 }
 
-/** How a cache of keys and values is quantized. */
+/** The quantization of a cache of keys and values. */
 export interface CacheScheme {
   readonly name: string;
   readonly keys: CacheSide;
   readonly values: CacheSide;
-  /** At least so many of the newest tokens stay in f32. */
+  /** At least this many of the newest tokens stay in f32. */
   readonly window: number;
-  /** So many of the first tokens stay in f32. */
+  /** This many of the first tokens stay in f32. */
   readonly sinks: number;
-  /** Keys are rotated by a Hadamard matrix within each head; queries must be, too ({@link rotateHeads}). */
+  /** Keys are rotated by a Hadamard matrix within each head; queries must be rotated too ({@link rotateHeads}). */
   readonly rotate: boolean;
 }
 
@@ -31,7 +31,9 @@ const perToken = (name: string, format: NumberFormat): CacheScheme => {
   return { name, keys: side, values: side, window: 0, sinks: 0, rotate: false };
 };
 
-/** KIVI (arXiv 2402.02750): keys per channel of 32 tokens, values per token of 32 channels, the newest 128 tokens kept. */
+/**
+ * KIVI (arXiv 2402.02750): keys per channel of 32 tokens, values per token of 32 channels, the newest 128 tokens kept.
+ */
 const kivi = (name: string, bits: number): CacheScheme => ({
   name,
   keys: { format: integers(bits), along: 'tokens', size: 32 },
@@ -53,8 +55,8 @@ export const cacheSchemes: readonly CacheScheme[] = [
 ];
 
 /**
- * A scheme by its name, with parts of it replaced.
- * @throws SchemeError naming the schemes that there are
+ * A scheme by its name, with changed parts.
+ * @throws SchemeError naming the known schemes
  */
 export function cacheScheme(name: string, changes: Partial<Omit<CacheScheme, 'name'>> = {}): CacheScheme {
   const found = cacheSchemes.find((scheme) => scheme.name === name);

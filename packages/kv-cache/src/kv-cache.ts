@@ -5,13 +5,13 @@ import { rotateHeads } from './rotate-heads.js';
 
 export interface KvCacheOptions extends HeadSizes {
   readonly scheme: CacheScheme;
-  /** Most tokens that are held at a time. */
+  /** Largest number of tokens in the cache. */
   readonly capacity: number;
 }
 
 const magic = 'qkv1';
 
-/** What a cache of one layer takes with so many tokens, as {@link KvCache.bytes} counts: nothing is made for it. */
+/** Bytes of a cache of one layer with this many tokens, as {@link KvCache.bytes} counts; it allocates nothing. */
 export function cacheBytes(scheme: CacheScheme, sizes: HeadSizes, tokens: number): number {
   checkCacheScheme(scheme, sizes.headDim);
   const together = tokensTogether(scheme);
@@ -22,9 +22,10 @@ export function cacheBytes(scheme: CacheScheme, sizes: HeadSizes, tokens: number
 }
 
 /**
- * Keys and values of one layer and one sequence, `[tokens, kvHeads * headDim]` in f32 outside. In here the first `sinks` tokens
- * and at least `window` newest ones are f32, all between are packed: each as soon as its group is whole and behind the window.
- * So one token at a time gives the same bits as all at once.
+ * Keys and values of one layer and one sequence; the interface has `[tokens, kvHeads * headDim]` in f32. Inside, the
+ * first `sinks` tokens and at least the `window` newest ones are f32. All tokens between them are packed, each as soon
+ * as its group is complete and outside the window. So appending one token at a time gives the same bits as one call for
+ * all.
  */
 export class KvCache {
   readonly options: KvCacheOptions;
@@ -44,22 +45,22 @@ export class KvCache {
     this.#values = new PackedSide(options.scheme.values, options);
   }
 
-  /** Position of the next token: all that were appended, evicted ones too. */
+  /** Position of the next token: the number of appended tokens, with evicted ones. */
   get position(): number {
     return this.#position;
   }
 
-  /** Tokens that are held. */
+  /** Tokens in the cache. */
   get length(): number {
     return (this.#sinks[0].length + this.#recent[0].length) / this.#width + this.#packed;
   }
 
-  /** Tokens that are held as codes. */
+  /** Tokens that are packed. */
   get packed(): number {
     return this.#packed;
   }
 
-  /** Bytes of what is held: codes, f16 scales, and f32 tokens. */
+  /** Bytes of the content: codes, f16 scales, and f32 tokens. */
   get bytes(): number {
     const plain = 8 * (this.#sinks[0].length + this.#recent[0].length);
     return plain + this.#keys.bytes(this.#packed) + this.#values.bytes(this.#packed);
@@ -70,9 +71,9 @@ export class KvCache {
   }
 
   /**
-   * @param position of the first of the tokens, when the caller knows it: checked
+   * @param position of the first of the tokens, when the caller knows it; it is checked
    * @throws ShapeError when the arrays are not tokens, the position is not the next one, or the capacity is exceeded;
-   * NumericError when a key or value is not finite. The cache is then as it was.
+   *   NumericError when a key or value is not finite. The cache then does not change.
    */
   append(keys: Float32Array, values: Float32Array, position = this.#position): void {
     this.#alive();
@@ -104,7 +105,7 @@ export class KvCache {
     this.#pack();
   }
 
-  /** Packs what is behind the window, in whole groups. */
+  /** Packs the tokens outside the window, in whole groups. */
   #pack(): void {
     const together = tokensTogether(this.options.scheme);
     const ready = this.#recent[0].length / this.#width - this.options.scheme.window;
@@ -117,7 +118,7 @@ export class KvCache {
     this.#recent = [this.#recent[0].slice(rest), this.#recent[1].slice(rest)];
   }
 
-  /** Everything that is held, oldest first, as f32 `[length, kvHeads * headDim]`; rotated keys where the scheme rotates. */
+  /** All tokens, oldest first, as f32 `[length, kvHeads * headDim]`; keys are rotated if the scheme rotates. */
   read(): { readonly keys: Float32Array; readonly values: Float32Array } {
     this.#alive();
     const side = (index: 0 | 1, packed: PackedSide) => {
@@ -132,15 +133,15 @@ export class KvCache {
     return { keys: side(0, this.#keys), values: side(1, this.#values) };
   }
 
-  /** Queries `[tokens, heads * headDim]` as the keys need them: rotated where the scheme rotates. */
+  /** Queries `[tokens, heads * headDim]` that match the keys: rotated if the scheme rotates. */
   queries(plain: Float32Array): Float32Array {
     const { scheme, headDim } = this.options;
     return scheme.rotate ? rotateHeads(plain, headDim) : plain;
   }
 
   /**
-   * Drops the oldest packed tokens behind the sinks.
-   * @throws ShapeError when there are not so many, or they end within a group
+   * Drops the oldest packed tokens after the sinks.
+   * @throws ShapeError when there are fewer, or they end within a group
    */
   evict(count: number): void {
     this.#alive();
@@ -154,7 +155,7 @@ export class KvCache {
     this.#packed -= count;
   }
 
-  /** A cache that goes on from here on its own: a beam, a shared prefix. */
+  /** An independent copy of the cache, for a beam or a shared prefix. */
   fork(): KvCache {
     this.#alive();
     const made = new KvCache(this.options);
@@ -167,19 +168,19 @@ export class KvCache {
     return made;
   }
 
-  /** Whether keys are rotated: then queries must be, too. */
+  /** Whether keys are rotated; then queries must be rotated too. */
   get rotates(): boolean {
     return this.options.scheme.rotate;
   }
 
-  /** {@link attentionArgs}, or nothing where kernels do not know the scheme. */
+  /** {@link attentionArgs}, or undefined if kernels do not support the scheme. */
   codes(): KvCacheContent | undefined {
     return knownToKernels(this.options.scheme, this.options.headDim) ? this.attentionArgs() : undefined;
   }
 
   /**
-   * What a kernel for attention over packed codes needs of this cache, beside the queries.
-   * @throws SchemeError where kernels do not know the scheme: sinks, 3 bits, floats and tables; read the cache there
+   * The arguments of a kernel for attention over packed codes that come from this cache.
+   * @throws SchemeError if kernels do not support the scheme: sinks, 3 bits, floats and tables; use `read` then
    */
   attentionArgs(): KvCacheContent {
     this.#alive();
@@ -201,7 +202,7 @@ export class KvCache {
     return { kvHeads, headDim, capacity: keys.capacity, packed: this.#packed, keys, values, recent, window };
   }
 
-  /** Everything as bytes, little-endian, for {@link KvCache.read}. */
+  /** All content as bytes, little-endian, for {@link KvCache.read}. */
   serialise(): Uint8Array {
     this.#alive();
     const { scheme, kvHeads, headDim, capacity } = this.options;
@@ -230,8 +231,8 @@ export class KvCache {
   }
 
   /**
-   * The cache that {@link serialise} wrote.
-   * @param scheme the one that it was written with
+   * Reads a cache that {@link serialise} wrote.
+   * @param scheme the scheme that it was written with
    * @throws FormatError when the bytes are of another kind or scheme, or truncated
    */
   static read(bytes: Uint8Array, scheme: CacheScheme): KvCache {
@@ -261,7 +262,7 @@ export class KvCache {
     return cache;
   }
 
-  /** Frees the tokens. Everything else is refused from then on. */
+  /** Frees the tokens. Every later call is refused. */
   dispose(): void {
     this.#freed = true;
     this.#keys = new PackedSide(this.options.scheme.keys, this.options);

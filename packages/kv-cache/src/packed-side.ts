@@ -10,8 +10,8 @@ export interface HeadSizes {
 const smallestScale = 2 ** -24;
 
 /**
- * Codes and scales of keys or values, in the order of {@link PackedKv}. Scales and smallest values are rounded to f16: 16 or 32
- * bits a group.
+ * Codes and scales of keys or values, in the order of {@link PackedKv}. Scales and smallest values are rounded to f16:
+ * 16 or 32 bits a group.
  */
 export class PackedSide {
   readonly #side: CacheSide;
@@ -31,7 +31,7 @@ export class PackedSide {
     return (this.#sizes.headDim * this.#side.format.bits) / 8;
   }
 
-  /** Pairs of (scale, zero) that a head has for so many tokens. */
+  /** Pairs of (scale, zero) of a head for this many tokens. */
   #pairs(tokens: number): number {
     const { headDim } = this.#sizes;
     return this.#side.along === 'channels'
@@ -39,13 +39,13 @@ export class PackedSide {
       : Math.ceil(tokens / this.#group) * headDim;
   }
 
-  /** What `tokens` tokens take in a file or in memory that keeps scales in f16. */
+  /** Bytes of `tokens` tokens in a file, or in memory with scales in f16. */
   bytes(tokens: number): number {
     const perGroup = this.#side.format.family === 'linear' ? 4 : 2;
     return this.#sizes.kvHeads * (tokens * this.#rowBytes + perGroup * this.#pairs(tokens));
   }
 
-  /** Codes and scales as attention kernels read them, with room for {@link capacity} tokens. */
+  /** Codes and scales in the form that attention kernels read, for up to {@link capacity} tokens. */
   get packed(): PackedKv & { readonly capacity: number } {
     const { along, format } = this.#side;
     const bits = format.bits as PackedKv['bits'];
@@ -120,7 +120,7 @@ export class PackedSide {
     return parts;
   }
 
-  /** Takes back what {@link save} gave; `take` gives the next bytes. */
+  /** Restores the output of {@link save}; `take` gives the next bytes. */
   load(tokens: number, take: (bytes: number) => Uint8Array): void {
     this.#reserve(tokens);
     for (let head = 0; head < this.#sizes.kvHeads; head++) {
@@ -155,7 +155,7 @@ export class PackedSide {
     if (mask > 255) this.#codes[at + 1] = (this.#codes[at + 1] & ~(mask >> 8)) | (shifted >> 8);
   }
 
-  /** Makes room for so many tokens; what is there keeps its place within its head. */
+  /** Grows the arrays to this many tokens; existing tokens keep their index within their head. */
   #reserve(tokens: number): void {
     if (tokens <= this.#capacity) return;
     const { kvHeads } = this.#sizes;

@@ -1,12 +1,12 @@
 import { SchemeError } from '@q/core';
 import { type CacheScheme, type CacheSide, cacheScheme } from './cache-scheme.js';
 
-/** What may follow the name of a scheme, for messages. */
+/** The parts that may follow the name of a scheme, for messages. */
 const known = 'rotate, window=N, sinks=N, keys=N and values=N (elements that share a scale, or head)';
 
 /**
- * The scheme of a text: a name, then what is replaced of it, as in `kivi2,rotate,window=64` or `kivi4,keys=128,values=head`.
- * @throws SchemeError naming the part that is not known
+ * The scheme of a text: a name, then the changes to it, as in `kivi2,rotate,window=64` or `kivi4,keys=128,values=head`.
+ * @throws SchemeError naming the unknown part
  */
 export function parseCacheScheme(text: string): CacheScheme {
   const [name, ...parts] = text.split(',').map((part) => part.trim());

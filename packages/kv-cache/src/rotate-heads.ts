@@ -1,6 +1,6 @@
 /**
- * Each head times the Hadamard matrix over `sqrt(headDim)`: orthogonal and its own inverse, so products of rotated queries and
- * keys are those of the plain ones.
+ * Multiplies each head by the Hadamard matrix over `sqrt(headDim)`. It is orthogonal and its own inverse, so products
+ * of rotated queries and keys equal those of the plain ones.
  * @param values `[..., headDim]`, a power of 2; unchanged
  */
 export function rotateHeads(values: Float32Array, headDim: number): Float32Array {

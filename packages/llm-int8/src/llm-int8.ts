@@ -18,7 +18,7 @@ import { checkThreshold } from './mixed-linears.js';
 /** Weights of LLM.int8(): one absolute maximum per output row, kept in f32. */
 export const llmInt8Weight: Scheme = scheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale });
 
-/** Magnitude from which a feature is an outlier (section 3.2.1). */
+/** Smallest magnitude of an outlier (section 3.2.1). */
 export const paperThreshold = 6;
 
 /** Inputs of LLM.int8(): per token, dynamic, outlier columns apart. */
@@ -33,8 +33,8 @@ export function llmInt8Input(threshold: number = paperThreshold): ActivationSche
 const fit = absMax({ range: 'narrow' });
 
 /**
- * The weight side of LLM.int8(): `code = round(127 w / max|row|)`, half to even. Data-free; outliers are a matter of the
- * activations, found when the layer runs ({@link mixedLinears}).
+ * Quantizes the weights for LLM.int8(): `code = round(127 w / max|row|)`, half to even. Data-free; outliers are found
+ * in the activations when the layer runs ({@link mixedLinears}).
  */
 export function llmInt8(): Quantizer {
   return {
@@ -56,7 +56,10 @@ export function llmInt8(): Quantizer {
 }
 
 const methodOptions = {
-  /** Magnitude from which a column of the inputs is multiplied in floating point. 0: none is. Default 6, as in the paper. */
+  /**
+   * Columns of the inputs with a magnitude of at least this are multiplied in floating point. 0: none is. Default 6, as
+   * in the paper.
+   */
   threshold: number({
     min: 0,
     default: paperThreshold,
@@ -64,7 +67,7 @@ const methodOptions = {
   }),
 };
 
-/** What the command and recipes know of it. */
+/** The method for the command and recipes. */
 export const llmInt8Method: Method<typeof methodOptions> = {
   name: 'llm-int8',
   summary: 'int8 weights and inputs, with outlier columns of the inputs kept in floating point; needs no text',

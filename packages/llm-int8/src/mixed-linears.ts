@@ -9,13 +9,16 @@ export interface MixedModule {
 }
 
 export interface MixedLinearsOptions {
-  /** Told what each call found: module, its features, and how many columns were multiplied in floating point. */
+  /**
+   * Called after each product with the module, its features, and the number of columns that were multiplied in floating
+   * point.
+   */
   readonly onProduct?: (module: string, columns: number, outliers: Int32Array) => void;
 }
 
 /**
- * Runs the named linears as LLM.int8(): outlier columns are found in every input, so nothing is calibrated. All other
- * linears stay as they are.
+ * Runs the named linears as LLM.int8(). Outlier columns are found in every input, so no calibration is needed. All
+ * other linears stay as they are.
  * @param modules by module name
  * @throws SchemeError when the kernels have no synchronous products, or a threshold is negative
  */

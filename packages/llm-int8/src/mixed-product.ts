@@ -23,13 +23,15 @@ const vectorWise: ActivationScheme = {
 };
 
 /**
- * The mixed-precision decomposition of LLM.int8() (eq. 8): `y = X_O W_O^T + (c_x c_w / 127^2) * int8(X_rest) int8(W)^T`.
+ * The mixed-precision decomposition of LLM.int8() (eq. 8):
+ * `y = X_O W_O^T + (c_x c_w / 127^2) * int8(X_rest) int8(W)^T`.
  *
- * Columns with an outlier anywhere leave the integer operand, and row maxima are those of the rest (bitsandbytes leaves the
- * small values of an outlier column in them: never a finer grid). As there, the weight was rounded once over all its columns,
- * and its outlier columns are read back from those codes. A threshold of 0 is the plain vector-wise product.
+ * Columns with an outlier in any row are removed from the integer operand, and row maxima are those of the rest
+ * (bitsandbytes keeps the small values of an outlier column in them, which never gives a finer grid). As in
+ * bitsandbytes, the weight was rounded once over all its columns, and its outlier columns are decoded from those codes.
+ * A threshold of 0 is the plain vector-wise product.
  * @param x `[tokens, in]`
- * @throws NumericError when x holds NaN or infinity
+ * @throws NumericError when x has NaN or infinity
  */
 export function mixedProduct(
   x: Float32Array,

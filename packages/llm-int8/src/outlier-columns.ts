@@ -1,6 +1,6 @@
 /**
- * Columns that hold a magnitude of at least `threshold` in any row, ascending (LLM.int8(), section 3.2; the paper's
- * threshold is 6). A threshold of 0 or less names none.
+ * Columns with a magnitude of at least `threshold` in any row, ascending (LLM.int8(), section 3.2; the paper's
+ * threshold is 6). None for a threshold of 0 or less.
  * @param x `[tokens, width]`
  */
 export function outlierColumns(x: Float32Array, width: number, threshold: number): Int32Array {

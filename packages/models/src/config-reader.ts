@@ -1,6 +1,6 @@
 import { type Activation, SchemeError } from '@q/core';
 
-/** Values of `hidden_act` and `activation_function`, by the names that transformers gives them. */
+/** Values of `hidden_act` and `activation_function`, with their names in transformers. */
 const activations: Readonly<Record<string, Activation>> = {
   relu: 'relu',
   silu: 'silu',
@@ -13,7 +13,7 @@ const activations: Readonly<Record<string, Activation>> = {
 
 /**
  * Reads a `config.json`. Every method throws a {@link SchemeError} that names the key, what was found and what was
- * expected; a default stands for a key that is absent or null.
+ * expected. A default replaces a key that is absent or null.
  */
 export class ConfigReader {
   constructor(
@@ -79,8 +79,8 @@ export class ConfigReader {
   }
 
   /**
-   * The config of the language model: this one, or the part `text_config` of a larger model's, which ties its embeddings
-   * where the whole says so.
+   * The config of the language model: this one, or the part `text_config` of a larger model's, which ties its
+   * embeddings if the whole config says so.
    */
   textPart(): ConfigReader {
     if (!this.has('text_config')) return this;
@@ -107,7 +107,7 @@ export class ConfigReader {
     return new ConfigReader(value as Record<string, unknown>, `${this.where}: ${key}`);
   }
 
-  /** Refuses every value but those given; absence passes. */
+  /** Refuses every value except the given ones; an absent key is accepted. */
   only(key: string, allowed: readonly unknown[], why: string): void {
     if (this.has(key) && !allowed.includes(this.config[key])) this.refuse(key, why);
   }

@@ -10,7 +10,7 @@ import {
 import { runBlock } from './run.js';
 import { wrapRuntime } from './runtime.js';
 
-/** A batch of sequences that grow together. */
+/** A batch of sequences of the same length to which tokens are appended. */
 export interface Decoder<T> {
   /** Tokens that every sequence has. */
   readonly length: number;
@@ -26,33 +26,37 @@ export interface Decoder<T> {
   dispose(): void;
 }
 
-/** Holds keys and values of one layer and one sequence on the host, instead of the engine: `KvCache` of `@q/kv-cache` is one. */
+/**
+ * Stores keys and values of one layer and one sequence on the host, instead of on the engine. `KvCache` of
+ * `@q/kv-cache` is one.
+ */
 export interface LayerCache {
   /** Takes `[tokens, kvHeads * headDim]`, positions applied. */
   append(keys: Float32Array, values: Float32Array, position?: number): void;
   /** All tokens so far. */
   read(): { readonly keys: Float32Array; readonly values: Float32Array };
   /**
-   * The same as packed codes, for engines that have attention over them (`Ops.attentionOnCodes`).
-   * @returns nothing where kernels do not know the codes: `read` gives them
+   * The same as packed codes, for engines with attention over them (`Ops.attentionOnCodes`).
+   * @returns undefined if kernels do not support the codes; use `read` then
    */
   codes?(): KvCacheContent | undefined;
-  /** Whether its keys need other queries than those of the model: see `queries`. */
+  /** Whether its keys are rotated, so queries must be rotated too: see `queries`. */
   readonly rotates?: boolean;
-  /** Queries `[tokens, heads * headDim]` as its keys need them. */
+  /** Queries `[tokens, heads * headDim]` that match its keys. */
   queries(plain: Float32Array): Float32Array;
   dispose(): void;
 }
 
 export interface DecoderOptions {
-  /** Makes the cache of a layer; keys and values stay on the engine in f32 when absent. For one sequence. */
+  /** Makes the cache of a layer, for one sequence. When absent, keys and values stay on the engine in f32. */
   readonly cache?: (layer: number) => LayerCache;
 }
 
 /**
- * Decoding with a cache: keys and values of the tokens so far are kept on the engine, so that a token costs one pass over
- * the weights and not over the whole sequence. Any wrapper of the runtime goes on working, quantized caches too. Where rotary
- * frequencies follow the length (dynamic, LongRoPE), cached keys keep the ones they came with, as in transformers' cache.
+ * Decoding with a cache: the engine keeps keys and values of earlier tokens, so a token costs one pass over the weights
+ * and not over the whole sequence. Every wrapper of the runtime works with it, also quantized caches. If rotary
+ * frequencies depend on the length (dynamic, LongRoPE), cached keys keep their first frequencies, as in transformers'
+ * cache.
  */
 export function createDecoder<T>(
   model: ModelDescription,
@@ -121,7 +125,7 @@ export function createDecoder<T>(
   }
 }
 
-/** Keys and values of new tokens go through the layer's cache on their way into attention, which sees what the cache gives back. */
+/** Keys and values of new tokens go through the layer's cache before attention, which reads the output of the cache. */
 function throughCaches<T>(
   ops: Ops<T>,
   start: number,

@@ -54,7 +54,7 @@ export const architectures: readonly Architecture[] = [
 
 /**
  * Describes the model of a `config.json` by the first of `known` that has its `model_type`.
- * @param tensorNames names in the checkpoint, where they are known; see {@link Architecture.describe}
+ * @param tensorNames names in the checkpoint, if known; see {@link Architecture.describe}
  * @throws SchemeError for an unknown `model_type`, or naming the key that is missing or not supported
  */
 export function describeModel(
@@ -76,8 +76,8 @@ export function describeModel(
 }
 
 /**
- * How the files of such a model keep several tensors in one; nothing where they do not, or no architecture of `known` is the
- * model's.
+ * How the files of such a model store several tensors in one; undefined if they do not, or if no architecture of
+ * `known` matches the model.
  */
 export function stacksOf(
   config: Readonly<Record<string, unknown>>,

@@ -1,14 +1,14 @@
 import type { LinearDescription } from '@q/core';
 
-/** The output projection's module in transformers, whatever the architecture. */
+/** The output projection's module in transformers, in every architecture. */
 export const conventionalHead = 'lm_head';
 
-/** Parts of names by which matrices are told apart that are read row by row, or keep their precision as a rule. */
+/** Parts of names that mark matrices that are read row by row, or that usually keep their precision. */
 const noLinear = /embed|norm|head|wte|wpe|router|ln_|(^|\.)gate\.weight$/i;
 
 /**
- * Linears of a model that no architecture describes: every matrix of floats named `*.weight` that does not look like an
- * embedding, a norm, a router or a head is taken as `[out, in]`. Nothing is known of their roles.
+ * Linears of a model that no architecture describes: every matrix of floats named `*.weight`, except embeddings, norms,
+ * routers and heads, which it recognizes by name. The matrices are taken as `[out, in]`. Their roles are unknown.
  * @param tensors of the checkpoint, with their shapes and dtypes (`F16`, `BF16`, `F32`)
  */
 export function guessLinears(

@@ -1,10 +1,10 @@
 import { type ModelDescription, NumericError, type Ops, ShapeError, type Tensor, tensor, toF32 } from '@q/core';
 
 /**
- * Reads and uploads every tensor of a model, kept until disposed. Linears end up `[out, in]` whatever the file's order,
- * and tied names stand for the tensor that they equal (one handle, two names).
- * @throws ShapeError when a tensor's shape is not the architecture's
- * @throws NumericError when a tensor holds NaN or an infinite value
+ * Reads and uploads every tensor of a model, and keeps it until disposed. Linears become `[out, in]` for any order in
+ * the file. Tied names share the handle of the tensor that they equal.
+ * @throws ShapeError when a tensor's shape differs from the architecture's
+ * @throws NumericError when a tensor has NaN or an infinite value
  */
 export async function loadWeights<T>(
   ops: Ops<T>,
@@ -26,7 +26,7 @@ export async function loadWeights<T>(
   return weights;
 }
 
-/** Names of the weights that the files keep `[in, out]`. */
+/** Names of the weights that the files store `[in, out]`. */
 export const turnedWeights = ({ blocks }: ModelDescription): ReadonlySet<string> =>
   new Set(
     blocks

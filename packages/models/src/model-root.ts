@@ -1,9 +1,9 @@
 /**
- * What stands before a model's tensor names: `model.` as a rule, nothing in checkpoints of the model without its head,
- * `model.language_model.` where it is a part of a larger model.
- * @param tensorNames names in the checkpoint, where they are known
+ * The prefix of a model's tensor names: usually `model.`, nothing in checkpoints of the model without its head,
+ * `model.language_model.` if it is a part of a larger model.
+ * @param tensorNames names in the checkpoint, if known
  * @param probe a tensor that every such model has and that is never quantized (`norm.weight`)
- * @param roots the usual one first, which also stands where nothing is known
+ * @param roots the possible prefixes, the usual one first; that one is also the result when nothing is known
  */
 export function findRoot(
   tensorNames: ReadonlySet<string> | undefined,

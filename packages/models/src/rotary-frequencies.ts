@@ -1,24 +1,24 @@
 import { SchemeError } from '@q/core';
 import type { ConfigReader } from './config-reader.js';
 
-/** Angular frequencies of rotary embeddings, and what multiplies their cosines and sines. */
+/** Angular frequencies of rotary embeddings, and the factor of their cosines and sines. */
 export interface RotaryFrequencies {
   /**
-   * Radians a position, one for each pair of features, for a sequence of `length` positions. The same object where it is
-   * the same for another length.
+   * Radians a position, one for each pair of features, for a sequence of `length` positions. The same object for
+   * lengths with the same frequencies.
    */
   of(length: number): Float32Array;
   readonly factor: number;
 }
 
-/** What every kind reads. */
+/** The settings that every kind reads. */
 interface RotaryShape {
   readonly theta: number;
   /** Features of a head that are rotated. */
   readonly width: number;
   /** `max_position_embeddings` */
   readonly maxPositions: number;
-  /** `original_max_position_embeddings`, or what stands for it. */
+  /** `original_max_position_embeddings`, or its replacement. */
   readonly originalPositions: number;
 }
 
@@ -26,7 +26,7 @@ type Kind = (rope: ConfigReader, shape: RotaryShape) => RotaryFrequencies;
 
 const fixed = (frequencies: Float32Array, factor = 1): RotaryFrequencies => ({ of: () => frequencies, factor });
 
-/** Kinds of rotary embeddings by the names that transformers gives them (`rope_type`). */
+/** Kinds of rotary embeddings by their names in transformers (`rope_type`). */
 export const rotaryKinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['default', (_rope, shape) => fixed(baseFrequencies(shape))],
   [
@@ -42,7 +42,7 @@ export const rotaryKinds: ReadonlyMap<string, Kind> = new Map<string, Kind>([
   ['llama3', (rope, shape) => fixed(scaleLlama3(rope, shape))],
 ]);
 
-/** `theta^(2j/width)`, rounded to f32 at the steps at which transformers rounds. */
+/** `theta^(2j/width)`, rounded to f32 at the same steps as in transformers. */
 function periods({ theta, width }: RotaryShape): Float32Array {
   return Float32Array.from({ length: width / 2 }, (_, j) => theta ** Math.fround((2 * j) / width));
 }
@@ -51,7 +51,10 @@ function baseFrequencies(shape: RotaryShape): Float32Array {
   return periods(shape).map((period) => 1 / period);
 }
 
-/** NTK scaling: beyond the trained positions the base grows with the length, so that the lowest frequency spans it. */
+/**
+ * NTK scaling: beyond the trained positions the base grows with the length, so the lowest frequency covers the whole
+ * length.
+ */
 function dynamic(rope: ConfigReader, shape: RotaryShape): RotaryFrequencies {
   const factor = rope.number('factor');
   const { theta, width, maxPositions } = shape;
@@ -73,9 +76,9 @@ function dynamic(rope: ConfigReader, shape: RotaryShape): RotaryFrequencies {
 }
 
 /**
- * YaRN (Peng et al., arXiv 2309.00071): features that turn more than `beta_fast` times over the trained positions keep their
- * frequency, those below `beta_slow` turns are divided by `factor`, between them the two are blended; cosines and sines grow
- * with the logarithm of `factor`.
+ * YaRN (Peng et al., arXiv 2309.00071): features that turn more than `beta_fast` times over the trained positions keep
+ * their frequency, those below `beta_slow` turns are divided by `factor`, and between these limits the two are blended.
+ * Cosines and sines grow with the logarithm of `factor`.
  */
 function yarn(rope: ConfigReader, shape: RotaryShape): RotaryFrequencies {
   const { theta, width, originalPositions, maxPositions } = shape;
@@ -87,7 +90,7 @@ function yarn(rope: ConfigReader, shape: RotaryShape): RotaryFrequencies {
   if (rope.boolean('truncate', true)) [low, high] = [Math.floor(low), Math.ceil(high)];
   low = Math.max(low, 0);
   high = Math.min(high, width - 1);
-  // Two equal ends would divide by zero.
+  // Two equal limits would divide by zero.
   if (low === high) high += 0.001;
   const frequencies = periods(shape).map((period, j) => {
     const kept = 1 - Math.min(Math.max((j - low) / (high - low), 0), 1);
@@ -104,8 +107,8 @@ function yarnFactor(rope: ConfigReader, factor: number): number {
 }
 
 /**
- * LongRoPE (Ding et al., arXiv 2402.13753): each frequency is divided by a number of the config, by another one where the
- * sequence is longer than the trained positions.
+ * LongRoPE (Ding et al., arXiv 2402.13753): each frequency is divided by a number of the config, and by another number
+ * if the sequence is longer than the trained positions.
  */
 function longRope(rope: ConfigReader, shape: RotaryShape): RotaryFrequencies {
   const { width, originalPositions, maxPositions } = shape;
@@ -125,7 +128,7 @@ function longRope(rope: ConfigReader, shape: RotaryShape): RotaryFrequencies {
 
 /**
  * Llama 3.1: wavelengths beyond `originalPositions / low_freq_factor` are divided by `factor`, those below
- * `originalPositions / high_freq_factor` stay, between them the two are blended.
+ * `originalPositions / high_freq_factor` stay, and between these limits the two are blended.
  */
 function scaleLlama3(rope: ConfigReader, shape: RotaryShape): Float32Array {
   const [factor, low, high] = ['factor', 'low_freq_factor', 'high_freq_factor'].map((key) => rope.number(key)) as [
@@ -141,7 +144,7 @@ function scaleLlama3(rope: ConfigReader, shape: RotaryShape): Float32Array {
   });
 }
 
-/** @throws SchemeError when no whole number of pairs is rotated */
+/** @throws SchemeError when the number of rotated features is not even */
 export function rotatedFeatures(headDim: number, part: number): number {
   const width = Math.trunc(headDim * part);
   if (width < 2 || width % 2 !== 0 || width > headDim)

@@ -2,42 +2,42 @@ import type { RotaryTable } from '@q/core';
 import type { ConfigReader } from './config-reader.js';
 import { type RotaryFrequencies, rotaryKinds, rotatedFeatures } from './rotary-frequencies.js';
 
-/** Rotary tables of one model, grown to the lengths that are asked for. */
+/** Rotary tables of one model, extended to the requested lengths. */
 export interface RotaryPositions {
   /** Angular frequencies `[width/2]` of short sequences, radians a position. */
   readonly frequencies: Float32Array;
   /**
-   * A table for a sequence of `length` positions, at least as long; the same object until a longer one is asked for, or one
-   * with other frequencies (`dynamic`, `longrope`).
+   * A table for a sequence of at least `length` positions; the same object until a longer one is requested, or one with
+   * other frequencies (`dynamic`, `longrope`).
    */
   table(length: number): RotaryTable;
 }
 
-/** What a config leaves open. */
+/** Values for settings that a config leaves out. */
 export interface RotaryDefaults {
-  /** Base of the frequencies where the config does not say; 10000 when absent. */
+  /** Base of the frequencies, if the config does not say; 10000 when absent. */
   readonly theta?: number;
-  /** Part of a head's features that is rotated where the config does not say; all when absent. */
+  /** Part of a head's features that is rotated, if the config does not say; all when absent. */
   readonly part?: number;
-  /** Key of the layer's type below `rope_parameters`, where each type has parameters of its own. */
+  /** Key of the layer's type below `rope_parameters`, if each type has its own parameters. */
   readonly section?: string;
   /** Old names of kinds: `su` for `longrope`. */
   readonly aliases?: ReadonlyMap<string, string>;
 }
 
-/** Values of a head that no model comes near. */
+/** Larger heads are refused; no model has a head near this size. */
 const mostHeadDim = 2 ** 16;
 
 /**
  * Reads both forms of the config: `rope_theta` with `rope_scaling` (transformers 4), and `rope_parameters`
- * (transformers 5). A kind that is not known is refused by name.
+ * (transformers 5). An unknown kind is refused by name.
  */
 export function readRotaryPositions(
   config: ConfigReader,
   headDim: number,
   defaults: RotaryDefaults = {},
 ): RotaryPositions {
-  // Tables of this size are made at once: a config must not ask for all memory.
+  // Tables of this size are allocated in one piece: a config must not exhaust the memory.
   if (headDim > mostHeadDim)
     config.refuse('head_dim', `the size of a head is ${headDim}, at most ${mostHeadDim} is supported`);
   const { theta: absentTheta = 10000, part: absentPart = 1, section, aliases } = defaults;
@@ -55,7 +55,7 @@ export function readRotaryPositions(
     : config.number('partial_rotary_factor', absentPart);
   const width = rotatedFeatures(headDim, part);
   const maxPositions = config.positiveInteger('max_position_embeddings', 2048);
-  // The key outside wins, as in transformers: Phi-3 keeps it there.
+  // The outer key wins, as in transformers: Phi-3 has it there.
   const original = [config, rope].find((each) => each.has('original_max_position_embeddings'));
   const originalPositions = original?.positiveInteger('original_max_position_embeddings') ?? maxPositions;
   const frequencies = frequenciesOf(rope, { theta, width, maxPositions, originalPositions });

@@ -1,6 +1,6 @@
 import { type BlockDescription, languageModel, type ModelDescription, type Runtime, type StageState } from '@q/core';
 
-/** Hidden `[batch, length, hiddenSize]` through one block. What is computed on the way is freed stage by stage. */
+/** Runs hidden states `[batch, length, hiddenSize]` through one block. Intermediate values are freed stage by stage. */
 export function runBlock<T>(block: BlockDescription, runtime: Runtime<T>, hidden: T): T {
   const { ops } = runtime;
   return ops.scope(() => {
@@ -15,7 +15,9 @@ export function runBlock<T>(block: BlockDescription, runtime: Runtime<T>, hidden
   });
 }
 
-/** Logits `[batch, length, vocabularySize]` of ids `[batch, length]`, row-major; every weight must be in the runtime. */
+/**
+ * Logits `[batch, length, vocabularySize]` of ids `[batch, length]`, row-major; every weight must be in the runtime.
+ */
 export function forward<T>(
   model: ModelDescription,
   runtime: Runtime<T>,
@@ -35,7 +37,7 @@ export function forward<T>(
   });
 }
 
-/** Last hidden states `[batch, length, hiddenSize]` of ids `[batch, length]`, the final norm included. */
+/** Last hidden states `[batch, length, hiddenSize]` of ids `[batch, length]`, after the final norm. */
 export function encode<T>(
   model: ModelDescription,
   runtime: Runtime<T>,
@@ -56,8 +58,8 @@ export function encode<T>(
 }
 
 /**
- * The `count` most likely next tokens of `prompt`, each appended before the next is asked for. The whole sequence is
- * computed anew for every token: meant for checks on small models. Of equal logits the lower id wins.
+ * The `count` most likely next tokens of `prompt`; each is appended before the next is computed. The whole sequence is
+ * computed again for every token, so use it for checks on small models. Of equal logits the lower id is taken.
  */
 export async function greedy<T>(
   model: ModelDescription,

@@ -1,7 +1,7 @@
 import { type CacheSite, type Ops, type Runtime, type RuntimeWrapper, ShapeError } from '@q/core';
 
 export interface RuntimeOptions {
-  /** Names that stand for another tensor (`model.ties`). */
+  /** Names that are aliases of another tensor (`model.ties`). */
   readonly ties?: ReadonlyMap<string, string>;
 }
 
@@ -19,7 +19,7 @@ interface Layer<T> {
 const layers = new WeakMap<object, Layer<any>>();
 
 /**
- * The plain runtime: weights by name, `linear` is the weight and, where there is one, the bias.
+ * The plain runtime: weights by name; `linear` applies the weight and, if there is one, the bias.
  * @throws ShapeError on use, naming the tensor that `weights` does not have
  */
 export function createRuntime<T>(
@@ -49,8 +49,8 @@ export function createRuntime<T>(
 }
 
 /**
- * A runtime with parts replaced; wrappers compose, and the outermost one is heard first. A replaced weight also reaches
- * the `linear` of the runtime inside, which asks for its weight from the outside.
+ * A runtime with replaced parts. Wrappers compose; the outermost one is called first. A replaced weight also reaches
+ * the `linear` of the inner runtime, which gets its weight through the outermost wrapper.
  */
 export function wrapRuntime<T>(runtime: Runtime<T>, wrapper: RuntimeWrapper<T>): Runtime<T> {
   const inner = layerOf(runtime);
@@ -91,7 +91,9 @@ function bind<T>(layer: Layer<T>): Runtime<T> {
   return runtime;
 }
 
-/** The layer of a runtime made here; a runtime made elsewhere cannot call outwards, and is used as it is. */
+/**
+ * The layer of a runtime made here. A runtime made elsewhere cannot call the outermost wrapper, and is used as it is.
+ */
 function layerOf<T>(runtime: Runtime<T>): Layer<T> {
   return (
     layers.get(runtime) ?? {

@@ -1,10 +1,10 @@
 import { SchemeError, type Tensor } from '@q/core';
 
-/** How the hidden states of a sequence become one vector. */
+/** The way to make one vector from the hidden states of a sequence. */
 export type PoolingMode = 'cls' | 'mean' | 'max' | 'mean_sqrt_len' | 'lasttoken';
 
 export type SentenceModule =
-  /** The vectors of several modes stand one after the other. */
+  /** The vectors of several modes are concatenated. */
   | { readonly kind: 'pooling'; readonly modes: readonly PoolingMode[] }
   | { readonly kind: 'normalize' }
   | {
@@ -15,16 +15,16 @@ export type SentenceModule =
       readonly activation: 'identity' | 'tanh';
     };
 
-/** What a sentence-transformers folder does with the hidden states of its model. */
+/** The steps of a sentence-transformers folder after the model's hidden states. */
 export interface SentenceModules {
   readonly modules: readonly SentenceModule[];
-  /** Tokens of a sequence, what stands around the text included. */
+  /** Tokens of a sequence, with the special tokens. */
   readonly maxLength?: number;
-  /** In words, for reports: `modules.json: mean, normalize`. */
+  /** A description for reports: `modules.json: mean, normalize`. */
   readonly name: string;
 }
 
-/** What sentence-transformers does with a model that has no modules.json. */
+/** The steps of sentence-transformers for a model without modules.json. */
 export const meanOfTokens: SentenceModules = {
   modules: [{ kind: 'pooling', modes: ['mean'] }],
   name: 'mean of the tokens (no modules.json)',

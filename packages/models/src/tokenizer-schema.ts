@@ -10,7 +10,7 @@ const text = z.string().nullish();
 
 const pattern = z.union([z.string(), z.strictObject({ String: z.string() }), z.strictObject({ Regex: z.string() })]);
 
-/** A normalizer, pre-tokenizer, post-processor or decoder. Which types there are is the library's to say. */
+/** A normalizer, pre-tokenizer, post-processor or decoder. The library knows which types exist. */
 const component: z.ZodType = z.lazy(() =>
   z.looseObject({
     type: z.string(),
@@ -37,7 +37,7 @@ const component: z.ZodType = z.lazy(() =>
   }),
 );
 
-/** A loop of our own: vocabularies have hundreds of thousands of entries. */
+/** Our own loop: vocabularies have hundreds of thousands of entries. */
 const idsByToken = z.custom<Record<string, number>>(
   (value) =>
     typeof value === 'object' &&
@@ -104,13 +104,13 @@ const tokenizerFile = z.looseObject({
   }),
 });
 
-/** A token of tokenizer_config.json: its text, or an object with it. */
+/** A token of tokenizer_config.json: its text, or an object with its text. */
 const namedToken = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
 const configFile = z.looseObject({ bos_token: namedToken, eos_token: namedToken, unk_token: namedToken });
 
 /**
- * Checks `tokenizer.json` and `tokenizer_config.json` before they are used: a wrong type inside of them would be found late, or
- * never.
+ * Checks `tokenizer.json` and `tokenizer_config.json` before they are used: otherwise a wrong type inside would be
+ * found late, or never.
  * @throws FormatError naming the file, the key, and what was expected
  */
 export function checkTokenizerFiles(tokenizer: object, config: object): void {
@@ -123,7 +123,7 @@ function check(name: string, schema: z.ZodType, value: unknown): void {
   try {
     result = schema.safeParse(value);
   } catch {
-    // Components that hold components without end.
+    // Components that contain components endlessly.
     throw new FormatError(`${name}: is nested too deeply`);
   }
   if (result.success) return;

@@ -2,16 +2,16 @@ import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers';
 import { FormatError } from '@q/core';
 import { checkTokenizerFiles } from './tokenizer-schema.js';
 
-/** Text to ids and back. */
+/** Turns text into ids, and ids into text. */
 export interface Tokenizer {
-  /** Id of the token that begins a sequence, where the model has one; whether texts get it is what `opening` says. */
+  /** Id of the token that begins a sequence, if the model has one; `opening` says whether texts get it. */
   readonly bosId?: number;
-  /** Ids that the tokenizer's post-processor puts before a text and behind it: `<bos>`; `[CLS]` and `[SEP]`; or none. */
+  /** Ids that the tokenizer's post-processor puts before and after a text: `<bos>`; `[CLS]` and `[SEP]`; or none. */
   readonly opening: readonly number[];
   readonly closing: readonly number[];
   /** Ids without special tokens. */
   encode(text: string): number[];
-  /** Text of ids, special tokens left in, exactly as the tokens spell it. */
+  /** Text of ids, with special tokens, exactly as the tokens spell it. */
   decode(ids: readonly number[]): string;
 }
 
@@ -19,9 +19,9 @@ export interface Tokenizer {
 export interface TokenizerFiles {
   /** `tokenizer.json` */
   readonly tokenizer: object;
-  /** `tokenizer_config.json`; `{}` where the folder has none. */
+  /** `tokenizer_config.json`; `{}` if the folder has none. */
   readonly config: object;
-  /** `config.json`, asked for `bos_token_id` when `tokenizer_config.json` does not speak of a BOS token. */
+  /** `config.json`; its `bos_token_id` is used when `tokenizer_config.json` does not mention a BOS token. */
   readonly model?: object;
 }
 
@@ -43,7 +43,7 @@ export function loadTokenizer({ tokenizer, config, model = {} }: TokenizerFiles)
         );
       return ids;
     },
-    // The clean-up joins spaces to punctuation: text would not survive a round trip.
+    // The clean-up removes spaces before punctuation, so a text would not survive a round trip.
     decode: (ids) =>
       usable(() => loaded.decode([...ids], { skip_special_tokens: false, clean_up_tokenization_spaces: false })),
   };
@@ -55,7 +55,7 @@ function construct(tokenizer: object, config: object): HuggingFaceTokenizer {
   return usable(() => new HuggingFaceTokenizer(tokenizer, config));
 }
 
-/** What the library cannot do with a file is told as an error of that file. */
+/** Turns an error of the library into an error of the file. */
 function usable<R>(work: () => R): R {
   try {
     return work();
@@ -65,8 +65,8 @@ function usable<R>(work: () => R): R {
 }
 
 /**
- * What stands around a text, from a text with and without it. A tokenizer whose file has no such template may still ask for
- * BOS with `add_bos_token`.
+ * Finds the tokens before and after a text by encoding with and without special tokens. A tokenizer whose file has no
+ * such template may still request BOS with `add_bos_token`.
  */
 function findFrame(
   tokenizer: HuggingFaceTokenizer,
@@ -85,7 +85,7 @@ function findFrame(
   return { opening, closing };
 }
 
-/** A `bos_token` of null says that there is none, whatever the model's config says (Qwen2). */
+/** A `bos_token` of null means that there is none, even if the model's config has one (Qwen2). */
 function findBos(
   tokenizer: HuggingFaceTokenizer,
   config: Record<string, unknown>,

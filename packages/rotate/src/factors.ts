@@ -13,9 +13,11 @@ export interface Factor {
 const largestFull = 1024;
 
 /**
- * Orders of Hadamard matrices whose product is `n`: Paley's and, last, a power of two; among all ways the one whose full
- * factors cost least. 768 = 12 x 64, 688 = 344 x 2 (Paley over the field of 7^3), 11008 = 344 x 32, 14336 = 28 x 512.
- * @returns nothing when n is no such product (2 x odd, 92, 172: Hadamard matrices of the last two exist by searches only)
+ * Orders of Hadamard matrices whose product is `n`: Paley's and, last, a power of two. Of all such products it has the
+ * full factors of least cost. 768 = 12 x 64, 688 = 344 x 2 (Paley over the field of 7^3), 11008 = 344 x 32, 14336 = 28
+ * x 512.
+ * @returns undefined when n is no such product (2 x odd, 92, 172: Hadamard matrices of the last two are known from
+ *   searches only)
  */
 export function hadamardOrders(n: number): readonly number[] | undefined {
   return cheapest(n)?.orders;
@@ -49,8 +51,9 @@ function hasPaley(order: number): boolean {
 }
 
 /**
- * The factors of an orthogonal matrix of order `n` that spreads every value over all others: Hadamard matrices where their
- * orders make up n; otherwise a random orthogonal matrix of n's odd part, times the Walsh-Hadamard matrix of the rest.
+ * The factors of an orthogonal matrix of order `n` that spreads every value over all others: Hadamard matrices if n is
+ * a product of their orders; otherwise a random orthogonal matrix of n's odd part, times the Walsh-Hadamard matrix of
+ * the rest.
  * @throws SchemeError when that odd part is too large
  */
 export function spreadingFactors(n: number, random: Random): readonly Factor[] {
@@ -67,7 +70,7 @@ export function spreadingFactors(n: number, random: Random): readonly Factor[] {
   return n === odd ? [full] : [full, { size: n / odd }];
 }
 
-/** Why no rotation of this size is made, or nothing. */
+/** The reason why there is no rotation of this size, or undefined. */
 export function refuseSize(n: number): string | undefined {
   if (!Number.isInteger(n) || n < 1) return `a rotation of size ${n} does not exist`;
   if (hadamardOrders(n) || oddPart(n) <= largestFull) return undefined;

@@ -1,13 +1,15 @@
-/** The field of `order = p^degree` elements, as far as Paley's matrices need it: differences and squares. */
+/**
+ * The field of `order = p^degree` elements, with the operations that Paley's matrices need: differences and squares.
+ */
 export interface FiniteField {
   readonly order: number;
   /** Elements are numbers below `order`: coefficients of a polynomial over the integers mod p, in base p. */
   subtract(a: number, b: number): number;
-  /** 0 for 0, 1 for the square of another element, -1 for what is no square. */
+  /** 0 for 0, 1 for the square of another element, -1 for an element that is no square. */
   character(a: number): -1 | 0 | 1;
 }
 
-/** p and the exponent when `n` is a power of a prime, nothing otherwise. */
+/** p and the exponent when `n` is a power of a prime, undefined otherwise. */
 export function primePower(n: number): { prime: number; degree: number } | undefined {
   if (!Number.isInteger(n) || n < 2) return undefined;
   let prime = 2;
@@ -44,7 +46,10 @@ export function finiteField(order: number): FiniteField | undefined {
   };
 }
 
-/** The first monic polynomial of this degree that no monic one of up to half its degree divides; lowest coefficient first. */
+/**
+ * The first monic polynomial of this degree that is not divisible by any monic polynomial of up to half its degree;
+ * lowest coefficient first.
+ */
 function irreducible(prime: number, degree: number): readonly number[] {
   for (let low = 0; low < prime ** degree; low++) {
     const candidate = monic(low, prime, degree);

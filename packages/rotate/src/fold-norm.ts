@@ -16,7 +16,10 @@ export function foldGain(weight: Float32Array, { gain }: NormParameters): void {
   for (let i = 0; i < weight.length; i++) weight[i] *= gain[i % size];
 }
 
-/** `c + W bias`: the other half of the fold, for a linear with a bias c `[rows]`. `weight` is the one before `foldGain`. */
+/**
+ * `c + W bias`: the second part of the fold, for a linear with a bias c `[rows]`. `weight` is the one before
+ * `foldGain`.
+ */
 export function foldBias(own: Float32Array, weight: Float32Array, { bias }: NormParameters): Float32Array {
   if (!bias) return own;
   const size = bias.length;
@@ -27,11 +30,11 @@ export function foldBias(own: Float32Array, weight: Float32Array, { bias }: Norm
   });
 }
 
-/** A shift this many times its gain would cost the four digits that f32 has to spare. */
+/** A shift this many times its gain would lose the four spare digits of f32. */
 const largestShift = 1e4;
 
 /**
- * `bias / gain`: what a norm keeps as its bias when a linear that reads it has none to take it (heads):
+ * `bias / gain`: the bias that a norm keeps when a linear that reads it has no bias (heads):
  * `n * gain + bias = (n + bias / gain) * gain`.
  * @throws NumericError naming the norm and the channel when a gain is too small to divide by
  */

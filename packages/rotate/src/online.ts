@@ -9,9 +9,9 @@ export interface OnlineRotation<T> extends RuntimeWrapper<T> {
 }
 
 /**
- * R3: rotates keys and queries after positions, each head by the same Q; their products stay what they are. For caches that
- * keep keys in few bits: wrap it around the wrapper that quantizes them, so that they arrive there rotated.
- * @param random gives every layer's Q; the run's own
+ * R3: rotates keys and queries after positions, each head by the same Q; their products do not change. For caches with
+ * keys in few bits: wrap it around the wrapper that quantizes the keys, so that wrapper gets rotated keys.
+ * @param random gives every layer's Q; use the run's own
  */
 export function rotateKeys<T>(model: ModelDescription, ops: Ops<T>, random: Random): OnlineRotation<T> {
   const matrices = new Matrices(ops);
@@ -28,8 +28,8 @@ export function rotateKeys<T>(model: ModelDescription, ops: Ops<T>, random: Rand
 }
 
 /**
- * R4: rotates the inputs of the down projections, for a model whose weights were rewritten by `rotate({ mlpInner: true })`
- * with the same random generator. Wrap it around the wrapper that quantizes activations.
+ * R4: rotates the inputs of the down projections, for a model whose weights were rewritten by
+ * `rotate({ mlpInner: true })` with the same random generator. Wrap it around the wrapper that quantizes activations.
  */
 export function rotateMlpInner<T>(model: ModelDescription, ops: Ops<T>, random: Random): OnlineRotation<T> {
   const matrices = new Matrices(ops);
@@ -43,7 +43,7 @@ export function rotateMlpInner<T>(model: ModelDescription, ops: Ops<T>, random: 
   };
 }
 
-/** Walsh-Hadamard matrices of up to this order are multiplied in full; larger ones are products of such. */
+/** Walsh-Hadamard matrices of up to this order are multiplied in full; larger ones are products of smaller ones. */
 const largestStep = 64;
 
 /** Rotations inside a forward pass: uploaded once, applied factor by factor. */
@@ -53,7 +53,7 @@ class Matrices<T> {
 
   constructor(private readonly ops: Ops<T>) {}
 
-  /** `[..., n * block]` -> each `size` of it times Q. */
+  /** `[..., n * block]` -> each consecutive `size` of it times Q. */
   apply(rotation: Rotation, x: T): T {
     const { ops } = this;
     const { size, block, signs, factors, reflection } = rotation;
@@ -86,7 +86,7 @@ class Matrices<T> {
     this.factors.clear();
   }
 
-  /** `linear` multiplies by the transpose, which is what is uploaded. */
+  /** `linear` multiplies by the transpose, so the transpose is uploaded. */
   private matrix({ size, matrix }: Factor): T {
     return this.upload(this.factors, matrix ?? size, [size, size], () =>
       matrix ? matrix.map((_, i) => matrix[(i % size) * size + Math.floor(i / size)]) : walshHadamard(size),

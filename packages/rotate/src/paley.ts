@@ -2,13 +2,15 @@ import { finiteField } from './finite-field.js';
 
 /**
  * Hadamard matrices by Paley (1933), row-major, entries +1 and -1. With a field of q elements `a_i`, its quadratic
- * character `chi`, and the Jacobsthal matrix `J_ij = chi(a_i - a_j)` bordered to `C = [[0, 1], [+-1, J]]` of order q + 1:
+ * character `chi`, and the Jacobsthal matrix `J_ij = chi(a_i - a_j)` bordered to `C = [[0, 1], [+-1, J]]` of order q +
+ * 1:
  *
  * - first construction, `n = q + 1`, q = 3 mod 4: C is antisymmetric (minus sign) and `C C^T = q I`, so `I + C`;
- * - second construction, `n = 2 (q + 1)`, q = 1 mod 4: C is symmetric, so `C x [[1, 1], [1, -1]] + I x [[1, -1], [-1, -1]]`.
+ * - second construction, `n = 2 (q + 1)`, q = 1 mod 4: C is symmetric, so
+ *   `C x [[1, 1], [1, -1]] + I x [[1, -1], [-1, -1]]`.
  *
  * Together they give 12, 20, 24, 28, 36, 44, 52, 60, ...; neither gives 40 (twice 20) nor 92.
- * @returns nothing when no construction has this order
+ * @returns undefined when no construction has this order
  */
 export function paleyMatrix(n: number): Int8Array | undefined {
   if (n % 4 !== 0) return undefined;

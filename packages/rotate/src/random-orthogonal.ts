@@ -1,9 +1,9 @@
 import type { Random } from '@q/core';
 
 /**
- * A random orthogonal matrix `[n, n]`, row-major: the rows of a standard normal matrix made orthonormal one after the other
- * (uniform over the orthogonal group, as the Q of a QR with positive diagonal). Each row is cleaned twice, which keeps
- * `Q Q^T = I` to a few units of f64 rounding.
+ * A random orthogonal matrix `[n, n]`, row-major: the rows of a standard normal matrix, made orthonormal one after the
+ * other (uniform over the orthogonal group, as the Q of a QR with positive diagonal). Each row is orthogonalized twice,
+ * which keeps `Q Q^T = I` to a few units of f64 rounding.
  */
 export function randomOrthogonal(n: number, random: Random): Float64Array {
   const q = new Float64Array(n * n);

@@ -23,13 +23,13 @@ import { applyRotation, type Rotation, rotateRows } from './rotation.js';
 import { innerRotations, type RotatedPlaces, refusePlaces, residualRotation, valueRotations } from './rotations.js';
 
 const rotateOptions = {
-  /** R1: rotate the residual stream; norms are folded into what reads them first. Default true. */
+  /** R1: rotate the residual stream. Norms are folded first into the weights that read them. Default true. */
   residual: boolean({ default: true, help: 'Rotate the residual stream (R1).' }),
   /** R2: rotate each head's values between v and o. Default true. */
   values: boolean({ default: true, help: "Rotate each head's values between v and o (R2)." }),
   /**
-   * R4: fold the inverse of the online rotation before the down projections into their weights. The model then runs only
-   * where the runtime does that rotation ({@link rotateMlpInner}). Default false.
+   * R4: fold the inverse of the online rotation before the down projections into their weights. The model then needs a
+   * runtime with that rotation ({@link rotateMlpInner}). Default false.
    */
   mlpInner: boolean({
     default: false,
@@ -39,23 +39,23 @@ const rotateOptions = {
 
 export type RotateOptions = OptionValues<typeof rotateOptions>;
 
-/** What happens to one linear: `W -> Out^T (W diag(gain)) In`, `bias -> (bias + W normBias) Out`. */
+/** The change of one linear: `W -> Out^T (W diag(gain)) In`, `bias -> (bias + W normBias) Out`. */
 interface LinearChange {
   norm?: NormDescription;
   input?: RotationOf;
   output?: { readonly rotation: RotationOf; readonly rows?: RowSelection };
 }
 
-/** Made when the first tensor is read: the plan needs none. */
+/** Made when the first tensor is read: the plan does not need it. */
 type RotationOf = () => Promise<Rotation>;
 
 type Compute = (source: WeightSource) => Promise<Float32Array>;
 
 /**
- * Rotates a model without changing its function (QuaRot, arXiv 2404.00456): outliers of single channels are spread over
- * all, and what is left to quantize is close to normal. The residual stream x becomes x Q, so that everything that reads
- * it gets `W Q` and everything that writes it `Q^T W`; norms have no gain any more, or it would not commute with Q. In
- * models with layer norms Q also keeps the vector of ones, and so the mean that the norm subtracts.
+ * Rotates a model without changing its function (QuaRot, arXiv 2404.00456). The outliers of single channels are spread
+ * over all channels, and the values become close to normal. The residual stream x becomes x Q: every weight that reads
+ * it becomes `W Q`, and every weight that writes it `Q^T W`. Norms lose their gain, since a gain does not commute with
+ * Q. In models with layer norms Q also keeps the vector of ones, and so the mean that the norm subtracts.
  */
 export function rotate(options: RotateOptions = {}): Rewrite {
   const { residual, values, mlpInner } = checkOptions('rotate', rotateOptions, options);
@@ -88,7 +88,7 @@ function rewritten(source: WeightSource, { shapes, computed, config }: Rewriting
   };
 }
 
-/** What becomes of every tensor, decided from the description alone. */
+/** The change of every tensor, from the description alone. */
 class Rewriting {
   readonly shapes = new Map<string, readonly number[]>();
   readonly computed = new Map<string, Compute>();
@@ -150,7 +150,7 @@ class Rewriting {
     return fresh;
   }
 
-  /** Gain 1; bias 0 when every consumer takes it, else what is left of it, rotated. */
+  /** Gain 1; bias 0 if every consumer takes it, else the remaining bias, rotated. */
   private addNorm(norm: NormDescription, rotation: RotationOf): void {
     const shape = [this.model.hiddenSize];
     const weight = 1 - (norm.gainOffset ?? 0);
@@ -188,7 +188,7 @@ class Rewriting {
     return consumers.every((module) => this.model.expected.has(`${module}.bias`));
   }
 
-  /** `[out, in]`, whatever the file's order. */
+  /** `[out, in]` for any order in the file. */
   private weightShape(module: string): readonly [rows: number, columns: number] {
     const { expected } = this.model;
     const linear = linearsOf(this.model).find((each) => each.module === module);
@@ -212,7 +212,7 @@ class Rewriting {
   private async rotatedRows(values: Float32Array, columns: number, { output }: LinearChange): Promise<Float32Array> {
     if (!output) return values;
     const q = await output.rotation();
-    // A rotation is of the heads' values, one after the other, wherever their rows are.
+    // A rotation applies to the heads' values, one after the other, wherever their rows are.
     const rows = selectedRows(output.rows ?? {}, output.rows ? q.size : values.length / columns);
     const part = new Float32Array(rows.length * columns);
     for (const [i, row] of rows.entries()) part.set(values.subarray(row * columns, (row + 1) * columns), i * columns);

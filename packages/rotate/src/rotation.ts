@@ -8,7 +8,10 @@ import { type Factor, spreadingFactors } from './factors.js';
  */
 export interface Rotation {
   readonly size: number;
-  /** Channels that are mixed with each other: `size` for a whole vector, headDim for heads. Product of the factors' sizes. */
+  /**
+   * Channels that are mixed with each other: `size` for a whole vector, headDim for heads. Product of the factors'
+   * sizes.
+   */
   readonly block: number;
   /** +1 or -1 `[size]`. */
   readonly signs: Float32Array;
@@ -22,13 +25,13 @@ export function randomRotation(n: number, random: Random): Rotation {
   return { size: n, block: n, signs: randomSigns(n, random), factors: spreadingFactors(n, random) };
 }
 
-/** One rotation for each of `heads` heads: signs of their own, the same Hadamard matrix. */
+/** One rotation for each of `heads` heads: different signs, the same Hadamard matrix. */
 export function headRotation(heads: number, headDim: number, random: Random): Rotation {
   const factors = spreadingFactors(headDim, random);
   return { size: heads * headDim, block: headDim, signs: randomSigns(heads * headDim, random), factors };
 }
 
-/** The rotation of heads, each of which is there `times` times in a row (keys and values that several queries share). */
+/** The rotation of heads that are repeated `times` times in a row (keys and values that several queries share). */
 export function repeatHeads(rotation: Rotation, times: number): Rotation {
   const { size, block, signs } = rotation;
   const repeated = new Float32Array(size * times);
@@ -37,8 +40,8 @@ export function repeatHeads(rotation: Rotation, times: number): Rotation {
 }
 
 /**
- * Makes `1 Q = 1` hold for the vector of ones, so that Q commutes with subtracting the mean (layer norms): with u = 1 Q,
- * as long as 1, the reflection along `v = u - 1` maps u to 1. It changes Q by the rank-one matrix `2 (Q v) v^T / v^T v`;
+ * Makes `1 Q = 1` true for the vector of ones, so Q commutes with subtracting the mean (layer norms). With u = 1 Q, as
+ * long as 1, the reflection along `v = u - 1` maps u to 1. It changes Q by the rank-one matrix `2 (Q v) v^T / v^T v`;
  * with `v^T v` about 2n, entries stay of order 1/sqrt(n).
  */
 export async function keepOnes(rotation: Rotation, kernels: Kernels): Promise<Rotation> {
@@ -46,11 +49,11 @@ export async function keepOnes(rotation: Rotation, kernels: Kernels): Promise<Ro
   await applyRotation(rotation, ones, 1, kernels);
   const reflection = Float64Array.from(ones, (value) => value - 1);
   const length = reflection.reduce((sum, value) => sum + value * value, 0);
-  // Rounding of a Q that keeps the ones already must not be blown up into a direction.
+  // If Q keeps the ones already, v is only rounding error, and must not be normalized to a direction.
   return length < 1e-6 * rotation.size ? rotation : { ...rotation, reflection };
 }
 
-/** Values at a time: a few megabytes between two passes. */
+/** Number of values at a time: a few megabytes between two passes. */
 const chunkValues = 1 << 21;
 
 /**
@@ -81,7 +84,7 @@ export async function applyRotation(
   }
 }
 
-/** `x -> x^T Q` for a matrix `[size, columns]`: its rows are mixed with each other, `Q^T x`. A new array. */
+/** `x -> x^T Q` for a matrix `[size, columns]`: mixes its rows with each other, `Q^T x`. A new array. */
 export async function rotateRows(
   rotation: Rotation,
   x: Float32Array,

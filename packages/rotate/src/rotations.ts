@@ -2,17 +2,19 @@ import type { Kernels, ModelDescription, Random } from '@q/core';
 import { refuseSize } from './factors.js';
 import { headRotation, keepOnes, type Rotation, randomRotation, repeatHeads } from './rotation.js';
 
-/** Names of QuaRot's rotations in SpinQuant's counting (arXiv 2405.16406, figure 1), by what they turn. */
+/**
+ * Names of QuaRot's rotations, numbered as in SpinQuant (arXiv 2405.16406, figure 1), by the vectors that they rotate.
+ */
 export interface RotatedPlaces {
   /** R1: the residual stream. */
   readonly residual: boolean;
   /** R2: each head's values, between v and o. */
   readonly values: boolean;
-  /** R4: the inputs of the down projections, which a runtime has to rotate as it runs. */
+  /** R4: the inputs of the down projections, which the runtime must rotate. */
   readonly mlpInner: boolean;
 }
 
-/** Every rotation of a model comes from here, so that a rewrite and a runtime with the same seed use the same ones. */
+/** All rotations of a model come from here, so a rewrite and a runtime with the same seed use the same ones. */
 export async function residualRotation(model: ModelDescription, random: Random, kernels: Kernels): Promise<Rotation> {
   const rotation = randomRotation(model.hiddenSize, random.fork('rotate/residual'));
   const centred = model.residualStream?.norms.some(({ kind }) => kind === 'layer');
@@ -30,13 +32,13 @@ export function valueRotations(
   return { value, output: repeatHeads(value, heads / kvHeads) };
 }
 
-/** R3 of every layer: the same for keys and queries, and for all heads, so that scores stay what they are. */
+/** R3 of every layer: the same for keys and queries, and for all heads, so scores do not change. */
 export function keyRotation(model: ModelDescription, layer: number, random: Random): Rotation | undefined {
   const block = model.blocks[layer];
   return block?.attention && randomRotation(block.attention.headDim, random.fork(`rotate/keys/${block.prefix}`));
 }
 
-/** R4 by down projection. */
+/** R4, by down projection. */
 export function innerRotations(model: ModelDescription, random: Random): ReadonlyMap<string, Rotation> {
   const rotations = new Map<string, Rotation>();
   for (const { prefix, linears, mlpOutputs = [] } of model.blocks) {
@@ -48,7 +50,7 @@ export function innerRotations(model: ModelDescription, random: Random): Readonl
   return rotations;
 }
 
-/** Why these places of the model cannot be rotated, or nothing. */
+/** The reason why these places of the model cannot be rotated, or undefined. */
 export function refusePlaces(model: ModelDescription, places: RotatedPlaces): string | undefined {
   const { architecture, residualStream: stream } = model;
   if (places.residual) {

@@ -16,13 +16,14 @@ import {
 
 export const rtnOptions = {
   /**
-   * How scale and zero point are found. Default: the rule of the scheme's own storage or format (shared exponents, binary,
-   * ternary), else `weightedSearch()`, the data-free search of opt-RTN. `minMax()` gives RTN as most papers compare with.
+   * The fit of scale and zero point. Default: the fit of the scheme's own storage or format (shared exponents, binary,
+   * ternary), else `weightedSearch()`, the data-free search of opt-RTN. `minMax()` is the RTN that most papers compare
+   * with.
    */
   fit: fitOption('weightedSearch, or the rule that a scheme brings along'),
   /**
-   * Weights of the columns in that fit. `none` (default): even, no data needed. `diagonal`: mean square of the inputs, from
-   * calibration.
+   * Weights of the columns in that fit. `none` (default): equal, no data needed. `diagonal`: mean square of the inputs,
+   * from calibration.
    */
   importance: choice(['none', 'diagonal'], {
     default: 'none',
@@ -33,8 +34,8 @@ export const rtnOptions = {
 export type RtnOptions = OptionValues<typeof rtnOptions>;
 
 /**
- * Round to nearest: the floor that every other method must beat. Data-free unless importance is asked for.
- * @throws SchemeError for an option that it does not have, or a value out of its range
+ * Round-to-nearest; every other method must beat it. Data-free unless importance is requested.
+ * @throws SchemeError for an unknown option, or a value out of its range
  */
 export function rtn(options: RtnOptions = {}): Quantizer {
   const { fit, importance } = checkOptions('rtn', rtnOptions, options);
@@ -56,7 +57,7 @@ export function rtn(options: RtnOptions = {}): Quantizer {
   };
 }
 
-/** Weights of a table's elements by how often its rows are looked up; nothing where each row has scales of its own. */
+/** Weights of a table's elements by the number of lookups of its rows; undefined if each row has its own scales. */
 function rowWeights(statistics: Statistics, scheme: Scheme, shape: readonly number[]): Float32Array | undefined {
   const { rows, columns, tileRows } = tiling(scheme.granularity, shape);
   if (tileRows === 1 || !statistics.has(tokenFrequencies)) return undefined;
@@ -71,7 +72,7 @@ function meanSquares(statistics: Statistics): { values: Float32Array; tokens: nu
   return { values: Float32Array.from(values, (sum) => sum / count), tokens: count };
 }
 
-/** What the command and recipes know of it. */
+/** The method for the command and recipes. */
 export const rtnMethod: Method<typeof rtnOptions> = {
   name: 'rtn',
   summary: 'round to nearest, with a search for the scales; needs no text',

@@ -1,13 +1,13 @@
 import { FormatError } from '@q/core';
 
-/** Anything that can be read by range: a file, memory, a URL. */
+/** A source of bytes that can be read by range: a file, memory, a URL. */
 export interface ByteSource {
   /** For messages. */
   readonly name: string;
   readonly byteLength: number;
   /**
-   * Bytes `[start, end)`. Rejects when the source ends before.
-   * @param out read into where it has room and the source can; what is returned is then a view of it
+   * Bytes `[start, end)`. Rejects when the source is shorter.
+   * @param out receives the bytes if it is large enough and the source supports it; the result is then a view of it
    */
   slice(start: number, end: number, out?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;

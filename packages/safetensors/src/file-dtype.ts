@@ -1,6 +1,9 @@
 import type { DType } from '@q/core';
 
-/** Dtypes of the format in the order of its enum, which is ascending alignment, with their bits (docs/reference/file-formats.md#dtypes). */
+/**
+ * Dtypes of the format in the order of its enum, which is ascending alignment, with their bits
+ * (docs/reference/file-formats.md#dtypes).
+ */
 export const fileDtypes = {
   F4: 4,
   F6_E2M3: 6,
@@ -54,7 +57,9 @@ const toCore: Partial<Record<FileDtype, DType>> = {
   U64: 'u64',
 };
 
-/** The tensor dtype of a file dtype; undefined for those that are read as raw bytes only (sub-byte, FNUZ, complex). */
+/**
+ * The tensor dtype of a file dtype; undefined for dtypes that can only be read as raw bytes (sub-byte, FNUZ, complex).
+ */
 export const coreDtype = (dtype: FileDtype): DType | undefined => toCore[dtype];
 
 /** The file dtype of a tensor dtype. */
@@ -62,5 +67,8 @@ export const fileDtype = (dtype: DType): FileDtype => dtype.toUpperCase() as Fil
 
 const valueDtypes: ReadonlySet<FileDtype> = new Set(['F16', 'BF16', 'F32', 'F64']);
 
-/** Whether a tensor's elements are values by themselves; all others are codes, counts or flags, and need a scale or a reader. */
+/**
+ * Whether a tensor's elements are values. Elements of other dtypes are codes, counts or flags, and need a scale or
+ * further knowledge.
+ */
 export const holdsValues = (dtype: FileDtype): boolean => valueDtypes.has(dtype);

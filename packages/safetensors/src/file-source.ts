@@ -3,9 +3,9 @@ import { FormatError } from '@q/core';
 import type { ByteSource } from './byte-source.js';
 
 /**
- * A file, opened for reading. Links are followed. A file that is written to afterwards cannot be read any more; one that another
- * takes the name of can.
- * @throws FormatError naming what cannot be opened or is no file
+ * Opens a file for reading. Links are followed. After someone writes to the file, reads are refused; if another file
+ * takes its name, reads go on.
+ * @throws FormatError naming a path that cannot be opened or is not a file
  */
 export async function openFile(path: string): Promise<ByteSource> {
   const handle = await open(path, 'r').catch((error) => {
@@ -22,7 +22,7 @@ export async function openFile(path: string): Promise<ByteSource> {
     byteLength: size,
     async slice(start, end, out) {
       const bytes = await readRange(handle, path, start, end, out);
-      // Bytes of two contents are those of neither: a result would be of a model that never was.
+      // A result from a mixture of old and new bytes would belong to no existing model.
       if ((await handle.stat()).mtimeMs !== mtimeMs)
         throw new FormatError(
           `${path}: was written to while it was read: wait until nothing changes it, then begin again`,

@@ -1,7 +1,7 @@
 /**
- * A JSON scanner for safetensors headers. `JSON.parse` keeps the last of two equal keys, loses integers above 2^53 and
- * accepts what the format forbids (exponents in sizes), so the header is scanned here: objects become Maps, integers stay
- * text until they are checked.
+ * A JSON scanner for safetensors headers. `JSON.parse` keeps the last of two equal keys, rounds integers above 2^53 and
+ * accepts values that the format forbids (exponents in sizes). So this scanner reads the header: objects become Maps,
+ * and integers stay text until they are checked.
  */
 export type HeaderValue =
   | string
@@ -22,10 +22,10 @@ export class OtherNumber {
   constructor(readonly text: string) {}
 }
 
-/** What is wrong and at which character. */
+/** The error and its character. */
 export class HeaderSyntaxError extends Error {}
 
-/** What a string may not hold as it is, or must be decoded. */
+/** Characters that a string may not contain unescaped, or that must be decoded. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: JSON forbids them in strings.
 const needsDecoding = /[\\\u0000-\u001f]/;
 

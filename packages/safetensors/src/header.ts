@@ -14,7 +14,7 @@ export interface TensorEntry {
   readonly end: number;
 }
 
-/** A tensor of a folder: in which of its files it is. */
+/** A tensor of a folder, with the name of its file. */
 export interface ShardEntry extends TensorEntry {
   readonly file: string;
 }
@@ -30,8 +30,8 @@ export interface SafetensorsHeader<E extends TensorEntry = TensorEntry> {
 const maxHeaderBytes = 100_000_000;
 
 /**
- * Reads and checks the header of a safetensors file. Every rejection of docs/reference/file-formats.md#validation is a FormatError that names the
- * file, the tensor, what was found and what was expected.
+ * Reads and checks the header of a safetensors file. Every rejection of docs/reference/file-formats.md#validation is a
+ * FormatError with the file, the tensor, what was found and what was expected.
  */
 export async function readHeader(source: ByteSource): Promise<SafetensorsHeader> {
   return read(source);
@@ -69,7 +69,8 @@ type Fail = (message: string) => never;
 type Entries = Pick<SafetensorsHeader, 'tensors' | 'metadata'>;
 
 /**
- * A header without anything unusual whose entries are right; nothing when the general way has to read it, or say what is wrong.
+ * Reads a header of the usual form with valid entries; undefined when the general reader must read it or report its
+ * errors.
  */
 function readUsual(
   bytes: Uint8Array,
@@ -88,7 +89,7 @@ function readUsual(
   return metadata && right && tensors.finish() ? { tensors, metadata } : undefined;
 }
 
-/** Bytes of a tensor; nothing where they are not a whole number, or more than a double holds. */
+/** Bytes of a tensor; undefined if they are not an integer, or too large for a double. */
 function bytesOf(shape: readonly number[], dtype: FileDtype): number | undefined {
   let bits: number = fileDtypes[dtype];
   for (const size of shape) bits *= size;
@@ -141,7 +142,7 @@ const ofTensor = (name: string, message: string) => `tensor ${JSON.stringify(nam
 
 type CheckedEntry = (name: string, dtype: string, shape: readonly number[], begin: number, end: number) => TensorEntry;
 
-/** Makes entries of a file out of what its header says of them. */
+/** Makes the entries of a file from its header. */
 function checkedEntry(dataStart: number, file: string | undefined, failed: Fail): CheckedEntry {
   return (name, dtype, shape, from, to) => {
     const fail = (message: string): never => failed(ofTensor(name, message));
@@ -161,7 +162,7 @@ function checkedEntry(dataStart: number, file: string | undefined, failed: Fail)
   };
 }
 
-/** Sizes multiply without bound ([2, 2^52]): a BigInt where a double does not hold the product. */
+/** Sizes can be very large products ([2, 2^52]): a BigInt if a double cannot hold the product. */
 function bitsOf(shape: readonly number[], bitsEach: number): number | bigint {
   const bits = shape.reduce((product, size) => product * size, bitsEach);
   return bits <= Number.MAX_SAFE_INTEGER
@@ -190,7 +191,9 @@ function integers(key: string, value: HeaderValue | undefined, fail: (message: s
   });
 }
 
-/** Sorted by offset, tensors must touch each other from the first byte to the last: no overlap, no hole, no tail. */
+/**
+ * Sorted by offset, tensors must cover all bytes from the first to the last: no overlap, no hole, no rest at the end.
+ */
 function checkPlacement(
   entries: TensorEntry[],
   dataStart: number,

@@ -7,7 +7,7 @@ import { openFile } from './file-source.js';
 export interface ModelFolder {
   /** For messages. */
   readonly path: string;
-  /** A file's place, for messages. */
+  /** A file's path, for messages. */
   where(name: string): string;
   names(): Promise<readonly string[]>;
   /** A file's content as UTF-8. */

@@ -11,7 +11,7 @@ export function readTensorBytes(source: ByteSource, entry: TensorEntry, out?: Ui
 /**
  * A whole tensor.
  * @param out see {@link ByteSource.slice}
- * @throws FormatError for dtypes that have no tensor dtype (sub-byte ones: read their bytes)
+ * @throws FormatError for dtypes without a tensor dtype (for sub-byte ones read their bytes)
  */
 export async function readTensor(source: ByteSource, entry: TensorEntry, out?: Uint8Array): Promise<Tensor> {
   const dtype = coreDtype(entry.dtype);

@@ -1,19 +1,19 @@
 import { elementCount, FormatError, SchemeError } from '@q/core';
 import { dtypeRank, type FileDtype, fileDtypes } from './file-dtype.js';
 
-/** A tensor that is going to be written. */
+/** A tensor to be written. */
 export interface PlannedTensor {
   readonly name: string;
   readonly dtype: FileDtype;
   readonly shape: readonly number[];
   /**
-   * Tensors that it consists of, one after the other, of its dtype. Each is written by its own name; the file names the whole
-   * alone.
+   * Tensors that it consists of, one after the other, with its dtype. Each is written by its own name; the file names
+   * only the whole.
    */
   readonly parts?: readonly { readonly name: string; readonly shape: readonly number[] }[];
 }
 
-/** A tensor's place in its file, absolute. */
+/** A tensor's absolute offset in its file. */
 export interface PlannedPlace {
   readonly file: string;
   readonly dtype: FileDtype;
@@ -29,10 +29,10 @@ export interface PlannedFile {
   readonly byteLength: number;
 }
 
-/** Where every byte goes, before any is written. */
+/** The offset of every byte, before any is written. */
 export interface ShardPlan {
   readonly files: readonly PlannedFile[];
-  /** By the names that tensors are written by: parts instead of the tensors that consist of them. */
+  /** Keyed by the names for writing: parts instead of the tensors that consist of them. */
   readonly places: ReadonlyMap<string, PlannedPlace>;
   /** Content of `model.safetensors.index.json`; absent for a single file. */
   readonly index?: string;
@@ -41,13 +41,16 @@ export interface ShardPlan {
 }
 
 export interface ShardOptions {
-  /** 5e9 when absent, as the hub library does. */
+  /** 5e9 when absent, as in the hub library. */
   readonly maxShardBytes?: number;
   /** `{format: 'pt'}` when absent: older transformers refuse files without it. */
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** Bytes of a tensor's data. Throws FormatError when its bits are not whole bytes. */
+/**
+ * Bytes of a tensor's data.
+ * @throws FormatError when its bits are not whole bytes
+ */
 export function byteLength({ name, dtype, shape }: PlannedTensor): number {
   const bits = elementCount(shape) * fileDtypes[dtype];
   if (!Number.isSafeInteger(bits) || bits % 8 !== 0)
@@ -56,8 +59,9 @@ export function byteLength({ name, dtype, shape }: PlannedTensor): number {
 }
 
 /**
- * Fills shards greedily in the given order; a tensor larger than a shard gets one of its own. Inside a file tensors are
- * sorted by dtype, widest first, then by name (docs/reference/file-formats.md#order-of-tensors), which keeps every one aligned.
+ * Fills shards greedily in the given order; a tensor larger than a shard gets its own. Inside a file tensors are sorted
+ * by dtype, widest first, then by name (docs/reference/file-formats.md#order-of-tensors), which keeps every tensor
+ * aligned.
  */
 export function planShards(tensors: readonly PlannedTensor[], options: ShardOptions = {}): ShardPlan {
   const { maxShardBytes = 5e9, metadata = { format: 'pt' } } = options;

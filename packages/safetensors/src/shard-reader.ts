@@ -4,15 +4,15 @@ import { readShardHeader, type ShardEntry } from './header.js';
 import { type ModelFolder, modelFolder } from './model-folder.js';
 import { readTensor, readTensorBytes } from './read-tensor.js';
 
-/** The tensors of a folder, wherever they are. */
+/** The tensors of a folder, in any of its files. */
 export interface ShardReader {
   readonly entries: ReadonlyMap<string, ShardEntry>;
   /** Names of the weight files, in order. */
   readonly files: readonly string[];
-  /** What is not as a folder should be, and what was done about it, in words. */
+  /** Sentences about everything unusual in the folder, and how it was handled. */
   readonly notes: readonly string[];
   /**
-   * @param out read into where it has room: the tensor is then a view of it
+   * @param out receives the bytes if it is large enough: the tensor is then a view of it
    * @throws FormatError when there is no such tensor
    */
   read(name: string, out?: Uint8Array): Promise<Tensor>;
@@ -25,11 +25,12 @@ const singleFile = 'model.safetensors';
 const indexFile = 'model.safetensors.index.json';
 
 /**
- * Opens the weights of a folder as transformers does: `model.safetensors` where there is one, else the shards that
- * `model.safetensors.index.json` names, which lie in the folder itself. Where a tensor is in two shards, the index decides;
- * tensors that it does not name are read all the same. `notes` say what was left or is not as the index says.
- * @param from path of a folder on the disk, or its files wherever they lie
- * @throws FormatError naming the file and what is wrong
+ * Opens the weights of a folder like transformers: `model.safetensors` if it exists, else the shards that
+ * `model.safetensors.index.json` names, which are in the folder itself. If a tensor is in two shards, the index
+ * decides. Tensors that the index does not name are also read. `notes` say which files were ignored or differ from the
+ * index.
+ * @param from path of a folder on the disk, or its files elsewhere
+ * @throws FormatError naming the file and the problem
  */
 export async function openShards(from: string | ModelFolder): Promise<ShardReader> {
   const folder = typeof from === 'string' ? modelFolder(from) : from;
@@ -121,7 +122,7 @@ export async function openShards(from: string | ModelFolder): Promise<ShardReade
   }
 }
 
-/** What a folder without readable weights has, and what to do about it. */
+/** The message for a folder without readable weights: its contents, and what to do. */
 function absentWeights(folder: ModelFolder, files: readonly string[]): string {
   const what = `${folder.where(singleFile)} does not exist, nor does ${indexFile}`;
   const list = (names: readonly string[]) => `${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''}`;
@@ -157,7 +158,7 @@ async function readIndex(folder: ModelFolder): Promise<Map<string, string>> {
   for (const [name, file] of Object.entries(map)) {
     if (typeof file !== 'string')
       throw new FormatError(`${path}: tensor ${name} must name a file, found ${JSON.stringify(file)}`);
-    // A shard's name is a plain file name: an index must not reach outside of its folder.
+    // A shard's name must be a plain file name, so an index cannot name files outside of its folder.
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(file))
       throw new FormatError(`${path}: tensor ${name} lies in ${JSON.stringify(file)}, outside of the folder`);
     entries.set(name, file);

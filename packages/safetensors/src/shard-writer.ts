@@ -21,43 +21,43 @@ const indexName = 'model.safetensors.index.json';
 /** SHA-256 of tensors' bytes in their files, hexadecimal, by name. */
 export type TensorSums = Readonly<Record<string, string>>;
 
-/** Writes the tensors of a plan, in any order and in pieces, each at its planned place. */
+/** Writes the tensors of a plan, in any order and in pieces, each at its planned offset. */
 export interface ShardWriter {
   readonly plan: ShardPlan;
   /** Writes a whole tensor; dtype and shape must be those of the plan. */
   write(name: string, tensor: Tensor): Promise<void>;
-  /** Writes bytes of a tensor from `offset` (bytes from the tensor's begin). */
+  /** Writes bytes of a tensor from `offset` (in bytes from the tensor's start). */
   writeBytes(name: string, bytes: Uint8Array, offset?: number): Promise<void>;
-  /** Reads back what was written, for a resumed run. */
+  /** Reads written bytes back, for a resumed run. */
   readBytes(name: string): Promise<Uint8Array>;
   /**
-   * Everything written so far is on the disk when this resolves.
-   * @returns sums of the tensors that were complete when it was called and were not in an earlier answer
+   * When this resolves, all earlier writes are on the disk.
+   * @returns checksums of the tensors that were complete when it was called and that no earlier call returned
    */
   sync(): Promise<TensorSums>;
   /**
-   * Holds what is in the files against what an earlier run has noted of it.
-   * @throws FormatError naming the first tensor that is another one
+   * Compares the tensors in the files with the checksums of an earlier run.
+   * @throws FormatError naming the first tensor that differs
    */
   verify(sums: TensorSums): Promise<void>;
   /** Syncs, gives the files their final names, writes the index last. */
   finish(): Promise<readonly FileRecord[]>;
   /** Closes the files; they stay, for a later resume. */
   close(): Promise<void>;
-  /** Closes and removes everything that was written. */
+  /** Closes and removes all written files. */
   abort(): Promise<void>;
 }
 
 export interface ShardWriterOptions extends FileOptions {
-  /** Continue in the files that an earlier run of the same plan has left. */
+  /** Continue in the files of an earlier run of the same plan. */
   readonly resume?: boolean;
-  /** Tensors that the earlier run has finished: their files must be there. */
+  /** Tensors that the earlier run finished: their files must exist. */
   readonly finished?: TensorSums;
 }
 
 /**
  * Opens the files of a plan under temporary names (`*.partial`) in `folder`.
- * @throws FormatError when resuming and a file is not of this plan, or one with finished tensors is not there
+ * @throws FormatError when resuming and a file is not of this plan, or a file with finished tensors is absent
  * @throws WriteError naming the file
  */
 export async function createShardWriter(
@@ -79,7 +79,7 @@ export async function createShardWriter(
       const left = resume ? await reopen(path, file, needed.has(file.name), { files }) : undefined;
       opened.set(file.name, left ?? (await create(path, file, { files })));
     }
-    // The journal will speak of what is in these files: their names come before it.
+    // The journal refers to these files, so their names must be on the disk before it.
     await files.syncFolder(folder).catch((error) => Promise.reject(writeError(folder, error)));
   } catch (error) {
     for (const file of opened.values()) await (resume ? file.close() : file.abort()).catch(() => {});
@@ -126,7 +126,7 @@ export async function createShardWriter(
         );
       }
       const bytes = new Uint8Array(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength);
-      // Both end before this does: the caller may use the memory again.
+      // Waits for both, so the caller may reuse the memory.
       const [written, sum] = await Promise.allSettled([put(name, bytes, 0), sumOfLarge(bytes)]);
       if (written.status === 'rejected') throw written.reason;
       if (sum.status === 'rejected') throw sum.reason;
@@ -180,13 +180,13 @@ function tensorsOf(plan: ShardPlan, file: string): readonly string[] {
     .map(([name]) => name);
 }
 
-/** Off the main thread. What other threads can write to is copied first: WebCrypto refuses it. */
+/** Runs off the main thread. Memory that other threads can write to is copied first: WebCrypto refuses it. */
 async function sumOfLarge(bytes: Uint8Array): Promise<string> {
   const own = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : Uint8Array.from(bytes);
   return Buffer.from(await webcrypto.subtle.digest('SHA-256', own)).toString('hex');
 }
 
-/** Sums of tensors as they are written: whole, or in pieces that follow one another. */
+/** Checksums of tensors as they are written: whole, or in consecutive pieces. */
 function createSums(plan: ShardPlan, finished: TensorSums) {
   const known = new Map<string, string>(Object.entries(finished));
   const parts = new Map<string, { readonly hash: Hash; done: number }>();
@@ -240,7 +240,7 @@ async function reopen(
   await file.read(header, 0);
   if ((await file.size()) === planned.byteLength && Buffer.compare(header, planned.header) === 0) return file;
   await file.close();
-  // A crash while it was made left zeros, or not all bytes: nothing that counts is in it.
+  // A crash while the file was made left zeros or too few bytes, and no finished tensor is in it.
   if (!needed && header.every((byte, i) => byte === 0 || byte === planned.header[i])) return undefined;
   throw new FormatError(`${partial}: was left by a run with another plan: remove it, or choose another output folder`);
 }

@@ -8,9 +8,9 @@ import { readTensor } from './read-tensor.js';
 import { type PlannedPlace, planShards, type ShardOptions } from './shard-plan.js';
 
 /**
- * All tensors of one file of any name (adapters, tasks): small ones, held in memory.
+ * All tensors of one file of any name (adapters, tasks): small files, read into memory.
  * @param from its path, or a source, which is closed afterwards
- * @throws FormatError naming the file and what is wrong
+ * @throws FormatError naming the file and the problem
  */
 export async function readSafetensorsFile(from: string | ByteSource): Promise<Map<string, Tensor>> {
   const source = typeof from === 'string' ? await openFile(from) : from;
@@ -25,7 +25,7 @@ export async function readSafetensorsFile(from: string | ByteSource): Promise<Ma
 }
 
 /**
- * Writes tensors to one file of any name, which is there as a whole or not at all.
+ * Writes tensors to one file of any name. The file is either complete or absent.
  * @throws WriteError naming the file
  */
 export async function writeSafetensorsFile(

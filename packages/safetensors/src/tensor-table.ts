@@ -1,19 +1,19 @@
 import type { FileDtype } from './file-dtype.js';
 import type { TensorEntry } from './header.js';
 
-/** Slots that a name may lie behind its own: with more of them the names were made to collide. */
+/** Largest distance of a name from its own slot: with more steps the names were made to collide. */
 const mostSteps = 1000;
 
-/** A bound of what a table takes, so that nothing has to grow. */
+/** An upper bound for the size of a table, so no array has to grow. */
 export interface TableRoom {
   readonly tensors: number;
   readonly nameBytes: number;
 }
 
 /**
- * Tensors of one file by name, in the order of its header, as a Map holds them. The table keeps numbers in typed arrays and all
- * names in one text, and makes an entry when it is asked for one: as objects, 400,000 tensors take 100 MB and the time to collect
- * them. Names are ASCII.
+ * Tensors of one file by name, in the order of its header, with the interface of a Map. The table has its numbers in
+ * typed arrays and all names in one text, and makes an entry when code requests it. As objects, 400,000 tensors take
+ * 100 MB and the time to collect them. Names are ASCII.
  */
 export class TensorTable<E extends TensorEntry = TensorEntry> implements ReadonlyMap<string, E> {
   #size = 0;
@@ -29,10 +29,10 @@ export class TensorTable<E extends TensorEntry = TensorEntry> implements Readonl
   readonly #kindOf = new Map<readonly number[], Map<FileDtype, number>>();
   #slots = new Int32Array(1);
   #steps = 0;
-  // Drawn for each table: a file cannot know which of its names share a slot.
+  // A random number for each table, so a file cannot choose names that share a slot.
   readonly #seed = (Math.random() * 2 ** 32) | 0;
 
-  /** @param file that the entries name, where they name one */
+  /** @param file the name of the file in the entries, if they have one */
   constructor(
     room: TableRoom,
     private readonly file?: string,
@@ -63,7 +63,10 @@ export class TensorTable<E extends TensorEntry = TensorEntry> implements Readonl
     this.#kinds[index] = kind;
   }
 
-  /** Makes the names known. @returns false when two are equal, or were made to collide: the table is of no use then */
+  /**
+   * Builds the index of names.
+   * @returns false when two names are equal, or were made to collide: the table is then unusable
+   */
   finish(): boolean {
     this.#text = new TextDecoder().decode((this.#names as Uint8Array).subarray(0, this.#nameEnd));
     this.#names = undefined;
@@ -84,7 +87,7 @@ export class TensorTable<E extends TensorEntry = TensorEntry> implements Readonl
     return true;
   }
 
-  /** Whether the tensors touch each other in the order of the header, from a byte to another. */
+  /** Whether the tensors cover the bytes from one offset to another without gaps, in the order of the header. */
   touch(from: number, to: number): boolean {
     let at = from;
     for (let index = 0; index < this.#size; index++) {

@@ -1,4 +1,4 @@
-/** What a header says of one tensor, whose name is `bytes[from, to)`; offsets are relative to the data. */
+/** The entry of one tensor, whose name is `bytes[from, to)`; offsets are relative to the data. */
 export interface FoundEntry {
   readonly from: number;
   readonly to: number;
@@ -11,25 +11,25 @@ export interface FoundEntry {
 const [quote, comma, colon, open, close, begin, end, zero, space] = [...'",:{}[]0 '].map((c) => c.charCodeAt(0));
 const words = ['"dtype"', '"shape"', '"data_offsets"'].map((word) => Uint8Array.from(word, (c) => c.charCodeAt(0)));
 const metadataName = '__metadata__';
-/** A double holds every whole number of so many digits. */
+/** A double holds every integer with this many digits. */
 const mostDigits = 15;
-/** Characters of a name or a text that are made into a string at once: the arguments of a call are on the stack. */
+/** Number of characters of a text that are turned into a string at a time: the arguments of a call are on the stack. */
 const mostCharacters = 4096;
 
-/** The fewest bytes of a tensor with its name: `"":{"dtype":"F4","shape":[],"data_offsets":[0,0]}`. */
+/** The smallest number of bytes of a tensor with its name: `"":{"dtype":"F4","shape":[],"data_offsets":[0,0]}`. */
 export const fewestEntryBytes = 45;
-/** Shapes and dtypes of late are compared byte by byte, before a text is made of them to look them up. */
+/** The latest shapes and dtypes are compared byte by byte, so no text has to be made to look them up. */
 const mostRecent = 8;
 
-/** Anything that the general scanner has to look at. */
+/** Thrown for a header that needs the general scanner. */
 class Unusual extends Error {}
 
 /**
- * Reads a header as every writer writes it, in one pass over its bytes: no text of it all is made, and equal shapes are one
- * array. A file may have hundreds of thousands of tensors.
- * @param found told of every tensor, in order
- * @returns the texts of `__metadata__`; nothing where something is unusual, and what was found does not count: escapes, characters
- *   beyond ASCII, other members or another order of them, numbers of more than 15 digits
+ * Reads a header of the form that all common writers use, in one pass over its bytes. It makes no text of the whole
+ * header, and equal shapes are one array, since a file may have hundreds of thousands of tensors.
+ * @param found called for every tensor, in order
+ * @returns the texts of `__metadata__`; undefined for anything unusual: escapes, characters outside ASCII, other
+ *   members or another order of them, numbers of more than 15 digits. The calls of `found` are then invalid.
  */
 export function scanUsualHeader(
   bytes: Uint8Array,
@@ -43,7 +43,7 @@ export function scanUsualHeader(
   }
 }
 
-/** A value of the bytes `[from, to)`. */
+/** The value of the bytes `[from, to)`. */
 interface Recent<T> {
   readonly from: number;
   readonly to: number;
@@ -71,7 +71,7 @@ class UsualScanner {
       } else this.#entry(from, to, found);
     } while (this.#taken(comma));
     this.#take(close);
-    // Writers fill up with spaces.
+    // Writers pad with spaces.
     this.#skip();
     if (this.#at < this.bytes.length) throw new Unusual();
     return metadata;
@@ -168,7 +168,7 @@ class UsualScanner {
     return value;
   }
 
-  /** Between quotes, of printable ASCII without escapes. */
+  /** A text in quotes, of printable ASCII without escapes. */
   #text(): string {
     const from = this.#textStart();
     return this.#slice(from, this.#textEnd());
@@ -179,12 +179,15 @@ class UsualScanner {
     return this.#at;
   }
 
-  /** Goes behind the quote that ends a text. @returns its place */
+  /**
+   * Moves after the quote that ends a text.
+   * @returns the index of that quote
+   */
   #textEnd(): number {
     for (;;) {
       const byte = this.bytes[this.#at];
       if (byte === quote) return this.#at++;
-      // The end of the bytes is not a number, and no comparison with it holds.
+      // At the end of the bytes the value is undefined, and every comparison with it is false.
       if (!(byte >= 0x20 && byte < 0x7f) || byte === 0x5c) throw new Unusual();
       this.#at++;
     }

@@ -6,8 +6,9 @@ import { readHeader } from './header.js';
 const chunkBytes = 4 * 2 ** 20;
 
 /**
- * The sum that is noted of a safetensors file: SHA-256 over its header (with the length before it) and over the SHA-256, in
- * hexadecimal, of each tensor in the order of their bytes. A writer knows it without reading the file again.
+ * The checksum that a journal has of a safetensors file: SHA-256 over its header (with the length before it) and over
+ * the SHA-256, in hexadecimal, of each tensor in the order of their bytes. A writer computes it without reading the
+ * file again.
  */
 export function sumOfSums(header: Uint8Array, tensors: readonly string[]): string {
   const hash = createHash('sha256').update(header);
@@ -16,7 +17,7 @@ export function sumOfSums(header: Uint8Array, tensors: readonly string[]): strin
 }
 
 /**
- * Size and {@link sumOfSums} of a safetensors file; nothing when there is none.
+ * Size and {@link sumOfSums} of a safetensors file; undefined when there is none.
  * @throws FormatError when it is not a safetensors file
  */
 export async function weightFileRecord(

@@ -1,19 +1,19 @@
 import { type ActivationBatch, CalibrationError, type Statistic, type Tensor, tensor } from '@q/core';
 
-/** Rows of a linear's input that were kept, evenly spread over all that were seen. */
+/** Rows of a linear's input, evenly spaced over all its inputs. */
 export interface InputRowsState {
   readonly width: number;
   /** `[kept, width]` */
   rows: Float32Array;
   kept: number;
-  /** One row in so many is kept. A power of two. */
+  /** Every `stride`-th row is kept. A power of two. */
   stride: number;
   count: number;
 }
 
 /**
- * At most `capacity` inputs of each linear, evenly spaced: when the room is full every second kept row is dropped and the
- * stride doubles. No randomness: the same calibration tokens keep the same rows.
+ * At most `capacity` inputs of each linear, evenly spaced. When there are more, every second kept row is dropped and
+ * the stride doubles. No random numbers: the same calibration tokens keep the same rows.
  */
 export function inputRows(capacity: number): Statistic<InputRowsState> {
   const thin = (state: InputRowsState) => {

@@ -11,7 +11,7 @@ import {
   type Tensor,
 } from '@q/core';
 
-/** A linear whose input is being smoothed. */
+/** A linear whose input is smoothed. */
 export interface Consumer {
   readonly weight: Tensor<'f32'>;
   readonly scheme: Scheme;
@@ -22,13 +22,13 @@ export interface SharedInput {
   /** `[tokens, width]` */
   readonly rows: Float32Array;
   readonly width: number;
-  /** Largest magnitude of each channel over all calibration tokens `[width]`: what a static scale must hold. */
+  /** Largest magnitude of each channel over all calibration tokens `[width]`, which a static scale must cover. */
   readonly maxima: ArrayLike<number>;
 }
 
 /**
- * Error of the quantized product after smoothing, `sum over consumers ||X W^T - Q(X/s) Q(W s)^T||^2 / ||X W^T||^2`, with the
- * very grids that run later: the objective of the search for alpha.
+ * Error of the quantized product after smoothing, `sum over consumers ||X W^T - Q(X/s) Q(W s)^T||^2 / ||X W^T||^2`,
+ * with the grids that are used at run time: the objective of the search for alpha.
  */
 export async function productError(
   input: SharedInput,
@@ -64,7 +64,7 @@ export async function productError(
   return total;
 }
 
-/** A static scheme with the scale that holds every smoothed calibration input. */
+/** A static scheme whose scale covers every smoothed calibration input. */
 function calibrated(activation: ActivationScheme, maxima: ArrayLike<number>, scales: Float32Array): ActivationScheme {
   if (activation.scheme.dynamic) return activation;
   let largest = 0;

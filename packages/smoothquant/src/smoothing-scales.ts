@@ -1,15 +1,15 @@
 import { CalibrationError, NumericError, ShapeError, type Tensor } from '@q/core';
 
-/** Divisors of the formula and its result never fall below these (the official implementation's guards). */
+/** Divisors of the formula and its result are at least these, as in the official implementation. */
 const smallestWeightMaximum = 1e-5;
 const smallestScale = 1e-4;
 
 /**
- * Smoothing factors of one edge (SmoothQuant, eq. 4): `s_j = max|X_j|^alpha / max|W_j|^(1-alpha)`, the weight's maximum
- * taken over all linears that read the channel.
+ * Smoothing factors of one edge (SmoothQuant, eq. 4): `s_j = max|X_j|^alpha / max|W_j|^(1-alpha)`, with the weight's
+ * maximum over all linears that read the channel.
  *
- * A channel that was never active has nothing to migrate: its factor is 1. One that no weight reads takes the guard's
- * maximum.
+ * A channel that was never active has the factor 1. For a channel that no weight reads, the weight's maximum is the
+ * lower limit above.
  * @param inputMaxima `[width]`, largest magnitude of each input channel
  * @param consumers weights `[out, width]` of all linears that share the input
  * @param alpha migration strength in [0, 1]: 0 evens the weights, 1 the activations

@@ -28,9 +28,9 @@ import { smoothingScales } from './smoothing-scales.js';
 
 export const smoothquantOptions = {
   /**
-   * Migration strength: 0 leaves the difficulty with the activations, 1 moves all of it into the weights. `search` takes the
-   * value of {@link alphaGrid} with the smallest error of the quantized product, for each edge on its own. 0.5 when absent,
-   * the paper's value for OPT and BLOOM (Llama wants 0.8 to 0.9).
+   * Migration strength: with 0 the activations keep their range, with 1 all of it moves into the weights. `search`
+   * takes the value of {@link alphaGrid} with the smallest error of the quantized product, for each edge by itself.
+   * Default 0.5, the paper's value for OPT and BLOOM (Llama needs 0.8 to 0.9).
    */
   alpha: number({
     min: 0,
@@ -39,12 +39,14 @@ export const smoothquantOptions = {
     default: 0.5,
     help: 'How much of the difficulty is moved into the weights; search chooses for each edge.',
   }),
-  /** `norms`: edges whose producer is a norm, as in the paper. `all`: also v -> o, up -> down and fc1 -> relu -> fc2. */
+  /**
+   * `norms`: edges whose producer is a norm, as in the paper. `all`: also v -> o, up -> down and fc1 -> relu -> fc2.
+   */
   edges: choice(['norms', 'all'], {
     default: 'norms',
     help: 'Edges that are smoothed: those behind norms, or also those behind linears.',
   }),
-  /** The grids that the search minimises the error of; O1 when absent. Weights that have a scheme of their own keep it. */
+  /** The grids for the error of the search; O1 when absent. Weights with a scheme of their own keep it. */
   level: choiceOf<Level>(levels, {
     default: o1,
     is: (value) => 'weight' in value && 'activation' in value,
@@ -54,16 +56,16 @@ export const smoothquantOptions = {
 
 export type SmoothQuantOptions = OptionValues<typeof smoothquantOptions>;
 
-/** What `alpha: 'search'` tries. */
+/** The values that `alpha: 'search'` tries. */
 export const alphaGrid: readonly number[] = Array.from({ length: 20 }, (_, i) => (i + 1) / 20);
 
-/** Inputs of each edge that the search measures on. */
+/** Inputs of each edge on which the search measures. */
 const searchRows = inputRows(256);
 
 /**
  * SmoothQuant (arXiv 2211.10438): divides input channels by per-channel factors and multiplies the weights' columns by
- * them, so that outlier channels no longer stretch the activations' grid. The function of the model does not change.
- * @throws SchemeError for an option that it does not have, or a value out of its range
+ * them. Then outlier channels no longer widen the activations' grid. The function of the model does not change.
+ * @throws SchemeError for an unknown option, or a value out of its range
  */
 export function smoothquant(options: SmoothQuantOptions = {}): Transform {
   const { alpha, edges, level } = checkOptions('smoothquant', smoothquantOptions, options);
@@ -95,7 +97,7 @@ export function smoothquant(options: SmoothQuantOptions = {}): Transform {
   };
 }
 
-/** Factors of one edge and the alpha that made them; or, in words, why the edge stays as it is. */
+/** Factors of one edge and their alpha; or a sentence with the reason why the edge stays as it is. */
 async function edgeScales(
   edge: ScalableEdge,
   weights: BlockWeights,
@@ -134,7 +136,7 @@ async function edgeScales(
   return { scales: scalesFor(best), alpha: best };
 }
 
-/** The alpha of the grid with the smallest error of the quantized product; of equals the smaller. */
+/** The alpha of the grid with the smallest error of the quantized product; the smaller of equal ones. */
 async function searchAlpha(
   { rows, kept, width }: InputRowsState,
   maxima: ArrayLike<number>,
@@ -154,7 +156,7 @@ async function searchAlpha(
   return best.alpha;
 }
 
-/** Copies of a repeated head share one factor: the largest of theirs, so that no copy keeps an outlier. */
+/** Copies of a repeated head share one factor: the largest of theirs, so no copy keeps an outlier. */
 function shareCopies(edge: ScalableEdge, scales: Float32Array): Float32Array {
   if ((edge.repeat?.times ?? 1) === 1) return scales;
   const channels = edgeChannels(edge, scales.length);
@@ -168,7 +170,7 @@ const methodOptions = {
   level: { ...smoothquantOptions.level, default: perChannelPerToken },
 };
 
-/** What the command and recipes know of it: W8A8 in the scheme of a level. */
+/** The method for the command and recipes: W8A8 in the scheme of a level. */
 export const smoothquantMethod: Method<typeof methodOptions> = {
   name: 'smoothquant',
   summary: 'int8 weights and inputs (W8A8), with outliers of the inputs moved into the weights',

@@ -35,11 +35,11 @@ function row(type: string): string | undefined {
 const rows = architectures.flatMap(({ modelTypes }) => modelTypes.flatMap((type) => row(type) ?? []));
 console.log(`# Decoders
 
-Made by \`pnpm figures:architectures\` from the cases of the tests, and formatted. Each case is computed beside transformers; edges of
-decoders are scaled in \`packages/models/src/edges.test.ts\` and leave the logits; rotations are tested in \`packages/rotate\` on a
-small model of each kind of block; GPTQ, AWQ, SmoothQuant and a resumed run in \`packages/cli/src/decoders.test.ts\` and
-\`mixture.test.ts\`.
+\`pnpm figures:architectures\` prints this table from the cases of the tests. The tests compare each case with
+transformers. \`packages/models/src/edges.test.ts\` scales the edges of decoders, and checks that the logits stay the
+same. \`packages/rotate\` tests rotations on a small model of each kind of block. \`packages/cli/src/decoders.test.ts\` and
+\`mixture.test.ts\` test GPTQ, AWQ, SmoothQuant and a resumed run.
 
-| model_type | cases beside transformers | edges of AWQ and SmoothQuant | residual stream rotated | values rotated |
+| model_type | cases compared with transformers | edges of AWQ and SmoothQuant | residual stream rotated | values rotated |
 | --- | --- | --- | --- | --- |
 ${rows.join('\n')}`);

@@ -18,8 +18,9 @@ import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule,
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
- * The `gemm` layout of AutoAWQ (docs/reference/file-formats.md#awq): weights of 4 bits, transposed to `[in, out]`, eight columns a word in the order
- * 0,2,4,6,1,3,5,7; zero points likewise, scales f16 `[groups, out]`. One scheme for all modules: the config has no exceptions.
+ * The `gemm` layout of AutoAWQ (docs/reference/file-formats.md#awq): weights of 4 bits, transposed to `[in, out]`,
+ * eight columns a word in the order 0,2,4,6,1,3,5,7; zero points in the same form, scales f16 `[groups, out]`. One
+ * scheme for all modules: the config has no exceptions.
  */
 export function awqLayout(): QuantizedLayout {
   return {
@@ -49,7 +50,7 @@ export function awqLayout(): QuantizedLayout {
         group_size: groupSize(first),
         zero_point: true,
         version: 'gemm',
-        // Matched as a part of the name by readers.
+        // Readers match it as a part of the name.
         modules_to_not_convert: [...keptHead(modules, record), ...kept],
       };
       return { config, files: new Map() };
@@ -170,7 +171,7 @@ async function decode(module: string, tensors: TensorLookup, size: number): Prom
   };
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const awqLayoutDeclaration: LayoutDeclaration = {
   name: 'awq',
   summary: 'AutoAWQ and vLLM: 4-bit integers',

@@ -26,7 +26,7 @@ import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { decodeQuantState, paddedQuantState, type QuantState, quantStateBytes } from './quant-state.js';
 
 export const bitsandbytes4bitLayoutOptions = {
-  /** What readers dequantize weights to and multiply in. */
+  /** The dtype that readers dequantize weights to and multiply in. */
   dtype: choice(['bfloat16', 'float16', 'float32'], {
     default: 'bfloat16',
     help: 'What readers dequantize weights to, and compute in.',
@@ -35,17 +35,17 @@ export const bitsandbytes4bitLayoutOptions = {
 
 export type Bitsandbytes4bitLayoutOptions = OptionValues<typeof bitsandbytes4bitLayoutOptions>;
 
-/** The two kinds of 4-bit weights, by the name that bitsandbytes has for them. */
+/** The two kinds of 4-bit weights, with bitsandbytes' names. */
 export type Bitsandbytes4bitType = 'nf4' | 'fp4';
 const formats: Readonly<Record<Bitsandbytes4bitType, TableFormat>> = { nf4, fp4: bnbFp4 };
 
-/** Sizes that its kernels are built for. */
+/** Block sizes that its kernels support. */
 const blockSizes = [32, 64, 128, 256, 512, 1024, 2048, 4096];
 const nestedBlockSize = 256;
 
 /**
- * 4-bit weights as bitsandbytes stores them: two codes a byte over the flattened weight, one absolute maximum a block, which
- * double quantization keeps in 8 bits (QLoRA, arXiv 2305.14314). The base of QLoRA as a folder.
+ * 4-bit weights in the form of bitsandbytes: two codes a byte over the flattened weight, and one absolute maximum a
+ * block, which double quantization stores in 8 bits (QLoRA, arXiv 2305.14314). It is the base of QLoRA as a folder.
  */
 export function bitsandbytes4bitLayout(
   type: Bitsandbytes4bitType,
@@ -187,7 +187,7 @@ interface NestedParts {
   readonly offset: number;
 }
 
-/** Second-level values; made again from the scales when the method did not hand them over. */
+/** Second-level values; computed again from the scales when the method did not give them. */
 function nestedParts(module: string, { scheme, scales, storedScales }: QuantizedTensor): NestedParts {
   const stored = storedScales ?? again(module, scheme, scales);
   const { codes, absMax, offset } = stored.parts ?? {};
@@ -252,8 +252,9 @@ async function read(module: string, tensors: TensorLookup, type: Bitsandbytes4bi
 }
 
 /**
- * The levels of a file. Kernels have those of weights built in; those of scales differ in their last bits between releases.
- * @throws FormatError when one is not the level that bitsandbytes has
+ * The levels of a file. Those of weights are built into kernels; those of scales differ in their last bits between
+ * releases.
+ * @throws FormatError when one differs from the level of bitsandbytes
  */
 async function readLevels(tensors: TensorLookup, name: string, expected: Float32Array): Promise<Float32Array> {
   const { values } = await readScales(tensors, name, [[expected.length]]);
@@ -263,7 +264,7 @@ async function readLevels(tensors: TensorLookup, name: string, expected: Float32
   return values;
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const bitsandbytesNf4LayoutDeclaration: LayoutDeclaration<typeof bitsandbytes4bitLayoutOptions> = {
   name: 'bitsandbytes-nf4',
   summary: 'bitsandbytes: 4-bit NormalFloat, with and without double quantization (the base of QLoRA)',
@@ -272,7 +273,7 @@ export const bitsandbytesNf4LayoutDeclaration: LayoutDeclaration<typeof bitsandb
   make: (options) => bitsandbytes4bitLayout('nf4', options),
 };
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const bitsandbytesFp4LayoutDeclaration: LayoutDeclaration<typeof bitsandbytes4bitLayoutOptions> = {
   name: 'bitsandbytes-fp4',
   summary: 'bitsandbytes: its own 4-bit float, with and without double quantization',

@@ -1,14 +1,17 @@
 import { FormatError } from '@q/core';
 
-/** The JSON that bitsandbytes keeps as bytes beside each 4-bit weight (`QuantState.as_dict`); it takes no other keys. */
+/** The JSON that bitsandbytes stores as bytes for each 4-bit weight (`QuantState.as_dict`); it allows no other keys. */
 export interface QuantState {
   readonly quant_type: string;
   readonly blocksize: number;
-  /** What the weight is dequantized to. */
+  /** The dtype of the dequantized weight. */
   readonly dtype: string;
-  /** Of the weight, `[out, in]`. */
+  /** Shape of the weight, `[out, in]`. */
   readonly shape: readonly [number, number];
-  /** Double quantization only: scales that share a second-level scale, and the mean that was taken off all of them. */
+  /**
+   * Double quantization only: number of scales that share a second-level scale, and the mean that was subtracted from
+   * all of them.
+   */
   readonly nested_blocksize?: number;
   readonly nested_dtype?: string;
   readonly nested_offset?: number;
@@ -18,8 +21,8 @@ export interface QuantState {
 const encodeQuantState = (state: QuantState): Uint8Array => new TextEncoder().encode(JSON.stringify(state));
 
 /**
- * Bytes that a state takes whatever its offset is: the text is padded with spaces, which JSON allows, because files are planned
- * before the offset is known.
+ * Bytes of a state, with the same length for any offset: files are planned before the offset is known, so the text is
+ * padded with spaces, which JSON allows.
  */
 export function paddedQuantState(state: QuantState): Uint8Array {
   const { nested_offset: offset } = state;
@@ -27,7 +30,7 @@ export function paddedQuantState(state: QuantState): Uint8Array {
   return offset === undefined ? text : padded(text, quantStateBytes(state));
 }
 
-/** The longest text of a finite number in JSON, which an offset is written as: `-0.0000012345678901234567`. */
+/** The longest JSON text of a finite f32 number, the form of an offset: `-0.0000012345678901234567`. */
 const longestNumber = 25;
 
 /** Bytes of {@link paddedQuantState}. */
@@ -46,7 +49,7 @@ function padded(text: Uint8Array, length: number): Uint8Array {
 
 /**
  * @param name of the tensor, for messages
- * @throws FormatError for what is no such JSON
+ * @throws FormatError for bytes that are not such a JSON object
  */
 export function decodeQuantState(name: string, bytes: Uint8Array): QuantState {
   const text = new TextDecoder().decode(bytes);

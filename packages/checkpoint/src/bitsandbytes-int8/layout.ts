@@ -20,7 +20,7 @@ import { fromSigned, toSigned } from '../signed-codes.js';
 import { statedNumber } from '../stated-number.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
-/** What bitsandbytes and transformers take when the config does not say. */
+/** The default of bitsandbytes and transformers, if the config has none. */
 const defaultThreshold = 6;
 const weightScheme: Scheme = makeScheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale });
 const inputScheme: Scheme = makeScheme({
@@ -31,8 +31,9 @@ const inputScheme: Scheme = makeScheme({
 });
 
 /**
- * LLM.int8() as bitsandbytes stores it (docs/reference/file-formats.md#int8-of-bitsandbytes): codes, the absolute maximum of each row (`SCB`, not divided by 127),
- * and the outlier threshold in the config. Outliers themselves are found when the model runs.
+ * LLM.int8() in the form of bitsandbytes (docs/reference/file-formats.md#int8-of-bitsandbytes): codes, the absolute
+ * maximum of each row (`SCB`, not divided by 127), and the outlier threshold in the config. Outliers are found when the
+ * model runs.
  */
 export function bitsandbytesInt8Layout(): QuantizedLayout {
   return {
@@ -48,7 +49,7 @@ export function bitsandbytesInt8Layout(): QuantizedLayout {
       new Map<string, Tensor>([
         [`${module}.weight`, tensor('i8', shape, toSigned(codes))],
         [`${module}.SCB`, tensor('f32', [scales.length], rowMaxima(codes, scales))],
-        // 0: rows as they are. Other numbers are orders for tensor cores that no longer exist.
+        // 0: rows in plain order. Other numbers are orders for tensor cores that no longer exist.
         [`${module}.weight_format`, tensor('u8', [], Uint8Array.of(0))],
       ]),
     config(modules, kept, record) {
@@ -94,7 +95,7 @@ function refuse({ scheme, activation }: QuantizedModule): string | undefined {
   return undefined;
 }
 
-/** `SCB`: 127 times the scale; 0 for rows of zeros, which any scale fits. */
+/** `SCB`: 127 times the scale; 0 for rows of zeros, for which any scale is valid. */
 function rowMaxima(codes: ArrayLike<number>, scales: Float32Array): Float32Array {
   const width = codes.length / scales.length;
   return scales.map((scale, row) => {
@@ -138,7 +139,7 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
   };
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const bitsandbytesInt8LayoutDeclaration: LayoutDeclaration = {
   name: 'bitsandbytes-int8',
   summary: 'bitsandbytes: LLM.int8()',

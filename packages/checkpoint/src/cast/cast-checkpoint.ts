@@ -15,7 +15,7 @@ import { joinStacks } from '../stacks/index.js';
 import { type CastDtype, castConfigText } from './cast-config.js';
 import { castBytes, checkCast, elementBytes, isWithinRange, type LostValues } from './cast-values.js';
 
-/** A tensor with values that a dtype does not hold. */
+/** A tensor with values that a dtype cannot represent. */
 export interface LossyTensor {
   readonly name: string;
   readonly dtype: FileDtype;
@@ -39,13 +39,13 @@ export interface CastOptions extends FileOptions {
   readonly progress?: (event: ProgressEvent) => void;
 }
 
-/** Values that are in memory at a time. */
+/** Number of values in memory at a time. */
 const chunkValues = 4 * 2 ** 20;
 
 /**
- * Says what a cast writes. Nothing is read but headers.
+ * Plans a cast. Reads only headers.
  * @param kept tensors that keep their dtype
- * @throws SchemeError when the folder is quantized, naming the layout or the tensor: its codes are no values
+ * @throws SchemeError when the folder is quantized, naming the layout or the tensor: its codes are not values
  */
 export function planCast(source: Checkpoint, dtype: CastDtype, kept: ReadonlySet<string> = new Set()): CastPlan {
   refuseQuantized(source);
@@ -66,7 +66,10 @@ export function planCast(source: Checkpoint, dtype: CastDtype, kept: ReadonlySet
   };
 }
 
-/** Integers beside floats are counts, positions and masks, which stay. Small floats and a layout are codes that have scales elsewhere. */
+/**
+ * Integers next to float tensors are counts, positions and masks, which stay. Small floats, and tensors of a layout,
+ * are codes whose scales are in other tensors.
+ */
 function refuseQuantized({ path, layout, config, tensors }: Checkpoint): void {
   const quantized = layout ?? (config.quantization_config ? 'config.json has quantization_config' : undefined);
   if (quantized)
@@ -81,9 +84,9 @@ function refuseQuantized({ path, layout, config, tensors }: Checkpoint): void {
 }
 
 /**
- * Reads every tensor of a plan whose range the dtype may not cover.
+ * Reads every tensor of a plan with values that may be outside of the dtype's range.
  * @returns tensors with values that would become infinite or zero, in the order of the files
- * @throws NumericError when a tensor that the model reads holds NaN or infinity
+ * @throws NumericError when a tensor that the model reads has NaN or infinity
  */
 export async function auditCast(
   source: Checkpoint,
@@ -109,10 +112,11 @@ export async function auditCast(
 }
 
 /**
- * Writes the folder of a plan, tensor by tensor: weights first, config.json last. When it fails, its weight files are removed again.
+ * Writes the folder of a plan, tensor by tensor: weights first, config.json last. After an error its weight files are
+ * removed.
  * @param out an existing folder
  * @throws WriteError when the disk has less free space than the plan needs
- * @throws NumericError when a tensor that the model reads holds NaN or infinity
+ * @throws NumericError when a tensor that the model reads has NaN or infinity
  */
 export async function writeCast(
   source: Checkpoint,
@@ -159,7 +163,7 @@ export async function writeCast(
 const dtypeOf = (source: Checkpoint, name: string): FileDtype =>
   (source.tensors.get(name) as { readonly dtype: FileDtype }).dtype;
 
-/** Hands out a tensor's bytes in pieces of whole values. */
+/** Gives a tensor's bytes in pieces of whole values. */
 async function eachChunk(
   source: Checkpoint,
   name: string,
@@ -175,7 +179,7 @@ async function eachChunk(
   }
 }
 
-/** What a model does not read may hold anything, such as masks of -infinity. */
+/** A tensor that the model does not read may have any values, such as masks of -infinity. */
 function refuseNotFinite({ path, model }: Checkpoint, name: string, index: number): void {
   if (index < 0 || (model && !model.expected.has(name))) return;
   throw new NumericError(

@@ -1,7 +1,7 @@
 import { configText } from '../config-text.js';
 import { parseJsonObject } from '../json-text.js';
 
-/** Dtypes that a model folder may be cast to, by the name that config.json has for each. */
+/** Dtypes for casts, with their names in config.json. */
 export const castDtypes = { f16: 'float16', bf16: 'bfloat16', f32: 'float32' } as const;
 
 export type CastDtype = keyof typeof castDtypes;
@@ -10,8 +10,8 @@ export type CastDtype = keyof typeof castDtypes;
 const dtypeKeys = ['dtype', 'torch_dtype'];
 
 /**
- * The text of config.json with another dtype, also in the configs within it (`text_config`). Everything else keeps its text. A
- * config that names no dtype gets `torch_dtype`, which all versions of transformers read.
+ * The text of config.json with another dtype, also in the configs inside it (`text_config`). All other text stays the
+ * same. A config without a dtype gets `torch_dtype`, which all versions of transformers read.
  * @param changes other members of the outermost object that change
  * @throws FormatError when the original is not a JSON object
  */

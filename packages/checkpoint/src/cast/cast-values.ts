@@ -2,35 +2,36 @@ import { bf16ToF32, decodeBf16, decodeF16, encodeBf16, encodeF16, f16ToF32, view
 import { coreDtype, type FileDtype, fileDtypes } from '@q/safetensors';
 import type { CastDtype } from './cast-config.js';
 
-/** Values of a tensor that another dtype does not hold. */
+/** Values of a tensor that another dtype cannot represent. */
 export interface LostValues {
   readonly count: number;
   /** The largest magnitude among them. */
   readonly largest: number;
 }
 
-/** What casting some values does to them. */
+/** The effect of a cast on some values. */
 export interface CastCheck {
   /** Finite values that become infinite. */
   readonly over: LostValues;
   /** Values other than zero that become zero. */
   readonly under: LostValues;
-  /** Place of the first NaN or infinity among the values, or -1. */
+  /** Index of the first NaN or infinity among the values, or -1. */
   readonly notFinite: number;
 }
 
 /** Bytes of an element. */
 export const elementBytes = (dtype: FileDtype): number => fileDtypes[dtype] / 8;
 
-/** Whether every finite value of a dtype has one near it in the other, so that none becomes infinite or zero. */
+/** Whether every finite value of a dtype has a near value in the other, so none becomes infinite or zero. */
 export function isWithinRange(from: FileDtype, to: CastDtype): boolean {
   if (from === 'F64') return false;
   return from === to.toUpperCase() || to === 'f32' || from === 'F16';
 }
 
 /**
- * Bytes of float values in another dtype. Values are rounded to the nearest, ties to even; f64 goes through f32, as in PyTorch.
- * @param bytes a whole number of values of `from`, which is F16, BF16, F32 or F64
+ * Bytes of float values in another dtype. Values are rounded to the nearest, ties to even; f64 is rounded to f32 first,
+ * as in PyTorch.
+ * @param bytes an integer number of values of `from`, which is F16, BF16, F32 or F64
  */
 export function castBytes(from: FileDtype, to: CastDtype, bytes: Uint8Array): Uint8Array {
   if (from === to.toUpperCase()) return bytes;
@@ -39,7 +40,7 @@ export function castBytes(from: FileDtype, to: CastDtype, bytes: Uint8Array): Ui
   return new Uint8Array(cast.buffer, cast.byteOffset, cast.byteLength);
 }
 
-/** What {@link castBytes} does to the same bytes. */
+/** The effect of {@link castBytes} on the same bytes. */
 export function checkCast(from: FileDtype, to: CastDtype, bytes: Uint8Array): CastCheck {
   const stored = from === 'F64' ? (viewBytes('f64', bytes) as Float64Array) : floatsOf(from, bytes);
   const values = from === 'F64' ? Float32Array.from(stored) : (stored as Float32Array);

@@ -19,8 +19,9 @@ import { fromSigned, toSigned } from '../signed-codes.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
- * 8-bit integers of compressed-tensors, format `int-quantized` (docs/reference/file-formats.md#compressed-tensors): weights per channel or per tensor, with inputs
- * per token or per tensor, dynamic or static (W8A8). vLLM's own layout, also read by transformers.
+ * 8-bit integers of compressed-tensors, format `int-quantized` (docs/reference/file-formats.md#compressed-tensors):
+ * weights per channel or per tensor, with inputs per token or per tensor, dynamic or static (W8A8). vLLM's own layout,
+ * also read by transformers.
  */
 export function compressedTensorsInt8Layout(): QuantizedLayout {
   return {
@@ -98,7 +99,7 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
   const shape = shapeOf(tensors, `${module}.weight`, 2);
   const [rows] = shape;
   const codes = await readIntegers<Int8Array>(tensors, `${module}.weight`, 'i8', shape);
-  // Early files keep the scales of rows in one dimension.
+  // Early files store the scales of rows in one dimension.
   const scale = await readScales(tensors, `${module}.weight_scale`, [[1], [rows, 1], [rows], [], [1, 1]]);
   await refuseZeroPoints(module, tensors, 'asymmetric int8 weights cannot be read, only symmetric ones');
   const perRow = scale.values.length === rows && `${scale.shape}` !== '1' && scale.shape.length > 0;
@@ -131,7 +132,7 @@ async function readActivation(
   return activation;
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const compressedTensorsInt8LayoutDeclaration: LayoutDeclaration = {
   name: 'compressed-tensors-int8',
   summary: 'llm-compressor and vLLM: int8 weights and inputs',

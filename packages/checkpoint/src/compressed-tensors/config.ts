@@ -13,7 +13,10 @@ import type { LayoutRecord, QuantizedModule } from '../layout.js';
 import { outsidePattern } from '../outside-pattern.js';
 import { shownValue } from '../shown-value.js';
 
-/** `QuantizationArgs` of compressed-tensors (docs/reference/file-formats.md#config-of-compressed-tensors); unknown keys are an error there, so these are all. */
+/**
+ * `QuantizationArgs` of compressed-tensors (docs/reference/file-formats.md#config-of-compressed-tensors). Unknown keys
+ * are an error there, so this list is complete.
+ */
 interface QuantizationArgs {
   readonly num_bits: number;
   readonly type: 'int' | 'float';
@@ -41,7 +44,9 @@ const args = ({ format, granularity, zeroPoint, dynamic = false }: Scheme): Quan
   ...(granularity.kind === 'block' ? { block_structure: [granularity.rows, granularity.columns] } : {}),
 });
 
-/** One group a distinct pair of schemes. A single one targets all linears, several name their modules. */
+/**
+ * One group for each distinct pair of schemes. A single group targets all linears; several groups name their modules.
+ */
 function configGroups(modules: readonly QuantizedModule[]): Record<string, ConfigGroup> {
   const groups = new Map<string, { names: string[]; weights: QuantizationArgs; inputs: QuantizationArgs | null }>();
   for (const { linear, scheme, activation } of modules) {
@@ -66,7 +71,7 @@ function configGroups(modules: readonly QuantizedModule[]): Record<string, Confi
 }
 
 /**
- * `quantization_config` of a folder whose tensors lie as `format` says; there are no files beside it.
+ * `quantization_config` of a folder with tensors in the form of `format`; there are no further files.
  * @param kept modules that stay as they were
  */
 export function compressedConfig(
@@ -88,16 +93,19 @@ export function compressedConfig(
   };
 }
 
-/** What the plan says where transformers builds Conv1D (GPT-2), which compressed-tensors passes over; nothing for linears. */
+/**
+ * The plan's warning for models that transformers builds with Conv1D (GPT-2), which compressed-tensors ignores;
+ * undefined for linears.
+ */
 export const cautionConv1d = ({ linear }: QuantizedModule): string | undefined =>
   linear.transposed
     ? 'compressed-tensors looks for linears, and transformers builds this architecture with Conv1D: the folder runs here, not there'
     : undefined;
 
-/** Arguments as a foreign file may have them. */
+/** Arguments in another tool's file. */
 type ReadArgs = Partial<Record<keyof QuantizationArgs, unknown>>;
 
-/** A group as a foreign file may have it. */
+/** A group in another tool's file. */
 export interface ReadGroup {
   readonly targets?: readonly string[];
   readonly weights?: ReadArgs | null;
@@ -105,8 +113,8 @@ export interface ReadGroup {
 }
 
 /**
- * The group that a module belongs to: by its name, by an expression, else by the class of all linears; nothing when none is.
- * @throws FormatError when config_groups is no object
+ * The group of a module: by its name, by an expression, else by the class of all linears; undefined when none matches.
+ * @throws FormatError when config_groups is not an object
  */
 export function groupOf(config: Readonly<Record<string, unknown>>, module: string): ReadGroup | undefined {
   const listed = config.config_groups ?? {};
@@ -120,7 +128,7 @@ export function groupOf(config: Readonly<Record<string, unknown>>, module: strin
 }
 
 /**
- * How a module's inputs are quantized, its static scale left out; nothing for weights alone.
+ * The quantization of a module's inputs, without a static scale; undefined when only the weight is quantized.
  * @param format of 8 bits, of the layout that reads
  */
 export function inputSchemeOf(
@@ -147,7 +155,10 @@ export function inputSchemeOf(
   };
 }
 
-/** Exact names, or `re:` with an expression that is anchored at the start (docs/reference/file-formats.md#config-of-compressed-tensors). */
+/**
+ * Exact names, or `re:` with an expression that is anchored at the start
+ * (docs/reference/file-formats.md#config-of-compressed-tensors).
+ */
 function matches(target: unknown, module: string): boolean {
   if (typeof target !== 'string') return false;
   return target.startsWith('re:')

@@ -21,14 +21,15 @@ import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { cautionConv1d, compressedConfig, groupOf } from './config.js';
 import { type StoredScaleType, storedAs } from './stored-scales.js';
 
-/** Widths whose codes never cross a word: every release of the library packs them alike. */
+/** Widths whose codes never cross a word: every release of the library packs them in the same way. */
 const supportedBits = [2, 4, 8];
 /** Group sizes and multiples of vLLM's Marlin kernels, which run these files on its usual GPUs. */
 const marlin = { groups: [32, 64, 128], outFeatures: 64, inFeatures: 128 };
 
 /**
- * Integer weights of compressed-tensors, format `pack-quantized` (W4A16, W8A16): codes in 32-bit words along the rows, scales
- * `[out, groups]`, zero points packed along the columns. The layout of llm-compressor, read by vLLM, SGLang and transformers.
+ * Integer weights of compressed-tensors, format `pack-quantized` (W4A16, W8A16): codes in 32-bit words along the rows,
+ * scales `[out, groups]`, zero points packed along the columns. The layout of llm-compressor, read by vLLM, SGLang and
+ * transformers.
  */
 export function compressedTensorsLayout(): QuantizedLayout {
   return {
@@ -155,7 +156,7 @@ function unpackAlongRows(packed: Int32Array, rows: number, columns: number, bits
 interface ModuleConfig {
   readonly bits: number;
   readonly symmetric: boolean;
-  /** -1: a scale a row. */
+  /** -1: one scale for each row. */
   readonly size: number;
 }
 
@@ -171,7 +172,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   };
 }
 
-/** @throws FormatError naming the module and what cannot be read */
+/** @throws FormatError naming the module and the setting that cannot be read */
 function settings(config: Readonly<Record<string, unknown>>, module: string): ModuleConfig {
   const group = groupOf(config, module);
   if (!group?.weights)
@@ -241,7 +242,9 @@ async function read(
   };
 }
 
-/** Files of act-order without static groups have a group for each column; nothing where groups are consecutive columns. */
+/**
+ * Files of act-order without static groups have a group for each column; undefined for groups of consecutive columns.
+ */
 async function readGroupIndex(
   module: string,
   tensors: TensorLookup,
@@ -252,19 +255,19 @@ async function readGroupIndex(
   const name = `${module}.weight_g_idx`;
   if (!tensors.has(name)) return undefined;
   const index = await readIntegers<Int32Array>(tensors, name, 'i32', [inFeatures]);
-  // -1 stands for columns in their own order.
+  // -1 means that columns are in their own order.
   if (index.every((group, i) => group === -1 || group === (size === -1 ? 0 : Math.floor(i / size)))) return undefined;
   const bad = index.findIndex((group) => group < 0 || group >= groups);
   if (bad >= 0) throw new FormatError(`${name}: entry ${bad} is ${index[bad]}, groups run from 0 to ${groups - 1}`);
   return index;
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const compressedTensorsLayoutDeclaration: LayoutDeclaration = {
   name: 'compressed-tensors',
   summary: 'llm-compressor, vLLM and SGLang: integer weights of 4 and 8 bits (W4A16, W8A16)',
   options: {},
-  // What every reader takes: transformers does not load packed zero points.
+  // The defaults that every reader accepts: transformers does not load packed zero points.
   defaults: { symmetric: true },
   make: () => compressedTensorsLayout(),
 };

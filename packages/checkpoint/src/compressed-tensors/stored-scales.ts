@@ -1,7 +1,7 @@
 import { bf16Scale, encodeBf16, encodeF16, f16Scale, f32Scale, type ScaleStorage, type Tensor, tensor } from '@q/core';
 import type { FileDtype } from '@q/safetensors';
 
-/** How scales of one storage are written. */
+/** The form in which scales of one storage are written. */
 export interface StoredScaleType {
   readonly dtype: FileDtype;
   readonly storage: ScaleStorage;
@@ -14,6 +14,6 @@ const types: readonly StoredScaleType[] = [
   { dtype: 'BF16', storage: bf16Scale, encode: (scales, shape) => tensor('bf16', shape, encodeBf16(scales)) },
 ];
 
-/** The dtype of a storage in files of compressed-tensors; nothing for storages that it does not have. */
+/** The dtype of a storage in files of compressed-tensors; undefined for storages that it does not support. */
 export const storedAs = (storage: ScaleStorage): StoredScaleType | undefined =>
   types.find((each) => each.storage.name === storage.name);

@@ -18,8 +18,8 @@ import { shownValue } from '../shown-value.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
- * FP8 weights of compressed-tensors, format `float-quantized`: E4M3 with an f32 scale a tensor, a row or a tile of 128 x 128. Inputs
- * stay as they are (W8A16).
+ * FP8 weights of compressed-tensors, format `float-quantized`: E4M3 with an f32 scale a tensor, a row or a tile of 128
+ * x 128. Inputs stay as they are (W8A16).
  */
 export function fp8Layout(): QuantizedLayout {
   return {
@@ -68,7 +68,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
     has: (module, tensors) => tensors.has(`${module}.weight_scale`),
     tensors: (module) => ['weight', 'weight_scale'].map((part) => `${module}.${part}`),
     read: (module, tensors) => read(module, tensors, { suffix: 'weight_scale', tile: [128, 128] }),
-    // Reading such a folder as if its inputs were not quantized would give other results than it was made for.
+    // Such a folder was made for quantized inputs; reading it without them would give other results.
     async activation(module) {
       if (groupOf(config, module)?.input_activations)
         throw new FormatError(`${module}: its inputs are quantized to FP8, which cannot be run: weights alone can`);
@@ -78,8 +78,8 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
 }
 
 /**
- * FP8 as DeepSeek-V3 was published and as transformers writes it (`quant_method: fp8`): `weight_scale_inv` multiplies tiles of the
- * weight, 128 x 128 as a rule.
+ * FP8 as in the published DeepSeek-V3 and in files of transformers (`quant_method: fp8`): `weight_scale_inv` multiplies
+ * tiles of the weight, usually 128 x 128.
  */
 function blockReader(config: Readonly<Record<string, unknown>>): LayoutReader {
   const { fmt = 'e4m3', weight_block_size: size, activation_scheme: inputs } = config;
@@ -133,7 +133,7 @@ async function read(module: string, tensors: TensorLookup, { suffix, tile }: Sto
   };
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const fp8LayoutDeclaration: LayoutDeclaration = {
   name: 'fp8',
   summary: 'compressed-tensors, read by vLLM: FP8 E4M3 weights per tensor, per channel or in tiles',

@@ -5,10 +5,13 @@ import type { Checkpoint } from '../checkpoint.js';
 import type { ModelFiles } from '../model-files.js';
 import { readSentenceModules } from '../sentence-modules.js';
 
-/** Dtypes whose bytes are what a conversion reads. */
+/** Dtypes whose bytes a conversion can read directly. */
 const plainDtypes = { F32: 'f32', F16: 'f16', BF16: 'bf16' } as const;
 
-/** A model folder as `@q/gguf` converts it: rows are read from the files as they are, or decoded where they are quantized. */
+/**
+ * A model folder in the form that `@q/gguf` converts: it reads rows from the files as they are, or decodes quantized
+ * ones.
+ */
 export async function conversionSource(checkpoint: Checkpoint): Promise<ConversionSource> {
   const { path, files, config, tensors, quantizedModules, model } = checkpoint;
   const quantized = new Set(quantizedModules);
@@ -17,7 +20,7 @@ export async function conversionSource(checkpoint: Checkpoint): Promise<Conversi
   const shapes = new Map<string, readonly number[]>();
   for (const [name, { shape }] of tensors) {
     const module = name.replace(/\.[^.]*$/, '');
-    // What belongs to a quantized weight stands for it; its bias is a tensor like others.
+    // The tensors of a quantized weight become one weight; its bias is an ordinary tensor.
     if (quantized.has(module) && !name.endsWith('.bias')) {
       const linear = linears.get(module);
       if (linear) shapes.set(`${module}.weight`, [linear.outFeatures, linear.inFeatures]);
@@ -68,7 +71,7 @@ async function readTokenizer(files: ModelFiles): Promise<TokenizerFiles> {
   };
 }
 
-/** As sentence-transformers keeps it: a list of modules, and the folder of the one that pools. */
+/** In the form of sentence-transformers: a list of modules, and the folder of the pooling module. */
 async function readPooling(files: ModelFiles): Promise<Pooling | undefined> {
   const modules = await files.json('modules.json');
   if (!Array.isArray(modules)) return undefined;

@@ -9,18 +9,18 @@ import type { ModelFiles } from '../model-files.js';
 export interface GgufFile {
   readonly header: GgufHeader;
   readonly model: FileModel;
-  /** What it says, as files of a model folder. */
+  /** Its metadata, in the form of the files of a model folder. */
   readonly files: ModelFiles;
-  /** Their names, `config.json` left out, in order. */
+  /** Their names except `config.json`, in order. */
   readonly names: readonly string[];
 }
 
-/** The last file that was opened: one command asks for its parts one after the other. */
+/** The last opened file: one command reads its parts one after the other. */
 let last: { readonly key: string; readonly file: Promise<GgufFile> } | undefined;
 
 /**
- * Reads the header of a GGUF file, once as long as the file stays the same.
- * @throws FormatError or SchemeError naming what cannot be read
+ * Reads the header of a GGUF file, and only once while the file stays the same.
+ * @throws FormatError or SchemeError naming the part that cannot be read
  */
 export async function openGgufFile(path: string): Promise<GgufFile> {
   const { size, mtimeMs } = await stat(path);
@@ -63,7 +63,7 @@ async function readWhole(path: string): Promise<GgufFile> {
   }
 }
 
-/** Contents of files by their names, made when they are asked for. */
+/** Contents of files by name, made on request. */
 function fileContents(model: FileModel): ReadonlyMap<string, () => unknown> {
   let made: ReturnType<FileModel['tokenizer']> | undefined;
   const tokenizer = () => (made ??= model.tokenizer());
@@ -77,7 +77,7 @@ function fileContents(model: FileModel): ReadonlyMap<string, () => unknown> {
     contents.set('modules.json', () => [
       { idx: 0, name: '0', path: '', type: 'sentence_transformers.models.Transformer' },
       { idx: 1, name: '1', path: '1_Pooling', type: 'sentence_transformers.models.Pooling' },
-      // llama.cpp's programs give vectors of length 1.
+      // llama.cpp's programs return vectors of length 1.
       { idx: 2, name: '2', path: '2_Normalize', type: 'sentence_transformers.models.Normalize' },
     ]);
     contents.set('1_Pooling/config.json', () => ({

@@ -13,26 +13,26 @@ import { type FileDtype, openFile, type ShardReader, type TensorEntry } from '@q
 import { transpose } from '../transpose.js';
 import type { GgufFile } from './gguf-file.js';
 
-/** Types of a file whose bytes a folder keeps as they are. */
+/** Types of a file whose bytes a folder stores unchanged. */
 const plainDtypes: Readonly<Record<string, FileDtype>> = { F16: 'F16', BF16: 'BF16' };
 
 interface Home {
   readonly stored: GgufTensor;
   readonly model: ModelTensor;
-  /** Which of the tensors that the stored one is made of. */
+  /** Index among the tensors that the stored tensor consists of. */
   readonly part: number;
-  /** The folder keeps it `[in, out]`. */
+  /** The folder stores it `[in, out]`. */
   readonly transposed: boolean;
   readonly entry: TensorEntry & { readonly file: string };
   /** Of the folder's tensor as `[out, in]`: bytes from one row to the next. */
   readonly rowBytes: number;
 }
 
-/** Weights that a folder keeps `[in, out]`. */
+/** Weights that a folder stores `[in, out]`. */
 const turnedWeights = (model: ModelDescription): ReadonlySet<string> =>
   new Set(linearsOf(model).flatMap(({ module, transposed }) => (transposed ? [`${module}.weight`] : [])));
 
-/** Shapes of a model's tensors by name as GGUF files have them: linears `[out, in]`. */
+/** Shapes of a model's tensors in GGUF files, by name: linears `[out, in]`. */
 export function ggufShapes(model: ModelDescription): ReadonlyMap<string, readonly number[]> {
   const turned = turnedWeights(model);
   return new Map(
@@ -40,7 +40,7 @@ export function ggufShapes(model: ModelDescription): ReadonlyMap<string, readonl
   );
 }
 
-/** What a file of tensors that are quantized gives beside their values. */
+/** Access to the codes of a file of quantized tensors, in addition to their values. */
 export interface GgufShards extends ShardReader {
   /** Modules whose weights are codes with one scale a group. */
   readonly codedModules: readonly string[];
@@ -49,8 +49,8 @@ export interface GgufShards extends ShardReader {
 }
 
 /**
- * The tensors of a GGUF file under the names, in the shapes and with the values of a model folder: rows of queries and keys in their
- * order, experts apart, nothing added to norms. What is quantized is given as f32.
+ * The tensors of a GGUF file with the names, shapes and values of a model folder: rows of queries and keys in their
+ * order, separate experts, nothing added to norms. Quantized tensors are given as f32.
  * @throws SchemeError for a model that no architecture describes; FormatError naming a tensor that does not fit
  */
 export async function ggufShards(
@@ -117,7 +117,7 @@ export async function ggufShards(
       const { end: size } = home.entry;
       const stop = Math.min(end ?? size, size);
       const width = size / rowsOf(home);
-      // Rows that change places, or columns, come from all of the tensor: these matrices are not the large ones.
+      // Reordered rows or columns need the whole tensor; these matrices are not the large ones.
       if (home.transposed || home.model.order || home.model.strided) {
         if (whole?.name !== name) whole = { name, bytes: await readWhole(name) };
         return whole.bytes.subarray(start, stop);
@@ -147,7 +147,9 @@ function spread(rows: Uint8Array, { model: { strided }, rowBytes }: Home, to: Ui
     to.set(rows.subarray(from, from + rowBytes), at);
 }
 
-/** Rows of one tensor, all dimensions but the last one taken together; a vector of the file has as many as values. */
+/**
+ * Rows of one tensor, with all dimensions except the last one merged; a vector of the file has one row for each value.
+ */
 function rowsOf({ model: { shape, from } }: Home): number {
   const columns = shape.length > 1 ? shape[shape.length - 1] : 1;
   return shape.reduce((product, size) => product * size, 1) / columns / from.length;

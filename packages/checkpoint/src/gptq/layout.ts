@@ -42,7 +42,7 @@ export type GptqLayoutOptions = OptionValues<typeof gptqLayoutOptions>;
 
 const supportedBits = [2, 3, 4, 8];
 
-/** What GPTQModel, vLLM and ExLlama refuse, and what they take in its place. */
+/** Group sizes that GPTQModel, vLLM and ExLlama refuse, with a suggestion. */
 function raggedGroup(inFeatures: number, size: number): string {
   const fitting = [128, 64, 32, 16].find((each) => inFeatures % each === 0);
   const choice = fitting ? `groups of ${fitting}` : 'a scale per channel';
@@ -76,7 +76,7 @@ export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
         { name: `${module}.g_idx`, dtype: 'I32', shape: [inFeatures] },
       ];
     },
-    // `auto` goes by the module's own scheme: refuse() keeps modules of both kinds out of one file.
+    // `auto` follows the module's own scheme: refuse() prevents modules of both kinds in one file.
     encode: (module, quantized, stream) => encode(module, quantized, versionOf([module]), stream),
     config(modules, kept, record) {
       const first = modules[0]?.scheme;
@@ -91,7 +91,7 @@ export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
         checkpoint_format: versionOf(modules) === 1 ? 'gptq' : 'gptq_v2',
         pack_dtype: 'int32',
         ...dynamicRules(modules, first, kept),
-        // GPTQModel refuses asymmetric version 1 files unless the first entry names itself at 0.9.0 or later.
+        // GPTQModel refuses asymmetric version 1 files unless the first entry names itself with version 0.9.0 or later.
         meta: { quantizer: ['@q:0.1.0'], method: record.method, ...record.options },
       };
       return { config, files: new Map([['quantize_config.json', `${JSON.stringify(config, null, 2)}\n`]]) };
@@ -136,7 +136,10 @@ function refuse({ linear, scheme }: QuantizedModule, version: 1 | 2 | 'auto'): s
   return undefined;
 }
 
-/** Overrides for modules whose scheme is not the first one's, and exclusions for kept linears (docs/reference/file-formats.md#config-of-gptq). */
+/**
+ * Overrides for modules whose scheme is not the first one's, and exclusions for kept linears
+ * (docs/reference/file-formats.md#config-of-gptq).
+ */
 function dynamicRules(
   modules: readonly QuantizedModule[],
   first: Scheme,
@@ -181,7 +184,7 @@ function encode(
     }
   }
   const groupOf = quantized.groupIndex ?? Int32Array.from({ length: inFeatures }, (_, i) => Math.floor(i / size));
-  // Codes are `[out, in]` in memory and packed along `in`: each row is one stream, so nothing is transposed but its words.
+  // Codes are `[out, in]` in memory and packed along `in`: each row is one stream, so only its words are transposed.
   const height = Math.ceil((inFeatures * bits) / 32);
   const words = new Int32Array(height * outFeatures);
   const codes = quantized.codes as Uint8Array;
@@ -228,7 +231,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   };
 }
 
-/** `dynamic`: expressions of module names, and what is other for them; `-:` names what is not quantized. */
+/** `dynamic`: expressions of module names with their differences; `-:` names modules that are not quantized. */
 function readOverrides(
   dynamic: unknown,
 ): { readonly matches: (module: string) => boolean; readonly settings: Partial<ModuleConfig> }[] {
@@ -296,7 +299,7 @@ async function decode(
       zeroPoints[row * groups + group] = version === 1 ? (zero + 1) & mask : zero;
     }
   }
-  // What the zero points say counts, not what the config says of them.
+  // The zero points in the file decide, not the statement of the config.
   const symmetric = declaredSymmetric && zeroPoints.every((zero) => zero === middle);
   const format = (symmetric ? signedIntegers : unsignedIntegers)[bits - 2];
   const width = size === -1 ? inFeatures : size;
@@ -322,7 +325,7 @@ async function decode(
   };
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const gptqLayoutDeclaration: LayoutDeclaration<typeof gptqLayoutOptions> = {
   name: 'gptq',
   summary: 'AutoGPTQ, GPTQModel, vLLM, transformers: integers of 2, 3, 4 and 8 bits',

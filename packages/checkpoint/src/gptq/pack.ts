@@ -1,6 +1,9 @@
 import { packWords32, unpackWords32 } from '@q/core';
 
-/** Codes `[out, in]` of a weight that is packed along `in`, words transposed: inverse of `StreamKernels.packTransposed`. */
+/**
+ * Unpacks codes `[out, in]` of a weight that is packed along `in` with transposed words: inverse of
+ * `StreamKernels.packTransposed`.
+ */
 export function unpackRowsTransposed(
   words: Int32Array,
   outFeatures: number,
@@ -17,7 +20,9 @@ export function unpackRowsTransposed(
   return codes;
 }
 
-/** Packs rows `[rows, columns]` each as a stream along its columns: -> `[rows, ceil(columns*bits/32)]` (zero points). */
+/**
+ * Packs rows `[rows, columns]` each as a stream along its columns: -> `[rows, ceil(columns*bits/32)]` (zero points).
+ */
 export function packAlongColumns(codes: Uint8Array, rows: number, columns: number, bits: number): Int32Array {
   const words = Math.ceil((columns * bits) / 32);
   const out = new Int32Array(rows * words);

@@ -17,9 +17,9 @@ const groupBytes = 16;
 const nanExponent = 255;
 
 /**
- * MXFP4 experts as gpt-oss was published with them (docs/reference/file-formats.md#mx-blocks): `blocks` `[out, in / 32, 16]`, two
- * E2M1 codes a byte, the even one in the low half, and `scales` `[out, in / 32]`, E8M0. Files hold those of all experts in one
- * tensor; everything else stays as it is.
+ * MXFP4 experts as in the published gpt-oss (docs/reference/file-formats.md#mx-blocks): `blocks` `[out, in / 32, 16]`,
+ * two E2M1 codes a byte, the even one in the low half, and `scales` `[out, in / 32]`, E8M0. One tensor of a file has
+ * those of all experts; all other tensors stay as they are.
  */
 export function mxfp4Layout(): QuantizedLayout {
   return {
@@ -45,7 +45,7 @@ export function mxfp4Layout(): QuantizedLayout {
     },
     config: (_modules, kept, { head }) => ({
       config: {
-        // Names as readers match them: a part of a module's name, `*` for the number of its layer.
+        // Names in the form that readers match: a part of a module's name, with `*` for the number of its layer.
         modules_to_not_convert: [
           ...new Set([
             ...kept.map((name) => name.replace(/\.\d+\./g, '.*.').replace(/\.[^.]*$/, '')),
@@ -96,7 +96,7 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
   };
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const mxfp4LayoutDeclaration: LayoutDeclaration = {
   name: 'mxfp4',
   summary: 'experts of gpt-oss as it was published, read by transformers and vLLM',

@@ -15,7 +15,7 @@ import { parseJsonObject } from '../json-text.js';
 import { shownValue } from '../shown-value.js';
 import { statedNumber } from '../stated-number.js';
 
-/** Files of an adapter as the Python library PEFT has them. */
+/** File names of an adapter of the Python library PEFT. */
 export const adapterConfigName = 'adapter_config.json';
 export const adapterWeightsName = 'adapter_model.safetensors';
 
@@ -25,8 +25,9 @@ const factorDtypes: readonly Tensor['dtype'][] = ['f32', 'f16', 'bf16', 'f64'];
 const factorName = /^base_model\.model\.(.+)\.lora_([AB])\.weight$/;
 
 /**
- * Writes an adapter that `PeftModel.from_pretrained` loads: `adapter_model.safetensors` in f32, and `adapter_config.json` last.
- * @param folder exists
+ * Writes an adapter that `PeftModel.from_pretrained` loads: `adapter_model.safetensors` in f32, and
+ * `adapter_config.json` last.
+ * @param folder an existing folder
  * @throws SchemeError for models that were published without their head: PEFT would look for other names
  */
 export async function writeAdapter(
@@ -57,7 +58,7 @@ export async function writeAdapter(
       [...modules.keys()],
       linears.map(({ module }) => module),
     ),
-    // Weights that the file keeps [in, out] (Conv1D).
+    // Weights that the file stores [in, out] (Conv1D).
     fan_in_fan_out: linears.some(({ module, transposed }) => transposed && modules.has(module)),
     inference_mode: true,
     modules_to_save: null,
@@ -68,13 +69,14 @@ export async function writeAdapter(
 }
 
 /**
- * Whether an adapter that was begun so is of the base model's own weights. PiSSA, OLoRA, LoftQ, CorDA and LoRA-GA take a part out
- * of the weights, or quantize them, before they train; what is not known here may do so too.
+ * Whether an adapter with this initialization belongs to the base model's original weights. PiSSA, OLoRA, LoftQ, CorDA
+ * and LoRA-GA subtract a part from the weights, or quantize them, before training. An unknown initialization may do so
+ * too.
  */
 const keepsBase = (initialized: unknown): boolean =>
   typeof initialized === 'boolean' || ['gaussian', 'eva', 'orthogonal'].includes(shownValue(initialized).toLowerCase());
 
-/** Last parts of the names when they say which linears are meant, else whole names. */
+/** Last parts of the names if these identify the linears, else whole names. */
 function targetModules(modules: readonly string[], all: readonly string[]): readonly string[] {
   const last = (module: string) => module.slice(module.lastIndexOf('.') + 1);
   const names = new Set(modules.map(last));
@@ -84,8 +86,8 @@ function targetModules(modules: readonly string[], all: readonly string[]): read
 
 /**
  * Reads an adapter of PEFT.
- * @param from path of its folder on the disk, or its files wherever they lie
- * @throws FormatError naming the file and what is not supported or missing
+ * @param from path of its folder on the disk, or its files elsewhere
+ * @throws FormatError naming the file and the setting that is not supported or missing
  */
 export async function readAdapter(from: string | ModelFolder): Promise<LowRankAdapter> {
   const folder = typeof from === 'string' ? modelFolder(from) : from;

@@ -19,16 +19,16 @@ import type { PlannedTensor } from '@q/safetensors';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { shapeOf } from '../stored-values.js';
 
-/** Raised when a folder can no longer be read by the code before it. */
+/** Raised when older code can no longer read a folder. */
 const version = 1;
 const quantMethod = 'q-plain';
 
 /**
- * Our own layout: any quantized tensor under any scheme that JSON can name, exactly. Codes are one LSB-first stream of bits; scales
- * are kept in their own storage where that is f16 or bf16, in f32 otherwise, with the parts of two-level storages beside them;
- * config.json says which scheme each module has. No other runtime reads it: it is for schemes that no other layout can hold
- * (float zero points, block scales, tables), and for going on from where one stopped.
- * @param vocabulary number formats and scale storages that schemes may name, outside ones included
+ * Our own layout. It stores any quantized tensor under any scheme that JSON can name, exactly. Codes are one LSB-first
+ * stream of bits. Scales keep their own storage if that is f16 or bf16, and are f32 otherwise; two-level storages add
+ * their parts. config.json has the scheme of each module. No other runtime reads it. It is for schemes that no other
+ * layout can hold (float zero points, block scales, tables), and for resuming.
+ * @param vocabulary number formats and scale storages that schemes may name, also those of plugins
  */
 export function plainLayout(vocabulary: SchemeVocabulary = {}): QuantizedLayout {
   return {
@@ -83,7 +83,7 @@ interface Grid {
   readonly codebook?: 'tensor' | 'row';
 }
 
-/** What a module's tensors are; everything follows from its scheme and shape. */
+/** The tensors of a module; its scheme and shape determine them. */
 function parts(module: string, { scheme, shape, codebook }: Grid): Record<string, PlannedTensor> {
   const { bits } = scheme.format;
   const { scaleRows, scaleColumns } = tiling(scheme.granularity, shape);
@@ -96,7 +96,7 @@ function parts(module: string, { scheme, shape, codebook }: Grid): Record<string
   };
   if (scheme.zeroPoint !== 'none')
     all.zeros = { name: `${module}.zero_points`, dtype: wholeZeros(scheme) ? 'U8' : 'F32', shape: grid };
-  // Whether groups follow another order is known only when they have been made: -1 stands for their own.
+  // Whether groups have another order is known only after quantization: -1 means their own order.
   if (scheme.granularity.kind === 'group')
     all.group = { name: `${module}.group_index`, dtype: 'I32', shape: [shape[1]] };
   if (codebook)
@@ -114,7 +114,7 @@ function parts(module: string, { scheme, shape, codebook }: Grid): Record<string
   return all;
 }
 
-/** A two-level storage has the same parts for any scales of one count. */
+/** A two-level storage has the same parts for the same number of scales. */
 function partsOfOnes({ scaleStorage }: Scheme, count: number): NonNullable<StoredScales['parts']> {
   return scaleStorage.store(new Float32Array(count).fill(1)).parts ?? {};
 }
@@ -161,7 +161,10 @@ function encode(module: QuantizedModule, quantized: QuantizedTensor): Map<string
 const bytesOf = ({ buffer, byteOffset, byteLength }: Uint8Array | Uint16Array) =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
-/** Scales in their storage's own width; a method that hands over others than its storage has would lose them silently. */
+/**
+ * Scales in their storage's own width. Scales that differ from the storage's would be lost silently, so they are an
+ * error.
+ */
 function storeScales(name: string, scheme: Scheme, scales: Float32Array): Float32Array | Uint16Array {
   const dtype = scaleDtype(scheme);
   if (dtype === 'F32') return scales;
@@ -175,7 +178,7 @@ function storeScales(name: string, scheme: Scheme, scales: Float32Array): Float3
   return stored;
 }
 
-/** Second-level values; made again from the scales when the method did not hand them over. */
+/** Second-level values; computed again from the scales when the method did not give them. */
 function storedParts(
   name: string,
   { scheme, scales, storedScales }: QuantizedTensor,
@@ -225,7 +228,7 @@ function reader(config: Readonly<Record<string, unknown>>, vocabulary: SchemeVoc
 async function decode(module: string, grid: Grid, tensors: TensorLookup): Promise<QuantizedTensor> {
   const { scheme, shape } = grid;
   const { bits, min } = scheme.format;
-  // Before anything of the shape's size is made: a config must not ask for all memory.
+  // Checked before anything of the shape's size is allocated: a config must not exhaust the memory.
   const count = elementCount(shape);
   if (count > 2 ** 20 && elementCount(shapeOf(tensors, `${module}.codes`, 1)) < Math.floor((count * bits) / 8))
     throw new FormatError(`${module}.codes: is too short for [${shape}] codes of ${bits} bits`);
@@ -279,7 +282,7 @@ async function decode(module: string, grid: Grid, tensors: TensorLookup): Promis
   };
 }
 
-/** What the command and recipes know of it. */
+/** The layout for the command and recipes. */
 export const plainLayoutDeclaration: LayoutDeclaration = {
   name: 'plain',
   summary: 'any scheme exactly, for this toolkit alone',

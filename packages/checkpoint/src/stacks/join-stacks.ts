@@ -2,8 +2,8 @@ import { FormatError, type TensorStacks } from '@q/core';
 import type { PlannedTensor } from '@q/safetensors';
 
 /**
- * Tensors that are going to be written, those that readers want in one tensor together: at the place of the first of them.
- * @throws FormatError when slices of a stack are absent, or are not alike
+ * The tensors to write, with those of a stack joined into one tensor at the position of the first of them.
+ * @throws FormatError when slices of a stack are absent or differ in dtype or shape
  */
 export function joinStacks(
   planned: readonly PlannedTensor[],

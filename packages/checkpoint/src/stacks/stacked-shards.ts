@@ -1,16 +1,17 @@
 import { FormatError, type TensorStacks } from '@q/core';
 import { readTensor, type ShardEntry, type ShardReader } from '@q/safetensors';
 
-/** Where a tensor of the model lies in a tensor of a file. */
+/** The position of a tensor of the model in a tensor of a file. */
 interface Slice {
   readonly stack: string;
-  /** Bytes from the stack's begin. */
+  /** Bytes from the start of the stack. */
   readonly offset: number;
   readonly bytes: number;
 }
 
 /**
- * The tensors of files under the model's names: a tensor that holds all experts of a layer is given as one tensor for each.
+ * The tensors of files by the model's names: a tensor with all experts of a layer appears as one tensor for each
+ * expert.
  * @throws FormatError naming a stack whose slices are not whole tensors
  */
 export function stackedShards(shards: ShardReader, stacks: TensorStacks): ShardReader {

@@ -2,7 +2,7 @@ import type { LayoutReader, QuantizedLayout } from '../layout.js';
 
 /**
  * The layout's reader for a `quantization_config`.
- * @throws Error when the layout does not take the config for one of its own
+ * @throws Error when the layout does not recognize the config
  */
 export function readerOf(layout: QuantizedLayout, config: Readonly<Record<string, unknown>>): LayoutReader {
   const reader = layout.reader(config);

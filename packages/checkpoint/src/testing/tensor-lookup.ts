@@ -1,7 +1,7 @@
 import type { Tensor } from '@q/core';
 import type { TensorLookup } from '../layout.js';
 
-/** Tensors in memory, as a layout's reader looks for them in a file. */
+/** Tensors in memory, with the interface that a layout's reader has for files. */
 export const tensorLookup = (tensors: ReadonlyMap<string, Tensor>): TensorLookup => ({
   has: (name) => tensors.has(name),
   shape: (name) => tensors.get(name)?.shape ?? [],

@@ -12,20 +12,20 @@ import { movingAverageRange } from '../statistics/moving-average-range.js';
 import { minMaxStat } from '../statistics/per-feature.js';
 import { tensor } from '../tensor.js';
 
-/** A rule that finds the static grid of a layer's input from what calibration has seen of it. One object a rule. */
+/** Finds the static grid of a layer's input from the statistics of calibration. */
 export interface ActivationFit {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
-  /** What must have been collected. */
+  /** The statistics that it needs. */
   readonly needs: readonly Statistic<any>[];
   /**
-   * One scale, and one zero point where the scheme has one.
-   * @throws CalibrationError when nothing was seen, or NaN or infinities were
+   * One scale, and one zero point if the scheme has zero points.
+   * @throws CalibrationError when no token was seen, or NaN or infinities were
    */
   fit(statistics: Statistics, scheme: Scheme): FittedScales;
 }
 
-/** Symmetric grids of activations: the largest magnitude on the largest code, so that integers stay in -127..127. */
+/** Symmetric grids of activations: the largest magnitude gets the largest code, so integers stay in -127..127. */
 export const symmetricActivations: ScaleFit = absMax({ range: 'narrow' });
 
 /** The grid of a range, zero included. */
@@ -38,7 +38,7 @@ function gridOf(name: string, low: number, high: number, scheme: Scheme): Fitted
   return fitScales(tensor('f32', [2], Float32Array.of(low, high)), { ...scheme, granularity: perTensor }, rule);
 }
 
-/** All that was seen, from the smallest to the largest value. */
+/** The range of all values, from the smallest to the largest. */
 export function staticMinMax(): ActivationFit {
   return {
     name: 'staticMinMax',
@@ -57,7 +57,7 @@ export function staticMinMax(): ActivationFit {
 }
 
 /**
- * What lies between the shares `1 - p` and `p` of all values.
+ * The range between the shares `1 - p` and `p` of all values.
  * @throws SchemeError when p is not above 0.5 and at most 1
  */
 export function staticPercentile(options: { readonly p?: number } = {}): ActivationFit {
@@ -78,7 +78,7 @@ export function staticPercentile(options: { readonly p?: number } = {}): Activat
   };
 }
 
-/** The grid of least squared error over all values that were seen ({@link weightedSearch} on their histogram). */
+/** The grid of least squared error over all calibration values ({@link weightedSearch} on their histogram). */
 export function staticMse(): ActivationFit {
   const search = weightedSearch();
   return {
@@ -91,14 +91,17 @@ export function staticMse(): ActivationFit {
         return gridOf('staticMse', state.low, state.high, scheme);
       }
       const { values, counts } = histogramValues(state);
-      // Integer kernels take activations with a positive scale.
+      // Integer kernels need activations with a positive scale.
       const positive = { ...scheme, granularity: perTensor, scaleStorage: { ...scheme.scaleStorage, unsigned: true } };
       return fitScales(tensor('f32', [values.length], values), positive, search, counts);
     },
   };
 }
 
-/** Moving averages of the range of each batch ({@link movingAverageRange}): outliers of single batches count little. */
+/**
+ * Moving averages of the range of each batch ({@link movingAverageRange}): outliers of single batches have little
+ * effect.
+ */
 export function staticMovingAverage(options: { readonly momentum?: number } = {}): ActivationFit {
   const statistic = movingAverageRange(options.momentum);
   return {

@@ -7,23 +7,23 @@ import type { FittedScales } from '../fit-scales.js';
 import { quantize } from '../quantize.js';
 import type { Tensor } from '../tensor.js';
 
-/** The bound of the Llama 3 report (section 6.2) on the range that a dynamic FP8 scale may cover. */
+/** The bound of the Llama 3 report (section 6.2) on the magnitudes that a dynamic FP8 scale covers. */
 export const llama3Bound = 1200;
 
 export interface ActivationOptions {
   /** The grid of a static scheme, from an {@link ActivationFit}. */
   readonly fitted?: FittedScales;
   /**
-   * Dynamic symmetric schemes: the largest magnitude that a scale is made for; what is larger saturates. A token with an
-   * outlier of its own then does not lose its other features ({@link llama3Bound}).
+   * For dynamic symmetric schemes: the largest magnitude that a scale covers; larger values saturate. So the other
+   * features of a token with an outlier keep their precision ({@link llama3Bound}).
    */
   readonly bound?: number;
 }
 
 /**
- * Activations `[tokens, features]`, scales computed on the tensor itself (dynamic: a scale a token or one for all, the
- * largest magnitude on the largest code) or known from calibration (static).
- * @throws SchemeError when a static scheme comes without its grid, or a bound makes no sense
+ * Quantizes activations `[tokens, features]`. Scales are computed from the tensor itself (dynamic: one scale for each
+ * token or one for all; the largest magnitude gets the largest code), or come from calibration (static).
+ * @throws SchemeError when a static scheme has no grid, or the bound is not valid
  * @throws NumericError when an element is NaN or infinite
  */
 export function quantizeActivations(

@@ -1,6 +1,6 @@
 import type { Tensor } from '../tensor.js';
 
-/** Two factors beside one linear: `y = W x + (alpha / rank) B A x`. */
+/** Two factors for one linear: `y = W x + (alpha / rank) B A x`. */
 export interface LowRankPair {
   /** `[rank, in]` */
   readonly a: Tensor<'f32'>;

@@ -2,7 +2,7 @@ import type { Kernels } from './kernels.js';
 import type { Profile } from './profile.js';
 import type { TrainingGroup } from './training-group.js';
 
-/** Seeded generator. `fork(label)` gives an independent stream that depends on the seed and the label only. */
+/** Seeded generator. `fork(label)` gives an independent stream that depends only on the seed and the label. */
 export interface Random {
   /** Uniform in [0, 1), 53 bits. */
   uniform(): number;
@@ -14,13 +14,13 @@ export interface Random {
 }
 
 export interface Logger {
-  /** Worth reading afterwards. */
+  /** A message for the user to read after the run. */
   info(message: string): void;
-  /** Something was not done as asked; it is also in the report. */
+  /** Something was not done as requested; it is also in the report. */
   warn(message: string): void;
 }
 
-/** One step of a task: `done` of `total`, in whatever `unit`. */
+/** One step of a task: `done` of `total`, in units of `unit`. */
 export interface ProgressEvent {
   readonly task: string;
   readonly done: number;
@@ -29,15 +29,15 @@ export interface ProgressEvent {
   readonly note?: string;
 }
 
-/** What a run hands down, frozen. */
+/** The frozen object that a run passes to all its parts. */
 export interface Context {
   readonly kernels: Kernels;
   readonly random: Random;
   readonly logger: Logger;
   readonly progress: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
-  /** Told what takes how long; `noProfile` where nobody asks. */
+  /** Records the times of stages; `noProfile` when no profile is requested. */
   readonly profile: Profile;
-  /** The workers that a training shares its batches with. Absent: it trains alone. */
+  /** The workers that share the batches of a training. Absent: the training runs alone. */
   readonly group?: TrainingGroup;
 }

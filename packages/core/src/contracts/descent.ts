@@ -1,8 +1,8 @@
 import type { RoundingGrid } from './kernels.js';
 
 /**
- * Rounded rows on which coordinate descent on `tr(D H D^T)` goes, `D = T - Q`: they stay where the kernels compute while columns
- * are taken block by block. Columns of a block are consecutive.
+ * Arguments of a coordinate descent on `tr(D H D^T)`, `D = T - Q`, over rounded rows. The rows stay in the kernels'
+ * memory while the caller goes over blocks of columns. Columns of a block are consecutive.
  */
 export interface DescentArgs {
   readonly rows: number;
@@ -18,11 +18,11 @@ export interface DescentArgs {
   /** `[rows, groups]` */
   readonly scales: Float32Array;
   readonly zeros: Float32Array;
-  /** `[rows, columns]`, as {@link GptqBlockArgs} writes them; the new ones when it is closed. */
+  /** `[rows, columns]`, as {@link GptqBlockArgs} writes them. `close` writes the new codes here. */
   readonly codes: Uint8Array;
 }
 
-/** What the scale of a block could gain, row by row, with u = level - zero of its codes. */
+/** The parts of the best change of a block's scale, for each row, with u = level - zero of its codes. */
 export interface ScaleGains {
   /** `u . (D H)` `[rows]` */
   readonly numerators: Float32Array;
@@ -31,13 +31,13 @@ export interface ScaleGains {
 }
 
 export interface Descent {
-  /** Computes D H of columns `[start, end)`, which {@link descend} goes on from. */
+  /** Computes D H of columns `[start, end)`, from which {@link descend} starts. */
   gradient(start: number, end: number): void;
-  /** After `gradient`, of a block whose columns are all that a group has. */
+  /** Call it after `gradient`, for a block that contains all columns of its group. */
   scaleGains(start: number, end: number): ScaleGains;
   /**
-   * Every column in turn goes to the grid point that is best while all others stay.
-   * @param steps `[rows]`, after `scaleGains`: by how much the scale of the block's group has grown
+   * Moves each column in turn to the grid point that is best while all others stay.
+   * @param steps `[rows]`, after `scaleGains`: the growth of the scale of the block's group
    */
   descend(start: number, end: number, steps?: Float32Array): void;
   /** Writes the codes, and frees the memory. */

@@ -1,16 +1,16 @@
-/** The same in every copy of this package: a method from outside may bring its own. */
+/** `Symbol.for` gives the same symbol in every copy of this package: a method from outside may bring its own copy. */
 const brand: unique symbol = Symbol.for('@q/QuantError') as never;
 
 /**
- * Base of every error that @q throws on purpose. The message names the thing (file, tensor, option), what was found,
- * what was expected and what to do; the command prints it alone, without a stack trace.
+ * Base of every error that @q throws on purpose. The message names the file, tensor or option, what was found, what was
+ * expected and what to do. The command prints only the message, without a stack trace.
  */
 export class QuantError extends Error {
   override name = 'QuantError';
   readonly [brand] = true;
 }
 
-/** Whether an error is one of this family, also when another copy of this package has thrown it. */
+/** Whether an error is a QuantError, also when another copy of this package threw it. */
 export const isQuantError = (error: unknown): error is QuantError =>
   typeof error === 'object' && error !== null && brand in error;
 
@@ -29,7 +29,7 @@ export class NumericError extends QuantError {
   override name = 'NumericError';
 }
 
-/** Statistics that are absent, of another width, or that have seen no sample. */
+/** Statistics that are absent, of another width, or without any sample. */
 export class CalibrationError extends QuantError {
   override name = 'CalibrationError';
 }
@@ -39,7 +39,7 @@ export class FormatError extends QuantError {
   override name = 'FormatError';
 }
 
-/** Kernels that cannot run here: a device that is absent, lost or too small, or one that refuses a kernel. */
+/** Kernels that cannot run here: the device is absent, lost or too small, or it refuses a kernel. */
 export class KernelError extends QuantError {
   override name = 'KernelError';
 }

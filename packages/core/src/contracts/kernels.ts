@@ -4,10 +4,10 @@ import type { GridKernels } from './grid-kernels.js';
 import type { StreamKernels } from './stream-kernels.js';
 
 /**
- * The narrow table of heavy operations. All matrices are dense, row-major, in host memory. `core` has a readable
- * reference of each (`referenceKernels`); other packages override them one by one: `{...referenceKernels, ...fast}`.
- * Every part is there in every set of kernels: callers use it and never ask whether it exists.
- * Every implementation states its accumulation order and precision in its file header, and passes the same tests.
+ * The heavy operations. All matrices are dense, row-major, in host memory. `core` has a readable reference of each
+ * (`referenceKernels`); other packages replace them one by one: `{...referenceKernels, ...fast}`. Every set of kernels
+ * has every operation, so callers never check whether one exists. Every implementation states its accumulation order
+ * and precision in its file header, and passes the same tests.
  */
 export interface Kernels {
   /** Unique, for reports: `reference`, `wasm`, `wasm-relaxed`, `webgpu`. */
@@ -18,12 +18,16 @@ export interface Kernels {
   matmul(args: MatmulArgs): Promise<Float32Array>;
   /** `out[width,width] += x^T x` for `x` `[tokens, width]`; both triangles are written. */
   gram(args: GramArgs): Promise<void>;
-  /** For Gram matrices that are summed over many calls: sums stay where the kernels compute. `eagerGrams` where they have no such place. */
+  /**
+   * For Gram matrices that are summed over many calls: keeps the sums in the kernels' own memory. Kernels without such
+   * memory return `eagerGrams`.
+   */
   gatherGrams(): GatheredGrams;
   /**
-   * In-place Cholesky factor of a symmetric positive definite matrix `[n,n]`. `lower`: A = L L^T. `reversed-upper`:
-   * A = R R^T with R upper triangular (factor with both axes reversed, reversed back; docs/reference/papers.md#gptq, inverse-free form).
-   * The other triangle is zeroed. Resolves to false, content undefined, when a pivot is not positive.
+   * In-place Cholesky factor of a symmetric positive definite matrix `[n,n]`. `lower`: A = L L^T. `reversed-upper`: A =
+   * R R^T with R upper triangular (factor with both axes reversed, reversed back; docs/reference/papers.md#gptq,
+   * inverse-free form). The other triangle is zeroed. Resolves to false, content undefined, when a pivot is not
+   * positive.
    */
   cholesky(args: CholeskyArgs): Promise<boolean>;
   /** Solves in place for rows: `x op(T) = b` with T triangular `[n,n]` and b `[rows,n]` (right side solve). */
@@ -32,15 +36,15 @@ export interface Kernels {
   gptqBlock(args: GptqBlockArgs): Promise<void>;
   /** `||d R||^2` of each row d `[rows]`; see {@link RowErrorArgs}. */
   rowErrors(args: RowErrorArgs): Promise<Float64Array>;
-  /** Whether `gptqBlock` divides the columns into blocks by itself: it is then quickest with all columns in one call. */
+  /** Whether `gptqBlock` splits the columns into blocks itself: it is then fastest with all columns in one call. */
   readonly splitsColumns: boolean;
-  /** Coordinate descent on rounded rows that stay where the kernels compute; see {@link DescentArgs}. */
+  /** Coordinate descent on rounded rows that stay in the kernels' memory; see {@link DescentArgs}. */
   openDescent(args: DescentArgs): Descent;
   /** In-place orthonormal Walsh-Hadamard transform of each row's consecutive chunks of `size` (a power of two). */
   hadamard(args: HadamardArgs): Promise<void>;
   /** `out[m,n] = a b^T` with a `[m,k]` i8, b `[n,k]` i8, i32 accumulation (exact for k < 2^17). */
   matmulInt8(args: MatmulInt8Args): Promise<Int32Array>;
-  /** How likely a model finds its tokens, and how far that is from another model; see {@link LogitsArgs}. */
+  /** The log likelihood of tokens under a model, and the KL divergence to another model; see {@link LogitsArgs}. */
   scoreLogits(args: LogitsArgs): Promise<LogitsScores>;
   /** Fitting and rounding of grids. Core's own: `plainGrids`. */
   readonly grids: GridKernels;
@@ -48,7 +52,10 @@ export interface Kernels {
   readonly stream: StreamKernels;
   /** Encoding of GGUF's blocks. Core's own: `plainBlocks`. */
   readonly blocks: BlockKernels;
-  /** The operations that may be called inside a synchronous forward pass; `undefined` on backends that cannot, such as a GPU. */
+  /**
+   * The operations that can be called inside a synchronous forward pass; `undefined` for backends without them, such as
+   * a GPU.
+   */
   readonly sync: SyncKernels | undefined;
   /** Ends workers, frees memory. */
   dispose(): Promise<void>;
@@ -64,7 +71,10 @@ export interface LogitsArgs {
 }
 
 export interface LogitsScores {
-  /** Log of the sum of exponentials of each row `[rows]`: a token's log likelihood is its logit minus that. Not finite where a logit is not. */
+  /**
+   * Log of the sum of exponentials of each row `[rows]`: a token's log likelihood is its logit minus this. Not finite
+   * if a logit is not.
+   */
   readonly logs: Float64Array;
   /** The first of the most likely tokens of each row `[rows]`. */
   readonly tops: Int32Array;
@@ -103,31 +113,31 @@ export interface GramArgs {
   readonly out: Float32Array | Float64Array;
 }
 
-/** Gram matrices under way. */
+/** Gram matrices whose sums are not written yet. */
 export interface GatheredGrams {
   /**
-   * The same kernels with a `gram` that brings only the diagonal of its `out` up to date; the rest is worth nothing before
-   * `settle`. It knows a matrix by its array, which nothing else may change until then.
+   * The same kernels with a `gram` that updates only the diagonal of its `out`; the other elements are undefined before
+   * `settle`. It identifies a matrix by its array, so nothing else may change that array until then.
    */
   readonly kernels: Kernels;
-  /** False: `gram` writes the whole of its `out` at each call, and `settle` has nothing to do. */
+  /** False: `gram` writes all of its `out` at each call, and `settle` does nothing. */
   readonly kept: boolean;
-  /** Writes what was kept into all `out`s, both triangles, and frees it. */
+  /** Writes the kept sums into all `out`s, both triangles, and frees them. */
   settle(): Promise<void>;
-  /** Frees what was kept and was not written. */
+  /** Frees the kept sums without writing them. */
   release(): void;
 }
 
 export interface CholeskyArgs {
-  /** Symmetric, both triangles there. Overwritten with the factor, unless `out` is there. */
+  /** Symmetric, with both triangles. Overwritten with the factor, unless `out` is given. */
   readonly a: Float32Array | Float64Array;
   readonly n: number;
   readonly form: 'lower' | 'reversed-upper';
-  /** Takes the factor, which is computed for its precision; `a` stays. */
+  /** Receives the factor, in this array's precision; `a` does not change. */
   readonly out?: Float32Array | Float64Array;
   /** Factors `a[order[i], order[j]]` instead. */
   readonly order?: Int32Array;
-  /** `[n]`, in that order: takes the place of the diagonal (damping). */
+  /** `[n]`, in that order: replaces the diagonal (damping). */
   readonly diagonal?: Float64Array;
 }
 
@@ -142,13 +152,14 @@ export interface TriangularSolveArgs {
   readonly rows: number;
 }
 
-/** How the sweep rounds: integers `min..max`, or the nearest of sorted `levels` (index in `levels` = code order). */
+/** The grid of the sweep: integers `min..max`, or the nearest of sorted `levels` (index in `levels` = code order). */
 export type RoundingGrid =
   | { readonly kind: 'linear'; readonly min: number; readonly max: number }
   | { readonly kind: 'levels'; readonly levels: Float32Array; readonly codes: Uint8Array };
 
 /**
- * Columns `[start, start+columns)` of the inverse-free GPTQ sweep (docs/reference/papers.md#gptq). For each row and column j in order:
+ * Columns `[start, start+columns)` of the inverse-free GPTQ sweep (docs/reference/papers.md#gptq). For each row and
+ * column j in order:
  *
  *     v_j = w_j + (feedback_j + sum_{start<=i<j} d_i R_ij) / R_jj
  *     q_j = round(v_j / scale + zero) on the grid;   d_j = w_j - (q_j - zero) * scale
@@ -171,19 +182,19 @@ export interface GptqBlockArgs {
   readonly group: Int32Array;
   readonly grid: RoundingGrid;
   /**
-   * Columns of `weight` and `codes` lie in another order: the j-th to be rounded is `order[j]`. All else is in the order of
-   * rounding.
+   * For `weight` and `codes` in another order of columns: the j-th column to be rounded is `order[j]`. All other arrays
+   * are in the order of rounding.
    */
   readonly order?: Int32Array;
   /** Out: codes `[rows, columns]`, unsigned (`value - grid.min`, or `grid.codes[index]`). */
   readonly codes: Uint8Array;
-  /** Out, where it is wanted: `D = W - Q`, transposed: `[columns, rows]`, which is how the products over earlier columns read it. */
+  /** Out, optional: `D = W - Q`, transposed `[columns, rows]`, the form that the products over earlier columns read. */
   readonly difference?: Float32Array;
   /** Added to: loss of each row `[rows]`. */
   readonly loss: Float64Array;
 }
 
-/** What differences between a weight and its quantized form cost: the error of `D R` where `H = R R^T`, row by row. */
+/** The error of a quantized weight, row by row: the squared norm of `D R` where `H = R R^T`. */
 export interface RowErrorArgs {
   /** D `[rows, columns]`. */
   readonly difference: Float32Array;

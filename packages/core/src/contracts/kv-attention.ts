@@ -1,9 +1,12 @@
 /** How keys or values of a cache are quantized. */
 export interface KvLayout {
   readonly bits: 2 | 3 | 4 | 8;
-  /** What shares a scale: `size` channels of one token, or one channel of `size` tokens (KIVI's keys, arXiv 2402.02750). */
+  /**
+   * The values that share a scale: `size` channels of one token, or one channel of `size` tokens (KIVI's keys, arXiv
+   * 2402.02750).
+   */
   readonly along: 'channels' | 'tokens';
-  /** Along channels a divisor of the head's. */
+  /** Along channels it divides the number of channels of a head. */
   readonly size: number;
 }
 
@@ -12,14 +15,14 @@ export interface PackedKv extends KvLayout {
   /** `[kvHeads, capacity, headDim * bits / 8]` bytes. */
   readonly codes: Uint8Array;
   /**
-   * Of (scale, zero): `[kvHeads, capacity, headDim / size]` along channels, `[kvHeads, ceil(capacity / size), headDim]` along
-   * tokens. `value = (code - zero) * scale`.
+   * Of (scale, zero): `[kvHeads, capacity, headDim / size]` along channels, `[kvHeads, ceil(capacity / size), headDim]`
+   * along tokens. `value = (code - zero) * scale`.
    */
   readonly scales: Float32Array;
 }
 
 export interface KvAttentionArgs {
-  /** `[tokens, heads, headDim]`: the last `tokens` of the sequence; each sees what comes up to itself. */
+  /** `[tokens, heads, headDim]`: the last `tokens` of the sequence; each sees the positions up to its own. */
   readonly queries: Float32Array;
   readonly tokens: number;
   readonly heads: number;
@@ -28,23 +31,24 @@ export interface KvAttentionArgs {
   readonly headDim: number;
   /** Default `1 / sqrt(headDim)`. */
   readonly scale?: number;
-  /** Tokens that `keys` and `values` have room for, and how many of these are there. */
+  /** Number of tokens that `keys` and `values` can hold, and number that they hold now. */
   readonly capacity: number;
   readonly packed: number;
   readonly keys: PackedKv;
   readonly values: PackedKv;
-  /** Tokens behind the packed ones, in f32: keys, then values, `[2, kvHeads, window, headDim]`. */
+  /** Tokens after the packed ones, in f32: keys, then values, `[2, kvHeads, window, headDim]`. */
   readonly recent?: Float32Array;
   readonly window?: number;
-  /** A query sees so many positions up to its own: sliding windows. All when absent. */
+  /** Number of positions up to its own that a query sees: sliding windows. All when absent. */
   readonly reach?: number;
 }
 
-/** What of {@link KvAttentionArgs} a cache knows. */
+/** The part of {@link KvAttentionArgs} that comes from a cache. */
 export type KvCacheContent = Omit<KvAttentionArgs, 'queries' | 'tokens' | 'heads' | 'scale' | 'reach'>;
 
 /**
- * Causal softmax attention over a quantized cache, `[tokens, heads, headDim]`; `heads / kvHeads` heads share keys and values.
+ * Causal softmax attention over a quantized cache, `[tokens, heads, headDim]`; `heads / kvHeads` heads share keys and
+ * values.
  * @throws ShapeError when the numbers do not fit together or an array has another length
  */
 export type KvAttention = (args: KvAttentionArgs) => Promise<Float32Array>;

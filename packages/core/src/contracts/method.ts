@@ -6,38 +6,41 @@ import type { ModelStep } from './transform.js';
 import type { Tuner } from './tuner.js';
 
 /**
- * A method as a command or a recipe names it: everything that the rest of the toolkit has to know of it. The package of
- * the method exports it; a method from outside is registered with `q --use`, and is treated like a built-in one.
+ * A method that a command or a recipe can name, with everything that the toolkit needs to know about it. The package of
+ * the method exports it. `q --use` registers a method from outside, which then works like a built-in one.
  */
 export interface Method<S extends OptionRecord = any> {
   /** Unique: `gptq`. */
   readonly name: string;
   /** One plain sentence for help and documentation. */
   readonly summary: string;
-  /** Its own options; those of `base` come on top. */
+  /** Its own options; the options of `base` are added. */
   readonly options: S;
   /** Rounds the weights. Absent when `base` does it. */
   quantizer?(options: OptionValues<S>): Quantizer;
-  /** Another method, by name, whose quantizer rounds the weights: a training starts from it, a transform precedes it. */
+  /**
+   * Another method, by name, whose quantizer rounds the weights: for a training that starts from it, or a transform
+   * that runs before it.
+   */
   readonly base?: MethodBase;
   /** Steps that change the model before its weights are quantized. */
   steps?(options: OptionValues<S>): readonly ModelStep[];
-  /** Trains what the quantizer has started. */
+  /** Trains the result of the quantizer. */
   tuner?(options: OptionValues<S>): Tuner;
   /** The method's own schemes of weights and inputs, when bits and groups are not free. */
   schemes?(options: OptionValues<S>): { readonly scheme: Scheme; readonly activation?: ActivationScheme };
-  /** Zero points are real numbers in layouts that can hold them, else they are rounded to whole ones. */
+  /** True: zero points are real numbers in layouts that can hold them; other layouts round them to integers. */
   readonly floatZeroPoints?: boolean;
   /** Name of the layout that is written when none is requested. */
   readonly layout?: string;
   /**
-   * Rounds tables of embeddings and heads, which see no calibration: the first method that has it does. Absent where a method
-   * needs inputs, or is meant for products alone.
+   * Rounds the tables of embeddings and heads, which have no calibration inputs. The first method with this function
+   * does it. Absent if a method needs inputs, or works only on products.
    */
   tables?(): Quantizer;
   /**
-   * Rounds the output projection by the inputs that it sees in the calibration text, and the table that it is tied to. Absent:
-   * it is rounded as tables are.
+   * Rounds the output projection by its inputs on the calibration text, and with it a tied table. Absent: it is rounded
+   * as tables are.
    */
   head?(options: OptionValues<S>): Quantizer;
   /** The model writes the calibration text itself when none is given. */
@@ -46,8 +49,8 @@ export interface Method<S extends OptionRecord = any> {
 
 export interface MethodBase {
   readonly method: string;
-  /** The options of the base that this method takes too; all when absent. */
+  /** The options of the base that this method also accepts; all when absent. */
   readonly options?: readonly string[];
-  /** Values of the base's options that stand in for its own defaults. */
+  /** Values that replace the defaults of the base's options. */
   readonly defaults?: Readonly<Record<string, unknown>>;
 }

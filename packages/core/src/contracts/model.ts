@@ -2,7 +2,7 @@ import { SchemeError } from './errors.js';
 import type { Runtime } from './runtime.js';
 import type { RowSelection, ScalableEdge } from './transform.js';
 
-/** What a matrix does in its model. */
+/** The function of a matrix in its model. */
 export type LinearRole =
   | 'query'
   | 'key'
@@ -19,33 +19,35 @@ export type LinearRole =
 /** One linear of a model. Module names are checkpoint names without `.weight`. */
 export interface LinearDescription {
   readonly module: string;
-  /** What it does; a fused one does several things (`query`, `key` and `value`). Absent where nothing is known of it. */
+  /** Its roles; a fused linear has several (`query`, `key` and `value`). Absent if none is known. */
   readonly roles?: readonly LinearRole[];
   readonly inFeatures: number;
   readonly outFeatures: number;
   /** True when the file keeps `[in, out]` (GPT-2's Conv1D). In memory every weight is `[out, in]`. */
   readonly transposed: boolean;
   readonly bias: boolean;
-  /** Readers of the model's own files take it as a slice of a tensor that holds it for all experts of the layer. */
+  /** True: in the model's own files this weight is a slice of one tensor with all experts of the layer. */
   readonly stacked?: true;
 }
 
-/** A norm that reads the residual stream, and what reads its output. */
+/** A norm that reads the residual stream, and the modules that read its output. */
 export interface NormDescription {
   readonly module: string;
   /** `rms`: `x / rms(x) * gain`. `layer`: `(x - mean(x)) / deviation(x) * gain + bias`. */
   readonly kind: 'rms' | 'layer';
-  /** What is added to the weight to get the gain: 1 in Gemma; the weight is the gain when absent. */
+  /** Added to the weight to get the gain: 1 in Gemma. When absent the weight is the gain. */
   readonly gainOffset?: 1;
-  /** Modules whose weight `[out, in]` reads the output: linears, routers, the head. Nothing else in its block does. */
+  /**
+   * Modules whose weight `[out, in]` reads the output: linears, routers, the head. No other part of its block reads it.
+   */
   readonly consumers: readonly string[];
-  /** The norm stands after the sum (post-norm): its output is the residual stream itself. */
+  /** The norm comes after the sum (post-norm): its output is the residual stream itself. */
   readonly writesStream?: true;
-  /** The norm stands between a linear and the sum: its output is added to the residual stream. */
+  /** The norm is between a linear and the sum: its output is added to the residual stream. */
   readonly addsToStream?: true;
 }
 
-/** Everything that writes the residual stream `[batch, length, hiddenSize]`, and everything that reads it. */
+/** All parts that write the residual stream `[batch, length, hiddenSize]`, and all that read it. */
 export interface ResidualStream {
   /** Tensors `[rows, hiddenSize]` whose rows are summed at the start: tokens, positions. */
   readonly embeddings: readonly string[];
@@ -61,40 +63,46 @@ export interface AttentionDescription {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** The linear that gives the values `[kvHeads*headDim]`, and which of its rows do. */
+  /** The linear that gives the values `[kvHeads*headDim]`, and the rows of its weight that do. */
   readonly value: { readonly module: string } & RowSelection;
   /** The linear that reads the mixed values `[heads*headDim]`. */
   readonly output: string;
-  /** Norms of queries and keys, of each head or of all heads at once. */
+  /** Norms of queries and keys, of each head or of all heads together. */
   readonly norms?: readonly string[];
 }
 
 /**
- * Values that flow from stage to stage. `residual` and `input` always exist; shapes `[batch, length, features]`.
- * A part that holds only some tokens (`expert.3`) is `[rows, features]`, and `expert.3.tokens` `[rows, 1]` says which
- * tokens of the batch its rows are. It is absent when there are none.
+ * Values that go from stage to stage. `residual` and `input` always exist; shapes `[batch, length, features]`. A part
+ * with only some of the tokens (`expert.3`) is `[rows, features]`, and `expert.3.tokens` `[rows, 1]` has the index of
+ * each row's token in the batch. The part is absent when it has no tokens.
  */
 export type StageState<T> = { residual: T; input: T } & Record<string, T>;
 
 /**
- * The linears that share one input (experts: that read at the same time), and the code from that input to the next stage's input. Running a block is
- * `begin`, then each stage's `run`; between stages the state may leave the engine, so a calibrated run computes each
- * stage once, after its weights are final, and never runs a block again from its start (true-sequential at no cost).
+ * The linears that share one input (experts: that read at the same time), and the code from that input to the next
+ * stage's input. To run a block, call `begin`, then each stage's `run`. Between stages the state may leave the engine.
+ * So a calibrated run computes each stage once, after its weights are final (true-sequential), and never runs a block
+ * again from its start.
  */
 export interface Stage {
   readonly name: string;
   /** Linears that read `state.input` (or their part in `inputs`), in the order of the reference implementation. */
   readonly linears: readonly string[];
-  /** Linears that read another part of the state, by module: experts see only the tokens that were sent to them. */
+  /**
+   * Linears that read another part of the state, by module: an expert sees only the tokens that the router sent to it.
+   */
   readonly inputs?: ReadonlyMap<string, string>;
-  /** True when what the linears give is added to `state.residual` as it is: an error of the stream can be corrected here. */
+  /**
+   * True when the linears' output is added to `state.residual` as it is, so an error of the stream can be corrected
+   * here.
+   */
   readonly addsToResidual?: boolean;
-  /** True when it is added to `state.residual` behind a norm, or times a constant. */
+  /** True when the output is added to `state.residual` after a norm, or multiplied by a constant. */
   readonly addsChanged?: boolean;
   run<T>(runtime: Runtime<T>, state: StageState<T>): StageState<T>;
 }
 
-/** One expert of a mixture: linears that see only the tokens which the router sends to them. */
+/** One expert of a mixture: linears that see only the tokens that the router sends to them. */
 export interface ExpertDescription {
   /** `model.layers.0.block_sparse_moe.experts.3` */
   readonly name: string;
@@ -112,9 +120,9 @@ export interface BlockDescription {
   readonly stages: readonly Stage[];
   /** Edges that AWQ and SmoothQuant may scale. */
   readonly edges: readonly ScalableEdge[];
-  /** Linears that runtimes fuse (q,k,v; gate,up): they must keep one scheme. */
+  /** Linears that runtimes fuse (q,k,v; gate,up): they must have one scheme. */
   readonly fusionGroups: readonly (readonly string[])[];
-  /** Absent where a block's attention is of another kind. */
+  /** Absent if a block's attention is of another kind. */
   readonly attention?: AttentionDescription;
   /** Linears that read the inner values of the MLP (down projections). */
   readonly mlpOutputs?: readonly string[];
@@ -123,7 +131,7 @@ export interface BlockDescription {
   begin<T>(runtime: Runtime<T>, hidden: T): StageState<T>;
 }
 
-/** One vector of a whole sequence, from its last hidden states: a pooler, or the scores of a classifier. */
+/** Computes one vector for a whole sequence from its last hidden states: a pooler, or the scores of a classifier. */
 export interface SequenceOutput {
   /** Every tensor that it reads, by checkpoint name. */
   readonly tensors: readonly string[];
@@ -134,7 +142,7 @@ export interface SequenceOutput {
   run<T>(runtime: Runtime<T>, hidden: T): T;
 }
 
-/** A model: what its tensors are, and how they are used. Made from a config by an {@link Architecture}. */
+/** A model: its tensors, and how they are used. An {@link Architecture} makes it from a config. */
 export interface ModelDescription {
   readonly architecture: string;
   readonly hiddenSize: number;
@@ -144,31 +152,31 @@ export interface ModelDescription {
   /** Tensors read before the first block and after the last one. */
   readonly embeddingTensors: readonly string[];
   readonly headTensors: readonly string[];
-  /** The output projection's module. Absent in a model that computes no logits of tokens (an encoder). */
+  /** The output projection's module. Absent in a model without logits of tokens (an encoder). */
   readonly head?: LinearDescription;
-  /** What an encoder with a pooler or a classifier makes of a sequence. */
+  /** The pooler or classifier of an encoder. */
   readonly pooler?: SequenceOutput;
   readonly classifier?: SequenceOutput;
   /** Tensors that are absent from the file and equal another one: `lm_head.weight` -> `model.embed_tokens.weight`. */
   readonly ties: ReadonlyMap<string, string>;
-  /** Absent where the architecture does not declare it: such a model cannot be rotated. */
+  /** Absent if the architecture does not declare it: such a model cannot be rotated. */
   readonly residualStream?: ResidualStream;
   /**
-   * The checkpoint was published without the head (its names lack the whole model's prefix): readers of such a file look
-   * for no `lm_head.weight` in it, so that a tied head cannot get weights of its own.
+   * True: the checkpoint was published without the head (its names lack the whole model's prefix). Readers of such a
+   * file look for no `lm_head.weight` in it, so a tied head cannot get its own weights.
    */
   readonly headless?: true;
   /** All expected tensors with their shapes in the file, for the check on opening. Optional ones are not listed. */
   readonly expected: ReadonlyMap<string, readonly number[]>;
   /** Ids `[batch, length]`, row-major -> hidden `[batch, length, hiddenSize]`. */
   embed<T>(runtime: Runtime<T>, ids: Int32Array, batch: number, length: number): T;
-  /** Final norm and output projection -> logits `[batch, length, vocabularySize]`. Absent where there is no head. */
+  /** Final norm and output projection -> logits `[batch, length, vocabularySize]`. Absent if there is no head. */
   logits?<T>(runtime: Runtime<T>, hidden: T): T;
-  /** Final norm alone; the hidden states themselves where the last block ends with a norm. */
+  /** The final norm alone; the hidden states themselves if the last block ends with a norm. */
   finalNorm<T>(runtime: Runtime<T>, hidden: T): T;
 }
 
-/** Linears of all blocks, the head where there is one, and those of a pooler or classifier. */
+/** Linears of all blocks, of the head, and of a pooler or classifier. */
 export function linearsOf({
   blocks,
   head,
@@ -177,7 +185,7 @@ export function linearsOf({
 }: Pick<ModelDescription, 'blocks' | 'head' | 'pooler' | 'classifier'>): readonly LinearDescription[] {
   const own = [...blocks.flatMap(({ linears }) => linears), ...(head ? [head] : [])];
   const outputs = [pooler, classifier].flatMap((output) => output?.linears ?? []);
-  // A classifier reads what its model's pooler gives: the pooler's linears are in both.
+  // A classifier reads the output of its model's pooler, so both list the pooler's linears.
   return [...own, ...new Map(outputs.map((linear) => [linear.module, linear])).values()];
 }
 
@@ -185,9 +193,9 @@ export function linearsOf({
 export type LanguageModel = ModelDescription & Required<Pick<ModelDescription, 'head' | 'logits'>>;
 
 /**
- * The model as one that computes logits.
- * @param purpose what needs them, for the message
- * @throws SchemeError when it is an encoder
+ * The same model, with the type of a model that computes logits.
+ * @param purpose the operation that needs logits, for the message
+ * @throws SchemeError when the model is an encoder
  */
 export function languageModel(model: ModelDescription, purpose: string): LanguageModel {
   if (model.head && model.logits) return model as LanguageModel;
@@ -196,32 +204,32 @@ export function languageModel(model: ModelDescription, purpose: string): Languag
   );
 }
 
-/** How files keep several tensors of a model in one: all experts of a layer in a tensor of three dimensions. */
+/** How files store several tensors of a model in one: all experts of a layer in a tensor of three dimensions. */
 export interface TensorStacks {
   /**
-   * The model's tensors that a tensor of a file holds: one list for each slice of its first axis. Where a slice is several
-   * tensors, each is an equal part of its rows. Nothing for tensors that hold themselves alone.
+   * The model's tensors in one tensor of a file: one list for each slice of its first axis. If a slice has several
+   * tensors, each is an equal part of its rows. Undefined for a tensor that is not a stack.
    * @throws FormatError naming the tensor when its shape is not that of a stack
    */
   split(name: string, shape: readonly number[]): readonly (readonly string[])[] | undefined;
   /**
-   * The stack that a tensor is a slice of in files that are written, and where in it. Absent where readers take each tensor
-   * by itself.
+   * The stack that contains a tensor in written files, and its index there. Absent if readers take each tensor by
+   * itself.
    */
   join?(name: string): { readonly stack: string; readonly index: number } | undefined;
 }
 
-/** A family of models, declared once. */
+/** A family of models. */
 export interface Architecture {
   readonly name: string;
   /** Values of `model_type` in config.json. */
   readonly modelTypes: readonly string[];
   /**
-   * @param tensorNames names in the checkpoint, where they are known: families that were published under two spellings
-   * (`transformer.wte.weight`, `wte.weight`) choose by them. The newer one when absent.
+   * @param tensorNames names in the checkpoint, if known. Families that were published with two spellings
+   *   (`transformer.wte.weight`, `wte.weight`) choose by them. The newer spelling when absent.
    * @throws SchemeError naming the config key that is missing or not supported
    */
   describe(config: Readonly<Record<string, unknown>>, tensorNames?: ReadonlySet<string>): ModelDescription;
-  /** Absent where files have a tensor for each of the model's. */
+  /** Absent if files have one tensor for each of the model's. */
   stacks?(config: Readonly<Record<string, unknown>>): TensorStacks;
 }

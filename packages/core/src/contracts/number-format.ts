@@ -1,13 +1,13 @@
 import type { ScaleFit } from './scale-fit.js';
 
 /**
- * A number format maps reals to codes and back. Codes are unsigned integers below `2^bits`; for signed integer formats
- * they are offset binary (code = value + 2^(bits-1)), which is what GPTQ and compressed-tensors store.
+ * A number format maps reals to codes and back. Codes are unsigned integers below `2^bits`. Signed integer formats use
+ * offset binary (code = value + 2^(bits-1)), as GPTQ and compressed-tensors store them.
  *
- * A new format is one object that fulfils this contract: nothing else in the toolkit branches on formats.
+ * A new format is one object with this interface: no other code branches on formats.
  */
 export interface NumberFormat {
-  /** Unique, lower case: `int4`, `uint8`, `e4m3`, `nf4`. It is what a scheme writes to JSON. */
+  /** Unique, lower case: `int4`, `uint8`, `e4m3`, `nf4`. Schemes write it to JSON. */
   readonly name: string;
   /** Bits of one code. Codes fit a byte up to 8 bits, a 16-bit word above. */
   readonly bits: number;
@@ -17,20 +17,20 @@ export interface NumberFormat {
    * - `table`: any other sorted list of levels; symmetric in use, no zero point.
    */
   readonly family: 'linear' | 'float' | 'table';
-  /** Smallest finite value that a code stands for. */
+  /** Smallest finite value of a code. */
   readonly min: number;
-  /** Largest finite value that a code stands for. */
+  /** Largest finite value of a code. */
   readonly max: number;
   /**
-   * The code whose value is nearest to `x`, ties as the format's specification says (to even for integers and floats).
-   * Saturates to `min`/`max`. NaN gives the format's NaN where it has one; otherwise throws {@link NumericError}.
+   * The code whose value is nearest to `x`; ties follow the format's specification (to even for integers and floats).
+   * Saturates to `min`/`max`. NaN gives the format's NaN if it has one; otherwise throws {@link NumericError}.
    */
   encode(x: number): number;
   /** The value of a code. Inverse of `encode` on every finite code. */
   decode(code: number): number;
-  /** The rule for its scale, when the range of the values is not what fits it (binary, ternary). */
+  /** The fit of its scale, when the range of the values is not suitable (binary, ternary). */
   readonly fit?: ScaleFit;
-  /** The name: a scheme serialises to plain JSON. */
+  /** Returns the name: a scheme serialises to plain JSON. */
   toJSON(): string;
 }
 

@@ -8,7 +8,10 @@ export interface Int8Input {
   readonly scales: Float32Array;
 }
 
-/** Integers in groups whose codes stay packed, as GPTQ files have them (docs/reference/file-formats.md#tensors-of-gptq): `w[o,i] = (code - zero) * scale`. */
+/**
+ * Integers in groups whose codes stay packed, in the form of GPTQ files
+ * (docs/reference/file-formats.md#tensors-of-gptq): `w[o,i] = (code - zero) * scale`.
+ */
 export interface PackedWeight {
   readonly outFeatures: number;
   /** A multiple of the `32 / bits` codes of a word. */
@@ -24,10 +27,10 @@ export interface PackedWeight {
   readonly zeros: Float32Array;
 }
 
-/** A weight as the sum of packed ones of one shape: codes of 8 bits are `16 high + low`, two parts of 4 bits. */
+/** A weight as the sum of packed weights of one shape: codes of 8 bits are `16 high + low`, two parts of 4 bits. */
 export interface SummedPackedWeight {
   readonly parts: readonly PackedWeight[];
-  /** Input i of the parts is feature `order[i]`, `[in]`, each once: groups that are not consecutive features. */
+  /** Input i of the parts is feature `order[i]`, `[in]`, each once: for groups whose features are not consecutive. */
   readonly order?: Int32Array;
 }
 
@@ -35,7 +38,7 @@ export interface SummedPackedWeight {
 export interface PackedLinear {
   readonly outFeatures: number;
   readonly inFeatures: number;
-  /** What the weight takes in memory: codes, scales and zero points. */
+  /** Bytes of the weight in memory: codes, scales and zero points. */
   readonly bytes: number;
   /**
    * `x` `[tokens, in]` -> `[tokens, out]`, f32.
@@ -44,7 +47,8 @@ export interface PackedLinear {
   multiply(x: Float32Array, tokens: number): Promise<Float32Array>;
   /**
    * Inputs in 8 bits: with `t` tokens, `o` outputs and `g` groups,
-   * `y[t,o] = s_t sum_g scale[g,o] (sum_{i in g} code[i,o] x[t,i] - zero[g,o] sum_{i in g} x[t,i])`, both inner sums in i32.
+   * `y[t,o] = s_t sum_g scale[g,o] (sum_{i in g} code[i,o] x[t,i] - zero[g,o] sum_{i in g} x[t,i])`, both inner sums in
+   * i32.
    * @throws ShapeError when the input has another width or number of scales
    */
   multiplyInt8(input: Int8Input): Promise<Float32Array>;
@@ -52,14 +56,14 @@ export interface PackedLinear {
   dispose(): void;
 }
 
-/** Products with packed weights, by a backend: for few tokens (decoding) and for many (prompts). */
+/** Products with packed weights on one backend, for few tokens (decoding) and for many (prompts). */
 export interface PackedProducts {
   /** Unique, for reports: `reference`, `wasm-simd128`, `wasm-relaxed`. */
   readonly name: string;
-  /** Threads that are used. Results do not depend on it. */
+  /** Number of threads. Results do not depend on it. */
   readonly threads: number;
   /**
-   * Takes a weight in. The arrays are copied.
+   * Loads a weight. The arrays are copied.
    * @throws ShapeError when the shape does not fill words, a group ends within one, or an array has another length
    */
   load(weight: PackedWeight): Promise<PackedLinear>;

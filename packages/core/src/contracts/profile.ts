@@ -1,20 +1,22 @@
-/** Where the time of a run goes. Handed down in the context; whoever does a piece of work says what it is. */
+/** Measures the time of each stage of a run. The context has it; code names the stage that it works on. */
 export interface Profile {
   /**
-   * Does the work and adds its time to the stage `name`. Stages inside it take their own time away from it, so that the times of
-   * all stages add up to that of the run. Stages end in the order in which they would nest: work that goes on beside others
-   * is not for them.
+   * Does the work and adds its time to the stage `name`. The time of stages inside it is counted only for them, so the
+   * times of all stages add up to that of the run. Stages must be nested: do not use it for work that runs at the same
+   * time as other work.
    */
   stage<R>(name: string, work: () => R | Promise<R>): Promise<R>;
-  /** Floating-point operations of the stage under way: a multiplication and an addition are two. */
+  /** Adds floating-point operations to the current stage: a multiplication and an addition are two. */
   count(operations: number): void;
 }
 
-/** What a stage took. */
+/** The time of a stage. */
 export interface StageTime {
   readonly stage: string;
   readonly seconds: number;
   readonly calls: number;
-  /** Floating-point operations of the kernels' and the engine's products; what nobody counts is not in them. */
+  /**
+   * Floating-point operations of the kernels' and the engine's products; operations that no code counts are missing.
+   */
   readonly operations: number;
 }

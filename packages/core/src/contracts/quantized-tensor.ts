@@ -1,11 +1,11 @@
 import type { Scheme, StoredScales } from './scheme.js';
 
 /**
- * A quantized matrix in the order of the original, one code an element. Packing into a file's layout happens on save.
+ * A quantized matrix in the order of the original, one code an element. A layout packs the codes when it writes a file.
  *
  * `value[i,j] = (scheme.format.decode(codes[i*columns+j]) - zeroPoints[s]) * scales[s]`, where `s` is the scale index
  * of element (i,j) under the scheme's granularity (`scaleIndex` in core), or row-major `[rows, groups]` with the group
- * of column j taken from `groupIndex` where that is present.
+ * of column j from `groupIndex` if that is present.
  */
 export interface QuantizedTensor {
   readonly scheme: Scheme;
@@ -18,7 +18,7 @@ export interface QuantizedTensor {
   readonly zeroPoints?: Float32Array;
   /** Group of each column `[columns]` when groups are not consecutive columns (act-order without static groups). */
   readonly groupIndex?: Int32Array;
-  /** What the scale storage keeps beside the effective scales (second-level scales, offsets). */
+  /** Further parts of the scale storage (second-level scales, offsets). */
   readonly storedScales?: StoredScales;
   /** Levels of a codebook fitted to this tensor, `[2^bits]` or `[rows, 2^bits]`; replaces the format's `decode`. */
   readonly codebook?: Float32Array;

@@ -2,8 +2,8 @@ import type { GridKernels, GroupedValues } from './grid-kernels.js';
 import type { Scheme } from './scheme.js';
 
 /**
- * A rule that finds scale and zero point. One object a rule. It works on a panel of rows at once, so that a method can fit a group
- * of all rows with one call.
+ * A fit: finds scale and zero point. It works on a panel of rows, so a method can fit a group of all rows with one
+ * call.
  */
 export interface ScaleFit {
   readonly name: string;
@@ -11,21 +11,21 @@ export interface ScaleFit {
   /** Finds one grid for each row of a panel. */
   fit(panel: FitPanel): void;
   /**
-   * The same for every group of a matrix, on kernels that do the heavy part of it; results are those of `fit`. Left out by
-   * rules that kernels do nothing for.
-   * @returns false, nothing written, for a scheme that this is not made for
+   * The same for every group of a matrix, with kernels for the heavy part; the results equal those of `fit`. Absent for
+   * fits that kernels cannot speed up.
+   * @returns false, with nothing written, for a scheme that it does not support
    */
   fitGroups?(groups: FitGroups, grids: GridKernels): boolean;
 }
 
-/** What a rule fits, and where its results go. */
+/** The input of a fit, and the arrays for its results. */
 export interface FitTask {
   readonly scheme: Scheme;
   /** Weight of each column `[columns]`, when known. */
   readonly importance?: Float32Array;
-  /** Out, one a grid: not yet rounded to the scheme's storage; 0 for a grid of zeros, and only there. */
+  /** Out, one a grid: not yet rounded to the scheme's storage; 0 only for a grid of zeros. */
   readonly scale: Float32Array;
-  /** Out, one a grid: a whole number inside the format's range for `integer` zero points, 0 for symmetric ones. */
+  /** Out, one a grid: an integer inside the format's range for `integer` zero points, 0 for symmetric ones. */
   readonly zero: Float32Array;
 }
 

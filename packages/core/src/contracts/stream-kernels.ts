@@ -1,11 +1,8 @@
-/**
- * What a weight on its way from one file to another goes through besides fitting and rounding. Synchronous. `plainStream` is
- * the reference.
- */
+/** Decoding and packing of weights on the way from one file to another. Synchronous. `plainStream` is the reference. */
 export interface StreamKernels {
   /**
-   * Memory that the kernels work in: arrays there are read where they lie, others are copied first.
-   * @throws RangeError when there is not so much
+   * Reserves memory in the kernels' own heap: the kernels read arrays there in place, and copy others first.
+   * @throws RangeError when there is not enough memory
    */
   reserve(bytes: number): Reserve;
   /**
@@ -13,12 +10,18 @@ export interface StreamKernels {
    * @returns false when one of them is NaN or infinite
    */
   decodeHalf(args: DecodeHalfArgs): boolean;
-  /** Packs each row of codes as an LSB-first stream of 32-bit words, the last one padded with zeros, and transposes the words. */
+  /**
+   * Packs each row of codes as an LSB-first stream of 32-bit words, the last one padded with zeros, and transposes the
+   * words.
+   */
   packTransposed(args: PackTransposedArgs): void;
 }
 
 export interface Reserve {
-  /** Begins at a multiple of 64 bytes of its buffer, which may be shared and may hold other things. Content undefined. */
+  /**
+   * Begins at a multiple of 64 bytes of its buffer, which may be shared and may have other content. The content is
+   * undefined.
+   */
   readonly bytes: Uint8Array;
   /** Nothing may use the memory afterwards. */
   release(): void;

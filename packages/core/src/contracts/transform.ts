@@ -9,12 +9,15 @@ import type { StreamKernels } from './stream-kernels.js';
 export interface RowSelection {
   /** All when absent. */
   readonly rows?: readonly [start: number, end: number];
-  /** `rows` again every so many rows, up to the last one (heads of GPT-NeoX: query, key, value); once when absent. */
+  /**
+   * Repeats `rows` after each this many rows, up to the last one (heads of GPT-NeoX: query, key, value); once when
+   * absent.
+   */
   readonly period?: number;
 }
 
 /**
- * An edge that a transform may scale: what produces a vector of channels, and every linear that reads it.
+ * An edge that a transform may scale: the module that produces a vector of channels, and every linear that reads it.
  * Scaling the producer's channel j by 1/s_j and column j of all consumers by s_j leaves the function unchanged.
  */
 export interface ScalableEdge {
@@ -24,18 +27,21 @@ export interface ScalableEdge {
     readonly kind: 'norm' | 'linear';
     /** Module name. Its `.weight` (gain, or rows of a linear) and `.bias` are scaled. */
     readonly module: string;
-    /** The norm's gain is this much more than its weight (Gemma: 1); the weight itself when absent. */
+    /** The norm's gain is its weight plus this (Gemma: 1); the weight itself when absent. */
     readonly gainOffset?: 1;
     /** With `rows` of a linear that feed the edge (fused qkv, gate/up). */
   } & RowSelection;
   /** Modules of the consuming linears. All share the input. */
   readonly consumers: readonly string[];
   /**
-   * Channels of the consumer that each producer row feeds: grouped-query v->o repeats every head `repeat` times, so that
-   * the `repeat` copies must share one scale. 1 when absent. `headDim` is the length of the repeated run.
+   * For grouped-query v->o: every head of the producer is repeated `repeat.times` times, so the copies must share one
+   * scale. 1 when absent. `headDim` is the length of the repeated run.
    */
   readonly repeat?: { readonly times: number; readonly headDim: number };
-  /** Activation between producer and consumers through which a positive scale passes (`relu`); others are not edges. */
+  /**
+   * Activation between producer and consumers that a positive scale commutes with (`relu`); other activations make no
+   * edge.
+   */
   readonly through?: 'relu';
 }
 
@@ -48,28 +54,29 @@ export interface TransformInput {
   /** Statistics of a linear's input, by module name. */
   statistics(module: string): Statistics;
   scheme(module: string): Scheme | undefined;
-  /** What a linear of the block does; nothing where it is not known. */
+  /** The roles of a linear of the block; empty if they are not known. */
   roles(module: string): readonly LinearRole[];
   /**
-   * Mean squared change of what the module that holds `modules` adds to the residual stream (whole attention for q,k,v;
-   * whole MLP for gate,up) on kept calibration inputs, when the tensors in `weights` take the place of the block's own.
+   * Mean squared change of the output that the module of `modules` adds to the residual stream (whole attention for
+   * q,k,v; whole MLP for gate,up) on kept calibration inputs, when `weights` replace the block's own tensors.
    */
   evaluate?(weights: BlockWeights, modules: readonly string[]): Promise<number>;
 }
 
 /**
- * Changes weights of one block across layers without changing its function (AWQ and SmoothQuant scales). Returns what it
- * changed; inputs stay as they are. Applied block by block, before the block's linears are quantized.
+ * Changes weights of one block without changing its function (AWQ and SmoothQuant scales). Returns the changed weights;
+ * its inputs stay as they are. Runs block by block, before the block's linears are quantized.
  */
 export interface Transform {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly needs: readonly Statistic<any>[];
-  /** The edges that `apply` may scale: their tensors are written anew, in f32, so that folding loses nothing. */
+  /** The edges that `apply` may scale. Their tensors are written in f32, so folding loses nothing. */
   edges(edges: readonly ScalableEdge[]): readonly ScalableEdge[];
   /**
-   * Why this step cannot stand between these others, or nothing. Asked by the plan, which itself refuses a step named twice
-   * and a rewrite after a transform (rotations fold the norm gains, which would take back what a transform put there).
+   * Returns the reason why this step cannot run between these others, or undefined. The plan calls it. The plan itself
+   * refuses a step that is named twice, and a rewrite after a transform (rotations fold the norm gains, and would undo
+   * the transform's change of them).
    */
   refuse?(before: readonly ModelStep[], after: readonly ModelStep[]): string | undefined;
   apply(input: TransformInput, context: Context): Promise<TransformResult>;
@@ -79,11 +86,13 @@ export interface TransformResult {
   /** Changed tensors only; with them the block computes the same function. */
   readonly weights: BlockWeights;
   /**
-   * Weights that quantizers get instead of those above, when a transform also moves values for the sake of the grid (AWQ
-   * clamps them). The function changes with them, so nothing but the quantizer sees them; errors are counted against the others.
+   * Weights that quantizers get instead of those above, when a transform also changes values to suit the grid (AWQ
+   * clamps them). They change the function, so only the quantizer uses them; errors are measured against the others.
    */
   readonly clipped?: BlockWeights;
-  /** Per-channel factors by which inputs of a linear were multiplied (1/s), by module: statistics are rescaled by them. */
+  /**
+   * Per-channel factors that inputs of a linear were multiplied by (1/s), by module: statistics are rescaled by them.
+   */
   readonly inputScales: ReadonlyMap<string, Float32Array>;
   readonly figures: Readonly<Record<string, number>>;
   readonly notes: readonly string[];
@@ -94,41 +103,52 @@ export type ModelStep = Transform | Rewrite;
 
 /** Weights by checkpoint name: f32, linears `[out, in]`, ties resolved. */
 export interface WeightSource {
-  /** @param into memory to use again: the tensor may be a view of it, good until the next weight is read into it */
+  /** @param into memory to reuse: the tensor may be a view of it, valid until the next weight is read into it */
   weight(name: string, into?: WeightBuffers): Promise<Tensor<'f32'>>;
 }
 
 /**
- * Room for a weight's bytes as they are in its file and for its values. What is too small is not used. Fresh memory costs a
- * page fault for every 4 KiB, more than reading and decoding what goes there.
+ * Memory for a weight's bytes and for its values. A buffer that is too small is ignored. Fresh memory costs a page
+ * fault for every 4 KiB, more than reading and decoding the data.
  */
 export interface WeightBuffers {
   readonly bytes: Uint8Array;
   readonly values: Float32Array;
-  /** `kernels.stream` of the run: decodes what is stored in f16 and bf16. */
+  /** `kernels.stream` of the run: decodes f16 and bf16. */
   readonly stream: StreamKernels;
 }
 
 /**
- * Changes a whole model tensor by tensor, before anything runs, without changing its function (rotations of the residual
- * stream). What changes is known at once, so that a plan can show it; values are computed when they are read.
+ * Changes a whole model tensor by tensor, before anything runs, without changing its function (rotations of the
+ * residual stream). The list of changed tensors is known at once, so a plan can show it; values are computed when they
+ * are read.
  */
 export interface Rewrite {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
   /**
-   * What a runtime has to compute for the rewritten model beyond its architecture, in words (`a Hadamard transform before
-   * down_proj`). Layouts of runtimes that do not compute it must refuse the recipe, or the result would be wrong.
+   * An operation that a runtime must compute for the rewritten model beyond its architecture, in words
+   * (`a Hadamard transform before down_proj`). Layouts of runtimes that do not compute it must refuse the recipe, or
+   * the result would be wrong.
    */
   readonly online?: string;
-  /** Why this model cannot be rewritten, naming what stands in the way; or nothing. Asked by the plan. */
+  /**
+   * Returns the reason why this model cannot be rewritten, with the name of the obstacle, or undefined. The plan calls
+   * it.
+   */
   refuse?(model: ModelDescription): string | undefined;
-  /** @param context `random` comes from the recipe's seed. Called for the plan and again for the run: it must draw the same. */
+  /**
+   * @param context `random` comes from the recipe's seed. Called for the plan and again for the run: it must draw the
+   *   same values.
+   */
   apply(model: ModelDescription, source: WeightSource, context: Pick<Context, 'random' | 'kernels'>): RewrittenModel;
 }
 
 export interface RewrittenModel extends WeightSource {
-  /** Tensors whose values change, with their shapes `[out, in]`; ones that the source does not have are new (an untied head). */
+  /**
+   * Tensors whose values change, with their shapes `[out, in]`; ones that the source does not have are new (an untied
+   * head).
+   */
   readonly changed: ReadonlyMap<string, readonly number[]>;
   /** Keys of config.json that change with them: `tie_word_embeddings: false`. */
   readonly config: Readonly<Record<string, unknown>>;

@@ -12,20 +12,23 @@ export interface TokenWindows {
   readonly length: number;
 }
 
-/** Where a training keeps what it needs to go on: plain arrays by name. `save` replaces what was there, or nothing. */
+/**
+ * Stores the state of a training for resuming: plain arrays by name. `save` replaces the earlier state completely, or
+ * not at all.
+ */
 export interface TrainingStore {
   load(): Promise<ReadonlyMap<string, Float32Array> | undefined>;
   save(state: ReadonlyMap<string, Float32Array>): Promise<void>;
 }
 
-/** A linear that is going to be trained. */
+/** A linear to be trained. */
 export interface TunedModule {
   readonly linear: LinearDescription;
   readonly scheme: Scheme;
 }
 
 export interface TunerForecast {
-  /** Bytes by what holds them: `parameters`, `gradients`, `optimizer`, `activations`, ... */
+  /** Bytes by their use: `parameters`, `gradients`, `optimizer`, `activations`, ... */
   readonly memory: Readonly<Record<string, number>>;
   /** f32 multiplications and additions. */
   readonly operations: number;
@@ -36,13 +39,13 @@ export interface TunerInput<T> {
   readonly engine: Engine<T>;
   /** The unquantized weights. */
   readonly source: WeightSource;
-  /** What the quantizers made of the linears: where training starts from. */
+  /** The results of the quantizers, from which training starts. */
   readonly start: ReadonlyMap<string, QuantizedTensor>;
   readonly windows: TokenWindows;
   readonly store?: TrainingStore;
   /**
-   * Hidden states `[count, length, hidden]` that the unquantized model has behind some of its blocks, by their index, in the bytes that
-   * this engine gives: what is here need not be computed again.
+   * Hidden states `[count, length, hidden]` of the unquantized model after some of its blocks, by block index, with the
+   * bytes that this engine computes. The tuner need not compute them again.
    */
   readonly hiddenStates?: ReadonlyMap<number, Float32Array>;
 }
@@ -55,26 +58,27 @@ export interface TunerResult {
 }
 
 /**
- * Trains with gradients what quantizers have started: a block against its own output, or the whole model against labels
- * or a teacher. The third kind of method beside data-free and calibrated quantizers: it sees all linears at once.
+ * Trains the results of quantizers with gradients: a block against its own output, or the whole model against labels or
+ * a teacher. It is the third kind of method, next to data-free and calibrated quantizers: it sees all linears together.
  */
 export interface Tuner {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
-  /** Nothing but single blocks is trained, against their own outputs: no step computes logits. */
+  /** True if the tuner trains one block at a time against its own output, and never needs logits. */
   readonly blockByBlock?: boolean;
-  /** It reads {@link TunerInput.hiddenStates}: they are kept for it. */
+  /** True if it reads {@link TunerInput.hiddenStates}; the run then keeps them. */
   readonly readsHiddenStates?: boolean;
-  /** Says why a scheme cannot be trained, or nothing. Called by the plan, before anything is computed. */
+  /** Returns the reason why a scheme cannot be trained, or undefined. The plan calls it before anything is computed. */
   refuse?(scheme: Scheme): string | undefined;
-  /** @throws SchemeError when it is more than the tuner was allowed, naming what fits */
+  /** @throws SchemeError when it needs more memory than the tuner may use, naming a batch that fits */
   forecast(
     model: ModelDescription,
     modules: readonly TunedModule[],
     windows: Pick<TokenWindows, 'count' | 'length'>,
   ): TunerForecast;
   /**
-   * @throws NumericError when the loss is not finite, naming the step and the layer; the store keeps the last good state
+   * @throws NumericError when the loss is not finite, naming the step and the layer; the store keeps the last good
+   *   state
    */
   tune<T>(input: TunerInput<T>, context: Context): Promise<TunerResult>;
 }

@@ -6,7 +6,7 @@ import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from './half.js';
 /**
  * Values as f32. Exact for f16, bf16, i16, i8, u16, u8 and bool; rounded half to even for the wider ones. An f32 tensor
  * gives its own data, not a copy.
- * @param out where decoded f16 and bf16 values go when it has room for them
+ * @param out receives decoded f16 and bf16 values if it is long enough
  * @throws ShapeError for 8-bit float dtypes, which are codes and need their scale
  */
 export function toF32(t: Tensor, out?: Float32Array): Float32Array {

@@ -1,6 +1,6 @@
 /**
- * Storage dtypes, named as in safetensors but lower case. Narrow floats are kept as their bit patterns: `f16` and `bf16`
- * in 16-bit words, the 8-bit ones in bytes, sub-byte ones packed as in the file.
+ * Storage dtypes, named as in safetensors but in lower case. Narrow floats are stored as their bit patterns: `f16` and
+ * `bf16` in 16-bit words, the 8-bit ones in bytes, sub-byte ones packed as in the file.
  */
 export interface DTypeData {
   f64: Float64Array;

@@ -1,6 +1,7 @@
 /**
- * f16 (IEEE binary16) and bf16 as 16-bit patterns. Encoding rounds half to even from f32: whoever holds an f64 goes
- * through f32 first, as every reference implementation does (docs/reference/file-formats.md#rules-for-all-of-them: double rounding differs for some values).
+ * f16 (IEEE binary16) and bf16 as 16-bit patterns. Encoding rounds half to even from f32. An f64 is rounded to f32
+ * first, as in every reference implementation (docs/reference/file-formats.md#rules-for-all-of-them: double rounding
+ * differs for some values).
  */
 const scratch = new Float32Array(1);
 const scratchBits = new Uint32Array(scratch.buffer);
@@ -94,7 +95,7 @@ export function encodeBf16(values: Float32Array, out = new Uint16Array(values.le
 export function decodeBf16(patterns: Uint16Array, out: Float32Array = new Float32Array(patterns.length)): Float32Array {
   const bits = bitsOf(out);
   const { length, byteOffset, buffer } = patterns;
-  // Two at a time where they are aligned: half the loads.
+  // Two values at a time if they are aligned: half the loads.
   const pairs = byteOffset % 4 === 0 ? length >>> 1 : 0;
   const words = new Uint32Array(buffer, byteOffset - (byteOffset % 4), pairs);
   for (let i = 0, j = 0; i < pairs; i++, j += 2) {

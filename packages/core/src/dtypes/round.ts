@@ -1,6 +1,6 @@
 /**
- * Nearest integer, ties to even, as IEEE 754 and `torch.round` do it. `Math.round` rounds ties up, which shifts codes.
- * Exact for every finite f64; NaN and infinities pass through; the sign of zero is kept.
+ * Nearest integer, ties to even, as in IEEE 754 and `torch.round`. `Math.round` rounds ties up, which would change
+ * codes. Exact for every finite f64. NaN and infinities stay as they are, and so does the sign of zero.
  */
 export function roundHalfEven(x: number): number {
   const below = Math.floor(x);

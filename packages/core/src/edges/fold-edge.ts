@@ -3,14 +3,14 @@ import type { BlockWeights, ScalableEdge } from '../contracts/transform.js';
 import { type Tensor, tensor } from '../tensor.js';
 import { selectedRows } from './selected-rows.js';
 
-/** Names of the tensors that folding scales into an edge may change; a producer need not have the bias. */
+/** Names of the tensors that change when scales are folded into an edge; a producer may lack the bias. */
 export function edgeTensors({ producer, consumers }: ScalableEdge): string[] {
   return [`${producer.module}.weight`, `${producer.module}.bias`, ...consumers.map((consumer) => `${consumer}.weight`)];
 }
 
 /**
- * Producer channel of each consumer channel: the identity, but for grouped-query heads, where `times` consecutive heads of the
- * consumer read one head of the producer.
+ * Producer channel of each consumer channel. It is the identity, except for grouped-query heads, where `times`
+ * consecutive heads of the consumer read one head of the producer.
  * @param width input features of the consumers
  */
 export function edgeChannels({ repeat }: ScalableEdge, width: number): Int32Array {
@@ -23,12 +23,13 @@ export function edgeChannels({ repeat }: ScalableEdge, width: number): Int32Arra
 }
 
 /**
- * Folds per-channel scales into an edge without changing the function: the producer's channel j is divided by `s_j` (gain,
- * rows and bias), column j of every consumer is multiplied by it, and the inputs of the consumers become `x_j / s_j`.
+ * Folds per-channel scales into an edge without changing the function. The producer's channel j is divided by `s_j`
+ * (gain, rows and bias), column j of every consumer is multiplied by it, and the inputs of the consumers become
+ * `x_j / s_j`.
  *
- * @param scales `[width]`, positive and finite; channels that one producer channel feeds have one scale
+ * @param scales `[width]`, positive and finite; all channels that read one producer channel have one scale
  * @returns the changed tensors, and the factors `1/s` of the consumers' inputs
- * @throws SchemeError for scales that cannot be folded, naming the edge and the activation or channel in the way
+ * @throws SchemeError for scales that cannot be folded, naming the edge and the activation or channel that prevents it
  */
 export function foldEdge(
   edge: ScalableEdge,

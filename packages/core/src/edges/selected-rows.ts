@@ -3,7 +3,7 @@ import type { RowSelection } from '../contracts/transform.js';
 
 /**
  * Indices of the `count` selected rows, in order.
- * @throws ShapeError when the selection is of another number of rows
+ * @throws ShapeError when the selection has another number of rows
  */
 export function selectedRows({ rows, period }: RowSelection, count: number, what = 'rows'): Int32Array {
   const [start, end] = rows ?? [0, count];

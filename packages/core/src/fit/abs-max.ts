@@ -6,15 +6,16 @@ import { choice, number } from '../options/option.js';
 import { fitExtremes } from './fit-extremes.js';
 
 /**
- * Where the largest magnitude m of the values lands (docs/reference/papers.md#grids), for b bits:
+ * The code for the largest magnitude m of the values (docs/reference/papers.md#grids), for b bits:
  * - `gptq`: `s = 2m / (2^b - 1)`, halfway past the largest code.
  * - `narrow`: `s = m / (2^(b-1) - 1)`; the lowest code is not used.
- * - `full`: `s = m_signed / -2^(b-1)`: the value of largest magnitude hits the lowest code; the scale may be negative.
- * Formats that are not integers, and unsigned ones without a zero point, have one rule: `s = m / max`.
+ * - `full`: `s = m_signed / -2^(b-1)`: the value of largest magnitude gets the lowest code; the scale may be negative.
+ *
+ * Formats that are not integers, and unsigned ones without a zero point, have only `s = m / max`.
  */
 export type SymmetricRange = 'gptq' | 'narrow' | 'full';
 
-/** Writes the scales of a panel, and leaves its zero points alone. */
+/** Writes the scales of a panel, and does not change its zero points. */
 export function fitAbsMax(
   { values, rows, columns, scheme, scale }: FitPanel,
   range: SymmetricRange,
@@ -41,12 +42,12 @@ export function fitAbsMax(
     else if (range === 'gptq') step = (2 * largest) / (max - min);
     else if (range === 'narrow') step = largest / (max - middle);
     else step = signed / (min - middle);
-    // A denormal divided by the range can vanish in f32.
+    // A denormal divided by the range can become 0 in f32.
     scale[row] = Math.fround(step) || (signed === 0 ? 0 : 2 ** -149);
   }
 }
 
-/** The code value that stands for zero on a symmetric grid of integers: 0, or 2^(b-1) of unsigned ones with a zero point. */
+/** The code value for zero on a symmetric grid of integers: 0, or 2^(b-1) of unsigned ones with a zero point. */
 function middleOf({ format, zeroPoint }: Scheme): number | undefined {
   if (format.family !== 'linear') return undefined;
   if (format.min < 0) return 0;
@@ -54,12 +55,12 @@ function middleOf({ format, zeroPoint }: Scheme): number | undefined {
 }
 
 export const absMaxOptions = {
-  /** Which codes the largest magnitude aims at. Default `gptq`. */
+  /** The code for the largest magnitude. Default `gptq`. */
   range: choice(['gptq', 'narrow', 'full'], {
     default: 'gptq',
     help: 'Codes that the largest magnitude aims at: half the range, both ends alike, or the lowest code.',
   }),
-  /** The largest magnitude that a scale is made for: what is larger saturates. No bound when absent. */
+  /** The largest magnitude that a scale covers; larger values saturate. No bound when absent. */
   bound: number({ above: 0, otherwise: 'none', help: 'The largest magnitude that a scale is made for.' }),
 };
 

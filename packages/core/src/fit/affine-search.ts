@@ -1,7 +1,7 @@
 import type { NumberFormat } from '../contracts/number-format.js';
 import { roundHalfEven } from '../dtypes/round.js';
 
-/** Shares of the range that are tried, at both ends together and at one end at a time. */
+/** Shares of the range to try, at both ends together and at one end at a time. */
 const shares = Array.from({ length: 12 }, (_, i) => 1 - i / 24);
 const candidates: readonly (readonly [low: number, high: number])[] = [
   ...shares.map((share) => [share, share] as const),
@@ -9,8 +9,9 @@ const candidates: readonly (readonly [low: number, high: number])[] = [
 ];
 
 /**
- * Scale and real zero point `x = (q - zero) * scale` of least weighted squared error: for the codes of each shrunken range
- * the line through the points `(q, x)` (weighted linear regression); the line with the least error wins.
+ * Finds the scale and real zero point `x = (q - zero) * scale` of least weighted squared error. For the codes of each
+ * shrunken range it computes the line through the points `(q, x)` (weighted linear regression), and keeps the line with
+ * the least error.
  * @returns scale 0 for values that are all zero
  */
 export function searchAffine(
@@ -46,7 +47,7 @@ export function searchAffine(
     if (!(determinant > 1e-12 * mass * q2)) continue;
     const slope = (mass * qx - q1 * x1) / determinant;
     const intercept = (x1 - slope * q1) / mass;
-    // Squared error of the line less the sum of squares of x, which all candidates share.
+    // Squared error of the line minus the sum of squares of x, which is the same for all candidates.
     const error = -slope * qx - intercept * x1;
     if (error < best && slope > 0) {
       best = error;

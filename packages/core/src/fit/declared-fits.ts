@@ -12,7 +12,7 @@ import { weightedSearch, weightedSearchOptions } from './weighted-search.js';
 
 const { bound } = absMaxOptions;
 
-/** The rules of this package that a recipe can name. */
+/** The fits of this package that a recipe can name. */
 export const declaredFits: readonly Declaration<ScaleFit>[] = [
   { name: 'minMax', summary: 'the range of the values', options: {}, make: () => minMax() },
   { name: 'absMax', summary: 'the largest magnitude', options: absMaxOptions, make: absMax },
@@ -72,11 +72,11 @@ export const declaredFits: readonly Declaration<ScaleFit>[] = [
   },
 ];
 
-/** Whether an object is a rule that finds scales. */
+/** Whether an object is a fit. */
 const isScaleFit = (value: object): value is ScaleFit =>
   typeof (value as Partial<ScaleFit>).fit === 'function' && typeof (value as Partial<ScaleFit>).name === 'string';
 
-/** The option `fit` of a method: code hands over a rule, a recipe names one. */
+/** The option `fit` of a method: code passes a fit, a recipe names one. */
 export function fitOption(otherwise: string): Option<ScaleFit> {
   return named<ScaleFit>('fits', isScaleFit, { otherwise, help: 'Rule that finds the scale of each group.' });
 }

@@ -3,8 +3,9 @@ import { levelTable } from '../formats/level-table.js';
 import { exponentOf } from '../formats/minifloat.js';
 
 /**
- * The power of two of least weighted squared error among those around the specification's own (docs/reference/file-formats.md#mx-blocks): one less
- * saturates more, one more wastes a bit. 0 for values that are all zero.
+ * The power of two of least weighted squared error near the one of the specification
+ * (docs/reference/file-formats.md#mx-blocks): a smaller one saturates more values, a larger one wastes a bit. 0 for
+ * values that are all zero.
  */
 export function searchExponent(x: Float32Array, format: NumberFormat, importance?: Float32Array): number {
   let largest = 0;
@@ -26,7 +27,7 @@ export function searchExponent(x: Float32Array, format: NumberFormat, importance
         if (v > thresholds[middle]) low = middle + 1;
         else high = middle;
       }
-      // What overflows f32 is infinitely wrong.
+      // A value that overflows f32 has an infinite error.
       const difference = x[j] - Math.fround(levels[low] * scale);
       error += (importance ? importance[j] : 1) * difference * difference;
     }

@@ -1,6 +1,6 @@
 import type { ScaleFit } from '../contracts/scale-fit.js';
 
-/** `fitGroups` of a rule that looks at the outermost values of a row alone: it receives only these instead of the row. */
+/** `fitGroups` for a fit that uses only the outermost values of a row: it receives only these instead of the row. */
 export function fitExtremes(rule: Pick<ScaleFit, 'fit'>): NonNullable<ScaleFit['fitGroups']> {
   return (groups, grids) => {
     const rows = groups.scale.length;

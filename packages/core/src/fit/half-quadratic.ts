@@ -26,18 +26,21 @@ export type HalfQuadraticOptions = OptionValues<typeof halfQuadraticOptions>;
 const roundingMagic = 6755399441055744;
 
 /**
- * HQQ (docs/reference/papers.md#hqq): the scale of the range, and the zero point that minimises the p-norm of the error by half-quadratic
- * splitting: shrink the error, `sign(e) max(0, |e| - |e|^(p-1) / beta)`, then take the mean that makes the rest vanish.
- * Stops when the mean error rises. Zero points are real numbers; a scheme with integer ones gets them rounded.
+ * HQQ (docs/reference/papers.md#hqq): the scale of the range, and the zero point that minimises the p-norm of the error
+ * by half-quadratic splitting. Each iteration shrinks the error, `sign(e) max(0, |e| - |e|^(p-1) / beta)`, and then
+ * takes the mean for which the rest vanishes. It stops when the mean error rises. Zero points are real numbers; for a
+ * scheme with integer ones they are rounded.
  */
 export function halfQuadratic(options: HalfQuadraticOptions = {}): ScaleFit {
   const { p, beta, iterations } = checkOptions('halfQuadratic', halfQuadraticOptions, options);
   const range = minMax();
-  // Nothing is left of errors up to beta^(-1/(2-p)), 0.17 with the defaults: most weights are smaller than that, and their
-  // power need not be computed. A billionth below it, where rounding cannot decide.
+  // Errors up to beta^(-1/(2-p)), 0.17 with the defaults, become 0. Most weights are smaller than that, so their power
+  // need not be computed. The limit is a billionth below it, where rounding cannot change the result.
   const vanishes = beta ** (-1 / (2 - p)) * (1 - 1e-9);
 
-  /** The best zero point for a row of scale `step`, from `start` on. `quotients` is scratch, as long as the row. */
+  /**
+   * The best zero point for a row of scale `step`, beginning at `start`. `quotients` is scratch, as long as the row.
+   */
   function search(own: Float32Array, { format }: Scheme, step: number, start: number, quotients: Float64Array): number {
     const { min, max } = format;
     const columns = own.length;

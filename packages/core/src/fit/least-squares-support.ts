@@ -1,9 +1,9 @@
 import type { ScaleFit } from '../contracts/scale-fit.js';
 
 /**
- * The exact least-squares scale for {0, s} and {-s, 0, s}: for a set of values that are not zero the best s is their mean
- * (magnitude), which takes `(sum)^2 / count` off the squared error; the best set of a size is the largest values, so one pass
- * over the sorted values tries them all. For {0, s} values below zero are zero.
+ * The exact least-squares scale for {0, s} and {-s, 0, s}. For a given set of nonzero values the best s is the mean of
+ * their magnitudes, which takes `(sum)^2 / count` off the squared error. The best set of a size has the largest values,
+ * so one pass over the sorted values tries all sets. For {0, s} negative values become zero.
  */
 export function leastSquaresSupport(): ScaleFit {
   return {

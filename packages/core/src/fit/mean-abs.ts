@@ -1,6 +1,9 @@
 import type { ScaleFit } from '../contracts/scale-fit.js';
 
-/** Mean magnitude of the values: the scale of XNOR-Net's binary weights and of BitNet b1.58's ternary ones (docs/reference/file-formats.md#binary-and-ternary). */
+/**
+ * Mean magnitude of the values: the scale of XNOR-Net's binary weights and of BitNet b1.58's ternary ones
+ * (docs/reference/file-formats.md#binary-and-ternary).
+ */
 export function meanAbsFit(): ScaleFit {
   return {
     name: 'meanAbs',
@@ -22,8 +25,8 @@ export function meanAbsFit(): ScaleFit {
 }
 
 /**
- * Ternary weight networks (arXiv 1605.04711): values beyond 0.7 of the mean magnitude count, the scale is their mean
- * magnitude. Codes then go to the nearest level, which never has a larger error than the paper's threshold.
+ * Ternary weight networks (arXiv 1605.04711): the scale is the mean magnitude of the values beyond 0.7 of the mean
+ * magnitude. Codes then are the nearest levels, which never have a larger error than the paper's threshold.
  */
 export function ternaryThreshold(): ScaleFit {
   return {

@@ -4,8 +4,8 @@ import { fitAbsMax } from './abs-max.js';
 import { fitExtremes } from './fit-extremes.js';
 
 /**
- * The range of the values, zero included: `s = (hi - lo) / (max - min)`, `z = round(min - lo/s)` (docs/reference/papers.md#grids, asym).
- * On a symmetric scheme it is the GPTQ-style symmetric rule, `s = 2m / (2^b - 1)`.
+ * The range of the values, zero included: `s = (hi - lo) / (max - min)`, `z = round(min - lo/s)`
+ * (docs/reference/papers.md#grids, asym). On a symmetric scheme it is GPTQ's symmetric fit, `s = 2m / (2^b - 1)`.
  */
 export function minMax(): ScaleFit {
   const rule: ScaleFit = {
@@ -28,7 +28,7 @@ export function minMax(): ScaleFit {
           else if (x > high) high = x;
         }
         const step = Math.fround((high - low) / (max - min));
-        // A denormal divided by the range can vanish in f32.
+        // A denormal divided by the range can become 0 in f32.
         scale[row] = step || (high > low ? 2 ** -149 : 0);
         const exact = min - low / (scale[row] || 1);
         zero[row] = scheme.zeroPoint === 'float' ? exact : Math.min(max, Math.max(min, roundHalfEven(exact)));

@@ -9,7 +9,7 @@ import { integer, number } from '../options/option.js';
 import { minMax } from './min-max.js';
 
 export const mseSearchOptions = {
-  /** Shrink factors tried: `1 - i/steps`, up to `maxShrink`. Default 100, as in GPTQ. */
+  /** Shrink factors: `1 - i/steps`, up to `maxShrink`. Default 100, as in GPTQ. */
   steps: integer({ min: 1, default: 100, help: 'Shrink factors that are tried.' }),
   /** Largest part of the range that is cut off. Default 0.8. */
   maxShrink: number({ above: 0, max: 1, default: 0.8, help: 'Largest part of the range that is cut off.' }),
@@ -19,13 +19,16 @@ export const mseSearchOptions = {
 
 export type MseSearchOptions = OptionValues<typeof mseSearchOptions>;
 
-/** Range shrunk by the factor that has the least error (GPTQ's `mse` option; docs/reference/papers.md#gptq). Importance weights the errors. */
+/**
+ * Shrinks the range by the factor of least error (GPTQ's `mse` option; docs/reference/papers.md#gptq). Importance
+ * weights the errors.
+ */
 export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
   const { steps, maxShrink, norm } = checkOptions('mseSearch', mseSearchOptions, options);
   const range = minMax();
   const factors = Float64Array.from({ length: Math.max(0, Math.ceil(steps * maxShrink)) }, (_, i) => 1 - i / steps);
 
-  /** The best of the factors, the first of several; `wanted` says which are tried. */
+  /** The best factor, the first one of equal ones; `wanted` says which factors are tried. */
   function choose(
     own: Float32Array,
     [fullScale, zero]: readonly [number, number],
@@ -60,7 +63,7 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
         if (scale[row] !== 0) scale[row] = choose(own, [scale[row], zero[row]], scheme, importance, () => true);
       }
     },
-    /** Kernels find the factors that may be the best, which are few; those are tried exactly. */
+    /** Kernels select the few factors that may be the best; those are tried exactly. */
     fitGroups(of, grids) {
       const { scheme, importance, scale, zero } = of;
       const { family, min, max, bits } = scheme.format;
@@ -69,9 +72,9 @@ export function mseSearch(options: MseSearchOptions = {}): ScaleFit {
       const { values, columns, groupSize } = of;
       const groups = Math.ceil(columns / groupSize);
       const count = factors.length;
-      // What rounding to f32 can add to an error that is 0, in units of the scale, of which a group spans max - min.
+      // Rounding to f32 can add this much to an error of 0, in units of the scale, of which a group spans max - min.
       const slack = ((max - min) * 2 ** -20) ** norm;
-      // Rows at a time, so that the errors stay small.
+      // Some rows at a time, so the array of errors stays small.
       const panel = Math.max(1, Math.floor(2 ** 20 / (groups * count)));
       for (let top = 0; top < of.rows; top += panel) {
         const rows = Math.min(panel, of.rows - top);
@@ -115,7 +118,7 @@ interface WeighedValues {
   readonly norm: number;
 }
 
-/** Sum of weighted `|x - q(x)|^norm`; stops early once it is above `limit`. */
+/** Sum of weighted `|x - q(x)|^norm`; stops early when it exceeds `limit`. */
 function roundingError(
   { values, scheme: { format }, importance, norm }: WeighedValues,
   scale: number,

@@ -9,8 +9,8 @@ export const percentileOptions = {
 };
 
 /**
- * The range that holds the share `p` of the magnitudes (symmetric) or of the values on each side (asymmetric); what lies
- * outside is clipped. Linear interpolation between order statistics.
+ * The range that contains the share `p` of the magnitudes (symmetric) or of the values on each side (asymmetric);
+ * values outside are clipped. Linear interpolation between order statistics.
  * @throws SchemeError for an option out of its range
  */
 export function percentile(options: OptionValues<typeof percentileOptions> = {}): ScaleFit {

@@ -3,7 +3,7 @@ import { createScaleSweep, type SweepLevels, type SweepRange, type SweepResult }
 
 /** Scales of least weighted squared error among candidates around a start: see {@link createScaleSweep}. */
 interface ScaleSearch {
-  /** The better one of several starts; the first one when none takes anything off the error. */
+  /** The best of several starts; the first one when none lowers the error. */
   around(
     x: Float32Array,
     starts: readonly number[],
@@ -11,8 +11,8 @@ interface ScaleSearch {
     importance: Float32Array | undefined,
   ): SweepResult;
   /**
-   * Scale and whole zero point on levels that are consecutive integers: one zero point after the other, from the range's own one in
-   * the direction of less error. Scale 0 for values that are all zero.
+   * Scale and integer zero point on levels that are consecutive integers. It tries one zero point after the other, from
+   * the range's own one in the direction of less error. Scale 0 for values that are all zero.
    */
   withZeroPoint(
     x: Float32Array,
@@ -53,7 +53,7 @@ export function createScaleSearch(range: SweepRange): ScaleSearch {
       const at = (zero: number) => {
         const shift = (all: Float64Array) => all.map((v) => v - zero);
         const shifted = { levels: shift(levels), thresholds: shift(thresholds) };
-        // The smallest scale that holds both ends.
+        // The smallest scale for which both ends are inside the range.
         const start = Math.max(zero < max ? top / (max - zero) : 0, zero > min ? bottom / (min - zero) : 0);
         return { zero, ...around(x, [start], shifted, importance) };
       };
@@ -74,7 +74,7 @@ export function createScaleSearch(range: SweepRange): ScaleSearch {
   };
 }
 
-/** The value of largest magnitude, with its sign; the first of several. NaN is passed over. */
+/** The value of largest magnitude, with its sign; the first of equal ones. NaN is ignored. */
 export function signedPeak(x: Float32Array): number {
   let peak = 0;
   for (let j = 0; j < x.length; j++) if (Math.abs(x[j]) > Math.abs(peak)) peak = x[j];

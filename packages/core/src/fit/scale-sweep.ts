@@ -1,20 +1,20 @@
-/** Which scales are tried: `points` of them, evenly from `low` to `high` times a start. */
+/** The candidate scales: `points` of them, evenly from `low` to `high` times a start. */
 export interface SweepRange {
   readonly points: number;
   readonly low: number;
   readonly high: number;
 }
 
-/** The levels that codes stand for, ascending, and the thresholds between them. */
+/** The levels of the codes, ascending, and the thresholds between them. */
 export interface SweepLevels {
   readonly levels: Float64Array;
   readonly thresholds: Float64Array;
 }
 
 export interface SweepResult {
-  /** The scale that fits the codes of the best candidate; 0 when no level but zero was ever near. */
+  /** The scale that fits the codes of the best candidate; 0 when all values were nearest to the level zero. */
   scale: number;
-  /** What it takes off the weighted sum of squares: `sum w x^2 - gain` is its squared error. */
+  /** Its reduction of the weighted sum of squares: `sum w x^2 - gain` is the squared error. */
   gain: number;
 }
 
@@ -27,14 +27,15 @@ type Sweep = (
 ) => void;
 
 /**
- * Least-squares scale for values on a grid of levels (opt-RTN, docs/reference/papers.md#grids), for every candidate at the cost of
- * about one pass.
+ * Least-squares scale for values on a grid of levels (opt-RTN, docs/reference/papers.md#grids), for every candidate in
+ * about the time of one pass.
  *
- * A candidate s gives each value the level q nearest to x/s; the scale that fits those levels best is
- * `sum w x q / sum w q^2`, and takes `(sum w x q)^2 / sum w q^2` off the squared error. From one candidate to the next few
- * values change their level: x leaves level q at the scale `x / threshold`. So each value is put on its level at the lowest
- * candidate, its steps towards zero are added to the two sums of the candidate from which on they hold, and running sums
- * over the candidates then give every candidate's gain. A value takes `log(high/low)` of its level in steps: 2 or 3 for 4 bits.
+ * A candidate s gives each value the level q nearest to x/s. The scale that fits those levels best is
+ * `sum w x q / sum w q^2`, and takes `(sum w x q)^2 / sum w q^2` off the squared error. From one candidate to the next
+ * few values change their level: x leaves level q at the scale `x / threshold`. So each value starts on its level at
+ * the lowest candidate. Each of its steps towards zero is added to the two sums of the first candidate with the new
+ * level. Running sums over the candidates then give every candidate's gain. A value takes `log(high/low)` of its level
+ * in steps: 2 or 3 for 4 bits.
  */
 export function createScaleSweep({ points, low, high }: SweepRange): Sweep {
   const products = new Float64Array(points + 1);
@@ -57,7 +58,7 @@ export function createScaleSweep({ points, low, high }: SweepRange): Sweep {
         products[bin] += weighted * (level - before);
         squares[bin] += weight * (level * level - before * before);
         before = level;
-        // The next step towards zero: over the threshold below a positive value, above a negative one.
+        // The next step towards zero: across the threshold below a positive value, above a negative one.
         const crossed = u > 0 ? k - 1 : k;
         if (u === 0 || crossed < 0 || crossed >= last) break;
         const threshold = thresholds[crossed];
@@ -76,7 +77,7 @@ export function createScaleSweep({ points, low, high }: SweepRange): Sweep {
     for (let i = 0; i < points; i++) {
       product += products[i];
       square += squares[i];
-      // What is left of sums that cancel must not pass for a square.
+      // Sums that cancel leave rounding errors, which must not count as a square.
       if (square > 1e-300 && product * product > out.gain * square) {
         out.gain = (product * product) / square;
         out.scale = product / square;
@@ -85,7 +86,7 @@ export function createScaleSweep({ points, low, high }: SweepRange): Sweep {
   };
 }
 
-/** How many of the ascending thresholds are below x. */
+/** Number of the ascending thresholds below x. */
 function countBelow(thresholds: Float64Array, x: number): number {
   let low = 0;
   let high = thresholds.length;

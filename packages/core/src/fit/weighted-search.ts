@@ -11,7 +11,7 @@ import { searchExponent } from './exponent-search.js';
 import { createScaleSearch, signedPeak } from './scale-search.js';
 
 export const weightedSearchOptions = {
-  /** Candidates for the scale around the one of the largest magnitude. Default 200. */
+  /** Candidates for the scale near that of the largest magnitude. Default 200. */
   points: integer({ min: 2, default: 200, help: 'Candidates for the scale of each group.' }),
   /** The first candidate, as a share of the scale of the largest magnitude. Default 0.5. */
   low: number({
@@ -30,16 +30,17 @@ export const weightedSearchOptions = {
 export type WeightedSearchOptions = OptionValues<typeof weightedSearchOptions>;
 
 /**
- * Data-free scale search (opt-RTN; docs/reference/papers.md#grids) by least weighted squared error. Weights: the importance of the
- * columns where it is known (mean square of the inputs), else even. `createScaleSweep` gives every candidate's codes the
- * scale that fits them best.
+ * Data-free scale search (opt-RTN; docs/reference/papers.md#grids) by least weighted squared error. The weights are the
+ * importance of the columns if known (mean square of the inputs), else equal. `createScaleSweep` gives every
+ * candidate's codes the scale that fits them best.
  *
- * - Symmetric integers use the full range: the value of largest magnitude aims at the lowest code, or at the highest where
- *   that is better, so the scale may be negative (docs/reference/papers.md#grids); not where the storage has no sign.
- * - Asymmetric integers: the same for one zero point after the other, from the range's own one in the direction of less error.
+ * - Symmetric integers use the full range: the value of largest magnitude gets the lowest code, or the highest if that
+ *   is better. So the scale may be negative (docs/reference/papers.md#grids), unless the storage has no sign.
+ * - Asymmetric integers: the same for one zero point after the other, from the range's own one in the direction of less
+ *   error.
  * - Real zero points: least-squares lines through the codes of shrunken ranges.
- * - Other formats of up to 8 bits: as symmetric integers, with a positive scale. Beyond 8 bits the range is taken.
- * - Scales that are powers of two: the exponents around the range's own one.
+ * - Other formats of up to 8 bits: as symmetric integers, with a positive scale. Above 8 bits the range is taken.
+ * - Scales that are powers of two: the exponents near the range's own one.
  */
 export function weightedSearch(options: WeightedSearchOptions = {}): ScaleFit {
   const { points, low, high } = checkOptions('weightedSearch', weightedSearchOptions, options);
@@ -118,7 +119,10 @@ function outermost({ format }: Scheme, zero = 0): number {
 
 const largestF32 = (2 - 2 ** -23) * 2 ** 127;
 
-/** 0 stays 0. In f32 a scale that is not zero must not become zero, and no level times the scale infinite. */
+/**
+ * 0 stays 0. A nonzero scale must not become zero in f32, and the product of any level with the scale must not be
+ * infinite.
+ */
 function toF32(scale: number, outermostLevel: number): number {
   const limit = largestF32 / outermostLevel;
   const held = Math.abs(scale) * (1 + 2 ** -23) > limit ? Math.sign(scale) * limit * (1 - 2 ** -23) : scale;

@@ -5,7 +5,7 @@ import { minifloats } from './minifloat.js';
 import { mxint8 } from './scaled-integer.js';
 import { binary, binary01, bnbFp4, nf4, powerOfTwo, ternary } from './table.js';
 
-/** Every format that needs no data to be made; what `schemeFromJSON` knows by name. */
+/** Every format that needs no data; `schemeFromJSON` finds them by name. */
 export const builtinFormats: readonly NumberFormat[] = [
   ...signedIntegers,
   ...unsignedIntegers,

@@ -3,10 +3,10 @@ import type { NumberFormat } from '../contracts/number-format.js';
 import { tableFormat } from './table.js';
 
 /**
- * A table of `2^bits` levels fitted to values by k-means in one dimension (Lloyd): start at weighted quantiles, move each
- * level to the weighted mean of what is nearest to it, until nothing moves. Deterministic; no level is ever empty for
- * long: one that nothing is nearest to keeps its place.
- * @param importance weight of each value; even when absent
+ * A table of `2^bits` levels fitted to values by k-means in one dimension (Lloyd). It starts at weighted quantiles, and
+ * moves each level to the weighted mean of the values nearest to it, until nothing changes. Deterministic. A level
+ * without any nearest value keeps its position.
+ * @param importance weight of each value; equal weights when absent
  */
 export function fitCodebook(
   values: Float32Array,
@@ -20,7 +20,7 @@ export function fitCodebook(
   const order = Float64Array.from(values).sort();
   const count = 2 ** bits;
   const weights = importance && sortedWeights(values, importance);
-  // Prefix sums make a step cost O(levels log values).
+  // With prefix sums a step costs O(levels log values).
   const mass = new Float64Array(order.length + 1);
   const moment = new Float64Array(order.length + 1);
   for (let i = 0; i < order.length; i++) {

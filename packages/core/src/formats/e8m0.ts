@@ -7,8 +7,8 @@ const nanCode = 255;
 const bias = 127;
 
 /**
- * Powers of two `2^-127 .. 2^127`, unsigned and without zero: the scale of OCP MX blocks. `encode` gives the nearest power
- * in value, the even code on a tie (1.5 * 2^k), and the smallest for 0.
+ * Powers of two `2^-127 .. 2^127`, unsigned and without zero: the scale of OCP MX blocks. `encode` gives the nearest
+ * power in value, the even code on a tie (1.5 * 2^k), and the smallest for 0.
  */
 export const e8m0: NumberFormat = {
   name: 'e8m0',

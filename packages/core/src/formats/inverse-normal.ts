@@ -1,6 +1,6 @@
 /**
- * Quantile of the standard normal distribution at probability p in (0, 1): bisection on the distribution function, then
- * exact to about 1e-15. Slow and simple: it is called for sixteen levels.
+ * Quantile of the standard normal distribution at probability p in (0, 1): bisection on the distribution function,
+ * exact to about 1e-15. It is slow and simple, since it is called for only sixteen levels.
  */
 export function inverseNormal(p: number): number {
   let low = -40;
@@ -13,7 +13,7 @@ export function inverseNormal(p: number): number {
   return (low + high) / 2;
 }
 
-/** P(X > x), by the series around zero and the continued fraction in the tail. */
+/** P(X > x), by the series near zero and the continued fraction in the tail. */
 function upperTail(x: number): number {
   if (x < 0) return 1 - upperTail(-x);
   const density = Math.exp((-x * x) / 2) / Math.sqrt(2 * Math.PI);

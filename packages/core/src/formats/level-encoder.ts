@@ -1,7 +1,7 @@
 import type { NumberFormat } from '../contracts/number-format.js';
 import { type LevelTable, levelTable } from './level-table.js';
 
-/** Writes the codes of `data[start..end) / scale` to the same places of `codes`. */
+/** Writes the codes of `data[start..end) / scale` to the same indices of `codes`. */
 export type LevelEncoder = (
   data: Float32Array,
   codes: Uint8Array | Uint16Array,
@@ -13,9 +13,9 @@ export type LevelEncoder = (
 const encoders = new WeakMap<NumberFormat, LevelEncoder>();
 
 /**
- * A loop that gives `format.encode(data[i] / scale)` without a call per element. Formats above 8 bits are called; the others
- * look up where to start in the list of thresholds by sign, exponent and four bits of mantissa, and take the step or two
- * that are left.
+ * A loop that gives `format.encode(data[i] / scale)` without a call per element. For formats above 8 bits it calls
+ * `encode`. For others it looks up a start in the list of thresholds by sign, exponent and four bits of mantissa, and
+ * then takes the remaining one or two steps.
  */
 export function levelEncoder(format: NumberFormat): LevelEncoder {
   const known = encoders.get(format);
@@ -33,7 +33,7 @@ function callingEncoder(format: NumberFormat): LevelEncoder {
 
 const single = new Float32Array(1);
 const singleBits = new Uint32Array(single.buffer);
-/** Bits of an f32 that a bucket does not look at: all but sign, exponent and four bits of mantissa. */
+/** Bits of an f32 that do not select the bucket: all except sign, exponent and four bits of mantissa. */
 const bucketShift = 19;
 
 /** The encoder of a table of at most 256 levels. */
@@ -58,8 +58,8 @@ export function tableEncoder({
 const firsts = new WeakMap<Float64Array, Uint8Array>();
 
 /**
- * For each bucket of f32 patterns the number of thresholds below everything that is in it, values included that only
- * rounding to f32 has put there.
+ * For each bucket of f32 patterns the number of thresholds below every value in it, also below values that are in the
+ * bucket only after rounding to f32.
  */
 function firstThresholds(thresholds: Float64Array): Uint8Array {
   const known = firsts.get(thresholds);
@@ -68,12 +68,13 @@ function firstThresholds(thresholds: Float64Array): Uint8Array {
   const first = new Uint8Array(buckets);
   for (let bucket = 0; bucket < buckets; bucket++) {
     const negative = bucket >= buckets / 2;
-    // The end of the bucket that is lowest: of negative values the one of largest magnitude, one ulp further.
+    // The lowest end of the bucket: for negative values the one of largest magnitude, one ulp further.
     singleBits[0] = negative ? ((bucket + 1) << bucketShift) >>> 0 : (bucket << bucketShift) >>> 0;
     let lowest = single[0] - Math.abs(single[0]) * 2 ** -23 - 2 ** -149;
     if (negative && (bucket + 1) % (buckets / 2) === 0) lowest = Number.NEGATIVE_INFINITY;
     if (Number.isNaN(lowest)) lowest = negative ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY;
-    // Infinity less an ulp is NaN-free but not lowest: what overflows f32 has the largest finite f32 before it.
+    // Infinity minus an ulp is not NaN but is not the lowest value either: a value that overflows f32 comes after the
+    // largest finite f32.
     if (!negative && lowest === Number.POSITIVE_INFINITY) lowest = 3.4e38;
     let count = 0;
     while (count < thresholds.length && thresholds[count] < lowest) count++;

@@ -30,7 +30,7 @@ export const int6 = signed(6);
 export const int7 = signed(7);
 export const int8 = signed(8);
 
-/** Unsigned integers: the usual carrier of asymmetric schemes. */
+/** Unsigned integers, the usual formats of asymmetric schemes. */
 export const uint2 = unsigned(2);
 export const uint3 = unsigned(3);
 export const uint4 = unsigned(4);

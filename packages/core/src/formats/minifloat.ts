@@ -2,9 +2,9 @@ import { NumericError } from '../contracts/errors.js';
 import type { NumberFormat } from '../contracts/number-format.js';
 
 /**
- * What the highest codes of a small float mean.
+ * The meaning of the highest codes of a small float.
  * - `ieee`: the top exponent holds infinities and NaN (E5M2, binary16, bfloat16).
- * - `nan`: all values are finite but the code of all ones, which is NaN (E4M3FN).
+ * - `nan`: all values are finite, except the code of all ones, which is NaN (E4M3FN).
  * - `finite`: no special values (E2M1, E2M3, E3M2).
  */
 export type Specials = 'ieee' | 'nan' | 'finite';
@@ -14,15 +14,16 @@ export interface Minifloat extends NumberFormat {
   readonly exponentBits: number;
   readonly mantissaBits: number;
   /**
-   * Rounds half to even without saturating, as a plain conversion does: overflow gives infinity where the format has one,
-   * NaN where it has only that. Formats of finite values saturate all the same.
+   * Rounds half to even without saturating, like a plain conversion. Overflow gives infinity if the format has one, or
+   * NaN if it has only that. Formats of finite values still saturate.
    */
   convert(x: number): number;
 }
 
 /**
- * A float of sign, exponent and mantissa with the usual bias `2^(e-1) - 1` (docs/reference/file-formats.md#small-floats). `encode` saturates:
- * quantizers want the largest value, not NaN, for what is too large.
+ * A float of sign, exponent and mantissa with the usual bias `2^(e-1) - 1`
+ * (docs/reference/file-formats.md#small-floats). `encode` saturates, since quantizers need the largest value for a
+ * value that is too large, and not NaN.
  */
 export function minifloat(name: string, exponentBits: number, mantissaBits: number, specials: Specials): Minifloat {
   const bits = 1 + exponentBits + mantissaBits;
@@ -45,7 +46,7 @@ export function minifloat(name: string, exponentBits: number, mantissaBits: numb
     return sign * (1 + mantissa / steps) * 2 ** (exponent - bias);
   }
 
-  /** Code of the magnitude rounded half to even as if exponents went on for ever. */
+  /** Code of the magnitude rounded half to even, with an unlimited exponent. */
   function roundMagnitude(x: number): number {
     const exponent = Math.max(1 - bias, exponentOf(x));
     // Exact: x is divided by a power of two, and the quotient is below 2^(m+1).

@@ -12,8 +12,8 @@ export interface TableFormat extends NumberFormat {
 }
 
 /**
- * A format that is a list of levels, code by code, in any order. A value between two levels goes to the nearer one; on
- * the middle it stays with the lower one, as bitsandbytes decides (strictly above the threshold moves up).
+ * A format from a list of levels, code by code, in any order. A value between two levels goes to the nearer one. On the
+ * middle it stays with the lower one, as in bitsandbytes (strictly above the threshold moves up).
  */
 export function tableFormat(name: string, levels: readonly number[]): TableFormat {
   const bits = Math.ceil(Math.log2(levels.length));
@@ -46,8 +46,8 @@ export function tableFormat(name: string, levels: readonly number[]): TableForma
 }
 
 /**
- * The 16 levels of NF4 from their generator (QLoRA; docs/reference/papers.md#qlora): quantiles of the normal distribution at evenly spaced
- * probabilities, 8 above and 7 below an exact zero, divided by the largest.
+ * The 16 levels of NF4 from their generator (QLoRA; docs/reference/papers.md#qlora): quantiles of the normal
+ * distribution at evenly spaced probabilities, 8 above and 7 below an exact zero, divided by the largest.
  */
 export function normalFloatLevels(): number[] {
   const offset = 1 - (1 / 32 + 1 / 30) / 2;
@@ -61,8 +61,8 @@ export function normalFloatLevels(): number[] {
 }
 
 /**
- * The published f32 levels. The generator gives them to 1e-6; kernels have these very floats hard-coded, so they are what
- * is used (docs/reference/file-formats.md#nf4-and-fp4-of-bitsandbytes).
+ * The published f32 levels. The generator gives them to 1e-6; kernels contain exactly these floats, so we use them
+ * (docs/reference/file-formats.md#nf4-and-fp4-of-bitsandbytes).
  */
 const nf4Levels = [
   -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
@@ -74,7 +74,10 @@ const nf4Levels = [
 export const nf4 = tableFormat('nf4', nf4Levels);
 
 const fp4Magnitudes = [0, 0.0625, 8, 12, 4, 6, 2, 3].map((x) => x / 12);
-/** bitsandbytes' own 4-bit float, which is not E2M1: bit 3 is the sign, magnitudes in a table order of their own. */
+/**
+ * bitsandbytes' own 4-bit float, which is not E2M1: bit 3 is the sign, and the magnitudes are in a table of their own
+ * order.
+ */
 export const bnbFp4 = tableFormat('bnb-fp4', [...fp4Magnitudes, ...fp4Magnitudes.map((x) => -x)]);
 
 /** Signed powers of two `±2^0 .. ±2^-(2^(bits-1)-2)` and zero: products become shifts. */

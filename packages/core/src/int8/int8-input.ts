@@ -3,19 +3,19 @@ import { NumericError, SchemeError, ShapeError } from '../contracts/errors.js';
 import type { Int8Input } from '../contracts/packed-products.js';
 import { describeScheme } from '../schemes/scheme.js';
 
-/** In words: `int8 per token sym, f32 scales, dynamic`. */
+/** A description: `int8 per token sym, f32 scales, dynamic`. */
 export function describeActivation({ scheme, outlierThreshold }: ActivationScheme): string {
   const outliers = outlierThreshold === undefined ? '' : `, outliers from ${outlierThreshold} on in f32`;
   return `${describeScheme(scheme)}${outliers}`;
 }
 
-/** The largest code that is used: grids are symmetric, -128 never occurs in inputs. */
+/** The largest code: grids are symmetric, and -128 never occurs in inputs. */
 export const largestInt8Code = 127;
 
 /** Adding and subtracting 1.5 * 2^52 rounds an f64 half to even. */
 const roundingMagic = 6755399441055744;
 
-/** Why inputs cannot be quantized so, or nothing. */
+/** The reason why inputs cannot be quantized by this scheme, or undefined. */
 export function refuseInt8Input({ scheme, scale }: ActivationScheme): string | undefined {
   const { kind } = scheme.granularity;
   if (scheme.format.name !== 'int8' || scheme.zeroPoint !== 'none' || (kind !== 'tensor' && kind !== 'token'))
@@ -29,8 +29,8 @@ export function refuseInt8Input({ scheme, scale }: ActivationScheme): string | u
 
 /**
  * Rounds inputs to int8: `code = clamp(roundHalfEven(x / scale), -127, 127)`. Dynamic scales are `max|x| / 127` of the
- * token or of all of `x` (SmoothQuant, section 2, eq. 1; LLM.int8(), section 2.1); a static scale is used as it is, and
- * what lies beyond it saturates. Zeros only: scale 1, codes 0.
+ * token or of all of `x` (SmoothQuant, section 2, eq. 1; LLM.int8(), section 2.1). A static scale is used as it is, and
+ * larger values saturate. An input of zeros has scale 1 and codes 0.
  * @param x `[tokens, width]`
  * @throws SchemeError when the scheme is none of these, NumericError when a value is NaN or infinite
  */
@@ -58,7 +58,7 @@ export function quantizeInt8Input(x: Float32Array, width: number, activation: Ac
   return { tokens, width, codes, scales };
 }
 
-/** `max|x| / 127`, 1 for zeros. Never 0: a denormal maximum divided by 127 can vanish in f32. */
+/** `max|x| / 127`, 1 for zeros. Never 0: a denormal maximum divided by 127 can become 0 in f32. */
 function scaleOf(x: Float32Array, start: number, end: number): number {
   let largest = 0;
   for (let i = start; i < end; i++) {
@@ -72,7 +72,7 @@ function roundRange(x: Float32Array, codes: Int8Array, start: number, end: numbe
   let finite = 0;
   for (let i = start; i < end; i++) {
     const ratio = x[i] / scale;
-    finite += ratio - ratio; // stays 0 until a NaN or an infinity comes by
+    finite += ratio - ratio; // becomes NaN, and stays NaN, after a NaN or an infinity
     const clamped = Math.max(-largestInt8Code, Math.min(largestInt8Code, ratio));
     codes[i] = clamped + roundingMagic - roundingMagic;
   }

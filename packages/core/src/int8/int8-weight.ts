@@ -2,7 +2,7 @@ import { SchemeError, ShapeError } from '../contracts/errors.js';
 import type { QuantizedTensor } from '../contracts/quantized-tensor.js';
 import { describeScheme } from '../schemes/scheme.js';
 
-/** A weight as an integer product reads it: `w[o,i] = codes[o,i] * scales[o]`. */
+/** A weight in the form for integer products: `w[o,i] = codes[o,i] * scales[o]`. */
 export interface Int8Weight {
   readonly outFeatures: number;
   readonly inFeatures: number;

@@ -3,8 +3,8 @@ import type { FeatureState } from '../statistics/per-feature.js';
 import { largestInt8Code } from './int8-input.js';
 
 /**
- * The static scale that holds every calibration input: `max|x| / 127` over all tokens and features (SmoothQuant, O3).
- * Inputs that were all 0 have scale 1.
+ * The static scale for all calibration inputs: `max|x| / 127` over all tokens and features (SmoothQuant, O3). If all
+ * inputs were 0 the scale is 1.
  * @param maxima state of `absMaxStat`
  * @throws CalibrationError when no token was seen, NumericError when an input was NaN or infinite
  */

@@ -5,7 +5,8 @@ import { type Tensor, tensor } from '../tensor.js';
 
 /**
  * Products of matrices of one and two bits by xor, and, and popcount: readable references, i32 and exact. All compute
- * `out[m,n] = sum_k a[m,k] b[n,k]`, as `matmulInt8` does. Rows are bit masks of `ceil(k/32)` words; bits beyond k are zero.
+ * `out[m,n] = sum_k a[m,k] b[n,k]`, as `matmulInt8` does. Rows are bit masks of `ceil(k/32)` words; bits beyond k are
+ * zero.
  */
 export interface BitRows {
   readonly rows: number;
@@ -16,7 +17,7 @@ export interface BitRows {
   readonly words: Uint32Array;
 }
 
-/** Rows of bits: one where `isOne` holds for the value or code. */
+/** Rows of bits: a one for each value or code with `isOne`. */
 export function packBits(
   values: ArrayLike<number>,
   rows: number,
@@ -61,13 +62,13 @@ export function matmulBits(a: BitRows, b: BitRows): Int32Array {
   });
 }
 
-/** {-1,0,1} as two masks: where a value is not zero, and where it is negative. */
+/** {-1,0,1} as two masks: one for values that are not zero, one for negative values. */
 export interface TernaryRows {
   readonly nonZero: BitRows;
   readonly negative: BitRows;
 }
 
-/** Ternary rows of values or codes of which `signOf` says -1, 0 or 1. */
+/** Ternary rows of values or codes; `signOf` gives -1, 0 or 1 for each. */
 export function packTernary(
   values: ArrayLike<number>,
   rows: number,
@@ -80,7 +81,7 @@ export function packTernary(
   };
 }
 
-/** {-1,0,1}: with m where both are not zero, `popcount(m) - 2 popcount(m and (signs differ))`. */
+/** {-1,0,1}: with m the mask of positions where both are not zero, `popcount(m) - 2 popcount(m and (signs differ))`. */
 export function matmulTernary(a: TernaryRows, b: TernaryRows): Int32Array {
   return everyPair(a.nonZero, b.nonZero, (i, j, stride) => {
     let sum = 0;
@@ -104,9 +105,10 @@ function everyPair(a: BitRows, b: BitRows, dot: (i: number, j: number, stride: n
 }
 
 /**
- * `x w^T` of two tensors with signs for codes and one scale a row or one for all (XNOR-Net, eq. 11 without its spatial
- * averaging): the bits' product times both scales. `x` `[tokens, in]`, `w` `[out, in]` -> `[tokens, out]`.
- * @throws ShapeError when scales are not a row's or the widths differ
+ * `x w^T` of two tensors whose codes are signs, with one scale a row or one for all (XNOR-Net, eq. 11 without its
+ * spatial averaging): the product of the bits times both scales. `x` `[tokens, in]`, `w` `[out, in]` ->
+ * `[tokens, out]`.
+ * @throws ShapeError when scales are not per row or per tensor, or the widths differ
  */
 export function matmulXnor(x: QuantizedTensor, w: QuantizedTensor): Tensor<'f32'> {
   const [a, b] = [signRows(x), signRows(w)];

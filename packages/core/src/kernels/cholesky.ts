@@ -10,7 +10,8 @@ export function cholesky({ a, n, form, out = a, order, diagonal }: CholeskyArgs)
   diagonal?.forEach((value, i) => {
     factor[i * n + i] = value;
   });
-  // A = R R^T with R upper: reverse both axes, take the lower factor, reverse both axes back (docs/reference/papers.md#gptq).
+  // A = R R^T with R upper: reverse both axes, take the lower factor, reverse both axes back
+  // (docs/reference/papers.md#gptq).
   if (form === 'reversed-upper') factor.reverse();
   const positive = lowerFactor(factor, n);
   if (form === 'reversed-upper') factor.reverse();

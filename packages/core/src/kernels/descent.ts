@@ -1,7 +1,7 @@
 import type { Descent, DescentArgs } from '../contracts/descent.js';
 import { roundHalfEven } from '../dtypes/round.js';
 
-/** Coordinate descent from its definition, in f64; codes are written as they are found. */
+/** Coordinate descent by its definition, in f64; each code is written as soon as it is found. */
 export function openDescent(args: DescentArgs): Descent {
   const { rows, columns, target, hessian, grid, groups, group, scales, zeros, codes } = args;
   const levelOf = (code: number) => (grid.kind === 'linear' ? code + grid.min : grid.levels[grid.codes.indexOf(code)]);

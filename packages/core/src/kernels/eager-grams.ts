@@ -1,6 +1,6 @@
 import type { GatheredGrams, Kernels } from '../contracts/kernels.js';
 
-/** `gatherGrams` of kernels that keep no sums: their `gram` brings the whole matrix up to date with every call. */
+/** `gatherGrams` for kernels that keep no sums: their `gram` updates the whole matrix at every call. */
 export function eagerGrams(kernels: Kernels): GatheredGrams {
   return { kernels, kept: false, settle: async () => {}, release() {} };
 }

@@ -3,9 +3,10 @@ import type { Kernels } from '../contracts/kernels.js';
 import { eagerGrams } from './eager-grams.js';
 
 /**
- * Kernels that go over to `next` when the device behind `first` fails (lost, out of memory, too small): the operation that
- * failed is done again there, and so is all that follows. What an operation adds to or overwrites is put back first.
- * @param onFailure told once, with the reason: for the report
+ * Kernels that switch to `next` when the device of `first` fails (lost, out of memory, too small). They repeat the
+ * failed operation with `next`, and use `next` for all later ones. Before the repetition they restore arrays that the
+ * operation adds to or overwrites.
+ * @param onFailure called once with the reason, for the report
  */
 export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reason: KernelError) => void): Kernels {
   let current = first;

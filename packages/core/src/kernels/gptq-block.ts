@@ -2,8 +2,8 @@ import type { GptqBlockArgs } from '../contracts/kernels.js';
 import { roundHalfEven } from '../dtypes/round.js';
 
 /**
- * Reference column sweep (docs/reference/papers.md#gptq, inverse-free form). Sums over the block's earlier columns run in order in f64;
- * the difference is rounded to f32 because that is what the next product reads.
+ * Reference column sweep (docs/reference/papers.md#gptq, inverse-free form). Sums over the block's earlier columns run
+ * in order in f64. The difference is rounded to f32, because the next product reads it as f32.
  */
 export function gptqBlock(args: GptqBlockArgs): void {
   const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid } = args;

@@ -45,7 +45,7 @@ function dequantized(kv: PackedKv, args: KvAttentionArgs, head: number, position
   return (code - scales[2 * group + 1]) * scales[2 * group];
 }
 
-/** Reference: every key and value dequantized when it is needed, all sums in f64 in order, rounded once to f32. */
+/** Reference: dequantizes every key and value when it is needed; all sums are f64 in order, rounded once to f32. */
 export const referenceKvAttention: KvAttention = async (args) => {
   checkKvAttention(args);
   const { queries, tokens, heads, kvHeads, headDim, packed, keys, values, recent, window = 0 } = args;

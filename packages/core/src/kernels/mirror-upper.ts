@@ -1,4 +1,4 @@
-/** Copies the upper triangle of `matrix` `[n, n]` to the lower one, in squares that stay in the first-level cache. */
+/** Copies the upper triangle of `matrix` `[n, n]` to the lower one, in squares that fit the first-level cache. */
 export function mirrorUpper(matrix: Float32Array | Float64Array, n: number): void {
   const side = 32;
   for (let top = 0; top < n; top += side)

@@ -1,7 +1,7 @@
 import { QuantError, ShapeError } from '../contracts/errors.js';
 import type { Int8Input, PackedLinear, PackedProducts, PackedWeight } from '../contracts/packed-products.js';
 
-/** Groups of a packed weight and the inputs of each but the last. */
+/** Number of groups of a packed weight, and the inputs of each group except the last. */
 export interface PackedGroups {
   readonly size: number;
   readonly count: number;
@@ -44,7 +44,7 @@ export function checkPackedInt8Input({ tokens, width, codes, scales }: Int8Input
     );
 }
 
-/** Reference: codes are taken from their words one at a time; f64 (or exact integer) sums in order, rounded once to f32. */
+/** Reference: unpacks codes one at a time; f64 (or exact integer) sums in order, rounded once to f32. */
 export const referencePackedProducts: PackedProducts = {
   name: 'reference',
   threads: 1,

@@ -79,7 +79,7 @@ function sweep(args: GridSweepArgs): void {
   }
 }
 
-/** A group of a matrix: `values` begin at element `start` of it, in column `left`. */
+/** A group of a matrix: its values begin at element `start`, in column `left`. */
 interface Group {
   readonly index: number;
   readonly values: Float32Array;

@@ -3,7 +3,7 @@ import type { PackTransposedArgs, StreamKernels } from '../contracts/stream-kern
 import { decodeBf16, decodeF16 } from '../dtypes/half.js';
 import { packWords32 } from '../packing/words.js';
 
-/** Reference, in memory of its own. */
+/** Reference, in its own memory. */
 export const plainStream: StreamKernels = {
   reserve: (bytes) => ({ bytes: new Uint8Array(bytes), release: () => {} }),
   decodeHalf({ dtype, patterns, values }) {
@@ -16,7 +16,7 @@ export const plainStream: StreamKernels = {
 
 function packTransposed({ codes, rows, columns, bits, words }: PackTransposedArgs): void {
   const height = Math.ceil((columns * bits) / 32);
-  // Sixteen rows at a time: a word of each fills a line of the cache.
+  // Sixteen rows at a time: their words fill a cache line.
   const panel = Array.from({ length: Math.min(16, rows) }, () => new Uint32Array(height));
   for (let top = 0; top < rows; top += panel.length) {
     const count = Math.min(panel.length, rows - top);

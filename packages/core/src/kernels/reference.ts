@@ -1,6 +1,6 @@
 /**
- * The reference of every kernel: short, obviously right, f64 sums in index order. Faster packages are tested against it.
- * It has no threads and no state, so `dispose` has nothing to do.
+ * The reference of every kernel: short code with f64 sums in index order. Tests compare faster packages with it. It has
+ * no threads and no state, so `dispose` does nothing.
  */
 import type { Kernels } from '../contracts/kernels.js';
 import { cholesky, triangularSolve } from './cholesky.js';
@@ -20,7 +20,7 @@ export const referenceKernels: Kernels = {
   threads: 1,
   matmul: async (args) => matmul(args),
   gram: async (args) => gram(args),
-  // Of the set that takes it over, whose `gram` may be another.
+  // Uses the `gram` of the set that spreads this one, which may be another.
   gatherGrams() {
     return eagerGrams(this);
   },

@@ -1,6 +1,6 @@
 import type { RowErrorArgs } from '../contracts/kernels.js';
 
-/** Reference of the rows' errors `||d R||^2`, in f64. */
+/** Reference for the errors of rows `||d R||^2`, in f64. */
 export function rowErrors({ difference, factor, rows, columns }: RowErrorArgs): Float64Array {
   const errors = new Float64Array(rows);
   for (let row = 0; row < rows; row++) {

@@ -1,6 +1,6 @@
 import type { LogitsArgs, LogitsScores } from '../contracts/kernels.js';
 
-/** Log of the sum of exponentials of a row, and the place of its largest entry. */
+/** Log of the sum of exponentials of a row, and the index of its largest entry. */
 function normalizer(logits: Float32Array, row: number, vocabulary: number): { log: number; top: number } {
   let top = row;
   for (let i = row + 1; i < row + vocabulary; i++) if (logits[i] > logits[top]) top = i;
@@ -10,7 +10,7 @@ function normalizer(logits: Float32Array, row: number, vocabulary: number): { lo
   return { log: largest + Math.log(sum), top: top - row };
 }
 
-/** {@link LogitsArgs} by the definition, in f64. */
+/** {@link LogitsArgs} by their definition, in f64. */
 export function scoreLogits({ logits, original, rows, vocabulary }: LogitsArgs): LogitsScores {
   const scores = { logs: new Float64Array(rows), tops: new Int32Array(rows) };
   const compared = original && {

@@ -3,7 +3,7 @@ import type { OptionRecord, OptionSettings, OptionValues } from '../contracts/op
 import { closest } from './closest.js';
 
 /**
- * The options that code handed to a method, checked, with their defaults. An undefined value counts as not given.
+ * Checks the options that code passed to a method, and fills in the defaults. An undefined value counts as absent.
  * @param owner named in the message: `gptq`
  * @throws SchemeError for a key that is not an option, with the nearest one, and for a value that is not allowed
  */
@@ -32,7 +32,7 @@ export function unknownOption(key: string, known: readonly string[]): string {
   return `has no option ${JSON.stringify(key)}${slip ? `; did you mean ${slip}?` : '.'} ${all}`;
 }
 
-/** A value in a message: JSON where that is short, else its kind. */
+/** A value in a message: JSON if that is short, else its kind. */
 function shown(value: unknown): string {
   if (typeof value === 'number' || typeof value === 'bigint') return `${value}`;
   if (typeof value === 'function') return 'a function';
@@ -40,7 +40,7 @@ function shown(value: unknown): string {
   return text.length <= 60 ? text : Array.isArray(value) ? 'another list' : 'another object';
 }
 
-/** Some of a record of options, for methods that share them. */
+/** A part of a record of options, for methods that share them. */
 export function pickOptions<S extends OptionRecord, const K extends keyof S>(
   options: S,
   ...keys: readonly K[]

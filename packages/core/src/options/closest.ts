@@ -3,7 +3,7 @@
  * differs by more than a third of the word's letters.
  */
 export function closest(word: string, candidates: readonly string[]): string | undefined {
-  // A word from outside may have thousands of letters, and no candidate has as many as these.
+  // A word from outside may have thousands of letters; no candidate is as long as this.
   word = word.slice(0, 64);
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;

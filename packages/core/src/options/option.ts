@@ -5,9 +5,9 @@ interface Described<T> {
   /** One plain sentence. */
   readonly help: string;
   readonly default?: T;
-  /** Says in words what is used when none is given and `default` cannot say it. */
+  /** Describes the value that is used when none is given, if `default` cannot express it. */
   readonly otherwise?: string;
-  /** What stands for the value in help. */
+  /** The placeholder of the value in help. */
   readonly placeholder?: string;
 }
 
@@ -37,9 +37,9 @@ function plain<T>(kind: Kind<T>, described: Described<T>): any {
 }
 
 interface NumberRange<V> {
-  /** Smallest value, allowed itself. */
+  /** Smallest allowed value. */
   readonly min?: number;
-  /** Largest value, allowed itself. */
+  /** Largest allowed value. */
   readonly max?: number;
   /** Values that are allowed beyond the range: `['search']`, `[16]`. */
   readonly or?: readonly V[];
@@ -205,7 +205,7 @@ export function list<T>(of: Option<T>, described: Described<readonly T[]>): any 
   };
 }
 
-/** An object that code hands over and a recipe names, out of a few: levels of SmoothQuant. */
+/** An object that code passes and a recipe names, from a short list: levels of SmoothQuant. */
 export function choiceOf<T extends object>(
   values: Readonly<Record<string, T>>,
   described: Described<T> & { readonly default: T; readonly is?: (value: object) => boolean },
@@ -232,7 +232,7 @@ export function choiceOf<T extends object>(
   };
 }
 
-/** An object that only code can hand over. */
+/** An object that only code can pass. */
 export function codeOnly<T>(
   expected: string,
   is: (value: unknown) => boolean,
@@ -252,8 +252,8 @@ export function codeOnly<T>(expected: string, is: (value: unknown) => boolean, d
 }
 
 /**
- * An object that code hands over and a recipe names among all those of a kind, outside ones included: the fits. A recipe
- * gives the name, or an object with the name and the part's own options: `{ name: percentile, p: 0.999 }`.
+ * An object that code passes and a recipe names, from all declarations of a kind, also those of plugins: the fits. A
+ * recipe gives the name, or an object with the name and the part's own options: `{ name: percentile, p: 0.999 }`.
  */
 export function named<T extends object>(
   kind: string,
@@ -278,7 +278,7 @@ export function named<T extends object>(
         typeof value === 'object' && value !== null ? (value as { name?: unknown }) : { name: value };
       const found = known(parts).find((part) => part.name === name);
       if (!found) return undefined;
-      // A Map: every object has a `constructor`, which is no option.
+      // A Map, because every plain object has a `constructor`, which is no option.
       const options = new Map(Object.entries(found.options as Record<string, Option>));
       for (const [key, given] of Object.entries(own as Record<string, unknown>)) {
         const option = options.get(key);

@@ -6,8 +6,8 @@ import { definePacking, type Packing } from './packing.js';
 const planesOf: Readonly<Record<number, readonly number[]>> = { 3: [2, 1], 5: [4, 1], 6: [4, 2], 7: [4, 2, 1] };
 
 /**
- * GPTQModel's `gptq_p`: 32 codes of 3, 5, 6 or 7 bits as planes of 4, 2 and 1 bits, each plane an LSB-first stream of its own,
- * that of the lowest bits first; `bits` 32-bit words in all (docs/reference/file-formats.md#packing-of-gptq).
+ * GPTQModel's `gptq_p`: 32 codes of 3, 5, 6 or 7 bits as planes of 4, 2 and 1 bits, each plane an LSB-first stream of
+ * its own, that of the lowest bits first; `bits` 32-bit words in all (docs/reference/file-formats.md#packing-of-gptq).
  * @throws ShapeError for other widths, which have no planes
  */
 export function gptqPlanar(bits: number): Packing {

@@ -3,9 +3,9 @@ import { nibblePacking } from './nibbles.js';
 import { definePacking, type Packing, wordsOf } from './packing.js';
 
 /**
- * Codes as one contiguous LSB-first bit stream: code j occupies bits `j*bits .. j*bits+bits-1` counted from the lowest bit of
- * the first byte; the last byte is padded with zeros. Read as little-endian 32-bit words it is what GPTQ, compressed-tensors
- * (signed values offset by 2^(bits-1)), ONNX and E2M1 pairs (low nibble first) have.
+ * Codes as one contiguous LSB-first bit stream: code j occupies bits `j*bits .. j*bits+bits-1` counted from the lowest
+ * bit of the first byte. The last byte is padded with zeros. Read as little-endian 32-bit words it is the order of
+ * GPTQ, compressed-tensors (signed values offset by 2^(bits-1)), ONNX and E2M1 pairs (low nibble first).
  */
 export function lsbFirst(bits: number): Packing {
   const packing = packings[bits];
@@ -15,7 +15,7 @@ export function lsbFirst(bits: number): Packing {
 
 const bytesOf = (bits: number) => (count: number) => Math.ceil((count * bits) / 8);
 
-/** Any width, one code after the other, from code `first` on (which must start a byte). */
+/** Any width, one code after the other, beginning at code `first` (which must start a byte). */
 function packStream(codes: Uint8Array, bits: number, out: Uint8Array, first: number): void {
   let pending = 0;
   let filled = 0;
@@ -77,7 +77,7 @@ function packOddWidth(codes: Uint8Array, bits: number, out: Uint8Array): void {
 function unpackOddWidth(bytes: Uint8Array, bits: number, out: Uint8Array): void {
   const mask = 2 ** bits - 1;
   const [middle, shift] = [(4 * bits) >>> 3, (4 * bits) & 7];
-  // The last step reads up to three bytes beyond its own.
+  // The last step reads up to three bytes after its own.
   const whole = Math.max(0, out.length - (out.length % 8) - 8);
   for (let i = 0, o = 0; i < whole; i += 8, o += bits) {
     const m = o + middle;
@@ -96,8 +96,8 @@ function unpackOddWidth(bytes: Uint8Array, bits: number, out: Uint8Array): void 
 }
 
 /**
- * Four codes of a word side by side in its low `4 * bits` bits, and back: the pairs of bytes first, then the pairs of pairs.
- * Codes of 1 and 2 bits fill a word with `8 / bits` such words.
+ * Moves four codes of a word together in its low `4 * bits` bits, and back: first the pairs of bytes, then the pairs of
+ * pairs. Codes of 1 and 2 bits fill a word with `8 / bits` such words.
  */
 const squeeze1 = (w: number) => Math.imul(w & 0x01010101, 0x10204080) >>> 28;
 

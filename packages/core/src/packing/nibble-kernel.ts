@@ -5,8 +5,8 @@ export interface NibbleKernel {
 }
 
 /**
- * Codes that pass through the module's memory at a time. With 8192 the whole is three to four times slower: the copy out of the
- * memory then takes the C library's string instruction, which is slow where its target is not aligned.
+ * Number of codes in the module's memory at a time. With 8192 packing is three to four times slower: the copy out of
+ * the memory then uses the C library's string instruction, which is slow for targets that are not aligned.
  */
 const chunk = 4096;
 
@@ -34,9 +34,9 @@ const [source, target, a, b] = [0, 1, 3, 4];
 const body = (code: number[]) => sized([...list([6, v128]), ...code, 0x0b]);
 
 /**
- * 16 lanes picked from the 32 of `a` and `b`, which is two swizzles; a lane beyond 15 gives 0. The instruction `shuffle` says the same
- * in one go, but V8 then builds its constants anew in every step, which is three times slower for AWQ's order.
- * @param first local that keeps the constants, with the next one
+ * 16 lanes picked from the 32 of `a` and `b` by two swizzles; a lane above 15 gives 0. One `shuffle` instruction would
+ * do the same, but V8 then builds its constants again in every step, which is three times slower for AWQ's order.
+ * @param first local for the constants; the next local is used too
  */
 function pick(from: readonly number[], first: number) {
   const within = (base: number) => from.map((lane) => (lane >= base && lane < base + 16 ? lane - base : 255));
@@ -90,10 +90,10 @@ function assemble(order: readonly number[]): Uint8Array<ArrayBuffer> {
 type Loop = (source: number, target: number, end: number) => void;
 
 /**
- * Packing of nibbles in 128-bit vectors, as a WebAssembly module of some 350 bytes assembled here: JavaScript has no vectors, and its
- * best loop, over words of 32 bits, packs at an eighth of the speed of a copy; this one at a third.
+ * Packs nibbles in 128-bit vectors, as a WebAssembly module of about 350 bytes that is assembled here. JavaScript has
+ * no vectors: its best loop, over words of 32 bits, packs at an eighth of the speed of a copy, this module at a third.
  * @param order the code of each of 32 nibbles, the low nibble of a byte first
- * @returns nothing where WebAssembly is not to be had (a page whose policy forbids it)
+ * @returns undefined if WebAssembly is not available (a page whose policy forbids it)
  */
 export function nibbleKernel(order: readonly number[]): NibbleKernel | undefined {
   const module = assemble(order);

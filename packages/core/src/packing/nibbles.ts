@@ -3,20 +3,25 @@ import { definePacking, type Packing } from './packing.js';
 
 type Nibbles = {
   readonly name: string;
-  /** The code of each nibble, the low nibble of a byte first, up to where the pattern repeats: 2, 4, 8, 16 or 32 codes. */
+  /**
+   * The code of each nibble, the low nibble of a byte first, for one period of the pattern: 2, 4, 8, 16 or 32 codes.
+   */
   readonly order: readonly number[];
-  /** Codes come in multiples of this many; with 1 an odd last code has a nibble of zeros beside it. */
+  /** The number of codes is a multiple of this; with 1 an odd last code is followed by a nibble of zeros. */
   readonly multiple: number;
 };
 
-/** Codes below which a loop in JavaScript is done before the module is called. */
+/** Below this number of codes a JavaScript loop is faster than a call of the module. */
 const fewCodes = 256;
 
-/** Codes of 4 bits in any order that repeats after at most 32 of them: the plain loop says it, whole 32s take the vectors. */
+/**
+ * Codes of 4 bits in any order with a period of at most 32: a plain loop defines it, and vectors pack whole groups
+ * of 32.
+ */
 export function nibblePacking({ name, order, multiple }: Nibbles): Packing {
   const period = order.length;
   let kernel: NibbleKernel | undefined | null = null;
-  /** Codes that the vectors take. */
+  /** Number of codes that the vectors pack. */
   const take = (count: number) => {
     if (count < fewCodes) return 0;
     if (kernel === null)

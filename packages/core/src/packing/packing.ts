@@ -1,17 +1,17 @@
 import { ShapeError } from '../contracts/errors.js';
 
 /**
- * How codes lie in the bytes of a file. Both directions write to `out` where it is given. Words are little-endian, as all
- * machines are that JavaScript runs on.
+ * The order of codes in the bytes of a file. Both directions write to `out` if it is given. Words are little-endian,
+ * like all machines that run JavaScript.
  */
 export interface Packing {
   /** Unique: `lsb4`, `high-nibble-first`. */
   readonly name: string;
   /** Bits of a code. */
   readonly bits: number;
-  /** Codes come in multiples of this many; 1 when any number does. */
+  /** The number of codes is a multiple of this; 1 when any number is allowed. */
   readonly multiple: number;
-  /** Bytes that `count` codes take. */
+  /** Bytes of `count` codes. */
   bytes(count: number): number;
   /**
    * @param codes below `2^bits`; higher bits must be zero
@@ -25,12 +25,12 @@ export interface Packing {
 type Loops = Pick<Packing, 'name' | 'bits'> & {
   readonly multiple?: number;
   readonly bytes: (count: number) => number;
-  /** Into `out` of the right length. */
+  /** Writes to `out`, which has the right length. */
   readonly pack: (codes: Uint8Array, out: Uint8Array) => void;
   readonly unpack: (bytes: Uint8Array, out: Uint8Array) => void;
 };
 
-/** A packing from its two loops, with the checks that all of them share. */
+/** Makes a packing from its two loops, and adds the checks that all packings share. */
 export function definePacking({ name, bits, multiple = 1, bytes, pack, unpack }: Loops): Packing {
   const check = (count: number) => {
     if (count % multiple !== 0) throw new ShapeError(`${name} packs codes in multiples of ${multiple}, got ${count}`);
@@ -60,7 +60,7 @@ export function definePacking({ name, bits, multiple = 1, bytes, pack, unpack }:
   };
 }
 
-/** The bytes as 32-bit words, as many as are whole; nothing when they are not aligned. */
+/** The bytes as whole 32-bit words; undefined when they are not aligned. */
 export function wordsOf(bytes: Uint8Array): Int32Array | undefined {
   if (bytes.byteOffset % 4 !== 0) return undefined;
   return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);

@@ -3,13 +3,14 @@ import { nibblePacking } from './nibbles.js';
 import { definePacking, type Packing, wordsOf } from './packing.js';
 
 /**
- * Codes of 1, 2 or 4 bits in chunks of which each part goes to bits of its own: with `p = 8 / bits` parts of `chunk / p`
- * codes, byte m of a chunk holds code m of every part, the first part in the lowest bits.
+ * Codes of 1, 2 or 4 bits in chunks. Each chunk has `p = 8 / bits` parts of `chunk / p` codes. Byte m of a chunk holds
+ * code m of every part, the first part in the lowest bits.
  *
- * GGUF's Q4_0 family is `bitPlanes(4, 32)` (byte j: code j low, code j+16 high), its NVFP4 `bitPlanes(4, 16)`, the 2-bit planes
- * of Q2_K, Q3_K and TQ2_0 `bitPlanes(2, 128)`; Hugging Face's `bitnet` weights are `bitPlanes(2, elements)`: row r of `[out, in]`
- * lies in byte row `r mod (out/4)` (docs/reference/file-formats.md#block-layouts-of-gguf).
- * @throws ShapeError when the chunk cannot be divided so
+ * GGUF's Q4_0 family is `bitPlanes(4, 32)` (byte j: code j low, code j+16 high), its NVFP4 `bitPlanes(4, 16)`, the
+ * 2-bit planes of Q2_K, Q3_K and TQ2_0 `bitPlanes(2, 128)`. Hugging Face's `bitnet` weights are
+ * `bitPlanes(2, elements)`: row r of `[out, in]` is in byte row `r mod (out/4)`
+ * (docs/reference/file-formats.md#block-layouts-of-gguf).
+ * @throws ShapeError when the chunk cannot be divided into these parts
  */
 export function bitPlanes(bits: 1 | 2 | 4, chunk: number): Packing {
   const parts = 8 / bits;
@@ -32,7 +33,7 @@ export function bitPlanes(bits: 1 | 2 | 4, chunk: number): Packing {
     pack(codes, out) {
       const [source, target] = [wordsOf(codes), wordsOf(out)];
       const whole = source !== undefined && target !== undefined && width % 4 === 0;
-      // Four bytes at a time where everything is aligned: codes do not leave their byte.
+      // Four bytes at a time if everything is aligned: codes stay within their byte.
       const [from, to, stride] = whole ? [source, target, width / 4] : [codes, out, width];
       for (let start = 0, o = 0; o < to.length; start += stride * parts) {
         for (let m = start; m < start + stride; m++, o++) {

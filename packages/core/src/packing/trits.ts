@@ -9,9 +9,10 @@ const runs = [
 const bytesPerBlock = 52;
 
 /**
- * Ternary codes 0..2 at 1.625 bits, in the order of GGUF's TQ1_0 (docs/reference/file-formats.md#block-layouts-of-gguf): five trits a byte, the first one the most
- * significant, `byte = ceil(v * 256 / 243)`, so that a reader gets trit n as `((byte * 3^n mod 256) * 3) >> 8`. A block of 256
- * codes is 48 bytes of five (`qs`) and 4 of four trits (`qh`, padded with a zero).
+ * Ternary codes 0..2 at 1.625 bits, in the order of GGUF's TQ1_0
+ * (docs/reference/file-formats.md#block-layouts-of-gguf): five trits a byte, the first one the most significant,
+ * `byte = ceil(v * 256 / 243)`, so that a reader gets trit n as `((byte * 3^n mod 256) * 3) >> 8`. A block of 256 codes
+ * is 48 bytes of five (`qs`) and 4 of four trits (`qh`, padded with a zero).
  */
 export const trits: Packing = definePacking({
   name: 'trits',

@@ -2,8 +2,8 @@ import { ShapeError } from '../contracts/errors.js';
 import { lsbFirst } from './lsb-first.js';
 
 /**
- * {@link lsbFirst} in 32-bit words: for 2, 4 and 8 bits no code crosses a word; for 3, 5, 6 and 7 bits 32 codes fill `bits`
- * words (GPTQ, compressed-tensors). The last word is padded with zeros.
+ * {@link lsbFirst} in 32-bit words: for 2, 4 and 8 bits no code crosses a word; for 3, 5, 6 and 7 bits 32 codes fill
+ * `bits` words (GPTQ, compressed-tensors). The last word is padded with zeros.
  */
 export function packWords32(
   codes: Uint8Array,

@@ -5,8 +5,8 @@ import type { Profile } from '../contracts/profile.js';
 import { elementCount } from '../tensor.js';
 
 /**
- * The same kernels, whose products a profile counts. A Gram matrix is counted by its upper triangle, a sweep and a factor by their
- * triangles too: what has to be computed, however it is.
+ * The same kernels; a profile counts their products. A Gram matrix counts as its upper triangle, a sweep and a factor
+ * as their triangles too: the necessary operations, whatever the implementation does.
  */
 export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
   const { sync } = kernels;
@@ -70,7 +70,7 @@ function countedGrams(gathered: GatheredGrams, profile: Profile): GatheredGrams 
   return { ...gathered, kernels: countedKernels(gathered.kernels, profile) };
 }
 
-/** The same engine, whose linears and attention a profile counts. */
+/** The same engine; a profile counts its linears and attention. */
 export function countedEngine<T, E extends ForwardEngine<T>>(engine: E, profile: Profile): E {
   const { ops, gatherGrams } = engine;
   const counted: Partial<Ops<T>> = {
@@ -92,7 +92,7 @@ export function countedEngine<T, E extends ForwardEngine<T>>(engine: E, profile:
   };
 }
 
-/** Scores and weighted values of the keys that a query sees; of a causal sequence without a window half of all. */
+/** Scores and weighted values of the keys that a query sees: half of all for a causal sequence without a window. */
 function attentionOperations<T>(ops: Ops<T>, { q, k, causal = true, window }: AttentionArgs<T>): number {
   const [batch, asked, width] = ops.shape(q);
   const keys = ops.shape(k)[1];

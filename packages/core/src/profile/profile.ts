@@ -6,7 +6,7 @@ export interface RecordedProfile extends Profile {
   readonly stages: readonly StageTime[];
 }
 
-/** For runs that nobody asks: it does the work and nothing else. */
+/** A profile that does the work and records nothing. */
 export const noProfile: Profile = {
   stage: async (_name, work) => work(),
   count() {},

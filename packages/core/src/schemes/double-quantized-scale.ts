@@ -4,8 +4,8 @@ import { levelTable } from '../formats/level-table.js';
 import { type TableFormat, tableFormat } from '../formats/table.js';
 
 /**
- * The 256 levels of bitsandbytes' signed dynamic map (docs/reference/papers.md#qlora): for each decade 10^(i-6), i = 0..6, the middles of 2^i
- * equal parts of [0.1, 1], both signs; 0 and 1.
+ * The 256 levels of bitsandbytes' signed dynamic map (docs/reference/papers.md#qlora): for each decade 10^(i-6), i =
+ * 0..6, the middles of 2^i equal parts of [0.1, 1], both signs; 0 and 1.
  */
 export function dynamicMapLevels(): number[] {
   const levels = [0, 1];
@@ -23,8 +23,8 @@ export function dynamicMapLevels(): number[] {
 export const dynamicMap: TableFormat = tableFormat('dynamic8', dynamicMapLevels());
 
 /**
- * Its counterpart for values of one sign in [0, 1] (second moments of 8-bit optimizers): for each decade the middles of 2^(i+1)
- * equal parts, no negative ones.
+ * Its counterpart for values of one sign in [0, 1] (second moments of 8-bit optimizers): for each decade the middles of
+ * 2^(i+1) equal parts, no negative ones.
  */
 export const unsignedDynamicMap: TableFormat = tableFormat('unsigned-dynamic8', unsignedDynamicMapLevels());
 
@@ -43,13 +43,13 @@ export interface DoubleQuantizationOptions {
 }
 
 /**
- * QLoRA's double quantization: the mean of all scales is kept in f32 and taken off, the rest is quantized in blocks of 256
- * to 8 bits of {@link dynamicMap} with an f32 scale each. For blocks of 64 weights that makes 8/64 + 32/(64*256) = 0.127 bits
- * a weight instead of 0.5.
+ * QLoRA's double quantization: the mean of all scales is stored in f32 and subtracted. The rest is quantized in blocks
+ * of 256 to 8 bits of {@link dynamicMap} with an f32 scale each. For blocks of 64 weights that makes 8/64 +
+ * 32/(64*256) = 0.127 bits a weight instead of 0.5.
  *
  * Stored parts: `codes` (u8), `absMax` (f32, one a block of scales: `nested_absmax`) and `offset` (f32 `[1]`:
- * `nested_offset`); effective scale = `map[code] * absMax + offset`. A code whose scale would not be above zero is moved to the
- * first one that is.
+ * `nested_offset`); effective scale = `map[code] * absMax + offset`. A code whose scale would not be above zero is
+ * replaced by the first code whose scale is.
  * @throws SchemeError for a block size below 1
  */
 export function doubleQuantizedScale(options: DoubleQuantizationOptions = {}): ScaleStorage {
@@ -89,5 +89,5 @@ export function doubleQuantizedScale(options: DoubleQuantizationOptions = {}): S
 
 const zeroCode = levelTable(dynamicMap).levels.indexOf(0);
 
-/** Double quantization in blocks of 256, as bitsandbytes does it. */
+/** Double quantization in blocks of 256, as in bitsandbytes. */
 export const doubleScale: ScaleStorage = doubleQuantizedScale();

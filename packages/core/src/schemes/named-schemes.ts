@@ -1,7 +1,7 @@
 import type { Scheme } from '../contracts/scheme.js';
 import { schemes } from './presets.js';
 
-/** A scheme that the command and recipes know by one word. */
+/** A scheme with a one-word name in the command and in recipes. */
 export interface NamedScheme {
   /** Unique, lower case: `nf4`, `fp8-row`. */
   readonly name: string;

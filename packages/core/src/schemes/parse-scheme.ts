@@ -10,7 +10,7 @@ import { scheme } from './scheme.js';
 import { builtinScaleStorages, type SchemeVocabulary, schemeFromJSON } from './scheme-json.js';
 
 export interface SchemeNames extends SchemeVocabulary {
-  /** Schemes that one word stands for. Default {@link namedSchemes}. */
+  /** Schemes with one-word names. Default {@link namedSchemes}. */
   readonly schemes?: readonly NamedScheme[];
 }
 
@@ -37,11 +37,11 @@ const zeroWords: ReadonlyMap<string, Scheme['zeroPoint']> = new Map([
 ]);
 
 /**
- * A scheme from words: a named one (`nf4`, `fp8-row`), or a number format with what deviates from its defaults, in the
- * words of `describeScheme`: `int3 g64`, `uint4 g32 asym, f32 scales`, `e4m3 block 128x128`, `nf4 flat 64`. Unsigned
- * integers have whole zero points unless the words say otherwise; scales are f16 for integers and f32 for other formats;
- * an object is read as the JSON of a scheme.
- * @throws SchemeError naming the word that is not known, with the nearest known one
+ * A scheme from words: a named one (`nf4`, `fp8-row`), or a number format and changes to its defaults, in the words of
+ * `describeScheme`: `int3 g64`, `uint4 g32 asym, f32 scales`, `e4m3 block 128x128`, `nf4 flat 64`. Unsigned integers
+ * have integer zero points unless the words say otherwise. Scales are f16 for integers and f32 for other formats. An
+ * object is read as the JSON of a scheme.
+ * @throws SchemeError naming the unknown word, with the nearest known one
  */
 export function parseScheme(from: unknown, names: SchemeNames = {}): Scheme {
   if (typeof from !== 'string') return schemeFromJSON(from, names);
@@ -57,7 +57,7 @@ export function parseScheme(from: unknown, names: SchemeNames = {}): Scheme {
     );
   }
   const words = readWords(from, rest.join(' '), names);
-  // One word that names a scheme is that scheme; with a granularity of its own, only its format is taken.
+  // One word that names a scheme is that scheme; with a granularity after it, it gives only its format.
   if (found && words.granularity === undefined) return scheme({ ...found.scheme, ...words });
   const whole = format.family === 'linear';
   return scheme({
@@ -69,7 +69,7 @@ export function parseScheme(from: unknown, names: SchemeNames = {}): Scheme {
   });
 }
 
-/** Granularity, zero point and scale storage out of the words after the format, longest words first. */
+/** Granularity, zero point and scale storage from the words after the format, longest words first. */
 function readWords(from: string, text: string, { scaleStorages = builtinScaleStorages }: SchemeNames): Word {
   const out: Word = {};
   let left = text.split(' ').filter(Boolean);

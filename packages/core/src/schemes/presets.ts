@@ -32,7 +32,7 @@ function integer(bits: number, options: IntegerSchemeOptions = {}): Scheme {
 /** MX element of any format: blocks of 32 with a shared exponent (OCP MX v1.0). */
 const mx = (format: Scheme['format']) => scheme({ format, granularity: perGroup(32), scaleStorage: e8m0Scale });
 
-/** Named schemes: a row of the number formats each. `quantize(weight, schemes.nvfp4)`. */
+/** Named schemes, one for each row of the table of number formats. `quantize(weight, schemes.nvfp4)`. */
 export const schemes = {
   /** IEEE binary16 and bfloat16 as casts, without a scale. */
   fp16: scheme({ format: fp16, granularity: perTensor, scaleStorage: unitScale }),
@@ -50,7 +50,7 @@ export const schemes = {
   fp8RowWise: scheme({ format: e4m3, granularity: perChannel, scaleStorage: f32Scale }),
   /** DeepSeek's: tiles of 128 x 128. */
   fp8BlockWise: scheme({ format: e4m3, granularity: perBlock(128, 128), scaleStorage: f32Scale }),
-  /** The wide one, two bits of mantissa: gradients. */
+  /** E5M2, with two bits of mantissa: for gradients. */
   fp8E5m2: scheme({ format: e5m2, granularity: perTensor, scaleStorage: f32Scale }),
 
   /** OCP MX: blocks of 32 with a shared exponent. */

@@ -18,8 +18,8 @@ const f16Smallest = 2 ** -24;
 const f16Largest = 65504;
 
 /**
- * Rounds a scale to f16. Guarded after rounding, not before: a tiny group must not get scale 0 (its codes would divide by
- * zero) and a huge one must not get infinity.
+ * Rounds a scale to f16. The limits apply after rounding, not before: a tiny group must not get scale 0 (its codes
+ * would be divided by zero) and a huge one must not get infinity.
  */
 function roundScaleF16(scale: number): number {
   const rounded = f16ToF32(f32ToF16(scale));
@@ -35,7 +35,10 @@ export const bf16Scale = plainStorage(
   (scale) => bf16ToF32(f32ToBf16(scale)) || Math.sign(scale) * 2 ** -133,
 );
 
-/** No scale at all: every scale is 1 and takes no bits. For casts (FP16, BF16) and for levels that carry their own scale. */
+/**
+ * No scale at all: every scale is 1 and takes no bits. For casts (FP16, BF16) and for levels that carry their own
+ * scale.
+ */
 export const unitScale: ScaleStorage = {
   name: 'unit',
   store: (scales) => ({ effective: new Float32Array(scales.length).fill(1) }),
@@ -51,8 +54,8 @@ export const unitScale: ScaleStorage = {
   toJSON: () => 'unit',
 };
 /**
- * Row maxima in f32, 127 times the scale (bitsandbytes' `SCB`). Multiplying and dividing by 127 skips one f32 in 128, so
- * the scale is rounded to one that survives both.
+ * Row maxima in f32, 127 times the scale (bitsandbytes' `SCB`). Multiplying and dividing by 127 changes one f32 in 128,
+ * so the scale is rounded to a value that both leave unchanged.
  */
 export const absMax127Scale = plainStorage('absmax127', 32, (scale) => {
   const row = Math.fround(scale * 127);

@@ -10,7 +10,7 @@ import { scheme } from './scheme.js';
 import { sharedExponentScale } from './shared-exponent-scale.js';
 import { twoLevelScale } from './two-level-scale.js';
 
-/** Makes a storage from the options that its `toJSON` wrote; by the name of the storage. */
+/** Makes a storage from the options that its `toJSON` wrote; keyed by the name of the storage. */
 export type ScaleStorageMakers = ReadonlyMap<string, (options: any) => ScaleStorage>;
 
 export const builtinScaleStorages: ScaleStorageMakers = new Map<string, (options: any) => ScaleStorage>([
@@ -25,15 +25,15 @@ export const builtinScaleStorages: ScaleStorageMakers = new Map<string, (options
 ]);
 
 export interface SchemeVocabulary {
-  /** Formats that may be named. Default {@link builtinFormats}; add codebooks and formats of your own. */
+  /** Allowed formats. Default {@link builtinFormats}; add codebooks and your own formats. */
   readonly formats?: readonly NumberFormat[];
   /** Default {@link builtinScaleStorages}. */
   readonly scaleStorages?: ScaleStorageMakers;
 }
 
 /**
- * A scheme from what `JSON.stringify(scheme)` gave, text or parsed.
- * @throws SchemeError naming the key that is missing or unknown and what it may be
+ * A scheme from the output of `JSON.stringify(scheme)`, as text or parsed.
+ * @throws SchemeError naming the key that is missing or unknown, and its allowed values
  */
 export function schemeFromJSON(json: unknown, vocabulary: SchemeVocabulary = {}): Scheme {
   const { formats = builtinFormats, scaleStorages = builtinScaleStorages } = vocabulary;

@@ -31,7 +31,9 @@ export function scheme(options: SchemeOptions): Scheme {
   return { format, granularity, zeroPoint, scaleStorage, ...(dynamic === undefined ? {} : { dynamic }) };
 }
 
-/** Bits of codes, scales and zero points (integer ones at the format's width, float ones in 16), divided by elements. */
+/**
+ * Bits of codes, scales and zero points (integer ones at the format's width, float ones in 16), divided by elements.
+ */
 export function bitsPerWeight(of: Scheme, shape: readonly number[]): number {
   const { scaleRows, scaleColumns } = tiling(of.granularity, shape);
   const scales = scaleRows * scaleColumns;
@@ -53,7 +55,7 @@ function describeGranularity(granularity: Granularity): string {
   }
 }
 
-/** In words: `int4 g128 sym, f16 scales`. */
+/** A description: `int4 g128 sym, f16 scales`. */
 export function describeScheme(of: Scheme): string {
   const zero = of.zeroPoint === 'none' ? 'sym' : of.zeroPoint === 'integer' ? 'asym' : 'asym float zero';
   const dynamic = of.dynamic ? ', dynamic' : '';

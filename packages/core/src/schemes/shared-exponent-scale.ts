@@ -3,8 +3,8 @@ import { type ExponentRule, sharedExponent } from '../fit/shared-exponent.js';
 import { e8m0 } from '../formats/e8m0.js';
 
 /**
- * One E8M0 byte a block: the shared exponent of OCP MX (docs/reference/file-formats.md#mx-blocks). Stored parts: `codes` (u8, exponent + 127). A block
- * of zeros gets code 0.
+ * One E8M0 byte a block: the shared exponent of OCP MX (docs/reference/file-formats.md#mx-blocks). Stored parts:
+ * `codes` (u8, exponent + 127). A block of zeros gets code 0.
  */
 export function sharedExponentScale(options: { readonly rule?: ExponentRule } = {}): ScaleStorage {
   const fit = sharedExponent(options);

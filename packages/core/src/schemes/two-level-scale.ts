@@ -6,13 +6,13 @@ import { e4m3 } from '../formats/minifloat.js';
 const smallestCode = 1;
 
 /**
- * The two levels of NVFP4 (docs/reference/file-formats.md#nvfp4): an E4M3 scale a block and one f32 for the tensor; a block's effective scale is
- * their product. The f32 is the largest scale over 448, `amax / 2688` for E2M1 elements, so that the largest block uses the
- * largest E4M3 value.
+ * The two levels of NVFP4 (docs/reference/file-formats.md#nvfp4): an E4M3 scale a block and one f32 for the tensor; a
+ * block's effective scale is their product. The f32 is the largest scale over 448, `amax / 2688` for E2M1 elements, so
+ * the largest block uses the largest E4M3 value.
  *
  * Stored parts: `global` (f32 `[1]`, the multiplier: ModelOpt's `weight_scale_2`, the reciprocal of compressed-tensors'
- * `weight_global_scale`) and `codes` (E4M3, one a block). A block whose scale would round to zero, zeros included, gets the
- * smallest E4M3 value.
+ * `weight_global_scale`) and `codes` (E4M3, one a block). A block whose scale would round to zero, also a block of
+ * zeros, gets the smallest E4M3 value.
  * @param options.global the multiplier to use, for tensors that must share one (q, k and v of a fused layer)
  * @throws SchemeError when `global` is not a positive f32
  */

@@ -2,7 +2,7 @@ import { CalibrationError } from '../contracts/errors.js';
 import type { Statistic } from '../contracts/statistic.js';
 import { type Tensor, tensor } from '../tensor.js';
 
-/** Sum of `x x^T` over tokens, not scaled: methods that need the mean divide by `count`. */
+/** Sum of `x x^T` over tokens, not scaled: a method that needs the mean divides by `count`. */
 export interface HessianState {
   readonly width: number;
   /** `[width, width]`, symmetric. */
@@ -24,7 +24,7 @@ function hessianStatistic(name: string, dtype: 'f64' | 'f32'): Statistic<Hessian
       state.count += tokens;
     },
     metric: ({ sum }) => sum,
-    // A NaN or an infinity stays in the sum of its feature's squares.
+    // A NaN or an infinity stays in the sum of squares of its feature.
     finite({ width, sum }) {
       for (let j = 0; j < width; j++) if (!Number.isFinite(sum[j * width + j])) return false;
       return true;
@@ -60,7 +60,7 @@ export const hessian = hessianStatistic('hessian', 'f64');
 export const hessianF32 = hessianStatistic('hessianF32', 'f32');
 
 /**
- * `G^T G` of the end loss's derivatives by a linear's outputs, `[out, out]`, in f32. Backward passes give it rather than inputs: it is
- * there for methods that say {@link Quantizer.endLoss}, and is named in no method's needs.
+ * `G^T G` of the end loss's derivatives with respect to a linear's outputs, `[out, out]`, in f32. It comes from
+ * backward passes and not from inputs. Methods with {@link Quantizer.endLoss} get it, and no method's needs list it.
  */
 export const outputMoments = hessianStatistic('outputMoments', 'f32');

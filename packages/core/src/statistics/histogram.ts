@@ -10,7 +10,7 @@ const octaves = 64;
 const lowestExponent = -32;
 const binsPerSign = binsPerOctave * octaves;
 
-/** How often each magnitude was seen, by sign, all features of a layer's input together. */
+/** Counts of magnitudes, by sign, over all features of a layer's input. */
 export interface HistogramState {
   readonly width: number;
   /** Bins of the negative values, then of the others; each by ascending magnitude `[2 * 4096]`. */
@@ -31,7 +31,7 @@ function binOf(magnitude: number): number {
   return bin < 0 ? 0 : bin >= binsPerSign ? binsPerSign - 1 : bin;
 }
 
-/** Magnitude where bin k starts; bin 0 holds zero too. */
+/** Smallest magnitude of bin k; bin 0 also contains zero. */
 function binStart(k: number): number {
   return k === 0
     ? 0
@@ -39,8 +39,8 @@ function binStart(k: number): number {
 }
 
 /**
- * Histogram with bins of equal relative width, so that it needs no range beforehand, merges exactly, and is as fine for
- * small values as for outliers. NaN makes the range NaN, which fits refuse.
+ * Histogram with bins of equal relative width. It needs no range beforehand, merges exactly, and has the same relative
+ * precision for small values and outliers. NaN makes the range NaN, which fits refuse.
  */
 export const histogram: Statistic<HistogramState> = {
   name: 'histogram',
@@ -82,13 +82,13 @@ export const histogram: Statistic<HistogramState> = {
   bytes: () => 8 * (2 * binsPerSign + 4),
 };
 
-/** Middles of the bins that are not empty, in ascending order of value, and what each holds. */
+/** Middles of the bins that are not empty, in ascending order of value, and their counts. */
 export function histogramValues(state: HistogramState): { values: Float32Array; counts: Float32Array } {
   const values: number[] = [];
   const counts: number[] = [];
   const add = (at: number, k: number, sign: number) => {
     if (state.counts[at] === 0) return;
-    // The ends are known exactly, and bin 0 is nearly all zeros.
+    // The ends are known exactly, and bin 0 contains almost only zeros.
     const middle = k === 0 ? 0 : (sign * (binStart(k) + binStart(k + 1))) / 2;
     values.push(Math.min(state.high, Math.max(state.low, middle)));
     counts.push(state.counts[at]);
@@ -99,8 +99,8 @@ export function histogramValues(state: HistogramState): { values: Float32Array; 
 }
 
 /**
- * The value below which the share p of what was seen lies, to the width of a bin (1.6 %), and inside the exact range.
- * @throws CalibrationError when nothing was seen
+ * The value below which the share p of all values lies, to the width of a bin (1.6 %), and inside the exact range.
+ * @throws CalibrationError when no value was seen
  */
 export function histogramQuantile(state: HistogramState, p: number): number {
   const total = state.counts.reduce((sum, count) => sum + count, 0);

@@ -5,23 +5,25 @@ import { checkWidth, hessian } from './hessian.js';
 
 export interface InputShiftState {
   readonly width: number;
-  /** `[width, width]`, f64; zeros where `wanted` outputs were given, see {@link inputShift}. */
+  /** `[width, width]`, f64; zeros when batches have `wanted` outputs, see {@link inputShift}. */
   sum: Float64Array;
   /** Sum of `x_ref^2` of each feature `[width]`, f64. */
   referenceSquares: Float64Array;
   /**
-   * `X^T X` of the same tokens, where the Hessian has seen others too: a regression of the difference on x takes both of its
-   * matrices from the same tokens, else it is as far off as the two sets of tokens differ.
+   * `X^T X` of the same tokens, when the Hessian has seen others too. A regression of the difference on x needs both of
+   * its matrices from the same tokens; otherwise its error is as large as the difference between the two sets of
+   * tokens.
    */
   inputs?: Float64Array;
   count: number;
 }
 
 /**
- * Sum of `(x_ref - x) x^T` over tokens in f64: how the unquantized model's inputs of a layer differ from what the layer really
- * sees behind quantized layers, `C - H` of docs/reference/papers.md#correction-of-earlier-errors. Row: feature of the difference; column:
- * feature of `x`. Not symmetric. Differences are taken before the product, so that it rounds what is left and not two large sums.
- * Where a batch says which output is `wanted`, another statistic compares that, and the product is left out.
+ * Sum of `(x_ref - x) x^T` over tokens in f64: the difference between the unquantized model's inputs of a layer and its
+ * inputs after quantized layers, `C - H` of docs/reference/papers.md#correction-of-earlier-errors. Row: feature of the
+ * difference; column: feature of `x`. Not symmetric. The difference is taken before the product, so rounding affects
+ * the small difference and not two large sums. If a batch has a `wanted` output, another statistic compares with that,
+ * and this product is skipped.
  */
 export const inputShift: Statistic<InputShiftState> = {
   name: 'inputShift',
@@ -37,7 +39,7 @@ export const inputShift: Statistic<InputShiftState> = {
     if (!reference) throw new CalibrationError('inputShift needs the inputs of the unquantized model beside x');
     const { sum, referenceSquares } = state;
     state.count += tokens;
-    // `**` is a call of a library function: ten times as slow.
+    // `**` calls a library function, which is ten times as slow.
     for (let start = 0; start < reference.length; start += width)
       for (let j = 0; j < width; j++) referenceSquares[j] += reference[start + j] * reference[start + j];
     if (wanted) return;

@@ -3,11 +3,11 @@ import type { Statistic } from '../contracts/statistic.js';
 import { tensor } from '../tensor.js';
 import { checkWidth } from './hessian.js';
 
-/** Exponential averages of a batch's smallest and largest value, all features together. */
+/** Exponential averages of a batch's smallest and largest value over all features. */
 export interface MovingAverageState {
   readonly width: number;
   readonly momentum: number;
-  /** Of the first batch: what a merge needs to weigh it anew. */
+  /** Range of the first batch: a merge needs it to weight that batch again. */
   readonly first: Float64Array;
   /** `[low, high]` */
   readonly average: Float64Array;
@@ -16,8 +16,8 @@ export interface MovingAverageState {
 }
 
 /**
- * `a <- (1 - momentum) a + momentum b` for the range of each batch after the first, as the usual moving-average observers
- * have it. `merge(a, b)` is what seeing b's batches after a's would have given; unlike the others it depends on the order.
+ * `a <- (1 - momentum) a + momentum b` for the range of each batch after the first, like the usual moving-average
+ * observers. `merge(a, b)` equals seeing a's batches and then b's; unlike other statistics it depends on the order.
  * @throws SchemeError when the momentum is not in (0, 1]
  */
 export function movingAverageRange(momentum = 0.01): Statistic<MovingAverageState> {
@@ -59,7 +59,7 @@ export function movingAverageRange(momentum = 0.01): Statistic<MovingAverageStat
         state.first.set(other.first);
         state.average.set(other.average);
       } else {
-        // What other's average would be, had it not started at its first batch but at this state.
+        // The average of `other` if it had started from this state instead of from its first batch.
         const kept = (1 - momentum) ** other.batches;
         for (let i = 0; i < 2; i++) {
           state.average[i] = other.average[i] + kept * (state.average[i] - other.first[i]);

@@ -5,8 +5,9 @@ import { checkWidth } from './hessian.js';
 import { createTokenSample, type TokenSample } from './token-sample.js';
 
 /**
- * Sum of `e x^T` over tokens, `e` the error of the residual stream that a layer adds to; with `wholeOutput` the sum of `z x^T`, `z` the
- * output with which the stream behind the layer would be the unquantized model's.
+ * Sum of `e x^T` over tokens, where `e` is the error of the residual stream that a layer adds to. With `wholeOutput` it
+ * is the sum of `z x^T`, where `z` is the output for which the stream after the layer equals that of the unquantized
+ * model.
  */
 export interface ResidualCrossState {
   readonly width: number;
@@ -15,20 +16,22 @@ export interface ResidualCrossState {
   count: number;
   wholeOutput: boolean;
   /**
-   * Single tokens: `x` `[width]`, `e` or `z` `[hidden]` and the residual stream that the layer adds to `[hidden]`. A sum over tokens
-   * is dominated by the few with the largest activations; the sample shows what a change does to all others.
+   * Single tokens: `x` `[width]`, `e` or `z` `[hidden]` and the residual stream that the layer adds to `[hidden]`. The
+   * few tokens with the largest activations dominate a sum over tokens; the sample shows the effect of a change on all
+   * others.
    */
   readonly sample: TokenSample;
 }
 
-/** Tokens in the sample: enough to tell better from worse, at a small share of the memory and time of the sums. */
+/** Tokens in the sample: enough to compare two results, at a small share of the memory and time of the sums. */
 const sampledTokens = 256;
 
 /**
- * What the residual stream lacks, against a layer's inputs: lets a layer that writes to the stream make up for errors that
- * earlier ones left in it. Needs `wanted` or `residualError` beside `x`; without them the state stays empty. Without `residual` the
- * sample stays empty. With `wanted` one product of `[hidden, width]` a token says what {@link inputShift} says by one of
- * `[width, width]` and this statistic without it by another one: 5.4 of 9.1 MFLOP a token and block of SmolLM2-135M less.
+ * The error of the residual stream multiplied by a layer's inputs. A layer that writes to the stream can then
+ * compensate for errors of earlier layers. Needs `wanted` or `residualError` next to `x`; without them the state stays
+ * empty. Without `residual` the sample stays empty. With `wanted` one product of `[hidden, width]` a token replaces the
+ * `[width, width]` product of {@link inputShift} and the one of this statistic without it: this saves 5.4 of 9.1 MFLOP
+ * a token and block of SmolLM2-135M.
  */
 export const residualCross: Statistic<ResidualCrossState> = {
   name: 'residualCross',

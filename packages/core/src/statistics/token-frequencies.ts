@@ -2,8 +2,9 @@ import { CalibrationError } from '../contracts/errors.js';
 import type { Statistic } from '../contracts/statistic.js';
 
 /**
- * How often each row of a table of embeddings is looked up in the calibration text, plus one `[rows]`: the weights of its rows where
- * a scale serves several of them. Counted from ids by whoever has them ({@link countTokens}), and named in no method's needs.
+ * The number of times that the calibration text looks up each row of a table of embeddings, plus one `[rows]`: the
+ * weights of its rows if a scale serves several of them. The run counts it from ids ({@link countTokens}), and no
+ * method's needs list it.
  */
 export const tokenFrequencies: Statistic<Float32Array> = {
   name: 'tokenFrequencies',
@@ -22,7 +23,7 @@ export const tokenFrequencies: Statistic<Float32Array> = {
   bytes: (rows) => 4 * rows,
 };
 
-/** Adds the ids of a text to frequencies; ids that the table does not have are left out. */
+/** Adds the ids of a text to frequencies; ids outside of the table are ignored. */
 export function countTokens(frequencies: Float32Array, ids: Int32Array): void {
   for (const id of ids) if (id >= 0 && id < frequencies.length) frequencies[id]++;
 }

@@ -1,22 +1,22 @@
 /**
- * Every `stride`-th of the tokens seen, at most `limit` of them: when there are more, every other one goes and the stride
- * doubles. No random numbers: the same tokens in the same order give the same sample, however they come in batches.
+ * Every `stride`-th token, at most `limit` of them. When there are more, every other one is removed and the stride
+ * doubles. No random numbers: the same tokens in the same order give the same sample for any batches.
  */
 export interface TokenSample {
   /** Tokens kept. */
   readonly tokens: number;
   readonly stride: number;
-  /** @param parts row-major, each `[tokens, its own width]`; always as many and as wide */
+  /** @param parts row-major, each `[tokens, its own width]`; the same number and widths at each call */
   add(parts: readonly Float32Array[], tokens: number): void;
   /** Adds the tokens of another sample: at most `limit` of both remain, evenly spaced. */
   merge(other: TokenSample): void;
   /** The kept tokens, part by part, `[tokens, width]`. */
   columns(): Float32Array[];
-  /** Takes over what `columns` gave, with its stride, after `seen` tokens. */
+  /** Restores a sample from `columns`, its stride, and the number of tokens `seen`. */
   restore(parts: readonly Float32Array[], tokens: number, stride: number, seen: number): void;
 }
 
-/** @param parts how many vectors a token has */
+/** @param parts number of vectors of a token */
 export function createTokenSample(limit: number, parts: number): TokenSample {
   let rows: Float32Array[][] = [];
   let [stride, seen] = [1, 0];

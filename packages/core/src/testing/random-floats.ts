@@ -1,8 +1,8 @@
 import { createRandom } from '../random.js';
 
 /**
- * Values that stress a number format: random f32 patterns (denormals, infinities, NaN among them), normal values of every
- * magnitude around the format's, the middles between its levels and their neighbours, and zeros of both signs.
+ * Values that stress a number format: random f32 patterns (denormals, infinities, NaN among them), normal values of
+ * every magnitude around the format's, the middles between its levels and their neighbours, and zeros of both signs.
  */
 export function* stressValues(count: number, levels: readonly number[], seed = 1): Generator<number> {
   const random = createRandom(seed);

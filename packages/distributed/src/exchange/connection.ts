@@ -3,18 +3,21 @@ import { WorkerError } from './worker-error.js';
 
 /** Whole messages over a stream, in order, in both directions. */
 export interface Connection {
-  /** Resolves when the bytes are handed to the system. @throws WorkerError when the other side is gone */
+  /**
+   * Resolves when the system has the bytes.
+   * @throws WorkerError when the other side has closed
+   */
   send(message: Uint8Array): Promise<void>;
   /**
    * The next message.
-   * @throws WorkerError when the other side closes, sends a frame beyond the limit, or says nothing for so long
+   * @throws WorkerError when the other side closes, sends a frame beyond the limit, or sends nothing for this long
    */
   receive(milliseconds: number): Promise<Uint8Array>;
   /** Closes at once; a pending `receive` ends with an error. */
   close(): void;
 }
 
-/** 2 GiB: the gradients of 500 M parameters in f32. A longer length is garbage. */
+/** 2 GiB: the gradients of 500 M parameters in f32. A larger length is invalid. */
 const largestFrame = 2 ** 31;
 
 /** Frames of a u32 length, little-endian, and the bytes. */
@@ -56,7 +59,7 @@ export function connectionOver(socket: Socket, peer: string): Connection {
           return fail(`sent a message of ${length} bytes, more than ${largestFrame}: it is garbage`);
         body = { bytes: new Uint8Array(length), filled: 0 };
         header = Buffer.alloc(0);
-        // An empty message has no byte that could end it.
+        // An empty message has no byte after which it could end.
         finish();
         continue;
       }

@@ -1,6 +1,6 @@
 import { WorkerError } from './worker-error.js';
 
-/** What worker 0 sends to the others in a round: all messages by rank, or the reason why there are none. */
+/** A message from worker 0 to the others in a round: all messages by rank, or the reason why there are none. */
 export type Round = { readonly messages: readonly Uint8Array[] } | { readonly stopped: string };
 
 /** u32 count, u32 lengths, the messages. A count of 0 is followed by the reason as UTF-8. */
@@ -25,7 +25,9 @@ export function writeRound(round: Round): Uint8Array {
   return bytes;
 }
 
-/** @throws WorkerError for bytes that are no round of so many workers, and with the reason when the run was stopped */
+/**
+ * @throws WorkerError for bytes that are not a round of this many workers, and with the reason when the run was stopped
+ */
 export function readRound(bytes: Uint8Array, workers: number): readonly Uint8Array[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const count = bytes.length >= 4 ? view.getUint32(0, true) : Number.NaN;

@@ -3,14 +3,16 @@ import { connect, createServer, type ListenOptions, type Socket, type TcpSocketC
 import { type Connection, connectionOver } from './connection.js';
 import { WorkerError } from './worker-error.js';
 
-/** Where workers meet: a socket in the file system, which nobody reaches from outside, or a TCP address. */
+/**
+ * The address where workers connect: a socket in the file system, which other machines cannot reach, or a TCP address.
+ */
 export type MeetingPlace = { readonly path: string } | { readonly host: string; readonly port: number };
 
 export interface MeetingOptions {
   readonly place: MeetingPlace;
-  /** Secret that all workers of a run know: others are turned away. */
+  /** Secret of all workers of a run: processes without it are rejected. */
   readonly token: string;
-  /** Identity of the run: recipe, model, text and release of the toolkit. Workers of another run are turned away. */
+  /** Identity of the run: recipe, model, text and release of the toolkit. Workers of another run are rejected. */
   readonly run: string;
   /** Milliseconds to wait for all workers, or for worker 0. Default one minute. */
   readonly patience?: number;
@@ -28,9 +30,9 @@ const encode = (value: unknown) => new TextEncoder().encode(JSON.stringify(value
 const nameOf = (place: MeetingPlace) => ('path' in place ? place.path : `${place.host}:${place.port}`);
 
 /**
- * Worker 0 waits for the others, who get their ranks in the order of their arrival.
+ * Worker 0 waits for the others, who get their ranks in the order of arrival.
  * @returns the connections to workers 1, 2, ...
- * @throws WorkerError when not all have come in time
+ * @throws WorkerError when some workers have not connected in time
  */
 export function awaitWorkers(workers: number, options: MeetingOptions): Promise<readonly Connection[]> {
   const { place, token, run, patience = 60_000, signal } = options;
@@ -93,7 +95,7 @@ function refusalOf(bytes: Uint8Array, token: string, run: string): string | unde
   } catch {
     return 'it does not speak this protocol';
   }
-  // Sums of one length: a comparison that takes as long whatever differs.
+  // Hashes of one length: the comparison takes the same time for any difference.
   const sum = (text: unknown) => createHash('sha256').update(String(text)).digest();
   if (!timingSafeEqual(sum(hello?.token), sum(token))) return 'its token is another one';
   if (hello.run !== run)
@@ -103,7 +105,7 @@ function refusalOf(bytes: Uint8Array, token: string, run: string): string | unde
 
 /**
  * Joins a run.
- * @throws WorkerError when worker 0 is not there in time, or turns this process away, with its reason
+ * @throws WorkerError when worker 0 does not answer in time, or rejects this process, with the reason
  */
 export async function joinWorkers(
   options: MeetingOptions,

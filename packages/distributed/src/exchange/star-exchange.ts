@@ -10,8 +10,8 @@ export interface StarExchangeOptions {
 const tenMinutes = 600_000;
 
 /**
- * The exchange of worker 0, which collects the messages of all others and sends them around. A worker that is gone or silent
- * ends the run on all workers, with its number in the message.
+ * The exchange of worker 0, which collects the messages of all workers and sends them to all. A worker that ends or is
+ * silent ends the run on all workers, with its number in the message.
  * @param connections to workers 1, 2, ..., in this order
  */
 export function hubExchange(

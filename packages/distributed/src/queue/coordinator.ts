@@ -6,16 +6,16 @@ import type { QueueServer } from './queue-server.js';
 export interface CoordinatorOptions {
   readonly server: QueueServer;
   readonly store: Store;
-  /** The store's address, for workers that are not given another. */
+  /** The store's address, for workers without another one. */
   readonly storeAddress: string;
   readonly run: RunDescription;
   readonly queueName?: string;
-  /** Told what is worth knowing while it waits: no worker is there, one was turned away. */
+  /** Called with messages for the user while it waits: no worker has connected, or one was rejected. */
   readonly note?: (text: string) => void;
   readonly signal?: AbortSignal;
   /** Milliseconds without an answer of the queue's server after which the run stops. Default 5 minutes. */
   readonly patience?: number;
-  /** Milliseconds between looks at a job that is waited for, when the server sends no word of it. Default 2 s. */
+  /** Milliseconds between checks of a job that is waited for, in case the server sends no event. Default 2 s. */
   readonly interval?: number;
 }
 
@@ -24,17 +24,18 @@ export interface Coordinator {
   /** Adds the jobs whose results are not in the store. Returns when the queue has them. */
   add(jobs: readonly Job[]): Promise<void>;
   /**
-   * The result of a job that was added: what a worker has published, byte for byte.
-   * @throws QueueError when workers have tried in vain, with the last reason; or the server has gone for too long
+   * The result of an added job: the bytes that a worker published.
+   * @throws QueueError when all attempts of workers have failed, with the last reason; or when the server is
+   *   unreachable for too long
    */
   result(job: Job): Promise<Uint8Array>;
-  /** A result that cannot be used is removed, and its job added again. */
+  /** Removes a result that cannot be used, and adds its job again. */
   again(job: Job): Promise<void>;
-  /** Takes the jobs that no worker has begun out of the queue, and leaves it. */
+  /** Removes the jobs that no worker has begun from the queue, and leaves it. */
   close(): Promise<void>;
 }
 
-/** Attempts at a job that fails, each after twice the pause of the one before it: 0.5 s to 4 s. */
+/** Number of attempts for a job that fails; each pause is twice the one before: 0.5 s to 4 s. */
 const attempts = 5;
 const firstPause = 500;
 
@@ -70,7 +71,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     note(refused);
   });
 
-  /** A request that the server answers in time. While it is away, requests wait for it. */
+  /** A request with a time limit. While the server is unreachable, requests wait for it. */
   const answered = async <T>(request: Promise<T>): Promise<T> => {
     let timer: NodeJS.Timeout | undefined;
     let onAbort: (() => void) | undefined;
@@ -103,14 +104,14 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
           data: { ...job, run: runName, store: storeAddress } satisfies JobData,
           opts: {
             ...{ jobId: idOf(job), attempts, backoff: { type: 'exponential', delay: firstPause } },
-            // A finished job makes its id free: the store says what is done.
+            // A finished job frees its id: the store says which jobs are done.
             ...{ removeOnComplete: true, removeOnFail: false },
           },
         })),
       ),
     );
 
-  /** An earlier run's failure must not stand in the way of this one: a job whose id is taken is not added. */
+  /** Removes the failure of an earlier run: a job whose id exists is not added. */
   const forget = async (job: Job) => {
     const found = await answered(queue.getJob(idOf(job)));
     if (found && ['failed', 'completed'].includes(await answered(found.getState()))) await answered(found.remove());
@@ -143,7 +144,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     }
   };
 
-  /** @throws QueueError when the job has failed for good */
+  /** @throws QueueError when the job has failed finally */
   const check = async (job: Job) => {
     const found = await answered(queue.getJob(idOf(job)));
     const state = found && (await answered(found.getState()));
@@ -151,10 +152,10 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
       if (await store.has(objectName('results', job.id))) return;
       throw new QueueError(`${job.unit}: ${found.failedReason}`);
     }
-    // The server has lost it, or a worker has taken it to its end although the store has no result.
+    // The server has lost the job, or a worker has finished it although the store has no result.
     if ((!found || state === 'unknown' || state === 'completed') && !(await store.has(objectName('results', job.id)))) {
       if (found) await forget(job);
-      // A server that has lost one job has often lost them all: those that are still there are not added twice.
+      // A server that has lost one job has often lost all of them; existing jobs are not added twice.
       await add([...added.values()]);
     }
   };
@@ -174,7 +175,7 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
         }
         if (looks > 0) await check(job);
         await lookForWorkers();
-        // Word of it may have come while the store was looked at.
+        // The event may have arrived during the check of the store.
         if (finished.delete(id)) continue;
         await new Promise<void>((resolve) => {
           const timer = setTimeout(done, interval);
@@ -197,11 +198,11 @@ export async function openCoordinator(options: CoordinatorOptions): Promise<Coor
     },
     async close() {
       const tidy = async () => {
-        // A job that a worker has begun is locked, and stays: its result is published all the same.
+        // A job that a worker has begun is locked and stays; its result is published anyway.
         for (const id of added.keys()) await queue.remove(id).catch(() => {});
         await Promise.allSettled([events.close(), queue.close()]);
       };
-      // A server that is away does not keep the process alive.
+      // Waiting for an unreachable server must not keep the process alive.
       await Promise.race([tidy().catch(() => {}), new Promise((resolve) => setTimeout(resolve, 5000).unref())]);
     },
   };

@@ -1,20 +1,20 @@
 import { sumOfParts } from '../store/store.js';
 
-/** What a queue holds of a piece of work: pointers alone. Weights and results travel through the store. */
+/** The queue's data of a job: only names. Weights and results go through the store. */
 export interface JobData {
   /** Name of the result: see {@link Job}. */
   readonly id: string;
-  /** Name of the object in the store that describes the run: see {@link RunDescription}. */
+  /** Name of the store's object that describes the run: see {@link RunDescription}. */
   readonly run: string;
-  /** Which piece of the run: the name of a linear, a tensor, a point of a study. */
+  /** The part of the run: the name of a linear, a tensor, a point of a study. */
   readonly unit: string;
-  /** Name of the object in the store that the piece reads beside what the run describes. */
+  /** Name of the store's object with further inputs of this job. */
   readonly inputs?: string;
-  /** Address of the store, as the coordinator names it. */
+  /** Address of the store, in the coordinator's form. */
   readonly store: string;
 }
 
-/** A job with the sum of everything that decides its result: jobs of one sum have one result. */
+/** A job with the checksum of everything that decides its result: jobs of one checksum have one result. */
 export interface Job {
   /** SHA-256, hexadecimal: the name of the result in the store. */
   readonly id: string;
@@ -23,23 +23,23 @@ export interface Job {
   readonly inputs?: string;
 }
 
-/** What all jobs of a run have in common. It lies in the store as JSON. */
+/** The data that all jobs of a run share. The store has it as JSON. */
 export interface RunDescription {
-  /** Which of the worker's kinds of work it is. */
+  /** The kind of work, one of those that workers know. */
   readonly kind: string;
-  /** Version of the toolkit that began the run. Workers of another one may give other bytes, and refuse it. */
+  /** Version of the toolkit that began the run. Workers of another version may compute other bytes, and refuse it. */
   readonly version: string;
-  /** Kernels that the coordinator computes with: others differ in the last bits. */
+  /** Kernels of the coordinator: other kernels differ in the last bits. */
   readonly kernels: string;
-  /** The kind's own. */
+  /** Further data of the kind. */
   readonly [key: string]: unknown;
 }
 
 /**
- * The id of a job in the queue. Two runs may want the same result in two stores: these are two jobs, and a queue keeps one job of an
- * id.
+ * The id of a job in the queue. Two runs may need the same result in two stores: these are two jobs, and a queue keeps
+ * one job for each id.
  */
 export const queueId = ({ id }: Job, storeAddress: string): string => sumOfParts(id, storeAddress);
 
-/** Name of the queue that coordinators and workers meet at, where they name no other. */
+/** Default name of the queue, for coordinators and workers. */
 export const defaultQueueName = 'q';

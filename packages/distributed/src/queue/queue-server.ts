@@ -1,10 +1,10 @@
 import type { Job, Queue, QueueEvents, Worker, WorkerOptions } from 'bullmq';
 import { QueueError } from './queue-error.js';
 
-/** What a worker does with a job; `token` is that of its lock. */
+/** The function of a worker for a job; `token` is that of the job's lock. */
 type Processor = (job: Job, token?: string) => Promise<void>;
 
-/** The server of an address, with BullMQ on it. */
+/** BullMQ on the server of an address. */
 export interface QueueServer {
   /** The address without its password. */
   readonly name: string;
@@ -14,16 +14,16 @@ export interface QueueServer {
   close(): Promise<void>;
 }
 
-/** Times between attempts to reach a server that has gone: up to this, in milliseconds. */
+/** Longest pause between attempts to reach a lost server, in milliseconds. */
 const longestPause = 2000;
 
-/** How long the first connection may take. */
+/** Longest time for the first connection. */
 const firstMilliseconds = 10_000;
 
 /**
- * Opens the server of an address: `redis://` and `rediss://` (TLS) for Redis and Valkey, `postgres://` for PostgreSQL. User, password
- * and settings of TLS stand in the address. BullMQ and the client of the server are loaded here, and nowhere else.
- * @throws QueueError when the address is none of them, or nothing that can be used answers there
+ * Opens the server of an address: `redis://` and `rediss://` (TLS) for Redis and Valkey, `postgres://` for PostgreSQL.
+ * The address contains user, password and settings of TLS. BullMQ and the client of the server are loaded only here.
+ * @throws QueueError when the address is none of them, or no usable server answers there
  */
 export async function openQueueServer(address: string): Promise<QueueServer> {
   const name = hidePassword(address);
@@ -66,7 +66,7 @@ async function openRedis(address: string, name: string): Promise<QueueServer> {
     first.disconnect();
   }
   const open: { disconnect(): void }[] = [];
-  // `maxRetriesPerRequest: null`: requests wait while the server is away, as BullMQ's workers need it.
+  // `maxRetriesPerRequest: null`: requests wait while the server is unreachable, as BullMQ's workers need it.
   const connection = () => {
     const made = new Redis(address, {
       maxRetriesPerRequest: null,
@@ -98,7 +98,7 @@ async function openPostgres(address: string, name: string): Promise<QueueServer>
   } finally {
     await first.end().catch(() => {});
   }
-  // BullMQ makes the pools itself, as it sets their search path.
+  // BullMQ creates the pools itself, since it sets their search path.
   const connection = { connectionString: address };
   const { createPostgresBackend: backend } = bullmq;
   return {
@@ -111,7 +111,7 @@ async function openPostgres(address: string, name: string): Promise<QueueServer>
   };
 }
 
-/** An error without a listener ends the process. What matters of them reaches the requests. */
+/** An error event without a listener ends the process. Requests report the errors that matter. */
 function quiet<T extends { on(event: 'error', listener: (error: Error) => void): unknown }>(made: T): T {
   made.on('error', () => {});
   return made;

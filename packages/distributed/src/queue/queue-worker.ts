@@ -8,26 +8,26 @@ export interface QueueWorkerOptions {
   readonly server: QueueServer;
   readonly queueName?: string;
   /**
-   * Computes a job and publishes its result. It must leave the event loop free, as the lock is renewed there: heavy work belongs into
-   * a process of its own.
+   * Computes a job and publishes its result. It must not block the event loop, which renews the lock: do heavy work in
+   * another process.
    * @throws RefusedRunError when this worker must not take part in the run
    */
   readonly compute: (job: JobData) => Promise<void>;
-  /** Milliseconds without a sign of life after which a worker's job is given to another. Default 30 s. */
+  /** Milliseconds without a renewal after which a worker's job is given to another. Default 30 s. */
   readonly lock?: number;
   readonly note?: (text: string) => void;
   readonly signal?: AbortSignal;
 }
 
 /**
- * How often a job may lose its worker. Five: workers that are killed at random rarely meet the same job so often; a job that kills
- * each of them is given up.
+ * Number of times that a job may lose its worker. Five: workers that are killed at random rarely have the same job so
+ * often; a job that kills each of them is given up.
  */
 const stalls = 5;
 
 /**
- * Takes jobs until the signal is aborted; the one in progress is finished first.
- * @throws RefusedRunError when a run must not be served by this worker
+ * Takes jobs until the signal is aborted; it finishes the current job first.
+ * @throws RefusedRunError when this worker must not serve a run
  */
 export async function serveQueue(options: QueueWorkerOptions): Promise<void> {
   const { server, queueName = defaultQueueName, compute, lock = 30_000, note = () => {}, signal } = options;
@@ -45,7 +45,7 @@ export async function serveQueue(options: QueueWorkerOptions): Promise<void> {
       const text = (error as Error).message;
       if (!(error instanceof RefusedRunError)) {
         note(`${job.data.unit}: ${text}`);
-        // The worker's name goes with the reason: it is often the machine that is wrong.
+        // The reason includes the worker's name, since the fault is often in the machine.
         throw new Error(`${hostname()}: ${text}`);
       }
       refusal = error;

@@ -4,18 +4,18 @@ import { dirname, join, resolve } from 'node:path';
 import { writeError } from '@q/durable-files';
 import { type Store, StoreError } from './store.js';
 
-/** Errors of network file systems that pass by themselves. */
+/** Temporary errors of network file systems. */
 const passingCodes = new Set(['EIO', 'ESTALE', 'ETIMEDOUT', 'EAGAIN', 'EBUSY', 'ENETUNREACH', 'EHOSTDOWN', 'EMFILE']);
 
-/** What killed processes have left is removed after this time: no object takes a day to be written. */
+/** Files of killed processes are removed after this time: no object takes a day to write. */
 const dayMilliseconds = 86_400_000;
 
-/** Folder of objects that are being written. */
+/** Folder of objects that are not complete yet. */
 const partialFolder = 'partial';
 
 /**
- * A folder that all machines see, at the same path or at others. An object is written under a name of its own, synced, and gets
- * its name by a link, which fails when the name is taken: the first one stays.
+ * A folder that all machines can read, under any path. An object is written under a temporary name, synced, and gets
+ * its final name by a link, which fails when the name is taken: the first one stays.
  */
 export function folderStore(folder: string): Store {
   const root = resolve(folder);
@@ -94,7 +94,10 @@ export function folderStore(folder: string): Store {
   };
 }
 
-/** Makes a folder of the store, and never the store: one that was removed at the end of a run does not come back with a late result. */
+/**
+ * Makes a folder inside the store, and never the store itself: a late result must not recreate a store that was removed
+ * at the end of a run.
+ */
 async function makeInside(root: string, folder: string): Promise<void> {
   if (folder === root) return;
   await mkdir(folder).catch(async (error: NodeJS.ErrnoException) => {
@@ -115,7 +118,8 @@ async function giveName(partial: string, path: string): Promise<boolean> {
     if (code === 'EEXIST') return false;
     if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code)) throw error;
   }
-  // A file system without links. Two that rename at once write the same bytes, as the name is a sum of the inputs.
+  // A file system without links. Two processes that rename at the same time write the same bytes, since the name is a
+  // checksum of the inputs.
   const there = await stat(path).catch(() => undefined);
   if (!there) await rename(partial, path);
   return !there;
@@ -128,7 +132,7 @@ export async function makeFolderStore(folder: string): Promise<void> {
   });
 }
 
-/** Removes what processes that were killed have left half-written in a folder store more than a day ago. */
+/** Removes incomplete files of killed processes in a folder store that are older than a day. */
 export async function sweepFolderStore(folder: string): Promise<void> {
   const partials = join(resolve(folder), partialFolder);
   for (const name of await readdir(partials).catch(() => [])) {

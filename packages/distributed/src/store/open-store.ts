@@ -4,8 +4,8 @@ import { s3Store } from './s3-store.js';
 import { type Store, StoreError } from './store.js';
 
 /**
- * The store of an address: `s3://bucket/prefix`, or a folder that all machines see.
- * @param make makes the folder: for the process that begins a run
+ * The store of an address: `s3://bucket/prefix`, or a folder that all machines can read.
+ * @param make whether to create the folder: for the process that begins a run
  * @throws StoreError for another kind of address
  */
 export async function openStore(address: string, { make = false }: { readonly make?: boolean } = {}): Promise<Store> {

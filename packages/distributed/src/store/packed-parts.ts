@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { FormatError } from '@q/core';
 
-/** A value that JSON keeps, and arrays of bytes. */
+/** A JSON value, and arrays of bytes. */
 export interface PackedParts<Header> {
   readonly header: Header;
   readonly parts: readonly Uint8Array[];
@@ -10,7 +10,10 @@ export interface PackedParts<Header> {
 const magic = 'qparts1\n';
 const sumBytes = 32;
 
-/** One object of a header and arrays of bytes: magic, SHA-256 of the rest, u32 length of the header, header, parts. */
+/**
+ * Packs a header and arrays of bytes into one object: magic, SHA-256 of the rest, u32 length of the header, header,
+ * parts.
+ */
 export function packParts<Header>({ header, parts }: PackedParts<Header>): Uint8Array {
   const head = new TextEncoder().encode(JSON.stringify({ header, lengths: parts.map(({ length }) => length) }));
   const begin = magic.length + sumBytes;

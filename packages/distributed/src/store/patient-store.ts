@@ -1,13 +1,16 @@
 import { type Store, StoreError } from './store.js';
 
 export interface PatienceOptions {
-  /** How often a request is made before its failure counts. Default 6: of a store that fails one in ten, one in a million. */
+  /**
+   * Number of tries of a request before it counts as failed. Default 6: if one request in ten fails, all six fail once
+   * in a million.
+   */
   readonly tries?: number;
-  /** Milliseconds before the second try, doubled for each that follows. Default 100. */
+  /** Milliseconds before the second try, doubled for each later one. Default 100. */
   readonly delay?: number;
 }
 
-/** A store whose requests are made again when they fail in a way that passes. */
+/** A store that repeats requests after temporary failures. */
 export function patientStore(store: Store, { tries = 6, delay = 100 }: PatienceOptions = {}): Store {
   const patiently = async <T>(request: () => Promise<T>): Promise<T> => {
     for (let attempt = 1; ; attempt++) {
@@ -16,7 +19,7 @@ export function patientStore(store: Store, { tries = 6, delay = 100 }: PatienceO
       } catch (error) {
         if (!(error instanceof StoreError) || !error.passing) throw error;
         if (attempt === tries) throw new StoreError(`${error.message}, ${tries} times in a row`);
-        // Many workers that were turned away at once must not come back at once.
+        // A random part: workers that were rejected at the same time must not repeat their requests at the same time.
         const pause = delay * 2 ** (attempt - 1) * (0.5 + Math.random());
         await new Promise((resolve) => setTimeout(resolve, pause));
       }

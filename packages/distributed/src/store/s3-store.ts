@@ -1,23 +1,23 @@
 import { type Store, StoreError } from './store.js';
 
-/** What of the environment says how a bucket is reached: the names are those of every S3 client. */
+/** Environment variables for access to a bucket, with the names that every S3 client uses. */
 export interface S3Environment {
   readonly AWS_ACCESS_KEY_ID?: string;
   readonly AWS_SECRET_ACCESS_KEY?: string;
   readonly AWS_SESSION_TOKEN?: string;
   readonly AWS_REGION?: string;
   readonly AWS_DEFAULT_REGION?: string;
-  /** Of a server that is not Amazon's. */
+  /** The URL of a server other than Amazon's. */
   readonly AWS_ENDPOINT_URL?: string;
   readonly AWS_ENDPOINT_URL_S3?: string;
 }
 
-/** An answer that takes longer than this has got lost: a range of 2 GB takes 16 s at 1 Gb/s. */
+/** A request without an answer after this time is lost: a range of 2 GB takes 16 s at 1 Gb/s. */
 const answerMilliseconds = 300_000;
 
 /**
- * A bucket, or a part of one: `s3://bucket/prefix`. Objects are read by range, and published only where the name is free
- * (`If-None-Match: *`; servers that do not know it are asked before).
+ * A bucket, or a part of one: `s3://bucket/prefix`. Objects are read by range, and published only if the name is free
+ * (`If-None-Match: *`; for servers without that, a request checks it first).
  * @throws StoreError for an address without a bucket, or an environment without keys
  */
 export async function s3Store(address: string, environment: S3Environment = process.env): Promise<Store> {

@@ -2,29 +2,29 @@ import { createHash } from 'node:crypto';
 import { QuantError } from '@q/core';
 
 /**
- * Where weights and results lie that several machines work on: objects by name, as a whole. An object never changes: what is
- * published first stays. Names are plain paths with `/`.
+ * Storage for weights and results that several machines share: whole objects by name. An object never changes: the
+ * first published one stays. Names are plain paths with `/`.
  */
 export interface Store {
   /** For messages. */
   readonly name: string;
   /**
    * Bytes `[begin, end)`; all when absent.
-   * @returns nothing when there is no such object
+   * @returns undefined when there is no such object
    * @throws StoreError when the store does not answer, or the range is beyond the object
    */
   read(name: string, begin?: number, end?: number): Promise<Uint8Array | undefined>;
   has(name: string): Promise<boolean>;
   /**
-   * The object is there as a whole or not at all. One that is there already stays as it is.
-   * @returns whether it was published by this call
+   * Publishes an object, completely or not at all. An existing object stays as it is.
+   * @returns whether this call published it
    */
   publish(name: string, bytes: Uint8Array): Promise<boolean>;
-  /** Nothing happens when there is none. */
+  /** Removes an object; does nothing when there is none. */
   remove(name: string): Promise<void>;
 }
 
-/** A store that cannot be reached, is full, or has not what it should have. */
+/** A store that cannot be reached, is full, or lacks an object. */
 export class StoreError extends QuantError {
   override name = 'StoreError';
 
@@ -37,10 +37,13 @@ export class StoreError extends QuantError {
   }
 }
 
-/** Objects are kept in folders of their first two letters: a folder of a hundred thousand files is slow. */
+/** Objects are in folders named by their first two letters, since a folder of a hundred thousand files is slow. */
 export const objectName = (kind: 'tensors' | 'results' | 'runs', sum: string) => `${kind}/${sum.slice(0, 2)}/${sum}`;
 
-/** SHA-256 of texts and bytes, hexadecimal. Each part is preceded by its length: no two lists of parts have the same bytes. */
+/**
+ * SHA-256 of texts and bytes, hexadecimal. The length of each part comes first, so different lists of parts never have
+ * the same bytes.
+ */
 export function sumOfParts(...parts: readonly (string | Uint8Array)[]): string {
   const hash = createHash('sha256');
   for (const part of parts) {

@@ -9,7 +9,7 @@ export interface AttentionOptions {
   readonly heads: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Queries, keys and values of one linear each, or of one linear: all queries, all keys, all values. */
+  /** One linear each for queries, keys and values, or one fused linear: all queries, all keys, all values. */
   readonly input:
     | { readonly query: string; readonly key: string; readonly value: string }
     | {
@@ -28,17 +28,20 @@ export interface AttentionOptions {
   readonly softCap?: number;
   /** Tensor `[heads]` of the heads' sinks. */
   readonly sinks?: string;
-  /** False: queries see the keys behind them. */
+  /** False: queries see the keys after them. */
   readonly causal?: boolean;
   /** Absent in layers without positions. */
   readonly rotary?: RotaryPositions;
-  /** Norms of queries and keys before their rotation: of each head when they are `headDim` wide, else of all heads at once. */
+  /**
+   * Norms of queries and keys before their rotation: of each head when they are `headDim` wide, else of all heads
+   * together.
+   */
   readonly norms?: { readonly query: Norm; readonly key: Norm };
-  /** Multiplies queries after their rotation: one factor a position, from `start` on; nothing where all are 1. */
+  /** Multiplies queries after their rotation: one factor a position, beginning at `start`; undefined when all are 1. */
   queryFactors?(start: number, length: number): Float32Array | undefined;
 }
 
-/** Self-attention, from a norm's output to what its output linear reads. */
+/** Self-attention: computes the input of its output linear from a norm's output. */
 export interface Attention {
   readonly linears: readonly LinearDescription[];
   /** Linears of the first stage, which read the input. */
@@ -46,7 +49,7 @@ export interface Attention {
   readonly output: string;
   /** Tensors that belong to no linear, with their shapes. */
   readonly kept: readonly [name: string, shape: readonly number[]][];
-  /** `v->o`; the norm's own is made from `readers`. */
+  /** `v->o`; the edge of the norm is made from `readers`. */
   readonly edges: readonly ScalableEdge[];
   readonly fusionGroups: readonly (readonly string[])[];
   readonly description: AttentionDescription;

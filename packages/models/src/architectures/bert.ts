@@ -25,7 +25,7 @@ export const bert: Architecture = {
     const labels = classifiesSequences(config) ? labelCount(config) : undefined;
     const dense = { linear: `${sizes.root}pooler.dense`, bias: true, out: sizes.hidden };
     const pooling = [dense, { activation: 'tanh' as const }];
-    // Some are published without the pooler, which nothing but a classifier reads.
+    // Some are published without the pooler, which only a classifier reads.
     const pooled = tensorNames?.has(`${dense.linear}.weight`) ?? labels !== undefined;
     return describeEncoderLike({
       ...sizes,
@@ -40,7 +40,7 @@ export const bert: Architecture = {
   },
 };
 
-/** RoBERTa: positions from behind the padding token's row; its classifier has a layer of its own (arXiv 1907.11692). */
+/** RoBERTa: positions begin after the padding token's row; its classifier has a layer of its own (arXiv 1907.11692). */
 export const roberta: Architecture = {
   name: 'roberta',
   modelTypes: ['roberta', 'camembert'],
@@ -121,6 +121,8 @@ export function headCount(config: ConfigReader, key: string, widthKey: string, w
   return heads;
 }
 
-/** The prefix of the names, where the checkpoint has it; a model with a head has it when its names are not known. */
+/**
+ * The prefix of the names, if the checkpoint has it. When the names are not known, a model with a head has the prefix.
+ */
 export const rootOf = (prefix: string, tensorNames: ReadonlySet<string> | undefined, withHead: boolean): string =>
   (tensorNames ? [...tensorNames].some((name) => name.startsWith(prefix)) : withHead) ? prefix : '';

@@ -9,7 +9,7 @@ import type {
   StageState,
 } from '@q/core';
 
-/** A block, and what its model has to know of it beside. */
+/** A block, with further data that its model needs. */
 export interface DescribedBlock {
   readonly block: BlockDescription;
   /** Its tensors with their shapes in the file. */
@@ -25,19 +25,20 @@ type Tensors = readonly (readonly [name: string, shape: readonly number[]])[];
 /** All blocks of a model. */
 export interface DescribedBlocks {
   readonly blocks: readonly BlockDescription[];
-  /** Tensors of all blocks with their shapes, behind some and before others. */
+  /** Tensors of all blocks with their shapes, between those of `before` and `after`. */
   tensorsBetween(before: Tensors, after: Tensors): ReadonlyMap<string, readonly number[]>;
   norms(): readonly NormDescription[];
   readers(): readonly string[];
 }
 
-/** More blocks than any published model has. All of them described take 9 kB each: 44,444 took 4 s and 400 MB. */
+/** More blocks than in any published model. A full description takes 9 kB a block: 44,444 took 4 s and 400 MB. */
 const mostDescribed = 1000;
 
 /**
  * Describes the blocks of a model.
- * @param alike blocks have the same linears and tensors but for their prefix, and no experts. Then, of more than 1,000, only the names and shapes are
- *   made, and the rest of a block when it is asked for: a file of hundreds of thousands of tensors may have so many
+ * @param alike true when all blocks have the same linears and tensors except for their prefix, and no experts. With
+ *   more than 1,000 such blocks only names and shapes are made at once, and the rest of a block on request, since a
+ *   file of hundreds of thousands of tensors may have that many
  */
 export function describeBlocks(
   count: number,
@@ -71,8 +72,8 @@ function outlinedBlocks(count: number, describe: (index: number) => DescribedBlo
 }
 
 /**
- * Tensors of blocks that are alike, with those of the model before and behind them, as a Map: names of blocks are made when they
- * are asked for, and read as the number of a block and the name of a tensor of the first one.
+ * A Map of the tensors of similar blocks, with those of the model before and after them. It makes names of blocks on
+ * request, and reads a name as the number of a block and the name of a tensor of the first one.
  */
 class OutlinedTensors implements ReadonlyMap<string, readonly number[]> {
   /** `model.layers.` */
@@ -137,7 +138,7 @@ class OutlinedTensors implements ReadonlyMap<string, readonly number[]> {
 const renamed = (name: string, { block }: DescribedBlock, prefix: string): string =>
   prefix + name.slice(block.prefix.length);
 
-/** A block of which names and shapes are known; it is described when more is asked for. */
+/** A block with known names and shapes; the rest is described on request. */
 class OutlinedBlock implements BlockDescription {
   readonly prefix: string;
   private own: readonly LinearDescription[] | undefined = undefined;
@@ -152,7 +153,7 @@ class OutlinedBlock implements BlockDescription {
   }
 
   get linears(): readonly LinearDescription[] {
-    // Written out: a spread takes ten times as long.
+    // Written out, since a spread takes ten times as long.
     this.own ??= this.first.block.linears.map(({ module, roles = [], inFeatures, outFeatures, transposed, bias }) => ({
       module: this.renamed(module),
       roles,

@@ -23,7 +23,7 @@ export interface EncoderBlockNames {
   readonly outputNorm: string;
 }
 
-/** In what the descendants of BERT differ. */
+/** The differences between the descendants of BERT. */
 export interface EncoderVariant {
   readonly architecture: string;
   readonly hidden: number;
@@ -33,16 +33,16 @@ export interface EncoderVariant {
   readonly vocabulary: number;
   readonly epsilon: number;
   readonly activation: Activation;
-  /** What stands before all names: `bert.` in a model with a head, nothing without. */
+  /** The prefix of all names: `bert.` in a model with a head, empty without. */
   readonly root: string;
   /** Rows of the position table, and the row of the first token. */
   readonly positions: number;
   readonly firstPosition: number;
-  /** Rows of the table of segments, of which the first is added to every token; 0 where there is none. */
+  /** Rows of the table of segments; the first row is added to every token; 0 if there is no table. */
   readonly segments: number;
   readonly blockPrefix: (layer: number) => string;
   readonly names: EncoderBlockNames;
-  /** Added to the scores of every block's attention, and the table that it comes from. */
+  /** Added to the scores of every block's attention, with its table. */
   readonly bias?: {
     readonly tensor: string;
     readonly shape: readonly number[];
@@ -126,7 +126,7 @@ function describeBlock(variant: EncoderVariant, index: number): BlockDescription
       ...(bias ? [bias.tensor] : []),
       ...linears.flatMap((each) => linearTensors(each).map(([name]) => name)),
     ],
-    // Norms stand after the sums and feed the residual too: their channels cannot be scaled for the linears alone.
+    // Norms come after the sums and also feed the residual, so their channels cannot be scaled for the linears alone.
     edges: [
       { id: 'value->output', producer: { kind: 'linear', module: v }, consumers: [o] },
       ...(activation === 'relu'

@@ -9,30 +9,30 @@ import type {
 } from '@q/core';
 import { linear } from './linear-description.js';
 
-/** What follows the attention in a block: from the second norm's output to what is added to the residual stream. */
+/** The part of a block after the attention: computes the sum for the residual stream from the second norm's output. */
 export interface FeedForward {
   readonly linears: readonly LinearDescription[];
   /** Matrices that are not quantized (a router), with their shapes. */
   readonly kept: readonly [name: string, shape: readonly number[]][];
-  /** Modules that read the norm's output: linears, then the router, which stays as it is but for its scale. */
+  /** Modules that read the norm's output: linears, then the router, which only gets scaled. */
   readonly readers: readonly string[];
-  /** Linears whose output is added to the residual stream, as it is or weighed. */
+  /** Linears whose output is added to the residual stream, as it is or weighted. */
   readonly outputs: readonly string[];
-  /** Edges inside; the norm's own is made from `readers`. */
+  /** Edges inside; the edge of the norm is made from `readers`. */
   readonly edges: readonly ScalableEdge[];
   readonly fusionGroups: readonly (readonly string[])[];
   readonly experts?: readonly ExpertDescription[];
-  /** Parts of the state beside `input` that the first stage reads: which tokens go to which expert. */
+  /** Parts of the state in addition to `input` that the first stage reads: the tokens of each expert. */
   route?<T>(runtime: Runtime<T>, input: T): Record<string, T>;
   readonly stages: readonly Stage[];
 }
 
-/** Adds an output to the residual stream, by way of a norm or a factor. */
+/** Adds an output to the residual stream, after a norm or a factor. */
 export type AddToResidual = <T>(runtime: Runtime<T>, residual: T, output: T) => T;
 
 const plainSum: AddToResidual = (runtime, residual, output) => runtime.ops.add(residual, output);
 
-/** How a stage's output reaches the stream: as it is where nothing is given. */
+/** How a stage's output is added to the stream; as it is when undefined. */
 export function addition(changed: AddToResidual | undefined): {
   readonly flags: Pick<Stage, 'addsToResidual' | 'addsChanged'>;
   readonly add: AddToResidual;
@@ -45,7 +45,7 @@ export interface MlpOptions {
   readonly intermediate: number;
   readonly activation: Activation;
   readonly bias: boolean;
-  /** Where the output is not added as it is. */
+  /** Set if the output is not added as it is. */
   readonly add?: AddToResidual | undefined;
 }
 
@@ -121,7 +121,7 @@ export function plainMlp(up: string, down: string, options: MlpOptions): FeedFor
     kept: [],
     readers: [up],
     outputs: [down],
-    // A positive factor passes relu alone.
+    // Only relu commutes with a positive factor.
     edges:
       activation === 'relu'
         ? [{ id: 'up->down', producer: { kind: 'linear', module: up }, consumers: [down], through: 'relu' }]

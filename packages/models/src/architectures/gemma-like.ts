@@ -9,17 +9,17 @@ const norms: NormPlaces = {
 };
 
 /**
- * What Gemma 2 and 3 share: norms around both parts with gains 1 + weight, embeddings times the root of the hidden size, heads
- * of a size of their own, scores scaled by `query_pre_attn_scalar`, soft caps.
+ * The common parts of Gemma 2 and 3: norms around both parts with gains 1 + weight, embeddings times the root of the
+ * hidden size, a separate head size, scores scaled by `query_pre_attn_scalar`, soft caps.
  */
 export function describeGemma(
   config: ConfigReader,
   variant: Pick<LlamaVariant, 'architecture' | 'tensorNames' | 'window' | 'rotary' | 'queryKeyNorm' | 'headless'> & {
     readonly caps: { readonly scores?: number; readonly logits?: number };
     readonly causal?: boolean;
-    /** Multiplies the scores; by `query_pre_attn_scalar` when absent. */
+    /** Multiplies the scores; from `query_pre_attn_scalar` when absent. */
     readonly scale?: number;
-    /** False: no norms behind the parts, as in the first Gemma. */
+    /** False: no norms after the parts, as in the first Gemma. */
     readonly normsBehind?: boolean;
   },
 ): ModelDescription {

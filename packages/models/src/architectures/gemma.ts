@@ -2,7 +2,7 @@ import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeGemma } from './gemma-like.js';
 
-/** Gemma: Llama with gains 1 + weight, scaled embeddings and heads of a size of their own. */
+/** Gemma: Llama with gains 1 + weight, scaled embeddings and a separate head size. */
 export const gemma: Architecture = {
   name: 'gemma',
   modelTypes: ['gemma'],

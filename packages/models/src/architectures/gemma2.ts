@@ -3,7 +3,7 @@ import { ConfigReader } from '../config-reader.js';
 import { describeGemma } from './gemma-like.js';
 import { readLayerWindows } from './layer-windows.js';
 
-/** Gemma 2: a window in every other layer, from the first on; limits of the scores and of the logits. */
+/** Gemma 2: a window in every other layer, beginning with the first; limits of the scores and of the logits. */
 export const gemma2: Architecture = {
   name: 'gemma2',
   modelTypes: ['gemma2'],
@@ -15,7 +15,7 @@ export const gemma2: Architecture = {
       config.positiveInteger('sliding_window', 4096),
       (layer) => layer % 2 === 0,
     );
-    // A cap that is null is none; one that is absent is the published models'.
+    // A cap of null means none; an absent cap has the value of the published models.
     const caps = {
       ...('attn_logit_softcapping' in json ? {} : { scores: 50 }),
       ...('final_logit_softcapping' in json ? {} : { logits: 30 }),

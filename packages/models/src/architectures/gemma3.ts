@@ -5,20 +5,21 @@ import { describeGemma } from './gemma-like.js';
 import { readLayerWindows } from './layer-windows.js';
 
 /**
- * Gemma 3, alone or as the text part of a folder with a vision tower: norms on each head's queries and keys, a window in all
- * layers but every sixth, whose rotary positions have a base of their own. EmbeddingGemma is the same in both directions.
+ * Gemma 3, alone or as the text part of a folder with a vision tower: norms on each head's queries and keys, and a
+ * window in all layers except every sixth, whose rotary positions have another base. EmbeddingGemma is the same in both
+ * directions.
  */
 export const gemma3: Architecture = {
   name: 'gemma3',
   modelTypes: ['gemma3_text', 'gemma3'],
   describe(json, tensorNames) {
     const config = new ConfigReader(json).textPart();
-    // EmbeddingGemma: an encoder, whose last hidden states are pooled.
+    // EmbeddingGemma: an encoder whose last hidden states are pooled.
     const encodes = config.boolean('use_bidirectional_attention', false);
     const patternKey = config.has('sliding_window_pattern') ? 'sliding_window_pattern' : '_sliding_window_pattern';
     const pattern = config.positiveInteger(patternKey, 6);
     const stated = config.positiveInteger('sliding_window', 4096);
-    // A window in both directions: half of it on either side, its last token included.
+    // A window in both directions: half of it on each side, including its last token.
     const size = encodes ? Math.floor(stated / 2) + 1 : stated;
     const { window, isSliding } = readLayerWindows(config, size, (layer) => (layer + 1) % pattern !== 0);
     const headDim = config.positiveInteger('head_dim', 256);

@@ -5,8 +5,8 @@ import { plainMlp } from './feed-forward.js';
 import { describeLlamaLike } from './llama-like.js';
 
 /**
- * GPT-NeoX and Pythia: layer norms, one linear for queries, keys and values of each head in turn, a part of each head rotated,
- * attention and MLP side by side (or one after the other).
+ * GPT-NeoX and Pythia: layer norms, one linear with query, key and value of each head in turn, a part of each head
+ * rotated, attention and MLP in parallel (or one after the other).
  */
 export const gptNeox: Architecture = {
   name: 'gpt_neox',

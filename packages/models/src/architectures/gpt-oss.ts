@@ -6,15 +6,16 @@ import { linear } from './linear-description.js';
 import { describeLlamaLike } from './llama-like.js';
 import { type Expert, type ExpertSizes, mixtureOfExperts } from './mixture-of-experts.js';
 
-/** Factor in the sigmoid of the gate: `gate * sigmoid(1.702 * gate)`. The config does not have it. */
+/** Factor in the sigmoid of the gate: `gate * sigmoid(1.702 * gate)`. It is not in the config. */
 const gateFactor = 1.702;
 
-/** Names of an expert's tensors, and what is added to the name of its linear where a file has them of all experts in one. */
+/** Names of an expert's tensors, with the suffix of the linear's name in files that store all experts in one tensor. */
 const suffixes: Readonly<Record<string, string>> = { weight: '', bias: '_bias', blocks: '_blocks', scales: '_scales' };
 
 /**
- * gpt-oss: attention with sinks and biases, a sliding window in every other layer, and experts in tensors of three dimensions,
- * `[experts, in, out]`, or rounded to MXFP4 `[experts, out, in / 32, 16]`. Gates are at the even rows of `gate_up_proj`.
+ * gpt-oss: attention with sinks and biases, a sliding window in every other layer, and experts in tensors of three
+ * dimensions, `[experts, in, out]`, or rounded to MXFP4 `[experts, out, in / 32, 16]`. Gates are the even rows of
+ * `gate_up_proj`.
  */
 export const gptOss: Architecture = {
   name: 'gpt_oss',
@@ -78,7 +79,7 @@ const expertStacks: TensorStacks = {
   },
 };
 
-/** A linear that the file keeps `[in, out]`, together with those of the other experts. */
+/** A linear that the file stores `[in, out]`, together with those of the other experts. */
 const stacked = (description: LinearDescription): LinearDescription => ({
   ...description,
   transposed: true,
@@ -95,7 +96,7 @@ function clampedExpert(name: string, { hidden, intermediate }: ExpertSizes, limi
     ],
     readers: [gateUp],
     down,
-    // A factor of up passes neither its limits nor the one that is added.
+    // A factor of up cannot be folded: up is clamped, and 1 is added to it.
     edges: [],
     inner<T>(runtime: Runtime<T>, x: T): T {
       const { ops } = runtime;

@@ -20,11 +20,11 @@ interface Sizes {
   readonly epsilon: number;
   readonly activation: Activation;
   scale(layer: number): number;
-  /** `transformer.`, or nothing in OpenAI's own checkpoints, which keep the model without its head. */
+  /** `transformer.`, or nothing in OpenAI's own checkpoints, which store the model without its head. */
   readonly prefix: string;
 }
 
-/** GPT-2: pre-norm blocks, learned positions, fused qkv. Its linears are `Conv1D`: the file keeps them `[in, out]`. */
+/** GPT-2: pre-norm blocks, learned positions, fused qkv. Its linears are `Conv1D`: the file stores them `[in, out]`. */
 export const gpt2: Architecture = {
   name: 'gpt2',
   modelTypes: ['gpt2'],

@@ -2,7 +2,7 @@ import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeLlamaLike } from './llama-like.js';
 
-/** Granite: Llama with factors on embeddings, scores, what is added to the residual stream, and logits. */
+/** Granite: Llama with factors on embeddings, scores, outputs that are added to the residual stream, and logits. */
 export const granite: Architecture = {
   name: 'granite',
   modelTypes: ['granite'],

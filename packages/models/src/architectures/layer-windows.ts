@@ -1,13 +1,13 @@
 import type { ConfigReader } from '../config-reader.js';
 
-/** Which layers have a sliding window, by `layer_types` or, where the config has none, by a pattern. */
+/** The layers with a sliding window, by `layer_types` or, if the config has none, by a pattern. */
 export interface LayerWindows {
-  /** Tokens, or nothing in a layer that sees everything. */
+  /** Tokens, or undefined in a layer without a window. */
   window(layer: number): number | undefined;
   isSliding(layer: number): boolean;
 }
 
-/** @param absent whether a layer has a window where `layer_types` does not say */
+/** @param absent whether a layer has a window if `layer_types` does not say */
 export function readLayerWindows(
   config: ConfigReader,
   size: number | undefined,

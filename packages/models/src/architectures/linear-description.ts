@@ -1,6 +1,6 @@
 import type { LinearDescription, LinearRole } from '@q/core';
 
-/** A linear that the file keeps `[out, in]`. */
+/** A linear that the file stores `[out, in]`. */
 export function linear(
   module: string,
   inFeatures: number,

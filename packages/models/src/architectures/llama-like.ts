@@ -20,16 +20,16 @@ import { applyNorm, type Norm, normProducer, tensorsOfNorm } from './norm.js';
 import { describeResidualStream } from './residual-stream.js';
 import { classifiesSequences, labelCount, sequenceOutput } from './sequence-output.js';
 
-/** Norms of a block by their names in the file: before a part reads the residual stream, after it has computed. */
+/** Norms of a block by their names in the file: before a part reads the residual stream, and after it has computed. */
 export interface NormPlaces {
   readonly attention: { readonly before?: string; readonly after?: string };
-  /** `before` may be the attention's own where both read the stream at once. */
+  /** `before` may be the attention's own norm, if both read the stream in parallel. */
   readonly feedForward: { readonly before?: string; readonly after?: string };
 }
 
 /** Names of modules. */
 interface DecoderNames {
-  /** What may stand before them in a checkpoint, the usual one first; see {@link findRoot}. */
+  /** Possible prefixes in a checkpoint, the usual one first; see {@link findRoot}. */
   readonly roots?: readonly string[];
   readonly embedding: string;
   readonly finalNorm: string;
@@ -37,63 +37,63 @@ interface DecoderNames {
   readonly attention: string;
   readonly mlp: string;
   readonly norms: NormPlaces;
-  /** Queries, keys and values of one linear each, or of a fused one. */
+  /** One linear each for queries, keys and values, or a fused one. */
   readonly input: readonly [query: string, key: string, value: string] | readonly [fused: string];
   /** The fused one has query, key and value of each head next to each other. */
   readonly inputByHead?: boolean;
   readonly output: string;
 }
 
-/** In what the descendants of Llama differ. */
+/** The differences between the descendants of Llama. */
 export interface LlamaVariant {
   readonly architecture: string;
-  /** Names in the checkpoint, where they are known. */
+  /** Names in the checkpoint, if known. */
   readonly tensorNames?: ReadonlySet<string> | undefined;
   /** Those that differ from Llama's. */
   readonly names?: Partial<DecoderNames>;
   readonly queryKeyValueBias: boolean;
   readonly outputBias: boolean;
   readonly mlpBias: boolean;
-  /** Key heads where the config does not say. */
+  /** Key heads, if the config does not say. */
   readonly defaultKeyValueHeads?: number;
-  /** Size of a head where the config does not say; the hidden size over the heads when absent. */
+  /** Size of a head, if the config does not say; the hidden size over the heads when absent. */
   readonly defaultHeadDim?: number;
-  /** Base of the rotary frequencies where the config does not say; 10000 when absent. */
+  /** Base of the rotary frequencies, if the config does not say; 10000 when absent. */
   readonly defaultTheta?: number;
-  /** Of the norms, where the config does not say; 1e-6 when absent. */
+  /** Epsilon of the norms, if the config does not say; 1e-6 when absent. */
   readonly defaultEpsilon?: number;
   readonly defaultTied?: boolean;
-  /** An encoder: its last hidden states are what it gives. */
+  /** True for an encoder: its output is its last hidden states. */
   readonly headless?: true;
-  /** The config's key for the activation, and its value where the config does not say. */
+  /** The config's key for the activation, and the value when the config has none. */
   readonly activation?: readonly [key: string, absent: string];
   /** Layer norms, with biases; RMS norms when absent. */
   readonly norm?: 'layer';
   /** The gain of norms is 1 + weight. */
   readonly gainOffset?: 1;
-  /** Norms `q_norm` and `k_norm` of queries and keys: of each head, or of all heads at once. */
+  /** Norms `q_norm` and `k_norm` of queries and keys: of each head, or of all heads together. */
   readonly queryKeyNorm?: 'head' | 'whole';
-  /** Attention and MLP read the residual stream at once, and both are added to it. */
+  /** Attention and MLP read the residual stream in parallel, and both are added to it. */
   readonly parallel?: boolean;
-  /** Rotary positions of a layer, or nothing in a layer without; those of the config for all layers when absent. */
+  /** Rotary positions of a layer, or undefined in a layer without; those of the config for all layers when absent. */
   rotary?(layer: number, headDim: number): RotaryPositions | undefined;
-  /** What a part adds to the stream is multiplied by this. */
+  /** Multiplies the outputs that are added to the stream. */
   readonly residualFactor?: number;
   readonly embeddingFactor?: number;
   readonly logitFactor?: number;
   /** Limit of the logits: `cap * tanh(logit / cap)`. */
   readonly logitCap?: number | undefined;
-  /** What the attention does otherwise, in every layer. */
+  /** Differences of the attention, in every layer. */
   readonly attention?: Partial<Pick<AttentionOptions, 'scale' | 'softCap' | 'causal' | 'queryFactors'>>;
   /** Name of the sinks' tensor below the attention's module. */
   readonly sinks?: string;
   /** Sliding window of a layer in tokens; unlimited when absent. */
   window(layer: number): number | undefined;
-  /** What follows the attention of a layer; a gated MLP of `intermediate_size` when absent. */
+  /** The part after the attention of a layer; a gated MLP of `intermediate_size` when absent. */
   feedForward?(layer: number, sizes: FeedForwardSizes): FeedForward | undefined;
 }
 
-/** What a feed-forward part is made from. */
+/** The data for a feed-forward part. */
 interface FeedForwardSizes extends Omit<MlpOptions, 'intermediate'> {
   /** `model.layers.0.mlp` */
   readonly prefix: string;
@@ -113,7 +113,7 @@ const llamaNames: DecoderNames = {
 interface Sizes {
   readonly variant: LlamaVariant;
   readonly names: DecoderNames;
-  /** Before all names but the head's. */
+  /** Prefix of all names except the head's. */
   readonly root: string;
   readonly hidden: number;
   readonly heads: number;
@@ -124,7 +124,7 @@ interface Sizes {
   rotary(layer: number): RotaryPositions | undefined;
 }
 
-/** Pre-norm blocks with rotary positions, grouped-query attention and a gated MLP, and what differs from that by the variant. */
+/** Pre-norm blocks with rotary positions, grouped-query attention and a gated MLP, changed by the variant. */
 export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): ModelDescription {
   const sizes = readSizes(config, variant);
   const { hidden, root, names } = sizes;
@@ -181,7 +181,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
         }
       : {}),
   };
-  // Without a head the last hidden states are what the model gives: nothing takes a rotation back.
+  // Without a head the model's output is its last hidden states, so nothing undoes a rotation.
   if (!head) return model;
   return withResidualStream(model, () =>
     describeResidualStream(blocks, {
@@ -196,7 +196,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
   );
 }
 
-/** The stream is described when it is asked for: rewrites do, and it names every linear of the model. */
+/** The stream is described on request, since only rewrites need it and it names every linear of the model. */
 function withResidualStream(model: ModelDescription, describe: () => ResidualStream): ModelDescription {
   let described: ResidualStream | undefined;
   return Object.defineProperty(model, 'residualStream', {
@@ -208,7 +208,7 @@ function withResidualStream(model: ModelDescription, describe: () => ResidualStr
   });
 }
 
-/** The output projection; nothing in a classifier, and in a checkpoint of the model without it. */
+/** The output projection; undefined in a classifier, and in a checkpoint of the model without it. */
 function readHead(
   config: ConfigReader,
   { variant, names, root, hidden }: Sizes,
@@ -216,7 +216,7 @@ function readHead(
   tied: boolean,
 ): LinearDescription | undefined {
   if (variant.headless || classifiesSequences(config)) return undefined;
-  // A part of a larger model has its head beside itself in old files.
+  // In old files the head of a larger model is next to the language model, not inside it.
   const module = root === 'language_model.model.' ? `language_model.${names.head}` : names.head;
   const { tensorNames } = variant;
   const stored = !tensorNames || tied || root !== '' || someBelow(tensorNames, module);
@@ -286,7 +286,7 @@ function describeBlock(config: ConfigReader, sizes: Sizes, index: number): Descr
     variant.feedForward?.(index, mlp) ??
     gatedMlp(mlp.prefix, { ...mlp, intermediate: config.positiveInteger('intermediate_size') });
   const linears = [...attention.linears, ...feedForward.linears];
-  // One norm that both read stands for itself once.
+  // One norm that both parts read is listed once.
   const norms = new Map(
     [before.attention, before.mlp, after.attention, after.mlp].flatMap((norm) => (norm ? [[norm.module, norm]] : [])),
   );
@@ -368,7 +368,7 @@ function attentionOptions(sizes: Sizes, layer: number, prefix: string): Attentio
   };
 }
 
-/** Edges of the norms before the two parts; one edge where they are one norm. */
+/** Edges of the norms before the two parts; one edge if they are one norm. */
 function normEdges(
   attention: Norm | undefined,
   mlp: Norm | undefined,
@@ -398,7 +398,7 @@ const betweenLinearAndSum = ({ module, kind, gainOffset }: Norm): NormDescriptio
   ...(gainOffset ? { gainOffset } : {}),
 });
 
-/** Nothing where an output is added as it is. */
+/** Undefined if an output is added as it is. */
 function addToResidual(norm: Norm | undefined, factor: number | undefined): AddToResidual | undefined {
   if (!norm && (factor === undefined || factor === 1)) return undefined;
   return (runtime, residual, output) => {

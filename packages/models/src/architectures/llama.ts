@@ -2,7 +2,7 @@ import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeLlamaLike } from './llama-like.js';
 
-/** Llama 1 to 3 and what shares their layout. */
+/** Llama 1 to 3 and models of the same form. */
 export const llama: Architecture = {
   name: 'llama',
   modelTypes: ['llama'],

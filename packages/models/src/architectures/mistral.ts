@@ -6,8 +6,8 @@ import { readLayerWindows } from './layer-windows.js';
 import { describeLlamaLike } from './llama-like.js';
 
 /**
- * Mistral, Ministral and Ministral 3, alone or as the text part of a folder with a vision tower (`mistral3`): Llama without
- * biases, with a sliding window in every layer, in some (`layer_types`) or in none.
+ * Mistral, Ministral and Ministral 3, alone or as the text part of a folder with a vision tower (`mistral3`): Llama
+ * without biases, with a sliding window in every layer, in some (`layer_types`) or in none.
  */
 export const mistral: Architecture = {
   name: 'mistral',
@@ -19,7 +19,7 @@ export const mistral: Architecture = {
     const size = config.has('sliding_window')
       ? config.positiveInteger('sliding_window')
       : windowWithoutKey(config, type);
-    // Mistral's own code knows no types of layers.
+    // Mistral's own code has no types of layers.
     const byLayer = type === 'ministral';
     const queryFactors = readQueryFactors(config);
     let shared: ReturnType<typeof readRotaryPositions> | undefined;
@@ -37,11 +37,14 @@ export const mistral: Architecture = {
   },
 };
 
-/** transformers takes 4096 where the key is absent; where it is null there is no window. Ministral 3 has none in both cases. */
+/** transformers uses 4096 when the key is absent; null means no window. Ministral 3 has none in both cases. */
 const windowWithoutKey = (config: ConfigReader, type: string): number | undefined =>
   type === 'ministral3' || config.keys().includes('sliding_window') ? undefined : 4096;
 
-/** Ministral 3: queries grow with the logarithm of how often the trained positions fit before theirs (as in Llama 4). */
+/**
+ * Ministral 3: queries grow with the logarithm of the number of times that the trained positions fit before theirs (as
+ * in Llama 4).
+ */
 function readQueryFactors(config: ConfigReader): AttentionOptions['queryFactors'] | undefined {
   const rope = config.object('rope_parameters');
   if (!rope.has('llama_4_scaling_beta')) return undefined;

@@ -5,7 +5,7 @@ import { gatedExpertStacks, mixtureOfExperts } from './mixture-of-experts.js';
 
 const names = { gate: 'w1', up: 'w3', down: 'w2' };
 
-/** Mixtral: Mistral's attention, and in every layer `num_local_experts` MLPs of which each token uses the best few. */
+/** Mixtral: Mistral's attention, and in every layer `num_local_experts` MLPs; each token uses the best few. */
 export const mixtral: Architecture = {
   name: 'mixtral',
   modelTypes: ['mixtral'],

@@ -13,23 +13,23 @@ import { linear } from './linear-description.js';
 import { addRows, routeTokens } from './routing.js';
 
 export interface MixtureOptions {
-  /** `model.layers.0.block_sparse_moe`: holds `gate` (the router) and `experts.0` and up. */
+  /** `model.layers.0.block_sparse_moe`: contains `gate` (the router) and `experts.0` and up. */
   readonly prefix: string;
   readonly hidden: number;
   readonly intermediate: number;
   readonly activation: Activation;
   readonly experts: number;
-  /** Experts that each token goes to. */
+  /** Number of experts for each token. */
   readonly perToken: number;
   /** Weights of a token's experts add up to 1. */
   readonly normalize: boolean;
   /** Names of an expert's linears: `w1`, `w3`, `w2` or `gate_proj`, `up_proj`, `down_proj`. */
   readonly names: ExpertNames;
-  /** Where an expert is no gated MLP of three linears. */
+  /** For experts that are not a gated MLP of three linears. */
   readonly expert?: (name: string, sizes: ExpertSizes) => Expert;
   /** Name of the router below `prefix`; `gate` without a bias when absent. */
   readonly router?: { readonly name: string; readonly bias: boolean };
-  /** An expert that sees every token, weighed by `sigmoid(shared_expert_gate(x))`. */
+  /** An expert that sees every token, weighted by `sigmoid(shared_expert_gate(x))`. */
   readonly shared?: { readonly intermediate: number };
 }
 
@@ -41,7 +41,7 @@ export interface ExpertNames {
 
 export type ExpertSizes = Pick<MixtureOptions, 'hidden' | 'intermediate' | 'activation'>;
 
-/** One expert: from its tokens to what its last linear reads. */
+/** One expert: computes the input of its last linear from its tokens. */
 export interface Expert {
   readonly linears: readonly LinearDescription[];
   /** Its linears that read tokens. */
@@ -70,7 +70,7 @@ function gatedExpert(name: string, names: ExpertNames, sizes: ExpertSizes): Expe
 
 /**
  * A sparse mixture of gated MLPs: `sum over the chosen experts of weight * expert(x)`. The router stays as it is. Each
- * expert is computed on the rows of its own tokens alone, so that is also what its linears are calibrated with.
+ * expert computes only the rows of its own tokens, so its linears are calibrated with these.
  */
 export function mixtureOfExperts(options: MixtureOptions): FeedForward {
   const { prefix, hidden, activation, experts: count, names } = options;
@@ -83,7 +83,7 @@ export function mixtureOfExperts(options: MixtureOptions): FeedForward {
   });
   const shared = options.shared && sharedExpert(prefix, hidden, options.shared.intermediate);
   const linears: LinearDescription[] = [...experts.flatMap((expert) => expert.linears), ...(shared?.linears ?? [])];
-  /** The parts of the experts that have tokens, run through one of their layers; which tokens they are stays. */
+  /** Runs the parts of the experts that have tokens through one of their layers; the token indices stay. */
   const perExpert = <T>(state: StageState<T>, run: (expert: (typeof experts)[number], x: T) => T): Record<string, T> =>
     Object.fromEntries(
       experts
@@ -192,9 +192,10 @@ function sharedExpert(prefix: string, hidden: number, intermediate: number) {
 }
 
 /**
- * Experts of a layer in tensors of three dimensions, as transformers 5 has them in memory and writes them on request:
- * `experts.gate_up_proj` `[experts, 2 * intermediate, hidden]` (rows of the gate, then those of up) and `experts.down_proj`
- * `[experts, hidden, intermediate]`. Files that are written have a tensor for each, which every reader takes.
+ * Experts of a layer in tensors of three dimensions, as in transformers 5, in memory and in files on request:
+ * `experts.gate_up_proj` `[experts, 2 * intermediate, hidden]` (rows of the gate, then those of up) and
+ * `experts.down_proj` `[experts, hidden, intermediate]`. Files that we write have a tensor for each expert, which every
+ * reader supports.
  */
 export function gatedExpertStacks(config: ConfigReader, names: ExpertNames): TensorStacks {
   return {

@@ -26,7 +26,7 @@ interface Sizes {
   readonly root: string;
 }
 
-/** Attention of a layer: all tokens, or those near by. */
+/** Attention of a layer: to all tokens, or to near ones. */
 interface Reach {
   readonly rotary: RotaryPositions;
   readonly window?: number;

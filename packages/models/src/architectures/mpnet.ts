@@ -5,12 +5,12 @@ import { describeEncoderLike } from './encoder-like.js';
 import { relativePositionBuckets } from './relative-positions.js';
 import { classifiesSequences, labelCount, sequenceOutput } from './sequence-output.js';
 
-/** Of relative positions; transformers computes with as many whatever the config says. */
+/** Buckets of relative positions; transformers uses this number for any config. */
 const buckets = 32;
 /** Distance from which all keys of a side share a bucket. */
 const maxDistance = 128;
 
-/** MPNet: RoBERTa's positions, and a bias of relative positions that all blocks share (arXiv 2004.09297). */
+/** MPNet: RoBERTa's positions, and a bias by relative positions that all blocks share (arXiv 2004.09297). */
 export const mpnet: Architecture = {
   name: 'mpnet',
   modelTypes: ['mpnet'],
@@ -34,7 +34,7 @@ export const mpnet: Architecture = {
       activation: config.activation('hidden_act', 'gelu'),
       root,
       positions: config.positiveInteger('max_position_embeddings', 512),
-      // The first row behind the padding token's, which is 1 whatever the config says.
+      // The first row after that of the padding token, which is 1 for any config.
       firstPosition: 2,
       segments: 0,
       blockPrefix: (layer) => `${root}encoder.layer.${layer}`,
@@ -52,7 +52,7 @@ export const mpnet: Architecture = {
         tensor: table,
         shape: [buckets, heads],
         scores({ ops, weight }, length) {
-          // Rows of the table by bucket, `[length * length, heads]`, turned to a plane for each head.
+          // Rows of the table by bucket, `[length * length, heads]`, transposed to a plane for each head.
           const ids = relativePositionBuckets(length, buckets, maxDistance);
           const rows = ops.embed(weight(table), ids, 1, length * length);
           return ops.reshape(ops.transpose(rows), [heads, length, length]);

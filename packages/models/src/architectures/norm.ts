@@ -29,7 +29,10 @@ export function applyNorm<T>(runtime: Runtime<T>, { module, kind, epsilon, gainO
   return ops.rmsNorm(x, gainOffset ? ops.add(weight, ops.fromF32(Float32Array.of(gainOffset), [])) : weight, epsilon);
 }
 
-/** Each head by itself. @param x `[batch, length, heads*width]` */
+/**
+ * Applies a norm to each head.
+ * @param x `[batch, length, heads*width]`
+ */
 export function applyNormPerHead<T>(runtime: Runtime<T>, norm: Norm, x: T): T {
   const { ops } = runtime;
   const shape = ops.shape(x);

@@ -2,7 +2,7 @@ import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeLlamaLike } from './llama-like.js';
 
-/** OLMo 2: norms behind each part instead of before it, and on all heads' queries and keys at once. */
+/** OLMo 2: norms after each part instead of before it, and on the queries and keys of all heads together. */
 export const olmo2: Architecture = {
   name: 'olmo2',
   modelTypes: ['olmo2'],

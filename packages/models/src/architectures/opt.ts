@@ -107,7 +107,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
   };
 }
 
-/** After the sum: what they give is the stream, which the next linears read. */
+/** After the sum: their output is the stream, which the next linears read. */
 function describePostNorms({ prefix, stages }: BlockDescription): NormDescription[] {
   const reading = (stage: string) => stages.find(({ name }) => name === stage)!.linears;
   return [
@@ -142,7 +142,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
       ...linears.flatMap((each) => linearTensors(each).map(([name]) => name)),
     ],
     edges: [
-      // A norm after the sum also feeds the residual: its channels cannot be scaled for the linears alone.
+      // A norm after the sum also feeds the residual, so its channels cannot be scaled for the linears alone.
       ...(normFirst
         ? [
             {

@@ -4,7 +4,10 @@ import { readRotaryPositions } from '../rotary-positions.js';
 import { fusedGatedMlp } from './feed-forward.js';
 import { describeLlamaLike } from './llama-like.js';
 
-/** Phi-3 and Phi-4-mini: queries, keys and values in one linear, gate and up in one, LongRoPE, a part of each head rotated. */
+/**
+ * Phi-3 and Phi-4-mini: queries, keys and values in one linear, gate and up in one, LongRoPE, a part of each head
+ * rotated.
+ */
 export const phi3: Architecture = {
   name: 'phi3',
   modelTypes: ['phi3'],
@@ -27,7 +30,7 @@ export const phi3: Architecture = {
   },
 };
 
-/** Published configs call LongRoPE so. */
+/** The name of LongRoPE in published configs. */
 const longRopeNames: ReadonlyMap<string, string> = new Map([
   ['su', 'longrope'],
   ['yarn', 'longrope'],

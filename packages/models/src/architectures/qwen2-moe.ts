@@ -7,8 +7,8 @@ import { readSparseLayers, readWindows } from './qwen2.js';
 const names = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
 
 /**
- * Qwen1.5-MoE and Qwen2-MoE: Qwen2's attention; sparse layers (every `decoder_sparse_step`-th, but for
- * `mlp_only_layers`) have experts and one shared expert behind a sigmoid gate, the others a plain MLP.
+ * Qwen1.5-MoE and Qwen2-MoE: Qwen2's attention. Sparse layers (every `decoder_sparse_step`-th, except
+ * `mlp_only_layers`) have experts and one shared expert with a sigmoid gate; the others have a plain MLP.
  */
 export const qwen2Moe: Architecture = {
   name: 'qwen2_moe',

@@ -21,8 +21,8 @@ export const qwen2: Architecture = {
 };
 
 /**
- * Windows of the upper layers, where `use_sliding_window` is set.
- * @param absentFirst the first layer that has one, where the config does not say
+ * Windows of the upper layers, if `use_sliding_window` is set.
+ * @param absentFirst the first layer with a window, if the config does not say
  */
 export function readWindows(config: ConfigReader, absentFirst = 28): (layer: number) => number | undefined {
   if (!config.boolean('use_sliding_window', false)) return () => undefined;
@@ -33,7 +33,7 @@ export function readWindows(config: ConfigReader, absentFirst = 28): (layer: num
   return (layer) => (layer >= first ? size : undefined);
 }
 
-/** Experts, and which layers have them: every `decoder_sparse_step`-th one, but for `mlp_only_layers`. */
+/** Experts, and the layers that have them: every `decoder_sparse_step`-th one, except `mlp_only_layers`. */
 export function readSparseLayers(
   config: ConfigReader,
   absent: { readonly experts: number; readonly perToken: number },

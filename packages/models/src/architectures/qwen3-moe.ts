@@ -22,7 +22,7 @@ export const qwen3Moe: Architecture = {
       mlpBias: false,
       defaultKeyValueHeads: 4,
       queryKeyNorm: 'head',
-      // Of all layers, where it is on: `max_window_layers` is not read.
+      // Applies to all layers if it is on: `max_window_layers` is not used.
       window: readWindows(config, 0),
       feedForward: (layer, { prefix, hidden, activation }) =>
         isSparse(layer)

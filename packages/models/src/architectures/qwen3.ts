@@ -3,7 +3,7 @@ import { ConfigReader } from '../config-reader.js';
 import { describeLlamaLike } from './llama-like.js';
 import { readWindows } from './qwen2.js';
 
-/** Qwen3: Llama with a norm on each head's queries and keys, and heads of 128 whatever the hidden size. */
+/** Qwen3: Llama with a norm on each head's queries and keys, and heads of 128 for any hidden size. */
 export const qwen3: Architecture = {
   name: 'qwen3',
   modelTypes: ['qwen3'],

@@ -1,6 +1,6 @@
 /**
- * Buckets of relative positions as T5 has them (arXiv 1910.10683, section 2.1): half of them for keys behind the query, half
- * for those before it; near ones have a bucket each, farther ones share buckets of logarithmic widths.
+ * Buckets of relative positions, as in T5 (arXiv 1910.10683, section 2.1): half of them for keys after the query, half
+ * for those before it. Near positions have a bucket each, and farther ones share buckets of logarithmic widths.
  * @returns `[length, length]`, query by key
  */
 export function relativePositionBuckets(length: number, buckets: number, maxDistance: number): Int32Array {
@@ -9,7 +9,7 @@ export function relativePositionBuckets(length: number, buckets: number, maxDist
   const scale = Math.fround(Math.log(maxDistance / exact));
   const byDistance = Int32Array.from({ length }, (_, distance) => {
     if (distance < exact) return distance;
-    // f32, as PyTorch computes it: at the borders of buckets the rounding decides.
+    // f32, as in PyTorch: rounding decides at the borders of buckets.
     const ratio = Math.fround(Math.fround(Math.log(Math.fround(distance / exact))) / scale);
     return Math.min(half - 1, exact + Math.trunc(Math.fround(ratio * (half - exact))));
   });

@@ -1,25 +1,25 @@
 import type { BlockDescription, NormDescription, ResidualStream } from '@q/core';
 
-/** Where a model's stream is more than a pre-norm one. */
+/** Differences of a model's stream from a pre-norm one. */
 export interface ResidualStreamOptions {
   readonly embeddings: readonly string[];
   readonly kind: NormDescription['kind'];
-  /** Module between the last block and the head; the head reads the stream itself when there is none. */
+  /** Module between the last block and the head; when undefined the head reads the stream itself. */
   readonly finalNorm: string | undefined;
   /** Module of the output projection. */
   readonly head: string;
   /** The gain of norms is 1 + weight. */
   readonly gainOffset?: 1;
-  /** Norms that no linear reads: those between a linear and the sum, or after it. */
+  /** Norms that no linear reads: those between a linear and the sum, or after the sum. */
   readonly others?: readonly NormDescription[];
   /** Linears of the blocks that read the stream without a norm. */
   readonly readers?: readonly string[];
 }
 
 /**
- * The residual stream of a model, from what its blocks say already: norms and their consumers are the edges whose producer
- * is a norm, writers are the linears of the stages that add to the residual: as they are, or, in the last stage of a block
- * with experts, weighed.
+ * The residual stream of a model, from the descriptions of its blocks. The norms and their consumers are the edges
+ * whose producer is a norm. The writers are the linears of the stages that add to the residual: as they are, or
+ * weighted in the last stage of a block with experts.
  */
 export function describeResidualStream(
   blocks: readonly BlockDescription[],

@@ -1,21 +1,21 @@
 import type { Ops } from '@q/core';
 
-/** Tokens that go to one expert, and how much of its output they take. */
+/** Tokens for one expert, and the weights of its outputs. */
 interface Assignment {
-  /** Tokens of the batch. */
+  /** Indices of tokens in the batch. */
   readonly tokens: Int32Array;
-  /** Where their weights are in the flat list of chosen ones. */
+  /** Indices of their weights in the flat list of chosen ones. */
   readonly places: Int32Array;
 }
 
 /**
- * Sends each token to the experts with the `count` largest router logits (of equal ones the lower index). Adds three parts
- * to a stage's state for each expert that gets tokens: `expert.E` `[rows, hidden]`, `expert.E.tokens` and `expert.E.weights`
- * `[rows, 1]`. Weights are differentiable, the choice itself is not.
+ * Sends each token to the experts with the `count` largest router logits (of equal ones the lower index). Adds three
+ * parts to a stage's state for each expert with tokens: `expert.E` `[rows, hidden]`, `expert.E.tokens` and
+ * `expert.E.weights` `[rows, 1]`. Weights are differentiable; the choice itself is not.
  * @param x `[tokens, hidden]`
  * @param logits `[tokens, experts]`
- * @param normalize weights of a token add up to 1: softmax over the chosen logits, else they are taken from the softmax
- * over all experts
+ * @param normalize whether the weights of a token add up to 1: softmax over the chosen logits; otherwise they are taken
+ *   from the softmax over all experts
  */
 export function routeTokens<T>(ops: Ops<T>, x: T, logits: T, count: number, normalize: boolean): Record<string, T> {
   if (ops.routing) return ops.routing.route(x, logits, count, normalize);
@@ -37,7 +37,10 @@ export function routeTokens<T>(ops: Ops<T>, x: T, logits: T, count: number, norm
   return parts;
 }
 
-/** Adds `rows` `[rows, hidden]` to the `tokens` `[rows, 1]` of `sum` `[batch, length, hidden]`, as {@link routeTokens} gives them. */
+/**
+ * Adds `rows` `[rows, hidden]` to the `tokens` `[rows, 1]` of `sum` `[batch, length, hidden]`, as {@link routeTokens}
+ * gives them.
+ */
 export function addRows<T>(ops: Ops<T>, sum: T, rows: T, tokens: T): T {
   if (ops.routing) return ops.routing.addRows(sum, rows, tokens);
   const shape = ops.shape(sum);

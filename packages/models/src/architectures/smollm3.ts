@@ -15,7 +15,7 @@ export const smollm3: Architecture = {
     const flags = config.integers('no_rope_layers');
     const layers = config.positiveInteger('num_hidden_layers');
     if (flags && flags.length < layers) config.refuse('no_rope_layers', `one for each of ${layers} layers is needed`);
-    // A one says that the layer has positions, whatever the key's name suggests.
+    // A 1 means that the layer has positions, although the key's name suggests the opposite.
     const hasPositions = (layer: number) => (flags ? flags[layer] !== 0 : (layer + 1) % interval !== 0);
     const size =
       config.boolean('use_sliding_window', false) && config.has('sliding_window')

@@ -3,7 +3,9 @@ import { ConfigReader } from '../config-reader.js';
 import { readRotaryPositions } from '../rotary-positions.js';
 import { describeLlamaLike } from './llama-like.js';
 
-/** StableLM: Llama with layer norms and a part of each head rotated; attention and MLP may read one norm side by side. */
+/**
+ * StableLM: Llama with layer norms and a part of each head rotated; attention and MLP may read one norm in parallel.
+ */
 export const stablelm: Architecture = {
   name: 'stablelm',
   modelTypes: ['stablelm'],

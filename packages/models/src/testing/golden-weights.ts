@@ -2,8 +2,8 @@ import { fromF32, type ModelDescription, type Ops, type Tensor, type TensorStack
 import { loadWeights } from '../load-weights.js';
 
 /**
- * The weights of tooling/figures/reference/transformers_logits.py: uniform in +-0.3 from the name and the index, around 1 for the
- * gains of norms.
+ * The weights of tooling/figures/reference/transformers_logits.py: uniform in +-0.3 from the name and the index, near 1
+ * for the gains of norms.
  */
 export function goldenWeights<T>(
   ops: Ops<T>,
@@ -13,7 +13,7 @@ export function goldenWeights<T>(
   return loadWeights(ops, model, async (name) => goldenTensor(name, model.expected.get(name)!, stacks));
 }
 
-/** One of them: in the file's order. Where it is a slice of a tensor of the file, the values are that one's. */
+/** One of them, in the file's order. If it is a slice of a tensor of the file, it has the values of that slice. */
 export function goldenTensor(name: string, shape: readonly number[], stacks?: TensorStacks | undefined): Tensor {
   const count = shape.reduce((product, size) => product * size, 1);
   const place = stacks?.join?.(name);

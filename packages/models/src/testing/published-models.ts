@@ -1,4 +1,4 @@
-/** Configs of published models, and how many parameters their publishers count (model cards on the hub). */
+/** Configs of published models, with their published numbers of parameters (model cards on the hub). */
 export const published: Record<string, { config: Record<string, unknown>; parameters: number }> = {
   'Llama-3.2-1B': {
     config: {

@@ -4,7 +4,7 @@ import { createRuntime, describeModel, forward, wrapRuntime } from '@q/models';
 
 export type Config = Readonly<Record<string, unknown>>;
 
-/** A model in memory: `[out, in]`, names that are tied resolved. */
+/** A model in memory: `[out, in]`, tied names resolved. */
 export function sourceOf(model: ModelDescription, read: (name: string) => Tensor | Promise<Tensor>): WeightSource {
   const transposed = new Set(
     model.blocks.flatMap(({ linears }) => linears.filter((l) => l.transposed).map((l) => `${l.module}.weight`)),
@@ -42,7 +42,7 @@ export async function logitsOf<T>(
   return logits;
 }
 
-/** The model that a rewrite makes of another: the description from the patched config, and its weights. */
+/** The model after a rewrite: the description from the patched config, and its weights. */
 export function rewrite(config: Config, source: WeightSource, rewrite: Rewrite, seed = 0) {
   const model = describeModel(config);
   const rewritten = rewrite.apply(model, source, createContext({ seed }));

@@ -1,4 +1,4 @@
-/** Configs of one small model for every branch that a rotation goes through differently. */
+/** Configs of one small model for every branch of the rotation. */
 export const smallModels: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   'llama, grouped queries, all biases, headDim 24': {
     model_type: 'llama',
