@@ -133,7 +133,7 @@ function absentWeights(folder: ModelFolder, files: readonly string[]): string {
     return `${what}, but ${shards[0]}: rename it to ${singleFile} if it holds the whole model, else get the other shards and the index`;
   if (shards.length > 1) return `${what}, but ${list(shards)}: get ${indexFile}, which says where each tensor lies`;
   const gguf = files.filter((name) => /\.gguf$/i.test(name));
-  if (gguf.length > 0) return `${what}, but ${list(gguf)}: give the path of that file, in place of its folder`;
+  if (gguf.length > 0) return `${what}, but ${list(gguf)}: give the path of that file instead of its folder`;
   const others = files.filter((name) => /\.(bin|pt|pth|h5|msgpack|onnx)$/i.test(name));
   if (others.length > 0)
     return `${what}, but ${list(others)}, which is not read: convert it to safetensors first (in transformers: from_pretrained, then save_pretrained)`;

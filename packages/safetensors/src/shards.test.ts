@@ -212,7 +212,7 @@ describe('opening shards', () => {
   });
 
   it.each([
-    [['model.Q4_K_M.gguf'], /but model\.Q4_K_M\.gguf: give the path of that file, in place of its folder/],
+    [['model.Q4_K_M.gguf'], /but model\.Q4_K_M\.gguf: give the path of that file instead of its folder/],
     [['adapter_model.safetensors'], /but adapter_model\.safetensors: it is an adapter: .* --adapter$/],
     [['pytorch_model.bin'], /but pytorch_model\.bin, which is not read: convert it/],
     [[one], /but model-00001-of-00002\.safetensors: rename it to model\.safetensors/],
