@@ -5,6 +5,7 @@ import { nodeFiles, observedFiles } from '@q/durable-files';
 import { importanceMatrix, readGgufHeader, readImportance } from '@q/gguf';
 import { fromBytes } from '@q/safetensors';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { writeChangedDemo } from './testing/changed-demo.js';
 import { demo } from './testing/demo.js';
 import { runCommand } from './testing/run-command.js';
 
@@ -144,3 +145,20 @@ it.each(['gguf', 'onnx'])('says which weights count before it makes a file for %
   expect(code, err).toBe(0);
   expect(err).toContain(`note: ${model}: model.safetensors is read, as transformers does`);
 });
+
+it.each(['f16', 'q4_0', 'q8_0', 'q4_k_m'])(
+  'keeps a matrix whose values %s does not hold, and says so',
+  async (type) => {
+    const model = join(folder, 'small');
+    const small = 'model.layers.0.mlp.up_proj.weight';
+    await writeChangedDemo(model, (values, _, name) => {
+      if (name === small) for (let i = 0; i < values.length; i++) values[i] *= 1e-7;
+    });
+    const { code, err } = await runCommand(['convert', model, out, '--to', 'gguf', '--type', type]);
+    expect(code, err).toBe(0);
+    expect(err).toMatch(/note: .*small: tensor blk\.0\.ffn_up\.weight has no value above .*It is kept in f32/);
+    const { tensors } = await readGgufHeader(fromBytes(await readFile(out)));
+    expect(tensors.get('blk.0.ffn_up.weight')?.type.name).toBe('F32');
+    expect(tensors.get('blk.0.ffn_gate.weight')?.type.name).not.toBe('F32');
+  },
+);

@@ -34,6 +34,7 @@ export {
   readImportance,
   writeImportance,
 } from './importance-matrix.js';
+export { LostTensorError } from './lost-tensor.js';
 export type { GgufMetadata, GgufNumberType, GgufScalar, GgufScalarType, GgufValue } from './metadata.js';
 export {
   type GgufMix,
@@ -54,7 +55,7 @@ export {
   tq2_0_M,
 } from './mix.js';
 export { readGgufTensor } from './read-tensor.js';
-export { LostTensorError, type RequantizeRun, requantize } from './requantize.js';
+export { type RequantizeRun, requantize } from './requantize.js';
 export {
   type OutputChoice,
   planRequantize,

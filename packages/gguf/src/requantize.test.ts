@@ -12,9 +12,10 @@ import { q4_0 } from './blocks/symmetric-block.js';
 import { planGgufFile } from './file-plan.js';
 import { createGgufWriter } from './file-writer.js';
 import { readGgufHeader } from './header.js';
+import { LostTensorError } from './lost-tensor.js';
 import type { GgufValue } from './metadata.js';
 import { readGgufTensor } from './read-tensor.js';
-import { LostTensorError, requantize } from './requantize.js';
+import { requantize } from './requantize.js';
 import { planRequantize, type RequantizeOptions } from './requantize-plan.js';
 import { type GgufTensorType, ggufTensorTypeFor } from './tensor-type.js';
 

@@ -1,8 +1,6 @@
 import {
   type BlockFormat,
   type BlockSource,
-  bf16ToF32,
-  f16ToF32,
   type Kernels,
   NumericError,
   type ProgressEvent,
@@ -13,6 +11,7 @@ import {
 import type { FileOptions } from '@q/durable-files';
 import type { ByteSource } from '@q/safetensors';
 import { createGgufWriter } from './file-writer.js';
+import { type LargestBlock, largestBlock, refuseLost } from './lost-tensor.js';
 import type { RequantizedTensor, RequantizePlan } from './requantize-plan.js';
 
 export interface RequantizeRun extends FileOptions {
@@ -21,18 +20,6 @@ export interface RequantizeRun extends FileOptions {
   readonly signal?: AbortSignal;
   /** Told after each stretch: bytes read so far, and all. */
   readonly progress?: (event: ProgressEvent) => void;
-}
-
-/** A tensor whose values are too small for the scales of the type that was chosen. */
-export class LostTensorError extends NumericError {
-  override name = 'LostTensorError';
-
-  constructor(
-    message: string,
-    readonly tensor: string,
-  ) {
-    super(message);
-  }
 }
 
 /** Values that are worked on at a time. */
@@ -108,7 +95,7 @@ export async function requantize(
           );
       }
       if (to !== from.type) {
-        largest = largestBlock(tensor, input, output, offset === 0 ? undefined : largest);
+        largest = largestBlock(to, valuesOf(tensor, input), output, offset === 0 ? undefined : largest);
         if (offset + bytes === tensor.bytes) refuseLost(source.name, tensor, largest);
       }
       const write = writer.write(from.name, output, offset);
@@ -129,59 +116,6 @@ export async function requantize(
   } finally {
     for (const reserve of reserves) reserve.release();
   }
-}
-
-/** The block that holds the value of the largest magnitude so far, and what became of that value. */
-interface LargestBlock {
-  readonly magnitude: number;
-  readonly decoded: number;
-}
-
-function largestBlock(
-  tensor: RequantizedTensor,
-  input: Uint8Array,
-  output: Uint8Array,
-  before: LargestBlock | undefined,
-): LargestBlock {
-  const source = valuesOf(tensor, input);
-  const index = largestIndex(source);
-  const value = index < 0 ? 0 : valueAt(source, index);
-  const magnitude = Math.abs(value);
-  if (before && magnitude <= before.magnitude) return before;
-  const { values, bytes } = tensor.to;
-  const block = Math.floor(index / values);
-  const decoded = new Float32Array(values);
-  tensor.to.format?.decode(output.subarray(block * bytes, (block + 1) * bytes), decoded);
-  return { magnitude, decoded: Math.sign(value) * decoded[index % values] };
-}
-
-/** Magnitudes of all float dtypes are ordered as their bits are. */
-function largestIndex({ dtype, data }: BlockSource): number {
-  const bits = dtype === 'f32' ? new Uint32Array(data.buffer, data.byteOffset, data.length) : (data as Uint16Array);
-  const mask = dtype === 'f32' ? 0x7fffffff : 0x7fff;
-  let [most, index] = [0, -1];
-  for (let i = 0; i < bits.length; i++) {
-    const magnitude = bits[i] & mask;
-    if (magnitude > most) [most, index] = [magnitude, i];
-  }
-  return index;
-}
-
-function valueAt({ dtype, data }: BlockSource, index: number): number {
-  if (dtype === 'f32') return data[index];
-  return dtype === 'f16' ? f16ToF32(data[index]) : bf16ToF32(data[index]);
-}
-
-/**
- * Blocks keep their scales in f16, which has nothing below 2^-24. The largest value of a tensor is a grid point of its block, or near
- * one: where even it is not kept to a quarter, the tensor is lost.
- */
-function refuseLost(name: string, { from, to }: RequantizedTensor, { magnitude, decoded }: LargestBlock): void {
-  if (Math.abs(decoded - magnitude) <= magnitude / 4) return;
-  throw new LostTensorError(
-    `${name}: tensor ${from.name} has no value above ${magnitude}, and the f16 scales of ${to.name} do not hold such small ones: keep it as it is`,
-    from.name,
-  );
 }
 
 const copies = ({ tensor }: Stretch) => tensor.to === tensor.from.type;

@@ -1,9 +1,11 @@
 import { conversionSource } from '@q/checkpoint';
 import { type BlockFormat, SchemeError } from '@q/core';
 import {
+  type ConvertedModel,
   convertModel,
   type ImportanceMatrix,
   importanceMatrix,
+  LostTensorError,
   planModel,
   type RequantizeOptions,
   writeModel,
@@ -81,7 +83,7 @@ export const ggufTarget: ConversionTarget = {
         choice.types = types;
         terminal.note(words);
       }
-      const plan = planModel(model, choice, path);
+      let plan = planModel(model, choice, path);
       const run = { signal, files, progress: terminal.progress };
       const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
@@ -97,11 +99,23 @@ export const ggufTarget: ConversionTarget = {
             solved = await solveWeights(work, options, context);
           }
           if (queueRun) remote = await remoteTensors(queueRun, { checkpoint, model, plan, kernels: kernels.name });
-          await writeModel(source, model, plan, out, {
-            ...{ ...run, kernels },
-            ...(solved ? { encoded: solved.encoded } : {}),
-            ...(remote ? { encodedElsewhere: remote.encoded } : {}),
-          });
+          // What a type cannot hold is known when it has been tried: the file is then begun again with that tensor in f32.
+          for (let kept = new Set<string>(), written = false; !written; ) {
+            try {
+              await writeModel(source, model, plan, out, {
+                ...{ ...run, kernels },
+                ...(solved ? { encoded: withoutKept(solved.encoded, model, kept) } : {}),
+                ...(remote ? { encodedElsewhere: remote.encoded } : {}),
+              });
+              written = true;
+            } catch (error) {
+              if (!(error instanceof LostTensorError) || kept.has(error.tensor) || remote) throw error;
+              kept = new Set([...kept, error.tensor]);
+              plan = planModel(model, { ...choice, kept }, path);
+              notes.push(error.message);
+              terminal.note(`note: ${error.message}. It is kept in f32`);
+            }
+          }
           await solved?.discard();
         });
         await (remote as RemoteTensors | undefined)?.close();
@@ -135,6 +149,16 @@ export const ggufTarget: ConversionTarget = {
     }
   },
 };
+
+/** Solved rows but those of tensors that are kept. */
+function withoutKept(
+  encoded: ReadonlyMap<string, Uint8Array>,
+  { tensors }: ConvertedModel,
+  kept: ReadonlySet<string>,
+): ReadonlyMap<string, Uint8Array> {
+  const left = new Set(tensors.filter(({ name }) => kept.has(name)).flatMap(({ from }) => from));
+  return new Map([...encoded].filter(([name]) => !left.has(name)));
+}
 
 /** @throws UsageError for what names types beside `--within`, and where there is no text to choose them by */
 function refuseWithin({ within, type, output, embeddings, calib }: ConvertOptions): void {

@@ -13,7 +13,8 @@ export function planModel(model: ConvertedModel, options: RequantizeOptions, nam
   const tensors = new Map<string, GgufTensor>();
   let begin = 0;
   for (const { name: own, shape } of model.tensors) {
-    const type = ggufTensorTypeFor(staysAs({ name: own, shape }) === undefined ? f16Block : f32Block);
+    const plain = staysAs({ name: own, shape }) === undefined && !options.kept?.has(own);
+    const type = ggufTensorTypeFor(plain ? f16Block : f32Block);
     const end = begin + shape.reduce((product, size) => product * size, 1) * type.bytes;
     tensors.set(own, { name: own, type, shape, begin, end });
     begin = end;

@@ -8,6 +8,7 @@ import {
 } from '@q/core';
 import type { FileOptions } from '@q/durable-files';
 import { createGgufWriter } from '../file-writer.js';
+import { type LargestBlock, largestBlock, refuseLost } from '../lost-tensor.js';
 import type { RequantizedTensor, RequantizePlan } from '../requantize-plan.js';
 import type { ConversionSource, ConvertedModel, ModelTensor } from './conversion.js';
 import { matrixOf, openRows } from './model-rows.js';
@@ -40,7 +41,7 @@ interface Stretch {
 /**
  * Writes a converted model: stretches of rows are read, encoded and written one after the other, the next one read while this one is
  * encoded. The file is there as a whole or not at all.
- * @throws NumericError when a tensor has NaN or infinite values, or values beyond its type
+ * @throws NumericError when a tensor has NaN or infinite values, or values beyond its type; LostTensorError when they are too small for it
  */
 export async function writeModel(
   source: ConversionSource,
@@ -58,6 +59,7 @@ export async function writeModel(
   const total = stretches.reduce((sum, { begin, end }) => sum + end - begin, 0);
   const writer = await createGgufWriter(path, plan.file, { files });
   let [next, write]: Promise<unknown>[] = [];
+  let largest: LargestBlock | undefined;
   try {
     let done = 0;
     next = stretches[0]?.read();
@@ -74,6 +76,10 @@ export async function writeModel(
           : encodedRows(byName.get(tensor.from.name) as ModelTensor, begin, end, encoded);
       const out = ready ?? new Uint8Array(((end - begin) / to.values) * to.bytes);
       if (!ready) encodeRows(source, tensor, { values: values as BlockSource, out, importance }, blocks);
+      if (!(values instanceof Uint8Array)) {
+        largest = largestBlock(to, values, out, begin === 0 ? undefined : largest);
+        if (stretches[index + 1]?.tensor !== tensor) refuseLost(source.name, tensor, largest);
+      }
       await write;
       write = writer.write(tensor.from.name, out, (begin / to.values) * to.bytes);
       write.catch(() => {});
@@ -106,11 +112,15 @@ export async function encodeTensor(
   const { to } = tensor;
   const stretches = cut(source, tensor, model);
   const all = new Uint8Array((stretches.reduce((sum, { begin, end }) => sum + end - begin, 0) / to.values) * to.bytes);
+  let largest: LargestBlock | undefined;
   for (const { begin, end, importance, read } of stretches) {
     const out = new Uint8Array(((end - begin) / to.values) * to.bytes);
-    encodeRows(source, tensor, { values: (await read()) as BlockSource, out, importance }, blocks);
+    const values = (await read()) as BlockSource;
+    encodeRows(source, tensor, { values, out, importance }, blocks);
+    largest = largestBlock(to, values, out, largest);
     all.set(out, (begin / to.values) * to.bytes);
   }
+  if (largest) refuseLost(source.name, tensor, largest);
   return all;
 }
 
