@@ -1,4 +1,4 @@
-import { type PackedWeight, plainStream, type QuantizedTensor, type SummedPackedWeight } from '@q/core';
+import type { PackedWeight, QuantizedTensor, SummedPackedWeight } from '@q/core';
 
 /** Inputs of a group, and the order of the inputs in which groups are consecutive. */
 interface Groups {
@@ -7,42 +7,25 @@ interface Groups {
 }
 
 /**
- * A quantized matrix as products on packed codes take it: 2 bits as they are, 3 and 4 bits in codes of 4, 5 to 8 bits as
- * `16 high + low`. Nothing for what these products do not know: tables of values, floats, blocks that cross rows, groups
- * that are no whole words.
+ * A quantized matrix as products on packed codes take it: 2 bits as they are, 3 and 4 bits in codes of 4, 5 to 8 bits in codes of 8.
+ * Nothing for what these products do not know: tables of values, floats, blocks that cross rows, groups that are no whole words.
  */
 export function packedParts(quantized: QuantizedTensor): SummedPackedWeight | undefined {
   const { scheme, shape, codebook } = quantized;
   const { format } = scheme;
   if (shape.length !== 2 || codebook !== undefined || format.family !== 'linear' || format.bits > 8) return undefined;
-  const bits = format.bits <= 2 ? 2 : 4;
+  const bits = format.bits <= 2 ? 2 : format.bits <= 4 ? 4 : 8;
   const groups = groupsOf(quantized, 32 / bits);
   if (!groups) return undefined;
   const { order } = groups;
   const [rows, columns] = shape as [number, number];
   const codes = inOrder(quantized.codes as Uint8Array, rows, columns, order);
   const { scales, zeros } = grids(quantized, groups);
-  const part = (codes: Uint8Array, scales: Float32Array, zeros: Float32Array): PackedWeight => {
-    const words = new Int32Array(((columns * bits) / 32) * rows);
-    plainStream.packTransposed({ codes, rows, columns, bits, words });
-    return { outFeatures: rows, inFeatures: columns, bits, groupSize: groups.size, codes: words, scales, zeros };
+  const part: PackedWeight = {
+    ...{ outFeatures: rows, inFeatures: columns, bits, groupSize: groups.size },
+    ...{ codes, scales, zeros },
   };
-  const parts =
-    format.bits <= 4
-      ? [part(codes, scales, zeros)]
-      : [
-          part(
-            codes.map((code) => code >> 4),
-            scales.map((scale) => 16 * scale),
-            new Float32Array(zeros.length),
-          ),
-          part(
-            codes.map((code) => code & 15),
-            scales,
-            zeros,
-          ),
-        ];
-  return { parts, ...(order ? { order } : {}) };
+  return { parts: [part], ...(order ? { order } : {}) };
 }
 
 /** Groups of whole words of `perWord` codes, or nothing where there are none. */

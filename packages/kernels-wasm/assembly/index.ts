@@ -32,10 +32,13 @@ export {
   packedInt8Vector4x4,
   packedPanels2,
   packedPanels4,
+  packedPanels8,
   packedVector2x1,
   packedVector2x4,
   packedVector4x1,
   packedVector4x4,
+  packedVector8x1,
+  packedVector8x4,
 } from './packed-products';
 export { packRowsOfWords } from './pack-words';
 export { rotaryRows } from './rotary';

@@ -1,11 +1,16 @@
 // Inputs as the kernels of packed products read them: `together` tokens side by side (missing ones are zero), in the order in
 // which the codes of a word are used; beside them the sum of the inputs of every chunk (a group or a part of one) in f32.
 
-/** f32 inputs of tiles `[first, last)`: `[in][together]`, and sums `[chunks][together]`. */
+/**
+ * f32 inputs of tiles `[first, last)`: `[in][together]`, and sums `[chunks][together]`. Those of a single token are divided by the power
+ * of two by which a code is too large where it lies in its word; the last code of a word is shifted instead.
+ */
 export function arrangeFloats(
-  x: usize, tokens: usize, k: usize, together: usize, groupSize: usize, chunkSize: usize, chunks: usize,
+  x: usize, tokens: usize, k: usize, bits: usize, together: usize, groupSize: usize, chunkSize: usize, chunks: usize,
   to: usize, sums: usize, first: usize, last: usize, worker: usize,
 ): void {
+  const lastPlace: usize = 32 / bits - 1;
+  const inPlace = together == 1;
   for (let tile = first; tile < last; tile++) {
     for (let s: usize = 0; s < together; s++) {
       const token = tile * together + s;
@@ -19,7 +24,9 @@ export function arrangeFloats(
         for (; i < end; i++) {
           const value = token < tokens ? load<f32>(row + i * 4) : 0;
           sum += value;
-          store<f32>(to + ((tile * k + i) * together + s) * 4, value);
+          const place = i & lastPlace;
+          const scaled = inPlace && place != lastPlace ? value * reinterpret<f32>((127 - <u32>(bits * place)) << 23) : value;
+          store<f32>(to + ((tile * k + i) * together + s) * 4, scaled);
         }
         store<f32>(at, <f32>sum);
         at += together * 4;

@@ -28,9 +28,9 @@ export function widen(at: usize, sums: v128, replace: bool): void {
 /** Eight outputs of a token: `y (+)= scale (sum - zero inputs)`. */
 // @ts-expect-error: decorator
 @inline
-export function addSum(y: usize, grid: usize, inputs: v128, low: v128, high: v128, replace: bool): void {
-  low = f32x4.mul(v128.load(grid), madd(v128.load(grid, 32), inputs, low));
-  high = f32x4.mul(v128.load(grid, 16), madd(v128.load(grid, 48), inputs, high));
+export function addSum(y: usize, scale: usize, zero: usize, inputs: v128, low: v128, high: v128, replace: bool): void {
+  low = f32x4.mul(v128.load(scale), madd(v128.load(zero), inputs, low));
+  high = f32x4.mul(v128.load(scale, 16), madd(v128.load(zero, 16), inputs, high));
   if (!replace) {
     low = f32x4.add(low, v128.load(y));
     high = f32x4.add(high, v128.load(y, 16));

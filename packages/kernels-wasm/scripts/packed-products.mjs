@@ -4,10 +4,13 @@
  * `assembly/packed-sums.ts`.
  *
  * A panel is 8 outputs: for each word of the inputs 8 words side by side, so that a vector has 4 outputs and lanes are outputs
- * from the first operation to the last. `grids` holds 8 scales and 8 negated zero points for each panel and group.
+ * from the first operation to the last. `scales` holds 8 scales for each panel and group, `zeros` 8 negated zero points: of each panel
+ * and group as well (`zeroStep` 32 bytes), or of all of them (`zeroStep` 0).
  */
 
-const widths = [4, 2];
+const widths = [8, 4, 2];
+/** Widths with products of int8 inputs: a code of 8 bits and an input make pairs that do not fit 16 bits. */
+const int8Widths = [4, 2];
 const range = (count) => Array.from({ length: count }, (_, i) => i);
 const hex = (value) => `0x${(value >>> 0).toString(16)}`;
 /** Both halves of a panel. */
@@ -27,15 +30,26 @@ const plane = (bits, j, v) =>
 const addSums = (tokens, begins, sum) => [
   ...range(tokens).flatMap((token) => [
     `u = v128.load32_splat(sum, ${4 * token});`,
-    `addSum(to + ${token} * stride * 4, grid, u, ${halves.map((half) => sum(token, half)).join(', ')}, ${begins});`,
+    `addSum(to + ${token} * stride * 4, scale, zero, u, ${halves.map((half) => sum(token, half)).join(', ')}, ${begins});`,
   ]),
   `sum += ${4 * tokens};`,
 ];
 
+/** Masks of the codes of a word where they lie, all but the last. */
+const codeMasks = (bits) => {
+  const masks = range(32 / bits - 1).map((p) => hex((2 ** bits - 1) * 2 ** (bits * p)));
+  return `const codeMasks${bits} = memory.data<i32>([${masks.flatMap((mask) => Array(4).fill(mask)).join(', ')}], 16);`;
+};
+
 /**
- * f32 inputs: codes are shifted down, masked and converted. Inputs are 4 to a vector: of one token, or of 4 tokens. A single token has
- * 4 sums an output, taken in turn, so that one addition need not wait for the other. A loop goes over the word: unrolled, all of
- * its inputs would be loaded first, and spill.
+ * f32 inputs: codes are masked and converted. Inputs are 4 to a vector: of one token, or of 4 tokens.
+ *
+ * A single token's codes are converted where they lie in the word, as `2^(bits i) code`, which f32 holds exactly; its inputs are
+ * divided by these powers (`arrangeFloats`), so that no code is shifted but the last, which reaches the sign. It has 2 sums an output,
+ * taken in turn: with 4, sums and masks were more than 16 registers, and V8 kept the sums in memory. Masks are loaded, since V8 makes
+ * a constant anew with three instructions in each loop's first turn.
+ *
+ * For 4 tokens a loop goes over the word: unrolled, all of its inputs would be loaded first, and spill.
  */
 const floats = {
   name: '',
@@ -43,29 +57,41 @@ const floats = {
   /** Bytes of a token's inputs for a word of codes. */
   inputBytes: (bits) => 4 * (32 / bits),
   zero: 'f32x4.splat(0)',
+  begin: (bits, tokens) =>
+    tokens === 1 ? range(32 / bits - 1).map((p) => `const m${p} = v128.load(codeMasks${bits}, ${16 * p});`) : [],
   step(bits, tokens) {
-    const steps = tokens === 1 ? 4 : 1;
+    return tokens === 1 ? this.inPlace(bits) : this.shifted(bits);
+  },
+  inPlace(bits) {
+    const last = 32 / bits - 1;
     const code = (p, v) =>
-      `f32x4.convert_i32x4_s(v128.and(${p ? `i32x4.shr_u(${v}, ${bits * p})` : v}, i32x4.splat(${2 ** bits - 1})))`;
+      `f32x4.convert_i32x4_s(${p === last ? `i32x4.shr_u(${v}, ${32 - bits})` : `v128.and(${v}, m${p})`})`;
     return [
-      `for (const next = at + ${tokens * this.inputBytes(bits)}; at < next; at += 16) {`,
-      '  x = v128.load(at);',
-      ...range(steps).flatMap((p) => [
-        ...halves.map((half) => `  c${half} = ${code(p, `v${half}`)};`),
-        ...(tokens === 1 ? [p] : slots).flatMap((slot) => [
-          `  u = ${lane('x', slot)};`,
-          ...halves.map((half) => `  s${slot}${half} = madd(u, c${half}, s${slot}${half});`),
-        ]),
+      ...range(32 / bits).flatMap((p) => [
+        ...(p % 4 === 0 ? [`x = v128.load(at, ${4 * p});`] : []),
+        `u = ${lane('x', p % 4)};`,
+        ...halves.map((half) => `s${p % 2}${half} = madd(u, ${code(p, `v${half}`)}, s${p % 2}${half});`),
       ]),
-      ...halves.map((half) => `  v${half} = i32x4.shr_u(v${half}, ${bits * steps});`),
+      `at += ${this.inputBytes(bits)};`,
+    ];
+  },
+  shifted(bits) {
+    const code = (v) => `f32x4.convert_i32x4_s(v128.and(${v}, i32x4.splat(${2 ** bits - 1})))`;
+    return [
+      `for (const next = at + ${4 * this.inputBytes(bits)}; at < next; at += 16) {`,
+      '  x = v128.load(at);',
+      ...halves.map((half) => `  c${half} = ${code(`v${half}`)};`),
+      ...slots.flatMap((slot) => [
+        `  u = ${lane('x', slot)};`,
+        ...halves.map((half) => `  s${slot}${half} = madd(u, c${half}, s${slot}${half});`),
+      ]),
+      ...halves.map((half) => `  v${half} = i32x4.shr_u(v${half}, ${bits});`),
       '}',
     ];
   },
   afterChunk: (tokens) =>
     addSums(tokens, 'chunk == start', (token, half) =>
-      tokens === 1
-        ? slots.map((slot) => `s${slot}${half}`).reduce((x, y) => `f32x4.add(${x}, ${y})`)
-        : `s${token}${half}`,
+      tokens === 1 ? `f32x4.add(s0${half}, s1${half})` : `s${token}${half}`,
     ),
   afterGroup: () => [],
   afterTile: () => [],
@@ -77,6 +103,7 @@ const floats = {
  */
 const bytes = {
   name: 'Int8',
+  begin: () => [],
   inputs: 'int8',
   inputBytes: (bits) => 32 / bits,
   zero: 'i16x8.splat(0)',
@@ -112,10 +139,11 @@ function vectorProduct(bits, tokens, kind) {
   return `
 /** ${bits} bits, ${kind.inputs} inputs, ${tokens} token${tokens > 1 ? 's' : ''} at a time: panels \`[first, last)\`, all \`tiles\` of tokens. */
 export function packed${kind.name}Vector${bits}x${tokens}(
-  inputs: usize, sums: usize, sumsPerToken: usize, factors: usize, codes: usize, grids: usize, y: usize,
+  inputs: usize, sums: usize, sumsPerToken: usize, factors: usize, codes: usize, scales: usize, zeros: usize, zeroStep: usize, y: usize,
   words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, first: usize, last: usize, worker: usize,
 ): void {
   const own = tileSums + worker * 128;
+${indent(kind.begin(bits, tokens), 2)}
   for (let panel = first; panel < last; panel++) {
     const start = codes + panel * words * 32;
     const stop = start + words * 32;
@@ -123,7 +151,8 @@ export function packed${kind.name}Vector${bits}x${tokens}(
       const to = y + (tile * ${tokens} * stride + panel * 8) * 4;
       let at = inputs + tile * words * ${tokens * kind.inputBytes(bits)};
       let sum = sums + tile * sumsPerToken * ${4 * tokens};
-      let grid = grids + panel * groups * 64;
+      let scale = scales + panel * groups * 32;
+      let zero = zeros + panel * groups * zeroStep;
       let word = start;
       let u: v128, x: v128, c0: v128, c1: v128;
       while (word < stop) {
@@ -140,7 +169,8 @@ ${indent(kind.step(bits, tokens), 12)}
 ${indent(kind.afterChunk(tokens), 10)}
         }
 ${indent(kind.afterGroup(tokens), 8)}
-        grid += 64;
+        scale += 32;
+        zero += zeroStep;
       }
 ${indent(kind.afterTile(tokens), 6)}
     }
@@ -154,7 +184,7 @@ function int8PanelProduct(bits) {
   return `
 /** ${bits} bits, int8 inputs, many tokens: panels \`[first, last)\`, all \`tiles\` of 4 tokens; \`scratch\`: ${32 * planes} bytes a word for each worker. */
 export function packedInt8Panels${bits}(
-  inputs: usize, sums: usize, factors: usize, codes: usize, grids: usize, y: usize,
+  inputs: usize, sums: usize, factors: usize, codes: usize, scales: usize, zeros: usize, zeroStep: usize, y: usize,
   words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, scratch: usize, first: usize, last: usize, worker: usize,
 ): void {
   const own = tileSums + worker * 128;
@@ -176,7 +206,8 @@ ${indent(
     let sum = sums;
     for (let tile: usize = 0; tile < tiles; tile++) {
       const to = y + (tile * 4 * stride + panel * 8) * 4;
-      let grid = grids + panel * groups * 64;
+      let scale = scales + panel * groups * 32;
+      let zero = zeros + panel * groups * zeroStep;
       let code = start;
       let u: v128;
       while (code < stop) {
@@ -200,7 +231,8 @@ ${indent(
 ${indent(bytes.afterChunk(4), 10)}
         }
 ${indent(bytes.afterGroup(4), 8)}
-        grid += 64;
+        scale += 32;
+        zero += zeroStep;
       }
 ${indent(bytes.afterTile(4), 6)}
     }
@@ -222,12 +254,12 @@ function panelProduct(bits) {
     });
   return `
 /** ${bits} bits: words \`[start, stop)\` of a panel to f32, \`[inputs][8]\`. */
-function dequantizePanel${bits}(codes: usize, grids: usize, start: usize, stop: usize, groupWords: usize, to: usize): void {
+function dequantizePanel${bits}(codes: usize, scales: usize, zeros: usize, zeroStep: usize, start: usize, stop: usize, groupWords: usize, to: usize): void {
   let word = start;
   while (word < stop) {
     const group = word / groupWords;
-    const grid = grids + group * 64;
-    const g0 = v128.load(grid), g1 = v128.load(grid, 16), z0 = v128.load(grid, 32), z1 = v128.load(grid, 48);
+    const scale = scales + group * 32, zero = zeros + group * zeroStep;
+    const g0 = v128.load(scale), g1 = v128.load(scale, 16), z0 = v128.load(zero), z1 = v128.load(zero, 16);
     for (const end = min((group + 1) * groupWords, stop); word < end; word++) {
       const from = codes + word * 32;
       const v0 = v128.load(from), v1 = v128.load(from, 16);
@@ -239,7 +271,7 @@ ${indent(range(perWord).flatMap(store), 6)}
 
 /** ${bits} bits, f32 inputs, many tokens: panels \`[first, last)\`, \`rows\` rows of A in panels of 4; \`scratch\`: \`scratchBytes\` for each worker. */
 export function packedPanels${bits}(
-  a: usize, codes: usize, grids: usize, y: usize, rows: usize, words: usize, groupWords: usize, groups: usize, stride: usize,
+  a: usize, codes: usize, scales: usize, zeros: usize, zeroStep: usize, y: usize, rows: usize, words: usize, groupWords: usize, groups: usize, stride: usize,
   rowsAtOnce: usize, scratch: usize, scratchBytes: usize, first: usize, last: usize, worker: usize,
 ): void {
   const own = scratch + worker * scratchBytes;
@@ -248,7 +280,7 @@ export function packedPanels${bits}(
     const depth = (stop - start) * ${perWord};
     for (let panel = first; panel < last; panel++) {
       const to = own + (panel - first) * DEPTH * 32;
-      dequantizePanel${bits}(codes + panel * words * 32, grids + panel * groups * 64, start, stop, groupWords, to);
+      dequantizePanel${bits}(codes + panel * words * 32, scales + panel * groups * 32, zeros + panel * groups * zeroStep, zeroStep, start, stop, groupWords, to);
     }
     for (let top: usize = 0; top < rows; top += rowsAtOnce) {
       const bottom = min(top + rowsAtOnce, rows);
@@ -268,11 +300,11 @@ export function packedPanels${bits}(
 export const packedProducts = `import { DEPTH, MR, micro } from './matmul';
 import { addSum, dot8, scaleRow, tileSums, widen } from './packed-sums';
 import { madd } from './madd';
+${widths.map(codeMasks).join('\n')}
 ${widths
-  .flatMap((bits) => [
-    ...[floats, bytes].flatMap((inputs) => [1, 4].map((tokens) => vectorProduct(bits, tokens, inputs))),
-    panelProduct(bits),
-    int8PanelProduct(bits),
-  ])
+  .flatMap((bits) => [...[1, 4].map((tokens) => vectorProduct(bits, tokens, floats)), panelProduct(bits)])
+  .join('\n')}
+${int8Widths
+  .flatMap((bits) => [...[1, 4].map((tokens) => vectorProduct(bits, tokens, bytes)), int8PanelProduct(bits)])
   .join('\n')}
 `;

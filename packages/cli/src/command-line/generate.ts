@@ -1,5 +1,6 @@
 import { boolean, integer, number, text } from '@q/core';
 import { command } from '../command.js';
+import { preferMemory } from '../prefer-memory.js';
 import { computeOptions, jsonOption } from '../shared-options.js';
 
 export const generate = command({
@@ -27,6 +28,7 @@ export const generate = command({
     ...jsonOption,
   },
   async run([model], options, context) {
+    preferMemory();
     const { generateCommand } = await import('../commands/generate.js');
     await generateCommand(model, options, context);
   },

@@ -144,6 +144,24 @@ const rowCases: OpsConformanceCase[] = [
     },
   },
   {
+    name: 'appends to one sequence again and again, and twice to the same beginning',
+    run(ops) {
+      const parts = Array.from({ length: 6 }, (_, i) => normals(4, `part ${i}`));
+      const handle = (i: number) => upload(ops, parts[i], [1, 1, 4]);
+      const valuesOf = (ids: readonly number[]) => ids.flatMap((i) => [...parts[i]]);
+      const ids = [0, 1, 2, 3, 4, 5];
+      const whole = () => ids.slice(1).reduce((before, i) => ops.append(before, handle(i)), handle(0));
+      expectValues(ops, whole, [1, 6, 4], valuesOf(ids), 0);
+      for (const asked of [0, 1]) {
+        const twice = () => {
+          const beginning = ops.append(handle(0), handle(1));
+          return [2, 3].map((i) => ops.append(beginning, handle(i)))[asked];
+        };
+        expectValues(ops, twice, [1, 3, 4], valuesOf([0, 1, 2 + asked]), 0);
+      }
+    },
+  },
+  {
     name: 'rotates halves',
     run(ops) {
       for (const headDim of [8, 6]) {

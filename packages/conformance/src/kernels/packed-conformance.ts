@@ -55,7 +55,7 @@ async function refused(what: string, attempt: () => Promise<unknown>): Promise<v
 }
 
 interface Shape {
-  readonly bits: 2 | 4;
+  readonly bits: 2 | 4 | 8;
   readonly groupSize: number;
   readonly out: number;
   readonly inputs: number;
@@ -81,7 +81,7 @@ function drawWeight({ bits, groupSize, out, inputs }: Shape, fractions = true) {
       values[o * inputs + i] = (plain[o * inputs + i] - zeros[group]) * scales[group];
     }
   }
-  return { weight: { outFeatures: out, inFeatures: inputs, bits, groupSize, codes, scales, zeros }, values };
+  return { weight: { outFeatures: out, inFeatures: inputs, bits, groupSize, codes, scales, zeros }, plain, values };
 }
 
 function product(x: ArrayLike<number>, w: ArrayLike<number>, tokens: number, out: number, inputs: number) {
@@ -92,14 +92,17 @@ function product(x: ArrayLike<number>, w: ArrayLike<number>, tokens: number, out
   return y;
 }
 
-const shapes: readonly Shape[] = ([4, 2] as const).flatMap((bits) => [
+const shapesOf = (bits: Shape['bits']): readonly Shape[] => [
   { bits, groupSize: 32, out: 40, inputs: 96 },
   { bits, groupSize: 64, out: 13, inputs: 160 },
   { bits, groupSize: 128, out: 72, inputs: 640 },
   { bits, groupSize: 144, out: 16, inputs: 352 },
   { bits, groupSize: -1, out: 9, inputs: 272 },
   { bits, groupSize: 128, out: 24, inputs: 4096 },
-]);
+];
+/** Those that take inputs of 8 bits. */
+const int8Shapes = [...shapesOf(4), ...shapesOf(2)];
+const shapes = [...int8Shapes, ...shapesOf(8)];
 const tokenCounts = [1, 3, 7, 21];
 const describe = ({ bits, groupSize, out, inputs }: Shape) =>
   `${bits} bits, ${groupSize === -1 ? 'per channel' : `groups of ${groupSize}`}, ${inputs} to ${out}`;
@@ -111,6 +114,24 @@ export const packedProductConformance: readonly PackedConformanceCase<LoadPacked
     async run(load: LoadPacked<FloatLinear>) {
       const { weight, values } = drawWeight(shape);
       const linear = await load(weight);
+      for (const tokens of tokenCounts) {
+        const x = normals(tokens * shape.inputs);
+        const expected = product(x, values, tokens, shape.out, shape.inputs);
+        check(`${tokens} tokens`, await linear.multiply(x, tokens), expected, packedErrorBounds.float);
+      }
+      linear.dispose();
+    },
+  })),
+  ...([8, 4, 2] as const).map((bits) => ({
+    name: `packed product: ${bits} bits, codes of a byte each and one zero point`,
+    async run(load: LoadPacked<FloatLinear>) {
+      const shape = { bits, groupSize: 32, out: 19, inputs: 96 };
+      const { weight, plain } = drawWeight(shape);
+      const linear = await load({ ...weight, codes: plain, zeros: weight.zeros.fill(1.5) });
+      const values = Float64Array.from(plain, (code, i) => {
+        const group = Math.floor((i % shape.inputs) / shape.groupSize) * shape.out + Math.floor(i / shape.inputs);
+        return (code - 1.5) * weight.scales[group];
+      });
       for (const tokens of tokenCounts) {
         const x = normals(tokens * shape.inputs);
         const expected = product(x, values, tokens, shape.out, shape.inputs);
@@ -158,7 +179,7 @@ export const packedProductConformance: readonly PackedConformanceCase<LoadPacked
 
 /** Products with inputs in 8 bits. */
 export const packedInt8Conformance: readonly PackedConformanceCase<PackedProducts>[] = [
-  ...shapes.map((shape) => ({
+  ...int8Shapes.map((shape) => ({
     name: `packed product of int8 inputs, ${describe(shape)}`,
     async run(products: PackedProducts) {
       const { weight, values } = drawWeight(shape);
@@ -212,6 +233,9 @@ export const packedInt8Conformance: readonly PackedConformanceCase<PackedProduct
       await refused('another width', () => linear.multiplyInt8({ ...input, width: 32, codes: new Int8Array(32) }));
       await refused('missing scales', () => linear.multiplyInt8({ ...input, scales: new Float32Array(0) }));
       linear.dispose();
+      const wide = await products.load(drawWeight({ bits: 8, groupSize: 32, out: 8, inputs: 64 }).weight);
+      await refused('codes of 8 bits', () => wide.multiplyInt8(input));
+      wide.dispose();
       await refused('a disposed weight', () => linear.multiply(new Float32Array(64), 1));
     },
   },

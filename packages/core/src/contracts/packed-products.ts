@@ -16,18 +16,21 @@ export interface PackedWeight {
   readonly outFeatures: number;
   /** A multiple of the `32 / bits` codes of a word. */
   readonly inFeatures: number;
-  readonly bits: 2 | 4;
+  readonly bits: 2 | 4 | 8;
   /** Consecutive inputs that share a scale: a multiple of `32 / bits`; -1: all inputs of an output (per channel). */
   readonly groupSize: number;
-  /** `[in * bits / 32, out]`: code i of an output is in word `i * bits / 32`, the first one in the lowest bits. */
-  readonly codes: Int32Array | Uint32Array;
+  /**
+   * `[in * bits / 32, out]`: code i of an output is in word `i * bits / 32`, the first one in the lowest bits. As bytes: a code a byte,
+   * `[out, in]`, each below `2^bits`.
+   */
+  readonly codes: Int32Array | Uint32Array | Uint8Array;
   /** `[groups, out]`, `groups = ceil(in / groupSize)`. */
   readonly scales: Float32Array;
   /** `[groups, out]`, in units of codes. */
   readonly zeros: Float32Array;
 }
 
-/** A weight as the sum of packed weights of one shape: codes of 8 bits are `16 high + low`, two parts of 4 bits. */
+/** A weight as the sum of packed weights of one shape; most have one part. */
 export interface SummedPackedWeight {
   readonly parts: readonly PackedWeight[];
   /** Input i of the parts is feature `order[i]`, `[in]`, each once: for groups whose features are not consecutive. */
@@ -49,7 +52,8 @@ export interface PackedLinear {
    * Inputs in 8 bits: with `t` tokens, `o` outputs and `g` groups,
    * `y[t,o] = s_t sum_g scale[g,o] (sum_{i in g} code[i,o] x[t,i] - zero[g,o] sum_{i in g} x[t,i])`, both inner sums in
    * i32.
-   * @throws ShapeError when the input has another width or number of scales
+   * @throws ShapeError when the input has another width or number of scales; QuantError for a weight of 8 bits, whose
+   * products with inputs of 8 bits do not fit the 16-bit sums of kernels
    */
   multiplyInt8(input: Int8Input): Promise<Float32Array>;
   /** Frees the weight. Later products are refused. */

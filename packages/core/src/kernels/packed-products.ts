@@ -11,7 +11,7 @@ export interface PackedGroups {
 export function checkPackedWeight(weight: PackedWeight): PackedGroups {
   const { outFeatures, inFeatures, bits, groupSize, codes, scales, zeros } = weight;
   const label = `a ${bits}-bit weight [${outFeatures}, ${inFeatures}] in groups of ${groupSize}`;
-  if (bits !== 2 && bits !== 4) throw new ShapeError(`${label}: packed products take 2 and 4 bits`);
+  if (bits !== 2 && bits !== 4 && bits !== 8) throw new ShapeError(`${label}: packed products take 2, 4 and 8 bits`);
   const perWord = 32 / bits;
   if (!(outFeatures > 0 && inFeatures > 0) || inFeatures % perWord !== 0)
     throw new ShapeError(`${label}: inputs must fill words of ${perWord} codes`);
@@ -20,7 +20,7 @@ export function checkPackedWeight(weight: PackedWeight): PackedGroups {
   const size = groupSize === -1 ? inFeatures : Math.min(groupSize, inFeatures);
   const count = Math.ceil(inFeatures / size);
   for (const [name, found, needed] of [
-    ['codes', codes.length, (inFeatures / perWord) * outFeatures],
+    ['codes', codes.length, (codes instanceof Uint8Array ? inFeatures : inFeatures / perWord) * outFeatures],
     ['scales', scales.length, count * outFeatures],
     ['zeros', zeros.length, count * outFeatures],
   ] as const) {
@@ -35,8 +35,12 @@ export function checkPackedInput(x: Float32Array, tokens: number, inFeatures: nu
     throw new ShapeError(`${x.length} values are not ${tokens} tokens of ${inFeatures} features`);
 }
 
-/** @throws ShapeError when the input has another width or number of scales */
-export function checkPackedInt8Input({ tokens, width, codes, scales }: Int8Input, inFeatures: number): void {
+/** @throws ShapeError when the input has another width or number of scales; QuantError for a weight of 8 bits */
+export function checkPackedInt8Input(
+  { tokens, width, codes, scales }: Int8Input,
+  { inFeatures, bits }: Pick<PackedWeight, 'inFeatures' | 'bits'>,
+): void {
+  if (bits === 8) throw new QuantError('a weight of 8 bits has no products with inputs of 8 bits: use f32 inputs');
   if (width !== inFeatures) throw new ShapeError(`inputs of ${width} features do not fit a weight of ${inFeatures}`);
   if (codes.length !== tokens * width || (scales.length !== tokens && scales.length !== 1))
     throw new ShapeError(
@@ -57,6 +61,10 @@ function loadReference(weight: PackedWeight): PackedLinear {
   const { outFeatures, inFeatures, bits } = weight;
   const [codes, scales, zeros] = [weight.codes.slice(), weight.scales.slice(), weight.zeros.slice()];
   const perWord = 32 / bits;
+  const codeAt = (codes: PackedWeight['codes'], o: number, i: number) =>
+    codes instanceof Uint8Array
+      ? codes[o * inFeatures + i]
+      : (codes[Math.floor(i / perWord) * outFeatures + o] >>> (bits * (i % perWord))) & (2 ** bits - 1);
   let disposed = false;
 
   /** `sum_g scale (sum code x - zero sum x)` for each token and output. */
@@ -69,8 +77,7 @@ function loadReference(weight: PackedWeight): PackedLinear {
         for (let g = 0; g < groups.count; g++) {
           let [dot, inputs] = [0, 0];
           for (let i = g * groups.size; i < Math.min((g + 1) * groups.size, inFeatures); i++) {
-            const word = codes[Math.floor(i / perWord) * outFeatures + o];
-            const code = (word >>> (bits * (i % perWord))) & (2 ** bits - 1);
+            const code = codeAt(codes, o, i);
             dot += code * x[token * inFeatures + i];
             inputs += x[token * inFeatures + i];
           }
@@ -91,7 +98,7 @@ function loadReference(weight: PackedWeight): PackedLinear {
       return Float32Array.from(product(x, tokens));
     },
     async multiplyInt8(input) {
-      checkPackedInt8Input(input, inFeatures);
+      checkPackedInt8Input(input, { inFeatures, bits });
       const scaleOf = (token: number) => input.scales[input.scales.length === 1 ? 0 : token];
       return Float32Array.from(
         product(input.codes, input.tokens),

@@ -81,6 +81,9 @@ export function hasLinearCodes({ type }: GgufTensor): boolean {
   return levels?.every((level, code) => level === levels[0] + code) ?? false;
 }
 
+/** Values whose bytes are in memory beside their codes at a time: an embedding has a hundred times as many. */
+const valuesAtOnce = 2 ** 20;
+
 /** Stands for a scale of zero, whose groups hold nothing but their minimum. */
 const vanishing = 1e-20;
 
@@ -94,12 +97,19 @@ export async function quantizedInFile(source: ByteSource, place: StoredRows): Pr
   const { group, levels, getScales, getCodes } = format.grid;
   const { rows: all, columns } = matrixOf(place.model.shape);
   const rows = all / place.model.from.length;
-  const bytes = await storedBytes(source, place, 0, rows);
   const codes = new Uint8Array(rows * columns);
   const each = values / group;
   const [scales, zeroPoints] = [new Float32Array(codes.length / group), new Float32Array(codes.length / group)];
-  for (let block = 0; block * values < codes.length; block++) {
-    const from = bytes.subarray(block * blockBytes, (block + 1) * blockBytes);
+  // Rows in another order are read with all others.
+  const rowsAtOnce = place.model.order ? rows : Math.max(1, Math.floor(valuesAtOnce / columns));
+  let bytes: Uint8Array = new Uint8Array(0);
+  for (let block = 0, first = 0; block * values < codes.length; block++) {
+    if ((block - first) * blockBytes === bytes.length) {
+      first = block;
+      const row = (block * values) / columns;
+      bytes = await storedBytes(source, place, row, Math.min(rows, row + rowsAtOnce));
+    }
+    const from = bytes.subarray((block - first) * blockBytes, (block - first + 1) * blockBytes);
     const [own, zeros] = [scales, zeroPoints].map((of) => of.subarray(block * each, (block + 1) * each));
     getScales(from, own, zeros);
     getCodes(from, codes.subarray(block * values, (block + 1) * values));

@@ -27,9 +27,8 @@ export function createLinear(pool: Pool, heap: Heap, values: Values) {
     const out = values.make([...x.shape.slice(0, -1), n]);
     const { packed } = weight.buffer;
     if (packed) {
-      const product = packed.product(values.read(x), m);
-      if (bias) addToRows(product, values.read(bias));
-      values.read(out).set(product);
+      packed.product(values.address(x), m, values.address(out));
+      if (bias) addToRows(values.read(out), values.read(bias));
       return out;
     }
     const packedB = panelsOf(weight, n, k);

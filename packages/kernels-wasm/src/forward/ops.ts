@@ -183,7 +183,13 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
     },
     append(a, b) {
       const [[batch, before, columns], [, added]] = [a.shape, b.shape];
-      const out = values.make([batch, before + added, columns]);
+      const shape = [batch, before + added, columns];
+      if (batch === 1) {
+        const grown = values.grown(a, shape);
+        values.read(grown).set(values.read(b), a.count);
+        return grown;
+      }
+      const out = values.make(shape);
       const [first, second, to] = [values.read(a), values.read(b), values.read(out)];
       for (let row = 0, at = 0; row < batch; row++) {
         to.set(first.subarray(row * before * columns, (row + 1) * before * columns), at);

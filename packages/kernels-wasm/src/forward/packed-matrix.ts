@@ -7,8 +7,8 @@ import type { Heap } from './heap.js';
 export interface PackedMatrix {
   readonly outFeatures: number;
   readonly inFeatures: number;
-  /** `x` `[tokens, in]` -> `[tokens, out]`. */
-  product(x: Float32Array, tokens: number): Float32Array;
+  /** Inputs `[tokens, in]` that lie at `x` of the pool's memory, to outputs `[tokens, out]` at `out`. */
+  product(x: number, tokens: number, out: number): void;
   /** Output `index` of the dequantized weight, `[in]`. */
   row(index: number, into: Float32Array): void;
   dispose(): void;
@@ -31,14 +31,23 @@ export function loadPackedMatrix(pool: Pool, heap: Heap, { parts, order }: Summe
     throw new ShapeError(`the order of a packed weight must name each of its ${inFeatures} inputs once`);
   const linears = parts.map((part) => loadPackedLinear(pool, heap, part));
   const summed = new Float32Array(inFeatures);
+  const floatsAt = (at: number, count: number) => new Float32Array(pool.memory.buffer, at, count);
   return {
     outFeatures,
     inFeatures,
-    product(x, tokens) {
-      const input = order ? reordered(x, order) : x;
-      const [sum, ...others] = linears.map((linear) => linear.product(input, tokens));
-      for (const other of others) for (let i = 0; i < sum.length; i++) sum[i] += other[i];
-      return sum;
+    product(x, tokens, out) {
+      const [first, ...others] = linears;
+      const input = order ? heap.allocate(4 * tokens * inFeatures) : x;
+      if (order) reorder(floatsAt(x, tokens * inFeatures), order, floatsAt(input, tokens * inFeatures));
+      first.product(input, tokens, out);
+      const other = others.length > 0 ? heap.allocate(4 * tokens * outFeatures) : 0;
+      for (const linear of others) {
+        linear.product(input, tokens, other);
+        const [sum, more] = [out, other].map((at) => floatsAt(at, tokens * outFeatures));
+        for (let i = 0; i < sum.length; i++) sum[i] += more[i];
+      }
+      if (order) heap.free(input);
+      if (others.length > 0) heap.free(other);
     },
     row(index, into) {
       summed.fill(0);
@@ -52,12 +61,10 @@ export function loadPackedMatrix(pool: Pool, heap: Heap, { parts, order }: Summe
   };
 }
 
-function reordered(x: Float32Array, order: Int32Array): Float32Array {
+function reorder(x: Float32Array, order: Int32Array, out: Float32Array): void {
   const width = order.length;
-  const out = new Float32Array(x.length);
   for (let start = 0; start < x.length; start += width)
     for (let i = 0; i < width; i++) out[start + i] = x[start + order[i]];
-  return out;
 }
 
 function isPermutation(order: Int32Array, size: number): boolean {

@@ -6,12 +6,13 @@ const random = createRandom('packed weights');
 const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
 const [outFeatures, inFeatures, groupSize] = [21, 96, 32];
 
-function part(bits: 2 | 4): PackedWeight {
+function part(bits: 2 | 4 | 8): PackedWeight {
   const groups = inFeatures / groupSize;
   return {
     ...{ outFeatures, inFeatures, bits, groupSize },
     codes: Uint32Array.from({ length: (inFeatures * bits * outFeatures) / 32 }, () => random.integer(2 ** 32)),
-    scales: normals(groups * outFeatures),
+    // Values of one magnitude at 4 and 8 bits: errors are bounded absolutely.
+    scales: normals(groups * outFeatures).map((scale) => (bits === 8 ? scale / 16 : scale)),
     zeros: normals(groups * outFeatures),
   };
 }
@@ -30,14 +31,18 @@ function dense(parts: readonly PackedWeight[], order?: Int32Array): Float64Array
   return out;
 }
 
+const order = Int32Array.from({ length: inFeatures }, (_, i) => (i * 5) % inFeatures);
+
 describe('a packed weight on the forward engine', async () => {
   const engine = await createForwardEngine({ threads: 2 });
   const { ops, memory } = engine;
   afterAll(() => engine.dispose());
-  const order = Int32Array.from({ length: inFeatures }, (_, i) => (i * 5) % inFeatures);
   const cases = [
     { name: 'of 4 bits', parts: [part(4)] },
     { name: 'of 2 bits', parts: [part(2)] },
+    { name: 'of 8 bits', parts: [part(8)] },
+    { name: 'with one zero point', parts: [{ ...part(4), zeros: new Float32Array(63).fill(7.5) }] },
+    { name: 'of two parts in another order', parts: [part(4), part(8)], order },
     { name: 'of two parts', parts: [part(4), part(4)] },
     { name: 'with inputs in another order', parts: [part(4)], order },
   ];

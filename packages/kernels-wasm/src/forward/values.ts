@@ -9,6 +9,8 @@ interface Buffer {
   /** Row-major; 0 while a weight is there in panels alone. */
   rows: number;
   owners: number;
+  /** Values that have room there, and how many of them are taken; for what grows ({@link Values.grown}). */
+  growth?: { readonly capacity: number; taken: number };
   /** The same matrix in panels ({@link Panels}). */
   panels?: Panels;
   /** A weight that was never f32; it has neither rows nor panels. */
@@ -37,6 +39,11 @@ export interface Values {
   /** A row of a matrix `[rows, columns]`, whatever it is kept in. */
   row(value: Value, index: number, into: Float32Array): void;
   alias(value: Value, shape: readonly number[]): Value;
+  /**
+   * A value of `shape` that begins with those of `value`; the rest is for the caller to write. Shares the memory where nothing else was put
+   * behind `value`, so that a sequence of keys is not copied for every token.
+   */
+  grown(value: Value, shape: readonly number[]): Value;
   /** Where it lies, row-major. */
   address(value: Value): number;
   read(value: Value): Float32Array;
@@ -105,6 +112,20 @@ export function createValues(pool: Pool, heap: Heap): Values {
     alias(value, shape) {
       value.buffer.owners++;
       return enter({ shape, count: value.count, buffer: value.buffer });
+    },
+    grown(value, shape) {
+      const count = elementCount(shape);
+      const { growth } = value.buffer;
+      if (growth && growth.taken === value.count && count <= growth.capacity) {
+        growth.taken = count;
+        value.buffer.owners++;
+        return enter({ shape, count, buffer: value.buffer });
+      }
+      // A quarter more than is needed now: copies add up to 4 times the final length at most.
+      const capacity = Math.ceil(1.25 * count);
+      const rows = heap.allocate(4 * capacity);
+      floats(rows, value.count).set(floats(address(value), value.count));
+      return enter({ shape, count, buffer: { rows, owners: 1, growth: { capacity, taken: count } } });
     },
     address,
     read: (value) => floats(address(value), value.count),

@@ -19,45 +19,93 @@ const together = 4;
 const floatChunk = 128;
 /** Inputs whose int8 products are: pairs of `128 (2^bits - 1)` fit 16 bits so often. */
 const intChunk = { 4: 32, 2: 128 } as const;
+/** Widths of codes that products of int8 inputs take. */
+type Int8Bits = keyof typeof intChunk;
 /** Inputs that are dequantized at a time, `DEPTH` of `assembly/matmul.ts`. */
 const panelDepth = 256;
 
+/** A packed weight in the pool's memory. */
+interface StoredPanels {
+  /** Of everything, which begins with the codes. */
+  readonly address: number;
+  readonly scalesAt: number;
+  readonly zerosAt: number;
+  /** Bytes from one group's zero points to the next one's; 0 where all are the same. */
+  readonly zeroStep: number;
+  readonly bytes: number;
+  readonly panels: number;
+  /** Of an output's codes. */
+  readonly words: number;
+}
+
 /**
- * A weight in panels of 8 outputs: for each word of the inputs the words of 8 outputs side by side, so that a product reads
- * memory in order; beside them 8 scales and 8 negated zero points for each group. Outputs beyond the last are zero.
+ * A weight in panels of 8 outputs: for each word of the inputs the words of 8 outputs side by side, so that a product reads memory in
+ * order; behind them 8 scales for each panel and group, and 8 negated zero points, once when all are the same: for groups of 32
+ * codes of 4 bits they would take a sixth of the memory. Outputs beyond the last are zero.
  */
-function storePanels(pool: Pool, heap: Heap, weight: PackedWeight, groups: number) {
+function storePanels(pool: Pool, heap: Heap, weight: PackedWeight, groups: number): StoredPanels {
   const { outFeatures, inFeatures, bits, scales, zeros } = weight;
   const panels = Math.ceil(outFeatures / panelColumns);
+  const stride = panels * panelColumns;
   const words = (inFeatures * bits) / 32;
-  const bytes = 4 * panels * panelColumns * (words + 2 * groups);
+  const same = zeros.every((zero) => zero === zeros[0]);
+  const sizes = { codes: 4 * stride * words, scales: 4 * stride * groups, zeros: same ? 32 : 4 * stride * groups };
+  const bytes = sizes.codes + sizes.scales + sizes.zeros;
   const address = heap.allocate(bytes);
-  const gridsAt = address + 4 * panels * panelColumns * words;
-  const source = new Uint32Array(weight.codes.buffer, weight.codes.byteOffset, weight.codes.length);
-  const codes = new Uint32Array(pool.memory.buffer, address, panels * panelColumns * words).fill(0);
-  const grids = new Float32Array(pool.memory.buffer, gridsAt, 2 * panels * panelColumns * groups).fill(0);
-  for (let panel = 0; panel < panels; panel++) {
-    const first = panel * panelColumns;
-    const width = Math.min(panelColumns, outFeatures - first);
-    for (let word = 0, to = first * words; word < words; word++, to += panelColumns) {
-      const from = word * outFeatures + first;
-      for (let j = 0; j < width; j++) codes[to + j] = source[from + j];
-    }
-    for (let group = 0, to = 2 * first * groups; group < groups; group++, to += 2 * panelColumns) {
-      const from = group * outFeatures + first;
-      for (let j = 0; j < width; j++) {
-        grids[to + j] = scales[from + j];
-        grids[to + panelColumns + j] = -zeros[from + j];
-      }
+  const scalesAt = address + sizes.codes;
+  const zerosAt = scalesAt + sizes.scales;
+  const codes = new Uint32Array(pool.memory.buffer, address, sizes.codes / 4).fill(0);
+  if (weight.codes instanceof Uint8Array) bytesInPanels(weight.codes, weight, codes);
+  else inPanels(weight.codes, words, outFeatures, codes);
+  inPanels(scales, groups, outFeatures, new Float32Array(pool.memory.buffer, scalesAt, sizes.scales / 4).fill(0));
+  const negated = new Float32Array(pool.memory.buffer, zerosAt, sizes.zeros / 4);
+  if (same) negated.fill(-zeros[0]);
+  else {
+    inPanels(zeros, groups, outFeatures, negated.fill(0));
+    for (let i = 0; i < negated.length; i++) negated[i] = -negated[i];
+  }
+  return { address, scalesAt, zerosAt, zeroStep: same ? 0 : 32, bytes, panels, words };
+}
+
+/** `[rows, columns]` as `[panels][rows][8]`. */
+function inPanels(
+  from: Int32Array | Uint32Array | Float32Array,
+  rows: number,
+  columns: number,
+  to: Uint32Array | Float32Array,
+): void {
+  for (let first = 0; first < columns; first += panelColumns) {
+    const width = Math.min(panelColumns, columns - first);
+    for (let row = 0, at = first * rows; row < rows; row++, at += panelColumns) {
+      const begin = row * columns + first;
+      for (let j = 0; j < width; j++) to[at + j] = from[begin + j];
     }
   }
-  return { address, gridsAt, bytes, panels, words };
+}
+
+/** Codes `[out, in]` of a byte each as words `[panels][words][8]`, the first code in the lowest bits. */
+function bytesInPanels(
+  from: Uint8Array,
+  { outFeatures, inFeatures, bits }: Omit<PackedWeight, 'codes'>,
+  to: Uint32Array,
+): void {
+  const perWord = 32 / bits;
+  const words = inFeatures / perWord;
+  for (let row = 0; row < outFeatures; row++) {
+    const lane = row % panelColumns;
+    let at = (row - lane) * words + lane;
+    for (let i = row * inFeatures, end = i + inFeatures; i < end; at += panelColumns) {
+      let word = 0;
+      for (let bit = 0; bit < 32; bit += bits) word |= from[i++] << bit;
+      to[at] = word;
+    }
+  }
 }
 
 /** A packed weight whose products do not wait for anything. */
 export interface PooledPackedLinear extends PackedLinear {
-  /** `multiply`, at once. */
-  product(x: Float32Array, tokens: number): Float32Array;
+  /** Inputs `[tokens, in]` that lie at `x` of the pool's memory, to outputs `[tokens, out]` at `out`. */
+  product(x: number, tokens: number, out: number): void;
   /** Adds output `index` of the dequantized weight, `[in]`, to `sum`. */
   addRow(index: number, sum: Float32Array): void;
 }
@@ -66,7 +114,7 @@ export interface PooledPackedLinear extends PackedLinear {
 export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): PooledPackedLinear {
   const groups = checkPackedWeight(weight);
   const { outFeatures, inFeatures, bits } = weight;
-  const { address, gridsAt, bytes, panels, words } = storePanels(pool, heap, weight, groups.count);
+  const { address, scalesAt, zerosAt, zeroStep, bytes, panels, words } = storePanels(pool, heap, weight, groups.count);
   const groupWords = (groups.size * bits) / 32;
   const stride = panels * panelColumns;
   let disposed = false;
@@ -74,24 +122,32 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
   /** Tiles of panels small enough that all threads have some, large enough that no two write the same cache line often. */
   const grain = Math.max(2, Math.min(16, Math.ceil(panels / (8 * pool.threads))));
 
-  /** Runs `compute` with room for `sizes` bytes and reads `tokens` rows of the last of them. */
-  function withRoom(tokens: number, sizes: readonly number[], compute: (...addresses: number[]) => void): Float32Array {
+  /** Runs `compute` with room for `sizes` bytes. */
+  function withRoom(sizes: readonly number[], compute: (...addresses: number[]) => void): void {
     if (disposed) throw new QuantError('this packed weight is disposed: load it again');
-    if (tokens === 0) return new Float32Array(0);
     const addresses: number[] = [];
     try {
       for (const size of sizes) addresses.push(heap.allocate(size));
       compute(...addresses);
-      const y = new Float32Array(pool.memory.buffer, addresses[sizes.length - 1], tokens * stride);
-      const out = new Float32Array(tokens * outFeatures);
-      if (stride === outFeatures) out.set(y);
-      else
-        for (let token = 0; token < tokens; token++)
-          out.set(y.subarray(token * stride, token * stride + outFeatures), token * outFeatures);
-      return out;
     } finally {
       for (const at of addresses) heap.free(at);
     }
+  }
+
+  const floatsAt = (at: number, count: number) => new Float32Array(pool.memory.buffer, at, count);
+
+  /** Outputs of `rows` rows, whole panels wide, to `[tokens, out]` at `out`: where they are computed when they have that shape already. */
+  function outputs(tokens: number, rows: number, out: number, compute: (y: number) => void): void {
+    if (rows === tokens && stride === outFeatures) {
+      compute(out);
+      return;
+    }
+    withRoom([4 * rows * stride], (y) => {
+      compute(y);
+      const to = floatsAt(out, tokens * outFeatures);
+      for (let token = 0; token < tokens; token++)
+        to.set(floatsAt(y + 4 * token * stride, outFeatures), token * outFeatures);
+    });
   }
 
   const whole = groups.count - 1;
@@ -101,49 +157,46 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
 
   /** What all kernels that sum up in chunks know of the weight, and where the outputs go. */
   const weightOf = (chunk: number, y: number) => [
-    ...[address, gridsAt, y, words, groupWords, groups.count],
+    ...[address, scalesAt, zerosAt, zeroStep, y, words, groupWords, groups.count],
     ...[(Math.min(groups.size, chunk) * bits) / 32, stride],
   ];
 
-  function few(x: Float32Array, tokens: number): Float32Array {
+  function few(x: number, tokens: number, out: number): void {
     const side = tokens === 1 ? 1 : together;
     const tiles = Math.ceil(tokens / side);
     const rows = tiles * side;
-    const sizes = [x.byteLength, 4 * rows * inFeatures, 4 * rows * floatChunks, 4 * rows * stride];
-    return withRoom(tokens, sizes, (input, arranged, sums, y) => {
-      new Float32Array(pool.memory.buffer, input, x.length).set(x);
-      pool.run(
-        'arrangeFloats',
-        [input, tokens, inFeatures, side, groups.size, Math.min(groups.size, floatChunk), floatChunks, arranged, sums],
-        tiles,
-        tiles,
-      );
-      const args = [arranged, sums, floatChunks, 0, ...weightOf(floatChunk, y), tiles];
-      pool.run(`packedVector${bits}x${side}`, args, panels, grain);
+    withRoom([4 * rows * inFeatures, 4 * rows * floatChunks], (arranged, sums) => {
+      const chunk = Math.min(groups.size, floatChunk);
+      const args = [x, tokens, inFeatures, bits, side, groups.size, chunk, floatChunks, arranged, sums];
+      pool.run('arrangeFloats', args, tiles, tiles);
+      outputs(tokens, rows, out, (y) => {
+        const args = [arranged, sums, floatChunks, 0, ...weightOf(floatChunk, y), tiles];
+        pool.run(`packedVector${bits}x${side}`, args, panels, grain);
+      });
     });
   }
 
-  function many(x: Float32Array, tokens: number): Float32Array {
+  function many(x: number, tokens: number, out: number): void {
     const rowPanels = Math.ceil(tokens / panelRows);
     const rows = rowPanels * panelRows;
     const scratchBytes = 4 * grain * panelDepth * panelColumns;
-    const sizes = [x.byteLength, 4 * rows * inFeatures, pool.threads * scratchBytes, 4 * rows * stride];
-    return withRoom(tokens, sizes, (input, a, scratch, y) => {
-      new Float32Array(pool.memory.buffer, input, x.length).set(x);
-      pool.run('packA', [input, inFeatures, 1, tokens, inFeatures, a], rowPanels, tilePanels);
-      pool.run(
-        `packedPanels${bits}`,
-        [
-          ...[a, address, gridsAt, y, rows, words, groupWords, groups.count, stride],
-          ...[panelRows * tilePanels, scratch, scratchBytes],
-        ],
-        panels,
-        grain,
-      );
+    withRoom([4 * rows * inFeatures, pool.threads * scratchBytes], (a, scratch) => {
+      pool.run('packA', [x, inFeatures, 1, tokens, inFeatures, a], rowPanels, tilePanels);
+      outputs(tokens, rows, out, (y) => {
+        pool.run(
+          `packedPanels${bits}`,
+          [
+            ...[a, address, scalesAt, zerosAt, zeroStep, y, rows, words, groupWords, groups.count, stride],
+            ...[panelRows * tilePanels, scratch, scratchBytes],
+          ],
+          panels,
+          grain,
+        );
+      });
     });
   }
 
-  function int8({ tokens, codes, scales }: Int8Input): Float32Array {
+  function int8(bits: Int8Bits, { tokens, codes, scales }: Int8Input): Float32Array {
     const side = tokens === 1 ? 1 : together;
     const tiles = Math.ceil(tokens / side);
     const rows = tiles * side;
@@ -154,11 +207,12 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
       4 * rows * groups.count,
       4 * rows,
       unpackedBytes,
-      4 * rows * stride,
+      4 * tokens * outFeatures,
     ];
-    return withRoom(tokens, sizes, (from, arranged, sums, factors, scratch, y) => {
+    let result = new Float32Array(0);
+    withRoom(sizes, (from, arranged, sums, factors, scratch, out) => {
       new Int8Array(pool.memory.buffer, from, codes.length).set(codes);
-      const factor = new Float32Array(pool.memory.buffer, factors, rows).fill(0);
+      const factor = floatsAt(factors, rows).fill(0);
       if (scales.length === 1) factor.fill(scales[0], 0, tokens);
       else factor.set(scales);
       pool.run(
@@ -167,33 +221,52 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
         tiles,
         8,
       );
-      const weights = weightOf(intChunk[bits], y);
-      if (tokens > fewTokens) {
-        const args = [arranged, sums, factors, ...weights, tiles, scratch];
-        pool.run(`packedInt8Panels${bits}`, args, panels, grain);
-      } else {
-        const args = [arranged, sums, groups.count, factors, ...weights, tiles];
-        pool.run(`packedInt8Vector${bits}x${side}`, args, panels, grain);
-      }
+      outputs(tokens, rows, out, (y) => {
+        const weights = weightOf(intChunk[bits], y);
+        if (tokens > fewTokens) {
+          const args = [arranged, sums, factors, ...weights, tiles, scratch];
+          pool.run(`packedInt8Panels${bits}`, args, panels, grain);
+        } else {
+          const args = [arranged, sums, groups.count, factors, ...weights, tiles];
+          pool.run(`packedInt8Vector${bits}x${side}`, args, panels, grain);
+        }
+      });
+      result = floatsAt(out, tokens * outFeatures).slice();
     });
+    return result;
   }
 
-  function product(x: Float32Array, tokens: number): Float32Array {
+  function product(x: number, tokens: number, out: number): void {
+    if (tokens <= fewTokens) few(x, tokens, out);
+    else many(x, tokens, out);
+  }
+
+  function multiply(x: Float32Array, tokens: number): Float32Array {
     checkPackedInput(x, tokens, inFeatures);
-    return tokens <= fewTokens ? few(x, tokens) : many(x, tokens);
+    let result = new Float32Array(0);
+    withRoom([x.byteLength, 4 * tokens * outFeatures], (input, out) => {
+      floatsAt(input, x.length).set(x);
+      if (tokens > 0) product(input, tokens, out);
+      result = floatsAt(out, tokens * outFeatures).slice();
+    });
+    return result;
   }
 
   function addRow(index: number, sum: Float32Array): void {
-    const [first, lane] = [index - (index % panelColumns), index % panelColumns];
+    const [panel, lane] = [Math.floor(index / panelColumns), index % panelColumns];
+    const first = panel * panelColumns;
     const stored = new Uint32Array(pool.memory.buffer, address + 4 * first * words, words * panelColumns);
-    const grids = new Float32Array(pool.memory.buffer, gridsAt + 8 * first * groups.count, 16 * groups.count);
+    const scales = floatsAt(scalesAt + 4 * first * groups.count, panelColumns * groups.count);
+    const negated = floatsAt(
+      zerosAt + panel * groups.count * zeroStep,
+      (zeroStep / 4) * (groups.count - 1) + panelColumns,
+    );
     const perWord = 32 / bits;
     const mask = 2 ** bits - 1;
     for (let i = 0; i < inFeatures; i++) {
-      const grid = 2 * panelColumns * Math.floor(i / groups.size) + lane;
+      const group = Math.floor(i / groups.size);
       const code = (stored[Math.floor(i / perWord) * panelColumns + lane] >>> (bits * (i % perWord))) & mask;
-      // The negated zero point stands behind the eight scales.
-      sum[i] += (code + grids[grid + panelColumns]) * grids[grid];
+      sum[i] += (code + negated[(group * zeroStep) / 4 + lane]) * scales[panelColumns * group + lane];
     }
   }
 
@@ -203,10 +276,10 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
     bytes,
     product,
     addRow,
-    multiply: async (x, tokens) => product(x, tokens),
+    multiply: async (x, tokens) => multiply(x, tokens),
     async multiplyInt8(input) {
-      checkPackedInt8Input(input, inFeatures);
-      return int8(input);
+      checkPackedInt8Input(input, { inFeatures, bits });
+      return int8(bits as Int8Bits, input);
     },
     dispose() {
       if (!disposed) heap.free(address);
