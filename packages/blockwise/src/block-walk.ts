@@ -1,10 +1,10 @@
-import { type Windows, windowBatches } from '@q/calib';
+import { type WindowBatch, type Windows, windowBatches } from '@q/calib';
 import type {
   BlockDescription,
   BlockWeights,
-  Context,
   ForwardEngine,
   GatheredGrams,
+  Kernels,
   ModelDescription,
   Runtime,
   Stage,
@@ -14,27 +14,15 @@ import type {
 import { elementCount, yieldToEventLoop } from '@q/core';
 import { createRuntime, wrapRuntime } from '@q/models';
 import { type HostPart, memoryStates, type StateStore } from './state-store.js';
+import { beginStep, blockStep, type Step, stageStep } from './steps.js';
 
-/** A state of a batch, waiting on the host between two stages. */
+/** The state of a batch between two stages, waiting on the host. */
 export interface HostState {
   readonly parts: Readonly<Record<string, HostPart>>;
 }
 
-/** The part of a state that holds what a linear gave, see {@link BlockStream.advance}. */
+/** The part of a state that holds what a linear gave, see {@link BlockWalk.advance}. */
 const outputPart = 'linear output';
-
-/** What becomes of a state: one stage, the begin of a block, or several of them in turn. */
-export type Step = <T>(runtime: Runtime<T>, state: Record<string, T>) => Record<string, T>;
-
-export const beginStep =
-  (block: BlockDescription): Step =>
-  (runtime, state) =>
-    block.begin(runtime, state.residual);
-
-export const stageStep =
-  (stage: Stage): Step =>
-  <T>(runtime: Runtime<T>, state: Record<string, T>) =>
-    stage.run(runtime, state as StageState<T>);
 
 /** Inputs of linears: `x` is `[tokens, width]`. */
 export interface StagePart {
@@ -45,29 +33,52 @@ export interface StagePart {
   readonly tokenOf?: Float32Array;
 }
 
+export interface BlockWalkOptions<T> {
+  readonly model: ModelDescription;
+  readonly engine: Pick<ForwardEngine<T>, 'ops' | 'gatherGrams'>;
+  readonly windows: Windows;
+  /** Windows of the full length that are computed together. */
+  readonly batch: number;
+  /** Ends the walk between two batches. */
+  readonly signal?: AbortSignal;
+  /** Where states wait; in memory when absent. */
+  readonly store?: StateStore;
+  /**
+   * Wraps the runtime of the weights that {@link BlockWalk.load} has loaded: quantized activations, int8 linears, a quantized cache. It
+   * is told the names of the tensors in the runtime, so that it can prepare what it needs for them, and no more.
+   */
+  readonly wrap?: (runtime: Runtime<T>, tensors: readonly string[]) => Runtime<T> | Promise<Runtime<T>>;
+}
+
 /**
- * The calibration windows on their way through a model, stage by stage. Between two stages every batch waits on the host,
- * so the engine holds one block's weights and one batch, and a stage is computed once, with its final weights.
+ * Windows on their way through a model, stage by stage or block by block: for calibration, evaluation, sensitivities and training of
+ * blocks. Between two steps every batch waits on the host, so the engine holds one block's weights and one batch, and a stage is
+ * computed once, with its final weights.
  */
-export class BlockStream<T> {
+export class BlockWalk<T> {
+  readonly model: ModelDescription;
+  /** All batches of the windows, also those that do not go through the model. */
+  readonly windowBatches: readonly WindowBatch[];
+  private readonly store: StateStore;
   private states: HostState[] = [];
   /** Which of them is that of a batch; none where the batch does not go through the model. */
   private places: (number | undefined)[] = [];
   private weights = new Map<string, T>();
+  /** The runtime of `weights`, wrapped. */
+  private wrapped: Runtime<T> | undefined;
   /** Places of states that {@link advance} has sent through the current stage already. */
   private readonly ahead = new Set<number>();
-  /** Names of weights that another stream has uploaded and disposes of. */
+  /** Names of weights that another walk has uploaded and disposes of. */
   private borrowed = new Set<string>();
-  constructor(
-    private readonly engine: ForwardEngine<T>,
-    private readonly model: ModelDescription,
-    private readonly windows: Windows,
-    private readonly batch: number,
-    private readonly context: Context,
-    private readonly store: StateStore = memoryStates(),
-  ) {}
 
-  /** Forgets all states. Weights belong to the stream that loaded them: see {@link clearWeights}. */
+  constructor(private readonly options: BlockWalkOptions<T>) {
+    const { model, windows, batch, store = memoryStates() } = options;
+    this.model = model;
+    this.store = store;
+    this.windowBatches = windowBatches(windows, batch);
+  }
+
+  /** Forgets all states. Weights belong to the walk that loaded them: see {@link clearWeights}. */
   dispose(): void {
     this.drop(this.states);
     this.states = [];
@@ -75,56 +86,86 @@ export class BlockStream<T> {
   }
 
   /**
-   * Kernels for statistics of this stream's activations. Kernels that keep no sums, such as a GPU's, were requested: the engine
-   * does not take over from them.
+   * What sums Gram matrices of this walk's activations. Kernels that keep no sums, such as a GPU's, were requested: the engine does not
+   * take over from them.
    */
-  gatherGrams(): GatheredGrams {
-    const { kernels } = this.context;
+  gatherGrams(kernels: Kernels): GatheredGrams {
     const own = kernels.gatherGrams();
-    return (own.kept ? this.engine.gatherGrams?.(kernels) : undefined) ?? own;
+    return (own.kept ? this.options.engine.gatherGrams?.(kernels) : undefined) ?? own;
   }
 
   /** Tokens of a batch; the last one may have fewer. */
   get batchTokens(): number {
-    return this.batch * this.windows.length;
+    const { batch, windows } = this.options;
+    return batch * windows.length;
   }
 
   get batches(): number {
     return this.states.length;
   }
 
-  private runtimeWith(replaced: ReadonlyMap<string, T> = new Map()) {
+  private runtimeWith(replaced: ReadonlyMap<string, T> = new Map()): Runtime<T> {
     const weights = { get: (name: string) => replaced.get(name) ?? this.weights.get(name) };
-    return createRuntime(this.engine.ops, weights, { ties: this.model.ties });
+    return createRuntime(this.options.engine.ops, weights, { ties: this.model.ties });
+  }
+
+  private runtime(): Runtime<T> {
+    return this.wrapped ?? this.runtimeWith();
+  }
+
+  /** Uploads tensors instead of those that are loaded, each as soon as it is read. */
+  async load(names: readonly string[], read: (name: string) => Promise<Tensor<'f32'>>): Promise<void> {
+    this.clearWeights();
+    for (const name of names) this.setWeight(name, await read(name));
+    this.wrapped = await this.options.wrap?.(this.runtimeWith(), names);
+  }
+
+  /** The loaded weights, on the engine. */
+  get loaded(): ReadonlyMap<string, T> {
+    return this.weights;
   }
 
   /** Replaces (or adds) a weight of the loaded set. */
   setWeight(name: string, tensor: Tensor<'f32'>): void {
     const old = this.weights.get(name);
-    if (old !== undefined && !this.borrowed.delete(name)) this.engine.ops.dispose(old);
-    this.weights.set(name, this.engine.ops.fromTensor(tensor));
+    if (old !== undefined && !this.borrowed.delete(name)) this.options.engine.ops.dispose(old);
+    this.weights.set(name, this.options.engine.ops.fromTensor(tensor));
   }
 
-  /** Uses the weights that another stream of the same engine has loaded: they are on the engine once. */
-  borrowWeights(from: BlockStream<T>): void {
+  /** Takes a weight out of the loaded set. */
+  dropWeight(name: string): void {
+    const old = this.weights.get(name);
+    if (old !== undefined && !this.borrowed.delete(name)) this.options.engine.ops.dispose(old);
+    this.weights.delete(name);
+  }
+
+  /** Uses the weights that another walk of the same engine has loaded: they are on the engine once. */
+  borrowWeights(from: BlockWalk<T>): void {
+    // A fork has them already.
+    if (from.weights === this.weights) return;
     this.clearWeights();
     this.weights = new Map(from.weights);
     this.borrowed = new Set(from.weights.keys());
   }
 
-  /** Forgets the loaded weights. A stream that borrows is cleared before the one it borrows from. */
+  /** Forgets the loaded weights. A walk that borrows is cleared before the one it borrows from. */
   clearWeights(): void {
-    for (const [name, handle] of this.weights) if (!this.borrowed.has(name)) this.engine.ops.dispose(handle);
+    this.wrapped = undefined;
+    for (const [name, handle] of this.weights) if (!this.borrowed.has(name)) this.options.engine.ops.dispose(handle);
     this.weights.clear();
     this.borrowed.clear();
   }
 
-  /** A stream that goes on from here by itself, on the same loaded weights; this one stays where it is. */
-  fork(): BlockStream<T> {
-    const copy = new BlockStream(this.engine, this.model, this.windows, this.batch, this.context, this.store.fork());
-    copy.states = [...this.states];
+  /**
+   * A walk that goes on by itself, on the same loaded weights; this one stays where it is.
+   * @param from the states to go on from: here when absent, or what {@link compute} gave for all batches
+   */
+  fork(from?: readonly HostState[]): BlockWalk<T> {
+    const copy = new BlockWalk<T>({ ...this.options, store: from ? memoryStates() : this.store.fork() });
+    copy.states = [...(from ?? this.states)];
     copy.places = this.places;
     copy.weights = this.weights;
+    copy.wrapped = this.wrapped;
     copy.hold(copy.states);
     return copy;
   }
@@ -134,14 +175,16 @@ export class BlockStream<T> {
    * @param share of the batches, evenly spaced: the others do not go through the model
    */
   async embed(share = 1): Promise<void> {
-    const runtime = this.runtimeWith();
+    const runtime = this.runtime();
+    this.drop(this.states);
     this.states = [];
     this.places = [];
-    for (const [index, { ids, count, length }] of windowBatches(this.windows, this.batch).entries()) {
+    for (const [index, { ids, count, length }] of this.windowBatches.entries()) {
       const taken = Math.ceil((index + 1) * share) > Math.ceil(index * share);
       this.places.push(taken ? this.states.length : undefined);
-      if (taken)
-        this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
+      if (!taken) continue;
+      await yieldToEventLoop(this.options.signal);
+      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
     }
   }
 
@@ -154,6 +197,11 @@ export class BlockStream<T> {
   async norm(): Promise<void> {
     const { model } = this;
     await this.each((runtime, { residual }) => ({ residual, input: model.finalNorm(runtime, residual) }));
+  }
+
+  /** Hidden states -> the output of the whole block. */
+  async runBlock(block: BlockDescription): Promise<void> {
+    await this.each(blockStep(block));
   }
 
   /** All batches through a stage; those that {@link advance} has sent there already stay. */
@@ -183,14 +231,14 @@ export class BlockStream<T> {
       return { ...next, [outputPart]: given };
     };
     const uploaded = new Map<T, HostPart>();
-    const { parts } = await this.download(() => step(this.runtimeWith(), this.upload(state, uploaded)), { uploaded });
+    const { parts } = await this.download(() => step(this.runtime(), this.upload(state, uploaded)), { uploaded });
     const { [outputPart]: output, ...next } = parts;
     const values = output.data;
     this.states[place] = { parts: next };
     this.ahead.add(place);
     const bias = this.weights.get(`${module}.bias`);
     if (bias !== undefined) {
-      const added = await this.engine.ops.data(bias);
+      const added = await this.options.engine.ops.data(bias);
       for (let i = 0; i < values.length; i++) values[i] -= added[i % added.length];
     }
     return { output: values, release: () => this.drop([state, { parts: { output } }]) };
@@ -228,8 +276,67 @@ export class BlockStream<T> {
     return this.state(batch).parts.residual.data;
   }
 
-  /** The first states, to come back to with {@link compute} until they are dropped. */
-  snapshot(batches: number): readonly HostState[] {
+  /**
+   * The hidden states of some windows of one length, `[windows, length, hiddenSize]`, copied.
+   * @param windows their numbers among all windows
+   */
+  gather(windows: Int32Array): Float32Array {
+    const row = this.options.windows.length * this.model.hiddenSize;
+    const out = new Float32Array(windows.length * row);
+    let batch = -1;
+    let values: Float32Array = out;
+    for (const [i, window] of windows.entries()) {
+      const own = this.windowBatches.findLastIndex(({ first }) => first <= window);
+      if (own !== batch) [batch, values] = [own, this.residual(own)];
+      const from = (window - this.windowBatches[own].first) * row;
+      out.set(values.subarray(from, from + row), i * row);
+    }
+    return out;
+  }
+
+  /** Goes on from hidden states of all windows that are known already: `[tokens, hiddenSize]`, copied. */
+  place(hidden: Float32Array): void {
+    const { hiddenSize } = this.model;
+    this.drop(this.states);
+    this.states = this.windowBatches.map(({ start, count, length }) => {
+      const size = count * length * hiddenSize;
+      const data = this.store.buffer(size) ?? new Float32Array(size);
+      data.set(hidden.subarray(start * hiddenSize, start * hiddenSize + size));
+      return { parts: { residual: this.store.put('residual', data, [count, length, hiddenSize]) } };
+    });
+    this.places = this.states.map((_, index) => index);
+  }
+
+  /** What a batch's hidden states give with the loaded weights, on the host: logits, scores. The states stay. */
+  output(batch: number, step: (runtime: Runtime<T>, hidden: T) => T): Promise<Float32Array> {
+    const { data, shape } = this.state(batch).parts.residual;
+    return this.applied(data, shape, step);
+  }
+
+  /** As {@link output} for some windows of one length, by their numbers among all windows. */
+  outputOf(windows: Int32Array, step: (runtime: Runtime<T>, hidden: T) => T): Promise<Float32Array> {
+    const shape = [windows.length, this.options.windows.length, this.model.hiddenSize];
+    return this.applied(this.gather(windows), shape, step);
+  }
+
+  private async applied(
+    hidden: Float32Array,
+    shape: readonly number[],
+    step: (runtime: Runtime<T>, hidden: T) => T,
+  ): Promise<Float32Array> {
+    const { ops } = this.options.engine;
+    await yieldToEventLoop(this.options.signal);
+    const result = ops.scope(() => step(this.runtime(), ops.fromF32(hidden, shape)));
+    const data = await ops.data(result);
+    ops.dispose(result);
+    return data;
+  }
+
+  /**
+   * The states of the first batches, to come back to with {@link compute} until they are dropped.
+   * @param batches all when absent
+   */
+  snapshot(batches?: number): readonly HostState[] {
     const held = this.states.slice(0, batches);
     this.hold(held);
     return held;
@@ -243,15 +350,15 @@ export class BlockStream<T> {
     for (const { parts } of states) for (const part of Object.values(parts)) this.store.release(part);
   }
 
-  /** Sends earlier states through some steps, with some weights replaced; neither the stream nor its weights change. */
+  /** Sends earlier states through some steps, with some weights replaced; neither the walk nor its weights change. */
   async compute(states: readonly HostState[], steps: readonly Step[], replaced: BlockWeights): Promise<HostState[]> {
-    const { ops } = this.engine;
+    const { ops } = this.options.engine;
     const uploaded = new Map([...replaced].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
     const out: HostState[] = [];
     try {
       const runtime = this.runtimeWith(uploaded);
       for (const state of states) {
-        await yieldToEventLoop(this.context.signal);
+        await yieldToEventLoop(this.options.signal);
         // They are looked at beside the states themselves, and are few: they stay in memory.
         out.push(
           await this.download(() => steps.reduce((current, step) => step(runtime, current), this.upload(state)), {
@@ -266,7 +373,7 @@ export class BlockStream<T> {
   }
 
   private async fetch(name: string, handle: T, store: StateStore): Promise<HostPart> {
-    const { ops } = this.engine;
+    const { ops } = this.options.engine;
     const shape = ops.shape(handle);
     return store.put(name, await ops.data(handle, store.buffer(elementCount(shape))), shape);
   }
@@ -274,7 +381,7 @@ export class BlockStream<T> {
   private upload({ parts }: HostState, uploaded?: Map<T, HostPart>): Record<string, T> {
     return Object.fromEntries(
       Object.entries(parts).map(([name, part]) => {
-        const handle = this.engine.ops.fromF32(part.data, part.shape);
+        const handle = this.options.engine.ops.fromF32(part.data, part.shape);
         uploaded?.set(handle, part);
         return [name, handle];
       }),
@@ -282,10 +389,10 @@ export class BlockStream<T> {
   }
 
   private async each(step: Step): Promise<void> {
-    const runtime = this.runtimeWith();
+    const runtime = this.runtime();
     for (let i = 0; i < this.states.length; i++) {
       if (this.ahead.has(i)) continue;
-      await yieldToEventLoop(this.context.signal);
+      await yieldToEventLoop(this.options.signal);
       const state = this.states[i];
       const uploaded = new Map<T, HostPart>();
       this.states[i] = await this.download(() => step(runtime, this.upload(state, uploaded)), { uploaded });
@@ -298,7 +405,7 @@ export class BlockStream<T> {
     compute: () => Record<string, T>,
     { uploaded, store = this.store }: { uploaded?: ReadonlyMap<T, HostPart>; store?: StateStore } = {},
   ): Promise<HostState> {
-    const { ops } = this.engine;
+    const { ops } = this.options.engine;
     const handles = ops.scope(compute);
     const parts: Record<string, HostPart> = {};
     for (const [name, handle] of Object.entries(handles)) {
