@@ -43,6 +43,8 @@ export interface BlockWalkOptions<T> {
   readonly signal?: AbortSignal;
   /** Where states wait; in memory when absent. */
   readonly store?: StateStore;
+  /** Weights that are on the engine already; whoever uploaded them disposes of them. */
+  readonly weights?: ReadonlyMap<string, T>;
   /**
    * Wraps the runtime of the weights that {@link BlockWalk.load} has loaded: quantized activations, int8 linears, a quantized cache. It
    * is told the names of the tensors in the runtime, so that it can prepare what it needs for them, and no more.
@@ -63,18 +65,20 @@ export class BlockWalk<T> {
   private states: HostState[] = [];
   /** Which of them is that of a batch; none where the batch does not go through the model. */
   private places: (number | undefined)[] = [];
-  private weights = new Map<string, T>();
+  private weights: Map<string, T>;
   /** The runtime of `weights`, wrapped. */
   private wrapped: Runtime<T> | undefined;
   /** Places of states that {@link advance} has sent through the current stage already. */
   private readonly ahead = new Set<number>();
   /** Names of weights that another walk has uploaded and disposes of. */
-  private borrowed = new Set<string>();
+  private borrowed: Set<string>;
 
   constructor(private readonly options: BlockWalkOptions<T>) {
-    const { model, windows, batch, store = memoryStates() } = options;
+    const { model, windows, batch, store = memoryStates(), weights = [] } = options;
     this.model = model;
     this.store = store;
+    this.weights = new Map(weights);
+    this.borrowed = new Set(this.weights.keys());
     this.windowBatches = windowBatches(windows, batch);
   }
 
@@ -165,6 +169,7 @@ export class BlockWalk<T> {
     copy.states = [...(from ?? this.states)];
     copy.places = this.places;
     copy.weights = this.weights;
+    copy.borrowed = this.borrowed;
     copy.wrapped = this.wrapped;
     copy.hold(copy.states);
     return copy;

@@ -12,6 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => engine.dispose());
 
+const openWalk = () => new BlockWalk({ model, engine, windows, batch: 2 });
 const { logits } = languageModel(model, 'the test');
 
 it('gives the logits of the whole model at once, each weight read once for all walks', async () => {
@@ -52,6 +53,21 @@ it('gives the logits of the whole model at once, each weight read once for all w
     );
     walk.clearWeights();
   }
+});
+
+it('runs on weights that are on the engine already, and leaves them there', async () => {
+  const { ops } = engine;
+  const weights = new Map([...tensors].map(([name, values]) => [name, ops.fromTensor(values)]));
+  const [given, own] = [new BlockWalk({ model, engine, windows, batch: 5, weights }), openWalk()];
+  await given.embed();
+  for (const block of model.blocks) await given.runBlock(block);
+  await embedWindows([own], read);
+  await walkBlocks([own], { read });
+  const all = Int32Array.of(0, 1, 2, 3, 4);
+  expect(given.gather(all)).toEqual(own.gather(all));
+  given.clearWeights();
+  const [name] = model.headTensors;
+  expect(await ops.data(weights.get(name))).toEqual((await read(name)).data);
 });
 
 it('wraps the runtime of what it loads, and names it', async () => {
