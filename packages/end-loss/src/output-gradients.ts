@@ -1,3 +1,4 @@
+import { BlockWalk } from '@q/blockwise';
 import {
   type BlockDescription,
   type Context,
@@ -67,7 +68,8 @@ export async function outputGradients<T>(
     for (let first = 0; first < count; first += batch) {
       const size = Math.min(batch, count - first);
       const some = { ids: windows.ids.slice(first * length, (first + size) * length), count: size, length };
-      const states = await forwardStates(model, runtime, some, context);
+      const walk = new BlockWalk({ model, engine, windows: some, batch: size, signal: context.signal, weights });
+      const states = await forwardStates(walk);
       const last = { windows: some, first, labels, hidden: states.pop() as Float32Array };
       let arriving = await headGradient(model, engine, runtime, last, context);
       for (const block of [...model.blocks].reverse()) {
@@ -91,24 +93,14 @@ export async function outputGradients<T>(
 }
 
 /** Hidden states in front of each block, and behind the last one. */
-async function forwardStates<T>(
-  model: ModelDescription,
-  runtime: Runtime<T>,
-  { ids, count, length }: TokenWindows,
-  { signal }: Context,
-): Promise<Float32Array[]> {
-  const { ops } = runtime;
-  let hidden = ops.scope(() => model.embed(runtime, ids, count, length));
-  const states: Float32Array[] = [];
-  for (const block of model.blocks) {
-    signal?.throwIfAborted();
-    states.push((await ops.data(hidden)).slice());
-    const next = runBlock(block, runtime, hidden);
-    ops.dispose(hidden);
-    hidden = next;
+async function forwardStates<T>(walk: BlockWalk<T>): Promise<Float32Array[]> {
+  await walk.embed();
+  const states = [walk.residual(0).slice()];
+  for (const block of walk.model.blocks) {
+    await walk.runBlock(block);
+    states.push(walk.residual(0).slice());
   }
-  states.push((await ops.data(hidden)).slice());
-  ops.dispose(hidden);
+  walk.dispose();
   return states;
 }
 

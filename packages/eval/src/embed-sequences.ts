@@ -22,7 +22,7 @@ export function embedSequences<T>(
   return vectors(model, engine, weight, sequences, {
     ...options,
     tensors: [],
-    reduce: async (hidden, count, length) => sentenceVectors(modules, await engine.ops.data(hidden), count, length),
+    rows: (hidden, count, length) => sentenceVectors(modules, hidden, count, length),
   });
 }
 
@@ -38,20 +38,19 @@ export function classifySequences<T>(
   return vectors(model, engine, weight, sequences, {
     ...options,
     tensors: classifier.tensors,
-    async reduce(hidden, count, _, runtime) {
-      const scores = engine.ops.scope(() => classifier.run(runtime, hidden));
-      const data = await engine.ops.data(scores);
-      engine.ops.dispose(scores);
-      return Array.from({ length: count }, (_, i) => data.subarray(i * classifier.size, (i + 1) * classifier.size));
-    },
+    step: (runtime, hidden) => classifier.run(runtime, hidden),
+    rows: (scores, count) =>
+      Array.from({ length: count }, (_, i) => scores.subarray(i * classifier.size, (i + 1) * classifier.size)),
   });
 }
 
 interface VectorOptions<T> extends WindowRunOptions {
   /** Read beside those of the head. */
   readonly tensors: readonly string[];
-  /** One row for each sequence of a batch, from its last hidden states `[count, length, hidden]`. */
-  reduce(hidden: T, count: number, length: number, runtime: Runtime<T>): Promise<readonly Float32Array[]>;
+  /** What follows on the engine after the last hidden states `[count, length, hidden]`; nothing when absent. */
+  step?(runtime: Runtime<T>, hidden: T): T;
+  /** One row for each sequence of a batch, from what came last on the engine. */
+  rows(values: Float32Array, count: number, length: number): readonly Float32Array[];
 }
 
 async function vectors<T>(
@@ -59,20 +58,20 @@ async function vectors<T>(
   engine: ForwardEngine<T>,
   weight: (name: string) => Promise<Tensor<'f32'>>,
   sequences: Sequences,
-  { tensors, reduce, ...options }: VectorOptions<T>,
+  { tensors, step = (_, hidden) => hidden, rows, ...options }: VectorOptions<T>,
 ): Promise<TextVectors> {
-  const { ops } = engine;
-  const states = await runBlocks(model, engine, weight, sequences, options);
+  const walk = await runBlocks(model, engine, weight, sequences, options);
   const found: Float32Array[] = [];
-  await states.withWeights([...model.headTensors, ...tensors], async (runtime) => {
-    for (const batch of states.batches) {
-      options.signal?.throwIfAborted();
-      const hidden = ops.scope(() => model.finalNorm(runtime, states.upload(batch)));
-      const rows = await reduce(hidden, batch.count, batch.length, runtime);
-      ops.dispose(hidden);
-      for (const [i, row] of rows.entries()) found[sequences.order[batch.first + i]] = row;
+  try {
+    await walk.load([...model.headTensors, ...tensors], weight);
+    for (const [index, { first, count, length }] of walk.windowBatches.entries()) {
+      const values = await walk.output(index, (runtime, hidden) => step(runtime, model.finalNorm(runtime, hidden)));
+      for (const [i, row] of rows(values, count, length).entries()) found[sequences.order[first + i]] = row;
     }
-  });
+  } finally {
+    walk.clearWeights();
+    walk.dispose();
+  }
   const width = found[0].length;
   const values = new Float32Array(found.length * width);
   for (const [i, row] of found.entries()) values.set(row, i * width);

@@ -1,6 +1,5 @@
 import type { Windows } from '@q/calib';
 import { type ForwardEngine, languageModel, type ModelDescription, type Tensor } from '@q/core';
-import { createRuntime } from '@q/models';
 import { runBlocks, type WindowRunOptions } from './run-blocks.js';
 
 /** A model's logits on fixed windows, on the host. */
@@ -23,22 +22,21 @@ export async function runWindows<T>(
   options: WindowRunOptions = {},
 ): Promise<LogitsSource> {
   const { logits: logitsOf } = languageModel(model, 'perplexity');
-  const { ops } = engine;
-  const { wrap = (runtime) => runtime } = options;
-  const { length } = windows;
-  const states = await runBlocks(model, engine, weight, windows, options);
+  const walk = await runBlocks(model, engine, weight, windows, options);
   const head = new Map<string, Tensor<'f32'>>();
   for (const name of model.headTensors) head.set(name, await weight(name));
   return {
     vocabularySize: model.vocabularySize,
-    async logits(first, size) {
-      const loaded = new Map([...head].map(([name, tensor]) => [name, ops.fromTensor(tensor)]));
-      const runtime = await wrap(createRuntime(ops, loaded, { ties: model.ties }), model.headTensors);
-      const result = ops.scope(() => logitsOf(runtime, states.upload({ start: first * length, count: size, length })));
-      const data = await ops.data(result);
-      ops.dispose(result);
-      for (const handle of loaded.values()) ops.dispose(handle);
-      return data;
+    async logits(first, count) {
+      await walk.load(model.headTensors, async (name) => head.get(name) as Tensor<'f32'>);
+      try {
+        return await walk.outputOf(
+          Int32Array.from({ length: count }, (_, i) => first + i),
+          logitsOf,
+        );
+      } finally {
+        walk.clearWeights();
+      }
     },
   };
 }

@@ -15,9 +15,25 @@ export function runBlock<T>(block: BlockDescription, runtime: Runtime<T>, hidden
   });
 }
 
-/**
- * Logits `[batch, length, vocabularySize]` of ids `[batch, length]`, row-major; every weight must be in the runtime.
- */
+/** Hidden states after the last block. Those between two blocks are freed. */
+function throughBlocks<T>(
+  model: ModelDescription,
+  runtime: Runtime<T>,
+  ids: Int32Array,
+  batch: number,
+  length: number,
+): T {
+  const { ops } = runtime;
+  let hidden = ops.scope(() => model.embed(runtime, ids, batch, length));
+  for (const block of model.blocks) {
+    const next = runBlock(block, runtime, hidden);
+    ops.dispose(hidden);
+    hidden = next;
+  }
+  return hidden;
+}
+
+/** Logits `[batch, length, vocabularySize]` of ids `[batch, length]`, row-major; every weight must be in the runtime. */
 export function forward<T>(
   model: ModelDescription,
   runtime: Runtime<T>,
@@ -27,12 +43,7 @@ export function forward<T>(
 ): T {
   const { ops } = runtime;
   return ops.scope(() => {
-    let hidden = ops.scope(() => model.embed(runtime, ids, batch, length));
-    for (const block of model.blocks) {
-      const next = runBlock(block, runtime, hidden);
-      ops.dispose(hidden);
-      hidden = next;
-    }
+    const hidden = throughBlocks(model, runtime, ids, batch, length);
     return ops.scope(() => languageModel(model, 'a forward pass to logits').logits(runtime, hidden));
   });
 }
@@ -47,12 +58,7 @@ export function encode<T>(
 ): T {
   const { ops } = runtime;
   return ops.scope(() => {
-    let hidden = ops.scope(() => model.embed(runtime, ids, batch, length));
-    for (const block of model.blocks) {
-      const next = runBlock(block, runtime, hidden);
-      ops.dispose(hidden);
-      hidden = next;
-    }
+    const hidden = throughBlocks(model, runtime, ids, batch, length);
     return model.finalNorm(runtime, hidden);
   });
 }

@@ -1,4 +1,3 @@
-export * from './blocks/block-stream.js';
 export { defaultExpertTokens } from './blocks/round-expert.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './blocks/sensitivity.js';
 export { type LinearWalk, type VisitedLinear, walkLinears } from './blocks/walk-linears.js';

@@ -1,8 +1,15 @@
-import type { BlockDescription, Context, QuantizedTensor, Tensor, TrainingStore, TunerInput } from '@q/core';
-import { createRuntime, runBlock } from '@q/models';
+import { BlockWalk, embedWindows, walkBlocks } from '@q/blockwise';
+import {
+  type BlockDescription,
+  type Context,
+  type QuantizedTensor,
+  type Tensor,
+  type TrainingStore,
+  type TunerInput,
+  tensor,
+} from '@q/core';
 import { comparedWithStart, moduleOf } from './compared-with-start.js';
 import { blockObjective } from './objectives/block-objective.js';
-import { pick } from './objectives/model-loss.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 import type { Schedule } from './optimizers/schedule.js';
 import type { QuantizedParameterization } from './parameters/parameterization.js';
@@ -62,8 +69,6 @@ export async function tuneBlocks<T>(
   const { model, engine, source, windows, start } = input;
   const { ops } = engine;
   tunedModules(input);
-  const { count, length } = windows;
-  const row = length * model.hiddenSize;
   const modules = new Map<string, QuantizedParameterization>();
   const losses: number[] = [];
   const saved = await store?.load();
@@ -73,129 +78,94 @@ export async function tuneBlocks<T>(
   const savedMemory = saved?.get('memory');
   let memory = savedMemory && readMemory(savedMemory);
 
-  /** Runs hidden states through `step`, a batch at a time, in place. */
-  const advance = async (states: Float32Array, step: (x: T, batch: number, first: number) => T): Promise<void> => {
-    for (let first = 0; first < count; first += tuning.batch) {
-      context.signal?.throwIfAborted();
-      const size = Math.min(tuning.batch, count - first);
-      const part = states.subarray(first * row, (first + size) * row);
-      const result = ops.scope(() => step(ops.fromF32(part, [size, length, model.hiddenSize]), size, first));
-      states.set(await ops.data(result), first * row);
-      ops.dispose(result);
+  const open = () => new BlockWalk({ model, engine, windows, batch: tuning.batch, signal: context.signal });
+  const [reference, trained] = [open(), open()];
+  const read = (name: string) => source.weight(name);
+  const tuneBlock = async (block: BlockDescription): Promise<void> => {
+    const known = input.hiddenStates?.get(block.index);
+    if (known) reference.place(known);
+    else await reference.runBlock(block);
+    let step = 0;
+    const tensors = await parameterizeBlock(block, input, tuning, () => step);
+    for (const [name, each] of tensors) {
+      modules.set(moduleOf(name), each);
+      // The one that borrows first.
+      trained.dropWeight(name);
+      reference.dropWeight(name);
     }
-  };
-  const upload = async (names: readonly string[]): Promise<Map<string, T>> => {
-    const handles = new Map<string, T>();
-    for (const name of names) handles.set(name, ops.keep(ops.fromTensor(await source.weight(name))));
-    return handles;
-  };
-  const release = (handles: ReadonlyMap<string, T>) => {
-    for (const handle of handles.values()) ops.dispose(handle);
-  };
-  const runtimeOf = (weights: ReadonlyMap<string, T>) => createRuntime(ops, weights, { ties: model.ties });
-
-  const reference = new Float32Array(count * row);
-  const embeddings = await upload(model.embeddingTensors);
-  await advance(reference, (_x, size, first) => {
-    const ids = pick(
-      windows,
-      Int32Array.from({ length: size }, (_, i) => first + i),
-    );
-    return model.embed(runtimeOf(embeddings), ids, size, length);
-  });
-  release(embeddings);
-  const trained = reference.slice();
-
-  // What an abort or an error would leave on the engine.
-  let uploaded: ReadonlyMap<string, T> = new Map();
-  try {
-    for (const block of model.blocks) {
-      const originals = await upload(block.tensors);
-      uploaded = originals;
-      const known = input.hiddenStates?.get(block.index);
-      if (known) reference.set(known);
-      else await advance(reference, (x) => runBlock(block, runtimeOf(originals), x));
-      let step = 0;
-      const tensors = await parameterizeBlock(block, input, tuning, () => step);
-      for (const [name, each] of tensors) {
-        modules.set(moduleOf(name), each);
-        ops.dispose(originals.get(name) as T);
-        originals.delete(name);
-      }
-      if (block.index < finished) {
-        for (const [name, each] of tensors)
-          for (const [role, values] of Object.entries(each.parameters))
-            values.set(saved?.get(`${name}#${role}`) as Float32Array);
-        for (const each of tensors.values()) each.settle?.();
-        if (tensors.size > 0) losses.push(saved?.get('losses')?.[losses.length] ?? Number.NaN);
-      } else if (tensors.size > 0) {
-        const objective = blockObjective({
-          ops,
-          model,
-          block,
-          frozen: originals,
-          shapes: new Map([...tensors].map(([name, each]) => [name, each.shape])),
-          inputs: trained,
-          targets: reference,
-          length,
-        });
-        const { schedule, rates, batch, clipNorm, task } = tuning;
-        const result = await train(
-          {
-            tensors,
-            objective,
-            optimizer: tuning.optimizer(),
-            schedule,
-            rates,
-            ...(tuning.rateFactor
-              ? {
-                  rateFactor: (tensor: string, role: string) =>
-                    tuning.rateFactor?.(start.get(moduleOf(tensor)) as QuantizedTensor, role) ?? 1,
-                }
-              : {}),
-            onStep: (next: number) => {
-              step = next;
-            },
-            steps: tuning.steps,
-            batch,
-            clipNorm,
-            ...(tuning.keepBest ? { keepBest: 'batch' } : {}),
-            task: `${task} ${block.prefix}`,
-            observeBytes: engine.observeBytes,
+    if (block.index < finished) {
+      for (const [name, each] of tensors)
+        for (const [role, values] of Object.entries(each.parameters))
+          values.set(saved?.get(`${name}#${role}`) as Float32Array);
+      for (const each of tensors.values()) each.settle?.();
+      if (tensors.size > 0) losses.push(saved?.get('losses')?.[losses.length] ?? Number.NaN);
+    } else if (tensors.size > 0) {
+      const objective = blockObjective({
+        ops,
+        model,
+        block,
+        frozen: reference.loaded,
+        shapes: new Map([...tensors].map(([name, each]) => [name, each.shape])),
+        inputs: trained,
+        targets: reference,
+        count: windows.count,
+        length: windows.length,
+      });
+      const { schedule, rates, batch, clipNorm, task } = tuning;
+      const result = await train(
+        {
+          tensors,
+          objective,
+          optimizer: tuning.optimizer(),
+          schedule,
+          rates,
+          ...(tuning.rateFactor
+            ? {
+                rateFactor: (tensor: string, role: string) =>
+                  tuning.rateFactor?.(start.get(moduleOf(tensor)) as QuantizedTensor, role) ?? 1,
+              }
+            : {}),
+          onStep: (next: number) => {
+            step = next;
           },
-          { ...context, random: context.random.fork(block.prefix) },
-        );
-        for (const each of tensors.values()) each.settle?.();
-        losses.push(Math.fround(result.bestLoss ?? result.loss));
-        if (tuning.keepsBetterStart) {
-          const [own, before] = await comparedWithStart(objective, tensors, input, tuning.batch, context);
-          losses[losses.length - 1] = Math.fround(Math.min(own, before));
-          if (own >= before) {
-            kept.add(block.index);
-            for (const each of tensors.values()) each.restart?.();
-          }
+          steps: tuning.steps,
+          batch,
+          clipNorm,
+          ...(tuning.keepBest ? { keepBest: 'batch' } : {}),
+          task: `${task} ${block.prefix}`,
+          observeBytes: engine.observeBytes,
+        },
+        { ...context, random: context.random.fork(block.prefix) },
+      );
+      for (const each of tensors.values()) each.settle?.();
+      losses.push(Math.fround(result.bestLoss ?? result.loss));
+      if (tuning.keepsBetterStart) {
+        const [own, before] = await comparedWithStart(objective, tensors, input, tuning.batch, context);
+        losses[losses.length - 1] = Math.fround(Math.min(own, before));
+        if (own >= before) {
+          kept.add(block.index);
+          for (const each of tensors.values()) each.restart?.();
         }
-        seconds += result.secondsPerStep * result.steps;
-        steps += result.steps;
-        if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
       }
-      // Nothing reads what the last block gives.
-      if (block !== model.blocks.at(-1)) {
-        const values = new Map(originals);
-        for (const [name, each] of tensors) values.set(name, ops.keep(ops.fromF32(each.value(), each.shape)));
-        await advance(trained, (x) => runBlock(block, runtimeOf(values), x));
-        release(values);
-      } else release(originals);
-      uploaded = new Map();
-      if (block.index >= finished) await store?.save(stateOf(block.index + 1, { losses, kept, memory }, modules));
+      seconds += result.secondsPerStep * result.steps;
+      steps += result.steps;
+      if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
     }
-  } finally {
-    release(uploaded);
-  }
+    // Nothing reads what the last block gives.
+    if (block !== model.blocks.at(-1)) {
+      for (const [name, each] of tensors) trained.setWeight(name, tensor('f32', each.shape, each.value()));
+      await trained.runBlock(block);
+    }
+    if (block.index >= finished) await store?.save(stateOf(block.index + 1, { losses, kept, memory }, modules));
+  };
+  await embedWindows([reference, trained], read);
+  await walkBlocks([reference, trained], { read, visit: tuneBlock });
+  const states = 2 * 4 * windows.ids.length * model.hiddenSize;
+  for (const walk of [reference, trained]) walk.dispose();
   const keptStarts = model.blocks.filter(({ index }) => kept.has(index)).map(({ prefix }) => prefix);
   return {
     ...{ modules, losses, keptStarts, secondsPerStep: steps > 0 ? seconds / steps : 0 },
-    ...(memory ? { memory: { ...memory, teacher: reference.byteLength + trained.byteLength } } : {}),
+    ...(memory ? { memory: { ...memory, teacher: states } } : {}),
   };
 }
 

@@ -1,5 +1,5 @@
+import { type BlockWalk, beginStep, type HostState, type Step, stageStep } from '@q/blockwise';
 import type { BlockDescription, BlockWeights } from '@q/core';
-import { type BlockStream, beginStep, type HostState, type Step, stageStep } from './block-stream.js';
 
 /**
  * Batches that a module's output is compared on: one of 8 windows. Nine candidates an edge are tried, each a run through
@@ -14,11 +14,11 @@ export class BlockProbe<T> {
 
   constructor(
     private readonly block: BlockDescription,
-    private readonly stream: BlockStream<T>,
+    private readonly stream: BlockWalk<T>,
   ) {}
 
   /** Keeps where the stream stands: once before `begin`, then after `begin` and after each stage. */
-  record(stream: BlockStream<T>): void {
+  record(stream: BlockWalk<T>): void {
     this.states.push(stream.snapshot(probeBatches));
   }
 

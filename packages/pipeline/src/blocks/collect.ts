@@ -1,12 +1,12 @@
+import type { BlockWalk, StagePart } from '@q/blockwise';
 import type { Collector } from '@q/calib';
 import type { Context, Profile, Stage, Statistic } from '@q/core';
 import { yieldToEventLoop } from '@q/core';
-import type { BlockStream, StagePart } from './block-stream.js';
 import { commonTokens } from './stage-inputs.js';
 
 /** The unquantized model at the same stage, for statistics that compare with it. */
 export interface ReferenceStream<T> {
-  readonly stream: BlockStream<T>;
+  readonly stream: BlockWalk<T>;
   readonly stage: Stage;
   /** Factors that bring its inputs to the channels' scale in the stream, when transforms have scaled them. */
   readonly inputScales?: Float32Array;
@@ -29,13 +29,13 @@ export function comparedOutput(
  */
 export async function collect<T>(
   collector: Collector,
-  stream: BlockStream<T>,
+  stream: BlockWalk<T>,
   context: Context,
   original?: ReferenceStream<T>,
   part = 'input',
   tokenWeights?: Float32Array,
 ): Promise<void> {
-  const gathered = stream.gatherGrams();
+  const gathered = stream.gatherGrams(context.kernels);
   const { kernels } = gathered;
   try {
     const all = Array.from({ length: stream.batches }, (_, batch) => batch);
@@ -80,7 +80,7 @@ export async function collect<T>(
 /** What statistics see of the residual stream that a stage adds to. */
 async function compareStreams<T>(
   batch: number,
-  stream: BlockStream<T>,
+  stream: BlockWalk<T>,
   { stream: other, stage, output }: ReferenceStream<T>,
   profile: Profile,
 ): Promise<{ batch: Pick<StatisticInput, 'residual' | 'residualError' | 'wanted'>; release?(): void }> {

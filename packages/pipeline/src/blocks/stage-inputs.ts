@@ -1,6 +1,6 @@
+import type { StagePart } from '@q/blockwise';
 import type { Stage } from '@q/core';
 import type { PlannedModule } from '../plan/plan.js';
-import type { StagePart } from './block-stream.js';
 
 /** Linears of a stage that read the same part of its state. */
 export interface StageInput {

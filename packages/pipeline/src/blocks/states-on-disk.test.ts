@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { awq } from '@q/awq';
+import { diskStates } from '@q/blockwise/disk';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { createContext, f16Scale, minMax, type ProgressEvent, perGroup, scheme, uint4 } from '@q/core';
 import { gptq } from '@q/gptq';
@@ -12,7 +13,6 @@ import { runPlan } from '../run/run.js';
 import { demoModel, demoWindows } from '../testing/demo-model.js';
 import { workbench } from '../testing/workbench.js';
 import { activationFiles } from './activation-files.js';
-import { diskStates } from './state-store.js';
 
 const layout = gptqLayout();
 const target = scheme({ format: uint4, granularity: perGroup(32), zeroPoint: 'integer', scaleStorage: f16Scale });

@@ -1,3 +1,4 @@
+import type { BlockWalk } from '@q/blockwise';
 import { type Collector, createCollector } from '@q/calib';
 import {
   type BlockDescription,
@@ -17,7 +18,6 @@ import type { Plan } from '../plan/plan.js';
 import { transformsOf } from '../recipe/recipe.js';
 import type { TransformRow } from '../report/report.js';
 import { BlockProbe } from './block-probe.js';
-import type { BlockStream } from './block-stream.js';
 import { collect } from './collect.js';
 
 /** A block whose weights transforms have changed; empty maps when there are none. */
@@ -41,7 +41,7 @@ export async function transformBlock<T>(
   plan: Plan,
   block: BlockDescription,
   loaded: BlockWeights,
-  stream: BlockStream<T>,
+  stream: BlockWalk<T>,
   context: Context,
 ): Promise<TransformedBlock> {
   const weights: BlockWeights = new Map();
@@ -84,7 +84,7 @@ async function applyTransform<T>(
   plan: Plan,
   block: BlockDescription,
   weights: BlockWeights,
-  stream: BlockStream<T>,
+  stream: BlockWalk<T>,
   context: Context,
 ): Promise<TransformResult> {
   const edges = transform.edges(block.edges);
@@ -105,7 +105,7 @@ interface TransformWork<T> {
   readonly weights: BlockWeights;
   readonly edges: readonly ScalableEdge[];
   /** Goes through the block; the stream itself stays before it. */
-  readonly walk: BlockStream<T>;
+  readonly walk: BlockWalk<T>;
   readonly probe: BlockProbe<T>;
 }
 

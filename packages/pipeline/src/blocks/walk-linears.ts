@@ -1,9 +1,8 @@
+import { BlockWalk, embedWindows, type Walks, walkBlocks } from '@q/blockwise';
 import { type Collector, createCollector, type Windows } from '@q/calib';
-import type { Context, ForwardEngine, ModelDescription, Statistic, Tensor } from '@q/core';
+import type { BlockDescription, Context, ForwardEngine, ModelDescription, Statistic, Tensor } from '@q/core';
 import { yieldToEventLoop } from '@q/core';
-import { BlockStream } from './block-stream.js';
 import { collect, comparedOutput } from './collect.js';
-import { memoryStates } from './state-store.js';
 
 /** A linear whose inputs have been collected. */
 export interface VisitedLinear {
@@ -36,56 +35,46 @@ export interface LinearWalk<T> {
  */
 export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
   const { model, engine, windows, batch, context, needs, visit } = walk;
-  const open = () => new BlockStream(engine, model, windows, batch, context, memoryStates());
+  const open = () => new BlockWalk({ model, engine, windows, batch, signal: context.signal });
   const stream = open();
   const original = needs.some((statistic) => statistic.paired) ? open() : undefined;
-  const streams = original ? [stream, original] : [stream];
-  const load = async (names: readonly string[]) => {
-    for (const each of streams) for (const name of names) each.setWeight(name, await walk.weight(name));
+  const streams: Walks<T> = original ? [original, stream] : [stream];
+  const read = (name: string) => walk.weight(name);
+  const lastStage = model.blocks.at(-1)?.stages.at(-1);
+  const visitBlock = async (block: BlockDescription): Promise<void> => {
+    for (const each of streams) await each.begin(block);
+    for (const stage of block.stages) {
+      const output = comparedOutput(stage, needs);
+      const parts = new Map<string, string[]>();
+      for (const module of stage.linears) {
+        const part = stage.inputs?.get(module) ?? 'input';
+        parts.set(part, [...(parts.get(part) ?? []), module]);
+      }
+      for (const [part, modules] of parts) {
+        const done = await Promise.all(modules.map((module) => walk.finished?.(module)));
+        if (done.every((weight) => weight !== undefined)) {
+          for (const [index, module] of modules.entries())
+            stream.setWeight(`${module}.weight`, done[index] as Tensor<'f32'>);
+          continue;
+        }
+        const weights = await Promise.all(modules.map((module) => walk.weight(`${module}.weight`)));
+        const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
+        await collect(collector, stream, context, original && { stream: original, stage, output }, part);
+        for (const [index, module] of modules.entries()) {
+          await yieldToEventLoop(context.signal);
+          const { statistics, tokens } = collector;
+          const replaced = await visit({ module, weight: weights[index], statistics, tokens });
+          if (replaced) stream.setWeight(`${module}.weight`, replaced);
+        }
+      }
+      if (stage !== lastStage) for (const each of streams) await each.run(stage);
+    }
   };
   try {
-    await load(model.embeddingTensors);
-    for (const each of streams) {
-      await each.embed();
-      each.clearWeights();
-    }
-    const lastStage = model.blocks.at(-1)?.stages.at(-1);
-    for (const block of model.blocks) {
-      await load(block.tensors);
-      for (const each of streams) await each.begin(block);
-      for (const stage of block.stages) {
-        const output = comparedOutput(stage, needs);
-        const parts = new Map<string, string[]>();
-        for (const module of stage.linears) {
-          const part = stage.inputs?.get(module) ?? 'input';
-          parts.set(part, [...(parts.get(part) ?? []), module]);
-        }
-        for (const [part, modules] of parts) {
-          const done = await Promise.all(modules.map((module) => walk.finished?.(module)));
-          if (done.every((weight) => weight !== undefined)) {
-            for (const [index, module] of modules.entries())
-              stream.setWeight(`${module}.weight`, done[index] as Tensor<'f32'>);
-            continue;
-          }
-          const weights = await Promise.all(modules.map((module) => walk.weight(`${module}.weight`)));
-          const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
-          await collect(collector, stream, context, original && { stream: original, stage, output }, part);
-          for (const [index, module] of modules.entries()) {
-            await yieldToEventLoop(context.signal);
-            const { statistics, tokens } = collector;
-            const replaced = await visit({ module, weight: weights[index], statistics, tokens });
-            if (replaced) stream.setWeight(`${module}.weight`, replaced);
-          }
-        }
-        if (stage !== lastStage) for (const each of streams) await each.run(stage);
-      }
-      for (const each of streams) each.clearWeights();
-      context.progress({ task: 'calibrate', done: block.index + 1, total: model.blocks.length, unit: 'blocks' });
-    }
+    await embedWindows(streams, read);
+    const { progress } = context;
+    await walkBlocks(streams, { read, visit: visitBlock, progress, task: 'calibrate' });
   } finally {
-    for (const each of streams) {
-      each.clearWeights();
-      each.dispose();
-    }
+    for (const each of streams) each.dispose();
   }
 }

@@ -1,8 +1,7 @@
+import { BlockWalk, embedWindows, type StateStore, walkBlocks } from '@q/blockwise';
 import { createCollector, type Windows } from '@q/calib';
-import type { BlockWeights, Context, ForwardEngine, ModelDescription, Statistic, Statistics } from '@q/core';
-import { BlockStream } from '../blocks/block-stream.js';
+import type { BlockDescription, Context, ForwardEngine, ModelDescription, Statistic, Statistics } from '@q/core';
 import { collect } from '../blocks/collect.js';
-import type { StateStore } from '../blocks/state-store.js';
 import type { ModelSource } from '../plan/model-source.js';
 import type { PlannedModule } from '../plan/plan.js';
 import type { LayerRow } from '../report/report.js';
@@ -38,32 +37,19 @@ export async function headInputs<T>(
     if (!journal.finished.has(linear.module))
       for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
   if (needs.size === 0) return undefined;
-  const stream = new BlockStream(engine, model, spreadWindows(windows), batch, context, store());
-  const load = async (names: readonly string[]): Promise<void> => {
-    const weights: BlockWeights = new Map();
-    await context.profile.stage('read', async () => {
-      for (const name of names) weights.set(name, await source.weight(name));
-    });
-    for (const [name, tensor] of weights) stream.setWeight(name, tensor);
-  };
-  const { profile } = context;
+  const stream = new BlockWalk({
+    ...{ model, engine, windows: spreadWindows(windows), batch, signal: context.signal, store: store() },
+  });
+  const { profile, progress } = context;
+  const read = (name: string) => profile.stage('read', () => source.weight(name));
   try {
-    await load(model.embeddingTensors);
-    await profile.stage('forward', () => stream.embed());
-    for (const block of model.blocks) {
-      stream.clearWeights();
-      await load(block.tensors);
-      await profile.stage('forward', () => stream.begin(block));
-      for (const stage of block.stages) await profile.stage('forward', () => stream.run(stage));
-      context.progress({
-        ...{ task: 'inputs of the head', done: block.index + 1, total: model.blocks.length },
-        ...{ unit: 'blocks', note: block.prefix },
-      });
-    }
-    stream.clearWeights();
+    await embedWindows([stream], read, profile);
+    const note = ({ prefix }: BlockDescription) => prefix;
+    await walkBlocks([stream], { ...{ read, note, progress, profile }, task: 'inputs of the head' });
     const head = `${model.head?.module}.weight`;
     // The final norm alone: nothing is multiplied by the head here.
-    await load(model.headTensors.filter((name) => name !== (model.ties.get(head) ?? head)));
+    const norm = model.headTensors.filter((name) => name !== (model.ties.get(head) ?? head));
+    await stream.load(norm, read);
     await profile.stage('forward', () => stream.norm());
     const collector = createCollector([...needs.values()], model.hiddenSize, model.head?.module ?? 'the head');
     await collect(collector, stream, context);

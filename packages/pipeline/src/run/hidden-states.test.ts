@@ -1,9 +1,9 @@
+import type { BlockWalk } from '@q/blockwise';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import { perChannel, scheme, uint4 } from '@q/core';
 import { gptq, paperOptions } from '@q/gptq';
 import { signRound } from '@q/qat';
 import { expect, it } from 'vitest';
-import type { BlockStream } from '../blocks/block-stream.js';
 import { planRun } from '../plan/plan.js';
 import { demoModel } from '../testing/demo-model.js';
 import { createHiddenStates, hiddenStateBytes } from './hidden-states.js';
@@ -13,7 +13,7 @@ const stream = (block: number) =>
   ({
     batches: 2,
     residual: (batch: number) => new Float32Array(batch === 0 ? 6 : 3).fill(10 * block + batch),
-  }) as unknown as BlockStream<unknown>;
+  }) as unknown as BlockWalk<unknown>;
 
 it('keeps all batches of a block in their order, and blocks as long as there is room', () => {
   const { keep, kept } = createHiddenStates(4 * 9 * 2 + 35);

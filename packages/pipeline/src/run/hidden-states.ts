@@ -1,4 +1,4 @@
-import type { BlockStream } from '../blocks/block-stream.js';
+import type { BlockWalk } from '@q/blockwise';
 
 /** The most bytes that are kept: what a training that follows saves is a pass through a block for each of them. */
 const mostBytes = 256e6;
@@ -6,7 +6,7 @@ const mostBytes = 256e6;
 /** What a walk leaves for a training that follows it: hidden states of the unquantized model behind its blocks. */
 export interface HiddenStates {
   /** Copies what is behind a block, unless that would be too much memory. */
-  keep<T>(block: number, original: BlockStream<T>): void;
+  keep<T>(block: number, original: BlockWalk<T>): void;
   /** `[count, length, hidden]` by the index of the block. */
   readonly kept: ReadonlyMap<number, Float32Array>;
 }

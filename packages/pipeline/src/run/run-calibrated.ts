@@ -1,4 +1,6 @@
 import { join } from 'node:path';
+import { BlockWalk, memoryStates, walkBlocks } from '@q/blockwise';
+import { diskStates } from '@q/blockwise/disk';
 import { type Collector, createCollector, type Windows } from '@q/calib';
 import type { CheckpointWriter } from '@q/checkpoint';
 import {
@@ -21,10 +23,8 @@ import {
 } from '@q/core';
 import { type EndLoss, solverWeights } from '@q/end-loss';
 import { activationFiles } from '../blocks/activation-files.js';
-import { BlockStream } from '../blocks/block-stream.js';
 import { collect, comparedOutput } from '../blocks/collect.js';
 import { stageInputs } from '../blocks/stage-inputs.js';
-import { diskStates, memoryStates } from '../blocks/state-store.js';
 import { type TransformedBlock, transformBlock } from '../blocks/transform-block.js';
 import { type ModelSource, rewriteModel } from '../plan/model-source.js';
 import { pairedShare } from '../plan/paired-share.js';
@@ -79,8 +79,10 @@ export async function runCalibrated<T>(
   const quantizeHeads = async () => void (await quantizeOutside(outside.heads, work));
   // A run that died in its training: everything before that is on the disk, and nothing needs the activations.
   if (model.blocks.every(({ prefix }) => journal.finished.has(prefix))) return quantizeHeads();
-  const open = (name: string): BlockStream<T> =>
-    new BlockStream(engine, model, windows, plan.forecast.batch, context, store(name));
+  const open = (name: string): BlockWalk<T> =>
+    new BlockWalk({
+      ...{ model, engine, windows, batch: plan.forecast.batch, signal: context.signal, store: store(name) },
+    });
   const stream = open(ownStates);
   // The unquantized model on the same windows, when a method compares with it.
   const original = pairedTokens > 0 ? open(originalStates) : undefined;
@@ -88,7 +90,7 @@ export async function runCalibrated<T>(
   try {
     // First of all: the blocks learn from what was written.
     const tables = await quantizeOutside(outside.tables, work);
-    await walkBlocks({
+    await quantizeBlocks({
       plan,
       source,
       model,
@@ -118,8 +120,8 @@ interface Walk<T> {
   readonly model: ModelDescription;
   readonly writer: CheckpointWriter;
   readonly journal: Journal<LayerRow>;
-  readonly stream: BlockStream<T>;
-  readonly original: BlockStream<T> | undefined;
+  readonly stream: BlockWalk<T>;
+  readonly original: BlockWalk<T> | undefined;
   /** Share of the batches that go through the unquantized model. */
   readonly pairedTokens: number;
   readonly context: Context;
@@ -130,20 +132,19 @@ interface Walk<T> {
   readonly solver?: RemoteSolver;
 }
 
-async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
+async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
   const { plan, source, model, writer, journal, stream, original, context, hiddenStates, endLoss, solver } = walk;
-  // The one that borrows first: see `clearWeights`.
   const streams = original ? [stream, original] : [stream];
-  const { profile } = context;
+  const { profile, progress } = context;
   await embedWindows(walk);
-  for (const each of streams) each.clearWeights();
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
-  for (const block of model.blocks) {
-    const finished = journal.finished.get(block.prefix);
-    const weights = await readWeights(source, block.tensors, context);
-    loadWeights(weights, stream, original);
+  // Each tensor of a block is read once: the streams, the transforms and the methods all take it from here.
+  const weights: BlockWeights = new Map();
+  let replayed = false;
+  const quantizeBlock = async (block: BlockDescription): Promise<void> => {
+    replayed = journal.finished.has(block.prefix);
     // Transforms leave the function as it is: the unquantized model stays as it was, its inputs are scaled where they are used.
-    const transformed = finished
+    const transformed = replayed
       ? undefined
       : await profile.stage('transform', () => transformBlock(plan, block, weights, stream, context));
     if (transformed) await writeScaled(plan, block, weights, transformed, writer);
@@ -152,38 +153,29 @@ async function walkBlocks<T>(walk: Walk<T>): Promise<void> {
     const rows: LayerRow[] = [];
     for (const stage of block.stages) {
       if (!transformed) await replay(plan, stage, writer, stream);
-      else
-        rows.push(
-          ...(await quantizeStage({
-            plan,
-            weights,
-            stage,
-            transformed,
-            stream,
-            original,
-            writer,
-            context,
-            endLoss,
-            solver,
-          })),
-        );
+      else {
+        const work = { ...{ plan, weights, stage, transformed, stream, original, writer, context }, endLoss, solver };
+        rows.push(...(await quantizeStage(work)));
+      }
       // Nothing reads what the last stage of all gives.
       if (stage !== lastStage) for (const each of streams) await profile.stage('forward', () => each.run(stage));
     }
-    for (const each of streams) each.clearWeights();
+    weights.clear();
     if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
-    if (!finished) {
-      const tensors = await profile.stage('pack and write', () => writer.sync());
-      await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [], tensors });
-    }
-    context.progress({
-      task: 'quantize',
-      done: block.index + 1,
-      total: model.blocks.length,
-      unit: 'blocks',
-      note: note(block, finished !== undefined),
-    });
-  }
+    if (replayed) return;
+    const tensors = await profile.stage('pack and write', () => writer.sync());
+    await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [], tensors });
+  };
+  await walkBlocks(original ? [original, stream] : [stream], {
+    async read(name) {
+      const tensor = await profile.stage('read', () => source.weight(name));
+      weights.set(name, tensor);
+      return tensor;
+    },
+    visit: quantizeBlock,
+    ...{ progress, task: 'quantize' },
+    note: ({ prefix }) => (replayed ? `${prefix} (from the journal)` : prefix),
+  });
 }
 
 /** Ids -> the first block's inputs, in both models. The tables are not needed again, and may be most of a model. */
@@ -199,8 +191,10 @@ async function embedWindows<T>({
   const { profile } = context;
   // Without an unquantized model nobody reads what was quantized.
   const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
-  const weights = await readWeights(source, names, context);
-  loadWeights(weights, stream, original);
+  const weights: BlockWeights = new Map();
+  for (const name of names) weights.set(name, await profile.stage('read', () => source.weight(name)));
+  for (const [name, tensor] of weights) (original ?? stream).setWeight(name, tensor);
+  if (original) stream.borrowWeights(original);
   await profile.stage('forward', async () => original?.embed(pairedTokens));
   if (original && tables.size > 0) {
     // One table at a time: the engine's memory grows and does not shrink.
@@ -212,24 +206,9 @@ async function embedWindows<T>({
   for (const [name, values] of tables) stream.setWeight(name, values);
   tables.clear();
   await profile.stage('forward', () => stream.embed());
-}
-
-const note = ({ prefix }: BlockDescription, replayed: boolean) => (replayed ? `${prefix} (from the journal)` : prefix);
-
-/** Reads each tensor once: the streams, the transforms and the methods all take it from here. */
-async function readWeights(source: ModelSource, names: readonly string[], { profile }: Context): Promise<BlockWeights> {
-  const weights: BlockWeights = new Map();
-  await profile.stage('read', async () => {
-    for (const name of names) weights.set(name, await source.weight(name));
-  });
-  return weights;
-}
-
-/** Uploads the weights once: the quantized model borrows them from the unquantized one until it replaces them. */
-function loadWeights<T>(weights: BlockWeights, stream: BlockStream<T>, original: BlockStream<T> | undefined): void {
-  const owner = original ?? stream;
-  for (const [name, tensor] of weights) owner.setWeight(name, tensor);
-  if (original) stream.borrowWeights(original);
+  // The one that borrows first: see `clearWeights`.
+  stream.clearWeights();
+  original?.clearWeights();
 }
 
 /** Tensors of a block that transforms may have changed and that are not quantized. */
@@ -251,12 +230,12 @@ async function replayScaled<T>(
   plan: Plan,
   block: BlockDescription,
   writer: CheckpointWriter,
-  stream: BlockStream<T>,
+  stream: BlockWalk<T>,
 ): Promise<void> {
   for (const name of scaledTensors(plan, block)) stream.setWeight(name, await writer.readTensor(name));
 }
 
-async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, stream: BlockStream<T>): Promise<void> {
+async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, stream: BlockWalk<T>): Promise<void> {
   for (const module of stage.linears) {
     if (plan.modules.has(module)) stream.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
   }
@@ -268,8 +247,8 @@ interface StageWork<T> {
   readonly weights: BlockWeights;
   readonly stage: Stage;
   readonly transformed: TransformedBlock;
-  readonly stream: BlockStream<T>;
-  readonly original: BlockStream<T> | undefined;
+  readonly stream: BlockWalk<T>;
+  readonly original: BlockWalk<T> | undefined;
   readonly writer: CheckpointWriter;
   readonly context: Context;
   readonly endLoss: EndLoss | undefined;

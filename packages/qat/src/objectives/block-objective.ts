@@ -1,6 +1,12 @@
-import { type BlockDescription, type DifferentiableOps, type ModelDescription, SchemeError } from '@q/core';
+import type { BlockDescription, DifferentiableOps, ModelDescription } from '@q/core';
 import { createRuntime, runBlock } from '@q/models';
 import type { LossAndDerivatives, Objective, TensorValues } from './objective.js';
+
+/** Hidden states of windows that wait on the host; a `BlockWalk` is one. */
+interface WindowStates {
+  /** Those of some windows, by their numbers: `[windows, length, hidden]`. */
+  gather(windows: Int32Array): Float32Array;
+}
 
 export interface BlockObjectiveOptions<T> {
   readonly ops: DifferentiableOps<T>;
@@ -10,30 +16,23 @@ export interface BlockObjectiveOptions<T> {
   readonly frozen: ReadonlyMap<string, T>;
   /** Shapes of the trained tensors. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Hidden states `[count, length, hidden]` that the block gets ... */
-  readonly inputs: Float32Array;
+  /** Hidden states that the block gets ... */
+  readonly inputs: WindowStates;
   /** ... and those that it shall give. */
-  readonly targets: Float32Array;
+  readonly targets: WindowStates;
+  /** Windows to train on, and tokens of each. */
+  readonly count: number;
   readonly length: number;
 }
 
 /** Mean squared difference between a block's output and what the unquantized model has at that place. */
 export function blockObjective<T>(options: BlockObjectiveOptions<T>): Objective {
-  const { ops, model, block, frozen, shapes, inputs, targets, length } = options;
-  if (inputs.length !== targets.length)
-    throw new SchemeError(
-      `${block.prefix}: ${inputs.length} input values and ${targets.length} targets do not belong together`,
-    );
+  const { ops, model, block, frozen, shapes, inputs, targets, count, length } = options;
   const row = length * model.hiddenSize;
-  const gather = (values: Float32Array, windows: Int32Array): T => {
-    const out = new Float32Array(windows.length * row);
-    windows.forEach((window, i) => {
-      out.set(values.subarray(window * row, (window + 1) * row), i * row);
-    });
-    return ops.fromF32(out, [windows.length, length, model.hiddenSize]);
-  };
+  const gather = (states: WindowStates, windows: Int32Array): T =>
+    ops.fromF32(states.gather(windows), [windows.length, length, model.hiddenSize]);
   return {
-    windows: inputs.length / row,
+    windows: count,
     async evaluate(values: TensorValues, windows): Promise<LossAndDerivatives> {
       const [x, target] = [gather(inputs, windows), gather(targets, windows)];
       const trained = Object.fromEntries(

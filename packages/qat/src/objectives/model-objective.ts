@@ -7,7 +7,15 @@ import {
   type TokenWindows,
 } from '@q/core';
 import { createRuntime, runBlock } from '@q/models';
-import { checkTeacher, type HeadTargets, headLoss, type LossWeights, pick, type Teacher } from './model-loss.js';
+import {
+  checkTeacher,
+  type HeadTargets,
+  headLoss,
+  type LossWeights,
+  lastHidden,
+  pick,
+  type Teacher,
+} from './model-loss.js';
 import type { LossAndDerivatives, Objective, TensorValues } from './objective.js';
 
 export interface ModelObjectiveOptions<T> {
@@ -57,18 +65,11 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
       : {}),
   });
 
-  /** The model's blocks one after another, each given what it reads. */
-  const throughBlocks = (runtime: Runtime<T>, ids: Int32Array, batch: number): T => {
-    let hidden = model.embed(runtime, ids, batch, length);
-    for (const block of model.blocks) hidden = runBlock(block, runtime, hidden);
-    return hidden;
-  };
-
   const whole = (trained: Record<string, T>, indices: Int32Array, batch: number): Derived<T> => {
     const ids = pick(windows, indices);
     return ops.valueAndGradients((variables) => {
       const runtime = runtimeWith(variables, batch);
-      const hidden = throughBlocks(runtime, ids, indices.length);
+      const hidden = lastHidden(model, runtime, ids, indices.length, length);
       return headLoss(ops, model, runtime, hidden, targetsOf(ids, indices));
     }, trained);
   };
@@ -116,7 +117,7 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
         const result = ops.scope(() => {
           const runtime = runtimeWith(trained);
           const ids = pick(windows, indices);
-          const hidden = throughBlocks(runtime, ids, 1);
+          const hidden = lastHidden(model, runtime, ids, 1, length);
           return headLoss(ops, model, runtime, hidden, targetsOf(ids, indices));
         });
         sum += (await ops.data(result))[0];

@@ -1,56 +1,7 @@
 import { closeSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
-import { writeError } from '@q/safetensors';
-
-/** Values of a state that wait on the host. */
-export interface HostPart {
-  /** From a disk: valid until the part of this name of another state is read. */
-  readonly data: Float32Array;
-  readonly shape: readonly number[];
-}
-
-/** Where the states of all batches wait between two stages. A part belongs to whoever holds it, and goes with the last one. */
-export interface StateStore {
-  /** An array to fill and give to `put` next; nothing when a new one is as good. */
-  buffer(count: number): Float32Array | undefined;
-  /** @param name of the part in its state. The caller holds the part. */
-  put(name: string, data: Float32Array, shape: readonly number[]): HostPart;
-  retain(part: HostPart): void;
-  release(part: HostPart): void;
-  /** The same store for another stream, which holds parts by itself and ends by itself. */
-  fork(): StateStore;
-  dispose(): void;
-}
-
-/** Counts holders, and calls `free` when the last one of a part has gone. */
-function createHolders(free: (part: HostPart) => void) {
-  const counts = new Map<HostPart, number>();
-  return {
-    retain: (part: HostPart) => counts.set(part, (counts.get(part) ?? 0) + 1),
-    release(part: HostPart): void {
-      const left = (counts.get(part) ?? 0) - 1;
-      if (left > 0) counts.set(part, left);
-      else if (counts.delete(part)) free(part);
-    },
-  };
-}
-
-/** In memory. Arrays are used again: fresh memory costs more than what is copied into it. */
-export function memoryStates(): StateStore {
-  const spare = createSpare<Float32Array>();
-  const holders = createHolders(({ data }) => spare.give(data.length, data));
-  const store: StateStore = {
-    buffer: spare.take,
-    put(_name, data, shape) {
-      const part = { data, shape };
-      holders.retain(part);
-      return part;
-    },
-    ...holders,
-    fork: () => store,
-    dispose() {},
-  };
-  return store;
-}
+import { writeError } from '@q/durable-files';
+import { createHolders, createSpare } from './held-parts.js';
+import type { HostPart, StateStore } from './state-store.js';
 
 /**
  * In a file, for states that are not to take memory: a part is written when it is put there and read each time that it is
@@ -106,19 +57,6 @@ export function diskStates(path: string): StateStore {
 }
 
 const sizeOf = ({ shape }: HostPart): number => shape.reduce((count, side) => count * side, 1);
-
-/** Things that are free again, by their size. */
-function createSpare<T>() {
-  const bySize = new Map<number, T[]>();
-  return {
-    take: (size: number): T | undefined => bySize.get(size)?.pop(),
-    give(size: number, thing: T): void {
-      const same = bySize.get(size);
-      if (same) same.push(thing);
-      else bySize.set(size, [thing]);
-    },
-  };
-}
 
 function createBuffers(): (key: string, count: number) => Float32Array {
   const buffers = new Map<string, Float32Array>();

@@ -1,0 +1,3 @@
+import { packageTests } from '@q/presets/vitest';
+
+export default packageTests();
