@@ -1,5 +1,6 @@
 import { FormatError } from '@q/core';
 import { z } from 'zod';
+import { backtracksTooMuch } from './backtracking-pattern.js';
 
 const id = z
   .int()
@@ -12,29 +13,40 @@ const pattern = z.union([z.string(), z.strictObject({ String: z.string() }), z.s
 
 /** A normalizer, pre-tokenizer, post-processor or decoder. The library knows which types exist. */
 const component: z.ZodType = z.lazy(() =>
-  z.looseObject({
-    type: z.string(),
-    normalizers: z.array(component).optional(),
-    pretokenizers: z.array(component).optional(),
-    processors: z.array(component).optional(),
-    decoders: z.array(component).optional(),
-    pattern: pattern.optional(),
-    content: text,
-    replacement: text,
-    prepend: text,
-    prepend_scheme: text,
-    behavior: text,
-    prefix: text,
-    suffix: text,
-    start: z.int().min(0).optional(),
-    stop: z.int().min(0).optional(),
-    length: z.int().min(1).optional(),
-    single: z.array(z.looseObject({})).optional(),
-    pair: z.array(z.looseObject({})).nullish(),
-    special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(id) })).optional(),
-    cls: z.tuple([z.string(), id]).optional(),
-    sep: z.tuple([z.string(), id]).optional(),
-  }),
+  z
+    .looseObject({
+      type: z.string(),
+      normalizers: z.array(component).optional(),
+      pretokenizers: z.array(component).optional(),
+      processors: z.array(component).optional(),
+      decoders: z.array(component).optional(),
+      pattern: pattern.optional(),
+      content: text,
+      replacement: text,
+      prepend: text,
+      prepend_scheme: text,
+      behavior: text,
+      prefix: text,
+      suffix: text,
+      start: z.int().min(0).optional(),
+      stop: z.int().min(0).optional(),
+      length: z.int().min(1).optional(),
+      single: z.array(z.looseObject({})).optional(),
+      pair: z.array(z.looseObject({})).nullish(),
+      special_tokens: z.record(z.string(), z.looseObject({ ids: z.array(id) })).optional(),
+      cls: z.tuple([z.string(), id]).optional(),
+      sep: z.tuple([z.string(), id]).optional(),
+    })
+    .superRefine((value, context) => {
+      if (typeof value.pattern !== 'object' || !('Regex' in value.pattern)) return;
+      const { Regex } = value.pattern;
+      if (backtracksTooMuch(Regex))
+        context.addIssue({
+          code: 'custom',
+          path: ['pattern', 'Regex'],
+          message: `the expression ${JSON.stringify(Regex)} takes exponential time for some short texts: get the tokenizer from its source again`,
+        });
+    }),
 );
 
 /** Our own loop: vocabularies have hundreds of thousands of entries. */
