@@ -19,11 +19,11 @@ export interface RequantizeRun extends FileOptions {
   /** Encode blocks; the plain functions when absent. */
   readonly kernels?: Pick<Kernels, 'blocks' | 'stream'>;
   readonly signal?: AbortSignal;
-  /** Told after each stretch: bytes read so far, and all. */
+  /** Called after each chunk with the bytes read so far, and the total. */
   readonly progress?: (event: ProgressEvent) => void;
 }
 
-/** A tensor whose values are too small for the scales of the type that was chosen. */
+/** A tensor whose values are too small for the scales of the chosen type. */
 export class LostTensorError extends NumericError {
   override name = 'LostTensorError';
 
@@ -35,23 +35,23 @@ export class LostTensorError extends NumericError {
   }
 }
 
-/** Values that are worked on at a time. */
+/** Number of values of a chunk. */
 const stretchValues = 2 ** 20;
 
 /** A part of a tensor, in whole blocks. */
 interface Stretch {
   readonly tensor: RequantizedTensor;
-  /** In the source. */
+  /** Offset in the source. */
   readonly begin: number;
   readonly end: number;
-  /** In the tensor that is written. */
+  /** Offset in the written tensor. */
   readonly offset: number;
   readonly bytes: number;
 }
 
 /**
- * Writes what a plan says, stretch by stretch: one is encoded while the next one is read and the last one is written. The file is there
- * as a whole or not at all.
+ * Writes the planned file chunk by chunk: while one is encoded, the next is read and the last is written. The file is
+ * either complete or absent.
  * @throws NumericError when a tensor has NaN or infinite values, or values beyond its type
  * @throws FormatError when the source ends early
  * @throws WriteError when the file cannot be written
@@ -82,7 +82,7 @@ export async function requantize(
     const read = (index: number) => {
       const { begin, end } = stretches[index];
       const bytes = source.slice(begin, end, inputs[index % 2]);
-      // It is awaited later; until then nobody must take its failure for one that nobody handles.
+      // The promise is awaited later; until then its failure must not count as unhandled.
       bytes.catch(() => {});
       return bytes;
     };
@@ -91,7 +91,7 @@ export async function requantize(
     for (const [index, { tensor, begin, end, offset, bytes }] of stretches.entries()) {
       signal?.throwIfAborted();
       const input = (await next) as Uint8Array;
-      // What the stretch before last was written from is free again, and so is what it was read into.
+      // The buffers of the chunk before the last one are free again.
       await pending[index - 2];
       if (index > 0 && copies(stretches[index - 1])) await pending[index - 1];
       if (index + 1 < stretches.length) next = read(index + 1);
@@ -123,7 +123,7 @@ export async function requantize(
   } catch (error) {
     // Memory and file are in use until the last read and the last write have ended.
     await Promise.allSettled([next, ...pending]);
-    // The first error says what happened.
+    // The first error has the reason.
     await writer.abort().catch(() => {});
     throw error;
   } finally {
@@ -131,7 +131,7 @@ export async function requantize(
   }
 }
 
-/** The block that holds the value of the largest magnitude so far, and what became of that value. */
+/** The block with the value of the largest magnitude so far, and that value after encoding. */
 interface LargestBlock {
   readonly magnitude: number;
   readonly decoded: number;
@@ -173,8 +173,8 @@ function valueAt({ dtype, data }: BlockSource, index: number): number {
 }
 
 /**
- * Blocks keep their scales in f16, which has nothing below 2^-24. The largest value of a tensor is a grid point of its block, or near
- * one: where even it is not kept to a quarter, the tensor is lost.
+ * Blocks store their scales in f16, which has no values below 2^-24. The largest value of a tensor is a grid point of
+ * its block, or near one. If even this value has an error of more than a quarter, the tensor is lost.
  */
 function refuseLost(name: string, { from, to }: RequantizedTensor, { magnitude, decoded }: LargestBlock): void {
   if (Math.abs(decoded - magnitude) <= magnitude / 4) return;
@@ -186,7 +186,7 @@ function refuseLost(name: string, { from, to }: RequantizedTensor, { magnitude, 
 
 const copies = ({ tensor }: Stretch) => tensor.to === tensor.from.type;
 
-/** Weights of the columns of the matrix that a stretch belongs to. */
+/** Weights of the columns of a chunk's matrix. */
 function weightsOf({ tensor: { importance, from, to }, offset }: Stretch): Float32Array | undefined {
   if (!importance) return undefined;
   const [rows, columns] = from.shape.slice(-2);
@@ -210,7 +210,8 @@ function cut(tensor: RequantizedTensor): readonly Stretch[] {
   const { from, to, bytes } = tensor;
   const values = (bytes / to.bytes) * to.values;
   const out: Stretch[] = [];
-  // Whole blocks of both types: all of them divide the stretch. With weights of columns whole rows, and none of two matrices.
+  // Whole blocks of both types: their sizes divide the chunk. With weights of columns also whole rows, and never rows
+  // of two matrices.
   const [rows = 1, columns = 1] = from.shape.slice(-2);
   const matrix = tensor.importance ? rows * columns : values;
   const step = tensor.importance ? Math.max(1, Math.floor(stretchValues / columns)) * columns : stretchValues;

@@ -94,8 +94,8 @@ export const q2: OnnxType = blocks('q2', '_q2', { bits: 2, block: 16 });
 export const q2f16: OnnxType = blocks('q2f16', '_q2f16', { bits: 2, block: 16, type: 'f16' });
 
 /**
- * 8 bits without a sign and a scale a row, inputs rounded to 8 bits as they come: exact sums on every processor. Codes with
- * calibrated inputs (SmoothQuant) keep these.
+ * 8 bits without a sign and a scale a row, inputs rounded to 8 bits as they come: exact sums on every processor. Codes
+ * with calibrated inputs (SmoothQuant) keep these.
  */
 export const uint8: OnnxType = integers('uint8', '_uint8', unsignedRows, 'u8');
 /** The same with a sign, in 7 bits: what older processors multiply quickest without saturating. */

@@ -12,7 +12,9 @@ export interface RowReader {
   read(begin: number, end: number): Promise<BlockSource>;
 }
 
-/** Rows that change places are read all at once: such matrices are those of queries and keys, which are not the large ones. */
+/**
+ * Reordered rows are read all together: this affects the matrices of queries and keys, which are not the large ones.
+ */
 export function openRows(source: ConversionSource, tensor: ModelTensor): RowReader {
   const { order, plus, values, shape } = tensor;
   const { columns } = matrixOf(shape);

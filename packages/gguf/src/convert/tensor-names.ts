@@ -1,24 +1,26 @@
 import { FormatError } from '@q/core';
 import type { ConversionSource, ModelTensor } from './conversion.js';
 
-/** What becomes of the tensors of one module. */
+/** Name and form of the tensors of one module in a file. */
 interface NameRule {
-  /** Name in the file, without `.weight` or `.bias`. `N` stands for the block. */
+  /** Name in the file, without `.weight` or `.bias`. `N` is the number of the block. */
   readonly to: string;
-  /** The row of the source that each row is. */
+  /** The source's row index of each row. */
   readonly order?: (rows: number) => Int32Array;
   /** Added to every value. */
   readonly plus?: number;
 }
 
-/** Modules by their name in the checkpoint without its prefix. `N` stands for the block, `E` for the expert. */
+/**
+ * Modules by their name in the checkpoint without its prefix. `N` is the number of the block, `E` that of the expert.
+ */
 export type NameRules = Readonly<Record<string, string | NameRule>>;
 
 export interface Naming {
   readonly rules: NameRules;
-  /** What stands before the names in some checkpoints. */
+  /** The prefix that names have in some checkpoints. */
   readonly prefix: RegExp;
-  /** Modules or tensors that the file does not hold. */
+  /** Modules or tensors that are not part of the file. */
   readonly dropped?: RegExp;
 }
 
@@ -29,8 +31,9 @@ interface Found {
 }
 
 /**
- * The tensors of a file: those of a checkpoint under other names, with the rows of a block's experts one after the other.
- * @throws FormatError for a tensor that no rule names
+ * The tensors of a file: those of a checkpoint with other names, with the rows of a block's experts one after the
+ * other.
+ * @throws FormatError for a tensor without a rule
  */
 export function nameTensors(
   source: Pick<ConversionSource, 'name' | 'shapes'>,
@@ -62,7 +65,7 @@ export function nameTensors(
     .sort((a, b) => blockOf(a.name) - blockOf(b.name));
 }
 
-/** Embeddings first, then blocks, then what follows them. */
+/** Embeddings first, then blocks, then the tensors after them. */
 function blockOf(name: string): number {
   const block = /^blk\.(\d+)\./.exec(name);
   if (block) return Number(block[1]);

@@ -38,8 +38,8 @@ export interface WrittenFolder {
 }
 
 /**
- * Writes a model folder as transformers.js and onnxruntime-genai read it: `onnx/model_q4.onnx`, config, tokenizer. A folder
- * that holds the same model as another type gets one more file.
+ * Writes a model folder as transformers.js and onnxruntime-genai read it: `onnx/model_q4.onnx`, config, tokenizer. A
+ * folder that holds the same model as another type gets one more file.
  * @throws SchemeError when the folder holds something else, or the model cannot be written as a graph
  * @throws WriteError when a file cannot be written
  */

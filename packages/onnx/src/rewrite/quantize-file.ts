@@ -46,8 +46,8 @@ interface Use {
 }
 
 /**
- * Quantizes the constant matrices of any ONNX model that MatMul, Gemm and Gather read, without data: they become MatMulNBits
- * and GatherBlockQuantized of onnxruntime. Everything else of the file stays as it is.
+ * Quantizes the constant matrices of any ONNX model that MatMul, Gemm and Gather read, without data: they become
+ * MatMulNBits and GatherBlockQuantized of onnxruntime. Everything else of the file stays as it is.
  * @throws FormatError when the file is not ONNX, or no node of it can be quantized
  * @throws WriteError when a file cannot be written
  */

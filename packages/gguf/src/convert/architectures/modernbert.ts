@@ -6,7 +6,7 @@ import { poolingTypes } from './bert.js';
 import { headsOf } from './decoder.js';
 import { usualSizes } from './usual-sizes.js';
 
-/** Every how many-th layer sees all tokens, the first one among them. */
+/** Distance between the layers that see all tokens, of which the first layer is one. */
 function globalEvery(config: ModelConfig): number {
   const types = config.strings('layer_types');
   if (!types) return config.number('global_attn_every_n_layers', 3);
@@ -53,7 +53,7 @@ export const modernBertGguf: GgufArchitecture = {
   tensors: (_, source) =>
     nameTensors(source, {
       prefix: /^model\./,
-      // Heads: llama.cpp runs these models for their embeddings.
+      // Heads are left out: llama.cpp runs these models for their embeddings.
       dropped: /^(?:head|decoder|classifier)\./,
       rules: {
         'embeddings.tok_embeddings': 'token_embd',
