@@ -27,7 +27,7 @@ export function quantizedCache(name: string, model: ModelDescription): Quantized
   const layers = model.blocks.map(({ attention, index }) => {
     if (!attention)
       throw new SchemeError(
-        `--cache ${name}: the attention of layer ${index} of ${model.architecture} is of a kind that has no such cache`,
+        `--cache ${name}: the attention of layer ${index} of ${model.architecture} does not support a quantized cache`,
       );
     return { kvHeads: attention.kvHeads, headDim: attention.headDim };
   });

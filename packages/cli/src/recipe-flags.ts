@@ -42,7 +42,7 @@ export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
   command
     .option('--sym', 'symmetric: no zero points')
     .option('--asym', 'asymmetric: a zero point with each scale (default)')
-    .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
+    .option('--keep <pattern...>', 'linears to leave as they are; * matches any characters')
     .option(
       '--rule <rule...>',
       "settings of some linears: 'PATTERN=bits:3,group:64' or 'PATTERN=keep'; the first rule that matches wins",

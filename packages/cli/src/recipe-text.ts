@@ -33,7 +33,7 @@ function parsedYaml(text: string): unknown {
     // The value would hold itself, and could not be shown in a message. An alias can name nothing that comes later: it closes every circle.
     Alias: (_, alias, path) => {
       const target = alias.resolve(document);
-      if (target && path.includes(target)) refuse(`*${alias.source} stands in what it names`, alias.range?.[0] ?? 0);
+      if (target && path.includes(target)) refuse(`*${alias.source} refers to itself`, alias.range?.[0] ?? 0);
     },
   });
   return document.toJS();

@@ -23,7 +23,7 @@ export const defaultText = 'default';
 
 /** Said where a method learns from it without having been told to. */
 export const defaultTextNote =
-  'no --calib was given: what layers see is learnt from the text that comes with q; text of the kind that the model will meet may give a better model';
+  'no --calib was given: the text that comes with q calibrates the layers; text similar to the later input may give a better model';
 
 export interface WindowRequest {
   /** {@link defaultText}, or a file: text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`), both of texts or of conversations, or little-endian 16-bit ids (`.u16`). */

@@ -49,16 +49,14 @@ export async function createGgufWriter(
       if (!place) throw new FormatError(`${path}: tensor ${name} is not in the plan of this file`);
       const size = place.end - place.begin;
       if (offset + bytes.length > size)
-        throw new FormatError(
-          `${path}: tensor ${name} has room for ${size} bytes, ${offset + bytes.length} were to be written`,
-        );
+        throw new FormatError(`${path}: tensor ${name} has ${size} bytes, ${offset + bytes.length} were to be written`);
       await file.write(bytes, place.begin + offset);
       missing.set(name, (missing.get(name) as number) - bytes.length);
       early.wrote(bytes.length);
     },
     async finish() {
       for (const [name, bytes] of missing)
-        if (bytes !== 0) throw new FormatError(`${path}: tensor ${name} is not there completely: ${bytes} bytes lack`);
+        if (bytes !== 0) throw new FormatError(`${path}: tensor ${name} is incomplete: ${bytes} bytes are missing`);
       await early.finish();
       await file.commit();
       ended = true;

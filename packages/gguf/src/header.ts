@@ -123,7 +123,7 @@ function readTensorInfo(from: Cursor): Omit<GgufTensor, 'end'> {
     from.fail(`sizes [${sizes}] make ${count} values: more than can be counted`);
   const id = from.u32();
   const type = ggufTensorTypeOf(id);
-  if (!type) return from.fail(`it has type ${id}, which is unknown, was given up, or is not for files`);
+  if (!type) return from.fail(`it has type ${id}, which is unknown, obsolete, or not for files`);
   const row = Number(sizes[0] ?? 1n);
   if (row % type.values !== 0)
     from.fail(`rows of ${row} values are not whole blocks of ${type.values}, which ${type.name} needs`);

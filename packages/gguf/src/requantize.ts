@@ -179,7 +179,7 @@ function valueAt({ dtype, data }: BlockSource, index: number): number {
 function refuseLost(name: string, { from, to }: RequantizedTensor, { magnitude, decoded }: LargestBlock): void {
   if (Math.abs(decoded - magnitude) <= magnitude / 4) return;
   throw new LostTensorError(
-    `${name}: tensor ${from.name} has no value above ${magnitude}, and the f16 scales of ${to.name} do not hold such small ones: keep it as it is`,
+    `${name}: tensor ${from.name} has no value above ${magnitude}, and the f16 scales of ${to.name} cannot represent such small ones: keep it as it is`,
     from.name,
   );
 }

@@ -81,6 +81,6 @@ export const ggufTensorTypeOf = (id: number): GgufTensorType | undefined => byId
  */
 export function ggufTensorTypeFor(format: BlockFormat): GgufTensorType {
   const type = byFormat.get(format);
-  if (!type) throw new SchemeError(`${format.name} is no type of GGUF`);
+  if (!type) throw new SchemeError(`${format.name} is not a type of GGUF`);
   return type;
 }

@@ -84,7 +84,7 @@ export async function exportModel(checkpoint: Checkpoint, options: ExportOptions
     else tooLong = middle;
   }
   const chosen = options.context === undefined ? write(fits) : whole;
-  const words = `the frequencies of positions depend on the length of a sequence: the file has those of sequences of ${options.context ?? fits} tokens, and serves no longer ones`;
+  const words = `the frequencies of positions depend on the length of a sequence: the file has those of sequences of ${options.context ?? fits} tokens, and does not support longer ones`;
   return { ...chosen, notes: [...chosen.notes, words] };
 }
 

@@ -140,7 +140,7 @@ describe('writing', () => {
     await expect(writer.write('a', tensor('f32', [4], new Float32Array(4)))).rejects.toThrow(
       /planned as F32 \[2,2\] and came as F32 \[4\]/,
     );
-    await expect(writer.writeBytes('c', new Uint8Array(8))).rejects.toThrow(/room for 4 bytes, 8/);
+    await expect(writer.writeBytes('c', new Uint8Array(8))).rejects.toThrow(/has 4 bytes, 8/);
     await writer.abort();
     expect(() => planShards([...planned, planned[0]])).toThrow(/planned twice/);
   });

@@ -8,12 +8,12 @@ export const worker = command({
     store: text({
       placeholder: 'folder',
       otherwise: 'as the run names it',
-      help: 'Where the store of the runs lies on this machine: a folder, or s3://bucket/prefix.',
+      help: 'The store of the runs on this machine: a folder, or s3://bucket/prefix.',
     }),
     lock: integer({
       min: 1,
       default: 30,
-      help: 'Seconds without a sign of life after which a job of this worker is given to another.',
+      help: 'Seconds without an answer after which a job of this worker is given to another.',
     }),
     kernels: computeOptions.kernels,
     threads: computeOptions.threads,

@@ -51,7 +51,7 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (calib === undefined)
-    throw new UsageError('--calib FILE is needed: a budget is spent by what each layer does to the model on text');
+    throw new UsageError('--calib FILE is needed: a budget is divided by the effect of each layer on text');
   if (calib === ownText)
     throw new UsageError('--calib self and --budget exclude each other: a budget is measured on given text');
   if (shape.length > model.maxPositions)

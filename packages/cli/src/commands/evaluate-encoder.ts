@@ -57,8 +57,7 @@ export async function evaluateEncoder(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!against)
-    throw new UsageError('--against ORIGINAL is needed: an encoder is judged by how far its vectors have moved');
+  if (!against) throw new UsageError('--against ORIGINAL is needed: an encoder is scored by the change of its vectors');
   if (!model.model) throw model.unknownArchitecture as Error;
   if (!against.model) throw against.unknownArchitecture as Error;
   const text = options.text as string;

@@ -44,7 +44,7 @@ export async function generateCommand(
   { terminal, signal, vocabulary }: CommandContext,
 ): Promise<void> {
   const { prompt, tokens = 128, json = false } = options;
-  if (prompt === undefined) throw new UsageError('--prompt TEXT is needed: what the model goes on from');
+  if (prompt === undefined) throw new UsageError('--prompt TEXT is needed: the text that the model continues');
   if (options.system !== undefined && !options.chat) throw new UsageError('--system needs --chat');
   const checkpoint = await openModel(path, vocabulary);
   const compute = await createCompute(options);

@@ -164,7 +164,7 @@ export function planText(plan: Plan): string {
     .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
   return [
     table,
-    ...(summed ? [`${plan.tensors} tensors; those that differ in numbers alone are one row, --json has them all`] : []),
+    ...(summed ? [`${plan.tensors} tensors; those that differ only in numbers are one row, --json has them all`] : []),
     '',
     `${formatBytes(plan.bytesBefore)} -> ${formatBytes(plan.bytesAfter)} (${((100 * plan.bytesAfter) / plan.bytesBefore).toFixed(1)} %), ` +
       `${plan.bitsPerWeight.toFixed(3)} bits per weight in ${plan.modules.size} quantized linears, layout ${plan.recipe.layout.name}`,

@@ -102,7 +102,7 @@ export async function quantizeCommand(
       files,
     });
     let plan = planRun(checkpoint, recipe, shape);
-    const notRemote = budget ? 'a budget is settled on one machine' : refuseRemote(plan);
+    const notRemote = budget ? 'a budget is computed on one machine' : refuseRemote(plan);
     if (options.queue !== undefined && notRemote) throw new UsageError(`--queue: ${notRemote}`);
     queueRun = await openQueueRun(out, options, command);
     terminal.note(planText(plan));
@@ -135,7 +135,9 @@ export async function quantizeCommand(
     const notes = [...plan.notes, ...(byDefault ? [defaultTextNote] : []), ...compute.notes];
     const encoder = plan.model !== undefined && plan.model.head === undefined;
     if (encoder)
-      notes.push(`not evaluated: q eval ${out} --against ${path} --text LINES.txt compares what the encoders give`);
+      notes.push(
+        `not evaluated: q eval ${out} --against ${path} --text LINES.txt compares the vectors of both encoders`,
+      );
     // What is drawn from grammars judges no model: the default text is not scored.
     const learnt = !writes && calibration && calib !== defaultText;
     const evaluation = encoder

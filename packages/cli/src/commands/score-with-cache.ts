@@ -26,7 +26,9 @@ export async function scoreWithCache(
     );
   checkVocabulary(windows, model.vocabularySize, 'the text');
   if (await integerExecution(checkpoint, compute.kernels))
-    throw new UsageError('--cache takes models whose weights alone are quantized: this folder quantizes inputs, too');
+    throw new UsageError(
+      '--cache needs a model of which only the weights are quantized: this folder also quantizes inputs',
+    );
   const cache = quantizedCache(scheme, model);
   const engine = await compute.generation();
   try {

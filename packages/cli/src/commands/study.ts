@@ -156,7 +156,7 @@ async function study(path: string, out: string, options: StudyOptions, command: 
 }
 
 function described(checkpoint: { model?: ModelDescription; unknownArchitecture?: unknown }, path: string) {
-  if (!checkpoint.model) throw (checkpoint.unknownArchitecture as Error) ?? new FormatError(`${path}: is no model`);
+  if (!checkpoint.model) throw (checkpoint.unknownArchitecture as Error) ?? new FormatError(`${path}: is not a model`);
   return checkpoint.model;
 }
 
@@ -195,7 +195,7 @@ function storeIn(folder: string): StudyStore {
       } catch {
         // Below.
       }
-      throw new FormatError(`${file}: is no result of ${id}: remove it, and the study does this run again`);
+      throw new FormatError(`${file}: is not a result of ${id}: remove it, and the study does this run again`);
     },
     async save(result) {
       await writeFileDurably(join(folder, `${result.job.id}.json`), `${JSON.stringify(result)}\n`);

@@ -56,7 +56,7 @@ export async function chooseTypes(
 ): Promise<{ readonly types: ReadonlyMap<string, BlockFormat>; readonly words: string }> {
   if (!checkpoint.model?.head)
     throw new SchemeError(
-      `${checkpoint.path}: predicts no tokens, and types are chosen by what rounding does to these: name one with --type`,
+      `${checkpoint.path}: predicts no tokens, and types are chosen by the effect of rounding on these: name one with --type`,
     );
   const sources = new Map(model.tensors.map((each) => [each.name, each.from]));
   const inBlocks = new Set(

@@ -54,7 +54,7 @@ export const onnxTarget: ConversionTarget = {
         terminal.print(`${out}/${names[0]}: ${formatBytes(bytes)} in ${formatSeconds(seconds)}`);
       }
     } catch (error) {
-      if (signal.aborted) throw new InterruptedError('Interrupted. No half-written model was left behind.');
+      if (signal.aborted) throw new InterruptedError('Interrupted. No incomplete model was left behind.');
       throw error;
     } finally {
       await kernels.dispose();

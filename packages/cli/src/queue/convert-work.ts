@@ -130,10 +130,10 @@ export const convertWork: JobKind = {
     return {
       async compute(unit, inputs = '') {
         const bytes = inputs === '' ? undefined : await store.read(inputs);
-        if (!bytes) throw new StoreError(`${store.name}: lacks ${inputs}, what becomes of ${unit}`);
+        if (!bytes) throw new StoreError(`${store.name}: lacks ${inputs}, the type of ${unit}`);
         const { header, parts } = unpackParts<TensorHeader>(bytes, inputs);
         const to = ggufTensorTypes.find((type) => type.name === header.to);
-        if (!to) throw new StoreError(`${inputs}: ${unit} becomes ${header.to}, which is no type of GGUF`);
+        if (!to) throw new StoreError(`${inputs}: ${unit} becomes ${header.to}, which is not a type of GGUF`);
         const part = (key: TensorHeader['arrays'][number]) => parts[header.arrays.indexOf(key)];
         const order = part('order') && viewBytes('i32', part('order'));
         const importance = part('importance') && viewBytes('f32', part('importance'));

@@ -171,7 +171,7 @@ export const solveWork: JobKind = {
     };
 
     async function readInput(name: string, unit: string): Promise<CollectedInput> {
-      const { header, parts } = await readParts<InputHeader>(store, name, `what was collected for ${unit}`);
+      const { header, parts } = await readParts<InputHeader>(store, name, `the statistics of ${unit}`);
       let at = 0;
       const states = new Map<string, unknown>();
       const found = header.statistics.map(({ name: statistic, tensors }) => {

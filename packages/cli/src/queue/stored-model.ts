@@ -106,7 +106,7 @@ export async function readText<T>(store: Store, name: string, what: string): Pro
   if (!bytes) throw new StoreError(`${store.name}: lacks ${name}, ${what}: is it the store of the run?`);
   const text = new TextDecoder().decode(bytes);
   if (objectName('runs', sumOfParts(text)) !== name)
-    throw new StoreError(`${store.name}: ${name}, ${what}, is damaged: its sum is another one`);
+    throw new StoreError(`${store.name}: ${name}, ${what}, is damaged: its checksum differs`);
   return JSON.parse(text);
 }
 

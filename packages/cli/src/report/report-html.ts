@@ -48,7 +48,7 @@ export function reportHtml(report: RunReport): string {
 ${layers.length > 0 ? layerSections(report, columns) : ''}
 ${report.profile ? profileSection(report.profile) : ''}
 <h2>Notes</h2>
-${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as asked.</p>'}
+${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as requested.</p>'}
 <h2>How it was made</h2>
 <p>${escapeHtml(
       Object.entries(report.environment)

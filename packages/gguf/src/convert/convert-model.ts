@@ -57,7 +57,7 @@ export function convertModel(source: ConversionSource, options: ConvertOptions =
   const { dense = [] } = source;
   if (dense.length > (architecture.denseLayers ?? 0) || dense.some(({ more }) => more))
     throw new SchemeError(
-      `${source.name}: modules.json has ${dense.length} linear layers behind the pooling; llama.cpp runs ${architecture.denseLayers ?? 0} for ${architecture.name}, without biases and activations`,
+      `${source.name}: modules.json has ${dense.length} linear layers after the pooling; llama.cpp runs ${architecture.denseLayers ?? 0} for ${architecture.name}, without biases and activations`,
     );
   const tensors = architecture.tensors(config, source);
   const embeddings = tensors.find(({ name }) => name === 'token_embd.weight');

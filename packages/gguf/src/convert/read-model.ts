@@ -79,9 +79,9 @@ function checkTensors(file: FileSettings, tensors: readonly ModelTensor[]): void
   for (const [name, { shape }] of file.header.tensors) {
     const own = wanted.get(name);
     if (!own && !file.usedVectors.has(name))
-      throw new FormatError(`${file.name}: tensor ${name} has no place in a model of this architecture`);
+      throw new FormatError(`${file.name}: tensor ${name} is not part of a model of this architecture`);
     if (own && `${own.shape}` !== `${shape}`)
-      throw new FormatError(`${file.name}: tensor ${name} has shape [${shape}]; the settings ask for [${own.shape}]`);
+      throw new FormatError(`${file.name}: tensor ${name} has shape [${shape}]; the settings say [${own.shape}]`);
   }
   for (const name of wanted.keys())
     if (!file.header.tensors.has(name) && !file.usedVectors.has(name))

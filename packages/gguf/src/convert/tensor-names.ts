@@ -44,8 +44,7 @@ export function nameTensors(
     const bare = from.replace(prefix, '');
     if (dropped?.test(bare)) continue;
     const found = findRule(bare, rules);
-    if (!found)
-      throw new FormatError(`${source.name}: tensor ${from} has no place in a GGUF file of this architecture`);
+    if (!found) throw new FormatError(`${source.name}: tensor ${from} has no name in a GGUF file of this architecture`);
     const entry = merged.get(found.name) ?? { rule: found.rule, parts: [] };
     entry.parts.push({ from, expert: found.expert });
     merged.set(found.name, entry);

@@ -137,7 +137,7 @@ async function embed(path: string, model: ModelProto, run: Run): Promise<void> {
   const before = toBinary(schemas.model, changed(model, { graph: undefined }));
   if (before.length + length + 16 > messageLimit)
     throw new ShapeError(
-      `${path}: ${length} bytes are too many for one file, which must stay below 2 GiB: keep the tensors in files beside it`,
+      `${path}: ${length} bytes are too many for one file, which must stay below 2 GiB: put the tensors into separate files`,
     );
   const sink = await begin(path, run);
   await sink.write(before);

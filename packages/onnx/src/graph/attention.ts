@@ -48,7 +48,7 @@ export function refuseGroupQueryAttention(args: AttentionArgs<GraphValue>): stri
   const inside = rotatedAlike(args);
   const rotated = inside ? args.q.rotated!.table.headDim : headDim;
   const multiple = inside ? 16 : 8;
-  if (!causal) return 'tokens that see those behind them';
+  if (!causal) return 'tokens that see later ones';
   if (bias) return 'a bias of the heads';
   if (headDim % multiple !== 0) return `heads of ${headDim}, which is not a multiple of ${multiple}`;
   if (rotated % multiple !== 0)

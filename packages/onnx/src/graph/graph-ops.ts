@@ -89,7 +89,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     dispose: () => {},
 
     embed(table, ids) {
-      if (table.weight === undefined) return unsupported('an embedding that is no tensor of the checkpoint');
+      if (table.weight === undefined) return unsupported('an embedding that is not a tensor of the checkpoint');
       if (ids.length === length * length) return relativeRows(table, ids);
       if (ids !== tracedIds) return unsupported('an embedding of other ids than those of the tokens');
       return weights.rows(table.weight, sequence.ids);

@@ -19,7 +19,7 @@ export function tensorBytes(path: string): TensorBytes {
       const place = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
       const location = place.get('location');
       if (location === undefined || isAbsolute(location) || normalize(location).startsWith('..'))
-        throw new FormatError(`${path}: tensor ${tensor.name} has its values at ${location}, not beside the file`);
+        throw new FormatError(`${path}: tensor ${tensor.name} has its values at ${location}, not in a file next to it`);
       const file = join(dirname(path), location);
       const reading = files.get(file) ?? readFile(file);
       files.set(file, reading);

@@ -86,7 +86,7 @@ export const gemma3Gguf: GgufArchitecture = {
       keys.set('final_logit_softcapping', f32(config.number('final_logit_softcapping')));
     const types = config.strings('layer_types');
     if (types?.some((type, layer) => (type === 'full_attention') !== ((layer + 1) % 6 === 0)))
-      config.refuse('layer_types', 'llama.cpp knows Gemma 3 with every sixth layer global');
+      config.refuse('layer_types', 'llama.cpp supports Gemma 3 only with every sixth layer global');
     return keys;
   },
   tensors: gemmaTensors,

@@ -59,7 +59,7 @@ export const smollm3Gguf: GgufArchitecture = {
   hyperparameters(config) {
     const layers = config.numbers('no_rope_layers');
     if (layers?.some((rotates, index) => rotates !== ((index + 1) % 4 === 0 ? 0 : 1)))
-      config.refuse('no_rope_layers', 'llama.cpp knows every fourth layer without positions');
+      config.refuse('no_rope_layers', 'llama.cpp supports only every fourth layer without positions');
     return decoderKeys(config, 2e6);
   },
   tensors: (config, source) => decoderTensors(config, source, { rules: rotatedPairs(config) }),

@@ -41,7 +41,7 @@ const expertRules: NameRules = {
  */
 function mixtureKeys(config: ModelConfig, normalized: boolean): Map<string, GgufValue> {
   if (config.number('decoder_sparse_step', 1) !== 1 || (config.numbers('mlp_only_layers')?.length ?? 0) > 0)
-    config.refuse('mlp_only_layers', 'llama.cpp knows models whose layers are all mixtures');
+    config.refuse('mlp_only_layers', 'llama.cpp supports only models whose layers are all mixtures');
   if (config.boolean('norm_topk_prob', normalized) !== normalized)
     config.refuse('norm_topk_prob', `llama.cpp takes it as ${normalized} for this architecture`);
   return decoderKeys(config)

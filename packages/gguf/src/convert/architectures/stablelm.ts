@@ -15,7 +15,7 @@ export const stableLmGguf: GgufArchitecture = {
   hyperparameters(config) {
     const { theta, share } = ropeSettingsShare(config, 'partial_rotary_factor', 0.25);
     const { type, scaling } = ropeSettings(config);
-    if (type !== 'default') scaling.refuse('rope_type', 'llama.cpp does not stretch the positions of StableLM');
+    if (type !== 'default') scaling.refuse('rope_type', 'llama.cpp does not scale the positions of StableLM');
     if (config.boolean('qk_layernorm', false))
       config.refuse('qk_layernorm', 'norms of single heads are not written for StableLM');
     return new Map([
