@@ -348,7 +348,7 @@ async function onPostgres(): Promise<void> {
   );
 }
 
-/** A file system without room for all weights, and then with it. */
+/** A file system that is too small for all weights, and then large enough. */
 async function fullStore(address: string): Promise<void> {
   const folder = join(work, 'small');
   await mkdir(folder);

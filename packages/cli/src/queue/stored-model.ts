@@ -111,7 +111,7 @@ export async function readText<T>(store: Store, name: string, what: string): Pro
 }
 
 /**
- * Opens a model whose weights are in a store. Each tensor is held against its sum when it is read.
+ * Opens a model whose weights are in a store. Each tensor is verified by its checksum when it is read.
  * @throws StoreError naming the tensor that the store lacks, or has with other bytes
  */
 export function openStoredModel(model: StoredModel, store: Store, vocabulary: Vocabulary): Promise<Checkpoint> {

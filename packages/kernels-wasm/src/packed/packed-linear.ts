@@ -74,7 +74,7 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
   /** Tiles of panels small enough that all threads have some, large enough that no two write the same cache line often. */
   const grain = Math.max(2, Math.min(16, Math.ceil(panels / (8 * pool.threads))));
 
-  /** Runs `compute` with room for `sizes` bytes and reads `tokens` rows of the last of them. */
+  /** Runs `compute` with `sizes` bytes of memory and reads `tokens` rows of the last of them. */
   function withRoom(tokens: number, sizes: readonly number[], compute: (...addresses: number[]) => void): Float32Array {
     if (disposed) throw new QuantError('this packed weight is disposed: load it again');
     if (tokens === 0) return new Float32Array(0);
