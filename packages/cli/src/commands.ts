@@ -1,8 +1,8 @@
 import type { CommandEntry } from './command.js';
 
 /**
- * Every command, in the order of the help: what the help of `q` says of it, and the file of its options, which is loaded when the
- * command is called. A new one is a file in `command-line/` and an entry here.
+ * Every command, in the order of the help: its text in the help of `q`, and the file of its options, which is loaded
+ * when the command is called. A new command is a file in `command-line/` and an entry here.
  */
 export const commands: readonly CommandEntry[] = [
   {
@@ -143,7 +143,7 @@ export const commands: readonly CommandEntry[] = [
   },
 ];
 
-/** Words that commands begin with when several share one, and what they are about. */
+/** First words that several commands share, with a description. */
 export const commandGroups: Readonly<Record<string, string>> = {
   engine: 'engines: list them, set one up',
   study: 'studies of methods and losses',

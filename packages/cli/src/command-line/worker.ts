@@ -19,7 +19,7 @@ export const worker = command({
     threads: computeOptions.threads,
   },
   flags(made) {
-    // The process that computes while the other one keeps the lock.
+    // The process that computes, while its parent renews the lock.
     made.addOption(new Flag('--compute', 'compute for the worker that has started this process').hideHelp());
   },
   async run([queue], options, context) {

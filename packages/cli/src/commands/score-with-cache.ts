@@ -9,7 +9,10 @@ import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import type { ScoreOptions } from './evaluate.js';
 
-/** Scores a model that reads earlier tokens from a quantized cache, and compares it with another, which reads them as they are. */
+/**
+ * Scores a model that reads earlier tokens from a quantized cache, and compares it with another one without such a
+ * cache.
+ */
 export async function scoreWithCache(
   scheme: string,
   checkpoint: Checkpoint,

@@ -72,7 +72,7 @@ function typeOf(name: string): OnnxType {
   throw new UsageError(`--type ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
 }
 
-/** `q quantize` into a folder beside the one to write, whose codes are carried over. It stays where it is interrupted. */
+/** Runs `q quantize` into a folder next to the output; its codes are copied. After an interruption the folder stays. */
 async function quantizeFirst(
   path: string,
   out: string,

@@ -3,7 +3,7 @@ import type { StudyReport } from '../study/study-report.js';
 import { escapeHtml, figure, page } from './page.js';
 import { linePlot, lossByWidthPlot, misalignmentPlot, type NameStyles, planePlot, stylesFor } from './study-plots.js';
 
-/** A study as one page that needs nothing else: no script, no request, light and dark, fit for print. */
+/** A study as one self-contained page: no script, no request, light and dark, printable. */
 export function studyHtml(report: StudyReport): string {
   const { model, data, samples, length, heldOut, originalNll, methods, summaries, conclusions, results, quick } =
     report;

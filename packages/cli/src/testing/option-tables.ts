@@ -11,7 +11,7 @@ import {
 } from '@q/pipeline';
 import { defaultNote, flagOf } from '../command.js';
 
-/** `docs/options.md`: everything that a recipe can name, from the declarations alone. */
+/** `docs/options.md`: every name for recipes, from the declarations alone. */
 export function optionPage(vocabulary: Vocabulary): string {
   const { methods, layouts, fits, steps, schemes, formats } = vocabulary;
   const rows = (options: OptionRecord, keyOf = (key: string) => key) =>
@@ -106,7 +106,7 @@ function valuesOf(option: Option<any>, vocabulary: Vocabulary): string {
   return names ? names.map(code).join(', ') : option.expected;
 }
 
-/** A table of Markdown, its columns aligned. */
+/** A table of Markdown with aligned columns. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
   const widths = head.map((_, j) => Math.max(3, ...cells.map((row) => row[j].length)));

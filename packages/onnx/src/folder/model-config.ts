@@ -1,12 +1,12 @@
-/** What transformers.js reads from `transformers.js_config` of config.json. */
+/** The part `transformers.js_config` of config.json that transformers.js reads. */
 export interface TransformersJsConfig {
-  /** The type that is loaded where a program names none. */
+  /** The type that is loaded when a program names none. */
   readonly dtype: string;
-  /** Files with values beside a model, by the model's file name. */
+  /** Separate files with values, by the model's file name. */
   readonly use_external_data_format?: Readonly<Record<string, number>>;
 }
 
-/** config.json of the written folder: the model's own, without what speaks of other weight files. */
+/** config.json of the written folder: the model's own, without keys about other weight files. */
 export function modelConfig(
   config: Readonly<Record<string, unknown>>,
   settings: TransformersJsConfig,
