@@ -92,7 +92,7 @@ describe.each(Object.entries(normsBehindLinears))('%s', (_, config) => {
     const { ops } = engine;
     const plain = describeModel(config);
     expect(rotate().refuse!(plain)).toMatch(
-      /post_attention_layernorm stands between a linear and the residual sum.*Rotate the values of the heads alone/,
+      /post_attention_layernorm comes between a linear and the residual sum.*Rotate only the values of the heads/,
     );
     const source = sourceOf(plain, randomWeights(config));
     const before = await logitsOf(plain, source, ops, ids, 2);

@@ -180,7 +180,7 @@ describe('opening shards', () => {
     await index({ a: 'model-00001-of-00003.safetensors' });
     const reader = await openShards(folder);
     expect(reader.files).toEqual(['model.safetensors']);
-    expect(reader.notes).toEqual([expect.stringMatching(/^model\.safetensors is read.*index\.json beside it/)]);
+    expect(reader.notes).toEqual([expect.stringMatching(/^model\.safetensors is read.*index\.json and the shards/)]);
     await reader.close();
     await index({ a: 'model.safetensors', b: 'model.safetensors', c: 'model.safetensors' });
     const agreeing = await openShards(folder);
