@@ -23,6 +23,8 @@ const inProse = [
 /** Texts for models are content. Tests describe cases in their own words. docs/writing.md names the words. */
 const content = /default-text\/|testing\/|\.test\.ts$|docs\/writing\.md$|plain-words\.mjs$|docs\/reference\//;
 
+const maxColumns = 120;
+
 const withoutCode = (line) => line.replace(/`[^`]*`/g, '');
 
 /** The prose of each line of a page: nothing for lines inside of fences. */
@@ -48,6 +50,16 @@ function commentsOf(lines) {
     }
     return withoutCode(/(?:^|\s)\/\/ (.*)$/.exec(line)?.[1] ?? '');
   });
+}
+
+/** A breach for each line of a page's prose that is too long. Tables, code and a line of one code span may be longer. */
+export function longLineBreaches(shown, text) {
+  const lines = text.split('\n');
+  return proseOfPage(lines).flatMap((prose, index) =>
+    /\S\s+\S/.test(prose) && lines[index].length > maxColumns && !/^\s*\|/.test(prose)
+      ? [`${shown}:${index + 1}: ${lines[index].length} columns: wrap prose at ${maxColumns}`]
+      : [],
+  );
 }
 
 /** A breach for each refused word of a file. `shown` is its path from the root. */
