@@ -6,7 +6,7 @@ import { bundleBreaches } from './bundle-sizes.mjs';
 import { forgottenKernels } from './kernels-handed-on.mjs';
 import { manifestBreaches } from './package-manifest.mjs';
 import { longParameterLists, parameterBreaches } from './parameter-lists.mjs';
-import { wordBreaches } from './plain-words.mjs';
+import { longLineBreaches, wordBreaches } from './plain-words.mjs';
 import { publicNameBreaches } from './public-names.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -100,8 +100,10 @@ for (const folder of ['packages', 'tooling']) {
     if (!/\.test\.ts$|\/assembly\//.test(path)) longLists.push(...longParameterLists(shown, text));
   }
 }
-for (const shown of pagesOf('docs').concat(pagesOf('packages'), 'README.md', 'CONTRIBUTING.md'))
-  breaches.push(...wordBreaches(shown, readFileSync(join(root, shown), 'utf8')));
+for (const shown of pagesOf('docs').concat(pagesOf('packages'), 'README.md', 'CONTRIBUTING.md')) {
+  const text = readFileSync(join(root, shown), 'utf8');
+  breaches.push(...wordBreaches(shown, text), ...longLineBreaches(shown, text));
+}
 breaches.push(...parameterBreaches(root, longLists), ...publicNameBreaches(), ...(await bundleBreaches(root)));
 
 for (const breach of breaches) console.error(breach);

@@ -239,7 +239,7 @@ describe('awq', () => {
     await expect(layer().apply(await input(uneven(64, 16), block(), { edges: [through] }), context)).rejects.toThrow(
       'the activation gelu',
     );
-    expect(awq().refuse?.([], [{ ...awq(), name: 'smoothquant' }])).toContain('smoothquant comes after it');
+    expect(awq().refuse?.([], [{ ...awq(), name: 'smoothquant' }])).toContain('smoothquant runs after it');
     expect(awq().refuse?.([{ ...awq(), name: 'smoothquant' }], [])).toBeUndefined();
     expect(() => awq({ gridPoints: 1 })).toThrow('gridPoints');
     expect(() => awq({ objective: 'kl' as never })).toThrow('objective must be one of layer, module, got "kl"');

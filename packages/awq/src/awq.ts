@@ -29,7 +29,7 @@ const awqOptions = {
   /** Ratios between 0 (no scaling) and 1 (exclusive). Default 20, as in the paper. */
   gridPoints: integer({ min: 2, default: 20, help: 'Ratios that are tried for each group of linears.' }),
   /** Try every ratio, as in the paper, instead of refining a coarse grid around its best point. Default false. */
-  exhaustive: boolean({ default: false, help: 'Judge every ratio instead of refining a coarse grid.' }),
+  exhaustive: boolean({ default: false, help: 'Try every ratio instead of refining a coarse grid.' }),
   /**
    * The error of a candidate. `layer` (default): the error of the linears' own outputs, `tr(D H D^T)` over all
    * calibration tokens, without a forward pass. `module` (the paper's): the error of the output of the whole attention
@@ -38,7 +38,7 @@ const awqOptions = {
    */
   objective: choice(['layer', 'module'], {
     default: 'layer',
-    help: 'Judge scales by the outputs of the linears, or by those of the whole attention or MLP.',
+    help: 'Error that scales minimise: of the outputs of the linears, or of the whole attention or MLP.',
   }),
   /** Search a clamping range for each group after scaling, except for queries and keys. Default true. */
   clip: boolean({ default: true, help: 'Also search a clamping range for each group.' }),
@@ -73,7 +73,7 @@ export function awq(options: AwqOptions = {}): Transform {
     refuse(_before, after) {
       const later = after.find((step) => 'edges' in step);
       return later
-        ? `${later.name} comes after it and chooses its scales anew, which takes back those of awq, and the clamped weights fit only the grid they were searched on. Put awq last`
+        ? `${later.name} runs after it and chooses its scales again, which undoes those of awq, and the clamped weights fit only the grid that they were searched on. Put awq last`
         : undefined;
     },
     apply: (input, context) =>
@@ -151,7 +151,7 @@ async function clipWeights(
 /** The method for the command and recipes: the transform, then round-to-nearest with the same fit. */
 export const awqMethod: Method<typeof awqOptions> = {
   name: 'awq',
-  summary: 'scales of the input channels that protect the weights which matter, then round to nearest',
+  summary: 'scales of the input channels that lower the errors of important weights, then round-to-nearest',
   options: awqOptions,
   steps: (options) => [awq(options)],
   base: { method: 'rtn', options: ['fit'], defaults: { fit: minMax() } },

@@ -236,7 +236,7 @@ async function describe(
     notes.push(
       name.endsWith('/')
         ? `${name} holds weights of its own and is not copied`
-        : `${name} leads to no file${name.includes('\ufffd') ? ' (its name is no UTF-8)' : ''} and is not copied`,
+        : `${name} leads to no file${name.includes('\ufffd') ? ' (its name is not UTF-8)' : ''} and is not copied`,
     );
   const files = new Set(shards.files);
   let bytes = 0;

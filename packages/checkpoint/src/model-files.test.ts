@@ -25,7 +25,7 @@ it('says which file to copy is gone, and leaves no half of it', async () => {
   await copyModelFile(files, 'a.json', join(folder, 'b.json'));
   expect(await files.text('b.json')).toBe('{}');
   await expect(copyModelFile(files, 'gone.json', join(folder, 'c.json'))).rejects.toThrow(
-    /gone\.json: cannot be read \(ENOENT\): it was there when the model was opened/,
+    /gone\.json: cannot be read \(ENOENT\): it existed when the model was opened/,
   );
   expect(await files.text('c.json')).toBeUndefined();
 });

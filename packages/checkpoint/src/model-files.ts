@@ -80,5 +80,5 @@ export async function copyModelFile(
 
 const cannotBeRead = (path: string, { code, message }: NodeJS.ErrnoException) =>
   new FormatError(
-    `${path}: cannot be read (${code ?? message}): ${code === 'ENOENT' ? 'it was there when the model was opened: put it back' : "check the file's rights"}`,
+    `${path}: cannot be read (${code ?? message}): ${code === 'ENOENT' ? 'it existed when the model was opened: put it back' : "check the file's permissions"}`,
   );

@@ -30,7 +30,7 @@ export async function adaptedWeights(folder: string, checkpoint: Checkpoint): Pr
   };
 }
 
-/** @throws SchemeError when the adapter is of another model */
+/** @throws SchemeError when the adapter belongs to another model */
 async function openLowRank(folder: string, checkpoint: Checkpoint): Promise<LowRankAdapter> {
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   const adapter = await readAdapter(folder);

@@ -4,11 +4,14 @@ import type { DecoderOptions } from '@q/models';
 
 export interface QuantizedCache {
   readonly decoder: DecoderOptions;
-  /** Of all layers, for a sequence of so many tokens. */
+  /** Bytes of all layers, for a sequence of this many tokens. */
   bytes(tokens: number): number;
 }
 
-/** Bytes of a cache of a model for a sequence of so many tokens, in 16 bits a value; nothing where a layer has no such cache. */
+/**
+ * Bytes of a model's cache for a sequence of this many tokens, with 16 bits a value; undefined if a layer has no such
+ * cache.
+ */
 export function plainCacheBytes({ blocks }: ModelDescription, tokens: number): number | undefined {
   let sum = 0;
   for (const { attention } of blocks) {
@@ -20,14 +23,14 @@ export function plainCacheBytes({ blocks }: ModelDescription, tokens: number): n
 
 /**
  * The caches of `--cache NAME`.
- * @throws SchemeError when no scheme has this name, it does not suit the heads, or a layer's attention has no such cache
+ * @throws SchemeError when no scheme has this name, it does not fit the heads, or a layer's attention has no such cache
  */
 export function quantizedCache(name: string, model: ModelDescription): QuantizedCache {
   const scheme = parseCacheScheme(name);
   const layers = model.blocks.map(({ attention, index }) => {
     if (!attention)
       throw new SchemeError(
-        `--cache ${name}: the attention of layer ${index} of ${model.architecture} is of a kind that has no such cache`,
+        `--cache ${name}: the attention of layer ${index} of ${model.architecture} does not support a quantized cache`,
       );
     return { kvHeads: attention.kvHeads, headDim: attention.headDim };
   });

@@ -8,17 +8,17 @@ import type { Terminal } from './terminal.js';
 import { UsageError } from './usage-error.js';
 import { useModules } from './use-modules.js';
 
-/** What the command runs with, before its vocabulary is known. */
+/** The context of the command, before its vocabulary is known. */
 export interface CallContext {
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
-  /** What outputs are written through; the machine's own file system when absent. */
+  /** The file system for outputs; the machine's own when absent. */
   readonly files?: FileSystem;
 }
 
 /**
- * Adds to a command what is needed to run it: the flags of its options, `--use`, and the action. The modules of `--use` are loaded
- * first, because they bring flags.
+ * Adds to a command the flags of its options, `--use`, and the action. The modules of `--use` are loaded first, because
+ * they add flags.
  * @throws UsageError naming a module that cannot be found or loaded
  */
 export async function addCalledCommand(

@@ -2,17 +2,17 @@ import type { ChatFormat } from '@q/calib';
 import { openModelFiles } from '@q/checkpoint';
 import { FormatError } from '@q/core';
 
-/** Where a template is looked for, in the order of transformers. */
+/** File of a template; the order of the search is that of transformers. */
 const templateFile = 'chat_template.jinja';
 const configFile = 'tokenizer_config.json';
 
-/** Templates that write today's date get this one: the same conversations are the same text on every day. */
+/** Templates that write the current date get this one, so the same conversations give the same text on every day. */
 const date: Readonly<Record<string, string>> = { d: '26', m: '07', b: 'Jul', B: 'July', Y: '2024', y: '24' };
 
 /**
- * The chat template of a model folder: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json`, where the one that
- * is called `default` counts when there are several. A BOS token at the start of what it writes is left out where the tokenizer
- * puts one before every text.
+ * The chat template of a model folder: `chat_template.jinja`, or `chat_template` of `tokenizer_config.json` (the one
+ * called `default` if there are several). A BOS token at the start of its output is removed if the tokenizer puts one
+ * before every text.
  * @param framed whether the tokenizer puts BOS before every text
  * @throws FormatError when the folder has none, or it cannot be read
  */
@@ -31,7 +31,8 @@ export async function openChatTemplate(model: string, framed: boolean): Promise<
     new FormatError(`${name}: the chat template cannot be used: ${error instanceof Error ? error.message : error}`);
   let template: InstanceType<typeof Template>;
   try {
-    // The library's own `strftime_now` is replaced within the template: it cannot be given a second time. The line end is not written.
+    // The template replaces the library's own `strftime_now`, because it cannot be passed a second time. The line end
+    // is not written.
     template = new Template(`{% set strftime_now = dated %}\n${source}`);
   } catch (error) {
     throw explain(error);
@@ -57,7 +58,7 @@ function templateIn({ chat_template: template }: Record<string, unknown>): strin
   return typeof found === 'string' ? found : undefined;
 }
 
-/** `bos_token`, `eos_token` and others, as templates call them. */
+/** `bos_token`, `eos_token` and others, by their names in templates. */
 function specialTokens(config: Record<string, unknown>): Record<string, string> {
   return Object.fromEntries(
     Object.entries(config).flatMap(([key, value]) => {

@@ -5,41 +5,43 @@ import { type Command, Option as Flag } from 'commander';
 import type { Terminal } from './terminal.js';
 import { UsageError } from './usage-error.js';
 
-/** Values of flags by key, as a recipe would hold them. */
+/** Values of flags by key, in the form of a recipe. */
 export type FlagValues = Readonly<Record<string, unknown>>;
 
-/** What a command runs with, beside its own arguments and options. */
+/** The context of a command, in addition to its own arguments and options. */
 export interface CommandContext {
   readonly terminal: Terminal;
   readonly signal: AbortSignal;
   /** The built-in parts, and those of `--use`. */
   readonly vocabulary: Vocabulary;
-  /** What outputs are written through. */
+  /** The file system for outputs. */
   readonly files: FileSystem;
 }
 
-/** What the help of `q` says of a command. Nothing else of it is loaded for that. */
+/** A command's entry in the help of `q`. The help loads nothing else of the command. */
 export interface CommandEntry {
   /** The words after `q`: `quantize`, `engine list`. */
   readonly name: string;
   readonly summary: string;
   /** `<model>`, `[out]`, with help. */
   readonly arguments: readonly (readonly [name: string, help: string])[];
-  /** Interrupted, it goes on where it stopped when it is called again. */
+  /** After an interruption the same call goes on. */
   readonly resumes?: true;
-  /** Loads its options, and how it runs. */
+  /** Loads its options and its code. */
   load(): Promise<CommandDeclaration>;
 }
 
 /**
- * One command, in one file: its options, and how it runs. Flags, help and checks are derived from the options. `run` imports
- * what it needs: most commands need little, and start at once.
+ * One command, in one file: its options and its code. Flags, help and checks are derived from the options. `run`
+ * imports the modules that it needs: most commands need few, and start quickly.
  */
 export interface CommandDeclaration<S extends OptionRecord = any> {
   readonly options: S;
-  /** Adds flags that are not declared as options: those of recipes, which methods bring. */
+  /** Adds flags that are not declared as options: those of recipes, which come from methods. */
   flags?(command: Command, vocabulary: Vocabulary): void;
-  /** @param options also holds what {@link CommandDeclaration.flags} has added, as commander read it */
+  /**
+   * @param options also has the values of the flags that {@link CommandDeclaration.flags} added, as commander read them
+   */
   run(args: readonly string[], options: OptionValues<S> & FlagValues, context: CommandContext): Promise<unknown>;
 }
 
@@ -51,18 +53,18 @@ export const command = <S extends OptionRecord>(declaration: CommandDeclaration<
 export const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 export interface FlagSettings {
-  /** Heading of the help that the flag stands under. */
+  /** Heading of the flag in the help. */
   readonly group?: string;
-  /** Other declarations of the same key, by other methods: what one of them allows is allowed. */
+  /** Other declarations of the same key, by other methods: a value is allowed if one of them allows it. */
   readonly others?: readonly Option<any>[];
-  /** Said after the help; the default when absent. */
+  /** Text after the help; the default when absent. */
   readonly note?: string;
   readonly hidden?: boolean;
 }
 
 /**
- * Adds the flags of one option to a command: `--name <value>`, or `--name` and `--no-name` for a boolean. The value that
- * commander keeps is the one that a recipe would hold.
+ * Adds the flags of one option to a command: `--name <value>`, or `--name` and `--no-name` for a boolean. The value
+ * that commander keeps has the form of a recipe.
  */
 export function addFlag(
   to: Command,
@@ -72,7 +74,7 @@ export function addFlag(
   settings: FlagSettings = {},
 ): void {
   const flag = flagOf(key);
-  // A flag of the command's own stands for a recipe's option of the same name too.
+  // A flag of the command itself replaces a recipe's option of the same name.
   if (to.options.some(({ long }) => long === flag)) return;
   const { group, note = defaultNote(option), others = [], hidden = false } = settings;
   const help = option.help[0].toLowerCase() + option.help.slice(1).replace(/\.$/, '');
@@ -99,7 +101,7 @@ export function addFlag(
   );
 }
 
-/** @throws UsageError naming the flag, what it got and what was expected */
+/** @throws UsageError naming the flag, its value and what was expected */
 export function parseFlag(flag: string, word: string, options: readonly Option<any>[], parts: NamedParts): unknown {
   for (const option of options) {
     const value = option.parse(word);
@@ -109,7 +111,7 @@ export function parseFlag(flag: string, word: string, options: readonly Option<a
   throw new UsageError(notAllowed(flag, word, expected, names?.(parts)));
 }
 
-/** ` (default: 4)`, or nothing. */
+/** ` (default: 4)`, or an empty text. */
 export function defaultNote(option: Option<any>): string {
   const shown = option.default === undefined ? option.otherwise : option.show(option.default);
   return shown === undefined || shown === 'false' ? '' : ` (default: ${shown})`;

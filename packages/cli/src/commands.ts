@@ -1,13 +1,13 @@
 import type { CommandEntry } from './command.js';
 
 /**
- * Every command, in the order of the help: what the help of `q` says of it, and the file of its options, which is loaded when the
- * command is called. A new one is a file in `command-line/` and an entry here.
+ * Every command, in the order of the help: its text in the help of `q`, and the file of its options, which is loaded
+ * when the command is called. A new command is a file in `command-line/` and an entry here.
  */
 export const commands: readonly CommandEntry[] = [
   {
     name: 'plan',
-    summary: 'show what would happen to every tensor',
+    summary: 'print the plan for every tensor',
     arguments: [['<model>', 'model folder or .gguf file']],
     load: async () => (await import('./command-line/plan.js')).plan,
   },
@@ -23,7 +23,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'finetune',
-    summary: 'teach a model a text beside its weights: an adapter, or the scales of a task',
+    summary: 'train an adapter, or the scales of a task, and leave the weights as they are',
     arguments: [
       ['<model>', 'model folder; for peqa a quantized one'],
       ['<out>', 'folder to write the adapter or the task to'],
@@ -109,7 +109,7 @@ export const commands: readonly CommandEntry[] = [
   },
   {
     name: 'engine setup',
-    summary: 'get the native engine: downloads 315 MB, takes 1.2 GB of the cache folder',
+    summary: 'install the native engine: downloads 315 MB, takes 1.2 GB of the cache folder',
     arguments: [['<name>', 'tfjs-node']],
     load: async () => (await import('./command-line/engine.js')).engineSetup,
   },
@@ -143,8 +143,8 @@ export const commands: readonly CommandEntry[] = [
   },
 ];
 
-/** Words that commands begin with when several share one, and what they are about. */
+/** First words that several commands share, with a description. */
 export const commandGroups: Readonly<Record<string, string>> = {
-  engine: 'what computes: list the engines, set one up',
-  study: 'what methods and losses do to a model',
+  engine: 'engines: list them, set one up',
+  study: 'studies of methods and losses',
 };

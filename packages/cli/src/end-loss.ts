@@ -4,7 +4,10 @@ import type { Context, ModelDescription } from '@q/core';
 import { type EndLoss, endLossStatistics } from '@q/end-loss';
 import type { Compute } from './engine.js';
 
-/** What the end loss of the unquantized model says of calibration tokens and outputs: one forward and one backward pass. */
+/**
+ * The effect of calibration tokens and outputs on the end loss of the unquantized model: one forward and one backward
+ * pass.
+ */
 export async function endLossOf(
   checkpoint: Checkpoint,
   windows: Windows,

@@ -12,13 +12,16 @@ const kernelChoices = ['wasm', 'webgpu'] as const;
 
 export interface Compute {
   readonly kernels: Kernels;
-  /** What is not as one would expect, for the report. */
+  /** Sentences for the report about everything unusual. */
   readonly notes: readonly string[];
-  /** tfjs: forward passes and gradients of whatever is asked. */
+  /** tfjs: forward passes and gradients for every use. */
   engine(): Promise<TfjsEngine>;
-  /** Forward passes of a model alone: on wasm an engine of the kernels' own, else the same as `engine`. */
+  /** Only forward passes of a model: on wasm an engine of the kernels' own, else the same as `engine`. */
   forward(model: ModelDescription): Promise<ForwardEngine<any>>;
-  /** Passes of a token at a time: the kernels' own engine, which has products on packed codes, unless another is asked for. */
+  /**
+   * Passes of a token at a time: the kernels' own engine, which has products on packed codes, unless another is
+   * requested.
+   */
   generation(): Promise<ForwardEngine<any>>;
   /**
    * Forward passes and gradients of a model: on wasm an engine of the kernels' own, else the same as `engine`.
@@ -28,11 +31,11 @@ export interface Compute {
   dispose(): Promise<void>;
 }
 
-/** Kernels and engine that the options ask for. Engines are made on demand: data-free runs need none. */
+/** Kernels and engine for the options. Engines are made on demand: data-free runs need none. */
 export async function createCompute(options: {
   readonly engine?: string;
   readonly threads?: number;
-  /** `wasm`, or `webgpu`; the others go on, and the notes say so, where there is no GPU or it fails. Default `wasm`. */
+  /** `wasm`, or `webgpu`; without a GPU, or when it fails, the others go on, and the notes say so. Default `wasm`. */
   readonly kernels?: string;
 }): Promise<Compute> {
   const backend = (options.engine ?? 'auto') as Backend;

@@ -1,7 +1,7 @@
 import { cutWindows, type Windows } from '@q/calib';
 import { loadWindows } from './texts.js';
 
-/** Windows of the text learnt from that are scored when no other text is given. */
+/** Windows of the calibration text that are scored when no other text is given. */
 const ownWindows = 32;
 
 export interface HeldOutFlags {
@@ -11,7 +11,7 @@ export interface HeldOutFlags {
   readonly shuffle?: boolean;
 }
 
-/** A text that was learnt from: its file, the windows taken from its start, and what they were taken for. */
+/** A calibration or training text: its file, the number of windows taken from its start, and their purpose. */
 export interface LearntText {
   readonly path: string;
   readonly windows: Windows;
@@ -19,9 +19,9 @@ export interface LearntText {
 }
 
 /**
- * Text to score on: the one given, else what the text learnt from has left, else none, with the reason in `notes`.
+ * Text to score on: the given one, else the rest of the calibration text, else none, with the reason in `notes`.
  * @param model folder with the tokenizer
- * @param learnt nothing when nothing was learnt from a file
+ * @param learnt undefined when no file was used for calibration or training
  */
 export async function heldOutText(
   model: string,

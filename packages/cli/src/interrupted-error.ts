@@ -1,6 +1,6 @@
 import { QuantError } from '@q/core';
 
-/** Stopped by a signal, by a command that does not go on where it stopped; the message says what is left. */
+/** A signal stopped a command that cannot resume; the message says which files are left. */
 export class InterruptedError extends QuantError {
   override name = 'InterruptedError';
 }

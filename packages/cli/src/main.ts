@@ -7,10 +7,10 @@ import { createTerminal, type Streams, type Terminal } from './terminal.js';
 import { version } from './version.js';
 
 /**
- * Runs the command line. The help of `q` loads nothing but the list of commands, and each command loads what it needs when it is
- * called: most of them need little, and start at once.
- * @param files that outputs are written through; the machine's own when absent
- * @returns the exit code: 0, 1 for anything that went wrong, 130 when interrupted
+ * Runs the command line. The help of `q` loads only the list of commands, and each command loads its code when it is
+ * called: most need little, and start quickly.
+ * @param files the file system for outputs; the machine's own when absent
+ * @returns the exit code: 0, 1 after any error, 130 when interrupted
  */
 export async function main(
   argv: readonly string[],
@@ -24,7 +24,7 @@ export async function main(
     await program.parseAsync(argv as string[], { from: 'user' });
     return 0;
   } catch (error) {
-    // A script that asked for JSON finds one object on standard output whatever happens.
+    // With `--json` a script finds one object on standard output in every case.
     return fail(error, argv, terminal, signal);
   }
 }
@@ -53,13 +53,13 @@ async function createProgram(streams: Streams, argv: readonly string[], call: Ca
       const { addCalledCommand } = await import('./called-command.js');
       await addCalledCommand(made, entry, argv, call);
     }
-    // The list of commands says `[options]` of a command that has any.
+    // The list of commands shows `[options]` for commands with options.
     else made.option('--use <module>');
   }
   return program;
 }
 
-/** The command that a command line calls, or asks for the help of; nothing when there is none of that name. */
+/** The command of a command line, or of a request for its help; undefined when there is none of that name. */
 function calledEntry(argv: readonly string[]): CommandEntry | undefined {
   const [first, second, third] = argv.filter((word) => !word.startsWith('-'));
   const words = first === 'help' ? [second, third] : [first, second];
@@ -90,7 +90,7 @@ async function fail(error: unknown, argv: readonly string[], terminal: Terminal,
   return 1;
 }
 
-/** What a person is told. An error that is not ours is a defect: say so, without a stack trace. */
+/** The message for the user. An error of another class is a defect: it says so, without a stack trace. */
 async function message(error: unknown): Promise<string> {
   const { isQuantError } = await import('@q/core');
   if (isQuantError(error)) return error.message;

@@ -10,7 +10,7 @@ export interface ProductSpeed {
 
 const repetitions = 7;
 
-/** Measures a product, after one that warms up. */
+/** Measures a product, after a first one for warm-up. */
 export function measureProducts<T>(engine: Engine<T>, random: Random): ProductSpeed {
   const small = timeProducts(engine, random, 256, 2);
   const size = 64 * small > 2000 ? 256 : 1024;
@@ -28,7 +28,7 @@ function timeProducts<T>({ ops }: Engine<T>, random: Random, n: number, count: n
   const [x, weight] = [matrix(), matrix()];
   const once = () => {
     const begun = performance.now();
-    // One row is read: every backend has computed by then, and the copy of the rest is not counted.
+    // Reads one row: every backend has computed by then, and the copy of the rest is not timed.
     const row = ops.scope(() => ops.rows(ops.linear(x, weight), 0, 1));
     ops.dataSync(row);
     ops.dispose(row);

@@ -2,15 +2,15 @@ import type { NamedParts, Option, OptionRecord } from '@q/core';
 import type { Command } from 'commander';
 import { addFlag, defaultNote } from './command.js';
 
-/** What declares options under a name: a method, a fine-tuning. */
+/** An object with a name and options: a method, a fine-tuning. */
 export interface Named {
   readonly name: string;
   readonly options: OptionRecord;
 }
 
 /**
- * Adds one flag for each key that any of these declares. The help is grouped by who takes the option, and its default is
- * given for each where they differ.
+ * Adds one flag for each key that any of these declares. The help groups options by their methods, and gives the
+ * default of each if they differ.
  * @param skip keys that the command declares itself
  */
 export function addOptionsOf(

@@ -7,6 +7,6 @@ export function openModel(path: string, vocabulary: Vocabulary): Promise<Checkpo
   return openCheckpoint(path, readersOf(vocabulary), vocabulary.architectures);
 }
 
-/** The same for whoever quantizes: linears that are quantized already are given as the values that they stand for. */
+/** The same for quantization: quantized linears are given as their values. */
 export const openValues = async (path: string, vocabulary: Vocabulary): Promise<Checkpoint> =>
   valuesOf(await openModel(path, vocabulary));

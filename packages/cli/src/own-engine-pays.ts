@@ -2,13 +2,13 @@ import type { ModelDescription } from '@q/core';
 import type { Backend } from './engine.js';
 
 /**
- * Hidden size from which `auto` prefers the native engine, where it is installed. Below, starting it and its overhead an operation
- * cost more than its wider vectors save: whole GPTQ and SignRound runs at 192 to 256 take longer with it, one of GPTQ at 1024 less long
- * (`pnpm bench peers`, `pnpm bench searches`, `pnpm bench llama`).
+ * Hidden size from which `auto` prefers an installed native engine. Below it, its start and its overhead for each
+ * operation cost more than its wider vectors save: whole GPTQ and SignRound runs at 192 to 256 take longer with it, one
+ * of GPTQ at 1024 less long (`pnpm bench peers`, `pnpm bench searches`, `pnpm bench llama`).
  */
 const nativePaysFrom = 512;
 
-/** Whether forward passes of a model run on the kernels' own engine rather than on tfjs. */
+/** Whether forward passes of a model run on the kernels' own engine instead of on tfjs. */
 export function ownForwardPays(
   backend: Backend,
   { hiddenSize }: Pick<ModelDescription, 'hiddenSize'>,
@@ -18,8 +18,8 @@ export function ownForwardPays(
 }
 
 /**
- * The same of a training. The products of a vocabulary are wide enough for the native engine at any hidden size
- * (`pnpm bench training`); what trains blocks alone has none.
+ * The same for a training. The products of a vocabulary are wide enough for the native engine at any hidden size
+ * (`pnpm bench training`); a training of single blocks has none.
  */
 export function ownTrainingPays(
   backend: Backend,

@@ -27,7 +27,7 @@ import { UsageError } from './usage-error.js';
 /** Recipe keys whose flag has another name. */
 const otherFlags: Readonly<Record<string, string>> = { maxShardBytes: 'maxShard' };
 
-/** Adds the flags that make a recipe: those of every method and layout of the vocabulary among them. */
+/** Adds the flags that make a recipe, with those of every method and layout of the vocabulary. */
 export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
   const parts = namedParts(vocabulary);
   const { methods, layouts } = vocabulary;
@@ -42,7 +42,7 @@ export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
   command
     .option('--sym', 'symmetric: no zero points')
     .option('--asym', 'asymmetric: a zero point with each scale (default)')
-    .option('--keep <pattern...>', 'linears to leave as they are; * stands for any characters')
+    .option('--keep <pattern...>', 'linears to leave as they are; * matches any characters')
     .option(
       '--rule <rule...>',
       "settings of some linears: 'PATTERN=bits:3,group:64' or 'PATTERN=keep'; the first rule that matches wins",
@@ -50,7 +50,7 @@ export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
     .option('--adapter <folder>', 'merge this adapter of PEFT into the weights first');
   const names = layouts.map(({ name }) => name);
   addFlag(command, 'layout', { ...layout, type: 'choice', names: () => names }, parts);
-  // The name that this option had first.
+  // The first name of this option.
   command.addOption(new Flag('--format <name>', 'layout').hideHelp());
   for (const { name, options } of layouts)
     for (const [key, option] of Object.entries(options as OptionRecord)) {
@@ -67,7 +67,7 @@ export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
 }
 
 /**
- * The recipe that the flags or the recipe file request. Flags win over the file's settings, and their rules come first.
+ * The recipe from flags or the recipe file. Flags override the file's settings, and their rules come first.
  * @throws QuantError naming the flag or the key
  */
 export async function recipeFrom(flags: FlagValues, vocabulary: Vocabulary): Promise<RequestedRecipe> {
@@ -81,7 +81,7 @@ export interface RecipeRequest {
   readonly file?: unknown;
 }
 
-/** The request with nothing but what makes the recipe, as JSON keeps it: for another process. */
+/** The request with only the parts that make the recipe, as JSON: for another process. */
 export async function recipeRequest(flags: FlagValues, vocabulary: Vocabulary): Promise<RecipeRequest> {
   const names = recipeFlagNames(vocabulary).filter((name) => name !== 'adapter');
   const own = Object.fromEntries(names.flatMap((name) => (flags[name] === undefined ? [] : [[name, flags[name]]])));
@@ -167,7 +167,7 @@ export async function readRecipeFile(path: string): Promise<unknown> {
   const text = await readFile(path, 'utf8').catch((error) => {
     throw new UsageError(`${path}: the recipe cannot be read (${error.code ?? error.message})`);
   });
-  // The reader of YAML takes longer to load than a plan takes.
+  // The YAML reader takes longer to load than a plan takes.
   const { parseRecipeText } = await import('./recipe-text.js');
   return parseRecipeText(text, path);
 }

@@ -20,7 +20,7 @@ describe('the text of a recipe', () => {
     ['a.json', '{"method":', /a\.json: is not valid JSON/],
     ['a.yaml', 'method: [rtn', /a\.yaml: is not valid YAML: .* at line 1, column/],
     ['a.yaml', 'method: rtn\nbits: !!set 4\n', /Unresolved tag.* at line 2, column 7/],
-    ['a.yaml', 'method: rtn\nrules: &r\n  - bits: *r\n', /\*r stands in what it names at line 3, column 11/],
+    ['a.yaml', 'method: rtn\nrules: &r\n  - bits: *r\n', /\*r refers to itself at line 3, column 11/],
     ['a.yaml', 'method: rtn\n? [a]\n: 1\n', /a key must be a word, found a list or a map at line 2, column 3/],
   ])('%s %j is refused with its place', (path, text, message) => {
     expect(() => parseRecipeText(text, path)).toThrow(UsageError);

@@ -2,7 +2,7 @@ import { isCollection, LineCounter, parseDocument, visit } from 'yaml';
 import { UsageError } from './usage-error.js';
 
 /**
- * The value of a recipe file, as `readRecipe` takes it: JSON when the path ends with `.json`, else YAML. An empty file is an
+ * The value of a recipe file for `readRecipe`: JSON when the path ends with `.json`, else YAML. An empty file is an
  * empty recipe.
  * @param path for messages
  * @throws UsageError naming the file when it is neither
@@ -16,7 +16,7 @@ export function parseRecipeText(text: string, path: string): unknown {
   }
 }
 
-/** What YAML itself warns of (an unknown tag, an ambiguous alias) is a slip of the pen in a recipe. */
+/** Warnings of YAML (an unknown tag, an ambiguous alias) are mistakes in a recipe. */
 function parsedYaml(text: string): unknown {
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { logLevel: 'error', prettyErrors: false, lineCounter });
@@ -27,13 +27,14 @@ function parsedYaml(text: string): unknown {
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem) refuse(problem.message, problem.pos[0]);
   visit(document, {
-    // As text, which an object would have it, a key of many levels takes seconds.
+    // An object turns a key into text, which takes seconds for a key of many levels.
     Pair: (_, { key }) =>
       isCollection(key) ? refuse('a key must be a word, found a list or a map', key.range?.[0] ?? 0) : undefined,
-    // The value would hold itself, and could not be shown in a message. An alias can name nothing that comes later: it closes every circle.
+    // The value would contain itself, and could not be shown in a message. An alias can only refer to earlier nodes, so
+    // it closes every cycle.
     Alias: (_, alias, path) => {
       const target = alias.resolve(document);
-      if (target && path.includes(target)) refuse(`*${alias.source} stands in what it names`, alias.range?.[0] ?? 0);
+      if (target && path.includes(target)) refuse(`*${alias.source} refers to itself`, alias.range?.[0] ?? 0);
     },
   });
   return document.toJS();

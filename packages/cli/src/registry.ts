@@ -1,4 +1,4 @@
-/** Everything built in that a command line or a recipe file can name. The only list of it in the toolkit. */
+/** All built-in parts that a command line or a recipe file can name. The only such list in the toolkit. */
 import { awqMethod, awqStep } from '@q/awq';
 import {
   awqLayoutDeclaration,
@@ -102,7 +102,8 @@ export const builtin: Vocabulary = {
     bitsandbytesFp4LayoutDeclaration,
     fp8LayoutDeclaration,
     mxfp4LayoutDeclaration,
-    // It holds every scheme, and the toolkit alone reads it: a layout that others read comes first where both hold a scheme.
+    // It holds every scheme, and only this toolkit reads it: a layout that others read comes first if both hold a
+    // scheme.
     plainLayoutDeclaration,
   ],
   fits: declaredFits,
@@ -113,7 +114,7 @@ export const builtin: Vocabulary = {
   uses: [],
 };
 
-/** What `q finetune` can do. */
+/** The methods of `q finetune`. */
 export const fineTuners: readonly Declaration<FineTuning>[] = [qloraTuning, loraTuning, peqaTuning];
 
 /** Readers of every layout of a vocabulary, for opening folders. */
@@ -121,7 +122,7 @@ export function readersOf(vocabulary: Vocabulary): readonly QuantizedLayout[] {
   return vocabulary.layouts.map((layout) => layout.make({}, vocabulary));
 }
 
-/** What `q gguf` and `q convert --to gguf` make of tensors. */
+/** Types of tensors for `q gguf` and `q convert --to gguf`. */
 const ggufFormats: ReadonlyMap<string, BlockFormat> = new Map(
   Object.entries({
     ...{ q4_0, q4_1, q5_0, q5_1, q8_0 },
@@ -130,12 +131,12 @@ const ggufFormats: ReadonlyMap<string, BlockFormat> = new Map(
   }),
 );
 
-/** Types of single tensors that stand for a mix where a whole file is meant. */
+/** Types of single tensors that mean a mix when they are given for a whole file. */
 const ggufTensorFormats: Readonly<Record<string, BlockFormat>> = {
   ...{ q2_k: q2_K, q3_k: q3_K, iq4_nl: iq4_NL, iq4_xs: iq4_XS, tq1_0, tq2_0 },
 };
 
-/** What the output layer and the embeddings can become. */
+/** Types of the output layer and the embeddings. */
 export const ggufPartFormats: ReadonlyMap<string, BlockFormat> = new Map([
   ...ggufFormats,
   ...Object.entries(ggufTensorFormats),
@@ -148,13 +149,13 @@ const ggufMixes: Readonly<Record<string, GgufMix>> = {
   ...{ iq4_nl: iq4_NL_M, iq4_xs: iq4_XS_M, tq1_0: tq1_0_M, tq2_0: tq2_0_M, mxfp4_moe: mxfp4Moe },
 };
 
-/** What `--type` can name: one format for every matrix, or a mix. */
+/** Values of `--type`: one format for every matrix, or a mix. */
 export const ggufTypes: ReadonlyMap<string, BlockFormat | GgufMix> = new Map<string, BlockFormat | GgufMix>([
   ...ggufFormats,
   ...Object.entries(ggufMixes),
 ]);
 
-/** How workers of a training compress the gradients that they exchange. */
+/** Compressions of the gradients that workers of a training exchange. */
 export const compressions: readonly { readonly name: string; make(): GradientCompressor }[] = [
   { name: 'none', make: exact },
   { name: 'int8', make: () => stateless(int8Blocks()) },

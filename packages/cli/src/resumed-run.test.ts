@@ -181,7 +181,7 @@ describe('an interrupted run', { timeout: 60_000 }, () => {
   it.each(['EACCES', 'EROFS'])('keeps what is finished when writing is no longer permitted (%s)', async (code) => {
     const ended = await runCommand(command(), undefined, failing(code, afterJournalLines(5)));
     expect(ended.code).toBe(1);
-    expect(ended.err).toContain(`writing is not permitted (${code}): check the folder's rights`);
+    expect(ended.err).toContain(`writing is not permitted (${code}): check the folder's permissions`);
     expect(ended.err).toContain(`What is finished is kept in ${out}`);
     await goesOn();
   });

@@ -1,12 +1,12 @@
 import { UsageError } from './usage-error.js';
 
 /**
- * `--rule 'PATTERN=KEY:VALUE,...'`: one rule of a recipe in one argument. `PATTERN=keep` leaves the linears as they are.
- * Values are read as JSON where they are JSON (`3`, `true`), else as text; keys and values are those of a recipe file's rule.
- * @throws UsageError saying what was expected
+ * `--rule 'PATTERN=KEY:VALUE,...'`: one rule of a recipe in one argument. `PATTERN=keep` does not quantize the linears.
+ * Values are read as JSON if possible (`3`, `true`), else as text; keys and values are those of a recipe file's rule.
+ * @throws UsageError with the expected form
  */
 export function parseRule(text: string): Record<string, unknown> {
-  // A pattern may hold an equals sign, settings never do.
+  // A pattern may contain an equals sign, settings never do.
   const at = text.lastIndexOf('=');
   const [match, settings] = [text.slice(0, at).trim(), text.slice(at + 1).trim()];
   if (at < 1 || match === '' || settings === '')

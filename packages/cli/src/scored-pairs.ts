@@ -1,4 +1,4 @@
-/** Two texts and how alike people find them. */
+/** Two texts, and the similarity that people gave them. */
 export interface ScoredPair {
   readonly first: string;
   readonly second: string;
@@ -6,8 +6,8 @@ export interface ScoredPair {
 }
 
 /**
- * The pairs of a file that has nothing else: lines of two texts and a number with tabs between them, or, in `.jsonl`, objects
- * with `sentence1`, `sentence2` and `score`. Nothing for another file.
+ * The pairs of a file that has only pairs: lines of two texts and a number with tabs between them, or, in `.jsonl`,
+ * objects with `sentence1`, `sentence2` and `score`. Undefined for another file.
  */
 export function scoredPairs(path: string, bytes: Uint8Array): readonly ScoredPair[] | undefined {
   const lines = new TextDecoder()

@@ -7,9 +7,9 @@ export const jsonOption = {
 };
 
 export const computeOptions = {
-  /** What runs and trains models. */
+  /** The engine that runs and trains models. */
   engine: choice(['auto', 'wasm', 'cpu', 'node'], { default: 'auto', help: 'Engine that runs and trains models' }),
-  /** What computes Hessians, the sweep and products. */
+  /** The kernels for Hessians, the sweep and products. */
   kernels: choice(['wasm', 'webgpu'], { default: 'wasm', help: 'Kernels for Hessians, the sweep and products' }),
   /** Threads of the kernels. */
   threads: integer({ min: 1, otherwise: 'the cores, at most 8', help: 'Threads of the kernels.' }),
@@ -17,33 +17,33 @@ export const computeOptions = {
 
 export const textFile = (help: string) => text({ placeholder: 'file', help });
 
-/** Where the processes of a distributed run find weights and results. */
+/** The address of weights and results in a distributed run. */
 export const storeOption = (otherwise: string) =>
   text({
     placeholder: 'folder',
     otherwise,
-    help: 'With --queue, where weights and results lie: a folder that all machines see, or s3://bucket/prefix.',
+    help: 'With --queue, the place for weights and results: a folder that all machines can read, or s3://bucket/prefix.',
   });
 
 export const budgetOptions = {
-  /** How a budget finds what each layer loses at each width. */
+  /** How a budget measures the loss of each layer at each width. */
   sensitivities: choice(['one-pass', 'walk'], {
     otherwise: 'one-pass; walk for models with experts',
-    help: 'With --budget, estimate what each layer loses from one pass of gradients, or run the model for each width',
+    help: 'With --budget, estimate the loss of each layer from one pass of gradients, or run the model for each width',
   }),
 };
 
 export const calibrationOptions = {
-  /** Windows of text that methods learn from. */
-  samples: integer({ min: 1, default: 128, help: 'Windows of the text that is learnt from.' }),
+  /** Windows of text for calibration or training. */
+  samples: integer({ min: 1, default: 128, help: 'Windows of the text for calibration or training.' }),
   /** Tokens of a window. */
   length: integer({ min: 2, default: 256, help: 'Tokens of a window.' }),
 };
 
-/** What is scored before and after. */
+/** The text that is scored before and after. */
 export const heldOutOptions = {
   /** Text to score. */
-  evalText: textFile('Text to score before and after; the windows after those that were learnt from when absent.'),
+  evalText: textFile('Text to score before and after; by default the windows after those for calibration or training.'),
   /** Windows to score. */
   windows: integer({ min: 1, otherwise: '32, or all of --eval-text', help: 'Windows to score.' }),
   /** Whether anything is scored. */

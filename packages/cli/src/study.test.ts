@@ -42,7 +42,7 @@ it('compares methods, scans the loss around the model, writes its reports, and g
   expect(again.results.map(({ nll }) => nll)).toEqual(report.results.map(({ nll }) => nll));
   expect(again.results[0].seconds).toBe(12345);
   await writeFile(kept, 'not JSON');
-  expect((await study('--data', demo.calibration)).err).toMatch(/is no result of rtn_2b/);
+  expect((await study('--data', demo.calibration)).err).toMatch(/is not a result of rtn_2b/);
 }, 180_000);
 
 it('refuses what it cannot compare before it begins', async () => {

@@ -1,7 +1,7 @@
 import type { Logger, ProgressEvent } from '@q/core';
 import type { SingleBar } from 'cli-progress';
 
-/** Where a command writes: results to standard output, everything else to standard error. */
+/** Output of a command: results go to standard output, everything else to standard error. */
 export interface Terminal {
   readonly logger: Logger;
   readonly progress: (event: ProgressEvent) => void;
@@ -9,7 +9,9 @@ export interface Terminal {
   print(text: string): void;
   /** A part of a result, without the end of a line. */
   write(text: string): void;
-  /** A result in parts, each when the reader has taken those before: they may be more than memory should hold. */
+  /**
+   * A result in parts, each written when the reader has taken the earlier ones: the whole may be too large for memory.
+   */
   printParts(parts: Iterable<string>): Promise<void>;
   printJson(value: unknown): void;
   /** A note for people, on standard error. */
@@ -19,20 +21,23 @@ export interface Terminal {
 }
 
 export interface Streams {
-  /** `write` answers false when the reader is behind; a stream then tells of `drain`. */
+  /** `write` returns false when the reader is slow; the stream then emits `drain`. */
   readonly out: { write(text: string): unknown; once?(event: 'drain', listener: () => void): unknown };
   readonly err: { write(text: string): unknown; readonly isTTY?: boolean };
 }
 
-/** Characters that a terminal obeys, and those that turn the order of what is read. Line ends and tabs are text. */
+/** Characters that control a terminal, and those that change the order of text. Line ends and tabs are text. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const commanding = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
 
-/** A text as it may be shown: names of files and tensors come from outside, and must not move the cursor or hide a line. */
+/**
+ * A text that is safe to show: names of files and tensors come from outside, and must not move the cursor or hide a
+ * line.
+ */
 const shown = (text: string): string =>
   text.replace(commanding, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
-/** Loaded when there is something to draw: commands that draw nothing start sooner. */
+/** Loaded when there is something to draw, so other commands start sooner. */
 const loadBars = () => import('cli-progress');
 
 /** Bars on a terminal; elsewhere a plain line at each tenth, so that logs stay readable. */
@@ -101,7 +106,7 @@ export function createTerminal({ out, err }: Streams): Terminal {
     },
     printJson: (value) => {
       done();
-      // JSON escapes control characters but for those above 7f.
+      // JSON escapes control characters except those above 7f.
       out.write(`${shown(JSON.stringify(value))}\n`);
     },
     note,

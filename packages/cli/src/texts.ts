@@ -21,19 +21,22 @@ export const ownText = 'self';
 /** `--calib` for the text that comes with the command. */
 export const defaultText = 'default';
 
-/** Said where a method learns from it without having been told to. */
+/** The note when a method calibrates on it by default. */
 export const defaultTextNote =
-  'no --calib was given: what layers see is learnt from the text that comes with q; text of the kind that the model will meet may give a better model';
+  'no --calib was given: the text that comes with q calibrates the layers; text similar to the later input may give a better model';
 
 export interface WindowRequest {
-  /** {@link defaultText}, or a file: text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`), both of texts or of conversations, or little-endian 16-bit ids (`.u16`). */
+  /**
+   * {@link defaultText}, or a file: text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`), both of texts or of
+   * conversations, or little-endian 16-bit ids (`.u16`).
+   */
   readonly path: string;
   readonly length: number;
-  /** Windows wanted; all when absent. */
+  /** Number of windows; all when absent. */
   readonly count?: number;
   readonly skip?: number;
   readonly shuffle?: Random;
-  /** Told how far the text is tokenized, when that takes long. */
+  /** Called with the progress of the tokenization, when that takes long. */
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
   /** One sequence a line, for encoders, instead of windows: as many as have `count * length` tokens. */
@@ -59,7 +62,7 @@ export async function loadWindows(model: string, request: WindowRequest): Promis
   return cutWindows(ids, length, { count, skip, shuffle, name: path });
 }
 
-/** Lines until they have as many tokens as windows would have; all where no number is given. */
+/** Lines until they have as many tokens as the windows would have; all if no number is given. */
 function enough(
   lines: readonly string[],
   tokenizer: Tokenizer,
@@ -97,7 +100,7 @@ async function builtInDocuments(): Promise<readonly string[]> {
   return defaultDocuments();
 }
 
-/** The documents of a file, conversations written by the template of the model. */
+/** The documents of a file; the model's template turns conversations into text. */
 async function fileDocuments(
   path: string,
   bytes: Buffer,
@@ -109,7 +112,7 @@ async function fileDocuments(
   return parseDocuments(path, bytes, chat ? await chatFormat(model, framed) : undefined);
 }
 
-/** The template of a model; one that is not there is an error only where a conversation needs it. */
+/** The template of a model; a missing one is an error only for a conversation. */
 async function chatFormat(model: string, framed: boolean): Promise<ChatFormat> {
   try {
     return await openChatTemplate(model, framed);
@@ -136,11 +139,11 @@ export function parseDocuments(path: string, bytes: Uint8Array, chat?: ChatForma
   return documents;
 }
 
-/** The text of a file of a model; nothing where there is no such file. */
+/** The text of a file of a model; undefined if there is no such file. */
 export const readModelText = async (model: string, name: string): Promise<string | undefined> =>
   (await openModelFiles(model)).text(name);
 
-/** The object in a JSON file of a model; nothing where there is no such file. */
+/** The object in a JSON file of a model; undefined if there is no such file. */
 export const readModelJson = async (model: string, name: string): Promise<Record<string, unknown> | undefined> =>
   (await (await openModelFiles(model)).json(name)) as Record<string, unknown> | undefined;
 

@@ -11,7 +11,7 @@ import { compressions } from './registry.js';
 import { UsageError } from './usage-error.js';
 import { version } from './version.js';
 
-/** Where workers on several machines find the secret that lets them in. */
+/** The environment variable with the secret of workers on several machines. */
 const tokenVariable = 'Q_WORKERS_TOKEN';
 
 export interface WorkerFlags {
@@ -19,12 +19,12 @@ export interface WorkerFlags {
   readonly compress?: string;
   /** `host:port` that worker 0 listens at for workers on other machines; it starts none itself. */
   readonly listen?: string;
-  /** Where worker 0 is: this process trains along, and writes nothing. */
+  /** Address of worker 0: this process joins the training, and writes nothing. */
   readonly join?: string;
   readonly threads?: number;
 }
 
-/** What of the workers decides the bytes of the result. */
+/** The settings of workers that decide the bytes of the result. */
 export const workersIdentity = ({ workers, compress }: WorkerFlags) => `${workers} workers, ${compress ?? 'none'}`;
 
 function compressorOf(name = 'none'): GradientCompressor {
@@ -34,7 +34,7 @@ function compressorOf(name = 'none'): GradientCompressor {
   return found.make();
 }
 
-/** All workers of a run say the same here, or are turned away. */
+/** All workers of a run have the same value here; others are rejected. */
 function runOf(recipe: Recipe, flags: WorkerFlags): string {
   const parts = [version, workersIdentity(flags), recipeJSON(recipe)];
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
@@ -42,7 +42,7 @@ function runOf(recipe: Recipe, flags: WorkerFlags): string {
 
 /**
  * Worker 0: starts the others on this machine, or waits for those on other machines at `--listen`.
- * @throws WorkerError when not all come in time, or one of them ends
+ * @throws WorkerError when some do not connect in time, or one of them ends
  */
 export async function beginWorkers(recipe: Recipe, flags: WorkerFlags, signal: AbortSignal): Promise<WorkerGroup> {
   const { workers = 1, listen } = flags;

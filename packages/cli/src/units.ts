@@ -17,7 +17,7 @@ export function formatSeconds(seconds: number): string {
   return minutes < 120 ? `${minutes} min` : `${(minutes / 60).toFixed(1)} h`;
 }
 
-/** Columns aligned: the first to the left, the others to the right. */
+/** Aligned columns: the first to the left, the others to the right. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   // Not `Math.max(...)`: the arguments of a call are on the stack, and a model may have 400,000 tensors.
   const widths = header.map((title, column) =>

@@ -1,6 +1,6 @@
 import { QuantError } from '@q/core';
 
-/** The command was called with something it cannot take. */
+/** The command was called with invalid arguments. */
 export class UsageError extends QuantError {
   override name = 'UsageError';
 }

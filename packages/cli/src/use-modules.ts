@@ -8,15 +8,15 @@ import { extendVocabulary, type Vocabulary } from '@q/pipeline';
 import { readRecipeFile } from './recipe-flags.js';
 import { UsageError } from './usage-error.js';
 
-/** A module that `--use` or a recipe names, and the folder that it is looked for from. */
+/** A module that `--use` or a recipe names, and the folder for its path. */
 interface Request {
   readonly name: string;
   readonly from: string;
 }
 
 /**
- * The vocabulary with what the modules of `--use` and of the recipe's `use` bring. They are read from the command line
- * before it is parsed, because they bring flags.
+ * The vocabulary with the parts of the modules of `--use` and of the recipe's `use`. They are read from the command
+ * line before it is parsed, because they add flags.
  * @throws UsageError naming the module that cannot be found or loaded
  */
 export async function useModules(argv: readonly string[], vocabulary: Vocabulary): Promise<Vocabulary> {
@@ -38,7 +38,7 @@ export async function useModules(argv: readonly string[], vocabulary: Vocabulary
 async function requests(argv: readonly string[]): Promise<readonly Request[]> {
   const found: Request[] = valuesOf(argv, '--use').map((name) => ({ name, from: process.cwd() }));
   for (const path of valuesOf(argv, '--recipe')) {
-    // A recipe that cannot be read is the command's to refuse: another flag may be wrong before it.
+    // The command itself refuses an unreadable recipe: another flag may be wrong before it.
     const recipe = await readRecipeFile(path).catch(() => undefined);
     const use = (recipe as { use?: unknown } | undefined)?.use;
     const names = Array.isArray(use) ? use.filter((name) => typeof name === 'string') : [];
@@ -94,7 +94,7 @@ async function entryOf(folder: string, name: string): Promise<string> {
   return file;
 }
 
-/** The version of the module's package, if it has one, and a hash of its file: other code may give other bytes. */
+/** The version of the module's package, if it has one, and a hash of its file: other code may compute other bytes. */
 async function identify(file: string): Promise<string> {
   const hash = createHash('sha256')
     .update(await readFile(file))

@@ -4,17 +4,17 @@ import { pathToFileURL } from 'node:url';
 import { fallbackKernels, type Kernels } from '@q/core';
 import { createWebgpuKernels, openGpu } from '@q/kernels-webgpu';
 
-/** The part of the npm package `webgpu` (Dawn) that is used. */
+/** The used part of the npm package `webgpu` (Dawn). */
 interface Dawn {
   create(options: readonly string[]): GPU;
 }
 
 /**
- * Kernels on the GPU of this machine through the npm package `webgpu`, which is not a dependency (it holds 90 MB of binaries):
- * it is taken from the folder in which the command runs, or from beside the command.
- * @param host what needs f64, and everything once the device fails; disposed with these
- * @param note told what the GPU is, or that it failed and `host` goes on
- * @throws Error that says why there is none
+ * Kernels on the GPU of this machine through the npm package `webgpu`. It is not a dependency (it has 90 MB of
+ * binaries), and is loaded from the current folder, or from the folder of the command.
+ * @param host does the work that needs f64, and all work after the device fails; disposed with these
+ * @param note called with the description of the GPU, or when it failed and `host` goes on
+ * @throws Error with the reason why there is no GPU
  */
 export async function openWebgpuKernels(host: Kernels, note: (text: string) => void): Promise<Kernels> {
   const { create } = await loadDawn();
@@ -43,7 +43,7 @@ export async function openWebgpuKernels(host: Kernels, note: (text: string) => v
       return kernels.name;
     },
     async dispose() {
-      // Dawn keeps the process alive as long as it is referred to.
+      // Dawn keeps the process alive as long as a reference to it exists.
       device.destroy();
       gpu = undefined;
       await host.dispose();

@@ -85,7 +85,7 @@ it('a worker of another run is turned away, and one that is not there is counted
   const secret = { Q_WORKERS_TOKEN: 'a secret' };
   const zero = quantize('refused', ['--workers', '2', '--listen', place], secret);
   const other = quantize('unused', ['--workers', '2', '--compress', 'sign', '--join', place], secret);
-  expect((await other.ended).err).toMatch(/turned this process away: it belongs to another run/);
+  expect((await other.ended).err).toMatch(/rejected this process: it belongs to another run/);
   zero.child.kill('SIGKILL');
   const alone = await quantize('secretless', ['--workers', '2', '--listen', place]).ended;
   expect(alone.err).toMatch(/set Q_WORKERS_TOKEN to a secret/);

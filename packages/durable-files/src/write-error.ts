@@ -12,6 +12,6 @@ export function writeError(path: string, error: unknown, bytes?: number): WriteE
   if (code === 'ENOSPC' || code === 'EDQUOT')
     return new WriteError(`${path}: no space left on the disk${need}: free some or choose another output folder`);
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
-    return new WriteError(`${path}: writing is not permitted (${code}): check the folder's rights`);
+    return new WriteError(`${path}: writing is not permitted (${code}): check the folder's permissions`);
   return new WriteError(`${path}: could not be written${need}: ${error instanceof Error ? error.message : error}`);
 }

@@ -1,11 +1,11 @@
 import type { GgufText } from './cursor.js';
 
-/** Bytes that grow: little-endian fields one after the other. */
+/** A growing array of bytes: little-endian fields one after the other. */
 export class ByteSink {
   #bytes = new Uint8Array(4096);
   length = 0;
 
-  /** A view of `bytes` new bytes, to be filled at once: later ones move them. */
+  /** A view of `bytes` new bytes. Fill it immediately: later calls may move them. */
   view(bytes: number): DataView {
     const at = this.length;
     this.#grow(bytes);

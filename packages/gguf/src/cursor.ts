@@ -3,22 +3,22 @@ import { FormatError } from '@q/core';
 /** A string of a file; its bytes when they are not valid UTF-8. */
 export type GgufText = string | Uint8Array;
 
-/** The stretch at hand ends before the header does; the file may go on. */
+/** The bytes read so far end before the header does; the file may be longer. */
 export class EndOfStretch extends Error {}
 
-/** What ggml's reader takes of one string or array. */
+/** The largest string or array that ggml's reader accepts. */
 const mostElements = 2 ** 30;
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Reads little-endian fields one after the other from the first bytes of a file. */
 export class Cursor {
   position = 0;
-  /** What is being read, for messages. */
+  /** The part that is being read, for messages. */
   place = 'the header';
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
 
-  /** @param fileBytes of the whole file, of which `bytes` is the begin */
+  /** @param fileBytes length of the whole file; `bytes` are its first bytes */
   constructor(
     readonly name: string,
     bytes: Uint8Array,
@@ -32,7 +32,7 @@ export class Cursor {
     throw new FormatError(`${this.name}: ${this.place}: ${message}`);
   }
 
-  /** A view of the next `bytes` bytes, which are gone through. */
+  /** A view of the next `bytes` bytes; moves after them. */
   view(bytes: number): DataView {
     const at = this.#take(bytes);
     return new DataView(this.#view.buffer, this.#view.byteOffset + at, bytes);
@@ -46,7 +46,7 @@ export class Cursor {
     return this.#view.getBigUint64(this.#take(8), true);
   }
 
-  /** A count of things that take at least `least` bytes each. */
+  /** A count of items of at least `least` bytes each. */
   count(least: number, what: string): number {
     const count = this.u64();
     if (count > BigInt(mostElements)) this.fail(`it says ${count} ${what}, at most ${mostElements} are allowed`);
@@ -61,7 +61,7 @@ export class Cursor {
     return typeof text === 'string' ? text : this.fail('a string is not valid UTF-8');
   }
 
-  /** A string; its bytes when they are no whole UTF-8 sequences, as tokens of a vocabulary may be. */
+  /** A string; its bytes when they are not valid UTF-8, as tokens of a vocabulary may be. */
   text(): GgufText {
     const length = this.count(1, 'bytes of text');
     const at = this.#take(length);

@@ -4,7 +4,7 @@ import { aligned, alignmentKey, defaultAlignment, mostAlignment, mostDimensions,
 import { type GgufMetadata, writeValue } from './metadata.js';
 import type { GgufTensorType } from './tensor-type.js';
 
-/** A tensor that a file will hold. */
+/** A tensor of a planned file. */
 export interface PlannedGgufTensor {
   readonly name: string;
   readonly type: GgufTensorType;
@@ -12,19 +12,19 @@ export interface PlannedGgufTensor {
   readonly shape: readonly number[];
 }
 
-/** Where everything goes, known before a byte is written. */
+/** The offset of everything, known before a byte is written. */
 export interface GgufFilePlan {
-  /** The whole header, padded to where the data begins. */
+  /** The whole header, padded to the start of the data. */
   readonly header: Uint8Array;
-  /** Absolute, `end` exclusive; the padding behind is zero. */
+  /** Absolute, `end` exclusive; the padding after it is zero. */
   readonly places: ReadonlyMap<string, { readonly begin: number; readonly end: number }>;
   readonly byteLength: number;
 }
 
 /**
- * Lays out a file of version 3.
- * @throws FormatError for what readers would refuse: names that are too long or there twice, shapes that do not hold whole blocks, and an
- * alignment that is not a power of two
+ * Plans a file of version 3.
+ * @throws FormatError for files that readers would refuse: names that are too long or duplicate, shapes that do not
+ *   hold whole blocks, and an alignment that is not a power of two
  */
 export function planGgufFile(metadata: GgufMetadata, tensors: readonly PlannedGgufTensor[]): GgufFilePlan {
   const alignment = Number(metadata.get(alignmentKey)?.value ?? defaultAlignment);

@@ -2,21 +2,21 @@ import { FormatError } from '@q/core';
 import { createDurableFile, createEarlySync, type FileOptions } from '@q/durable-files';
 import type { GgufFilePlan } from './file-plan.js';
 
-/** Writes the tensors of a plan, in any order and in pieces, each at its planned place. */
+/** Writes the tensors of a plan, in any order and in pieces, each at its planned offset. */
 export interface GgufWriter {
-  /** Writes bytes of a tensor from `offset` (bytes from the tensor's begin). */
+  /** Writes bytes of a tensor from `offset` (in bytes from the tensor's start). */
   write(name: string, bytes: Uint8Array, offset?: number): Promise<void>;
   /**
-   * Syncs, and gives the file its name.
-   * @throws FormatError when a tensor is not there completely
+   * Syncs, and gives the file its final name.
+   * @throws FormatError when a tensor is incomplete
    */
   finish(): Promise<void>;
-  /** Closes and removes what was written. Nothing happens after `finish`. */
+  /** Closes and removes the file. Does nothing after `finish`. */
   abort(): Promise<void>;
 }
 
 /**
- * Opens a file under a temporary name (`*.partial`) beside `path`, so that there is never half a file under the name itself.
+ * Opens a file under a temporary name (`*.partial`) next to `path`, so a file under the final name is always complete.
  * @throws WriteError naming the file
  */
 export async function createGgufWriter(
@@ -49,16 +49,14 @@ export async function createGgufWriter(
       if (!place) throw new FormatError(`${path}: tensor ${name} is not in the plan of this file`);
       const size = place.end - place.begin;
       if (offset + bytes.length > size)
-        throw new FormatError(
-          `${path}: tensor ${name} has room for ${size} bytes, ${offset + bytes.length} were to be written`,
-        );
+        throw new FormatError(`${path}: tensor ${name} has ${size} bytes, ${offset + bytes.length} were to be written`);
       await file.write(bytes, place.begin + offset);
       missing.set(name, (missing.get(name) as number) - bytes.length);
       early.wrote(bytes.length);
     },
     async finish() {
       for (const [name, bytes] of missing)
-        if (bytes !== 0) throw new FormatError(`${path}: tensor ${name} is not there completely: ${bytes} bytes lack`);
+        if (bytes !== 0) throw new FormatError(`${path}: tensor ${name} is incomplete: ${bytes} bytes are missing`);
       await early.finish();
       await file.commit();
       ended = true;

@@ -7,7 +7,10 @@ import { type GgufTensorType, ggufTensorTypeOf } from './tensor-type.js';
 export interface GgufTensor {
   readonly name: string;
   readonly type: GgufTensorType;
-  /** Row-major, as everywhere in this toolkit: the file lists the sizes the other way round. Blocks lie along the last one. */
+  /**
+   * Row-major, as everywhere in this toolkit: the file lists the sizes in the reverse order. Blocks are along the last
+   * one.
+   */
   readonly shape: readonly number[];
   readonly begin: number;
   readonly end: number;
@@ -26,21 +29,22 @@ export interface GgufHeader {
 
 export const alignmentKey = 'general.alignment';
 export const defaultAlignment = 32;
-/** More than any page of memory or disk: a larger one would fill files with zeros. */
+/** Larger than any page of memory or disk: a larger alignment would fill files with zeros. */
 export const mostAlignment = 2 ** 16;
 const magic = 0x46554747;
 /** Limits of ggml's reader (docs/reference/file-formats.md#container-of-gguf). */
 export const mostNameBytes = 63;
 const mostKeyBytes = 65535;
 export const mostDimensions = 4;
-/** The first stretch that is read; then four times as much, until the header is whole. */
+/** The number of bytes of the first read; each later read is four times as long, until the header is complete. */
 const firstStretch = 2 ** 20;
 
 export const aligned = (position: number, alignment: number): number => Math.ceil(position / alignment) * alignment;
 
 /**
- * Reads and checks the header of a GGUF file of version 2 or 3. Every rejection of docs/reference/file-formats.md#container-of-gguf is a FormatError that names the file,
- * the key or tensor, what was found and what was expected. A part of a split file is refused.
+ * Reads and checks the header of a GGUF file of version 2 or 3. Every rejection of
+ * docs/reference/file-formats.md#container-of-gguf is a FormatError that names the file, the key or tensor, what was
+ * found and what was expected. A part of a split file is refused.
  */
 export async function readGgufHeader(source: ByteSource): Promise<GgufHeader> {
   for (let stretch = firstStretch; ; stretch *= 4) {
@@ -62,7 +66,8 @@ function parseHeader(from: Cursor): GgufHeader {
     from.fail('the file is big-endian: convert it on a little-endian machine first');
   if (version !== 2 && version !== 3)
     from.fail(`the file has version ${version}, 2 and 3 are read: convert the model again with a newer tool`);
-  // A tensor takes at least a name's length, a count of sizes, a type and an offset; an entry a key's length, a type and a byte.
+  // A tensor takes at least a name's length, a count of sizes, a type and an offset; an entry a key's length, a type
+  // and a byte.
   const tensorCount = from.count(24, 'tensors');
   const entryCount = from.count(13, 'metadata entries');
   const metadata = new Map<string, GgufValue>();
@@ -102,7 +107,7 @@ function readAlignment(from: Cursor, entry: GgufValue | undefined): number {
   return value as number;
 }
 
-/** `begin` is still counted from the start of the data. */
+/** `begin` is still relative to the start of the data. */
 function readTensorInfo(from: Cursor): Omit<GgufTensor, 'end'> {
   const start = from.position;
   const name = from.string();
@@ -112,13 +117,13 @@ function readTensorInfo(from: Cursor): Omit<GgufTensor, 'end'> {
   const dimensions = from.u32();
   if (dimensions > mostDimensions) from.fail(`it has ${dimensions} dimensions, at most ${mostDimensions} are allowed`);
   const sizes = Array.from({ length: dimensions }, () => from.u64());
-  // Sizes multiply without bound: BigInt, then compare.
+  // The product of sizes has no limit: compute with BigInt, then compare.
   const count = sizes.reduce((product, size) => product * size, 1n);
   if (sizes.some((size) => size >= 1n << 63n) || count > BigInt(Number.MAX_SAFE_INTEGER))
     from.fail(`sizes [${sizes}] make ${count} values: more than can be counted`);
   const id = from.u32();
   const type = ggufTensorTypeOf(id);
-  if (!type) return from.fail(`it has type ${id}, which is unknown, was given up, or is not for files`);
+  if (!type) return from.fail(`it has type ${id}, which is unknown, obsolete, or not for files`);
   const row = Number(sizes[0] ?? 1n);
   if (row % type.values !== 0)
     from.fail(`rows of ${row} values are not whole blocks of ${type.values}, which ${type.name} needs`);
@@ -126,7 +131,7 @@ function readTensorInfo(from: Cursor): Omit<GgufTensor, 'end'> {
   return { name, type, shape: sizes.map(Number).reverse(), begin };
 }
 
-/** In the listed order each tensor begins where the one before ends, padded; the file holds them all. */
+/** In the listed order each tensor begins at the padded end of the one before; the file must contain them all. */
 function place(
   from: Cursor,
   entries: readonly Omit<GgufTensor, 'end'>[],

@@ -7,21 +7,24 @@ import type { GgufValue } from './metadata.js';
 import { readGgufTensor } from './read-tensor.js';
 import { ggufTensorTypeFor } from './tensor-type.js';
 
-/** Weights of the columns by the name of the matrix: the mean squares of its inputs. Experts of a block follow each other. */
+/**
+ * Weights of the columns by the name of the matrix: the mean squares of its inputs. Experts of a block follow each
+ * other.
+ */
 export type ImportanceMatrix = ReadonlyMap<string, Float32Array>;
 
-/** What calibration has seen of the inputs of each matrix. */
+/** Sums over the calibration inputs of each matrix. */
 export interface ImportanceData {
-  /** Sums of squares by the matrix's name, `[matrices, columns]`, and how many inputs each of the matrices has seen. */
+  /** Sums of squares by the matrix's name, `[matrices, columns]`, and the number of inputs of each matrix. */
   readonly sums: ReadonlyMap<string, { readonly squares: Float32Array; readonly counts: Float32Array }>;
   /** Names of the texts. */
   readonly datasets: readonly string[];
-  /** Windows, and tokens of each. */
+  /** Number of windows, and tokens of each. */
   readonly chunks: number;
   readonly chunkSize: number;
 }
 
-/** Means of the sums; a matrix that has seen nothing weighs all columns alike. */
+/** Means of the sums; a matrix without any input gives all columns the same weight. */
 export function importanceMatrix({ sums }: Pick<ImportanceData, 'sums'>): ImportanceMatrix {
   return new Map(
     [...sums].map(([name, { squares, counts }]) => {
@@ -114,7 +117,7 @@ async function readOldImportance(source: ByteSource): Promise<ImportanceData> {
   return { sums, chunks, chunkSize: 0, datasets: at < bytes.length ? [name()] : [] };
 }
 
-/** Lays out the GGUF form of an importance matrix; the tensors' content is {@link writeImportance}'s. */
+/** Plans the GGUF form of an importance matrix; {@link writeImportance} gives the tensors' content. */
 export function planImportanceFile({ sums, datasets, chunks, chunkSize }: ImportanceData): GgufFilePlan {
   const type = ggufTensorTypeFor(f32Block);
   const metadata = new Map<string, GgufValue>([
@@ -130,7 +133,7 @@ export function planImportanceFile({ sums, datasets, chunks, chunkSize }: Import
   return planGgufFile(metadata, tensors);
 }
 
-/** The whole file: GGUF, or with `old` the form that older programs read. */
+/** The whole file: GGUF, or with `old` the form for older programs. */
 export function writeImportance(data: ImportanceData, old = false): Uint8Array {
   if (old) return writeOldImportance(data);
   const plan = planImportanceFile(data);
@@ -159,7 +162,7 @@ function writeOldImportance({ sums, datasets, chunks }: ImportanceData): Uint8Ar
   for (const [name, { squares, counts }] of sums) {
     const columns = squares.length / counts.length;
     text(name);
-    // One count for all matrices: what each sums up to is its mean times that.
+    // One count for all matrices: each sum is its mean times that count.
     integer(chunks);
     integer(squares.length);
     const mean = (sum: number, i: number) => {

@@ -21,7 +21,7 @@ export interface LargestBlock {
 }
 
 /**
- * The largest value of a stretch of whole blocks, where it is larger than that of the stretches before.
+ * The largest value of a chunk of whole blocks, where it is larger than that of the chunks before.
  * @param output the blocks that the values have become
  */
 export function largestBlock(

@@ -17,7 +17,7 @@ export type GgufMetadata = ReadonlyMap<string, GgufValue>;
 interface ScalarCodec {
   /** The format's number for it. */
   readonly tag: number;
-  /** Least bytes that one takes: a lying count is found before anything is allocated. */
+  /** Least bytes of one value: a false count is found before anything is allocated. */
   readonly least: number;
   read(from: Cursor): GgufScalar;
   write(to: ByteSink, value: GgufScalar): void;

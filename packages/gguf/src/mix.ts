@@ -8,27 +8,27 @@ import { q8_0 } from './blocks/q8-0.js';
 import { tq1_0, tq2_0 } from './blocks/ternary-blocks.js';
 import type { GgufHeader, GgufTensor } from './header.js';
 
-/** Types that differ by a tensor's part in the model and its place, as llama-quantize mixes them (llama-quant.cpp). */
+/** Types that depend on a tensor's part of the model and its position, as in llama-quantize (llama-quant.cpp). */
 export interface GgufMix {
   readonly name: string;
-  /** What tensors become that no rule names. */
+  /** The type of tensors without a rule. */
   readonly base: BlockFormat;
   /** `general.file_type`. */
   readonly fileType: number;
-  /** What another tensor becomes; nothing where it is the base. */
+  /** The type of another tensor; undefined for the base. */
   choose(place: MixPlace): BlockFormat | undefined;
 }
 
-/** What the rules of a mix look at. */
+/** The input of the rules of a mix. */
 export interface MixPlace {
   readonly part: 'value' | 'key' | 'attention output' | 'down' | 'embeddings' | 'other';
-  /** The how many-th of its part, in the order of the blocks, and how many there are. */
+  /** Index within its part, in the order of the blocks, and the number of all. */
   readonly index: number;
   readonly count: number;
   readonly eightExperts: boolean;
-  /** Four or more heads of queries share one of keys and values. */
+  /** Four or more query heads share one head of keys and values. */
   readonly widelyGrouped: boolean;
-  /** 80 blocks with fewer heads of keys and values than of queries: these are small. */
+  /** 80 blocks with fewer heads of keys and values than of queries, so these are small. */
   readonly grouped80: boolean;
   /** The weights of columns are known. */
   readonly weighted: boolean;
@@ -45,7 +45,7 @@ const firstShare = ({ index, count }: MixPlace, share: number): boolean => index
 
 type Choice = BlockFormat | undefined;
 
-/** The rules of one mix: what each part becomes, nothing where it is the base. */
+/** The rules of one mix: the type of each part, undefined for the base. */
 interface Rules {
   value?(place: MixPlace): Choice;
   down?(place: MixPlace): Choice;
@@ -55,7 +55,7 @@ interface Rules {
   readonly embeddings?: BlockFormat;
 }
 
-/** Rules that all mixes share come last: they win. */
+/** Rules that all mixes share are applied last and win. */
 function mix(name: string, base: BlockFormat, fileType: number, rules: Rules): GgufMix {
   return {
     ...{ name, base, fileType },
@@ -114,7 +114,7 @@ export const iq4_NL_M: GgufMix = mix('IQ4_NL', iq4_NL, 25, sixteenLevels);
 export const iq4_XS_M: GgufMix = mix('IQ4_XS', iq4_XS, 30, sixteenLevels);
 export const tq1_0_M: GgufMix = mix('TQ1_0', tq1_0, 36, { embeddings: q4_K });
 export const tq2_0_M: GgufMix = mix('TQ2_0', tq2_0, 37, { embeddings: q4_K });
-/** MXFP4 for the experts alone. */
+/** MXFP4 for the experts only. */
 export const mxfp4Moe: GgufMix = {
   ...{ name: 'MXFP4_MOE', base: q8_0, fileType: 38 },
   choose: ({ stacked }) => (stacked ? mxfp4 : undefined),
@@ -130,8 +130,8 @@ const parts: readonly (readonly [MixPlace['part'], RegExp])[] = [
 const blockOf = (name: string): number => Number(/^blk\.(\d+)\./.exec(name)?.[1] ?? -1);
 
 /**
- * The places of the tensors that the rules of mixes know, out of those that are quantized.
- * @throws SchemeError for Falcon, which has rules of its own, and for a model without a count of blocks
+ * The positions of the quantized tensors that the rules of mixes know.
+ * @throws SchemeError for Falcon, which has rules of its own, and for a model without a number of blocks
  */
 export function mixPlaces(
   { metadata }: GgufHeader,

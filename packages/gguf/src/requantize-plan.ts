@@ -16,32 +16,32 @@ import { type GgufMix, type MixPlace, mixPlaces } from './mix.js';
 import { type GgufTensorType, ggufTensorTypeFor } from './tensor-type.js';
 
 export interface RequantizeOptions {
-  /** What matrices become: one type, or a mix. */
+  /** The type of matrices: one type, or a mix. */
   readonly type: BlockFormat | GgufMix;
-  /** What the output layer becomes, or the embeddings where these are both. Default: `llamaOutput`. */
+  /** The type of the output layer, or of the embeddings if these are both. Default: `llamaOutput`. */
   readonly output?: OutputChoice;
-  /** What embeddings that are no output layer become. Default: `type`, or the base of a mix. */
+  /** The type of embeddings that are not the output layer. Default: `type`, or the base of a mix. */
   readonly embeddings?: BlockFormat | 'keep';
-  /** What single tensors become, by their names, before all else is asked. */
+  /** Types of single tensors, by name. They override all other rules. */
   readonly types?: ReadonlyMap<string, BlockFormat>;
-  /** Names of tensors that stay as they are, whatever the rest says. */
+  /** Names of tensors that stay as they are, whatever other rules say. */
   readonly kept?: ReadonlySet<string>;
   /** Weights of the columns of each matrix. */
   readonly importance?: ImportanceMatrix;
-  /** Round what is rounded already, which loses more than the type promises. */
+  /** Round matrices that are quantized already, which loses more accuracy than usual for the type. */
   readonly requantize?: boolean;
 }
 
 export type OutputChoice = BlockFormat | 'keep' | 'like-llama';
 
-/** What happens to a tensor. */
+/** The plan for one tensor. */
 export interface RequantizedTensor {
   readonly from: GgufTensor;
   readonly to: GgufTensorType;
-  /** In words. */
+  /** The reason, in words. */
   readonly why: string;
   readonly bytes: number;
-  /** Weights of the columns; those of one matrix after the other where the tensor holds several. */
+  /** Weights of the columns; if the tensor has several matrices, those of one after the other. */
   readonly importance?: Float32Array;
 }
 
@@ -55,7 +55,7 @@ export interface RequantizePlan {
   readonly bytesAfter: number;
 }
 
-/** Matrices that are small, and that models depend on (llama-quant.cpp): llama.cpp leaves them as they are. */
+/** Small matrices that models depend on (llama-quant.cpp): llama.cpp does not quantize them. */
 const leftAlone = [
   ...['_norm.weight', 'ffn_gate_inp.weight', 'ffn_gate_tid2eid.weight', 'altup', 'laurel', 'per_layer_model_proj'],
   ...['position_embd', 'token_types', 'ssm_conv1d', 'shortconv.conv.weight', 'attn_rel_b.weight'],
@@ -63,12 +63,12 @@ const leftAlone = [
   ...['w0', 'w1', 'w2', 'v0', 'v1', 'v2', 'a0', 'a1', 'a2', 'g1', 'g2', 'decay_w1', 'decay_w2', 'lerp_fused'].map(
     (part) => `time_mix_${part}.weight`,
   ),
-  // Of models that see and hear.
+  // Of models with vision and audio.
   ...['sam.pos_embd', 'sam.neck.', 'sam.net_', '.rel_pos', '.patch_embd', '.patch_merger'],
   ...['a.rvq.codebook', 'mm.a.code_embd'],
 ];
 
-/** What holds rows that are not whole blocks of 256 (llama-quant.cpp). */
+/** Types for rows that are not whole blocks of 256 (llama-quant.cpp). */
 const narrower: ReadonlyMap<BlockFormat, BlockFormat> = new Map([
   [q2_K, q4_0],
   [q3_K, q4_0],
@@ -85,10 +85,10 @@ const embeddingsName = 'token_embd.weight';
 const embeddingsNames = [embeddingsName, 'per_layer_token_embd.weight'];
 
 /**
- * Decides what becomes of every tensor, from the header alone.
+ * Decides the type of every tensor, from the header alone.
  * @param name of the file, for messages
- * @throws SchemeError when a matrix is quantized already or has values that this toolkit does not read, and when the rules of a mix do not
- * fit the model
+ * @throws SchemeError when a matrix is quantized already or has values that this toolkit does not read, and when the
+ *   rules of a mix do not fit the model
  */
 export function planRequantize(header: GgufHeader, options: RequantizeOptions, name: string): RequantizePlan {
   const all = [...header.tensors.values()];
@@ -119,7 +119,7 @@ export function planRequantize(header: GgufHeader, options: RequantizeOptions, n
   };
 }
 
-/** Why a tensor is no candidate; nothing for those that are. Outer sizes of 1 do not make a matrix. */
+/** The reason why a tensor is not quantized; undefined for the others. Outer sizes of 1 do not make a matrix. */
 export function staysAs({ name, shape }: Pick<GgufTensor, 'name' | 'shape'>): string | undefined {
   const outermost = shape.findIndex((size) => size !== 1);
   if (outermost < 0 || shape.length - outermost < 2) return 'a vector';
@@ -145,7 +145,7 @@ function decide(
   if (wanted === 'keep') return keep(`${role}, kept`);
   const [format, why] = fitting(wanted, row, role);
   if (format === from.type.format) return keep(why);
-  // Rounding what is rounded already would lose more than the type promises.
+  // Rounding a quantized matrix again would lose more accuracy than usual for the type.
   if (!from.type.format || (from.type.values > 1 && !options.requantize))
     throw new SchemeError(
       `${name}: tensor ${from.name} is ${from.type.name} and was to become ${format.name}: start from a file in F32, F16 or BF16, ` +
@@ -181,12 +181,12 @@ function choose(
   }
   const role = tied ? 'embeddings and output' : 'output';
   if (output !== 'like-llama') return [output, role];
-  // llama-quantize: 6 bits at least, unless all is kept in floats.
+  // llama-quantize: at least 6 bits, unless all matrices are floats.
   if (base.values === 1 || base === q8_0) return [base, role];
   return [row % q6_K.values === 0 ? q6_K : q8_0, role];
 }
 
-/** The format, or what holds rows of this length in its place. */
+/** The format, or its replacement for rows of this length. */
 function fitting(wanted: BlockFormat, row: number, role: string): readonly [format: BlockFormat, why: string] {
   if (row % wanted.values === 0) return [wanted, role];
   const next = narrower.get(wanted);

@@ -221,9 +221,9 @@ describe('createGgufWriter', () => {
     const path = join(folder, 'out.gguf');
     const writer = await createGgufWriter(path, planGgufFile(new Map(), [{ name: 'a', type: f32, shape: [3] }]));
     await expect(writer.write('b', new Uint8Array(4))).rejects.toThrow(/tensor b is not in the plan/);
-    await expect(writer.write('a', new Uint8Array(8), 8)).rejects.toThrow(/room for 12 bytes, 16 were to be written/);
+    await expect(writer.write('a', new Uint8Array(8), 8)).rejects.toThrow(/has 12 bytes, 16 were to be written/);
     await writer.write('a', new Uint8Array(8));
-    await expect(writer.finish()).rejects.toThrow(/tensor a is not there completely: 4 bytes lack/);
+    await expect(writer.finish()).rejects.toThrow(/tensor a is incomplete: 4 bytes are missing/);
     await writer.write('a', new Uint8Array(4), 8);
     await writer.finish();
     await writer.abort();

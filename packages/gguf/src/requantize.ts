@@ -18,27 +18,27 @@ export interface RequantizeRun extends FileOptions {
   /** Encode blocks; the plain functions when absent. */
   readonly kernels?: Pick<Kernels, 'blocks' | 'stream'>;
   readonly signal?: AbortSignal;
-  /** Told after each stretch: bytes read so far, and all. */
+  /** Called after each chunk with the bytes read so far, and the total. */
   readonly progress?: (event: ProgressEvent) => void;
 }
 
-/** Values that are worked on at a time. */
+/** Number of values of a chunk. */
 const stretchValues = 2 ** 20;
 
 /** A part of a tensor, in whole blocks. */
 interface Stretch {
   readonly tensor: RequantizedTensor;
-  /** In the source. */
+  /** Offset in the source. */
   readonly begin: number;
   readonly end: number;
-  /** In the tensor that is written. */
+  /** Offset in the written tensor. */
   readonly offset: number;
   readonly bytes: number;
 }
 
 /**
- * Writes what a plan says, stretch by stretch: one is encoded while the next one is read and the last one is written. The file is there
- * as a whole or not at all.
+ * Writes the planned file chunk by chunk: while one is encoded, the next is read and the last is written. The file is
+ * either complete or absent.
  * @throws NumericError when a tensor has NaN or infinite values, or values beyond its type
  * @throws FormatError when the source ends early
  * @throws WriteError when the file cannot be written
@@ -69,7 +69,7 @@ export async function requantize(
     const read = (index: number) => {
       const { begin, end } = stretches[index];
       const bytes = source.slice(begin, end, inputs[index % 2]);
-      // It is awaited later; until then nobody must take its failure for one that nobody handles.
+      // The promise is awaited later; until then its failure must not count as unhandled.
       bytes.catch(() => {});
       return bytes;
     };
@@ -78,7 +78,7 @@ export async function requantize(
     for (const [index, { tensor, begin, end, offset, bytes }] of stretches.entries()) {
       signal?.throwIfAborted();
       const input = (await next) as Uint8Array;
-      // What the stretch before last was written from is free again, and so is what it was read into.
+      // The buffers of the chunk before the last one are free again.
       await pending[index - 2];
       if (index > 0 && copies(stretches[index - 1])) await pending[index - 1];
       if (index + 1 < stretches.length) next = read(index + 1);
@@ -110,7 +110,7 @@ export async function requantize(
   } catch (error) {
     // Memory and file are in use until the last read and the last write have ended.
     await Promise.allSettled([next, ...pending]);
-    // The first error says what happened.
+    // The first error has the reason.
     await writer.abort().catch(() => {});
     throw error;
   } finally {
@@ -120,7 +120,7 @@ export async function requantize(
 
 const copies = ({ tensor }: Stretch) => tensor.to === tensor.from.type;
 
-/** Weights of the columns of the matrix that a stretch belongs to. */
+/** Weights of the columns of a chunk's matrix. */
 function weightsOf({ tensor: { importance, from, to }, offset }: Stretch): Float32Array | undefined {
   if (!importance) return undefined;
   const [rows, columns] = from.shape.slice(-2);
@@ -144,7 +144,8 @@ function cut(tensor: RequantizedTensor): readonly Stretch[] {
   const { from, to, bytes } = tensor;
   const values = (bytes / to.bytes) * to.values;
   const out: Stretch[] = [];
-  // Whole blocks of both types: all of them divide the stretch. With weights of columns whole rows, and none of two matrices.
+  // Whole blocks of both types: their sizes divide the chunk. With weights of columns also whole rows, and never rows
+  // of two matrices.
   const [rows = 1, columns = 1] = from.shape.slice(-2);
   const matrix = tensor.importance ? rows * columns : values;
   const step = tensor.importance ? Math.max(1, Math.floor(stretchValues / columns)) * columns : stretchValues;

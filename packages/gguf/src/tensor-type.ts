@@ -10,7 +10,7 @@ import { q8_0 } from './blocks/q8-0.js';
 import { q4_0, q5_0 } from './blocks/symmetric-block.js';
 import { tq1_0, tq2_0 } from './blocks/ternary-blocks.js';
 
-/** How a file holds the values of a tensor (docs/reference/file-formats.md#types-of-gguf). */
+/** A type of tensor in a file (docs/reference/file-formats.md#types-of-gguf). */
 export interface GgufTensorType {
   readonly name: string;
   /** ggml's number for it. */
@@ -19,7 +19,7 @@ export interface GgufTensorType {
   readonly values: number;
   /** Bytes of a block. */
   readonly bytes: number;
-  /** Encodes and decodes; types without one are only carried along. */
+  /** Encodes and decodes; tensors of types without it are only copied. */
   readonly format?: BlockFormat;
   /** `general.file_type` of a file whose matrices have this type. */
   readonly fileType?: number;
@@ -33,7 +33,7 @@ const carried = (name: string, id: number, values: number, bytes: number): GgufT
   ...{ name, id, values, bytes },
 });
 
-/** Every type that files of today hold. K types have the file type of their `_S` mix, as llama.cpp's `--pure` files have. */
+/** Every type in current files. K types have the file type of their `_S` mix, as in files of llama.cpp's `--pure`. */
 export const ggufTensorTypes: readonly GgufTensorType[] = [
   coded(f32Block, 0, 0),
   coded(f16Block, 1, 1),
@@ -76,11 +76,11 @@ const byFormat = new Map(ggufTensorTypes.map((type) => [type.format, type]));
 export const ggufTensorTypeOf = (id: number): GgufTensorType | undefined => byId.get(id);
 
 /**
- * The type that holds blocks of a format.
- * @throws SchemeError for a format that files do not know
+ * The type for blocks of a format.
+ * @throws SchemeError for a format that files do not support
  */
 export function ggufTensorTypeFor(format: BlockFormat): GgufTensorType {
   const type = byFormat.get(format);
-  if (!type) throw new SchemeError(`${format.name} is no type of GGUF`);
+  if (!type) throw new SchemeError(`${format.name} is not a type of GGUF`);
   return type;
 }

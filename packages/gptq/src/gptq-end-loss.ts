@@ -12,7 +12,7 @@ export const endLossOptions = {
     min: 0,
     max: 1,
     default: 0,
-    help: 'With the end loss as objective, exponent of the weights of tokens; 0: all tokens alike.',
+    help: 'With the end loss as objective, exponent of the weights of tokens; 0: equal weights.',
   }),
   /**
    * Share of the gradients' own second moments in the factor for outputs; the rest is that of equal and independent

@@ -10,7 +10,7 @@ const methodOptions = {
    */
   objective: choice(['layer', 'end-loss'], {
     default: 'layer',
-    help: 'Error that is minimised: that of the layer, or what gradients say of the loss at the end of the model.',
+    help: 'Error that is minimised: that of the layer, or an estimate of the loss at the end of the model, from gradients.',
   }),
   ...endLossOptions,
 };
@@ -18,7 +18,7 @@ const methodOptions = {
 /** The method for the command and recipes. */
 export const gptqMethod: Method<typeof methodOptions> = {
   name: 'gptq',
-  summary: 'one column after the other, with the error of each made up for by the later ones',
+  summary: 'one column after the other; later columns compensate for the error of each',
   options: methodOptions,
   quantizer({ objective, tokens, outputs, ...options }) {
     if (objective === 'end-loss')

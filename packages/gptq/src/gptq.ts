@@ -48,7 +48,7 @@ export const gptqOptions = {
    */
   importance: choice(['none', 'diagonal', 'conditional', 'reference'], {
     default: 'diagonal',
-    help: 'Weights of the columns when grids are fitted: all alike, or from the inputs of the layer.',
+    help: 'Weights of the columns when grids are fitted: equal, or from the inputs of the layer.',
   }),
   /**
    * Share of the correction for the errors that earlier quantized layers cause in this layer's inputs, 0 to 1
@@ -69,7 +69,7 @@ export const gptqOptions = {
   pairedTokens: number({
     above: 0,
     max: 1,
-    otherwise: '8,192 tokens, or 5 for each input feature where these are more',
+    otherwise: '8,192 tokens, or 5 for each input feature if that is more',
     help: 'With retarget, share of the calibration tokens on which the unquantized model runs.',
   }),
   /** Rounds of scale refit and coordinate descent after the sweep ({@link refine}). Default 3. */

@@ -75,9 +75,9 @@ export async function layerInputs(
 }
 
 /**
- * Ridge of the regression on the inputs, as a share of the mean diagonal, times tokens over features. With fewer tokens
- * the regression fits more noise. Hoerl, Kennard and Baldwin (1975) choose a ridge in proportion to features over
- * tokens. Measured on the first six blocks of SmolLM2-135M (3 bits, groups of 64):
+ * The ridge of the regression on the inputs is this times features over tokens, as a share of the mean diagonal. With
+ * fewer tokens the regression fits more noise. Hoerl, Kennard and Baldwin (1975) choose a ridge in proportion to
+ * features over tokens. Measured on the first six blocks of SmolLM2-135M (3 bits, groups of 64):
  * docs/speed.md#where-the-time-of-a-run-goes.
  */
 const ridgePerFeature = 4;

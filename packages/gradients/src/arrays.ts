@@ -40,5 +40,5 @@ function readHeader(bytes: Uint8Array): [string, number][] {
   } catch {
     // Below, one message covers all forms of an invalid header.
   }
-  throw new FormatError('the state of a worker has no readable header: it was damaged on the way');
+  throw new FormatError('the state of a worker has no readable header: it was damaged in transit');
 }

@@ -69,7 +69,7 @@ export function readMessage(bytes: Uint8Array, expected: ExpectedMessage): Gradi
   if (format !== version) fail(`has version ${format}, expected ${version}: the workers run different releases`);
   if (bytes.length !== headerBytes + body)
     fail(`has ${bytes.length} bytes, expected ${headerBytes + body}: it is truncated`);
-  if (sum !== checksum(bytes)) fail('has another sum than its header says: it was damaged on the way');
+  if (sum !== checksum(bytes)) fail('does not match its checksum: it was damaged in transit');
   if (fingerprint !== expected.fingerprint)
     fail('belongs to another scheme or to other tensors: start all workers with the same command and model');
   if (rank !== expected.rank) fail(`names worker ${rank} as its sender`);

@@ -1,7 +1,7 @@
 import { exp4, sigmoid4, tanh4 } from './exp';
 import { madd } from './madd';
 
-// Every buffer has room for a multiple of 16 values: whole vectors are written, the last one beyond the end.
+// The length of every buffer is a multiple of 16 values: whole vectors are written, the last one beyond the end.
 
 /** Of two values: 0 sum, 1 product, 2 difference, 3 quotient. */
 // @ts-expect-error: decorator

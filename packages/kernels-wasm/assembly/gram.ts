@@ -8,7 +8,7 @@ const sums: usize = memory.data(16 * 12 * 128);
 
 /**
  * Panels of 4 rows `[firstPanel, lastPanel)`, at most 12, of x^T times all of x, added to the upper triangle of `out` in f64,
- * whose rows are `stride` values apart; it has room for whole tiles of 4x8. Both operands `[width, tokens]` and `[tokens,
+ * whose rows are `stride` values apart; its size is whole tiles of 4x8. Both operands `[width, tokens]` and `[tokens,
  * width]` are packed. All of the tokens are summed in f32, 256 of them in a register, then over these. Tiles on the
  * diagonal are computed whole.
  */

@@ -71,7 +71,7 @@ function powers(x: usize, w: usize, count: usize, f: f32, low: v128, high: v128,
  * For groups `[first, last)` and each of `count` factors the weighted sum of errors of the range shrunk by it, in f32; infinity
  * for what is above `tolerance` times the best one. Where the power is 2 or more, the squares come first: by the inequality of
  * power means `sum w e^p >= W (sum w e^2 / W)^(p/2)` with W the sum of the weights, which rules out most factors.
- * `scratch`: room for a group of values and one of weights a thread, in whole vectors.
+ * `scratch`: memory for a group of values and one of weights a thread, in whole vectors.
  */
 export function shrinkGroups(
   values: usize,

@@ -188,7 +188,7 @@ function exactly(u: f64, thresholds: usize, points: usize, low: f64, high: f64, 
 /**
  * Scales (f64) and zero points of groups `[first, last)`. `mode` 0: the value of largest magnitude is aimed at `lowest` and
  * at `highest`, the better one counts; 1: its magnitude at `highest`; 2: whole zero points from `lowest` to `highest` are
- * searched, from the range's own one in the direction of less error. NaN: magnitudes beyond what f32 can place. `scratch`: room for every thread ({@link sweepBytes}).
+ * searched, from the range's own one in the direction of less error. NaN: magnitudes beyond what f32 can place. `scratch`: memory for every thread ({@link sweepBytes}).
  */
 export function sweepGroups(
   values: usize,

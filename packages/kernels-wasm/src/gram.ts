@@ -5,10 +5,10 @@ import type { Pool } from './pool.js';
 
 /** Tokens whose products are summed in f32 before they are added to the sum in f64; also what is packed at a time. */
 const tokensAtOnce = 512;
-/** Panels of rows that a thread takes at a time: as many as `assembly/gram.ts` has room for. */
+/** Panels of rows that a thread takes at a time: as many as the buffers of `assembly/gram.ts` hold. */
 const gramPanels = 12;
 
-/** A Gram matrix in f64 in the shared memory: its upper triangle, with room for whole tiles. */
+/** A Gram matrix in f64 in the shared memory: its upper triangle, padded to whole tiles. */
 interface Sum {
   readonly values: Float64Array;
   readonly width: number;

@@ -150,9 +150,9 @@ export interface Pool {
   reserve(bytes: number): Reserve;
   /** Where an array lies in reserved memory; nothing for an array that is elsewhere. */
   addressOf(array: ArrayBufferView): number | undefined;
-  /** Forgets all allocations but what is reserved; makes room for at least `bytes`. */
+  /** Forgets all allocations but what is reserved; grows the memory to at least `bytes`. */
   reset(bytes: number): void;
-  /** Room for `count` values, aligned to 64 bytes. */
+  /** Memory for `count` values, aligned to 64 bytes. */
   f32(count: number): Float32Array;
   f64(count: number): Float64Array;
   bytes(count: number): Uint8Array;

@@ -244,7 +244,7 @@ export class KvCache {
       return bytes.slice(at - count, at);
     };
     if (new TextDecoder().decode(take(4)) !== magic)
-      throw new FormatError(`the bytes do not begin with ${magic}: they are no serialised cache`);
+      throw new FormatError(`the bytes do not begin with ${magic}: they are not a serialised cache`);
     const [size] = new Uint32Array(take(4).buffer);
     const header = JSON.parse(new TextDecoder().decode(take(size)));
     if (JSON.stringify(header.scheme) !== JSON.stringify(scheme))
@@ -258,7 +258,7 @@ export class KvCache {
     cache.#values.load(header.packed, take);
     cache.#packed = header.packed;
     cache.#position = header.position;
-    if (at !== bytes.length) throw new FormatError(`the cache has ${bytes.length - at} bytes behind its end`);
+    if (at !== bytes.length) throw new FormatError(`the cache has ${bytes.length - at} bytes after its end`);
     return cache;
   }
 

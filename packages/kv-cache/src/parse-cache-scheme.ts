@@ -25,5 +25,5 @@ function change(part: string, scheme: CacheScheme, text: string): Partial<CacheS
     if (value === 'head' && side.along === 'channels') return { [key]: { ...side, size: 'head' } };
     if (count) return { [key]: { ...side, size: count } };
   }
-  throw new SchemeError(`cache scheme ${text}: ${JSON.stringify(part)} is not known behind a name; ${known} are`);
+  throw new SchemeError(`cache scheme ${text}: ${JSON.stringify(part)} is not known after a name; ${known} are`);
 }

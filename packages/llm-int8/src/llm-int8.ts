@@ -63,7 +63,7 @@ const methodOptions = {
   threshold: number({
     min: 0,
     default: paperThreshold,
-    help: 'Columns of the inputs with a magnitude from here on stay in floating point; 0: none.',
+    help: 'Columns of the inputs with at least this magnitude stay in floating point; 0: none.',
   }),
 };
 

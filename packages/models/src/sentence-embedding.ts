@@ -46,7 +46,7 @@ export function sentenceVectors(
     let vector: Float32Array | undefined;
     for (const module of modules) {
       if (module.kind === 'pooling') vector = pooled(module.modes, states, width);
-      else if (vector === undefined) throw new SchemeError(`modules.json: ${module.kind} stands before the pooling`);
+      else if (vector === undefined) throw new SchemeError(`modules.json: ${module.kind} comes before the pooling`);
       else vector = module.kind === 'normalize' ? normalized(vector) : dense(module, vector);
     }
     if (vector === undefined) throw new SchemeError('modules.json: has no pooling');

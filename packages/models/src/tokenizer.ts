@@ -39,7 +39,7 @@ export function loadTokenizer({ tokenizer, config, model = {} }: TokenizerFiles)
       const { ids } = usable(() => loaded.encode(text, { add_special_tokens: false }));
       if (!ids.every((id) => Number.isInteger(id)))
         throw new FormatError(
-          'tokenizer.json: has no id for a part of the text, and no unknown token that stands for it',
+          'tokenizer.json: has no id for a part of the text, and no unknown token that replaces it',
         );
       return ids;
     },

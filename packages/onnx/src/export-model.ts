@@ -30,21 +30,21 @@ import type { ModelProto } from './proto/schema.js';
 export interface ExportOptions {
   /** Type of the values inside of layers. The residual stream, the norms and the outputs are f32. */
   readonly type: FloatType;
-  /** Of the blocks' linears. */
+  /** Form of the blocks' linears. */
   readonly linears: MatrixForm;
-  /** Of the embedding table, and of the head where both are the same matrix. */
+  /** Form of the embedding table, and of the head if both are the same matrix. */
   readonly embeddings: MatrixForm;
   readonly head: MatrixForm;
-  /** Operators of ONNX alone. Default false: onnxruntime's own where they are quicker. */
+  /** Use only ONNX's own operators. Default false: also onnxruntime's, if they are faster. */
   readonly portable?: boolean;
   /**
-   * Positions that the tables of the file have. Default: all that the model has, or, where the frequencies of its positions
-   * depend on the length of a sequence (LongRoPE), as many as those of short sequences are for.
+   * Number of positions in the tables of the file. Default: all of the model's. If the frequencies depend on the length
+   * of a sequence (LongRoPE), as many as the frequencies of short sequences cover.
    */
   readonly context?: number;
-  /** No matrix is kept in a tensor of more bytes. Default 128 MiB, what a WebGPU device takes in one binding. */
+  /** No matrix is stored in a tensor of more bytes. Default 128 MiB, the largest binding of a WebGPU device. */
   readonly tensorBytes?: number;
-  /** Of an encoder: how its hidden states become the vector of a sentence, one more output. */
+  /** For an encoder: the steps from its hidden states to the vector of a sentence, an additional output. */
   readonly sentence?: SentenceModules;
   readonly producer: { readonly name: string; readonly version: string };
 }
@@ -55,15 +55,15 @@ export interface ExportedModel {
   readonly payloads: readonly Payload[];
   /** Bytes of all of the payloads' tensors. */
   readonly bytes: number;
-  /** What was done otherwise than the options say. */
+  /** Everything that differs from the options. */
   readonly notes: readonly string[];
 }
 
 /**
- * A model as a graph, under the names that transformers.js and onnxruntime-genai use. A decoder takes token ids, a mask and
- * the cache, and gives logits and the longer cache; an encoder gives `last_hidden_state`, or a classifier's `logits`. Modules
- * that the checkpoint has in codes keep these.
- * @throws SchemeError naming what cannot be written as a graph
+ * A model as a graph, with the names that transformers.js and onnxruntime-genai use. A decoder takes token ids, a mask
+ * and the cache, and gives logits and the longer cache. An encoder gives `last_hidden_state`, or a classifier's
+ * `logits`. Existing codes of the checkpoint are kept.
+ * @throws SchemeError naming the part that cannot be written as a graph
  */
 export async function exportModel(checkpoint: Checkpoint, options: ExportOptions): Promise<ExportedModel> {
   const { model } = checkpoint;
@@ -74,7 +74,7 @@ export async function exportModel(checkpoint: Checkpoint, options: ExportOptions
   if (context > model.maxPositions)
     throw new SchemeError(`a context of ${context} is longer than the model's ${model.maxPositions} positions`);
   const whole = write(context);
-  // Position 0 is turned by nothing: the second one tells frequencies apart.
+  // Position 0 is not rotated, so the second position distinguishes frequencies.
   const short = write(Math.min(2, context));
   if (sameStart(whole.tables, short.tables)) return whole;
   let [fits, tooLong] = [2, context];
@@ -84,11 +84,11 @@ export async function exportModel(checkpoint: Checkpoint, options: ExportOptions
     else tooLong = middle;
   }
   const chosen = options.context === undefined ? write(fits) : whole;
-  const words = `the frequencies of positions depend on the length of a sequence: the file has those of sequences of ${options.context ?? fits} tokens, and serves no longer ones`;
+  const words = `the frequencies of positions depend on the length of a sequence: the file has those of sequences of ${options.context ?? fits} tokens, and does not support longer ones`;
   return { ...chosen, notes: [...chosen.notes, words] };
 }
 
-/** Whether tables of positions turn by the same angles, as far as the shorter ones go. */
+/** Whether tables of positions have the same angles, up to the length of the shorter ones. */
 function sameStart(tables: readonly RotaryTable[], others: readonly RotaryTable[]): boolean {
   return tables.every(({ cos, sin }, index) => {
     const other = others[index]!;
@@ -160,7 +160,7 @@ function writeLogits(graph: Graph, model: ModelDescription, runtime: Runtime<Gra
   graph.output(named(graph, graph.cast(logits, 'f32'), 'logits'));
 }
 
-/** A classifier's logits, or the hidden states and what is made of them. */
+/** A classifier's logits, or the hidden states and the outputs computed from them. */
 function writeEncoder(
   graph: Graph,
   sequence: Sequence,
@@ -180,7 +180,7 @@ function writeEncoder(
   if (sentence) output(writeSentenceVector(graph, sequence, states, sentence), 'sentence_embedding');
 }
 
-/** onnxruntime's attention with a cache, or plain operators where it cannot do what is needed. */
+/** onnxruntime's attention with a cache, or plain operators if it does not support the model. */
 const decoderAttention =
   (portable: boolean, note: (words: string) => void): AttentionWriter =>
   (graph, sequence, args) => {
@@ -189,7 +189,7 @@ const decoderAttention =
     return (portable || refusal ? plainAttention : groupQueryAttention)(graph, sequence, args);
   };
 
-/** Gives each matrix the form that it is for, once. */
+/** Gives each matrix the form for its use, once. */
 function matrixUser(
   model: ModelDescription,
   target: MatrixTarget,
@@ -213,11 +213,11 @@ function matrixUser(
   };
 }
 
-/** The value under a name of its own. */
+/** Renames the value. */
 const named = (graph: Graph, value: GraphValue, name: string): GraphValue =>
   graph.node('Identity', [value], value, { outputs: [name] });
 
-/** Shapes as forward passes see them: linears `[out, in]` whatever the file's order. */
+/** Shapes as forward passes see them: linears `[out, in]` for any order in the file. */
 function inMemoryShapes(model: ModelDescription): Map<string, readonly number[]> {
   return new Map([
     ...model.expected,
@@ -227,7 +227,10 @@ function inMemoryShapes(model: ModelDescription): Map<string, readonly number[]>
   ]);
 }
 
-/** Matrices by name, with what is known of their codes: that is read once before, as a graph is written without waiting. */
+/**
+ * Matrices by name, with the data about their codes. This data is read beforehand, since a graph is written
+ * synchronously.
+ */
 async function collectMatrices(
   checkpoint: Checkpoint,
   model: ModelDescription,

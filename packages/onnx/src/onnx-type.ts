@@ -16,21 +16,21 @@ import type { MatrixForm } from './matrices/matrix.js';
 
 /** Forms of the matrices of a model. */
 export interface MatrixForms {
-  /** Of the blocks' linears. */
+  /** Form of the blocks' linears. */
   readonly linears: MatrixForm;
-  /** Of the embedding table, and of the head where both are one matrix. */
+  /** Form of the embedding table, and of the head if both are one matrix. */
   readonly embeddings: MatrixForm;
   readonly head: MatrixForm;
 }
 
-/** A kind of ONNX file, by the name that transformers.js has for it (`dtype`). */
+/** A kind of ONNX file, with its name in transformers.js (`dtype`). */
 export interface OnnxType {
   readonly name: string;
-  /** What transformers.js puts behind the name of the file: `model_q4.onnx`. */
+  /** The suffix that transformers.js adds to the name of the file: `model_q4.onnx`. */
   readonly suffix: string;
   /** Type of the values inside of layers. */
   readonly type: FloatType;
-  /** Scheme of the linears that have no codes yet; absent where they stay floats. */
+  /** Scheme of linears without codes; absent if they stay floats. */
   readonly scheme?: Scheme;
   /** Products round their inputs to 8 bits, with one scale for all of a batch. */
   readonly roundsInputs?: true;
@@ -56,7 +56,7 @@ function blocks(name: string, suffix: string, { bits, block, type = 'f32', accur
   const asymmetric = scheme({ format: unsignedIntegers[bits - 2]!, granularity, scaleStorage, zeroPoint: 'integer' });
   const symmetric = scheme({ format: signedIntegers[bits - 2]!, granularity, scaleStorage });
   const linears = bits === 8 ? symmetric : asymmetric;
-  // 8 bits for what every token goes through twice; symmetric, so that one matrix serves embedding and head.
+  // 8 bits for the embedding and the head, which every token uses; symmetric, so one matrix serves both.
   const ends = scheme({ format: signedIntegers[6]!, granularity: perGroup(32), scaleStorage });
   return {
     ...{ name, suffix, type, scheme: linears },
@@ -68,7 +68,7 @@ function blocks(name: string, suffix: string, { bits, block, type = 'f32', accur
 }
 
 const row = { granularity: perChannel, scaleStorage: f32Scale } as const;
-/** What is looked up, or multiplied too where it is the head: all of 8 bits, and no sign. */
+/** For looked-up rows, which are also multiplied if they are the head: 8 bits, without a sign. */
 const unsignedRows = scheme({ format: unsignedIntegers[6]!, zeroPoint: 'integer', ...row });
 
 function integers(name: string, suffix: string, linears: Scheme, stored: 'u8' | 'i8'): OnnxType {
@@ -94,11 +94,11 @@ export const q2: OnnxType = blocks('q2', '_q2', { bits: 2, block: 16 });
 export const q2f16: OnnxType = blocks('q2f16', '_q2f16', { bits: 2, block: 16, type: 'f16' });
 
 /**
- * 8 bits without a sign and a scale a row, inputs rounded to 8 bits as they come: exact sums on every processor. Codes with
- * calibrated inputs (SmoothQuant) keep these.
+ * 8 bits without a sign and a scale a row; inputs are rounded to 8 bits at run time: exact sums on every processor.
+ * Codes with calibrated inputs (SmoothQuant) keep their scales.
  */
 export const uint8: OnnxType = integers('uint8', '_uint8', unsignedRows, 'u8');
-/** The same with a sign, in 7 bits: what older processors multiply quickest without saturating. */
+/** The same with a sign, in 7 bits: the fastest on older processors without saturation. */
 export const int8: OnnxType = integers('int8', '_int8', scheme({ format: signedIntegers[5]!, ...row }), 'i8');
 
 /** Every type, by name. */

@@ -43,7 +43,7 @@ export function keptBias({ module, gain, bias }: NormParameters): Float32Array {
     const shift = bias?.[i] ?? 0;
     if (Math.abs(shift) <= largestShift * Math.abs(value)) return shift === 0 ? 0 : shift / value;
     throw new NumericError(
-      `${module}: channel ${i} has weight ${value} and bias ${shift}: what reads it has no bias of its own, so the bias would be divided by the weight. Leave this model unrotated`,
+      `${module}: channel ${i} has weight ${value} and bias ${shift}: the module that reads it has no bias, so the bias would be divided by the weight. Leave this model unrotated`,
     );
   });
 }

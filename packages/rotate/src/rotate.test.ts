@@ -92,7 +92,7 @@ describe.each(Object.entries(normsBehindLinears))('%s', (_, config) => {
     const { ops } = engine;
     const plain = describeModel(config);
     expect(rotate().refuse!(plain)).toMatch(
-      /post_attention_layernorm stands between a linear and the residual sum.*Rotate the values of the heads alone/,
+      /post_attention_layernorm comes between a linear and the residual sum.*Rotate only the values of the heads/,
     );
     const source = sourceOf(plain, randomWeights(config));
     const before = await logitsOf(plain, source, ops, ids, 2);
@@ -143,7 +143,7 @@ describe('is refused, by name,', () => {
     describeModel({ ...opt, ...change }, undefined, names && new Set(names));
   it('where norms come after the sum', () => {
     const model = describeWith({ do_layer_norm_before: false });
-    expect(rotate().refuse!(model)).toMatch(/layers\.0\.self_attn_layer_norm stands after the residual sum/);
+    expect(rotate().refuse!(model)).toMatch(/layers\.0\.self_attn_layer_norm comes after the residual sum/);
     expect(rotate({ residual: false }).refuse!(model)).toBeUndefined();
   });
 
@@ -170,7 +170,7 @@ describe('is refused, by name,', () => {
 
   it('where the architecture says too little', () => {
     const { residualStream: _, ...silent } = describeModel(llama);
-    expect(rotate().refuse!(silent)).toMatch(/mistral does not declare what reads and writes its residual stream/);
+    expect(rotate().refuse!(silent)).toMatch(/mistral does not declare the readers and writers of its residual stream/);
     const blocks = silent.blocks.map(({ attention: _attention, mlpOutputs: _outputs, ...block }) => block);
     const values = { ...silent, blocks };
     expect(rotate({ residual: false }).refuse!(values)).toMatch(/layers.0 does not declare the heads/);

@@ -61,7 +61,7 @@ export function rotate(options: RotateOptions = {}): Rewrite {
   const { residual, values, mlpInner } = checkOptions('rotate', rotateOptions, options);
   const places: RotatedPlaces = { residual, values, mlpInner };
   const refuse = (model: ModelDescription) =>
-    residual || values || mlpInner ? refusePlaces(model, places) : 'no rotation was asked for';
+    residual || values || mlpInner ? refusePlaces(model, places) : 'no rotation was requested';
   return {
     name: 'rotate',
     options: { ...places },

@@ -54,14 +54,14 @@ export function innerRotations(model: ModelDescription, random: Random): Readonl
 export function refusePlaces(model: ModelDescription, places: RotatedPlaces): string | undefined {
   const { architecture, residualStream: stream } = model;
   if (places.residual) {
-    if (!stream) return `${architecture} does not declare what reads and writes its residual stream`;
+    if (!stream) return `${architecture} does not declare the readers and writers of its residual stream`;
     const post = stream.norms.find(({ writesStream }) => writesStream);
     if (post) {
-      return `the norm ${post.module} stands after the residual sum, so that its weight scales the residual stream itself, channel by channel: a rotation cannot pass it`;
+      return `the norm ${post.module} comes after the residual sum, so its weight scales the residual stream itself, channel by channel, and a rotation does not commute with it`;
     }
     const between = stream.norms.find(({ addsToStream }) => addsToStream);
     if (between) {
-      return `the norm ${between.module} stands between a linear and the residual sum, so that its weight scales what is added channel by channel: a rotation cannot pass it. Rotate the values of the heads alone`;
+      return `the norm ${between.module} comes between a linear and the residual sum, so its weight scales the added values channel by channel, and a rotation does not commute with it. Rotate only the values of the heads`;
     }
     const kinds = new Set(stream.norms.map(({ kind }) => kind));
     if (kinds.size > 1) return `${architecture} mixes RMS norms and layer norms on one residual stream`;

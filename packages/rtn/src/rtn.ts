@@ -20,14 +20,14 @@ export const rtnOptions = {
    * ternary), else `weightedSearch()`, the data-free search of opt-RTN. `minMax()` is the RTN that most papers compare
    * with.
    */
-  fit: fitOption('weightedSearch, or the rule that a scheme brings along'),
+  fit: fitOption('weightedSearch, or the fit of the scheme itself'),
   /**
    * Weights of the columns in that fit. `none` (default): equal, no data needed. `diagonal`: mean square of the inputs,
    * from calibration.
    */
   importance: choice(['none', 'diagonal'], {
     default: 'none',
-    help: 'Weights of the columns when grids are fitted: all alike, or the mean square of their inputs.',
+    help: 'Weights of the columns when grids are fitted: equal, or the mean square of their inputs.',
   }),
 };
 

@@ -41,9 +41,7 @@ export async function openShards(from: string | ModelFolder): Promise<ShardReade
   if (!weightMap && files.has(indexFile)) {
     const beside = await readIndex(folder).catch(() => undefined);
     if (!beside || [...beside.values()].some((file) => file !== singleFile))
-      notes.push(
-        `${singleFile} is read, as transformers does; ${indexFile} beside it, and shards that it names, are not`,
-      );
+      notes.push(`${singleFile} is read, as in transformers; ${indexFile} and the shards that it names are not`);
   }
   const names = weightMap ? [...new Set(weightMap.values())].sort() : [singleFile];
   for (const name of names)
@@ -132,7 +130,7 @@ function absentWeights(folder: ModelFolder, files: readonly string[]): string {
   const shards = files.filter((name) => name.endsWith('.safetensors'));
   if (shards.length === 1)
     return `${what}, but ${shards[0]}: rename it to ${singleFile} if it holds the whole model, else get the other shards and the index`;
-  if (shards.length > 1) return `${what}, but ${list(shards)}: get ${indexFile}, which says where each tensor lies`;
+  if (shards.length > 1) return `${what}, but ${list(shards)}: get ${indexFile}, which says where each tensor is`;
   const gguf = files.filter((name) => /\.gguf$/i.test(name));
   if (gguf.length > 0) return `${what}, but ${list(gguf)}: give the path of that file instead of its folder`;
   const others = files.filter((name) => /\.(bin|pt|pth|h5|msgpack|onnx)$/i.test(name));

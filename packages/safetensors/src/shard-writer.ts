@@ -92,7 +92,7 @@ export async function createShardWriter(
     const { file, begin, end } = place(name);
     if (begin + offset + bytes.length > end) {
       throw new FormatError(
-        `${partial(file)}: tensor ${name} has room for ${end - begin} bytes, ${offset + bytes.length} were to be written`,
+        `${partial(file)}: tensor ${name} has ${end - begin} bytes, ${offset + bytes.length} were to be written`,
       );
     }
     await fileOf(file).write(bytes, begin + offset);
@@ -102,7 +102,7 @@ export async function createShardWriter(
     const { file, begin, end } = place(name);
     const bytes = new Uint8Array(end - begin);
     if ((await fileOf(file).read(bytes, begin)) !== bytes.length)
-      throw new FormatError(`${partial(file)}: tensor ${name} is not there completely`);
+      throw new FormatError(`${partial(file)}: tensor ${name} is incomplete`);
     return bytes;
   }
 
@@ -232,7 +232,7 @@ async function reopen(
   if (!file) {
     if (!needed) return undefined;
     throw new FormatError(
-      `${partial}: is not there, although the journal of the run says that tensors in it are finished: ` +
+      `${partial}: does not exist, although the journal of the run says that tensors in it are finished: ` +
         `put the file back, or remove the folder ${dirname(path)} and start again`,
     );
   }

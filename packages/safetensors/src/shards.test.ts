@@ -140,7 +140,7 @@ describe('writing', () => {
     await expect(writer.write('a', tensor('f32', [4], new Float32Array(4)))).rejects.toThrow(
       /planned as F32 \[2,2\] and came as F32 \[4\]/,
     );
-    await expect(writer.writeBytes('c', new Uint8Array(8))).rejects.toThrow(/room for 4 bytes, 8/);
+    await expect(writer.writeBytes('c', new Uint8Array(8))).rejects.toThrow(/has 4 bytes, 8/);
     await writer.abort();
     expect(() => planShards([...planned, planned[0]])).toThrow(/planned twice/);
   });
@@ -180,7 +180,7 @@ describe('opening shards', () => {
     await index({ a: 'model-00001-of-00003.safetensors' });
     const reader = await openShards(folder);
     expect(reader.files).toEqual(['model.safetensors']);
-    expect(reader.notes).toEqual([expect.stringMatching(/^model\.safetensors is read.*index\.json beside it/)]);
+    expect(reader.notes).toEqual([expect.stringMatching(/^model\.safetensors is read.*index\.json and the shards/)]);
     await reader.close();
     await index({ a: 'model.safetensors', b: 'model.safetensors', c: 'model.safetensors' });
     const agreeing = await openShards(folder);

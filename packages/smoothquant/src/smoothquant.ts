@@ -37,20 +37,20 @@ export const smoothquantOptions = {
     max: 1,
     or: ['search'],
     default: 0.5,
-    help: 'How much of the difficulty is moved into the weights; search chooses for each edge.',
+    help: 'Share of the range that moves from the inputs into the weights; search chooses it for each edge.',
   }),
   /**
    * `norms`: edges whose producer is a norm, as in the paper. `all`: also v -> o, up -> down and fc1 -> relu -> fc2.
    */
   edges: choice(['norms', 'all'], {
     default: 'norms',
-    help: 'Edges that are smoothed: those behind norms, or also those behind linears.',
+    help: 'Edges that are smoothed: those after norms, or also those after linears.',
   }),
   /** The grids for the error of the search; O1 when absent. Weights with a scheme of their own keep it. */
   level: choiceOf<Level>(levels, {
     default: o1,
     is: (value) => 'weight' in value && 'activation' in value,
-    help: 'What is quantized how: a row of table 2 of the paper, or a scale for each channel.',
+    help: 'Schemes of weights and inputs: a row of table 2 of the paper, or a scale for each channel.',
   }),
 };
 

@@ -245,7 +245,7 @@ async function main(): Promise<void> {
     code === 1 && /begun with version 9\.9\.9 of q, and this worker is 0\.1\.0/.test(old.said()),
     old.said(),
   );
-  await waitFor('the coordinator to be told', () => notes.some((note) => /was turned away/.test(note)), 10).catch(
+  await waitFor('the coordinator to be told', () => notes.some((note) => /was rejected/.test(note)), 10).catch(
     () => {},
   );
   check(
@@ -348,7 +348,7 @@ async function onPostgres(): Promise<void> {
   );
 }
 
-/** A file system without room for all weights, and then with it. */
+/** A file system that is too small for all weights, and then large enough. */
 async function fullStore(address: string): Promise<void> {
   const folder = join(work, 'small');
   await mkdir(folder);

@@ -53,7 +53,7 @@ async function tune(method: string, from: string, text: keyof typeof texts, out:
   return { report: JSON.parse(json) as Report, peakBytes };
 }
 
-/** On windows that no training has seen: of Shakespeare the last ones of a stretch behind those of the training. */
+/** On windows outside of the training: for Shakespeare the last windows of a part after those of the training. */
 async function perplexity(folder: string, text: keyof typeof texts, adapter?: string): Promise<number> {
   const argv = ['eval', folder, '--text', heldOut[text], '--length', length, '--engine', engine, '--json'];
   const beside = adapter === undefined ? [] : ['--adapter', at(adapter)];

@@ -37,7 +37,7 @@ const decoded = Number(values.tokens);
 const part = 32;
 
 const checkpoint = await openCheckpoint(folder, []);
-if (!checkpoint.model) throw new Error(`${folder}: is no model that is known`);
+if (!checkpoint.model) throw new Error(`${folder}: is not a model that is known`);
 const model = languageModel(checkpoint.model, 'figures:kv-cache');
 const tokenizer = await openTokenizer(folder);
 const ids = [...tokenizer.opening, ...tokenizer.encode(await readFile(textFile, 'utf8'))];

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { measureCommand } from './measured-command.js';
 
-/** A run on a published model whose forecast is held against what it takes. */
+/** A run on a published model whose prediction is compared with the measured run. */
 export interface RealRun {
   /** Folder in `QUANT_REAL`. */
   readonly model: string;

@@ -1,4 +1,4 @@
-/** What `pnpm figures:real` makes of a published model, and what it is held against. */
+/** The rows of `pnpm figures:real` for a published model, and their references. */
 export interface RealRow {
   readonly name: string;
   /** Options of `q quantize`; without a calibration text where the method reads none. */

@@ -29,7 +29,7 @@ export const bitsandbytes4bitLayoutOptions = {
   /** The dtype that readers dequantize weights to and multiply in. */
   dtype: choice(['bfloat16', 'float16', 'float32'], {
     default: 'bfloat16',
-    help: 'What readers dequantize weights to, and compute in.',
+    help: 'The dtype that readers dequantize weights to and compute in.',
   }),
 };
 
@@ -198,7 +198,7 @@ function again(module: string, { scaleStorage }: Scheme, scales: Float32Array): 
   const stored = scaleStorage.store(scales);
   const bad = stored.effective.findIndex((scale, i) => scale !== scales[i]);
   if (bad >= 0)
-    throw new SchemeError(`${module}: scale ${bad} is ${scales[bad]}, which its double quantization does not hold`);
+    throw new SchemeError(`${module}: scale ${bad} is ${scales[bad]}, which its double quantization cannot hold`);
   return stored;
 }
 
@@ -206,7 +206,7 @@ function reader(config: Readonly<Record<string, unknown>>, type: Bitsandbytes4bi
   const { bnb_4bit_quant_storage: storage = 'uint8' } = config;
   if (storage !== 'uint8')
     throw new FormatError(
-      `quantization_config: bnb_4bit_quant_storage is ${JSON.stringify(storage)}; only uint8 can be read: save it anew`,
+      `quantization_config: bnb_4bit_quant_storage is ${JSON.stringify(storage)}; only uint8 can be read: save it again`,
     );
   const parts = ['weight', 'absmax', 'quant_map', 'nested_absmax', 'nested_quant_map', stateName(type)];
   return {

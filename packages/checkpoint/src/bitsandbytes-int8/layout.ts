@@ -58,7 +58,7 @@ export function bitsandbytesInt8Layout(): QuantizedLayout {
       ];
       if (thresholds.length !== 1)
         throw new SchemeError(
-          `a bitsandbytes folder has one outlier threshold, the rules ask for ${thresholds.join(' and ')}`,
+          `a bitsandbytes folder has one outlier threshold, the rules request ${thresholds.join(' and ')}`,
         );
       return {
         config: {
@@ -127,7 +127,7 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
   if (tensors.has(`${module}.weight_format`)) {
     const order = Number((await tensors.read(`${module}.weight_format`)).data[0]);
     if (order !== 0)
-      throw new FormatError(`${module}.weight_format is ${order}: only rows as they are (0) can be read; save it anew`);
+      throw new FormatError(`${module}.weight_format is ${order}: only plain rows (0) can be read; save it again`);
   }
   const bad = maxima.findIndex((value) => value < 0);
   if (bad >= 0) throw new FormatError(`${module}.SCB: row ${bad} has the maximum ${maxima[bad]}`);

@@ -99,7 +99,7 @@ export function compressedConfig(
  */
 export const cautionConv1d = ({ linear }: QuantizedModule): string | undefined =>
   linear.transposed
-    ? 'compressed-tensors looks for linears, and transformers builds this architecture with Conv1D: the folder runs here, not there'
+    ? 'compressed-tensors supports only linears, and transformers builds this architecture with Conv1D: this toolkit runs the folder, transformers does not'
     : undefined;
 
 /** Arguments in another tool's file. */

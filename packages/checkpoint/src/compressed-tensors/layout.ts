@@ -181,7 +181,7 @@ function settings(config: Readonly<Record<string, unknown>>, module: string): Mo
     );
   if (group.input_activations)
     throw new FormatError(
-      `${module}: its inputs are quantized beside packed weights, which cannot be run: weights alone can`,
+      `${module}: its weights are packed and its inputs are quantized, which cannot be run: packed weights alone can`,
     );
   const { num_bits: bits = 8, type = 'int', symmetric = true, group_size: size = null } = group.weights;
   const { strategy = size === null || size === -1 ? 'channel' : 'group' } = group.weights;

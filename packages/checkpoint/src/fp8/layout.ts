@@ -96,7 +96,7 @@ function blockReader(config: Readonly<Record<string, unknown>>): LayoutReader {
     ...(inputs === undefined || inputs === null
       ? {}
       : {
-          note: `its runtimes also quantize inputs to FP8 (activation_scheme ${shownValue(inputs)}); here weights alone are, and inputs stay as they are`,
+          note: `its runtimes also quantize inputs to FP8 (activation_scheme ${shownValue(inputs)}); this toolkit quantizes only the weights`,
         }),
     has: (module, tensors) => tensors.has(`${module}.weight_scale_inv`),
     tensors: (module) => ['weight', 'weight_scale_inv'].map((part) => `${module}.${part}`),

@@ -85,6 +85,6 @@ async function readPooling(files: ModelFiles): Promise<Pooling | undefined> {
   if (settings.pooling_mode_cls_token === true || settings.pooling_mode === 'cls') return 'cls';
   if (settings.pooling_mode_lasttoken === true || settings.pooling_mode === 'lasttoken') return 'last';
   throw new FormatError(
-    `${files.where(join(folder as string, 'config.json'))}: pools in a way that is not known here: mean, cls and last token are`,
+    `${files.where(join(folder as string, 'config.json'))}: its pooling is not supported: mean, cls and last token are`,
   );
 }

@@ -36,7 +36,7 @@ async function readWhole(path: string): Promise<GgufFile> {
     const magic = source.byteLength < 4 ? '' : Buffer.from(await source.slice(0, 4)).toString('latin1');
     if (magic !== 'GGUF')
       throw new FormatError(
-        `${path}: is a file, and no GGUF: a model folder in Hugging Face layout or a .gguf file was expected`,
+        `${path}: is a file, but not GGUF: a model folder in Hugging Face layout or a .gguf file was expected`,
       );
     const header = await readGgufHeader(source);
     const model = await readFileModel(source, header);

@@ -46,7 +46,7 @@ const supportedBits = [2, 3, 4, 8];
 function raggedGroup(inFeatures: number, size: number): string {
   const fitting = [128, 64, 32, 16].find((each) => inFeatures % each === 0);
   const choice = fitting ? `groups of ${fitting}` : 'a scale per channel';
-  return `${inFeatures} input features are no multiple of the group size ${size}, and most loaders of the gptq layout refuse a shorter last group: choose ${choice}, or keep it with a rule`;
+  return `${inFeatures} input features are not a multiple of the group size ${size}, and most loaders of the gptq layout refuse a shorter last group: choose ${choice}, or keep it with a rule`;
 }
 
 /** The layout of AutoGPTQ and GPTQModel (docs/reference/file-formats.md#gptq). */
@@ -63,7 +63,7 @@ export function gptqLayout(options: GptqLayoutOptions = {}): QuantizedLayout {
         return raggedGroup(inFeatures, granularity.size);
       const whole = inFeatures % 32 === 0 && outFeatures % 32 === 0;
       return scheme.format.bits === 3 && !whole
-        ? 'its last 3-bit words are padded, and most runtimes want multiples of 32 features'
+        ? 'its last 3-bit words are padded, and most runtimes need multiples of 32 features'
         : undefined;
     },
     plan({ linear: { module, inFeatures, outFeatures }, scheme }) {

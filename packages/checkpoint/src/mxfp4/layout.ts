@@ -26,7 +26,7 @@ export function mxfp4Layout(): QuantizedLayout {
     name: 'mxfp4',
     stacks: true,
     leaves: ({ stacked }: LinearDescription) =>
-      stacked ? undefined : 'the mxfp4 layout holds the experts of models that keep them in one tensor (gpt_oss) alone',
+      stacked ? undefined : 'the mxfp4 layout holds only experts of models that store them in one tensor (gpt_oss)',
     refuse,
     plan: ({ linear: { module, inFeatures, outFeatures } }) => [
       { name: `${module}.blocks`, dtype: 'U8', shape: [outFeatures, inFeatures / groupSize, groupBytes] },

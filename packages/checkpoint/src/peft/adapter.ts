@@ -99,7 +99,7 @@ export async function readAdapter(from: string | ModelFolder): Promise<LowRankAd
   });
   const config = parseJsonObject(text, path).values;
   const refuse = (what: string): never => {
-    throw new FormatError(`${path}: ${what} is not supported: low-rank factors of linears alone are (peft_type LORA)`);
+    throw new FormatError(`${path}: ${what} is not supported: only low-rank factors of linears are (peft_type LORA)`);
   };
   if (config.peft_type !== 'LORA') refuse(`peft_type ${JSON.stringify(config.peft_type)}`);
   for (const key of ['use_dora', 'use_rslora', 'lora_bias', 'use_qalora', 'use_bdlora'] as const)

@@ -34,7 +34,7 @@ export function stackedShards(shards: ShardReader, stacks: TensorStacks): ShardR
       for (const [part, name] of names.entries()) {
         if (shards.entries.has(name))
           throw new FormatError(
-            `${entry.file}: tensor ${stack} holds ${name}, which is there by itself too: remove one of them`,
+            `${entry.file}: tensor ${stack} holds ${name}, which is also a tensor of its own: remove one of them`,
           );
         const offset = bytes * (index * each + part);
         const begin = entry.begin + offset;

@@ -5,10 +5,10 @@ import { jsonOption } from '../shared-options.js';
 
 export const cast = command({
   options: {
-    dtype: choice(Object.keys(castDtypes), { help: 'What floating-point tensors become' }),
+    dtype: choice(Object.keys(castDtypes), { help: 'Dtype of floating-point tensors' }),
     outside: choice(['refuse', 'keep'], {
       default: 'refuse',
-      help: 'What is done about a tensor with values that the dtype makes infinite or zero: nothing is written, or it keeps its dtype',
+      help: 'For a tensor with values that the dtype makes infinite or zero: write nothing, or keep its dtype',
     }),
     ...jsonOption,
   },

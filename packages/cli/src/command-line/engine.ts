@@ -11,7 +11,7 @@ export const engineList = command({
 });
 
 export const engineSetup = command({
-  options: { force: boolean({ help: 'Set up again, even when it is there.' }), ...jsonOption },
+  options: { force: boolean({ help: 'Set up again, also when it works.' }), ...jsonOption },
   async run([name], options, context) {
     const { engineSetupCommand } = await import('../commands/engine.js');
     await engineSetupCommand(name, options, context);

@@ -5,14 +5,22 @@ import { computeOptions, jsonOption } from '../shared-options.js';
 
 export const generate = command({
   options: {
-    prompt: text({ placeholder: 'text', help: 'Text that the model goes on from, or with --chat what the user says.' }),
+    prompt: text({
+      placeholder: 'text',
+      help: 'Text that the model continues, or with --chat the message of the user.',
+    }),
     chat: boolean({ help: "Put the prompt into the model's chat template." }),
-    system: text({ placeholder: 'text', help: 'With --chat, what the system message says.' }),
-    tokens: integer({ min: 1, default: 128, help: 'Most tokens to write.' }),
+    system: text({ placeholder: 'text', help: 'With --chat, the system message.' }),
+    tokens: integer({ min: 1, default: 128, help: 'Largest number of tokens to write.' }),
     greedy: boolean({ help: 'Take the most likely token each time.' }),
     temperature: number({ min: 0, default: 1, help: 'Divides the logits before a token is drawn.' }),
-    topK: integer({ min: 1, otherwise: 'all', help: 'Most likely tokens that are drawn from.' }),
-    topP: number({ above: 0, max: 1, default: 1, help: 'Share of the probability that is drawn from.' }),
+    topK: integer({ min: 1, otherwise: 'all', help: 'Draw only from this many most likely tokens.' }),
+    topP: number({
+      above: 0,
+      max: 1,
+      default: 1,
+      help: 'Draw only from the most likely tokens with this share of the probability.',
+    }),
     seed: integer({ min: 0, default: 0, help: 'Same seed, same text.' }),
     adapter: text({
       placeholder: 'folder',

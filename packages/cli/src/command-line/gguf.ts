@@ -7,20 +7,20 @@ const types = [...ggufTypes.keys()].join(', ');
 
 export const gguf = command({
   options: {
-    type: text({ placeholder: 'name', help: `What matrices become: ${types}.` }),
+    type: text({ placeholder: 'name', help: `Type of matrices: ${types}.` }),
     output: text({
       placeholder: 'name',
       otherwise: 'q6_k, or more',
-      help: 'What the output layer becomes: one type, keep, or like-llama.',
+      help: 'Type of the output layer, keep, or like-llama.',
     }),
     embeddings: text({
       placeholder: 'name',
       otherwise: 'as --type',
-      help: 'What the embeddings become: one type, or keep.',
+      help: 'Type of the embeddings, or keep.',
     }),
     imatrix: textFile('Importance matrix of q imatrix or llama-imatrix: weights of the columns.'),
     requantize: boolean({ help: 'Round tensors that are quantized already, which costs accuracy.' }),
-    plan: boolean({ help: 'Say what would happen to every tensor, and write nothing.' }),
+    plan: boolean({ help: 'Print the plan for every tensor, and write nothing.' }),
     threads: computeOptions.threads,
     ...jsonOption,
   },

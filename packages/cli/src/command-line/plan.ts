@@ -6,7 +6,7 @@ import { budgetOptions, calibrationOptions, computeOptions, jsonOption, textFile
 export const plan = command({
   options: {
     calib: textFile('With --budget, text to measure on.'),
-    sensitivity: textFile('With --budget, keep what was measured here, and use it again.'),
+    sensitivity: textFile('With --budget, file for the measurements; later runs use it again.'),
     ...budgetOptions,
     ...calibrationOptions,
     cache: text({

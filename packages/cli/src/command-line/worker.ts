@@ -8,18 +8,18 @@ export const worker = command({
     store: text({
       placeholder: 'folder',
       otherwise: 'as the run names it',
-      help: 'Where the store of the runs lies on this machine: a folder, or s3://bucket/prefix.',
+      help: 'The store of the runs on this machine: a folder, or s3://bucket/prefix.',
     }),
     lock: integer({
       min: 1,
       default: 30,
-      help: 'Seconds without a sign of life after which a job of this worker is given to another.',
+      help: 'Seconds without an answer after which a job of this worker is given to another.',
     }),
     kernels: computeOptions.kernels,
     threads: computeOptions.threads,
   },
   flags(made) {
-    // The process that computes while the other one keeps the lock.
+    // The process that computes, while its parent renews the lock.
     made.addOption(new Flag('--compute', 'compute for the worker that has started this process').hideHelp());
   },
   async run([queue], options, context) {

@@ -17,7 +17,7 @@ import { loadWindows, ownText } from '../texts.js';
 import { formatBytes, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
 
-/** Windows that sensitivities are measured on: the first ones of the calibration. */
+/** Windows on which sensitivities are measured: the first ones of the calibration. */
 const measuredWindows = 16;
 
 export interface BudgetRequest extends FileOptions {
@@ -27,17 +27,17 @@ export interface BudgetRequest extends FileOptions {
   readonly calib?: string;
   readonly shuffle?: boolean;
   readonly shape: { readonly samples: number; readonly length: number };
-  /** File that sensitivities are kept in. */
+  /** File for sensitivities. */
   readonly sensitivity?: string;
-  /** `one-pass` or `walk`. Default: one pass, where the model's linears all see all tokens. */
+  /** `one-pass` or `walk`. Default: one pass, if all linears of the model see all tokens. */
   readonly sensitivities?: 'one-pass' | 'walk';
-  /** The output folder, which keeps them while the run lasts when no file is named. */
+  /** The output folder, which stores them during the run when no file is named. */
   readonly out?: string;
-  /** Starts what computes. Only a budget needs it. */
+  /** Starts engine and kernels. Only a budget needs them. */
   start(): Promise<{ readonly compute: Compute; readonly context: Context }>;
 }
 
-/** Chooses what a budget leaves open. A recipe without one is returned as it is. */
+/** Makes the choices of a budget. A recipe without one is returned as it is. */
 export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Recipe; budget?: BudgetReport }> {
   const { path, checkpoint, requested, calib, shape, out, files } = request;
   const { recipe, budget } = requested;
@@ -51,7 +51,7 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (calib === undefined)
-    throw new UsageError('--calib FILE is needed: a budget is spent by what each layer does to the model on text');
+    throw new UsageError('--calib FILE is needed: a budget is divided by the effect of each layer on text');
   if (calib === ownText)
     throw new UsageError('--calib self and --budget exclude each other: a budget is measured on given text');
   if (shape.length > model.maxPositions)
@@ -81,9 +81,9 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   };
 }
 
-/** Why each unit has its bits, for people. */
+/** The reason for the bits of each unit, for people. */
 export function budgetText({ asked, found, windows, length, choices, predictedKl }: BudgetReport): string {
-  // Widths are enough to tell integers apart; schemes of one width have their names.
+  // Widths distinguish integers; schemes of one width are shown by name.
   const alike = choices.some(({ options }) => new Set(options.map(({ bits }) => bits)).size < options.length);
   const labelOf = ({ bits, scheme }: BudgetChoice['options'][number]) => (alike ? scheme : `${bits}`);
   const ordered = choices.flatMap(({ options }) => options).sort((a, b) => a.bits - b.bits);

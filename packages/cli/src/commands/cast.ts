@@ -16,9 +16,9 @@ export interface CastCommandOptions {
 }
 
 const lockName = 'q-lock.json';
-/** Lies in the folder until it is whole: a folder with it was left by a cast that was killed. */
+/** A file in the folder until the folder is complete: if it exists, a cast was killed. */
 const unfinishedName = 'q-cast.partial';
-/** Tensors that one message names. */
+/** Largest number of tensors in one message. */
 const mostNamed = 8;
 
 /** `q cast MODEL OUT --dtype NAME`: the same model with its floating-point tensors in another dtype. */
@@ -69,7 +69,7 @@ export async function castCommand(
   }
 }
 
-/** @throws OutputFolderError when the folder holds anything but what a killed cast has left */
+/** @throws OutputFolderError when the folder has content other than that of a killed cast */
 async function refuseOther(out: string, files: FileSystem): Promise<readonly string[]> {
   const info = await files.info(out);
   if (info && !info.isFolder) throw new OutputFolderError(`${out}: is a file; an output folder was expected`);
@@ -79,7 +79,7 @@ async function refuseOther(out: string, files: FileSystem): Promise<readonly str
   return names;
 }
 
-/** Makes and locks the folder, and leaves it whole or not at all. */
+/** Makes and locks the folder, and leaves it complete or removes it. */
 async function inFolder<T>(out: string, files: FileSystem, write: () => Promise<T>): Promise<T> {
   await makeFolders(resolve(out), { files });
   const lock = await lockFile(join(out, lockName), out, { files });
@@ -95,7 +95,7 @@ async function inFolder<T>(out: string, files: FileSystem, write: () => Promise<
   try {
     const left = await refuseOther(out, files);
     ours = true;
-    // The mark goes last of all: without it the rest would be another's.
+    // The mark is removed last: without it the rest would look like someone else's files.
     await clear(left.filter((name) => name !== unfinishedName));
     await writeFileDurably(join(out, unfinishedName), '', { files });
     const result = await write();

@@ -4,7 +4,7 @@ import { onnxTarget } from '../conversion/onnx-target.js';
 import { conversionTargets } from '../conversion/targets.js';
 import { UsageError } from '../usage-error.js';
 
-/** Those of all targets together; the flags of recipes too. */
+/** Options of all targets, with the flags of recipes. */
 export interface ConvertOptions extends FlagValues {
   readonly to?: string;
   readonly type?: string;
@@ -29,7 +29,7 @@ export interface ConvertOptions extends FlagValues {
   readonly json?: boolean;
 }
 
-/** A kind of file that a model folder can become. */
+/** A kind of output of `q convert`. */
 export interface ConversionTarget {
   readonly name: (typeof conversionTargets)[number];
   run(model: string, out: string, options: ConvertOptions, context: CommandContext): Promise<void>;
@@ -37,7 +37,7 @@ export interface ConversionTarget {
 
 const targets: readonly ConversionTarget[] = [ggufTarget, onnxTarget];
 
-/** `q convert MODEL OUT --to TARGET`: a model folder as a file of another runtime. */
+/** `q convert MODEL OUT --to TARGET`: writes a model folder as a file of another runtime. */
 export async function convertCommand(
   model: string,
   out: string,

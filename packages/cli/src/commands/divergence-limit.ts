@@ -1,15 +1,15 @@
 import { QuantError } from '@q/core';
 import { UsageError } from '../usage-error.js';
 
-/** A finished model is further from its original than `--max-kl` allows. The folder and its report are complete. */
+/** A finished model differs more from its original than `--max-kl` allows. The folder and its report are complete. */
 class DivergenceError extends QuantError {
   override name = 'DivergenceError';
 }
 
 /**
  * Checks `--max-kl` before anything is computed.
- * @param evaluated whether the run is going to measure the divergence
- * @throws UsageError when nothing would be compared with it
+ * @param evaluated whether the run measures the divergence
+ * @throws UsageError when it does not
  */
 export function divergenceLimit(limit: number | undefined, evaluated: boolean): number | undefined {
   if (limit !== undefined && !evaluated)

@@ -18,10 +18,10 @@ export interface EmbedOptions {
   readonly json?: boolean;
 }
 
-/** Texts of which the engine has as many at a time as have this many full sequences' tokens. */
+/** The engine gets texts with at most as many tokens as this many full sequences. */
 const batch = 8;
 
-/** `q embed MODEL --text LINES.txt`: a vector of each line, as the folder's `modules.json` pools them. */
+/** `q embed MODEL --text LINES.txt`: a vector for each line, pooled as in the folder's `modules.json`. */
 export async function embedCommand(
   path: string,
   options: EmbedOptions,

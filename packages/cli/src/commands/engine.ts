@@ -11,18 +11,18 @@ import { openWebgpuKernels } from '../webgpu-kernels.js';
 const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly Backend[];
 
 interface EngineRow {
-  /** What `--engine` takes. */
+  /** A value of `--engine`. */
   readonly choice: Backend;
   readonly available: boolean;
   /** The engine's own name, or null. */
   readonly engine: string | null;
   /** Of matrix products in f32, or null. */
   readonly speed: ProductSpeed | null;
-  /** Why it is not available; what it says about itself. */
+  /** Reasons why it is not available; its own notes. */
   readonly notes: readonly string[];
 }
 
-/** `q engine list`: every engine, whether it starts here or why not, and how fast it multiplies. */
+/** `q engine list`: every engine, whether it starts here or why not, and its speed. */
 export async function engineListCommand(
   options: { readonly threads?: number; readonly json?: boolean },
   { terminal, signal }: CommandContext,
@@ -81,11 +81,11 @@ interface WebgpuRow {
   readonly available: boolean;
   /** Of a product of 512 x 512 matrices, or null. */
   readonly gflops: number | null;
-  /** What the device is, or why there is none. */
+  /** The description of the device, or the reason why there is none. */
   readonly notes: readonly string[];
 }
 
-/** The kernels that `--kernels webgpu` asks for. */
+/** The kernels of `--kernels webgpu`. */
 async function tryWebgpu(): Promise<WebgpuRow> {
   const notes: string[] = [];
   try {
@@ -110,10 +110,10 @@ function withoutPrefix(note: string): string {
   return note.replace(/^(node|wasm|cpu): /, '');
 }
 
-/** Engines that can be set up, by the name that is given on the command line. */
+/** Engines that can be set up, by their names on the command line. */
 const setups = new Map([['tfjs-node', setUpTfjsNode]]);
 
-/** `q engine setup NAME`: gets an engine that npm alone does not install. */
+/** `q engine setup NAME`: installs an engine that npm alone cannot install. */
 export async function engineSetupCommand(
   name: string,
   options: { readonly force?: boolean; readonly json?: boolean },

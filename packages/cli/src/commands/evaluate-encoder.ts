@@ -26,11 +26,11 @@ export interface ComparedEncoders {
   readonly path: string;
   readonly model: Checkpoint;
   readonly against: Checkpoint | undefined;
-  /** Of the original. */
+  /** Modules of the original. */
   readonly sentences: SentenceModules | undefined;
 }
 
-/** What similarity scores of people say of a model's: correlation of the ranks and of the values. */
+/** Agreement of a model's similarities with those that people gave: correlation of the ranks and of the values. */
 interface ScoredPairs {
   readonly pairs: number;
   readonly spearman: number;
@@ -43,12 +43,12 @@ interface EncoderEvaluation extends Partial<EmbeddingComparison>, Partial<ClassC
   readonly sts?: ScoredPairs;
 }
 
-/** Texts of which the engine has as many at a time as have this many full sequences' tokens. */
+/** The engine gets texts with at most as many tokens as this many full sequences. */
 const batch = 8;
 
 /**
- * `q eval ENCODER --against ORIGINAL --text LINES.txt`: how far the embeddings of each line have moved, or, of a classifier,
- * its classes.
+ * `q eval ENCODER --against ORIGINAL --text LINES.txt`: the change of the embeddings of each line or, for a classifier,
+ * of its classes.
  */
 export async function evaluateEncoder(
   { path, model, against, sentences = meanOfTokens }: ComparedEncoders,
@@ -57,8 +57,7 @@ export async function evaluateEncoder(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!against)
-    throw new UsageError('--against ORIGINAL is needed: an encoder is judged by how far its vectors have moved');
+  if (!against) throw new UsageError('--against ORIGINAL is needed: an encoder is scored by the change of its vectors');
   if (!model.model) throw model.unknownArchitecture as Error;
   if (!against.model) throw against.unknownArchitecture as Error;
   const text = options.text as string;
@@ -118,7 +117,7 @@ export async function evaluateEncoder(
   }
 }
 
-/** Cosines of pairs beside the scores that people gave them. */
+/** Compares cosines of pairs with the scores that people gave them. */
 function judgePairs(
   pairs: readonly ScoredPair[],
   own: { readonly values: Float32Array; readonly width: number },

@@ -92,11 +92,11 @@ export async function evalCommand(
   }
 }
 
-/** What a model is scored with. */
+/** Settings for scoring a model. */
 export interface ScoreOptions {
-  /** Another model that it is compared with. */
+  /** Another model to compare with. */
   readonly against?: Checkpoint;
-  /** Instead of the model's own. */
+  /** Weights that replace the model's own. */
   readonly weights?: Weights;
   readonly terminal: Terminal;
   readonly signal: AbortSignal;

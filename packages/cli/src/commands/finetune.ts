@@ -37,14 +37,14 @@ export interface FineTuneOptions extends FlagValues, HeldOutFlags {
   readonly json?: boolean;
 }
 
-/** What `q finetune` has done; also `q-report.json` in the output folder. */
+/** The report of `q finetune`; also `q-report.json` in the output folder. */
 export interface FineTuneReport extends Omit<FineTuningResult, 'variants'> {
   readonly model: string;
   readonly out: string;
   readonly method: string;
   readonly options: Readonly<Record<string, unknown>>;
   readonly text: { readonly name: string; readonly windows: number; readonly length: number };
-  /** Perplexity on held-out text: of the model as it was, and of what came out of the training. */
+  /** Perplexity on held-out text: of the original model, and of the result of the training. */
   readonly evaluation?: {
     readonly text: string;
     readonly windows: number;
@@ -52,11 +52,11 @@ export interface FineTuneReport extends Omit<FineTuningResult, 'variants'> {
   };
   readonly engine: string;
   readonly resumed: boolean;
-  /** Which training this is of: the same command finds here that all is done. */
+  /** Identifies the training: the same command then finds that it is finished. */
   readonly run: RunRecord;
 }
 
-/** `q finetune MODEL OUT`: teaches a model a text, and writes an adapter or a task into OUT. */
+/** `q finetune MODEL OUT`: trains a model on a text, and writes an adapter or a task into OUT. */
 export async function fineTuneCommand(
   path: string,
   out: string,

@@ -37,14 +37,14 @@ export interface GenerateCommandOptions {
   readonly json?: boolean;
 }
 
-/** `q generate MODEL --prompt TEXT`: text that goes on from the prompt, shown as it is written. */
+/** `q generate MODEL --prompt TEXT`: continues the prompt, and shows the text as it is written. */
 export async function generateCommand(
   path: string,
   options: GenerateCommandOptions,
   { terminal, signal, vocabulary }: CommandContext,
 ): Promise<void> {
   const { prompt, tokens = 128, json = false } = options;
-  if (prompt === undefined) throw new UsageError('--prompt TEXT is needed: what the model goes on from');
+  if (prompt === undefined) throw new UsageError('--prompt TEXT is needed: the text that the model continues');
   if (options.system !== undefined && !options.chat) throw new UsageError('--system needs --chat');
   const checkpoint = await openModel(path, vocabulary);
   const compute = await createCompute(options);
@@ -84,7 +84,7 @@ export async function generateCommand(
       }
       show(text.end());
       loaded.dispose();
-      // The first token comes with the prompt: it is not counted.
+      // The first token comes from the pass over the prompt, so it is not counted.
       const tokensPerSecond = written.length > 1 ? (1000 * (written.length - 1)) / (last - first) : null;
       if (json)
         terminal.printJson({
@@ -107,7 +107,9 @@ export async function generateCommand(
   }
 }
 
-/** Ids of the prompt with what stands before a text, or of the chat template, which has all of its special tokens. */
+/**
+ * Ids of the prompt with the opening tokens of a text, or of the chat template, which has all of its special tokens.
+ */
 async function promptIds(
   path: string,
   tokenizer: Tokenizer,

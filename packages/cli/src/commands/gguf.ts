@@ -23,7 +23,7 @@ export interface GgufOptions {
   readonly json?: boolean;
 }
 
-/** `q gguf IN OUT`: a GGUF file in floats to a smaller one, tensor by tensor. */
+/** `q gguf IN OUT`: quantizes a GGUF file of floats, tensor by tensor. */
 export async function ggufCommand(
   input: string,
   output: string | undefined,
@@ -57,7 +57,8 @@ export async function ggufCommand(
     for (const note of notes) terminal.note(`note: ${note}`);
     const started = performance.now();
     try {
-      // What a type cannot hold is known when it has been tried: the file is then begun again with that tensor as it is.
+      // Whether a type can represent a tensor is known after the attempt: the file is then written again with that
+      // tensor unchanged.
       for (let kept = new Set<string>(), written = false; !written; ) {
         try {
           await requantize(source, plan, output, { kernels, signal, files, progress: terminal.progress });

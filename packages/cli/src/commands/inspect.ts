@@ -14,9 +14,9 @@ interface InspectedTensor {
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly bytes: number;
-  /** File that holds it. */
+  /** The file that contains it. */
   readonly file: string;
-  /** In words, for tensors of quantized linears. */
+  /** A description, for tensors of quantized linears. */
   readonly scheme?: string;
 }
 
@@ -74,7 +74,7 @@ async function inspectFile(path: string): Promise<{ tensors: InspectedTensor[]; 
   }
 }
 
-/** The model type of a GGUF file and what it is quantized as; nothing where it holds no model that is known here. */
+/** The model type of a GGUF file and its quantization; undefined if it has no known model. */
 async function describedFile(source: ByteSource, header: GgufHeader) {
   try {
     const { config, quantizedAs } = await readFileModel(source, header);

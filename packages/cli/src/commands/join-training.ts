@@ -14,7 +14,7 @@ export interface JoinOptions extends FlagValues, WorkerFlags {
   readonly kernels?: string;
 }
 
-/** `q quantize ... --join ADDRESS`: trains along with worker 0, which writes the model. */
+/** `q quantize ... --join ADDRESS`: joins the training of worker 0, which writes the model. */
 export async function joinTrainingCommand(
   path: string,
   options: JoinOptions,

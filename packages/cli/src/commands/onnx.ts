@@ -15,7 +15,7 @@ export interface OnnxOptions {
   readonly json?: boolean;
 }
 
-/** `q onnx IN OUT`: an ONNX file of which nothing is known, with its large matrices in codes. */
+/** `q onnx IN OUT`: quantizes the large matrices of any ONNX file. */
 export async function onnxCommand(
   input: string,
   output: string,

@@ -60,5 +60,5 @@ it('has a row for every tensor, and one for those that differ in numbers alone w
     [...['layers.*.up.weight', '1', '[4,', '8]', 'F16', '64', 'B', '20', 'B'], ...['as', 'it', 'is', 'rule', '1']],
   ]);
   expect(few.some((line) => line.endsWith('quantized linears, layout plain'))).toBe(true);
-  expect(many).toContain('4001 tensors; those that differ in numbers alone are one row, --json has them all');
+  expect(many).toContain('4001 tensors; those that differ only in numbers are one row, --json has them all');
 });

@@ -21,13 +21,13 @@ export interface PlanOptions extends FlagValues {
   readonly engine?: string;
   readonly threads?: number;
   readonly kernels?: string;
-  /** Scheme of a cache of keys and values, and the tokens that it is counted for. */
+  /** Scheme of a cache of keys and values, and the number of tokens for its size. */
   readonly cache?: string;
   readonly context?: number;
   readonly json?: boolean;
 }
 
-/** `q plan MODEL`: what would happen, before anything is computed. */
+/** `q plan MODEL`: prints the plan of a run before anything is computed. */
 export async function planCommand(
   path: string,
   options: PlanOptions,
@@ -80,8 +80,8 @@ interface PlannedCache {
 }
 
 /**
- * What keys and values of a sequence take while a model runs; nothing for models that write no text.
- * @throws SchemeError when the scheme does not suit the model
+ * Bytes of the keys and values of a sequence; undefined for models that write no text.
+ * @throws SchemeError when the scheme does not fit the model
  */
 function plannedCache(model: ModelDescription | undefined, { cache, context }: PlanOptions): PlannedCache | undefined {
   if (!model?.head && cache === undefined) return undefined;
@@ -138,7 +138,7 @@ function* planJSON(plan: Plan, more: Record<string, unknown>): Generator<string>
   yield `],${JSON.stringify({ notes, ...more }).slice(1)}\n`;
 }
 
-/** More rows than this are summed up: nobody reads them, and a person wants to see what is unlike the rest. */
+/** More rows than this are grouped: a person only wants to see the differences. */
 const mostRows = 2000;
 
 /** The plan for people. */
@@ -164,7 +164,7 @@ export function planText(plan: Plan): string {
     .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
   return [
     table,
-    ...(summed ? [`${plan.tensors} tensors; those that differ in numbers alone are one row, --json has them all`] : []),
+    ...(summed ? [`${plan.tensors} tensors; those that differ only in numbers are one row, --json has them all`] : []),
     '',
     `${formatBytes(plan.bytesBefore)} -> ${formatBytes(plan.bytesAfter)} (${((100 * plan.bytesAfter) / plan.bytesBefore).toFixed(1)} %), ` +
       `${plan.bitsPerWeight.toFixed(3)} bits per weight in ${plan.modules.size} quantized linears, layout ${plan.recipe.layout.name}`,
@@ -174,7 +174,7 @@ export function planText(plan: Plan): string {
   ].join('\n');
 }
 
-/** Bytes afterwards of each kind of tensor, and its share of all. */
+/** Bytes afterwards of each kind of tensor, and its share of the total. */
 function sharesText({ groups, bytesAfter }: Plan): string {
   const sums = new Map<string, number>();
   for (const group of groups) sums.set(group.kind, (sums.get(group.kind) ?? 0) + group.bytesAfter);

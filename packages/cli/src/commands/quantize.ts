@@ -102,7 +102,7 @@ export async function quantizeCommand(
       files,
     });
     let plan = planRun(checkpoint, recipe, shape);
-    const notRemote = budget ? 'a budget is settled on one machine' : refuseRemote(plan);
+    const notRemote = budget ? 'a budget is computed on one machine' : refuseRemote(plan);
     if (options.queue !== undefined && notRemote) throw new UsageError(`--queue: ${notRemote}`);
     queueRun = await openQueueRun(out, options, command);
     terminal.note(planText(plan));
@@ -135,8 +135,10 @@ export async function quantizeCommand(
     const notes = [...plan.notes, ...(byDefault ? [defaultTextNote] : []), ...compute.notes];
     const encoder = plan.model !== undefined && plan.model.head === undefined;
     if (encoder)
-      notes.push(`not evaluated: q eval ${out} --against ${path} --text LINES.txt compares what the encoders give`);
-    // What is drawn from grammars judges no model: the default text is not scored.
+      notes.push(
+        `not evaluated: q eval ${out} --against ${path} --text LINES.txt compares the vectors of both encoders`,
+      );
+    // The default text comes from grammars and is not suitable for scoring.
     const learnt = !writes && calibration && calib !== defaultText;
     const evaluation = encoder
       ? undefined
@@ -279,14 +281,14 @@ export async function quantizeCommand(
 
 type HeldOut = NonNullable<Awaited<ReturnType<typeof heldOutText>>>;
 
-/** Whether a report has all that this evaluation would give. */
+/** Whether a report has all results of this evaluation. */
 const isScored = ({ evaluation }: RunReport, wanted: HeldOut | undefined): boolean =>
   !wanted ||
   (evaluation?.text === wanted.name &&
     evaluation.windows === wanted.windows.count &&
     evaluation.length === wanted.windows.length);
 
-/** The evaluation for the report, or why there can be none; nothing when none is wanted. */
+/** The evaluation for the report, or the reason why it failed; undefined when none is requested. */
 async function scoresOf(
   wanted: HeldOut | undefined,
   score: () => Promise<Pick<NonNullable<RunReport['evaluation']>, 'before' | 'after' | 'verdict'>>,
@@ -296,7 +298,7 @@ async function scoresOf(
     const { count, length } = wanted.windows;
     return { text: wanted.name, windows: count, length, ...(await score()) };
   } catch (error) {
-    // What can be put right is an interruption: the next run of the same command evaluates again.
+    // An error that the user can fix counts as an interruption: the next run of the same command evaluates again.
     if (endsAgain(error)) return error;
     throw error;
   }
@@ -353,7 +355,7 @@ function summary(report: RunReport): string {
   ].join('\n');
 }
 
-/** How many layers did not get the requested method, by reason. */
+/** Number of layers that did not get the requested method, by reason. */
 function fallbackText(layers: RunReport['layers']): string[] {
   const fallbacks = layers.flatMap(({ outcome }) => (outcome.kind === 'fallback' ? [outcome] : []));
   if (fallbacks.length === 0) return [];

@@ -2,7 +2,7 @@ import { createRandom, type ForwardEngine, type Kernels, type RecordedProfile } 
 import type { RunProfile } from '@q/pipeline';
 import { formatTable } from '../units.js';
 
-/** Rows, columns and depth of the product that says what a machine can do. */
+/** Rows, columns and depth of the product that measures the speed of the machine. */
 const size = 1024;
 const repetitions = 5;
 
@@ -29,7 +29,7 @@ export function enginePeakOf<T>({ ops }: ForwardEngine<T>): number {
   const [x, weight, times] = [upload(), upload(), [] as number[]];
   for (let i = 0; i < repetitions; i++) {
     const begun = performance.now();
-    // One row is read: every backend has computed by then, and the copy of the rest is not counted.
+    // Reads one row: every backend has computed by then, and the copy of the rest is not timed.
     const row = ops.scope(() => ops.rows(ops.linear(x, weight), 0, 1));
     ops.dataSync(row);
     ops.dispose(row);
@@ -40,7 +40,7 @@ export function enginePeakOf<T>({ ops }: ForwardEngine<T>): number {
   return peakOf(times);
 }
 
-/** @param begun when the run began, on the clock of `performance.now` */
+/** @param begun start of the run, on the clock of `performance.now` */
 export function runProfile(
   { stages }: RecordedProfile,
   begun: number,

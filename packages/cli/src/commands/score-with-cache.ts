@@ -9,7 +9,10 @@ import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import type { ScoreOptions } from './evaluate.js';
 
-/** Scores a model that reads earlier tokens from a quantized cache, and compares it with another, which reads them as they are. */
+/**
+ * Scores a model that reads earlier tokens from a quantized cache, and compares it with another one without such a
+ * cache.
+ */
 export async function scoreWithCache(
   scheme: string,
   checkpoint: Checkpoint,
@@ -26,7 +29,9 @@ export async function scoreWithCache(
     );
   checkVocabulary(windows, model.vocabularySize, 'the text');
   if (await integerExecution(checkpoint, compute.kernels))
-    throw new UsageError('--cache takes models whose weights alone are quantized: this folder quantizes inputs, too');
+    throw new UsageError(
+      '--cache needs a model of which only the weights are quantized: this folder also quantizes inputs',
+    );
   const cache = quantizedCache(scheme, model);
   const engine = await compute.generation();
   try {

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { CommandContext } from '../command.js';
 import { quantizeCommand } from './quantize.js';
 
-/** The demo model and texts that come with the package: beside `dist/`, or two levels up from here in the sources. */
+/** The demo model and texts of the package: next to `dist/`, or two levels up in the sources. */
 const demo = ['../demo', '../../demo']
   .map((path) => fileURLToPath(new URL(path, import.meta.url)))
   .find((path) => existsSync(path)) as string;
@@ -31,7 +31,7 @@ export async function startCommand(options: { readonly json?: boolean }, context
   );
 }
 
-/** The name itself, or with the first number that makes it free. */
+/** The name itself, or with the first number for which it is unused. */
 function freeFolder(name: string): string {
   if (!existsSync(name)) return name;
   let number = 2;

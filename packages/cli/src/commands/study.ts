@@ -46,7 +46,7 @@ export interface StudyOptions extends FlagValues, QueueFlags {
   readonly json?: boolean;
 }
 
-/** `q study local-global MODEL OUT`. Called again with the same arguments, it does what is missing. */
+/** `q study local-global MODEL OUT`. The same call again runs only what is missing. */
 export async function studyCommand(
   path: string,
   out: string,
@@ -57,10 +57,10 @@ export async function studyCommand(
   return lockedOutput(out, context.files, () => study(path, out, options, context));
 }
 
-/** What a study writes into its folder. */
+/** The names that a study writes into its folder. */
 const ownNames = new Set(['runs', 'study.json', 'study.csv', 'study.html']);
 
-/** @throws UsageError when the folder holds anything that no study has written: a model, say */
+/** @throws UsageError when the folder has content that no study has written, such as a model */
 async function refuseOther(out: string, files: FileSystem): Promise<void> {
   const info = await files.info(out);
   if (info && !info.isFolder) throw new UsageError(`${out}: is a file; an output folder was expected`);
@@ -108,7 +108,7 @@ async function study(path: string, out: string, options: StudyOptions, command: 
     const { ground } = opened;
     const { original: source, heldOut } = ground;
     try {
-      // Every recipe is checked before the first run: a setting that a method does not know ends no study after hours.
+      // Checks every recipe before the first run, so an unknown setting cannot end a study after hours.
       for (const job of jobs) recipeOf(job, ground);
       let results: readonly StudyResult[];
       const { nll: originalNll } = await evaluate(source, heldOut, { kernels: compute.kernels, signal });
@@ -157,7 +157,7 @@ async function study(path: string, out: string, options: StudyOptions, command: 
 }
 
 function described(checkpoint: { model?: ModelDescription; unknownArchitecture?: unknown }, path: string) {
-  if (!checkpoint.model) throw (checkpoint.unknownArchitecture as Error) ?? new FormatError(`${path}: is no model`);
+  if (!checkpoint.model) throw (checkpoint.unknownArchitecture as Error) ?? new FormatError(`${path}: is not a model`);
   return checkpoint.model;
 }
 
@@ -196,7 +196,7 @@ function storeIn(folder: string): StudyStore {
       } catch {
         // Below.
       }
-      throw new FormatError(`${file}: is no result of ${id}: remove it, and the study does this run again`);
+      throw new FormatError(`${file}: is not a result of ${id}: remove it, and the study does this run again`);
     },
     async save(result) {
       await writeFileDurably(join(folder, `${result.job.id}.json`), `${JSON.stringify(result)}\n`);

@@ -9,13 +9,13 @@ export interface WorkerOptions extends FlagValues {
   readonly lock?: number;
   readonly kernels?: string;
   readonly threads?: number;
-  /** This process computes for another one. */
+  /** This process computes for its parent. */
   readonly compute?: boolean;
 }
 
 /**
- * `q worker QUEUE`: takes jobs until it is interrupted. A process of its own computes: this one stays free to renew the lock of the
- * job, which another worker would get otherwise.
+ * `q worker QUEUE`: takes jobs until it is interrupted. A separate process computes, so this one can always renew the
+ * lock of the job; otherwise another worker would get the job.
  */
 export async function workerCommand(
   address: string,

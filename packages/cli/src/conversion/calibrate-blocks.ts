@@ -25,10 +25,10 @@ export interface CalibrationFlags {
   readonly threads?: number;
 }
 
-/** Windows of a model that are run at a time. */
+/** Number of windows that the model runs at a time. */
 const batch = 8;
 
-/** What runs a model over calibration text. `close` frees it. */
+/** Runs a model over calibration text. `close` frees it. */
 export async function openCalibration(
   checkpoint: Checkpoint,
   flags: CalibrationFlags,
@@ -51,7 +51,7 @@ export async function openCalibration(
   return { model, windows, context, engine, close };
 }
 
-/** The squares of the inputs of every matrix of the blocks, under the names of the file; experts of a block together. */
+/** The squares of the inputs of every matrix of the blocks, with the names of the file; experts of a block together. */
 export async function collectImportance(
   checkpoint: Checkpoint,
   converted: ConvertedModel,
@@ -87,12 +87,12 @@ export async function collectImportance(
   }
 }
 
-/** What a run of {@link solveWeights} says of its layers. */
+/** Results of {@link solveWeights}. */
 export interface SolvedWeights {
   /** Rows in blocks, by the name of the weight in the checkpoint. */
   readonly encoded: ReadonlyMap<string, Uint8Array>;
   readonly layers: readonly { readonly module: string; readonly loss: number; readonly encoderLoss: number }[];
-  /** Removes what was kept for going on. */
+  /** Removes the stored results. */
   discard(): Promise<void>;
 }
 
@@ -101,7 +101,7 @@ export interface WeightsToSolve {
   readonly converted: ConvertedModel;
   /** The types. */
   readonly plan: RequantizePlan;
-  /** Keeps what is solved until it is discarded: the same call goes on from there. */
+  /** Stores solved weights until they are discarded: the same call goes on from there. */
   readonly folder: string;
 }
 
@@ -147,7 +147,7 @@ export async function solveWeights(
         const format = formats.get(`${module}.weight`);
         const before = encoded.get(`${module}.weight`);
         if (format && before) return decoded(format, before, weight.shape);
-        // An expert that hardly a token reaches has nothing to be solved with: the plain encoder does it.
+        // An expert with hardly any token cannot be solved: the plain encoder encodes it.
         if (!format || tokens < Math.min(64, windows.length)) return undefined;
         const { bytes, values, loss, encoderLoss } = await solveBlocks(weight, statistics, format, context.kernels);
         const solved = { module, bytes, loss, encoderLoss };

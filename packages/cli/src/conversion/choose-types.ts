@@ -26,27 +26,31 @@ import { type CalibrationFlags, openCalibration } from './calibrate-blocks.js';
 export interface TypeChoice {
   readonly checkpoint: Checkpoint;
   readonly model: ConvertedModel;
-  /** The plan whose bytes are the limit; what it leaves in floats stays so. */
+  /** The plan whose bytes are the limit; tensors that it leaves in floats stay floats. */
   readonly limit: RequantizePlan;
-  /** Whether matrices of the blocks are solved with their inputs, which takes away half of what rounding costs. */
+  /** Whether matrices of the blocks are solved with their inputs, which halves the cost of rounding. */
   readonly solved: boolean;
 }
 
 /** From small to large. */
 const candidates: readonly BlockFormat[] = [...[q2_K, q3_K, iq4_XS, iq4_NL, q4_K, q4_1, q5_0, q5_K, q5_1, q6_K, q8_0]];
-/** What all matrices of one part of the blocks become at once, to see what their rounding costs the model; what others become. */
+/**
+ * Types for measuring the cost of rounding: all matrices of one part of the blocks get the first, other matrices the
+ * second.
+ */
 const probes = { blocks: q4_0, ends: q5_0 } as const;
-/** Share of a cost that is left where a matrix is solved: 0.54 to 0.55 in the mixes of docs/gguf.md. */
+/** Share of the cost that remains when a matrix is solved: 0.54 to 0.55 in the mixes of docs/gguf.md. */
 const solvedShare = 0.5;
 /** Windows that are run for each part. */
 const probeWindows = 2;
-/** Rows of a matrix that errors are measured on. */
+/** Rows of a matrix for measuring errors. */
 const sampledRows = 32;
 
 /**
- * Types of single matrices, of least estimated divergence in the bytes of a plan. What a type costs a matrix is its error relative to the
- * matrix, on a sample of rows, times what such an error costs the model in matrices of its part (`ffn_down`, `attn_q`, ...): the
- * divergence of one run with all of them rounded. Where the plan's own types are the better ones on the same windows, they stay.
+ * Types of single matrices, with the least estimated divergence within the bytes of a plan. The cost of a type for a
+ * matrix is its relative error on a sample of rows, times the cost of such an error in matrices of its part
+ * (`ffn_down`, `attn_q`, ...). The latter is the divergence of one run with all of them rounded. If the plan's own
+ * types are better on the same windows, they stay.
  * @throws SchemeError when the limit has no matrix to choose for, and for encoders
  */
 export async function chooseTypes(
@@ -56,7 +60,7 @@ export async function chooseTypes(
 ): Promise<{ readonly types: ReadonlyMap<string, BlockFormat>; readonly words: string }> {
   if (!checkpoint.model?.head)
     throw new SchemeError(
-      `${checkpoint.path}: predicts no tokens, and types are chosen by what rounding does to these: name one with --type`,
+      `${checkpoint.path}: predicts no tokens, and types are chosen by the effect of rounding on these: name one with --type`,
     );
   const sources = new Map(model.tensors.map((each) => [each.name, each.from]));
   const inBlocks = new Set(
@@ -134,7 +138,7 @@ interface Unit {
   /** Its name without the block's number. */
   readonly part: string;
   readonly sources: readonly string[];
-  /** Mean square of the error by that of the values. */
+  /** Mean square of the error over that of the values. */
   readonly options: readonly { readonly format: BlockFormat; readonly bytes: number; readonly error: number }[];
   readonly probeError: number;
 }
@@ -199,7 +203,7 @@ function relativeError(
   return square > 0 ? error / square : 0;
 }
 
-/** What a reader finds; nothing where the format does not hold the values. */
+/** The values that a reader decodes; undefined if the format cannot represent them. */
 function rounded(format: BlockFormat, values: Float32Array, weights?: Float32Array): Float32Array | undefined {
   const bytes = new Uint8Array((values.length / format.values) * format.bytes);
   if (!format.encode(values, bytes, weights)) return undefined;

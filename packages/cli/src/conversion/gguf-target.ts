@@ -71,7 +71,7 @@ export const ggufTarget: ConversionTarget = {
         );
       const source = await conversionSource(checkpoint);
       const model = convertModel(source, { preTokenizer: options.preTokenizer });
-      // Without a method the text serves for weights of the columns.
+      // Without a method the text gives weights of the columns.
       if (options.calib !== undefined && options.method === undefined && choice.importance === undefined)
         choice.importance = importanceMatrix(await collectImportance(checkpoint, model, options, context));
       if (within !== undefined) {
@@ -160,7 +160,7 @@ function withoutKept(
   return new Map([...encoded].filter(([name]) => !left.has(name)));
 }
 
-/** @throws UsageError for what names types beside `--within`, and where there is no text to choose them by */
+/** @throws UsageError for options that name types in addition to `--within`, and if there is no text for the choice */
 function refuseWithin({ within, type, output, embeddings, calib }: ConvertOptions): void {
   if (within === undefined) return;
   const other = Object.entries({ '--type': type, '--output': output, '--embeddings': embeddings }).find(

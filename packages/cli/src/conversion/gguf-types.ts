@@ -3,7 +3,7 @@ import type { OutputChoice } from '@q/gguf';
 import { ggufPartFormats } from '../registry.js';
 import { UsageError } from '../usage-error.js';
 
-/** @throws UsageError for what is absent or not in the registry */
+/** @throws UsageError for a name that is absent or not in the registry */
 export function ggufType<V>(option: string, name: string | undefined, registry: ReadonlyMap<string, V>): V {
   const known = [...registry.keys()];
   if (name === undefined) throw new UsageError(`${option} is missing: one of ${known.join(', ')}`);

@@ -45,7 +45,7 @@ describe.each([
   it('leaves nothing when it is interrupted, and is done by the same command', async () => {
     const out = join(folder, 'out');
     const { code, err } = await interruptedAt(task, argv(out));
-    expect(err).toMatch(/Interrupted\. (Nothing|No half-written model) was left behind/);
+    expect(err).toMatch(/Interrupted\. (Nothing|No incomplete model) was left behind/);
     expect(code).toBe(130);
     expect(await readdir(folder)).toEqual([]);
     expect((await runCommand(argv(out))).code).toBe(0);

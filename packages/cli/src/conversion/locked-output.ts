@@ -2,8 +2,8 @@ import { dirname, resolve } from 'node:path';
 import { type FileSystem, lockFile, makeFolders } from '@q/durable-files';
 
 /**
- * Runs what writes an output while no other process writes the same one: two of them would share its unfinished files.
- * @param output file or folder; the folder that it lies in is made where it is absent
+ * Runs the writing code while no other process writes the same output: two of them would share its unfinished files.
+ * @param output file or folder; its parent folder is created if absent
  * @throws LockedError naming the other process
  */
 export async function lockedOutput<T>(output: string, files: FileSystem, work: () => Promise<T>): Promise<T> {

@@ -61,7 +61,7 @@ export const onnxTarget: ConversionTarget = {
         terminal.print(`${out}/${names[0]}: ${formatBytes(bytes)} in ${formatSeconds(seconds)}`);
       }
     } catch (error) {
-      if (signal.aborted) throw new InterruptedError('Interrupted. No half-written model was left behind.');
+      if (signal.aborted) throw new InterruptedError('Interrupted. No incomplete model was left behind.');
       throw error;
     } finally {
       await kernels.dispose();
@@ -79,7 +79,7 @@ function typeOf(name: string): OnnxType {
   throw new UsageError(`--type ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
 }
 
-/** `q quantize` into a folder beside the one to write, whose codes are carried over. It stays where it is interrupted. */
+/** Runs `q quantize` into a folder next to the output; its codes are copied. After an interruption the folder stays. */
 async function quantizeFirst(
   path: string,
   out: string,

@@ -4,8 +4,8 @@ import { type FileSystem, partialName, WriteError } from '@q/durable-files';
 import { UsageError } from '../usage-error.js';
 
 /**
- * @throws UsageError when the file to write is there already, or is what is read
- * @throws WriteError when there is no folder for it
+ * @throws UsageError when the output file exists already, or is the input
+ * @throws WriteError when its folder does not exist
  */
 export async function refuseExisting(input: string, output: string, files: FileSystem): Promise<void> {
   const folder = dirname(output);

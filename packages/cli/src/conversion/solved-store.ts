@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import { type FileSystem, makeFolders, removeFolders, writeFileDurably } from '@q/durable-files';
 import { UsageError } from '../usage-error.js';
 
-/** A weight that has been solved. */
+/** A solved weight. */
 export interface SolvedLayer {
   readonly module: string;
   /** Rows in blocks. */
@@ -11,10 +11,10 @@ export interface SolvedLayer {
   readonly encoderLoss: number;
 }
 
-/** Solved weights in a folder beside the file to write, so that an interrupted conversion goes on. */
+/** Solved weights in a folder next to the output file, so an interrupted conversion can go on. */
 export interface SolvedStore {
   read(module: string): Promise<SolvedLayer | undefined>;
-  /** There as a whole or not at all, whenever the process ends. */
+  /** Writes a layer, completely or not at all, even if the process ends. */
   write(layer: SolvedLayer): Promise<void>;
   remove(): Promise<void>;
 }
@@ -23,7 +23,7 @@ const recordName = 'run.json';
 const headBytes = 16;
 
 /**
- * @param identity of model, text, types and settings: what is there of another one is not gone on from
+ * @param identity of model, text, types and settings: results of another one are not used
  * @throws UsageError when the folder belongs to another run
  */
 export async function openSolvedStore(folder: string, identity: string, files: FileSystem): Promise<SolvedStore> {
@@ -56,7 +56,7 @@ export async function openSolvedStore(folder: string, identity: string, files: F
   };
 }
 
-/** Nothing where the record is none of ours. */
+/** Undefined if the record has another form. */
 function identityOf(record: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(record)).identity;

@@ -3,7 +3,7 @@ import { createContext, type Kernels, minMax } from '@q/core';
 import type { WeightQuantizer } from '@q/onnx';
 import { rtn } from '@q/rtn';
 
-/** Rounds weights that have no codes yet, on grids from their smallest to their largest value. */
+/** Rounds weights without codes, on grids from their smallest to their largest value. */
 export function weightQuantizer(kernels: Kernels): WeightQuantizer {
   const context = createContext({ kernels });
   const quantizer = rtn({ fit: minMax() });

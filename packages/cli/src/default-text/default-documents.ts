@@ -6,15 +6,15 @@ import { createWriter } from './grammar.js';
 import { languages } from './languages.js';
 import { paragraphs } from './paragraphs.js';
 
-/** Kinds of five documents that follow one another. */
+/** Kinds of five consecutive documents. */
 const turns = ['english', 'code', 'languages', 'english', 'dialogue'] as const;
 
-/** Characters of the whole text: more than 128 windows of 256 tokens, with vocabularies of today. */
+/** Characters of the whole text: more than 128 windows of 256 tokens, with current vocabularies. */
 const characters = 200_000;
 
 /**
- * The text that methods learn from when none is given: prose, conversations, programs and markup, in several languages. A part is
- * written by hand, the rest is drawn from grammars. The kinds alternate: every beginning of the text has all of them. It is the
+ * The default calibration text: prose, conversations, programs and markup, in several languages. A part is written by
+ * hand, the rest is drawn from grammars. The kinds alternate, so every beginning of the text has all of them. It is the
  * same on every call and every machine.
  */
 export function defaultDocuments(): readonly string[] {

@@ -1,13 +1,15 @@
 import type { Random } from '@q/core';
 
-/** Rules by name; each is a list of texts with `{rule}`, `{^rule}` (with a capital), `{#1-9}` (a whole number) in them. */
+/**
+ * Rules by name; each is a list of texts with `{rule}`, `{^rule}` (with a capital), `{#1-9}` (a whole number) in them.
+ */
 export type Grammar = Readonly<Record<string, readonly string[]>>;
 
 /** Writes texts of a grammar. */
 export interface Writer {
   /**
    * One text of a rule. Every choice of a rule is taken once before one is taken again.
-   * @param fixed texts of rules that are the same wherever this text has them
+   * @param fixed texts of rules that are the same throughout this text
    */
   write(rule: string, fixed?: ReadonlyMap<string, string>): string;
 }

@@ -152,7 +152,7 @@ const japanese: Grammar = {
   p: ['田中さん', '私の姉', '先生', '隣の人'],
 };
 
-/** Grammars of languages other than English; those with more text elsewhere come more than once. */
+/** Grammars of languages other than English; those with more text on the web are listed more than once. */
 export const languages: readonly Grammar[] = [
   german,
   french,

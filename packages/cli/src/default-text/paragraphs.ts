@@ -1,4 +1,4 @@
-/** Paragraphs written by hand: their sentences follow from one another, which sentences drawn by chance do not. */
+/** Paragraphs written by hand: their sentences form an argument, unlike random sentences. */
 export const paragraphs: readonly string[] = [
   'A river is never the same width twice. In spring, when the snow on the hills melts, it takes the meadow and the lower path, and the ferryman moves his bench up to the chestnut tree. By August it has drawn back so far that children build dams between the stones. People who live beside it learn to speak of distances in time rather than in metres: the other bank is ten minutes away in May and two in September, if the boat is not on the wrong side.',
   'To compare two measurements, one needs to know how large their errors are. Suppose that a scale shows 12.4 grams for one stone and 12.6 for another. If the same stone, weighed ten times, gives values between 12.1 and 12.8, then the two stones may well be equally heavy. More readings help, but only slowly: to halve the uncertainty of a mean, four times as many are needed. It is often cheaper to buy a better scale.',

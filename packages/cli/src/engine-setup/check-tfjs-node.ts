@@ -2,8 +2,8 @@ import { reason, runProcess } from './run-process.js';
 import { EngineSetupError } from './setup-error.js';
 
 /**
- * Loads tfjs-node from the folder given and computes a product and a gradient with known results. In a process of its
- * own: a library that does not fit can end it.
+ * Loads tfjs-node from a folder and computes a product and a gradient with known results. It runs in a separate
+ * process, because an incompatible library can end the process.
  */
 const program = `
 const util = require('node:util');
@@ -21,9 +21,9 @@ console.log('TensorFlow ' + tf.backend().binding.TF_Version);
 `;
 
 /**
- * Makes sure that the native backend in `folder` loads and computes.
- * @returns the version of TensorFlow behind it
- * @throws EngineSetupError that says what it did instead
+ * Checks that the native backend in `folder` loads and computes.
+ * @returns its version of TensorFlow
+ * @throws EngineSetupError with the result that it got instead
  */
 export async function checkTfjsNode(folder: string, signal: AbortSignal): Promise<string> {
   const result = await runProcess(process.execPath, ['-e', program, folder], { signal, timeoutSeconds: 120 });

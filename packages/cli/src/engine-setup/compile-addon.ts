@@ -7,8 +7,8 @@ import { EngineSetupError } from './setup-error.js';
 const napiVersion = 8;
 
 /**
- * Compiles the add-on of tfjs-node against `deps` into the folder where the package looks for it. Two source files need no
- * build system: node-gyp would download Node's headers, of which N-API's are enough.
+ * Compiles the add-on of tfjs-node against `deps` into the folder where the package looks for it. Two source files need
+ * no build system, and node-gyp would download Node's headers, while those of N-API are enough.
  * @throws EngineSetupError with the compiler's first error
  */
 export async function compileAddon(
@@ -26,7 +26,7 @@ export async function compileAddon(
       ...['-I', 'deps/include', '-I', napiHeaders],
       ...['binding/tfjs_backend.cc', 'binding/tfjs_binding.cc'],
       ...['-o', join(target, 'tfjs_binding.node')],
-      // Found from where the add-on lies, so that the folder can be moved.
+      // Relative to the add-on, so the folder can be moved.
       ...['-L', 'deps/lib', '-ltensorflow', '-ltensorflow_framework', '-Wl,-rpath,$ORIGIN/../../deps/lib'],
     ],
     { cwd: packageFolder, signal },

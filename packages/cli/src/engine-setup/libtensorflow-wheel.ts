@@ -7,8 +7,8 @@ import { reason, runProcess } from './run-process.js';
 import { EngineSetupError } from './setup-error.js';
 
 /**
- * The wheel whose libraries are used, of one Python version whichever is installed, so that one sum holds: the C API in
- * it does not depend on Python. `tensorflow-cpu` 2.21.0, cp311, as PyPI serves it.
+ * The wheel with the libraries, always for the same Python version, so one checksum is valid: its C API does not depend
+ * on Python. `tensorflow-cpu` 2.21.0, cp311, from PyPI.
  */
 export const wheel = {
   name: 'tensorflow-cpu',
@@ -18,9 +18,9 @@ export const wheel = {
 } as const;
 
 /**
- * Downloads the wheel with pip into `folder`, whose other content it must not be.
+ * Downloads the wheel with pip into `folder`, which must not contain other wheels.
  * @returns its path
- * @throws EngineSetupError when pip cannot get it, or its sum is another
+ * @throws EngineSetupError when pip cannot get it, or its checksum differs
  */
 export async function downloadWheel(
   python: string,
@@ -56,7 +56,7 @@ async function sha256(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** The two libraries, and the 14 headers that the add-on includes with their neighbours. */
+/** The two libraries, and the 14 headers that the add-on includes, with the headers that those include. */
 const extraction = `
 import os, shutil, sys, zipfile
 source, target = sys.argv[1:]
@@ -78,8 +78,8 @@ with zipfile.ZipFile(source) as archive:
 `;
 
 /**
- * Unpacks libraries and headers into `deps`, the folder in which tfjs-node looks for them, under the names of a
- * libtensorflow release. `libtensorflow_cc.so.2` holds the whole C API.
+ * Unpacks libraries and headers into `deps`, the folder in which tfjs-node looks for them, with the names of a
+ * libtensorflow release. `libtensorflow_cc.so.2` contains the whole C API.
  * @throws EngineSetupError when the wheel cannot be read or the disk is full
  */
 export async function unpackWheel(python: string, path: string, deps: string, signal: AbortSignal): Promise<void> {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { reason, runProcess } from './run-process.js';
 import { EngineSetupError } from './setup-error.js';
 
-/** What is compiled or decides what is computed, with the sums of its tarballs on npm. */
+/** The packages that are compiled or that decide what is computed, with the checksums of their tarballs on npm. */
 export const pinned = {
   '@tensorflow/tfjs-node': {
     version: '4.22.0',
@@ -17,7 +17,7 @@ export const pinned = {
     version: '4.22.0',
     integrity: 'sha512-LEkOyzbknKFoWUwfkr59vSB68DMJ4cjwwHgicXN0DUi3a0Vh1Er3JQqCI1Hl86GGZQvY8ezVrtDIvqR1ZFW55A==',
   },
-  // Node's own headers come from a server of their own; those of N-API are on npm, and the add-on needs no others.
+  // Node's own headers come from another server; those of N-API are on npm, and the add-on needs no others.
   'node-api-headers': {
     version: '1.9.0',
     integrity: 'sha512-2oNILP4jXwRB4ywnYKjVk1YyJ96n2D4EOVJO6S3oYZ5PtbJrw3Yt9TpAuX3nBLMuzn74rnfGQrv13pS9vC+YiA==',
@@ -25,8 +25,8 @@ export const pinned = {
 } as const;
 
 /**
- * Installs tfjs-node and the headers of N-API into `folder/node_modules`, no script run.
- * @throws EngineSetupError when npm fails, or what it got is not what is pinned
+ * Installs tfjs-node and the headers of N-API into `folder/node_modules`, without running scripts.
+ * @throws EngineSetupError when npm fails, or a package differs from the pinned one
  */
 export async function installPackages(npm: string, folder: string, signal: AbortSignal): Promise<void> {
   const dependencies = Object.fromEntries(Object.entries(pinned).map(([name, { version }]) => [name, version]));
@@ -42,7 +42,7 @@ export async function installPackages(npm: string, folder: string, signal: Abort
   for (const [name, { version, integrity }] of Object.entries(pinned)) {
     const copies = Object.entries(lock.packages).filter(([path]) => path.endsWith(`node_modules/${name}`));
     const [copy] = copies;
-    // Two copies of tfjs-core would each have tensors of their own class.
+    // Two copies of tfjs-core would have different tensor classes.
     if (copies.length !== 1 || !copy || copy[1].version !== version || copy[1].integrity !== integrity) {
       const found = copies.map(([path, entry]) => `${path} ${entry.version} ${entry.integrity}`).join(', ');
       throw new EngineSetupError(

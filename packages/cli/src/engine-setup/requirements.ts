@@ -4,14 +4,14 @@ import { formatBytes } from '../units.js';
 import { runProcess } from './run-process.js';
 import { EngineSetupError } from './setup-error.js';
 
-/** Where the programs that the set-up runs were found. */
+/** Paths of the programs that the set-up runs. */
 export interface Toolchain {
   readonly npm: string;
   readonly python: string;
   readonly compiler: string;
 }
 
-/** Peak while it works: npm packages 0.3 GB, wheel 0.27 GB, libraries 0.85 GB. 1.2 GB stay. */
+/** Peak during the set-up: npm packages 0.3 GB, wheel 0.27 GB, libraries 0.85 GB. 1.2 GB stay. */
 const bytesNeeded = 1.6e9;
 
 export const requirementsText = [
@@ -23,8 +23,8 @@ export const requirementsText = [
 ].join('\n');
 
 /**
- * Looks for everything that the set-up needs, before it starts.
- * @throws EngineSetupError that lists all that is missing
+ * Looks for all requirements of the set-up before it starts.
+ * @throws EngineSetupError with a list of the missing ones
  */
 export async function checkRequirements(folder: string, signal: AbortSignal): Promise<Toolchain> {
   const missing: string[] = [];
@@ -71,7 +71,7 @@ function wrongPlatform(): string | undefined {
   return major > 2 || minor >= 27 ? undefined : `glibc ${glibc} is older than 2.27`;
 }
 
-/** Bytes that this user may still write where `folder` is or would be. */
+/** Free bytes for this user in `folder`, or in the folder where it would be. */
 async function freeBytes(folder: string): Promise<number> {
   try {
     await mkdir(folder, { recursive: true });

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 
 export interface ProcessResult {
-  /** Exit code; nothing when the program could not be started or was ended by a signal or the time limit. */
+  /** Exit code; undefined when the program could not start, or a signal or the time limit ended it. */
   readonly code: number | undefined;
   readonly out: string;
   readonly err: string;
@@ -12,11 +12,11 @@ export interface ProcessOptions {
   /** Put before the folders of PATH. */
   readonly path?: string;
   readonly signal?: AbortSignal;
-  /** After this long it is ended. */
+  /** The time limit. */
   readonly timeoutSeconds?: number;
 }
 
-/** Runs a program to its end and keeps what it prints. Throws only when `signal` aborts. */
+/** Runs a program to its end and returns its output. Throws only when `signal` aborts. */
 export async function runProcess(
   command: string,
   argv: readonly string[],
@@ -47,7 +47,7 @@ export async function runProcess(
   return result;
 }
 
-/** The line that says most about a failure: the first that looks like an error, else the last one. */
+/** The most useful line of a failure's output: the first that looks like an error, else the last one. */
 export function reason({ out, err, code }: ProcessResult): string {
   const lines = `${out}\n${err}`
     .split('\n')

@@ -10,9 +10,9 @@ import { checkRequirements, requirementsText, type Toolchain } from './requireme
 import { reason, runProcess } from './run-process.js';
 
 export interface SetupOptions {
-  /** Set up again, whatever is there. */
+  /** Set up again, even if the engine works. */
   readonly force: boolean;
-  /** Told before each step. */
+  /** Called before each step. */
   readonly note: (text: string) => void;
   readonly signal: AbortSignal;
 }
@@ -21,22 +21,22 @@ export interface SetupResult {
   readonly folder: string;
   /** False when it was ready before. */
   readonly changed: boolean;
-  /** What is in the folder, as its `q-engine.json` has it. */
+  /** The contents of the folder, from its `q-engine.json`. */
   readonly contents: SetupContents;
 }
 
 interface SetupContents {
   readonly tfjsNode: string;
   readonly tensorflow: string;
-  /** Where libtensorflow came from. */
+  /** The source of libtensorflow. */
   readonly source: string;
 }
 
 /**
- * Sets up `@tensorflow/tfjs-node` in the cache folder, where `createEngine` finds it. Everything happens in a folder
- * beside, which takes its final name only after it has computed something right: an interrupted or failed set-up is never
- * taken for a ready one. Run again, it checks what is there and changes nothing.
- * @throws EngineSetupError when something is missing, a step fails or a sum is another
+ * Sets up `@tensorflow/tfjs-node` in the cache folder, where `createEngine` finds it. All work happens in a folder next
+ * to it, which gets its final name only after the engine has computed right values. So an interrupted or failed set-up
+ * never looks like a finished one. A second call checks the existing engine and changes nothing.
+ * @throws EngineSetupError when something is missing, a step fails or a checksum differs
  */
 export async function setUpTfjsNode({ force, note, signal }: SetupOptions): Promise<SetupResult> {
   const folder = tfjsNodeFolder();
@@ -63,7 +63,7 @@ export async function setUpTfjsNode({ force, note, signal }: SetupOptions): Prom
   }
 }
 
-/** What an earlier set-up left, when it still computes. */
+/** The result of an earlier set-up, if it still computes. */
 async function readySetup(
   folder: string,
   note: SetupOptions['note'],
@@ -80,7 +80,7 @@ async function readySetup(
   }
 }
 
-/** @returns where libtensorflow came from */
+/** @returns the source of libtensorflow */
 async function build(
   work: string,
   { npm, python, compiler }: Toolchain,
@@ -109,9 +109,9 @@ async function build(
 }
 
 /**
- * Lets the package's own installer try: it downloads libtensorflow 2.9.1 and an add-on for it. Nothing of a failed
- * attempt stays.
- * @returns why it failed; nothing when the backend computes
+ * Runs the package's own installer, which downloads libtensorflow 2.9.1 and an add-on for it. After a failure nothing
+ * of it stays.
+ * @returns the reason of the failure; undefined when the backend computes
  */
 async function ownInstaller(work: string, packageFolder: string, signal: AbortSignal): Promise<string | undefined> {
   const result = await runProcess(process.execPath, [join('scripts', 'install.js')], {
@@ -122,7 +122,7 @@ async function ownInstaller(work: string, packageFolder: string, signal: AbortSi
     timeoutSeconds: 300,
   });
   let refusal: string | undefined;
-  // It ends with 0 after some failures: what counts is whether the backend computes.
+  // It exits with 0 after some failures, so the check is whether the backend computes.
   if (result.code !== 0) refusal = reason(result);
   else {
     refusal = await checkTfjsNode(work, signal).then(
@@ -138,7 +138,7 @@ async function ownInstaller(work: string, packageFolder: string, signal: AbortSi
   return refusal;
 }
 
-/** Removes what killed set-ups left; those of processes that run are theirs. */
+/** Removes the folders of killed set-ups, and not those of running processes. */
 async function removeAbandoned(parent: string, name: string): Promise<void> {
   for (const entry of await readdir(parent)) {
     const pid = entry.startsWith(`.${name}-`) ? Number(entry.slice(name.length + 2).split('-')[0]) : Number.NaN;

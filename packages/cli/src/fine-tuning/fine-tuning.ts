@@ -10,7 +10,7 @@ interface FineTuningInput<T> extends FileOptions {
   readonly engine: Engine<T>;
   readonly windows: TokenWindows;
   readonly store: TrainingStore;
-  /** Folder to write to. */
+  /** Output folder. */
   readonly out: string;
   readonly context: Context;
 }
@@ -22,23 +22,23 @@ export interface FineTuningResult {
   readonly loss: number;
   readonly trainedParameters: number;
   readonly secondsPerStep: number;
-  /** Predicted bytes, by what holds them. */
+  /** Predicted bytes by kind. */
   readonly memory: Readonly<Record<string, number>>;
-  /** Bytes of the first step, by what held them. Absent where the engine cannot tell. */
+  /** Bytes of the first step by kind. Absent if the engine cannot measure them. */
   readonly measuredMemory?: Readonly<Record<string, number>>;
-  /** Bytes that one task takes on the disk. */
+  /** Bytes of one task on the disk. */
   readonly taskBytes: number;
-  /** What there is to score beside the model as it was, by name; the first one is the result. */
+  /** Weights to score in addition to the original model, by name; the first one is the result. */
   readonly variants: ReadonlyMap<string, Weights>;
   readonly notes: readonly string[];
 }
 
-/** A way to teach a model a text without touching its stored weights. */
+/** A way to train a model on a text without changing its stored weights. */
 export interface FineTuning {
   readonly options: Readonly<Record<string, unknown>>;
-  /** Why this model cannot be trained like this, or nothing. */
+  /** The reason why this model cannot be trained with it, or undefined. */
   refuse?(checkpoint: Checkpoint): string | undefined;
-  /** @throws SchemeError when it needs more memory than is allowed, naming the batch that fits */
+  /** @throws SchemeError when it needs more memory than allowed, naming a batch that fits */
   forecast(checkpoint: Checkpoint, windows: Pick<TokenWindows, 'count' | 'length'>): Promise<void>;
   run<T>(input: FineTuningInput<T>): Promise<FineTuningResult>;
 }

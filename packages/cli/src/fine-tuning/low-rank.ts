@@ -14,7 +14,9 @@ import {
 import { mergeLowRank, type QloraOptions, qlora, qloraOptions } from '@q/qat';
 import type { FineTuning, Weights } from './fine-tuning.js';
 
-/** Trains low-rank factors, over a quantized base (QLoRA) or the weights as they are (LoRA), and writes an adapter of PEFT. */
+/**
+ * Trains low-rank factors, for a quantized base (QLoRA) or the original weights (LoRA), and writes an adapter of PEFT.
+ */
 function lowRankTuning(base: Scheme | 'none', options: QloraOptions): FineTuning {
   const trainer = qlora({ ...options, base });
   return {
@@ -33,7 +35,7 @@ function lowRankTuning(base: Scheme | 'none', options: QloraOptions): FineTuning
       const { adapter, training, trainedParameters, memory, measuredMemory } = trained;
       const files = await writeAdapter(out, adapter, model, checkpoint.path, { files: system });
       const { size } = await stat(join(out, adapterWeightsName));
-      /** Linears as `change` makes them of the stored and the frozen weight; the rest as it is. */
+      /** Linears changed by `change` from the stored and the frozen weight; all other tensors stay as they are. */
       const linears = (change: (module: string, frozen: Tensor<'f32'> | undefined) => Promise<Tensor<'f32'>>) => {
         const weights: Weights = async (name) => {
           const module = name.replace(/\.weight$/, '');

@@ -7,7 +7,7 @@ import { type FileOptions, writeFileDurably } from '@q/durable-files';
 import { type Tasks, tasks } from '@q/qat';
 import { readSafetensorsFile, writeSafetensorsFile } from '@q/safetensors';
 
-/** Files of a task: scales in f16, and whose integers they belong to. */
+/** Files of a task: scales in f16, and the checksum of the integers that they belong to. */
 export const taskConfigName = 'q-task.json';
 const taskWeightsName = 'task.safetensors';
 
@@ -22,7 +22,7 @@ export async function quantizedLinears(checkpoint: Checkpoint): Promise<Map<stri
   return out;
 }
 
-/** SHA-256 of all codes and zero points, by module: what a task must find unchanged. */
+/** SHA-256 of all codes and zero points, by module: a task is valid only for these. */
 export function integersChecksum(modules: ReadonlyMap<string, QuantizedTensor>): string {
   const hash = createHash('sha256');
   for (const [module, { codes, zeroPoints }] of [...modules].sort(([a], [b]) => (a < b ? -1 : 1))) {
@@ -48,8 +48,8 @@ export async function writeTask(
 }
 
 /**
- * Puts a task's scales over a checkpoint.
- * @throws SchemeError when the checkpoint has other integers than the task was trained over
+ * Applies a task's scales to a checkpoint.
+ * @throws SchemeError when the checkpoint has other integers than the training of the task
  */
 export async function readTask(folder: string, checkpoint: Checkpoint): Promise<Tasks> {
   const path = join(folder, taskConfigName);

@@ -10,7 +10,7 @@ import { measuredBytes, type PeqaOptions, peqa, peqaOptions, tasks, tunedModules
 import type { FineTuning, Weights } from './fine-tuning.js';
 import { integersChecksum, quantizedLinears, writeTask } from './task-folder.js';
 
-/** PEQA over a quantized model: its integers stay, the scales of a task are written beside it. */
+/** PEQA for a quantized model: its integers stay, and the scales of a task are written to another folder. */
 function taskScales(options: PeqaOptions): FineTuning {
   const tuner = peqa(options);
   return {

@@ -1,27 +1,27 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { type JobData, QueueError, RefusedRunError } from '@q/distributed';
 
-/** What the worker sends to the process that computes. */
+/** A request from the worker to the process that computes. */
 export interface ComputeRequest {
   readonly job: JobData;
 }
 
-/** What comes back. */
+/** The answer of that process. */
 export interface ComputeAnswer {
   readonly failure?: { readonly message: string; readonly refused: boolean };
 }
 
-/** A process that computes while the one that started it renews the lock of the job. */
+/** A process that computes, while its parent renews the lock of the job. */
 export interface ComputingProcess {
   /** @throws QueueError when the process dies; RefusedRunError when it must not take part in the run */
   compute(job: JobData): Promise<void>;
   close(): void;
 }
 
-/** Milliseconds that a process without work may take to end. A job in progress is waited for before. */
+/** Milliseconds after which an idle process is killed. A current job is finished first. */
 const patience = 5000;
 
-/** Starts the same command again with `--compute`; a process that has died is replaced for the next job. */
+/** Starts the same command again with `--compute`; a process that has ended is replaced for the next job. */
 export function startComputing(): ComputingProcess {
   const [, script, ...words] = process.argv;
   let child: ChildProcess | undefined;
@@ -61,7 +61,7 @@ export function startComputing(): ComputingProcess {
       const last = child;
       child = undefined;
       if (!last) return;
-      // It ends when nobody listens any more. A signal would only ask the command to stop after the step in progress.
+      // It ends when its channel is closed. A signal would only request a stop after the current step.
       if (last.connected) last.disconnect();
       const timer = setTimeout(() => last.kill('SIGKILL'), patience);
       last.once('exit', () => clearTimeout(timer));

@@ -16,13 +16,13 @@ import type { JobKind } from './job-kind.js';
 import type { QueueRun } from './queue-run.js';
 import { openStoredModel, publishText, readText, type StoredModel, storeModel } from './stored-model.js';
 
-/** What all tensors of a conversion have in common. */
+/** The data that all tensors of a conversion share. */
 interface ConvertRun {
   /** Object of the store that describes the model. */
   readonly model: string;
 }
 
-/** The header of an object that says what a tensor becomes; its parts are those arrays that `arrays` names. */
+/** The header of an object with the type of a tensor; its parts are the arrays in `arrays`. */
 interface TensorHeader {
   readonly tensor: Pick<ModelTensor, 'name' | 'shape' | 'from' | 'plus'>;
   /** Name of its type in the file. */
@@ -32,25 +32,25 @@ interface TensorHeader {
 
 type ResultHeader = { readonly failure?: JobFailure };
 
-/** How often a result that is damaged is computed again before the store is given up. */
+/** Number of times that a damaged result is computed again before the run fails. */
 const repairs = 3;
 
 export interface RemoteConversion {
   readonly checkpoint: Checkpoint;
   readonly model: ConvertedModel;
   readonly plan: RequantizePlan;
-  /** Name of the kernels that the run is computed with. */
+  /** Name of the kernels of the run. */
   readonly kernels: string;
 }
 
 /** Tensors of a GGUF file that workers encode. */
 export interface RemoteTensors {
-  /** The bytes of a tensor, asked for when it is written; nothing for those that are not worth a job. */
+  /** The bytes of a tensor, requested when it is written; undefined for tensors that are too small for a job. */
   readonly encoded: (name: string) => (() => Promise<Uint8Array>) | undefined;
   close(): Promise<void>;
 }
 
-/** Has the matrices of a GGUF file encoded by the workers of a queue. */
+/** Lets the workers of a queue encode the matrices of a GGUF file. */
 export async function remoteTensors(
   run: QueueRun,
   { checkpoint, model, plan, kernels }: RemoteConversion,
@@ -73,7 +73,7 @@ export async function remoteTensors(
     const sum = sumOfParts(inputs);
     const object = objectName('runs', sum);
     await store.publish(object, inputs);
-    // A quantized weight is made of several tensors of the folder: then the list of all of them stands for it.
+    // A quantized weight consists of several tensors of the folder, so the list of all of them represents it.
     const sources = found.from.map((each) => sums.get(each) ?? name);
     jobs.set(found.name, {
       ...{ id: sumOfParts('convert', version, kernels, sum, ...sources), unit: found.name, inputs: object },
@@ -130,10 +130,10 @@ export const convertWork: JobKind = {
     return {
       async compute(unit, inputs = '') {
         const bytes = inputs === '' ? undefined : await store.read(inputs);
-        if (!bytes) throw new StoreError(`${store.name}: lacks ${inputs}, what becomes of ${unit}`);
+        if (!bytes) throw new StoreError(`${store.name}: lacks ${inputs}, the type of ${unit}`);
         const { header, parts } = unpackParts<TensorHeader>(bytes, inputs);
         const to = ggufTensorTypes.find((type) => type.name === header.to);
-        if (!to) throw new StoreError(`${inputs}: ${unit} becomes ${header.to}, which is no type of GGUF`);
+        if (!to) throw new StoreError(`${inputs}: ${unit} becomes ${header.to}, which is not a type of GGUF`);
         const part = (key: TensorHeader['arrays'][number]) => parts[header.arrays.indexOf(key)];
         const order = part('order') && viewBytes('i32', part('order'));
         const importance = part('importance') && viewBytes('f32', part('importance'));

@@ -4,5 +4,5 @@ import { quantizeWork } from './quantize-work.js';
 import { solveWork } from './solve-work.js';
 import { studyWork } from './study-work.js';
 
-/** Every kind of work that a worker can do. */
+/** All kinds of work for workers. */
 export const jobKinds: readonly JobKind[] = [quantizeWork, solveWork, convertWork, studyWork];

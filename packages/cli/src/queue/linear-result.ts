@@ -12,12 +12,12 @@ type ResultHeader =
     }
   | { readonly failure: JobFailure };
 
-/** How often a result that is damaged is computed again before the store is given up. */
+/** Number of times that a damaged result is computed again before the run fails. */
 const repairs = 3;
 
 /**
- * The linear that a job gives.
- * @throws what the method has thrown on the worker; FormatError when the result is damaged again and again
+ * The linear that a job computes.
+ * @throws the error of the method on the worker; FormatError when the result is damaged repeatedly
  */
 export async function linearOf(coordinator: Coordinator, job: Job): Promise<RemoteModule> {
   for (let attempt = 1; ; attempt++) {
@@ -30,7 +30,7 @@ export async function linearOf(coordinator: Coordinator, job: Job): Promise<Remo
   }
 }
 
-/** The linear of a job that an earlier run has had computed; nothing when there is none. A damaged one is removed. */
+/** The linear of a job that an earlier run computed; undefined when there is none. A damaged one is removed. */
 export async function earlierLinear(store: Store, job: Job): Promise<RemoteModule | undefined> {
   const name = objectName('results', job.id);
   const bytes = await store.read(name);
@@ -44,7 +44,7 @@ export async function earlierLinear(store: Store, job: Job): Promise<RemoteModul
   }
 }
 
-/** What a worker publishes of a linear, or of the error that every worker would end in. */
+/** The published result of a linear, or the error that every worker would end with. */
 export async function linearResult(compute: () => Promise<RemoteModule>): Promise<Uint8Array> {
   try {
     return writeResult(await compute());

@@ -4,14 +4,14 @@ import { type Plan, planRun, type Rule, recipeJSON, type Vocabulary } from '@q/p
 import { type RecipeRequest, recipeOf } from '../recipe-flags.js';
 import { openStoredModel, readText, type StoredModel } from './stored-model.js';
 
-/** What a worker needs to make the same plan. */
+/** The data with which a worker makes the same plan. */
 export interface PlannedRun {
   readonly request: RecipeRequest;
-  /** Rules before those of the request: linears that turned out to be kept. */
+  /** Rules before those of the request, for linears that the coordinator decided not to quantize. */
   readonly kept: readonly Rule[];
-  /** Sum of the recipe that comes of them. */
+  /** Checksum of the resulting recipe. */
   readonly recipe: string;
-  /** Object of the store that describes the model. */
+  /** Name of the store's object that describes the model. */
   readonly model: string;
 }
 
@@ -19,7 +19,7 @@ const recipeSum = (plan: Plan) => sumOfParts(JSON.stringify(recipeJSON(plan.reci
 
 /**
  * The description of a plan for workers.
- * @param rules number of rules of the requested recipe: those before them are of linears that are kept
+ * @param rules number of rules of the requested recipe: earlier rules are for linears that are not quantized
  */
 export function describePlan(
   plan: Plan,
@@ -30,8 +30,8 @@ export function describePlan(
 }
 
 /**
- * Makes the plan of a run on a worker. No weight is read.
- * @throws RefusedRunError when the recipe is another one here; StoreError when the store lacks something
+ * Makes the plan of a run on a worker. Reads no weights.
+ * @throws RefusedRunError when the recipe differs on this worker; StoreError when the store lacks an object
  */
 export async function openPlannedRun(
   run: RunDescription,

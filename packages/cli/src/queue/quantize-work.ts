@@ -9,7 +9,7 @@ import type { QueueRun } from './queue-run.js';
 import type { RemoteQuantization } from './remote-run.js';
 import { publishText, type StoredModel, storeModel } from './stored-model.js';
 
-/** Has the linears of a data-free plan quantized by the workers of a queue. */
+/** Lets the workers of a queue quantize the linears of a data-free plan. */
 export function remoteModules(
   run: QueueRun,
   { checkpoint, request, rules, kernels }: RemoteQuantization,

@@ -12,19 +12,19 @@ import type { CommandContext, FlagValues } from '../command.js';
 import { UsageError } from '../usage-error.js';
 
 export interface QueueFlags {
-  /** Address of the queue whose workers compute. */
+  /** Address of the queue. */
   readonly queue?: string;
-  /** Where weights and results lie. */
+  /** Address of weights and results. */
   readonly store?: string;
 }
 
-/** What a command that has workers computes with. */
+/** The connection of a command with workers. */
 export interface QueueRun {
   readonly store: Store;
   readonly command: CommandContext;
-  /** A coordinator of jobs of one kind. It is closed by whoever opens it. */
+  /** A coordinator of jobs of one kind. The caller closes it. */
   coordinate(run: RunDescription): Promise<Coordinator>;
-  /** Leaves the server. A store that was made for this run alone is removed once the run is finished. */
+  /** Leaves the server. A store that was made only for this run is removed after the run is finished. */
   close(finished: boolean): Promise<void>;
 }
 
@@ -33,7 +33,7 @@ const storeFolders = ['tensors', 'results', 'runs', 'partial'];
 
 /**
  * Opens queue and store, before anything is written.
- * @returns nothing without `--queue`
+ * @returns undefined without `--queue`
  * @throws UsageError, QueueError, StoreError
  */
 export async function openQueueRun(
@@ -49,7 +49,7 @@ export async function openQueueRun(
     throw new UsageError('--adapter with --queue: merge the adapter into a folder of its own first (q cast)');
   const own = `${resolve(out)}.store`;
   const address = given === undefined ? own : given.startsWith('s3://') ? given : resolve(given);
-  // The server first: nothing is made for a queue that is not there.
+  // The server comes first: without a queue no store is made.
   const server = await openQueueServer(queue);
   const store = await openStore(address, { make: true });
   const { terminal, signal } = command;

@@ -8,13 +8,13 @@ import { remoteSolver } from './solve-work.js';
 export interface RemoteQuantization {
   readonly checkpoint: Checkpoint;
   readonly request: RecipeRequest;
-  /** Number of rules of the requested recipe: those before them are of linears that are kept. */
+  /** Number of rules of the requested recipe: earlier rules are for linears that are not quantized. */
   readonly rules: number;
-  /** Name of the kernels that the run is computed with. */
+  /** Name of the kernels of the run. */
   readonly kernels: string;
 }
 
-/** Has the linears of a plan quantized by the workers of a queue. */
+/** Lets the workers of a queue quantize the linears of a plan. */
 export const remoteRun = (run: QueueRun, what: RemoteQuantization): RemoteRun => ({
   modules: remoteModules(run, what),
   solver: (plan) => remoteSolver(run, what, plan),

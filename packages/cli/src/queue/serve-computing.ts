@@ -18,13 +18,13 @@ import { jobKinds } from './job-kinds.js';
 import { readText } from './stored-model.js';
 
 export interface ComputingOptions {
-  /** Address of the store instead of the one that the jobs name. */
+  /** Address of the store that replaces the one in the jobs. */
   readonly store?: string;
   readonly vocabulary: Vocabulary;
   readonly compute: Compute;
 }
 
-/** Runs that are kept open: those of a model whose recipe was mended follow each other. */
+/** Number of open runs: runs of a model with corrected recipes often follow each other. */
 const openRuns = 2;
 
 /** An open run, and whether its results may differ ({@link JobKind.varies}). */
@@ -78,7 +78,7 @@ function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
     async work({ id, run, unit, inputs, store: address }) {
       const store = await storeAt(given ?? address);
       const name = objectName('results', id);
-      // Delivered twice: the first delivery's result is there.
+      // The job was delivered twice: the result of the first delivery exists.
       if (await store.has(name)) return;
       const served = await runOf(store, run);
       const result = await served.compute(unit, inputs);
@@ -89,20 +89,20 @@ function jobComputer({ store: given, vocabulary, compute }: ComputingOptions): {
 }
 
 /**
- * Another worker was faster. What it has published stays; both must be the same.
+ * Another worker was faster. Its result stays; both must be the same.
  * @throws StoreError when they differ
  */
 async function refuseOtherResult(store: Store, name: string, unit: string, own: Uint8Array): Promise<void> {
   const found = await store.read(name);
   if (!found || sumOfParts(found) === sumOfParts(own)) return;
-  // A damaged one is removed by the coordinator.
+  // The coordinator removes a damaged one.
   unpackParts(found, name);
   throw new StoreError(
     `${store.name}: two workers computed ${unit} and got different bytes: one of the machines computes wrongly`,
   );
 }
 
-/** The process that computes: answers each request, and ends with the process that started it. */
+/** The process that computes: answers each request, and ends with its parent. */
 export async function serveComputing(options: ComputingOptions): Promise<void> {
   const computer = jobComputer(options);
   const answer = (message: ComputeAnswer) => process.send?.(message);
@@ -120,6 +120,6 @@ export async function serveComputing(options: ComputingOptions): Promise<void> {
     }
   });
   await new Promise<void>((resolve) => process.on('disconnect', resolve));
-  // Its worker was killed: nobody waits for the job in progress, which would go on with kernels that are no more.
+  // Its worker was killed: no one waits for the current job, which would go on with kernels that are disposed.
   if (jobs > 0) process.exit(1);
 }

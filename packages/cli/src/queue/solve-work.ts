@@ -37,16 +37,16 @@ interface NamedTensor {
   readonly shape: readonly number[];
 }
 
-/** The header of an object with what was collected of an input. */
+/** The header of an object with the statistics of an input. */
 interface InputHeader {
   readonly tokens: number;
-  /** In their order, with the tensors of each. */
+  /** In order, with the tensors of each. */
   readonly statistics: readonly { readonly name: string; readonly tensors: readonly NamedTensor[] }[];
 }
 
 /** The header of an object with the weights of a linear: its parts are weight, clamped weight, moments of outputs. */
 interface LinearHeader {
-  /** Object with what was collected of its input. */
+  /** Name of the object with the statistics of its input. */
   readonly input: string;
   readonly shape: readonly number[];
   readonly clipped: boolean;
@@ -85,8 +85,8 @@ function packLinear({ planned, weight, clipped, outputs, routed }: SolverInputs,
 }
 
 /**
- * Has linears of a calibrated run solved by the workers of a queue. This process runs the model and collects; what it has collected
- * lies in the store until the linears of an input are solved.
+ * Lets the workers of a queue solve linears of a calibrated run. This process runs the model and collects statistics;
+ * the store has them until the linears of an input are solved.
  */
 export async function remoteSolver(
   run: QueueRun,
@@ -99,7 +99,7 @@ export async function remoteSolver(
     ...{ kind: solveWork.name, version, kernels },
     ...describePlan(plan, { request, rules, model }),
   });
-  // Inputs are removed when they are used: two runs of one store must not remove each other's.
+  // Inputs are removed after use: two runs of one store must not remove each other's.
   const own = randomBytes(16).toString('hex');
   let objects = 0;
   const publish = async (bytes: Uint8Array) => {
@@ -171,7 +171,7 @@ export const solveWork: JobKind = {
     };
 
     async function readInput(name: string, unit: string): Promise<CollectedInput> {
-      const { header, parts } = await readParts<InputHeader>(store, name, `what was collected for ${unit}`);
+      const { header, parts } = await readParts<InputHeader>(store, name, `the statistics of ${unit}`);
       let at = 0;
       const states = new Map<string, unknown>();
       const found = header.statistics.map(({ name: statistic, tensors }) => {

@@ -8,16 +8,16 @@ import type { Vocabulary } from '@q/pipeline';
 import { coreDtype, readTensor, type ShardReader, type TensorEntry } from '@q/safetensors';
 import { readersOf } from '../registry.js';
 
-/** A tensor of a model, and where its bytes are in the store. */
+/** A tensor of a model, with the position of its bytes in the store. */
 interface StoredTensor extends Pick<TensorEntry, 'name' | 'dtype' | 'shape'> {
   readonly bytes: number;
-  /** SHA-256 of the bytes; absent: the store does not hold them. */
+  /** SHA-256 of the bytes; absent if the store does not have them. */
   readonly sum?: string;
-  /** A part of a file of the store; absent: the object of the sum. */
+  /** A part of a file of the store; absent: the object named by the checksum. */
   readonly at?: { readonly object: string; readonly begin: number };
 }
 
-/** What a worker has to know of a model before it reads a weight. */
+/** The data about a model that a worker needs before it reads a weight. */
 export interface StoredModel {
   readonly name: string;
   /** Text of config.json. */
@@ -25,12 +25,12 @@ export interface StoredModel {
   readonly tensors: readonly StoredTensor[];
 }
 
-/** Tensors that are on their way to the store at a time. */
+/** Number of tensors that are uploaded at the same time. */
 const uploads = 4;
 
 /**
- * Puts the tensors of a model into a store, each under the sum of its bytes. A model whose files lie in the store's own folder is read
- * there: nothing is copied.
+ * Puts the tensors of a model into a store, each with the checksum of its bytes as name. A model whose files are in the
+ * store's own folder is read there, without a copy.
  */
 export async function storeModel(
   checkpoint: Checkpoint,
@@ -38,7 +38,7 @@ export async function storeModel(
   { signal, progress }: { signal?: AbortSignal; progress(event: ProgressEvent): void },
 ): Promise<StoredModel> {
   const places = new Map<string, string | undefined>();
-  // Of a GGUF file values are stored, which are not the bytes of the file.
+  // For a GGUF file the store has values, which are not the bytes of the file.
   for (const file of new Set([...checkpoint.tensors.values()].map((entry) => entry.file)))
     places.set(file, checkpoint.storedBytes ? undefined : await placeInStore(join(checkpoint.path, file), store));
   const entries = [...checkpoint.tensors.values()];
@@ -60,7 +60,7 @@ export async function storeModel(
       progress({ task: 'store', done: ++done, total: entries.length, unit: 'tensors', note: name });
     }
   };
-  // One that fails ends the others at their next tensor.
+  // After one failure the others end at their next tensor.
   const all = await Promise.allSettled(
     Array.from({ length: uploads }, () =>
       work().catch((error) => {
@@ -73,7 +73,7 @@ export async function storeModel(
   return { name: checkpoint.path, config: (await checkpoint.files.text('config.json')) as string, tensors };
 }
 
-/** What of a model makes a plan: its tensors are not in the store. */
+/** The data of a model for a plan: its tensors are not in the store. */
 export async function describeModel(checkpoint: Checkpoint): Promise<StoredModel> {
   const tensors = [...checkpoint.tensors.values()].map(({ name, dtype, shape, begin, end }) => ({
     ...{ name, dtype, shape, bytes: end - begin },
@@ -81,7 +81,7 @@ export async function describeModel(checkpoint: Checkpoint): Promise<StoredModel
   return { name: checkpoint.path, config: (await checkpoint.files.text('config.json')) as string, tensors };
 }
 
-/** The name of a file as an object of a folder store; nothing when it lies elsewhere. */
+/** The name of a file as an object of a folder store; undefined when it is elsewhere. */
 async function placeInStore(path: string, store: Store): Promise<string | undefined> {
   const root = await realpath(store.name).catch(() => undefined);
   if (root === undefined) return undefined;
@@ -89,7 +89,10 @@ async function placeInStore(path: string, store: Store): Promise<string | undefi
   return inside === '' || inside.startsWith('..') || inside.startsWith(sep) ? undefined : inside.split(sep).join('/');
 }
 
-/** Puts a JSON text into the store, under its sum. @returns the name of the object */
+/**
+ * Puts a JSON text into the store, with its checksum as name.
+ * @returns the name of the object
+ */
 export async function publishText(store: Store, value: unknown): Promise<string> {
   const text = JSON.stringify(value);
   const name = objectName('runs', sumOfParts(text));
@@ -98,20 +101,20 @@ export async function publishText(store: Store, value: unknown): Promise<string>
 }
 
 /**
- * Reads what {@link publishText} has put there.
- * @throws StoreError when the store lacks it, or has another text under the name
+ * Reads the value of {@link publishText}.
+ * @throws StoreError when the store lacks it, or has another text with this name
  */
 export async function readText<T>(store: Store, name: string, what: string): Promise<T> {
   const bytes = await store.read(name);
   if (!bytes) throw new StoreError(`${store.name}: lacks ${name}, ${what}: is it the store of the run?`);
   const text = new TextDecoder().decode(bytes);
   if (objectName('runs', sumOfParts(text)) !== name)
-    throw new StoreError(`${store.name}: ${name}, ${what}, is damaged: its sum is another one`);
+    throw new StoreError(`${store.name}: ${name}, ${what}, is damaged: its checksum differs`);
   return JSON.parse(text);
 }
 
 /**
- * Opens a model whose weights are in a store. Each tensor is held against its sum when it is read.
+ * Opens a model whose weights are in a store. Each tensor is verified by its checksum when it is read.
  * @throws StoreError naming the tensor that the store lacks, or has with other bytes
  */
 export function openStoredModel(model: StoredModel, store: Store, vocabulary: Vocabulary): Promise<Checkpoint> {

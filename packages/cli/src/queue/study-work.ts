@@ -22,27 +22,27 @@ interface StudyRun {
 
 type ResultHeader = { readonly result: StudyResult } | { readonly failure: JobFailure };
 
-/** How often a result that is damaged is computed again before the store is given up. */
+/** Number of times that a damaged result is computed again before the run fails. */
 const repairs = 3;
 
 export interface RemoteStudy {
   readonly checkpoint: Checkpoint;
   readonly setting: StudySetting;
-  /** Of the text. */
+  /** Token ids of the text. */
   readonly ids: Int32Array;
-  /** Name of the kernels that the study is computed with. */
+  /** Name of the kernels of the study. */
   readonly kernels: string;
 }
 
-/** Runs of a study that workers carry out. */
+/** Runs of a study that workers compute. */
 export interface RemoteJobs {
-  /** Adds those that are missing. */
+  /** Adds the missing ones. */
   add(jobs: readonly StudyJob[]): Promise<void>;
   run(job: StudyJob): Promise<StudyResult>;
   close(): Promise<void>;
 }
 
-/** Has runs of a study carried out by the workers of a queue, each as a whole. */
+/** Lets the workers of a queue compute runs of a study, each run on one worker. */
 export async function remoteStudy(
   run: QueueRun,
   { checkpoint, setting, ids, kernels }: RemoteStudy,
@@ -79,10 +79,10 @@ export async function remoteStudy(
   };
 }
 
-/** Carries out runs of a study: the model is quantized into a temporary folder and scored, and its figures are the result. */
+/** Computes runs of a study: quantizes the model into a temporary folder, scores it, and returns its figures. */
 export const studyWork: JobKind = {
   name: 'study',
-  // They hold the time that a run has taken.
+  // They contain the time of the run.
   varies: true,
   async open(run, { store, vocabulary, compute }) {
     const { setting, model: modelName, text } = run as unknown as StudyRun;

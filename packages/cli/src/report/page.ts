@@ -37,7 +37,7 @@ export const escapeHtml = (text: string) => text.replace(/[&<>"]/g, (character) 
 
 export const figure = (plot: string, caption: string) => `<figure>${plot}<figcaption>${caption}</figcaption></figure>`;
 
-/** A page that needs nothing else: no script, no request, light and dark, fit for print. */
+/** A self-contained page: no script, no request, light and dark, printable. */
 export function page(title: string, body: string): string {
   return `<!doctype html>
 <html lang="en">

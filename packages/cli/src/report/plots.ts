@@ -20,7 +20,7 @@ export function svgOf(options: Plot.PlotOptions): string {
 
 const floor = 1e-9;
 
-/** 1, 2 and 5 times the powers of ten in `[low, high]`; over more than two decades the powers alone. */
+/** 1, 2 and 5 times the powers of ten in `[low, high]`; over more than two decades only the powers. */
 function logTicks(low: number, high: number): number[] {
   const from = Math.floor(Math.log10(low));
   const to = Math.ceil(Math.log10(high));
@@ -29,7 +29,7 @@ function logTicks(low: number, high: number): number[] {
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
-/** Relative error of each layer, the method's beside round-to-nearest's, on a log axis. */
+/** Relative error of each layer, of the method and of round-to-nearest, on a log axis. */
 export function layerErrorPlot({ layers }: RunReport): string {
   const names = layers.map(({ module }) => module);
   const points = layers.flatMap(({ module, error, rtnError }) => [
@@ -77,7 +77,7 @@ export function layerErrorPlot({ layers }: RunReport): string {
   } as Plot.PlotOptions);
 }
 
-/** Bars with their values, from zero on. */
+/** Bars with their values, beginning at zero. */
 export function barPlot(
   bars: readonly { readonly label: string; readonly value: number; readonly text: string }[],
 ): string {

@@ -7,7 +7,7 @@ import { barPlot, layerErrorPlot } from './plots.js';
 const card = (value: string, label: string) =>
   `<div class="card"><b>${escapeHtml(value)}</b><span>${escapeHtml(label)}</span></div>`;
 
-/** The report as one page that needs nothing else: no script, no request, light and dark. */
+/** The report as one self-contained page: no script, no request, light and dark. */
 export function reportHtml(report: RunReport): string {
   const { evaluation, bytesBefore, bytesAfter, bitsPerWeight, layers } = report;
   const cards = [
@@ -48,7 +48,7 @@ export function reportHtml(report: RunReport): string {
 ${layers.length > 0 ? layerSections(report, columns) : ''}
 ${report.profile ? profileSection(report.profile) : ''}
 <h2>Notes</h2>
-${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as asked.</p>'}
+${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as requested.</p>'}
 <h2>How it was made</h2>
 <p>${escapeHtml(
       Object.entries(report.environment)
@@ -70,7 +70,7 @@ ${report.layers.map((row) => `<tr>${columns.map(({ cell, text }) => `<td${text ?
 </tbody></table></div>`;
 }
 
-/** Where the time went. */
+/** The times of the stages. */
 function profileSection(profile: RunProfile): string {
   const [header, ...rows] = profileTable(profile);
   const cells = (row: readonly string[], tag: string) =>
@@ -94,7 +94,7 @@ type Layer = RunReport['layers'][number];
 interface Column {
   readonly title: string;
   readonly text?: boolean;
-  /** Also shown when it says the same of every layer. */
+  /** Also shown when its value is the same for every layer. */
   readonly always?: boolean;
   readonly cell: (layer: Layer) => string;
 }
@@ -116,13 +116,13 @@ const tableColumns: readonly Column[] = [
   },
 ];
 
-/** Geometric mean of error over round-to-nearest's; layers without any error do not count. */
+/** Geometric mean of the error over that of round-to-nearest; layers without any error do not count. */
 function meanShare(layers: readonly Layer[]): number {
   const logs = layers.filter(({ error, rtnError }) => error > 0 && rtnError > 0);
   return Math.exp(logs.reduce((sum, { error, rtnError }) => sum + Math.log(error / rtnError), 0) / (logs.length || 1));
 }
 
-/** Three digits, whatever the size: `0.0123`, `1.49e-5`. */
+/** Three digits, for any size: `0.0123`, `1.49e-5`. */
 function formatSmall(x: number): string {
   return x === 0 ? '0' : Math.abs(x) < 1e-3 ? x.toExponential(2) : x.toPrecision(3);
 }

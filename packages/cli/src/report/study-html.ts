@@ -3,7 +3,7 @@ import type { StudyReport } from '../study/study-report.js';
 import { escapeHtml, figure, page } from './page.js';
 import { linePlot, lossByWidthPlot, misalignmentPlot, type NameStyles, planePlot, stylesFor } from './study-plots.js';
 
-/** A study as one page that needs nothing else: no script, no request, light and dark, fit for print. */
+/** A study as one self-contained page: no script, no request, light and dark, printable. */
 export function studyHtml(report: StudyReport): string {
   const { model, data, samples, length, heldOut, originalNll, methods, summaries, conclusions, results, quick } =
     report;
@@ -16,7 +16,7 @@ export function studyHtml(report: StudyReport): string {
     `<h1>Local and global losses</h1>
 <p><code>${escapeHtml(model)}</code>, ${samples} windows of ${length} tokens of ${escapeHtml(data)} for every method, scored on ${heldOut} held-out windows. The original's loss is ${originalNll.toFixed(4)} nats per token, a perplexity of ${Math.exp(originalNll).toFixed(3)}.</p>
 ${quick ? '<p>This was a quick study: one seed, and short trainings. Take it as a first look.</p>' : ''}
-<h2>What it says</h2>
+<h2>Results</h2>
 <ul>${conclusions.map((text) => `<li>${escapeHtml(text)}</li>`).join('')}</ul>
 <h2>Loss by width</h2>
 ${legend(
@@ -65,7 +65,7 @@ ${data512.length > 0 ? dataSection(report) : ''}
 <h2>Methods</h2>
 <ul>${methods.map(({ name, objective, about }) => `<li><b>${name}</b> (${objective}): ${escapeHtml(about)}</li>`).join('')}</ul>
 <p>The protocol is this toolkit's. The abstract of arXiv 2410.14570 makes the claim; its settings are not known to us.</p>
-<p>All runs are in study.json and study.csv beside this page.</p>`,
+<p>All runs are in study.json and study.csv next to this page.</p>`,
   );
 }
 
@@ -126,7 +126,7 @@ function layersSection({ layers }: StudyReport): string {
   const rows = known
     .slice(0, 20)
     .map(({ module, correlation, share }) => [module, shown(correlation), `${(100 * share).toFixed(1)} %`]);
-  return `<h2>Whose error matters</h2><p>Rank correlation of a layer's own error with the loss at the lowest width, the ${rows.length} highest.</p>${tableOf(['layer', 'correlation', 'share of the summed error'], rows)}`;
+  return `<h2>Layers whose error matters</h2><p>Rank correlation of a layer's own error with the loss at the lowest width, the ${rows.length} highest.</p>${tableOf(['layer', 'correlation', 'share of the summed error'], rows)}`;
 }
 
 function dataSection({ results, samples, originalNll }: StudyReport): string {

@@ -3,8 +3,8 @@ import type { LineScan, PlaneScan, StudyResult, WidthSummary } from '@q/study';
 import { svgOf } from './plots.js';
 
 /**
- * Colours of Okabe and Ito, which people with any colour vision tell apart, with a symbol each for print without colour. Black
- * follows the page's text.
+ * Colours of Okabe and Ito, which are distinguishable with any colour vision, with a symbol each for print without
+ * colour. Black has the colour of the page's text.
  */
 const palette = ['currentColor', '#E69F00', '#56B4E9', '#009E73', '#D55E00', '#0072B2', '#CC79A7', '#999999'] as const;
 const symbols = ['circle', 'square', 'triangle', 'diamond', 'star', 'cross', 'wye', 'asterisk'] as const;
@@ -127,7 +127,7 @@ export function planePlot({ names, steps, nll }: PlaneScan): string {
   });
 }
 
-/** One mark a symbol: a symbol that depends on the datum would add a legend of its own. */
+/** One mark for each symbol: a symbol that depends on the datum would add another legend. */
 function dots<P extends { readonly method: string }>(points: readonly P[], x: string, y: string, styles: NameStyles) {
   return [...new Set(points.map(({ method }) => method))].map((name) =>
     Plot.dot(
@@ -137,5 +137,5 @@ function dots<P extends { readonly method: string }>(points: readonly P[], x: st
   );
 }
 
-/** A loss at or below the original's lies on the axis's lowest value. */
+/** A loss at or below the original's is drawn at the axis's lowest value. */
 const rise = (nll: number, original: number) => Math.max(1e-5, nll - original);

@@ -7,16 +7,16 @@ import { createLayerMeter, type WeightPoint } from '@q/study';
 import type { Compute } from '../engine.js';
 import type { StudyGround } from './run-job.js';
 
-/** What of a study's flags all of its runs share. */
+/** The settings from a study's flags that all of its runs share. */
 export interface StudySetting {
   readonly length: number;
-  /** Windows that methods may learn from, and how many a run takes as a rule. */
+  /** Windows for methods, and the usual number for a run. */
   readonly learnable: number;
   readonly samples: number;
-  /** Windows behind those, which results are scored on. */
+  /** Later windows, on which results are scored. */
   readonly heldOut: number;
   readonly quick: boolean;
-  /** Where the text comes from, for messages. */
+  /** The source of the text, for messages. */
   readonly data: string;
 }
 
@@ -28,7 +28,7 @@ export interface GroundOptions extends StudySetting {
   readonly ids: Int32Array;
   readonly compute: Compute;
   readonly vocabulary: Vocabulary;
-  /** Where runs write. */
+  /** The folder for runs. */
   readonly folder: string;
   readonly signal: AbortSignal;
   readonly progress?: (event: ProgressEvent) => void;
@@ -37,7 +37,7 @@ export interface GroundOptions extends StudySetting {
 /** Trainings of a quick study: enough steps to see a direction. */
 const shorter = { qaft: { epochs: 4 }, signround: { steps: 50 } } as const;
 
-/** Windows of a study: those to learn from by seed, and those to score. */
+/** Windows of a study: for calibration by seed, and for scoring. */
 function studyWindows({
   ids,
   length,
@@ -56,7 +56,10 @@ function studyWindows({
   };
 }
 
-/** Reads and computes what all runs of a study share: the original's weights, its logits, and a meter of layers. */
+/**
+ * Computes the data that all runs of a study share: the original's weights, its logits, and a function that measures
+ * layers.
+ */
 export async function openGround(
   options: GroundOptions,
 ): Promise<{ readonly ground: StudyGround; close(): Promise<void> }> {
@@ -73,7 +76,7 @@ export async function openGround(
     context,
   ).finally(() => meterEngine.dispose());
   const engine = await compute.forward(model);
-  // The head alone is computed for each comparison: the logits of all windows may take gigabytes.
+  // Only the head is computed for each comparison: the logits of all windows may take gigabytes.
   const original = await runWindows(model, engine, (name) => checkpoint.weight(name), heldOut, { signal });
   return {
     ground: {

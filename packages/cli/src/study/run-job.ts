@@ -11,14 +11,14 @@ import { endLossOf } from '../end-loss.js';
 import type { Compute } from '../engine.js';
 import { openModel } from '../open-model.js';
 
-/** What all runs of a study share. */
+/** The data that all runs of a study share. */
 export interface StudyGround {
   readonly path: string;
   readonly checkpoint: Checkpoint;
   readonly model: ModelDescription;
   readonly origin: WeightPoint;
   readonly meter: LayerMeter;
-  /** Of the unquantized model on the held-out windows. */
+  /** Logits of the unquantized model on the held-out windows. */
   readonly original: LogitsSource;
   readonly heldOut: Windows;
   /** Calibration windows of a seed. */
@@ -31,7 +31,7 @@ export interface StudyGround {
   readonly signal: AbortSignal;
 }
 
-/** The toolkit's method behind a method of the study. */
+/** The toolkit's method for a method of the study. */
 const methodOf: Readonly<Record<string, string>> = {
   'gptq-end-loss': 'gptq',
   'qaft-labels': 'qaft',
@@ -50,7 +50,7 @@ export function recipeOf(job: StudyJob, { vocabulary, shorter }: Pick<StudyGroun
   return makeRecipe(settings, vocabulary, { memory: totalmem() }).recipe;
 }
 
-/** Quantizes the model for a job, scores it, and removes what it has written. A run that was interrupted goes on. */
+/** Quantizes the model for a job, scores it, and removes the written files. An interrupted run goes on. */
 export async function runJob(job: StudyJob, ground: StudyGround): Promise<StudyResult> {
   const out = join(ground.folder, job.id);
   const { seconds, bytes } = await quantizeFor(job, ground, out);
@@ -72,7 +72,7 @@ export async function runJob(job: StudyJob, ground: StudyGround): Promise<StudyR
   }
 }
 
-/** The weights that a job ends with, by module. */
+/** The final weights of a job, by module. */
 export async function solveJob(job: StudyJob, ground: StudyGround): Promise<WeightPoint> {
   const out = join(ground.folder, job.id);
   await quantizeFor(job, ground, out);

@@ -31,13 +31,13 @@ export interface Landscapes {
   readonly widths: readonly Landscape[];
 }
 
-/** Solutions that the plane goes through, beside the original: a local and a global one. */
+/** Solutions of the plane, next to the original: a local and a global one. */
 const planeMethods = ['gptq', 'qaft-teacher'] as const;
 const lineMethods = ['rtn', ...planeMethods] as const;
 
 /**
- * Scans the loss around the model: lines to the solutions of some widths and along a random direction of the same length as
- * round-to-nearest's, the plane through the original and two solutions, and the radius of the basin.
+ * Scans the loss near the model: lines to the solutions of some widths and along a random direction of the same length
+ * as round-to-nearest's, the plane through the original and two solutions, and the radius of the basin.
  * @param windows held-out windows that a point is scored on
  */
 export async function scanLandscapes(
@@ -104,7 +104,8 @@ async function lossOn(
       return nll;
     } catch (error) {
       signal.throwIfAborted();
-      // Far from the original the forward pass overflows: that is a loss beyond all others, and no failure of the study.
+      // Far from the original the forward pass overflows. This counts as an infinite loss, and not as a failure of the
+      // study.
       if ((error as Error).name === 'NumericError') return Number.POSITIVE_INFINITY;
       throw error;
     } finally {

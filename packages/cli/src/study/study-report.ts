@@ -1,7 +1,7 @@
 import type { LayerSensitivity, StudyMethod, StudyResult, WidthSummary } from '@q/study';
 import type { Landscapes } from './scan-landscapes.js';
 
-/** What study.json holds. */
+/** The contents of study.json. */
 export interface StudyReport {
   readonly model: string;
   readonly data: string;
@@ -14,7 +14,7 @@ export interface StudyReport {
   readonly originalNll: number;
   readonly methods: readonly StudyMethod[];
   readonly summaries: readonly WidthSummary[];
-  /** One sentence or two a width. */
+  /** One or two sentences for each width. */
   readonly conclusions: readonly string[];
   /** At the lowest width. */
   readonly layers: readonly LayerSensitivity[];

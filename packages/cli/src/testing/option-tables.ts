@@ -11,7 +11,7 @@ import {
 } from '@q/pipeline';
 import { defaultNote, flagOf } from '../command.js';
 
-/** `docs/options.md`: everything that a recipe can name, from the declarations alone. */
+/** `docs/options.md`: every name for recipes, from the declarations alone. */
 export function optionPage(vocabulary: Vocabulary): string {
   const { methods, layouts, fits, steps, schemes, formats } = vocabulary;
   const rows = (options: OptionRecord, keyOf = (key: string) => key) =>
@@ -33,8 +33,9 @@ export function optionPage(vocabulary: Vocabulary): string {
   return [
     '# Options of methods, layouts and recipes',
     '',
-    'A test writes this page from the declarations of the packages: `pnpm --filter @q/cli exec vitest run --update=true src/option-tables.test.ts`.',
-    'An option that the chosen method does not have is refused. `q schema` prints the same as a JSON Schema, for editors.',
+    'A test writes this page from the declarations of the packages:',
+    '`pnpm --filter @q/cli exec vitest run --update=true src/option-tables.test.ts`. The command refuses an option that the',
+    'chosen method does not have. `q schema` prints the same as a JSON Schema, for editors.',
     '',
     '## Recipe',
     '',
@@ -48,7 +49,8 @@ export function optionPage(vocabulary: Vocabulary): string {
       return [
         `### ${method.name}`,
         '',
-        `${sentence(method.summary)}${base ? ` Weights are rounded by \`${base.name}\`.` : ''} Layout: \`${method.layout ?? layouts[0].name}\`.`,
+        sentence(method.summary),
+        `${base ? `\`${base.name}\` rounds the weights. ` : ''}Layout: \`${method.layout ?? layouts[0].name}\`.`,
         '',
         ...(Object.keys(own).length > 0 ? [...rows(own), ''] : []),
       ];
@@ -60,9 +62,10 @@ export function optionPage(vocabulary: Vocabulary): string {
     ...layouts.flatMap(({ name, options }) =>
       Object.keys(options).length > 0 ? [`### ${name}`, '', ...rows(options as OptionRecord, layoutKey), ''] : [],
     ),
-    '## Rules that find scales (`fit`)',
+    '## Fits (`fit`)',
     '',
-    'A recipe gives the name, or an object with the name and options: `fit: { name: percentile, p: 0.99 }`.',
+    'A fit finds the scales. A recipe gives its name, or an object with its name and options:',
+    '`fit: { name: percentile, p: 0.99 }`.',
     '',
     ...table(
       ['name', 'what it is', 'options'],
@@ -81,9 +84,15 @@ export function optionPage(vocabulary: Vocabulary): string {
     '',
     '## Schemes (`weights`)',
     '',
-    `A named scheme, or a number format (${formats.map(({ name }) => name).join(', ')}) with a granularity (\`g64\`, \`flat 64\`,`,
-    '`block 128x128`, `per channel`, `per tensor`), `sym`, `asym` or `asym float zero`, and a storage of scales (`f16 scales`):',
-    '`int3 g64`, `uint4 g32 asym, f16 scales`. The layout refuses what it cannot hold; `plain` holds everything.',
+    'A value is a named scheme, or a number format with a granularity (`g64`, `flat 64`, `block 128x128`, `per channel`,',
+    '`per tensor`), zero points (`sym`, `asym` or `asym float zero`), and a storage of scales (`f16 scales`). Examples:',
+    '`int3 g64`, `uint4 g32 asym, f16 scales`. A layout refuses a scheme that it cannot hold; `plain` holds every scheme.',
+    '',
+    'Number formats:',
+    ...rowsOf(
+      formats.map(({ name }) => code(name)),
+      8,
+    ),
     '',
     ...parts(schemes),
     '',
@@ -91,6 +100,11 @@ export function optionPage(vocabulary: Vocabulary): string {
 }
 
 const code = (text: string) => `\`${text}\``;
+/** Lines of `count` words each, separated by commas. */
+const rowsOf = (words: readonly string[], count: number): string[] =>
+  Array.from({ length: Math.ceil(words.length / count) }, (_, i) =>
+    words.slice(i * count, (i + 1) * count).join(', '),
+  ).map((line, i, all) => (i < all.length - 1 ? `${line},` : `${line}.`));
 const sentence = (text: string) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 function flags(key: string, option: Option<any>): string {
@@ -106,7 +120,7 @@ function valuesOf(option: Option<any>, vocabulary: Vocabulary): string {
   return names ? names.map(code).join(', ') : option.expected;
 }
 
-/** A table of Markdown, its columns aligned. */
+/** A table of Markdown with aligned columns. */
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string[] {
   const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll('|', '\\|')));
   const widths = head.map((_, j) => Math.max(3, ...cells.map((row) => row[j].length)));

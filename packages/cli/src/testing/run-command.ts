@@ -7,7 +7,7 @@ export interface CommandResult {
   readonly err: string;
 }
 
-/** Runs the command line in this process and keeps what it prints. */
+/** Runs the command line in this process and returns its output. */
 export async function runCommand(
   argv: readonly string[],
   signal: AbortSignal = new AbortController().signal,

@@ -10,7 +10,7 @@ const shared = {
   tie_word_embeddings: false,
 };
 
-/** Small configs of decoders, with the branches that calibration goes through differently. */
+/** Small configs of decoders, one for every branch of the calibration. */
 export const tinyDecoders: Readonly<Record<string, Record<string, unknown>>> = {
   'qwen3, norms on heads': { ...shared, model_type: 'qwen3', head_dim: 16 },
   'qwen3_moe, a dense layer': {

@@ -30,7 +30,7 @@ export const tinyConfigs = {
   },
 } as const;
 
-/** Its files hold the experts of a layer as one tensor. */
+/** Its files store the experts of a layer as one tensor. */
 export const tinyGptOss = {
   ...shared,
   model_type: 'gpt_oss',
@@ -43,11 +43,11 @@ export const tinyGptOss = {
 };
 
 /**
- * A model folder with random weights, and ids to calibrate and score it with. In the last layer the rows from 4 on of routers
- * with more are zero: of equal logits the lower index wins, so no token ever reaches the experts 6 and 7.
+ * A model folder with random weights, and ids to calibrate and score it with. In the last layer the rows from 4 on of
+ * routers with more rows are zero: of equal logits the lower index wins, so no token ever reaches the experts 6 and 7.
  *
- * @param names some tensors' names in the file, where they are not the usual ones
- * @param others shapes of tensors beside those of the model
+ * @param names names of some tensors in the file, if they are not the usual ones
+ * @param others shapes of tensors in addition to those of the model
  */
 export async function writeTinyModel(
   folder: string,

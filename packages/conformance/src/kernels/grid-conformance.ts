@@ -45,7 +45,7 @@ function weights(rows: number, columns: number): Float32Array {
   });
 }
 
-/** A short last group, several stretches of the shared memory, a single row. */
+/** A short last group, several parts of the shared memory, a single row. */
 const shapes: readonly GroupedValues[] = [
   [5, 37, 16],
   [1, 64, 64],

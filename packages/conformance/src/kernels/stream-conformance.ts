@@ -50,7 +50,7 @@ export const streamConformance: readonly StreamConformanceCase[] = [
       const all = Array.from(value.keys());
       const finite = all.filter((pattern) => Number.isFinite(value[pattern]));
       const odd = all.filter((pattern) => !Number.isFinite(value[pattern]));
-      // An odd number, and more than what one stretch of a thread's work takes.
+      // An odd number, and more values than one chunk of a thread's work.
       const many = Array.from({ length: 2 ** 20 + 2 ** 18 + 3 }, () => finite[random.integer(finite.length)]);
       for (const list of [[], finite.slice(0, 5), finite, many]) {
         inEachPlace(stream, (place) => {
@@ -75,7 +75,7 @@ export const streamConformance: readonly StreamConformanceCase[] = [
     name: 'stream.packTransposed: each row a stream of bits, words transposed',
     run(stream) {
       for (const bits of [1, 2, 3, 4, 5, 6, 7, 8]) {
-        // Words that end within a row's last ones, rows that fill no panel, more codes than one stretch takes.
+        // Words that end within a row's last ones, rows that fill no panel, more codes than one chunk.
         for (const [rows, columns] of [
           [1, 1],
           [3, 40],

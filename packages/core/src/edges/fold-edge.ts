@@ -39,7 +39,7 @@ export function foldEdge(
   const { producer, consumers, through } = edge;
   if (through !== undefined && through !== 'relu')
     throw new SchemeError(
-      `edge ${edge.id}: between ${producer.module} and ${consumers[0]} is the activation ${through}, through which a scale does not pass (only relu lets it)`,
+      `edge ${edge.id}: between ${producer.module} and ${consumers[0]} is the activation ${through}, which does not commute with a scale (only relu does)`,
     );
   const bad = scales.findIndex((scale) => !(scale > 0 && scale < Number.POSITIVE_INFINITY));
   if (bad >= 0)

@@ -58,10 +58,14 @@ export const absMaxOptions = {
   /** The code for the largest magnitude. Default `gptq`. */
   range: choice(['gptq', 'narrow', 'full'], {
     default: 'gptq',
-    help: 'Codes that the largest magnitude aims at: half the range, both ends alike, or the lowest code.',
+    help: 'Code of the largest magnitude: half a step past the largest (gptq), the largest (narrow), or the lowest (full).',
   }),
   /** The largest magnitude that a scale covers; larger values saturate. No bound when absent. */
-  bound: number({ above: 0, otherwise: 'none', help: 'The largest magnitude that a scale is made for.' }),
+  bound: number({
+    above: 0,
+    otherwise: 'none',
+    help: 'The largest magnitude that a scale covers; larger values saturate.',
+  }),
 };
 
 export type AbsMaxOptions = OptionValues<typeof absMaxOptions>;

@@ -24,7 +24,7 @@ export const declaredFits: readonly Declaration<ScaleFit>[] = [
   },
   {
     name: 'fullRange',
-    summary: 'the largest magnitude aims at the lowest code',
+    summary: 'the largest magnitude gets the lowest code',
     options: { bound },
     make: (options) => absMax({ ...options, range: 'full' }),
   },
@@ -78,5 +78,5 @@ const isScaleFit = (value: object): value is ScaleFit =>
 
 /** The option `fit` of a method: code passes a fit, a recipe names one. */
 export function fitOption(otherwise: string): Option<ScaleFit> {
-  return named<ScaleFit>('fits', isScaleFit, { otherwise, help: 'Rule that finds the scale of each group.' });
+  return named<ScaleFit>('fits', isScaleFit, { otherwise, help: 'Fit that finds the scale of each group.' });
 }

@@ -21,7 +21,7 @@ export function refuseInt8Input({ scheme, scale }: ActivationScheme): string | u
   if (scheme.format.name !== 'int8' || scheme.zeroPoint !== 'none' || (kind !== 'tensor' && kind !== 'token'))
     return `${describeScheme(scheme)}: inputs of integer products are symmetric int8, per token or per tensor`;
   if (!scheme.dynamic && kind === 'token')
-    return `${describeScheme(scheme)}: the tokens to come are not known, so scales per token are dynamic`;
+    return `${describeScheme(scheme)}: later tokens are not known, so scales per token must be dynamic`;
   if (scale !== undefined && !(scale > 0 && Number.isFinite(scale)))
     return `a static scale of ${scale} cannot be used: calibrate it on inputs that are finite and not all zero`;
   return undefined;

@@ -36,7 +36,7 @@ export const inputShift: Statistic<InputShiftState> = {
   }),
   async update(state, { x, reference, wanted, tokens, width }, kernels) {
     checkWidth('inputShift', state.width, width);
-    if (!reference) throw new CalibrationError('inputShift needs the inputs of the unquantized model beside x');
+    if (!reference) throw new CalibrationError('inputShift needs the inputs of the unquantized model in addition to x');
     const { sum, referenceSquares } = state;
     state.count += tokens;
     // `**` calls a library function, which is ten times as slow.

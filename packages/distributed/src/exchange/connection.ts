@@ -56,7 +56,7 @@ export function connectionOver(socket: Socket, peer: string): Connection {
         if (header.length < 4) return;
         const length = header.readUInt32LE();
         if (length > largestFrame)
-          return fail(`sent a message of ${length} bytes, more than ${largestFrame}: it is garbage`);
+          return fail(`sent a message of ${length} bytes, more than ${largestFrame}: it is not a valid message`);
         body = { bytes: new Uint8Array(length), filled: 0 };
         header = Buffer.alloc(0);
         // An empty message has no byte after which it could end.
@@ -71,7 +71,7 @@ export function connectionOver(socket: Socket, peer: string): Connection {
     }
   };
   socket.on('data', read);
-  socket.on('error', (error) => fail(`the connection broke (${error.message})`));
+  socket.on('error', (error) => fail(`the connection failed (${error.message})`));
   socket.on('close', () => fail('the connection was closed: the process ended'));
   return {
     send: (message) =>

@@ -96,7 +96,7 @@ describe('processes that may not join', () => {
   it('are told why: another token, another run, one too many, no protocol', async () => {
     const options = { place, ...secret, patience: 3_000 };
     const meeting = awaitWorkers(2, options);
-    await expect(joinWorkers({ ...options, token: 'guess' })).rejects.toThrow(/turned this process away: its token/);
+    await expect(joinWorkers({ ...options, token: 'guess' })).rejects.toThrow(/rejected this process: its token/);
     await expect(joinWorkers({ ...options, run: 'run 2' })).rejects.toThrow(/another run: model, text/);
     const stranger = connect((place as { path: string }).path);
     stranger.on('error', () => {});

@@ -34,7 +34,7 @@ export function readRound(bytes: Uint8Array, workers: number): readonly Uint8Arr
   if (count === 0) throw new WorkerError(`worker 0 stopped the run: ${new TextDecoder().decode(bytes.subarray(4))}`);
   const head = 4 + 4 * workers;
   if (count !== workers || bytes.length < head)
-    throw new WorkerError(`worker 0 sent ${bytes.length} bytes that are no round of ${workers} workers`);
+    throw new WorkerError(`worker 0 sent ${bytes.length} bytes that are not a round of ${workers} workers`);
   const messages: Uint8Array[] = [];
   let at = head;
   for (let i = 0; i < workers; i++) {

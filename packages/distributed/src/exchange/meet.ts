@@ -47,7 +47,7 @@ export function awaitWorkers(workers: number, options: MeetingOptions): Promise<
         const refusal = refusalOf(await guest.receive(5_000), token, run);
         if (refusal !== undefined || connections.length >= workers - 1) {
           refusals.push(refusal ?? 'one worker too many');
-          await guest.send(encode({ refused: refusal ?? `all ${workers} workers are there` } satisfies Welcome));
+          await guest.send(encode({ refused: refusal ?? `all ${workers} workers are connected` } satisfies Welcome));
           guest.close();
           return;
         }
@@ -75,7 +75,7 @@ export function awaitWorkers(workers: number, options: MeetingOptions): Promise<
       });
     const onAbort = () => fail(signal?.reason as Error);
     const timer = setTimeout(() => {
-      const said = refusals.length > 0 ? ` Turned away: ${[...new Set(refusals)].join('; ')}.` : '';
+      const said = refusals.length > 0 ? ` Rejected: ${[...new Set(refusals)].join('; ')}.` : '';
       fail(
         new WorkerError(
           `${connections.length + 1} of ${workers} workers met at ${nameOf(place)} within ${Math.round(patience / 1000)} s: start the others, or take fewer.${said}`,
@@ -97,7 +97,7 @@ function refusalOf(bytes: Uint8Array, token: string, run: string): string | unde
   }
   // Hashes of one length: the comparison takes the same time for any difference.
   const sum = (text: unknown) => createHash('sha256').update(String(text)).digest();
-  if (!timingSafeEqual(sum(hello?.token), sum(token))) return 'its token is another one';
+  if (!timingSafeEqual(sum(hello?.token), sum(token))) return 'its token differs';
   if (hello.run !== run)
     return 'it belongs to another run: model, text, options and release must be the same on all workers';
   return undefined;
@@ -128,7 +128,7 @@ export async function joinWorkers(
   const welcome = JSON.parse(new TextDecoder().decode(await connection.receive(patience))) as Welcome;
   if ('refused' in welcome) {
     connection.close();
-    throw new WorkerError(`worker 0 at ${nameOf(place)} turned this process away: ${welcome.refused}`);
+    throw new WorkerError(`worker 0 at ${nameOf(place)} rejected this process: ${welcome.refused}`);
   }
   return { ...welcome, connection };
 }

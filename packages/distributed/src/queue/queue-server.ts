@@ -58,7 +58,7 @@ async function openRedis(address: string, name: string): Promise<QueueServer> {
     const [, limit] = (await first.config('GET', 'maxmemory').catch(() => [])) as string[];
     if (policy !== undefined && policy !== 'noeviction' && limit !== '0')
       throw new QueueError(
-        `${name}: its maxmemory-policy is ${policy}, which throws jobs away when memory is short: set it to noeviction`,
+        `${name}: its maxmemory-policy is ${policy}, which evicts jobs when memory is short: set it to noeviction`,
       );
   } catch (error) {
     throw error instanceof QueueError ? error : unreachable(name, failure ?? error);

@@ -49,7 +49,7 @@ export async function serveQueue(options: QueueWorkerOptions): Promise<void> {
         throw new Error(`${hostname()}: ${text}`);
       }
       refusal = error;
-      await job.updateProgress({ refused: `a worker on ${hostname()} was turned away: ${text}` }).catch(() => {});
+      await job.updateProgress({ refused: `a worker on ${hostname()} was rejected: ${text}` }).catch(() => {});
       await job.moveToWait(token);
       refuse();
       throw new WaitingError();

@@ -22,7 +22,7 @@ export function folderStore(folder: string): Store {
   const pathOf = (name: string) => {
     const path = resolve(root, name);
     if (!path.startsWith(`${root}/`) && !path.startsWith(`${root}\\`))
-      throw new StoreError(`${name}: lies outside of the store ${root}`);
+      throw new StoreError(`${name}: is outside of the store ${root}`);
     return path;
   };
   const told = (path: string, error: unknown): StoreError => {
@@ -103,7 +103,7 @@ async function makeInside(root: string, folder: string): Promise<void> {
   await mkdir(folder).catch(async (error: NodeJS.ErrnoException) => {
     if (error.code === 'EEXIST') return;
     if (error.code !== 'ENOENT' || dirname(folder) === root)
-      throw error.code === 'ENOENT' ? new StoreError(`${root}: the store is not there`) : error;
+      throw error.code === 'ENOENT' ? new StoreError(`${root}: the store does not exist`) : error;
     await makeInside(root, dirname(folder));
     await makeInside(root, folder);
   });

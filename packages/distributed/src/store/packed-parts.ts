@@ -37,7 +37,7 @@ export function unpackParts<Header>(bytes: Uint8Array, name: string): PackedPart
     bytes.length >= begin + 4 &&
     new TextDecoder().decode(bytes.subarray(0, magic.length)) === magic &&
     createHash('sha256').update(bytes.subarray(begin)).digest().equals(bytes.subarray(magic.length, begin));
-  if (!whole) throw new FormatError(`${name}: is damaged: its sum is another one`);
+  if (!whole) throw new FormatError(`${name}: is damaged: its checksum differs`);
   const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(begin, true);
   const { header, lengths } = JSON.parse(new TextDecoder().decode(bytes.subarray(begin + 4, begin + 4 + size)));
   let at = begin + 4 + size;

@@ -55,7 +55,7 @@ export async function s3Store(address: string, environment: S3Environment = proc
     const text = init.method === 'HEAD' ? '' : await response.text().catch(() => '');
     const said = /<Message>([^<]*)/.exec(text)?.[1] ?? text.slice(0, 200);
     const { status } = response;
-    const hint = status === 403 ? ': check the keys, the region and the rights' : '';
+    const hint = status === 403 ? ': check the keys, the region and the permissions' : '';
     throw new StoreError(
       `${shown}: the store answered ${status}${said ? ` (${said})` : ''}${hint}`,
       status >= 500 || status === 429 || status === 408 || status === 409,
@@ -71,12 +71,12 @@ export async function s3Store(address: string, environment: S3Environment = proc
     const bytes = await response.arrayBuffer().then(
       (buffer) => new Uint8Array(buffer),
       (error: Error) => {
-        throw new StoreError(`${address}/${name}: the answer broke off (${error.message})`, true);
+        throw new StoreError(`${address}/${name}: the answer ended early (${error.message})`, true);
       },
     );
     if (response.status === 404) return undefined;
     if (headers.range !== undefined && response.status !== 206)
-      throw new StoreError(`${address}: ignores ranges: take another server`);
+      throw new StoreError(`${address}: ignores ranges: use another server`);
     if (end !== undefined && bytes.length !== end - (begin ?? 0))
       throw new StoreError(`${address}/${name}: ${bytes.length} bytes came, ${end - (begin ?? 0)} were expected`, true);
     return bytes;

@@ -37,7 +37,7 @@ describe('a folder as a store', () => {
 
   it('does not come back with a late result once it was removed', async () => {
     const store = folderStore(join(folder, 'gone'));
-    await expect(store.publish('results/ab/r', bytes(1))).rejects.toThrow(/the store is not there/);
+    await expect(store.publish('results/ab/r', bytes(1))).rejects.toThrow(/the store does not exist/);
     expect(await readdir(folder)).toEqual([]);
     expect(await (await openStore(join(folder, 'gone'), { make: true })).publish('results/ab/r', bytes(1))).toBe(true);
   });

@@ -7,8 +7,8 @@ const size = 32;
 const f = Math.fround;
 
 /**
- * Q4_1 and Q5_1 (ggml-quants.c): 32 values `code d + m` with m the least one and d the range over the last code. Codes are found with
- * the f32 scale, not with the f16 one that is stored. With importance both are fitted.
+ * Q4_1 and Q5_1 (ggml-quants.c): 32 values `code d + m` with m the least one and d the range over the last code. Codes
+ * are found with the f32 scale, not with the stored f16 one. With importance both are fitted.
  */
 function affineBlock(name: string, bits: 4 | 5): BlockFormat {
   const last = 2 ** bits - 1;

@@ -10,7 +10,7 @@ import { fitPositiveScale } from './weighted-scale-fit.js';
 const size = 256;
 const f = Math.fround;
 
-/** Where Q2_K, Q4_K and Q5_K differ. */
+/** The differences between Q2_K, Q4_K and Q5_K. */
 interface Layout {
   readonly name: string;
   readonly bytes: number;
@@ -19,15 +19,15 @@ interface Layout {
   /** Last code of a value, and of a scale or minimum. */
   readonly last: number;
   readonly lastScale: number;
-  /** Bytes at which the f16 scale of scales and that of minima lie. */
+  /** Byte offsets of the f16 scale of scales and of that of minima. */
   readonly scaleAt: number;
   readonly minimumAt: number;
   readonly kernel?: string;
-  /** How the reference looks for scales without importance. */
+  /** The reference's search steps for scales without importance. */
   readonly steps: AffineSteps;
   /** Whether weights without importance are `rms + |x|`, or `|x|` alone. */
   readonly rmsWeights: boolean;
-  /** What x^2 is added to for weights with importance, in mean squares of the block. */
+  /** The addend of x^2 for weights with importance, in mean squares of the block. */
   readonly squares: number;
   putScaleCodes(scales: Uint8Array, minima: Uint8Array, to: Uint8Array): void;
   scaleCode(from: Uint8Array, j: number): number;
@@ -37,8 +37,8 @@ interface Layout {
 }
 
 /**
- * 256 values in groups, `d scale code - dmin minimum` with scales and minima of a few bits (ggml-quants.c). Each group is fitted by
- * itself, scales and minima are rounded, and codes are rounded anew with what is stored.
+ * 256 values in groups, `d scale code - dmin minimum` with scales and minima of a few bits (ggml-quants.c). Each group
+ * is fitted by itself, scales and minima are rounded, and codes are rounded again with the stored scales and minima.
  */
 function affineSuperBlock(layout: Layout): BlockFormat {
   const { name, bytes, group, last, lastScale, scaleAt, minimumAt, kernel, steps, rmsWeights, squares } = layout;
@@ -67,13 +67,13 @@ function affineSuperBlock(layout: Layout): BlockFormat {
     }
   }
 
-  /** Scales as shares of the largest one. */
+  /** Rounds scales as shares of the largest one. */
   function roundToLargest(): boolean {
     const [largestScale, largestMinimum] = [scales, minima].map((of) => of.reduce((a, b) => Math.max(a, b), 0));
     const inverseScale = largestScale > 0 ? f(lastScale / largestScale) : 0;
     const inverseMinimum = largestMinimum > 0 ? f(lastScale / largestMinimum) : 0;
     for (let j = 0; j < groups; j++) {
-      // A fit's scale may be below zero; the reference keeps the low byte of its code.
+      // A fit's scale may be negative; the reference keeps the low byte of its code.
       scaleCodes[j] = Math.min(lastScale, nearestInt(f(inverseScale * scales[j])) & 255);
       minimumCodes[j] = Math.min(lastScale, nearestInt(f(inverseMinimum * minima[j])) & 255);
     }

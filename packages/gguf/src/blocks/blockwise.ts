@@ -1,7 +1,7 @@
 import { allFinite, type BlockFormat, type BlockGrid } from '@q/core';
 import { blockOf } from './block-bytes.js';
 
-/** The importance of one block's values, and what the reference mixes with it. */
+/** The importance of one block's values, and the row's mean square that the reference combines with it. */
 interface BlockWeights {
   /** Of the block's columns. */
   readonly columns: Float32Array;
@@ -9,10 +9,10 @@ interface BlockWeights {
   readonly rowSquare: number;
 }
 
-/** A format by what becomes of one block. */
+/** A format, defined by the encoding of one block. */
 interface OneBlock extends Pick<BlockFormat, 'name' | 'values' | 'bytes' | 'kernel'> {
   readonly grid: BlockGrid;
-  /** Of finite values. Returns whether what it stores is finite. */
+  /** Encodes finite values. Returns whether the stored values are finite. */
   encode(x: Float32Array, to: Uint8Array, weights: BlockWeights | undefined): boolean;
 }
 
@@ -25,7 +25,7 @@ export function meanSquare(x: Float32Array): number {
   return f(sum / x.length);
 }
 
-/** Whole blocks, one after the other, up to the first that cannot be stored. */
+/** Encodes whole blocks, one after the other, up to the first that cannot be stored. */
 export function blockwise({ encode, ...sizes }: OneBlock): BlockFormat {
   const { values, bytes, grid } = sizes;
   const groups = values / grid.group;
@@ -63,11 +63,11 @@ export function blockwise({ encode, ...sizes }: OneBlock): BlockFormat {
   };
 }
 
-/** Weights of a group's values: its columns' importance, with `sqrt(square + x^2)`. */
+/** Weights of a group's values: its columns' importance times `sqrt(square + x^2)`. */
 export function weigh(x: Float32Array, columns: Float32Array, square: number, out: Float32Array): void {
   for (let i = 0; i < x.length; i++) out[i] = f(columns[i] * f(Math.sqrt(f(square + f(x[i] * x[i])))));
 }
 
-/** Whole numbers from `first` on. */
+/** Integers from `first` on. */
 export const integers = (first: number, count: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => first + i);

@@ -2,7 +2,7 @@ import { allFinite, type BlockFormat, decodeBf16, decodeF16, encodeBf16, encodeF
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) => new Uint8Array(buffer, byteOffset, byteLength);
 
-/** Blocks of one value each, so that files can hold unquantized tensors in the same way. */
+/** Blocks of one value each, so files can store unquantized tensors in the same way. */
 export const f32Block: BlockFormat = {
   name: 'F32',
   values: 1,
@@ -14,7 +14,7 @@ export const f32Block: BlockFormat = {
   decode: (bytes, out) => out.set(viewBytes('f32', bytes)),
 };
 
-/** @param exponent all bits of the exponent: set in NaN and infinities alone */
+/** @param exponent all bits of the exponent: only NaN and infinities have all of them set */
 const halfBlock = (
   dtype: 'f16' | 'bf16',
   exponent: number,

@@ -7,11 +7,13 @@ import { largestOf, leastMagnitude } from './weighted-scale-fit.js';
 
 const group = 32;
 const f = Math.fround;
-/** Sixteen levels that lie closer together near zero. */
+/** Sixteen levels that are closer together near zero. */
 const levels = Float32Array.of(-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113);
 const weights = new Float32Array(group);
 
-/** The scale of one group: the level table is tried at fifteen ranges, and the best one's least squares' scale is taken. */
+/**
+ * The scale of one group: the best of fifteen ranges of the level table, then the least-squares scale for its codes.
+ */
 function groupScale(x: Float32Array): number {
   const largest = largestOf(x);
   if (Math.abs(largest) < leastMagnitude) return 0;
@@ -78,7 +80,7 @@ const [size, groups, scalesLowAt, codesAt] = [256, 8, 4, 8];
 const scales = new Float32Array(groups);
 const scaleCodes = new Int8Array(groups);
 
-/** Eight scales of 6 bits, 32 added: the low halves in four bytes, the upper two bits in a word before them. */
+/** Eight scales of 6 bits, with 32 added: the low halves in four bytes, the upper two bits in a word before them. */
 function putScaleCodes(to: Uint8Array): void {
   to.fill(0, 2, codesAt);
   for (let j = 0; j < groups; j++) {
@@ -97,7 +99,7 @@ function getScales(from: Uint8Array, out: Float32Array): void {
   }
 }
 
-/** The largest scale becomes -32. Returns what the others are multiplied with. */
+/** The largest scale becomes -32. Returns the factor of the others. */
 function shareScales(own: Float32Array): number {
   const d = f(-largestOf(own) / 32);
   const inverse = d === 0 ? 0 : f(1 / d);
@@ -133,7 +135,7 @@ export const iq4_XS: BlockFormat = blockwise({
       scales[j] = groupScale(own);
     }
     const d = shareScales(scales);
-    // Codes are found with the f32 scale, not with the f16 one that is stored.
+    // Codes are found with the f32 scale, not with the stored f16 one.
     for (let j = 0; j < groups; j++) roundGroup(blockOf(x, j, group), f(d * scaleCodes[j]), blockOf(codes, j, group));
     putScaleCodes(to);
     putCodes(codes, to);

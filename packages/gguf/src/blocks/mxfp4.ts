@@ -4,7 +4,7 @@ import { blockwise } from './blockwise.js';
 
 const size = 32;
 const f = Math.fround;
-/** E2M1 in halves by the format's own codes: the sign is the uppermost bit. */
+/** E2M1 in units of one half, by the format's own codes: the sign is the uppermost bit. */
 const byPattern = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
 /** Patterns in the order of their values; of the two zeros the first. */
 const patterns = byPattern
@@ -18,11 +18,11 @@ patterns.forEach((pattern, code) => {
 });
 codeOf[8] = codeOf[0];
 const scratch = new Uint8Array(size);
-/** Of halves of E2M1. */
+/** Scale for E2M1 in units of one half. */
 const scaleOf = (exponent: number): number => 2 ** (exponent - 128);
 const clampExponent = (exponent: number): number => Math.max(0, Math.min(254, exponent));
 
-/** MXFP4 (ggml-quants.c): 32 values of E2M1 with one power of two. The largest magnitude lies in the uppermost binade. */
+/** MXFP4 (ggml-quants.c): 32 values of E2M1 with one power of two. The largest magnitude is in the uppermost binade. */
 export const mxfp4: BlockFormat = blockwise({
   ...{ name: 'MXFP4', values: size, bytes: 17 },
   grid: {

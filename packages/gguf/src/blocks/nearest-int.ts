@@ -2,8 +2,9 @@ const value = new Float32Array(1);
 const bits = new Int32Array(value.buffer);
 
 /**
- * Nearest whole number of an f32, ties to even, as GGUF's reference finds it: the low bits of `x + 1.5 * 2^23`. Beyond 2^22 it
- * gives what is left of the sum, and 0 for NaN; searches clamp it, and their bytes depend on it there, too.
+ * Nearest integer of an f32, ties to even, as GGUF's reference finds it: the low bits of `x + 1.5 * 2^23`. Beyond 2^22
+ * it gives the remaining bits of the sum, and 0 for NaN. Searches clamp the result, and their bytes depend on it there
+ * too.
  */
 export function nearestInt(x: number): number {
   value[0] = x + 12582912;

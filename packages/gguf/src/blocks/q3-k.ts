@@ -15,7 +15,7 @@ const weights = new Float32Array(group);
 const scaleCodes = new Int8Array(groups);
 const levels = integers(-half, 2 * half);
 
-/** Sixteen scales of 6 bits, 32 added: low halves in eight bytes, the upper two bits in four more. */
+/** Sixteen scales of 6 bits, with 32 added: low halves in eight bytes, the upper two bits in four more. */
 function putScaleCodes(to: Uint8Array): void {
   to.fill(0, scalesAt, scalesAt + 12);
   for (let j = 0; j < groups; j++) {

@@ -3,7 +3,7 @@ import { fitScale, largestOf } from './weighted-scale-fit.js';
 
 const f = Math.fround;
 
-/** The codes of all groups, rounded with the scales that are stored; where one is zero, those of the fit stay. */
+/** The codes of all groups, rounded with the stored scales; for a scale of zero, the codes of the fit stay. */
 export function roundGroups(x: Float32Array, scales: Float32Array, half: number, codes: Uint8Array): void {
   const group = x.length / scales.length;
   for (let j = 0; j < scales.length; j++) {
@@ -14,8 +14,8 @@ export function roundGroups(x: Float32Array, scales: Float32Array, half: number,
 }
 
 /**
- * Scales of groups as whole numbers from `-half` on: the largest one becomes `-half`, and others follow.
- * @returns what they are multiplied with
+ * Scales of groups as integers from `-half` on: the largest one becomes `-half`, and the others follow.
+ * @returns the factor of the others
  */
 export function shareOfLargest(scales: Float32Array, half: number, codes: Int8Array): number {
   const largest = largestOf(scales);

@@ -1,4 +1,7 @@
-/** Eight scales and eight minima of 6 bits in twelve bytes (ggml-quants.c, Q4_K): the last four of each give their top bits to the first. */
+/**
+ * Eight scales and eight minima of 6 bits in twelve bytes (ggml-quants.c, Q4_K): the top bits of the last four of each
+ * are in the bytes of the first four.
+ */
 export function putSixBitScales(
   scales: ArrayLike<number>,
   minima: ArrayLike<number>,

@@ -8,9 +8,9 @@ const size = 32;
 const f = Math.fround;
 
 /**
- * Q4_0 and Q5_0 (ggml-quants.c): 32 values `(code - half) d`. The scale is the first value of largest magnitude over `-half`, so that
- * this value has a code of its own. Codes are found with the f32 scale, not with the f16 one that is stored. With importance the scale
- * is fitted.
+ * Q4_0 and Q5_0 (ggml-quants.c): 32 values `(code - half) d`. The scale is the first value of largest magnitude over
+ * `-half`, so this value is represented exactly by a code. Codes are found with the f32 scale, not with the stored f16
+ * one. With importance the scale is fitted.
  */
 function symmetricBlock(name: string, bits: 4 | 5): BlockFormat {
   const half = 2 ** (bits - 1);
@@ -53,7 +53,7 @@ function symmetricBlock(name: string, bits: 4 | 5): BlockFormat {
       const d = f(largestOf(x) / -half);
       const inverse = d === 0 ? 0 : f(1 / d);
       for (let j = 0; j < size; j++)
-        // A scale without a reciprocal is stored as zero, and the codes mean nothing.
+        // A scale without a reciprocal is stored as zero, and its codes have no effect.
         codes[j] = Number.isFinite(inverse) ? Math.min(last, Math.trunc(f(f(x[j] * inverse) + (half + 0.5)))) : 0;
       putCodes(codes, to);
       return putF16(to, 0, d);

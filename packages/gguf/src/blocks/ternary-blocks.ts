@@ -37,10 +37,10 @@ function ternaryBlock(name: string, bytes: number, { putCodes, getCodes }: CodeB
   });
 }
 
-/** Weights that are no ternary ones lie best in a much smaller range than their largest magnitude. */
+/** The best range for weights that are not ternary is much smaller than their largest magnitude. */
 const shares = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1];
 
-/** Five codes in a byte, the first one the most significant: 256 / 243 of their number, rounded up. */
+/** Five codes in a byte, the first one the most significant: their number times 256 / 243, rounded up. */
 const packTrits = (trits: readonly number[]): number =>
   Math.ceil((256 * trits.reduce((number, trit) => 3 * number + trit, 0)) / 243) & 255;
 const getTrit = (byte: number, place: number): number => (((byte * 3 ** place) & 255) * 3) >> 8;

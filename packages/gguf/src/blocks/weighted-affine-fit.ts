@@ -2,32 +2,32 @@ import { nearestCode } from './nearest-int.js';
 
 const f = Math.fround;
 
-/** How finely a weighted affine fit looks (ggml-quants.c, qkx2). */
+/** The search steps of a weighted affine fit (ggml-quants.c, qkx2). */
 export interface AffineSteps {
   /** Last code. */
   readonly last: number;
-  /** Ranges `last + first + step i` over `max - min` are tried, i = 0..count. */
+  /** It tries the ranges `last + first + step i` over `max - min`, i = 0..count. */
   readonly first: number;
   readonly step: number;
   readonly count: number;
-  /** Errors count by their magnitude, not by their square. */
+  /** True: errors are weighted by their magnitude, not by their square. */
   readonly absolute?: true;
 }
 
-/** What the reference tries where columns have an importance (make_qkx3_quants of ggml-quants.c). */
+/** The reference's steps for columns with an importance (make_qkx3_quants of ggml-quants.c). */
 export const importantSteps = (last: number): AffineSteps => ({ last, first: -0.9, step: 0.05, count: 36 });
 
 export interface AffineFit {
   readonly scale: number;
-  /** What is taken off: at least 0. */
+  /** The value to subtract: at least 0. */
   readonly minimum: number;
 }
 
 /**
- * Finds `x = scale code - minimum` of least weighted squares (ggml-quants.c, qkx2): for each of several ranges the codes are rounded,
- * then scale and minimum are the least squares' solution for them. Ranges are counted from the best minimum so far, as in the reference:
- * both the numerator and the denominator of a later step follow it.
- * @param codes out: the codes that belong to the fit
+ * Finds `x = scale code - minimum` of least weighted squares (ggml-quants.c, qkx2). For each of several ranges the
+ * codes are rounded; then scale and minimum are the least-squares solution for them. Ranges are counted from the best
+ * minimum so far, as in the reference: both the numerator and the denominator of a later step follow it.
+ * @param codes out: the codes of the fit
  */
 export function fitAffine(
   x: Float32Array,

@@ -1,6 +1,6 @@
 /**
- * The scale of `x = scale levels[code]` of weighted least squares over ranges around that in which the value of largest magnitude is
- * the outermost level. What methods start from.
+ * The scale of `x = scale levels[code]` of weighted least squares. It searches near the range for which the value of
+ * largest magnitude is the outermost level. Methods start from it.
  */
 export function fitLevels(
   x: Float32Array,
@@ -13,7 +13,7 @@ export function fitLevels(
   if (magnitude === 0) return 0;
   const [low, high] = [levels[0], levels[levels.length - 1]];
   let [best, chosen] = [Number.POSITIVE_INFINITY, 0];
-  // A scale below zero turns a lopsided set of levels round.
+  // A negative scale reverses an asymmetric set of levels.
   for (const outermost of low === -high ? [high] : [low, high, -low, -high]) {
     if (outermost === 0) continue;
     for (const share of shares) {

@@ -17,9 +17,9 @@ export function largestOf(x: Float32Array): number {
 }
 
 /**
- * Finds `x = scale code` of weighted least squares, codes `-half..half-1` (make_qx_quants of ggml-quants.c): nineteen ranges around
- * `half` are rounded, the scale is the least squares' solution for the best one.
- * @param codes out: the codes, `half` added; zeros where all of x is next to nothing
+ * Finds `x = scale code` of weighted least squares, codes `-half..half-1` (make_qx_quants of ggml-quants.c). It rounds
+ * nineteen ranges near `half`; the scale is the least-squares solution for the best one.
+ * @param codes out: the codes plus `half`; zeros if all of x is nearly zero
  * @param weights x^2 when absent
  */
 export function fitScale(x: Float32Array, half: number, codes: Uint8Array, weights?: Float32Array): number {
@@ -57,8 +57,8 @@ export function fitScale(x: Float32Array, half: number, codes: Uint8Array, weigh
 }
 
 /**
- * The same for the scales of scales, which are not negative: codes `0..last` (make_qp_quants of ggml-quants.c). Nine ranges are tried,
- * then each code by itself against all others.
+ * The same for the scales of scales, which are not negative: codes `0..last` (make_qp_quants of ggml-quants.c). It
+ * tries nine ranges, then each code by itself against all others.
  */
 export function fitPositiveScale(x: Float32Array, last: number, codes: Uint8Array, weights: Float32Array): number {
   const largest = x.reduce((most, value) => Math.max(most, value), 0);
@@ -95,9 +95,9 @@ export function fitPositiveScale(x: Float32Array, last: number, codes: Uint8Arra
 }
 
 /**
- * Finds `x = scale code` with weights x^2, codes `-half..half-1`, by rounding one range and then each code by itself against all
- * others (make_q3_quants of ggml-quants.c).
- * @param codes out: the codes, `half` added; zeros where all of x is next to nothing
+ * Finds `x = scale code` with weights x^2, codes `-half..half-1`, by rounding one range and then optimising each code
+ * by itself against all others (make_q3_quants of ggml-quants.c).
+ * @param codes out: the codes plus `half`; zeros if all of x is nearly zero
  */
 export function fitScaleByDescent(x: Float32Array, half: number, codes: Uint8Array): number {
   const largest = largestOf(x);
@@ -122,7 +122,7 @@ export function fitScaleByDescent(x: Float32Array, half: number, codes: Uint8Arr
 }
 
 /**
- * At most five rounds; a code changes when the correlation with x grows by it. Returns the scale.
+ * At most five rounds; a code changes when this increases the correlation with x. Returns the scale.
  * @param sums `sum w x code` and `sum w code^2`, as the codes are
  */
 function descend(

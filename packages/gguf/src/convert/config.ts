@@ -1,6 +1,8 @@
 import { SchemeError } from '@q/core';
 
-/** Reads a model's `config.json` for the conversion. Every error names the key, what was found and what was expected. */
+/**
+ * Reads a model's `config.json` for the conversion. Every error names the key, what was found and what was expected.
+ */
 export class ModelConfig {
   constructor(
     /** Of the model, for messages. */
@@ -12,7 +14,7 @@ export class ModelConfig {
     return this.json[key] !== undefined && this.json[key] !== null;
   }
 
-  /** The number under the first of the keys that is there. */
+  /** The number under the first existing key. */
   number(keys: string | readonly string[], absent?: number): number {
     return this.#typed(keys, 'number', absent);
   }
@@ -62,14 +64,17 @@ export class ModelConfig {
   }
 }
 
-/** What a config says of rotary positions, in the form of transformers 5 (`rope_parameters`) or 4 (`rope_scaling`). */
+/**
+ * The settings of rotary positions in a config, in the form of transformers 5 (`rope_parameters`) or 4
+ * (`rope_scaling`).
+ */
 export interface RopeSettings {
   readonly type: string;
   readonly theta: number;
   readonly scaling: ModelConfig;
 }
 
-/** @param layers `full_attention` or `sliding_attention`, where the config has settings for each of them */
+/** @param layers `full_attention` or `sliding_attention`, for configs with settings for each of them */
 export function ropeSettings(config: ModelConfig, absentTheta = 10000, layers = 'full_attention'): RopeSettings {
   const all = config.object(config.has('rope_parameters') ? 'rope_parameters' : 'rope_scaling');
   const scaling = all.has(layers) ? all.object(layers) : all;

@@ -12,19 +12,19 @@ export interface ConversionSource {
   /** Shapes of all tensors by their names in the checkpoint; linears are `[out, in]`. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly tokenizer: TokenizerFiles;
-  /** How an encoder's sentence embedding is pooled; absent where the model does not say. */
+  /** The pooling of an encoder's sentence embedding; absent if the model does not say. */
   readonly pooling?: Pooling;
-  /** Linear layers behind the pooling, in their order. */
+  /** Linear layers after the pooling, in order. */
   readonly dense?: readonly DenseLayer[];
-  /** Rows `begin` to `end` of a tensor, all but its last dimension counted as rows. */
+  /** Rows `begin` to `end` of a tensor; all dimensions except the last count as rows. */
   rows(name: string, begin: number, end: number): Promise<BlockSource>;
 }
 
-/** A layer that a sentence embedding goes through when it has been pooled. */
+/** A layer that a sentence embedding passes after the pooling. */
 interface DenseLayer {
   /** f32 `[out, in]`. */
   readonly weight: Tensor<'f32'>;
-  /** It is more than a product: it has a bias, or an activation. */
+  /** True when it is more than a product: it has a bias, or an activation. */
   readonly more: boolean;
 }
 
@@ -40,13 +40,13 @@ export interface TokenizerFiles {
   readonly chatTemplate?: string;
 }
 
-/** Every `step`-th row of each tensor, from row `first` on: the others are another tensor of the file. */
+/** Every `step`-th row of each tensor, from row `first` on. The other rows are in another tensor of the file. */
 export interface StridedRows {
   readonly step: number;
   readonly first: number;
 }
 
-/** A tensor of the file, and what it is made of. */
+/** A tensor of the file, and its sources. */
 export interface ModelTensor {
   /** In the file: `blk.0.attn_q.weight`. */
   readonly name: string;
@@ -54,43 +54,46 @@ export interface ModelTensor {
   readonly shape: readonly number[];
   /** Tensors of the source whose rows follow each other. */
   readonly from: readonly string[];
-  /** The row of `from` that each row is; the same order when absent. */
+  /** Index in `from` of each row; the same order when absent. */
   readonly order?: Int32Array;
   /** The rows are not all rows of `from`: see {@link StridedRows}. Never beside `order`. */
   readonly strided?: StridedRows;
   /** Added to every value. */
   readonly plus?: number;
-  /** The values themselves, where no tensor of the source has them. */
+  /** The values themselves, if no tensor of the source has them. */
   readonly values?: Float32Array;
 }
 
-/** How models of a family become a file that llama.cpp loads. */
+/** Turns models of a family into a file that llama.cpp loads. */
 export interface GgufArchitecture {
   /** `general.architecture` */
   readonly name: string;
   /** Values of `model_type` in config.json. */
   readonly modelTypes: readonly string[];
-  /** Which models of these types are meant; all of them when absent. */
+  /** Whether it supports a model of these types; all of them when absent. */
   accepts?(config: ModelConfig): boolean;
-  /** How many layers behind the pooling the runtime has; none when absent. */
+  /** The number of layers after the pooling that the runtime supports; none when absent. */
   readonly denseLayers?: number;
   /** Keys are written as `<name>.<key>`. */
   hyperparameters(config: ModelConfig, source: ConversionSource): ReadonlyMap<string, GgufValue>;
   tensors(config: ModelConfig, source: Pick<ConversionSource, 'name' | 'shapes' | 'dense'>): readonly ModelTensor[];
-  /** The `config.json` of a file's model: what `hyperparameters` wrote, read back. Absent where another family of this name has it. */
+  /**
+   * The `config.json` of a file's model, from the keys that `hyperparameters` wrote. Absent if another family of this
+   * name has it.
+   */
   config?(file: FileSettings): Readonly<Record<string, unknown>>;
-  /** Settings of the tokenizer that the family needs and its files do not say. */
+  /** Settings of the tokenizer that the family needs and its files do not contain. */
   readonly tokenizer?: TokenizerDefaults;
 }
 
 export interface TokenizerDefaults {
   /** A space before the first word (SentencePiece). */
   readonly addSpacePrefix?: boolean;
-  /** Encoders: the count of token types, which readers ask for. */
+  /** Encoders: the number of token types, which readers need. */
   tokenTypes?(config: ModelConfig): number;
 }
 
-/** A model as a file will hold it, before its tensors get their types. */
+/** A model as it will be in a file, before its tensors get their types. */
 export interface ConvertedModel {
   readonly metadata: GgufMetadata;
   readonly tensors: readonly ModelTensor[];

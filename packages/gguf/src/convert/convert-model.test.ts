@@ -116,7 +116,7 @@ describe('convertModel', () => {
     expect(metadata.get('general.architecture')?.value).toBe('gemma-embedding');
     expect(metadata.get('gemma-embedding.dense_2_feat_out')?.value).toBe(8);
     expect(tensors.find(({ name }) => name === 'dense_2.weight')?.shape).toEqual([8, 4]);
-    expect(() => convertModel({ ...source(gemma, shapes), dense })).toThrow(/1 linear layers behind the pooling/);
+    expect(() => convertModel({ ...source(gemma, shapes), dense })).toThrow(/1 linear layers after the pooling/);
   });
 
   it.each([
@@ -132,7 +132,7 @@ describe('convertModel', () => {
       llama,
       { ...shapes, 'model.layers.0.extra.weight': [2] },
       {},
-      /extra\.weight has no place/,
+      /extra\.weight has no name/,
     ],
     ['a folder without a tokenizer', llama, shapes, { tokenizer: undefined }, /has no tokenizer\.json/],
     [

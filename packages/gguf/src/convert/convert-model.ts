@@ -18,7 +18,7 @@ import { text, u32 } from './values.js';
 /** The families that can be converted. */
 export const ggufArchitectures: readonly GgufArchitecture[] = [
   ...[llamaGguf, qwen2Gguf, qwen2MoeGguf, qwen3Gguf, qwen3MoeGguf, gemma2Gguf, phi3Gguf, olmo2Gguf],
-  // The first of a type that accepts a model is its family.
+  // The first family of the type that accepts a model.
   ...[
     gemmaEmbeddingGguf,
     gemma3Gguf,
@@ -37,13 +37,14 @@ export const ggufArchitectures: readonly GgufArchitecture[] = [
 
 export interface ConvertOptions {
   readonly architectures?: readonly GgufArchitecture[];
-  /** llama.cpp's name for the way in which the tokenizer cuts text, where it is not recognized. */
+  /** llama.cpp's name for the way in which the tokenizer splits text, for tokenizers that are not recognized. */
   readonly preTokenizer?: string;
 }
 
 /**
- * Names, hyperparameters and tokenizer of a model as llama.cpp has them. No value is read.
- * @throws SchemeError for a model, a setting or a tokenizer that llama.cpp does not know; FormatError for a tensor without a place
+ * Names, hyperparameters and tokenizer of a model in llama.cpp's form. Reads no values.
+ * @throws SchemeError for a model, a setting or a tokenizer that llama.cpp does not support; FormatError for a tensor
+ *   without a name
  */
 export function convertModel(source: ConversionSource, options: ConvertOptions = {}): ConvertedModel {
   const { architectures = ggufArchitectures, preTokenizer } = options;
@@ -58,7 +59,7 @@ export function convertModel(source: ConversionSource, options: ConvertOptions =
   const { dense = [] } = source;
   if (dense.length > (architecture.denseLayers ?? 0) || dense.some(({ more }) => more))
     throw new SchemeError(
-      `${source.name}: modules.json has ${dense.length} linear layers behind the pooling; llama.cpp runs ${architecture.denseLayers ?? 0} for ${architecture.name}, without biases and activations`,
+      `${source.name}: modules.json has ${dense.length} linear layers after the pooling; llama.cpp runs ${architecture.denseLayers ?? 0} for ${architecture.name}, without biases and activations`,
     );
   const tensors = architecture.tensors(config, source);
   const embeddings = tensors.find(({ name }) => name === 'token_embd.weight');
@@ -91,7 +92,7 @@ export function architectureOf(
   );
 }
 
-/** The settings of the text model of a model that also sees. */
+/** The settings of the text model in a model with vision. */
 function textPart(config: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   const inner = config.text_config;
   return typeof inner === 'object' && inner !== null ? { ...config, ...inner, model_type: config.model_type } : config;

@@ -4,10 +4,13 @@ import type { GgufHeader } from '../header.js';
 import type { GgufMetadata } from '../metadata.js';
 import { readGgufTensor } from '../read-tensor.js';
 
-/** Tensors that hold settings: factors of rotary frequencies. */
+/** Tensors that are settings: factors of rotary frequencies. */
 const settingTensors = ['rope_freqs.weight', 'rope_factors_long.weight', 'rope_factors_short.weight'];
 
-/** What a GGUF file says of its model. Every error names the file, the key, what was found and what was expected. */
+/**
+ * The metadata of a GGUF file about its model. Every error names the file, the key, what was found and what was
+ * expected.
+ */
 export class FileSettings {
   /** `general.architecture` */
   readonly architecture: string;
@@ -25,7 +28,7 @@ export class FileSettings {
     this.architecture = architecture;
   }
 
-  /** Reads the tensors that hold settings. */
+  /** Reads the tensors that are settings. */
   static async read(source: ByteSource, header: GgufHeader): Promise<FileSettings> {
     const vectors = new Map<string, Float32Array>();
     for (const name of settingTensors) {
@@ -65,19 +68,19 @@ export class FileSettings {
     return typeof value === 'boolean' ? value : this.refuse(key, 'true or false is needed');
   }
 
-  /** Sizes of a tensor, or nothing when there is none. */
+  /** Sizes of a tensor, or undefined when there is none. */
   shape(tensor: string): readonly number[] | undefined {
     return this.header.tensors.get(tensor)?.shape;
   }
 
-  /** Values of a tensor that holds settings, which is then not looked for among the weights. */
+  /** Values of a tensor that is a setting; it then does not count as a weight. */
   vector(tensor: string): Float32Array | undefined {
     const values = this.vectors.get(tensor);
     if (values) this.#used.add(tensor);
     return values;
   }
 
-  /** Tensors that {@link vector} has given out. */
+  /** Tensors that {@link vector} has returned. */
   get usedVectors(): ReadonlySet<string> {
     return this.#used;
   }

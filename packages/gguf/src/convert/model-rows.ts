@@ -13,8 +13,8 @@ export interface RowReader {
 }
 
 /**
- * Rows that change places come from a part of the source that is read as a whole: they stay within a head, or within an expert. A row of
- * stacked vectors is one of them.
+ * Reordered rows are read from a part of the source as a whole: they stay within a head, or within an expert. Each of several
+ * stacked vectors is a row.
  */
 export function openRows(source: ConversionSource, tensor: ModelTensor): RowReader {
   const { order, strided, plus, values, shape, from } = tensor;

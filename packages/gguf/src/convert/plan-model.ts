@@ -5,8 +5,8 @@ import { ggufTensorTypeFor } from '../tensor-type.js';
 import type { ConvertedModel } from './conversion.js';
 
 /**
- * Decides the type of every tensor of a converted model by the same rules as for a file. Vectors, norms and other small tensors are
- * kept in f32.
+ * Decides the type of every tensor of a converted model by the same rules as for a file. Vectors, norms and other small
+ * tensors are stored in f32.
  * @param name of the model, for messages
  */
 export function planModel(model: ConvertedModel, options: RequantizeOptions, name: string): RequantizePlan {

@@ -8,32 +8,32 @@ import { architectureOf, ggufArchitectures } from './convert-model.js';
 import { FileSettings } from './file-settings.js';
 import { type StoredTokenizerFiles, storedTokenizer } from './tokenizer/stored/tokenizer-json.js';
 
-/** A model that a GGUF file holds, in the terms of a model folder. */
+/** The model of a GGUF file, in the form of a model folder. */
 export interface FileModel {
   /** `config.json` */
   readonly config: Readonly<Record<string, unknown>>;
-  /** How an encoder's sentence embedding is pooled. */
+  /** The pooling of an encoder's sentence embedding. */
   readonly pooling?: Pooling;
-  /** What its matrices were rounded to (`Q4_K_M`), or nothing where they are floats. */
+  /** The format of its quantized matrices (`Q4_K_M`), or undefined if they are floats. */
   readonly quantizedAs?: string;
   /** Whether the file has a chat template. */
   readonly chatTemplate: boolean;
-  /** Files of the tokenizer; made when they are asked for. */
+  /** Files of the tokenizer, made on request. */
   tokenizer(): StoredTokenizerFiles;
   /**
-   * The tensors of the file, and the names that they have in a folder.
+   * The tensors of the file, with their names in a folder.
    * @param shapes of the folder's tensors by name, linears `[out, in]`
-   * @throws FormatError naming a tensor that one of the two has and the other has not, or has in another shape
+   * @throws FormatError naming a tensor that only one of the two has, or that has another shape in the other
    */
   tensors(shapes: ReadonlyMap<string, readonly number[]>): readonly ModelTensor[];
 }
 
-/** llama.cpp's numbers for them. */
+/** llama.cpp's numbers of the pooling types. */
 const poolings: readonly (Pooling | undefined)[] = ['none', 'mean', 'cls', 'last'];
 
 /**
- * Reads what a file says of its model.
- * @throws SchemeError for an architecture or a setting that is not known here, naming it
+ * Reads a file's metadata about its model.
+ * @throws SchemeError naming an unknown architecture or setting
  */
 export async function readFileModel(
   source: ByteSource,
@@ -73,15 +73,15 @@ export async function readFileModel(
   };
 }
 
-/** Both sides have the same tensors, but for those that hold settings. */
+/** Checks that both sides have the same tensors, except those that are settings. */
 function checkTensors(file: FileSettings, tensors: readonly ModelTensor[]): void {
   const wanted = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   for (const [name, { shape }] of file.header.tensors) {
     const own = wanted.get(name);
     if (!own && !file.usedVectors.has(name))
-      throw new FormatError(`${file.name}: tensor ${name} has no place in a model of this architecture`);
+      throw new FormatError(`${file.name}: tensor ${name} is not part of a model of this architecture`);
     if (own && `${own.shape}` !== `${shape}`)
-      throw new FormatError(`${file.name}: tensor ${name} has shape [${shape}]; the settings ask for [${own.shape}]`);
+      throw new FormatError(`${file.name}: tensor ${name} has shape [${shape}]; the settings say [${own.shape}]`);
   }
   for (const name of wanted.keys())
     if (!file.header.tensors.has(name) && !file.usedVectors.has(name))
@@ -94,7 +94,7 @@ const mixNames: Readonly<Record<number, string>> = {
   ...{ 18: 'Q6_K', 21: 'Q2_K_S', 25: 'IQ4_NL', 30: 'IQ4_XS', 36: 'TQ1_0', 37: 'TQ2_0', 38: 'MXFP4_MOE' },
 };
 
-/** The mix by its name, or the type that most values of the matrices have. */
+/** The mix by its name, or the type of most values of the matrices. */
 function quantizationOf({ metadata, tensors }: GgufHeader): string | undefined {
   const counts = new Map<string, number>();
   for (const { type, shape } of tensors.values())

@@ -1,9 +1,12 @@
 /**
- * Orders of rows in which llama.cpp keeps some matrices: the row of the checkpoint that each row of the file is. They move whole
- * rows, so that quantized rows can be moved as well.
+ * llama.cpp's orders of rows for some matrices: the checkpoint's row of each row of the file. They move whole rows, so
+ * quantized rows can be moved too.
  */
 
-/** Rotary pairs of each head next to each other, where the checkpoint has all first halves before all second ones. */
+/**
+ * The two values of each rotary pair of a head next to each other; the checkpoint has all first halves before all
+ * second ones.
+ */
 export function interleaveHalves(rows: number, heads: number): Int32Array {
   const half = rows / heads / 2;
   return Int32Array.from({ length: rows }, (_, row) => {
@@ -12,7 +15,7 @@ export function interleaveHalves(rows: number, heads: number): Int32Array {
   });
 }
 
-/** Queries, keys and values one after the other, where the checkpoint has the three of each head together. */
+/** Queries, keys and values one after the other; the checkpoint has the three of each head together. */
 export function splitFusedHeads(rows: number, heads: number): Int32Array {
   const size = rows / heads / 3;
   return Int32Array.from({ length: rows }, (_, row) => {
@@ -26,7 +29,7 @@ export function splitFusedHeads(rows: number, heads: number): Int32Array {
 export const rowRange = (begin: number, end: number): Int32Array =>
   Int32Array.from({ length: end - begin }, (_, row) => begin + row);
 
-/** The order that undoes another one. */
+/** The inverse of an order. */
 export function inverseOrder(order: Int32Array): Int32Array {
   const inverse = new Int32Array(order.length);
   order.forEach((from, to) => {

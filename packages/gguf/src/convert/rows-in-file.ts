@@ -13,17 +13,17 @@ import type { ModelTensor } from './conversion.js';
 import { matrixOf } from './model-rows.js';
 import { inverseOrder } from './row-orders.js';
 
-/** A tensor of a checkpoint, where a file has it. */
+/** The position of a checkpoint's tensor in a file. */
 export interface StoredRows {
   readonly stored: GgufTensor;
   readonly model: ModelTensor;
-  /** Which of `model.from`. */
+  /** Index in `model.from`. */
   readonly part: number;
 }
 
 /**
- * Rows `begin` to `end` of a tensor of a checkpoint as a file holds them: in the checkpoint's order, nothing added. A dimension before
- * the last one counts as rows.
+ * Rows `begin` to `end` of a checkpoint's tensor, read from a file: in the checkpoint's order, with nothing added. A
+ * dimension before the last one counts as rows.
  * @returns little-endian bytes: those of the file for f16 and bf16, else f32
  * @throws FormatError for a type that this toolkit cannot decode
  */
@@ -46,7 +46,7 @@ export async function rowsInFile(
   return new Uint8Array(values.buffer);
 }
 
-/** The same rows as the file has them. */
+/** The same rows in the form of the file. */
 async function storedBytes(
   source: ByteSource,
   { stored, model, part }: StoredRows,
@@ -75,21 +75,24 @@ async function storedBytes(
   return source.slice(stored.begin + (first + begin) * width, stored.begin + (first + end) * width);
 }
 
-/** Whether a type's values are `scale (code - zero)` with one scale and one zero a group: what {@link quantizedInFile} can give. */
+/**
+ * Whether a type's values are `scale (code - zero)` with one scale and one zero a group, as {@link quantizedInFile}
+ * needs.
+ */
 export function hasLinearCodes({ type }: GgufTensor): boolean {
   const levels = type.values > 1 ? type.format?.grid?.levels : undefined;
   return levels?.every((level, code) => level === levels[0] + code) ?? false;
 }
 
-/** Values whose bytes are in memory beside their codes at a time: an embedding has a hundred times as many. */
+/** Values whose bytes and codes are in memory at the same time: an embedding has a hundred times as many. */
 const valuesAtOnce = 2 ** 20;
 
-/** Stands for a scale of zero, whose groups hold nothing but their minimum. */
+/** Replaces a scale of zero; the groups with such a scale contain only their minimum. */
 const vanishing = 1e-20;
 
 /**
- * A matrix of a checkpoint as the codes that a file holds, for products on packed codes; values are those of the file up to a rounding
- * of the zero point. Only where {@link hasLinearCodes}.
+ * The codes of a checkpoint's matrix, read from a file, for products on packed codes. The values equal those of the
+ * file up to a rounding of the zero point. Only for types with {@link hasLinearCodes}.
  */
 export async function quantizedInFile(source: ByteSource, place: StoredRows): Promise<QuantizedTensor> {
   const { format, values, bytes: blockBytes, name: type } = place.stored.type;
@@ -125,5 +128,5 @@ export async function quantizedInFile(source: ByteSource, place: StoredRows): Pr
   };
 }
 
-/** At a place in memory where values of two bytes may begin. */
+/** Copies bytes to an address where 2-byte values may begin. */
 const aligned = (bytes: Uint8Array): Uint8Array => (bytes.byteOffset % 2 === 0 ? bytes : bytes.slice());

@@ -1,11 +1,11 @@
 import { FormatError } from '@q/core';
 import type { ConversionSource, ModelTensor, StridedRows } from './conversion.js';
 
-/** What becomes of the tensors of one module. */
+/** Name and form of the tensors of one module in a file. */
 interface NameRule {
-  /** Name in the file, without `.weight` or `.bias`. `N` stands for the block. */
+  /** Name in the file, without `.weight` or `.bias`. `N` is the number of the block. */
   readonly to: string;
-  /** The row of the source that each row is. */
+  /** The source's row index of each row. */
   readonly order?: (rows: number) => Int32Array;
   readonly strided?: StridedRows;
   /** Added to every value. */
@@ -13,16 +13,16 @@ interface NameRule {
 }
 
 /**
- * Modules by their name in the checkpoint without its prefix. `N` stands for the block, `E` for the expert. A module with several rules
- * is several tensors of the file.
+ * Modules by their name in the checkpoint without its prefix. `N` is the number of the block, `E` that of the expert. A
+ * module with several rules becomes several tensors of the file.
  */
 export type NameRules = Readonly<Record<string, string | NameRule | readonly NameRule[]>>;
 
 export interface Naming {
   readonly rules: NameRules;
-  /** What stands before the names in some checkpoints. */
+  /** The prefix that names have in some checkpoints. */
   readonly prefix: RegExp;
-  /** Modules or tensors that the file does not hold. */
+  /** Modules or tensors that are not part of the file. */
   readonly dropped?: RegExp;
 }
 
@@ -33,8 +33,9 @@ interface Found {
 }
 
 /**
- * The tensors of a file: those of a checkpoint under other names, with the rows of a block's experts one after the other.
- * @throws FormatError for a tensor that no rule names
+ * The tensors of a file: those of a checkpoint with other names, with the rows of a block's experts one after the
+ * other.
+ * @throws FormatError for a tensor without a rule
  */
 export function nameTensors(
   source: Pick<ConversionSource, 'name' | 'shapes'>,
@@ -46,7 +47,7 @@ export function nameTensors(
     if (dropped?.test(bare)) continue;
     const found = findRules(bare, rules);
     if (found.length === 0)
-      throw new FormatError(`${source.name}: tensor ${from} has no place in a GGUF file of this architecture`);
+      throw new FormatError(`${source.name}: tensor ${from} has no name in a GGUF file of this architecture`);
     for (const { name, rule, expert } of found) {
       const entry = merged.get(name) ?? { rule, parts: [] };
       entry.parts.push({ from, expert });
@@ -71,7 +72,7 @@ export function nameTensors(
     .sort((a, b) => blockOf(a.name) - blockOf(b.name));
 }
 
-/** Embeddings first, then blocks, then what follows them. */
+/** Embeddings first, then blocks, then the tensors after them. */
 function blockOf(name: string): number {
   const block = /^blk\.(\d+)\./.exec(name);
   if (block) return Number(block[1]);

@@ -17,31 +17,35 @@ export interface WriteModelRun extends FileOptions {
   /** Encode blocks; the plain functions when absent. */
   readonly kernels?: Pick<Kernels, 'blocks'>;
   readonly signal?: AbortSignal;
-  /** Rows that a method has encoded already, by the name of the tensor in the source. */
+  /** Rows that a method has already encoded, by the name of the tensor in the source. */
   readonly encoded?: ReadonlyMap<string, Uint8Array>;
-  /** Whole tensors that other processes encode ({@link encodeTensor}), by their names in the file; nothing for those that are encoded here. */
+  /**
+   * Whole tensors that other processes encode ({@link encodeTensor}), by their names in the file; undefined for tensors
+   * that are encoded here.
+   */
   readonly encodedElsewhere?: (name: string) => (() => Promise<Uint8Array>) | undefined;
-  /** Told after each stretch: values written so far, and all. */
+  /** Called after each chunk with the values written so far, and the total. */
   readonly progress?: (event: ProgressEvent) => void;
 }
 
-/** Values that are worked on at a time. */
+/** Number of values of a chunk. */
 const stretchValues = 2 ** 20;
 
 interface Stretch {
   readonly tensor: EncodedTensor;
   readonly begin: number;
   readonly end: number;
-  /** Weights of the columns of the matrix that the rows belong to. */
+  /** Weights of the columns of the rows' matrix. */
   readonly importance?: Float32Array;
-  /** Values; or all bytes of the tensor where another process encodes them. */
+  /** Values; or all bytes of the tensor if another process encodes it. */
   read(): Promise<BlockSource | Uint8Array>;
 }
 
 /**
- * Writes a converted model: stretches of rows are read, encoded and written one after the other, the next one read while this one is
- * encoded. The file is there as a whole or not at all.
- * @throws NumericError when a tensor has NaN or infinite values, or values beyond its type; LostTensorError when they are too small for it
+ * Writes a converted model. It reads, encodes and writes chunks of rows one after the other, and reads the next chunk
+ * while it encodes the current one. The file is either complete or absent.
+ * @throws NumericError when a tensor has NaN or infinite values, or values beyond its type; LostTensorError when they are
+ * too small for it
  */
 export async function writeModel(
   source: ConversionSource,
@@ -67,7 +71,7 @@ export async function writeModel(
       signal?.throwIfAborted();
       const values = (await next) as BlockSource | Uint8Array;
       next = stretches[index + 1]?.read();
-      // It is awaited later; until then nobody must take its failure for one that nobody handles.
+      // The promise is awaited later; until then its failure must not count as unhandled.
       next?.catch(() => {});
       const { to } = tensor;
       const ready =
@@ -96,7 +100,7 @@ export async function writeModel(
   }
 }
 
-/** A tensor, and what its rows become. */
+/** A tensor, with the source and the type of its rows. */
 export type EncodedTensor = Pick<RequantizedTensor, 'from' | 'to' | 'importance'>;
 
 /**
@@ -142,7 +146,7 @@ function encodeRows(
     );
 }
 
-/** Whole rows, and none of two matrices; all rows at once where another process encodes them. */
+/** Whole rows, and never rows of two matrices; all rows in one piece if another process encodes them. */
 function cut(
   source: ConversionSource,
   tensor: EncodedTensor,

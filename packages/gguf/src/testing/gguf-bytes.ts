@@ -1,4 +1,7 @@
-/** Pieces of a file, written field by field as docs/reference/file-formats.md#container-of-gguf has them, apart from the code that is tested. */
+/**
+ * Pieces of a file, written field by field from docs/reference/file-formats.md#container-of-gguf, independently of the
+ * tested code.
+ */
 export const u8 = (x: number) => Uint8Array.of(x);
 export const u32 = (x: number) => little(4, (view) => view.setUint32(0, x, true));
 export const u64 = (x: number | bigint) => little(8, (view) => view.setBigUint64(0, BigInt(x), true));
@@ -46,7 +49,7 @@ export function file({ entries = [], infos = [], alignment = 32, ...parts }: Fil
   return join(head, padding, parts.data ?? new Uint8Array(0));
 }
 
-/** A metadata entry; `value` begins behind the type. */
+/** A metadata entry; `value` begins after the type. */
 export const entry = (key: string, tag: number, value: Uint8Array) => join(text(key), u32(tag), value);
 
 /** A tensor's description; sizes as in the file, the fastest first. */

@@ -9,7 +9,7 @@ interface Buffer {
   /** Row-major; 0 while a weight is there in panels alone. */
   rows: number;
   owners: number;
-  /** Values that have room there, and how many of them are taken; for what grows ({@link Values.grown}). */
+  /** Number of values that fit there, and of those that are in use; for values that grow ({@link Values.grown}). */
   growth?: { readonly capacity: number; taken: number };
   /** The same matrix in panels ({@link Panels}). */
   panels?: Panels;

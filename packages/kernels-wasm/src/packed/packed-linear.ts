@@ -122,7 +122,7 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
   /** Tiles of panels small enough that all threads have some, large enough that no two write the same cache line often. */
   const grain = Math.max(2, Math.min(16, Math.ceil(panels / (8 * pool.threads))));
 
-  /** Runs `compute` with room for `sizes` bytes. */
+  /** Runs `compute` with `sizes` bytes of memory. */
   function withRoom(sizes: readonly number[], compute: (...addresses: number[]) => void): void {
     if (disposed) throw new QuantError('this packed weight is disposed: load it again');
     const addresses: number[] = [];

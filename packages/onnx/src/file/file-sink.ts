@@ -1,14 +1,14 @@
 import { createDurableFile, createEarlySync, type FileOptions } from '@q/durable-files';
 
-/** A file that is written from its start to its end, and is there as a whole or not at all. */
+/** A file that is written from its start to its end, and is either complete or absent. */
 export interface FileSink {
   readonly path: string;
   /** Bytes so far. */
   readonly length: number;
   write(bytes: Uint8Array): Promise<void>;
-  /** Syncs, and gives the file its name. */
+  /** Syncs, and gives the file its final name. */
   finish(): Promise<void>;
-  /** Closes and removes what was written. Nothing happens after `finish`. */
+  /** Closes and removes the file. Does nothing after `finish`. */
   abort(): Promise<void>;
 }
 

@@ -10,7 +10,7 @@ export interface StoredTensor {
 /** Tensors whose bytes are made together: the codes, scales and zero points of one matrix. */
 export interface Payload {
   readonly tensors: readonly StoredTensor[];
-  /** Bytes of each tensor, little-endian, row-major. They are used until the call after the next one. */
+  /** Bytes of each tensor, little-endian, row-major. They must stay unchanged until the call after the next one. */
   make(): Promise<readonly Uint8Array[]>;
 }
 

@@ -10,12 +10,12 @@ import { byteLength, type Payload, type StoredTensor } from './payload.js';
 
 export interface WriteOptions extends FileOptions {
   /**
-   * Tensors go into files beside the model (`NAME.onnx_data`, `NAME.onnx_data_1`, ...), each of at most this many bytes.
+   * Puts tensors into separate files (`NAME.onnx_data`, `NAME.onnx_data_1`, ...), each of at most this many bytes.
    * Absent: into the model file itself, which must stay below 2 GiB.
    */
   readonly externalBytes?: number;
   readonly signal?: AbortSignal;
-  /** Told after each payload: bytes written so far, and all. */
+  /** Called after each payload with the bytes written so far, and the total. */
   readonly progress?: (event: ProgressEvent) => void;
 }
 
@@ -25,17 +25,17 @@ export interface WrittenModel {
   readonly bytes: number;
 }
 
-/** Where a mapped file may begin a tensor (ONNX's documentation of external data). */
+/** Tensors of a mapped file begin at multiples of this (ONNX's documentation of external data). */
 const alignment = 4096;
-/** Smaller tensors stay in the model file, where they cost no padding. */
+/** Smaller tensors stay in the model file, where they need no padding. */
 const smallBytes = 16384;
-/** Length of a protobuf message that every reader takes. */
+/** Largest protobuf message that every reader accepts. */
 const messageLimit = 2 ** 31 - 1;
 
 /**
- * Writes a model whose large tensors are made one payload at a time: what is in memory is the graph and two payloads.
- * @param model complete but for the payloads' tensors
- * @throws ShapeError when a payload's bytes are not as long as its tensor, or the model is too long for one file
+ * Writes a model whose large tensors are made one payload at a time: memory holds the graph and two payloads.
+ * @param model complete except for the payloads' tensors
+ * @throws ShapeError when a payload's bytes do not have the length of its tensor, or the model is too long for one file
  * @throws WriteError when a file cannot be written
  */
 export async function writeModel(
@@ -53,7 +53,7 @@ export async function writeModel(
     if (options.externalBytes === undefined) await embed(path, model, run);
     else await spread(path, model, options.externalBytes, run);
     options.signal?.throwIfAborted();
-    // The model comes last: it is what readers open, and by then all of its data is there.
+    // The model is written last: readers open it, and all of its data exists then.
     for (const sink of [...sinks].reverse()) await sink.finish();
   } catch (error) {
     for (const sink of sinks) await sink.abort();
@@ -64,7 +64,7 @@ export async function writeModel(
 
 interface Run {
   readonly payloads: readonly Payload[];
-  /** Files that were begun. */
+  /** Files that were opened. */
   readonly sinks: FileSink[];
   readonly options: WriteOptions;
   progress(done: number, note: string): void;
@@ -99,7 +99,7 @@ async function eachTensor(
       writing = (async () => {
         for (const [index, tensor] of tensors.entries()) await write(tensor, made[index]!);
       })();
-      // It is awaited later; until then nobody must take its failure for one that nobody handles.
+      // The promise is awaited later; until then its failure must not count as unhandled.
       writing.catch(() => {});
       progress(done, tensors[0]?.name ?? '');
     }
@@ -111,15 +111,15 @@ async function eachTensor(
 const describe = ({ name, type, dims }: StoredTensor, more: object = {}) =>
   create(schemas.tensor, { name, dataType: elementTypes[type].id, dims: dims.map(BigInt), ...more }) as TensorProto;
 
-/** Tag and length of a field that holds bytes. */
+/** Tag and length of a field with bytes. */
 const prefix = (field: number, length: number): Uint8Array =>
   new BinaryWriter().tag(field, WireType.LengthDelimited).uint32(length).finish();
 
 const fieldNumber = (schema: DescMessage, name: string): number => schema.field[name]!.number;
 
 /**
- * One file. Lengths stand before the values in protobuf, and all of them are known from the shapes, so that the values
- * themselves go from their makers to the disk.
+ * One file. In protobuf the length comes before the value. All lengths are known from the shapes, so the values go
+ * straight to the disk.
  */
 async function embed(path: string, model: ModelProto, run: Run): Promise<void> {
   const raw = fieldNumber(schemas.tensor, 'rawData');
@@ -137,7 +137,7 @@ async function embed(path: string, model: ModelProto, run: Run): Promise<void> {
   const before = toBinary(schemas.model, changed(model, { graph: undefined }));
   if (before.length + length + 16 > messageLimit)
     throw new ShapeError(
-      `${path}: ${length} bytes are too many for one file, which must stay below 2 GiB: keep the tensors in files beside it`,
+      `${path}: ${length} bytes are too many for one file, which must stay below 2 GiB: put the tensors into separate files`,
     );
   const sink = await begin(path, run);
   await sink.write(before);
@@ -149,7 +149,7 @@ async function embed(path: string, model: ModelProto, run: Run): Promise<void> {
   });
 }
 
-/** The graph in one file, large tensors in others beside it. */
+/** The graph in one file, and large tensors in separate files. */
 async function spread(path: string, model: ModelProto, limit: number, run: Run): Promise<void> {
   const sink = await begin(path, run);
   const name = (index: number) => `${path}_data${index === 0 ? '' : `_${index}`}`;
@@ -173,7 +173,7 @@ async function spread(path: string, model: ModelProto, limit: number, run: Run):
   await sink.write(toBinary(schemas.model, changed(model, { graph })));
 }
 
-/** A message with other values in some of its fields; the rest is shared. */
+/** A message with other values in some of its fields; all others are shared. */
 const changed = <M extends Message>(message: M, fields: Partial<M>): M =>
   Object.assign(Object.create(Object.getPrototypeOf(message)), message, fields);
 

@@ -1,17 +1,17 @@
 import { type Checkpoint, editedConfigText } from '@q/checkpoint';
 
-/** What transformers.js reads from `transformers.js_config` of config.json. */
+/** The part `transformers.js_config` of config.json that transformers.js reads. */
 export interface TransformersJsConfig {
-  /** The type that is loaded where a program names none. */
+  /** The type that is loaded when a program names none. */
   readonly dtype: string;
-  /** Files with values beside a model, by the model's file name. */
+  /** Separate files with values, by the model's file name. */
   readonly use_external_data_format?: Readonly<Record<string, number>>;
 }
 
 /**
- * The text of config.json of the written folder: the model's own, without what speaks of other weight files. Numbers keep their
- * text. transformers.js reads it with `JSON.parse`, which knows no `Infinity` and no `NaN`: the first is written as `1e999`, which
- * all readers take for it, the second as `null`.
+ * The text of config.json of the written folder: the model's own, without keys about other weight files. Numbers keep
+ * their text. transformers.js reads it with `JSON.parse`, which knows no `Infinity` and no `NaN`. The first becomes
+ * `1e999`, which all readers take as infinite, the second `null`.
  */
 export async function modelConfigText(
   { files, configChanges }: Checkpoint,

@@ -14,13 +14,13 @@ export interface OnnxFolderOptions extends FileOptions {
   readonly type: OnnxType;
   /** Makes the codes of matrices that have none. */
   readonly quantizer: WeightQuantizer;
-  /** Operators of ONNX alone. Default false. */
+  /** Use only ONNX's own operators. Default false. */
   readonly portable?: boolean;
-  /** Positions of the file: see `ExportOptions`. */
+  /** Number of positions of the file: see `ExportOptions`. */
   readonly context?: number;
   /** Default 128 MiB: see `ExportOptions`. */
   readonly tensorBytes?: number;
-  /** A model of more bytes has its tensors in files of at most `dataFileBytes` beside it. Default 1 GB. */
+  /** A model of more bytes has its tensors in separate files of at most `dataFileBytes`. Default 1 GB. */
   readonly modelFileBytes?: number;
   /** Default 2 GB. */
   readonly dataFileBytes?: number;
@@ -32,14 +32,14 @@ export interface OnnxFolderOptions extends FileOptions {
 export interface WrittenFolder {
   /** Paths below the folder. */
   readonly files: readonly string[];
-  /** Of the model and its data files. */
+  /** Bytes of the model and its data files. */
   readonly bytes: number;
   readonly notes: readonly string[];
 }
 
 /**
- * Writes a model folder as transformers.js and onnxruntime-genai read it: `onnx/model_q4.onnx`, config, tokenizer. A folder
- * that holds the same model as another type gets one more file.
+ * Writes a model folder that transformers.js and onnxruntime-genai read: `onnx/model_q4.onnx`, config, tokenizer. A
+ * folder that holds the same model as another type gets one more file.
  * @throws SchemeError when the folder holds something else, or the model cannot be written as a graph
  * @throws WriteError when a file cannot be written
  */
@@ -64,7 +64,7 @@ export async function writeOnnxFolder(
     ...{ files, signal, progress },
     ...(exported.bytes > modelFileBytes ? { externalBytes: dataFileBytes } : {}),
   }).catch(async (error) => {
-    // The same command begins anew where nothing is left.
+    // If nothing is left, the same command starts over.
     for (const folder of [join(out, 'onnx'), ...(made ? [out] : [])])
       if ((await files.list(folder))?.length === 0) await files.removeFolder(folder);
     throw error;
@@ -85,7 +85,7 @@ export async function writeOnnxFolder(
   const texts: [string, string][] = [];
   if (checkpoint.model?.head)
     texts.push(['genai_config.json', `${JSON.stringify(genaiConfig(checkpoint, `onnx/${name}`), null, 2)}\n`]);
-  // It comes last: a folder without it is not a model.
+  // It is written last: a folder without it is not a model.
   texts.push(['config.json', await modelConfigText(checkpoint, settings)]);
   for (const [file, text] of texts) await writeFileDurably(join(out, file), text, { files });
   return {
@@ -99,7 +99,7 @@ export async function writeOnnxFolder(
   };
 }
 
-/** Settings of what is in the folder, where that is the same model. */
+/** Settings of an existing folder, if it holds the same model. */
 async function readBefore(
   checkpoint: Checkpoint,
   out: string,
@@ -126,7 +126,7 @@ async function readBefore(
   return own;
 }
 
-/** Whether nothing is there but what a conversion that was killed has left of a model: files without their names. */
+/** Whether the folder contains only the unfinished files of a killed conversion. */
 async function isBegun(out: string, names: readonly string[], { files = nodeFiles }: FileOptions): Promise<boolean> {
   if (names.length !== 1 || names[0] !== 'onnx') return false;
   const begun = (await files.list(join(out, 'onnx'))) ?? [];

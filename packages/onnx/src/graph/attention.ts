@@ -3,12 +3,14 @@ import { contrib, type Graph, int } from './graph.js';
 import type { GraphValue, Size } from './graph-value.js';
 import type { FloatType, Sequence } from './sequence.js';
 
-/** Writes the attention of a layer with its cache: `past_key_values.N.key` and the like in, `present.N.key` out. */
+/**
+ * Writes the attention of a layer with its cache: inputs `past_key_values.N.key` and the like, outputs `present.N.key`.
+ */
 export type AttentionWriter = (graph: Graph, sequence: Sequence, args: AttentionArgs<GraphValue>) => GraphValue;
 
 /**
- * One node of onnxruntime that rotates, appends to the cache and attends. Padding on either side is hidden by a bias:
- * the node itself takes positions from places in the cache, which rotary positions do not mind, as they are relative.
+ * One node of onnxruntime that rotates, appends to the cache and computes attention. A bias masks padding on either
+ * side. The node takes indices in the cache as positions, which is correct because rotary positions are relative.
  */
 export const groupQueryAttention: AttentionWriter = (graph, sequence, args) => {
   const { heads, kvHeads, headDim, scale, window } = args;
@@ -40,18 +42,18 @@ export const groupQueryAttention: AttentionWriter = (graph, sequence, args) => {
   return out!;
 };
 
-/** Why {@link groupQueryAttention} cannot be used, or nothing. */
+/** The reason why {@link groupQueryAttention} cannot be used, or undefined. */
 export function refuseGroupQueryAttention(args: AttentionArgs<GraphValue>): string | undefined {
   const { headDim, softCap, bias, causal = true } = args;
   const inside = rotatedAlike(args);
   const rotated = inside ? args.q.rotated!.table.headDim : headDim;
   const multiple = inside ? 16 : 8;
-  if (!causal) return 'tokens that see those behind them';
+  if (!causal) return 'tokens that see later ones';
   if (bias) return 'a bias of the heads';
   if (headDim % multiple !== 0) return `heads of ${headDim}, which is not a multiple of ${multiple}`;
   if (rotated % multiple !== 0)
     return `positions in ${rotated} features of a head, which is not a multiple of ${multiple}`;
-  // onnxruntime's WebGPU provider leaves it out without a word.
+  // onnxruntime's WebGPU provider ignores it silently.
   return softCap === undefined ? undefined : 'limited scores on every device';
 }
 
@@ -59,7 +61,7 @@ function rotatedAlike({ q, k }: AttentionArgs<GraphValue>): boolean {
   return q.rotated !== undefined && q.rotated.table === k.rotated?.table;
 }
 
-/** Attention in operators of ONNX alone. */
+/** Attention in ONNX's own operators. */
 export const plainAttention: AttentionWriter = (graph, sequence, args) => {
   const { heads, kvHeads, headDim, scale, window, softCap, sinks } = args;
   if (args.causal === false || args.bias)
@@ -84,10 +86,7 @@ export const plainAttention: AttentionWriter = (graph, sequence, args) => {
   return mergeHeads(graph, mixed, heads * headDim);
 };
 
-/**
- * Attention of an encoder, which keeps no cache. onnxruntime's own node computes in f32 alone, and turns nothing by its
- * position.
- */
+/** Attention of an encoder, which has no cache. onnxruntime's own node computes only in f32, and does not rotate. */
 export const encoderAttention =
   (portable: boolean): AttentionWriter =>
   (graph, sequence, args) => {
@@ -127,7 +126,7 @@ interface PlainAttention {
   readonly kvHeads: number;
   readonly headDim: number;
   readonly scale: number;
-  /** Added to the scores; its axes repeat where they are 1. */
+  /** Added to the scores; axes of size 1 are repeated. */
   readonly bias: GraphValue | undefined;
   /** As in `AttentionArgs`. */
   readonly softCap?: number;
@@ -158,7 +157,7 @@ function attendPlainly(graph: Graph, args: PlainAttention): GraphValue {
 const softmax = (graph: Graph, x: GraphValue): GraphValue =>
   graph.node('Softmax', [x], x, { attributes: { axis: int(-1) } });
 
-/** One more score for each row, whose share is dropped afterwards. */
+/** One more score for each row; its weight is dropped after the softmax. */
 function softmaxWithSinks(graph: Graph, scores: GraphValue, sinks: GraphValue, heads: number): GraphValue {
   const { sizes } = scores;
   const type = scores.type as FloatType;
@@ -193,7 +192,7 @@ function perHead(graph: Graph, value: GraphValue, heads: number, headDim: number
   return transpose(graph, apart, [0, 2, 1, 3]);
 }
 
-/** The way back. */
+/** The inverse of {@link perHead}. */
 export function mergeHeads(graph: Graph, value: GraphValue, width: number): GraphValue {
   const turned = transpose(graph, value, [0, 2, 1, 3]);
   const sizes = [turned.sizes[0]!, turned.sizes[1]!, width];
@@ -205,7 +204,7 @@ function transpose(graph: Graph, value: GraphValue, order: readonly number[]): G
   return graph.node('Transpose', [value], { type: value.type, sizes }, { attributes: { perm: int(order) } });
 }
 
-/** Each key head stands for as many query heads. */
+/** Repeats each key head for its query heads. */
 function repeatHeads(graph: Graph, value: GraphValue, times: number): GraphValue {
   if (times === 1) return value;
   const { type } = value;
@@ -227,8 +226,8 @@ function rotaryTables(graph: Graph, table: RotaryTable, type: FloatType): readon
 }
 
 /**
- * Rotates each head by the token's place: pairs are j and j + headDim/2; -> `[batch, heads, length, headDim]`. Places serve as positions, also in rows that are
- * padded on the left: attention sees differences alone.
+ * Rotates each head by the token's index: pairs are j and j + headDim/2; -> `[batch, heads, length, headDim]`. Indices
+ * serve as positions, also in rows with padding on the left, since attention depends only on differences.
  */
 export function rotateHeads(
   graph: Graph,

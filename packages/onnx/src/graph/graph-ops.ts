@@ -14,7 +14,7 @@ import { firstToken, lastSeenToken } from './sentence-vector.js';
 import type { FloatType, Sequence } from './sequence.js';
 import { createTokenRouting } from './token-routing.js';
 
-/** Weights as a graph has them. */
+/** Access to weights in a graph. */
 interface GraphWeights {
   /** Rows of a table of the checkpoint, f32. */
   rows(name: string, ids: GraphValue): GraphValue;
@@ -27,20 +27,19 @@ export interface GraphOpsOptions {
   readonly attention: AttentionWriter;
   /** Type of the values inside of attention and feed-forward layers; the residual stream and the norms are f32. */
   readonly type: FloatType;
-  /** Operators of ONNX alone. */
+  /** Use only ONNX's own operators. */
   readonly portable: boolean;
 }
 
-/** Stands for the token ids, which a graph does not know. */
+/** Replaces the token ids, which are unknown when the graph is written. */
 export const tracedIds = new Int32Array(0);
 
-/** Stands for the size of the batch: a prime that no layer has as its width. */
+/** Replaces the size of the batch: a prime that is not the width of any layer. */
 export const tracedBatch = 65521;
 
 /**
- * The operations of forward passes, each of which writes nodes. The pass is run once, over `tracedIds`, with a batch of
- * `tracedBatch` and a length of `length`, the most positions that the model has: tables by position then have all of their
- * rows.
+ * The operations of forward passes; each writes nodes. The pass runs once, over `tracedIds`, with a batch of
+ * `tracedBatch` and the largest `length` of the model, so tables by position have all of their rows.
  */
 export function createGraphOps(options: GraphOpsOptions, length: number): Ops<GraphValue> {
   const { graph, sequence, weights, portable } = options;
@@ -50,14 +49,14 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     tokens: tracedBatch * length,
   };
   const shape = (x: GraphValue) => x.sizes.map((size) => (typeof size === 'number' ? size : traced[size]!));
-  /** Nodes that add two values of equal shapes, by the name of what they give. */
+  /** Nodes that add two values of equal shapes, by the name of their output. */
   const sums = new Map<string, Graph['nodes'][number]>();
   const relative = new Map<string, GraphValue>();
   const like = (x: GraphValue, type = x.type) => ({ type, sizes: x.sizes });
   const unary = (op: string, x: GraphValue, attributes = {}) => graph.node(op, [x], like(x), { attributes });
   const constant = (value: number, x: GraphValue) => graph.number(value, x.type as FloatType);
   const f32 = (x: GraphValue) => graph.floats(x, 'f32');
-  /** Of two operands the wider type; a weight takes the other's. */
+  /** The wider type of two operands; a weight takes the type of the other one. */
   const alike = (a: GraphValue, b: GraphValue): [GraphValue, GraphValue] => {
     const type = a.type === 'f16' && (b.weight !== undefined || b.type === 'f16') ? 'f16' : 'f32';
     return [graph.floats(a, type), graph.floats(b, type)];
@@ -66,7 +65,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     throw new SchemeError(`${what} cannot be written as a graph`);
   };
 
-  /** Joined with the sum that it reads, where there is one: the sum is then a second output. */
+  /** Merged with the sum that it reads, if there is one: the sum is then a second output. */
   function norm(x: GraphValue, op: string, parameters: readonly GraphValue[], epsilon: number): GraphValue | undefined {
     const sum = portable ? undefined : sums.get(x.name);
     if (!sum) return undefined;
@@ -90,7 +89,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     dispose: () => {},
 
     embed(table, ids) {
-      if (table.weight === undefined) return unsupported('an embedding that is no tensor of the checkpoint');
+      if (table.weight === undefined) return unsupported('an embedding that is not a tensor of the checkpoint');
       if (ids.length === length * length) return relativeRows(table, ids);
       if (ids !== tracedIds) return unsupported('an embedding of other ids than those of the tokens');
       return weights.rows(table.weight, sequence.ids);
@@ -118,7 +117,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
       const x = f32(input);
       const joined = norm(x, 'SkipSimplifiedLayerNormalization', [f32(gain)], epsilon);
       if (joined) return joined;
-      // onnxruntime takes these for its own SimplifiedLayerNormalization, which is not part of ONNX.
+      // onnxruntime treats these as its own SimplifiedLayerNormalization, which is not part of ONNX.
       const squares = graph.node('Pow', [x, graph.number(2, 'f32')], like(x));
       const one = { type: x.type, sizes: [...x.sizes.slice(0, -1), 1] };
       const mean = graph.node('ReduceMean', [squares, graph.integers([-1])], one, { attributes: { keepdims: int(1) } });
@@ -172,7 +171,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     routing: createTokenRouting(graph),
   };
 
-  /** Queries, keys and values of one type, that of the layers: norms of single heads give f32. */
+  /** Converts queries, keys and values to the type of the layers, since norms of single heads give f32. */
   function inside(value: GraphValue): GraphValue {
     const { type } = options;
     const { rotated, layer, sizes } = value;
@@ -188,8 +187,8 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
   }
 
   /**
-   * The row that the pass adds to every token is the first kind of segment; a graph takes the kinds from an input. A table of
-   * one row has none.
+   * In the pass every token gets the row of the first segment; a graph takes the segments from an input. A table of one
+   * row has no segments.
    */
   function firstRow(table: string, [rows]: readonly Size[]): GraphValue {
     if (rows === 1) return graph.tensor(table, 'f32');
@@ -197,8 +196,8 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
   }
 
   /**
-   * Rows of a table for each pair of tokens, by the distance between them: `ids` `[length, length]` is the same along each
-   * diagonal.
+   * Rows of a table for each pair of tokens, by the distance between them: `ids` `[length, length]` is constant along
+   * each diagonal.
    */
   function relativeRows(table: GraphValue, ids: Int32Array): GraphValue {
     const key = `relative ${table.weight}`;
@@ -231,17 +230,17 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     return made;
   }
 
-  /** The first or the last token of each sequence, from `[batch, length * width]`; the other part is not there. */
+  /** The first or the last token of each sequence, from `[batch, length * width]`; the other part is not written. */
   function splitTokens(x: GraphValue, sizes: readonly number[]): GraphValue[] {
     const width = x.sizes[2] as number;
     const at = sizes.indexOf(width);
     if (sizes.length !== 2 || at < 0) return unsupported('a part of a sequence');
-    // Behind the last token of a sequence there may be padding.
+    // A sequence may have padding after its last token.
     const token = at === 0 ? firstToken(graph, x) : lastSeenToken(graph, sequence, x);
     return at === 0 ? [token, x] : [x, token];
   }
 
-  /** `[batch, width, length]` -> `[batch, width, 1]`, padding left out. */
+  /** `[batch, width, length]` -> `[batch, width, 1]`, without padding. */
   function averageOfTokens(x: GraphValue): GraphValue {
     const one = { type: 'f32', sizes: ['batch_size', 1, 'sequence_length'] } as const;
     const mask = graph.node('Unsqueeze', [graph.cast(sequence.mask, 'f32'), graph.integers([1])], one);
@@ -266,7 +265,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
   }
 
   function stored(data: Float32Array, dims: readonly number[]): GraphValue {
-    // One factor a position: the rows of the tokens that a pass is about.
+    // One factor a position: the rows of the pass's tokens.
     if (dims.length === 3 && dims[0] === 1 && dims[1] === length && dims[2] === 1) {
       const all = graph.storeFloats(graph.fresh('factors'), 'f32', [length, 1], async () => data);
       return graph.node('Gather', [all, sequence.places()], { type: 'f32', sizes: ['sequence_length', 1] });
@@ -276,7 +275,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     return later(graph.fresh('values'), dims, async () => data);
   }
 
-  /** A constant that is in the graph if something reads it. */
+  /** A constant that is written only if a node reads it. */
   function later(name: string, sizes: readonly Size[], constant: () => Promise<Float32Array>): GraphValue {
     return {
       get name() {
@@ -295,7 +294,7 @@ export function createGraphOps(options: GraphOpsOptions, length: number): Ops<Gr
     });
   }
 
-  /** Written when something else than attention reads it. */
+  /** Written only if something other than attention reads it. */
   function rotated(input: GraphValue, heads: number, table: RotaryTable): GraphValue {
     let written: GraphValue | undefined;
     return {
@@ -320,7 +319,7 @@ function broadcast(a: readonly Size[], b: readonly Size[]): Size[] {
   return wide.map((size, axis) => (size === 1 && axis >= shift ? narrow[axis - shift]! : size));
 }
 
-/** onnxruntime's Gelu computes in f32 alone on processors. */
+/** onnxruntime's Gelu computes only in f32 on processors. */
 const gelu = (approximate: string) => (graph: Graph, x: GraphValue) => {
   const wide = graph.cast(x, 'f32');
   const out = graph.node('Gelu', [wide], { type: 'f32', sizes: x.sizes }, { attributes: { approximate } });

@@ -13,7 +13,7 @@ export interface GraphModel {
   read(name: string): Promise<Float32Array>;
 }
 
-/** The runtime that forward passes write a graph through: linears become products with the form that their matrix has. */
+/** The runtime with which forward passes write a graph: a linear becomes a product in the form of its matrix. */
 export function createGraphRuntime(ops: Ops<GraphValue>, model: GraphModel): Runtime<GraphValue> {
   const weights = {
     get(name: string): GraphValue | undefined {
@@ -27,7 +27,7 @@ export function createGraphRuntime(ops: Ops<GraphValue>, model: GraphModel): Run
   });
 }
 
-/** A tensor of the checkpoint: whoever uses it asks for the form that suits. */
+/** A tensor of the checkpoint; each user requests the form that it needs. */
 const weightValue = (name: string, sizes: readonly number[], constant: () => Promise<Float32Array>): GraphValue => ({
   get name(): string {
     throw new Error(`the tensor ${name} was used without asking for a form of it`);

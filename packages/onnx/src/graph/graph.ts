@@ -13,7 +13,7 @@ import {
 } from '../proto/schema.js';
 import type { GraphValue, Size } from './graph-value.js';
 
-/** A whole number of a node; a plain number is a float. */
+/** An integer attribute of a node; a plain number is a float. */
 export interface Integers {
   readonly int: number | readonly number[];
 }
@@ -23,28 +23,28 @@ type AttributeValue = number | string | Integers;
 export interface NodeOptions {
   readonly attributes?: Readonly<Record<string, AttributeValue>>;
   readonly domain?: string;
-  /** Names of the outputs; new ones where absent. */
+  /** Names of the outputs; new ones when absent. */
   readonly outputs?: readonly (string | undefined)[];
 }
 
-/** What a node gives, described: the type of its elements and its sizes. */
+/** Description of a node's output: the type of its elements and its sizes. */
 export type Described = Pick<GraphValue, 'type' | 'sizes'>;
 
-/** The operators of onnxruntime that are not in ONNX. */
+/** The domain of onnxruntime's operators that are not in ONNX. */
 export const contrib = 'com.microsoft';
 
 export const int = (value: number | readonly number[]): Integers => ({ int: value });
 
 /**
- * A graph under construction. Nodes are written in the order in which they are added; constants of equal content are one
- * initializer.
+ * A graph under construction. Nodes are written in the order in which they are added. Constants of equal content are
+ * one initializer.
  */
 export class Graph {
   readonly payloads: Payload[] = [];
   readonly #graph: GraphProto;
   readonly #constants = new Map<string, GraphValue>();
   readonly #stored = new Map<string, GraphValue>();
-  /** How often a base was asked for, so that the next free number is near. */
+  /** The number of requests for a base, so that the next free number is found quickly. */
   readonly #names = new Map<string, number>();
   readonly #given = new Set<string>();
   readonly #objects = new Map<object, string>();
@@ -81,7 +81,7 @@ export class Graph {
     this.#graph.output.push(describeValue(name, type, sizes));
   }
 
-  /** A node with one output. Inputs that are `undefined` are optional ones that are absent. */
+  /** A node with one output. An `undefined` input is an optional one that is absent. */
   node(
     opType: string,
     inputs: readonly (GraphValue | undefined)[],
@@ -91,7 +91,7 @@ export class Graph {
     return this.nodeOf(opType, inputs, [gives], options)[0]!;
   }
 
-  /** A node with several outputs; ones that are `undefined` are not wanted. */
+  /** A node with several outputs; `undefined` outputs are not needed. */
   nodeOf(
     opType: string,
     inputs: readonly (GraphValue | undefined)[],
@@ -128,12 +128,12 @@ export class Graph {
     return create(schemas.node, { name, opType, domain, input, output, attribute }) as NodeProto;
   }
 
-  /** Puts a node where another one is. */
+  /** Replaces a node by another one. */
   replace(node: NodeProto, by: NodeProto): void {
     this.#graph.node[this.#graph.node.lastIndexOf(node)] = by;
   }
 
-  /** Whole numbers of 64 bits: shapes, axes, positions. A scalar where `values` is one number. */
+  /** 64-bit integers: shapes, axes, positions. A scalar if `values` is one number. */
   integers(values: number | readonly number[]): GraphValue {
     const list = typeof values === 'number' ? [values] : values;
     const bytes = new Uint8Array(BigInt64Array.from(list, BigInt).buffer);
@@ -174,7 +174,7 @@ export class Graph {
     return found;
   }
 
-  /** Tensors whose bytes are made when the file is written; ones of a name that is there already are those. */
+  /** Tensors whose bytes are made when the file is written. A tensor with an existing name is that tensor. */
   store(payload: Payload): GraphValue[] {
     const present = payload.tensors.map(({ name }) => this.#stored.get(name));
     if (present.every((value) => value !== undefined)) return present as GraphValue[];
@@ -186,7 +186,7 @@ export class Graph {
     });
   }
 
-  /** f32 or f16 values of a length that the caller knows. */
+  /** f32 or f16 values of a known length. */
   storeFloats(
     name: string,
     type: 'f32' | 'f16',
@@ -220,13 +220,13 @@ export class Graph {
     return made;
   }
 
-  /** What `make` gives, with its nodes: the first time alone. */
+  /** The result of `make`, with its nodes; only the first call runs it. */
   once<T>(key: string, make: () => T): T {
     if (!this.#made.has(key)) this.#made.set(key, make());
     return this.#made.get(key) as T;
   }
 
-  /** Sizes of axes of a value, as whole numbers `[count]`. */
+  /** Sizes of axes of a value, as integers `[count]`. */
   sizesOf(value: GraphValue, start: number, end: number): GraphValue {
     const key = `shape ${value.name} ${start} ${end}`;
     let found = this.#constants.get(key);
@@ -245,25 +245,25 @@ export class Graph {
     return found;
   }
 
-  /** A name that nothing else has: `base`, or the first of `base_1`, `base_2`, ... that was not given yet. */
+  /** A unique name: `base`, or the first unused one of `base_1`, `base_2`, ... */
   fresh(base: string): string {
     let count = this.#names.get(base) ?? 0;
     let name = count === 0 ? base : `${base}_${count}`;
-    // The second `constant_i1` and the first list of two ones are both `constant_i1_1`.
+    // The second `constant_i1` and the first list of two ones would both be `constant_i1_1`.
     while (this.#given.has(name)) name = `${base}_${++count}`;
     this.#names.set(base, count + 1);
     this.#given.add(name);
     return `${this.prefix}${name}`;
   }
 
-  /** The model, complete but for the payloads. */
+  /** The model, complete except for the payloads. */
   model(
     producer: { readonly name: string; readonly version: string },
     metadata: ReadonlyMap<string, string>,
   ): ModelProto {
     const domains = new Set(this.#graph.node.map(({ domain }) => domain));
     return create(schemas.model, {
-      // Opset 21 has blocked DequantizeLinear and whatever is used here; 10 is the version of the format that goes with it.
+      // Opset 21 has blocked DequantizeLinear and all other operators used here; 10 is its version of the format.
       irVersion: 10n,
       opsetImport: [{ domain: '', version: 21n }, ...(domains.has(contrib) ? [{ domain: contrib, version: 1n }] : [])],
       producerName: producer.name,

@@ -3,7 +3,7 @@ import { type Graph, int } from './graph.js';
 import type { GraphValue, Size } from './graph-value.js';
 import type { Sequence } from './sequence.js';
 
-/** What a sentence-transformers folder makes of hidden states `[batch, length, width]` -> `[batch, size]`. */
+/** The steps of a sentence-transformers folder after the hidden states `[batch, length, width]` -> `[batch, size]`. */
 export function writeSentenceVector(
   graph: Graph,
   sequence: Sequence,
@@ -52,7 +52,7 @@ const sumOfTokens: Pooling = (graph, sequence, x) => {
   return graph.node('ReduceSum', [seen, graph.integers([1])], pooled(x), { attributes: { keepdims: int(0) } });
 };
 
-/** Tokens that are seen `[batch, 1]`, at least one. */
+/** Number of visible tokens `[batch, 1]`, at least one. */
 function count(graph: Graph, sequence: Sequence): GraphValue {
   const one = { type: 'f32', sizes: ['batch_size', 1] } as const;
   const mask = graph.cast(sequence.mask, 'f32');
@@ -64,7 +64,7 @@ function count(graph: Graph, sequence: Sequence): GraphValue {
 export const firstToken = (graph: Graph, x: GraphValue): GraphValue =>
   graph.node('Gather', [x, graph.integers(0)], pooled(x), { attributes: { axis: int(1) } });
 
-/** The last token that is seen, whichever side is padded. */
+/** The last visible token, with padding on either side. */
 export function lastSeenToken(graph: Graph, sequence: Sequence, x: GraphValue): GraphValue {
   const { mask } = sequence;
   const placed = graph.node('Mul', [mask, sequence.places()], mask);

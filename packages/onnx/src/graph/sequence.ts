@@ -2,38 +2,38 @@ import type { ElementType } from '../proto/element-type.js';
 import { type Graph, int } from './graph.js';
 import type { GraphValue, Size } from './graph-value.js';
 
-/** What a pass knows of its tokens: the inputs of the graph, and what is derived from them, each once. */
+/** The data of a pass about its tokens: the inputs of the graph, and values derived from them, each once. */
 export interface Sequence {
   /** Token ids `[batch, length]`. */
   readonly ids: GraphValue;
-  /** 1 for tokens that are seen, 0 for padding `[batch, keys]`; keys are those of the cache and the tokens. */
+  /** 1 for visible tokens, 0 for padding `[batch, keys]`; keys are those of the cache and the tokens. */
   readonly mask: GraphValue;
-  /** Kind of segment of each token `[batch, length]`: an input of its own. */
+  /** Segment of each token `[batch, length]`, a separate input. */
   segments(): GraphValue;
-  /** Position of each token `[batch, length]`, or `[1, length]` where all rows have the same. */
+  /** Position of each token `[batch, length]`, or `[1, length]` if all rows have the same. */
   positions(): GraphValue;
-  /** Places of the tokens `[length]`: with a cache the first one is behind what that holds. */
+  /** Indices of the tokens `[length]`: with a cache they begin after its content. */
   places(): GraphValue;
   /** Distance from each token to each key `[length, keys]`, positive for keys before it. */
   distances(): GraphValue;
-  /** Added to attention scores `[batch, 1, length, keys]`: 0, and very negative on padding. */
+  /** Added to attention scores `[batch, 1, length, keys]`: 0, and very negative for padding. */
   paddingBias(type: FloatType): GraphValue;
   /**
-   * Very negative on padding and on keys that a token does not see: those behind it, where `causal`, and those at a distance
-   * of `window` or more. Axes of it are 1 where they can be.
+   * Very negative for padding and for keys that a token does not see: later ones if `causal`, and those at a distance
+   * of `window` or more. Its axes are 1 if possible.
    */
   scoreBias(type: FloatType, causal: boolean, window: number | undefined): GraphValue;
-  /** The last place `[batch]` and the number of keys: two inputs of GroupQueryAttention. */
+  /** The last index `[batch]` and the number of keys: two inputs of GroupQueryAttention. */
   lastPlace(): GraphValue;
   totalLength(): GraphValue;
 }
 
 export type FloatType = Extract<ElementType, 'f32' | 'f16'>;
 
-/** exp of it is 0 in f32, and it is a number of f16. */
+/** Its exp is 0 in f32, and f16 can represent it. */
 const hidden = -30000;
 
-/** @param cached the keys begin with those of a cache */
+/** @param cached whether the keys begin with those of a cache */
 export function createSequence(graph: Graph, cached: boolean): Sequence {
   const keySize: Size = cached ? 'total_sequence_length' : 'sequence_length';
   const ids = graph.input('input_ids', 'i64', ['batch_size', 'sequence_length']);
@@ -53,7 +53,7 @@ export function createSequence(graph: Graph, cached: boolean): Sequence {
   const past = () => once('past', () => graph.node('Sub', [total(), length()], { type: 'i64', sizes: [1] }));
   const unsqueeze = (value: GraphValue, axes: readonly number[], sizes: readonly Size[]) =>
     graph.node('Unsqueeze', [value, graph.integers(axes)], { type: value.type, sizes });
-  /** `[batch, 1, 1, keys]`, true where a token may be seen. */
+  /** `[batch, 1, 1, keys]`, true for visible tokens. */
   const seen = () => once('seen', () => unsqueeze(graph.cast(mask, 'bool'), [1, 2], ['batch_size', 1, 1, keySize]));
   const bias = (type: FloatType, visible: GraphValue) =>
     graph.node('Where', [visible, graph.number(0, type), graph.number(hidden, type)], { type, sizes: visible.sizes });
@@ -66,7 +66,7 @@ export function createSequence(graph: Graph, cached: boolean): Sequence {
       const queries = unsqueeze(places(), [1], ['sequence_length', 1]);
       return graph.node('Sub', [queries, keys()], { type: 'i64', sizes: pairs });
     });
-  /** `[length, keys]`, or nothing where all is seen. */
+  /** `[length, keys]`, or undefined if all keys are visible. */
   const reach = (causal: boolean, window: number | undefined): GraphValue | undefined => {
     const sizes = pairs;
     const back = causal

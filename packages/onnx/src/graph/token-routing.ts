@@ -3,8 +3,8 @@ import { type Graph, int } from './graph.js';
 import type { GraphValue, Size } from './graph-value.js';
 
 /**
- * Experts in operators of ONNX: TopK chooses, NonZero finds the tokens of each expert, and each expert computes these alone.
- * All of `experts.E` are there, with no rows where no token goes.
+ * Experts in ONNX's own operators: TopK chooses, NonZero finds the tokens of each expert, and each expert computes only
+ * these. All `experts.E` exist, with zero rows for experts without a token.
  */
 export function createTokenRouting(graph: Graph): TokenRouting<GraphValue> {
   const i64 = (op: string, inputs: readonly GraphValue[], sizes: readonly Size[], attributes = {}) =>
@@ -30,7 +30,7 @@ export function createTokenRouting(graph: Graph): TokenRouting<GraphValue> {
       const parts: Record<string, GraphValue> = {};
       for (let expert = 0; expert < experts; expert++) {
         const mine = graph.node('Equal', [indices, graph.integers(expert)], { type: 'bool', sizes: chosen });
-        // `[2, rows]`: tokens, and which of a token's experts this one is.
+        // `[2, rows]`: tokens, and the index of this expert among the token's experts.
         const places = i64('NonZero', [mine], [2, 'rows']);
         const part = `expert.${expert}`;
         const ids = i64('Gather', [places, graph.integers(0)], ['rows'], { axis: int(0) });

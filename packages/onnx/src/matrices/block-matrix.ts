@@ -9,12 +9,12 @@ import { cutRows, joinProducts, lookUpPieces, type Piece } from './pieces.js';
 export type WeightQuantizer = (weight: Tensor<'f32'>, scheme: Scheme, name: string) => Promise<QuantizedTensor>;
 
 export interface BlockMatrixOptions {
-  /** Of matrices that have no codes yet; its groups are the blocks. */
+  /** For matrices without codes; its groups are the blocks. */
   readonly scheme: Scheme;
   readonly quantizer: WeightQuantizer;
   /**
-   * Precision in which onnxruntime may multiply: 4 allows it to round the inputs to 8 bits, which is quicker on processors.
-   * 0 leaves it to the runtime: the type of the inputs.
+   * Precision of onnxruntime's products. 4 allows it to round the inputs to 8 bits, which is faster on processors. 0
+   * leaves it to the runtime: the type of the inputs.
    */
   readonly accuracyLevel?: 0 | 4;
 }
@@ -42,7 +42,7 @@ function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: Ma
   const quantized = async (): Promise<QuantizedTensor> =>
     source.packed ? source.packed.read() : options.quantizer(await source.floats(), options.scheme, name);
   const pieces = cutRows(rows, blocks * blob, target.tensorBytes);
-  /** Codes `[rows, blocks, blob]`, scales, and zero points where the scheme has them. */
+  /** Codes `[rows, blocks, blob]`, scales, and zero points if the scheme has them. */
   const store = ({ start, end, suffix }: Piece) =>
     graph.store({
       tensors: [
@@ -78,7 +78,7 @@ function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: Ma
     lookUp(ids: GraphValue): GraphValue {
       const found = lookUpPieces(target, pieces, ids, (piece, own) => {
         const [codes, scales, zeroPoints] = store(piece);
-        // The form of three axes is the one that MatMulNBits reads: one tensor serves both.
+        // MatMulNBits reads the form with three axes: one tensor serves both.
         const deep = (value: GraphValue) =>
           graph.node('Unsqueeze', [value, graph.integers([-1])], {
             type: value.type,
@@ -103,7 +103,7 @@ function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: Ma
   };
 }
 
-/** Shape of what is looked up, whose last two axes become one. */
+/** Shape of the looked-up rows, whose last two axes become one. */
 function rowShape(graph: Graph, ids: GraphValue, columns: number): GraphValue {
   if (!ids.sizes.includes('axes')) return graph.integers([...ids.sizes.map(() => 0), columns]);
   const outer = graph.node('Shape', [ids], { type: 'i64', sizes: ['rows'] });
@@ -111,7 +111,7 @@ function rowShape(graph: Graph, ids: GraphValue, columns: number): GraphValue {
   return graph.node('Concat', [outer, graph.integers([columns])], shape, { attributes: { axis: int(0) } });
 }
 
-/** The inputs behind the scales: zero points, g_idx, which is never given, and bias. */
+/** The inputs after the scales: zero points, g_idx, which is never given, and bias. */
 function withBias(bias: GraphValue | undefined, zeroPoints: GraphValue | undefined): (GraphValue | undefined)[] {
   return bias ? [...(zeroPoints ? [] : [undefined]), undefined, bias] : [];
 }
@@ -123,7 +123,7 @@ function zeroPointTensor({ zeroPoint, blocks, bits }: BlockShape, name: string, 
     : [{ name, type: 'u8' as const, dims: [rows, Math.ceil((blocks * bits) / 8)] }];
 }
 
-/** Columns in the order of their groups: codes of GPTQ's act-order, whose groups are not neighbours. */
+/** Columns in the order of their groups: for codes of GPTQ's act-order, whose groups are not consecutive. */
 function reorder({ graph }: MatrixTarget, x: GraphValue, order: Int32Array, name: string): GraphValue {
   const [columns] = graph.store({
     tensors: [{ name: `${name}_order`, type: 'i32', dims: [order.length] }],

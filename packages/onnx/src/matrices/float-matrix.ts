@@ -30,7 +30,7 @@ export const floatMatrix: MatrixForm = {
       product(x, bias) {
         const parts = pieces.map((piece) => {
           const sizes = [...x.sizes.slice(0, -1), piece.end - piece.start];
-          // A table whose rows are looked up too is kept once: Gemm reads it as it is.
+          // A table whose rows are also looked up is stored once: Gemm reads it as it is.
           if (use.rows) return multiplyRows(graph, x, store(piece, false), sizes);
           return graph.node('MatMul', [x, store(piece, true)], { type, sizes });
         });
@@ -47,7 +47,9 @@ export const floatMatrix: MatrixForm = {
   },
 };
 
-/** `x` `[..., in]` times the rows of `matrix` `[out, in]`: Gemm takes matrices alone, so that the outer axes are one. */
+/**
+ * `x` `[..., in]` times the rows of `matrix` `[out, in]`: Gemm needs matrices, so the outer axes are merged into one.
+ */
 function multiplyRows(graph: Graph, x: GraphValue, matrix: GraphValue, sizes: GraphValue['sizes']): GraphValue {
   const { type } = x;
   const [width, features] = [sizes.at(-1)!, x.sizes.at(-1) as number];
@@ -68,7 +70,7 @@ function multiplyRows(graph: Graph, x: GraphValue, matrix: GraphValue, sizes: Gr
   return graph.node('Reshape', [product, shape], { type, sizes });
 }
 
-/** `[rows, columns]` -> `[columns, rows]`, in tiles that stay in the cache. */
+/** `[rows, columns]` -> `[columns, rows]`, in tiles that fit the cache. */
 export function transposeValues(values: Float32Array, rows: number, columns: number): Float32Array {
   const out = new Float32Array(values.length);
   const tile = 32;

@@ -6,30 +6,30 @@ import type { MatrixForm, MatrixSource, MatrixTarget, MatrixUse } from './matrix
 import { cutRows, joinProducts, lookUpPieces, type Piece } from './pieces.js';
 
 export interface IntegerMatrixOptions {
-  /** Of matrices that have no codes yet: one scale a row, or one for all rows. */
+  /** For matrices without codes: one scale a row, or one for all rows. */
   readonly scheme: Scheme;
   readonly quantizer: WeightQuantizer;
   /**
-   * How codes are stored. Processors without VNNI add two products of an unsigned and a signed byte in 16 bits, which saturates
-   * where signed codes have more than 7 bits; products of unsigned bytes do not.
+   * The stored type of codes. Processors without VNNI add two products of an unsigned and a signed byte in 16 bits,
+   * which saturates if signed codes have more than 7 bits; products of unsigned bytes do not.
    */
   readonly stored: 'u8' | 'i8';
 }
 
 /**
- * One scale a row and whole numbers of 8 bits, in operators of ONNX alone: a product rounds its inputs to 8 bits, multiplies
- * whole numbers, and scales the sums (DynamicQuantizeLinear, MatMulInteger). Inputs that were calibrated are rounded with
- * their own scale (QuantizeLinear and DequantizeLinear around MatMul, which onnxruntime joins).
+ * One scale a row and 8-bit integers, in ONNX's own operators. A product rounds its inputs to 8 bits, multiplies
+ * integers, and scales the sums (DynamicQuantizeLinear, MatMulInteger). Calibrated inputs are rounded with their own
+ * scale (QuantizeLinear and DequantizeLinear around MatMul, which onnxruntime fuses).
  */
 export const integerMatrix = (options: IntegerMatrixOptions): MatrixForm => ({
   name: `${options.scheme.format.bits} bits as ${options.stored}, a scale a row`,
   add: (target, source, use) => addIntegers(options, target, source, use),
 });
 
-/** Codes as they are stored: `value = scale (code - zero)`. */
+/** Stored codes: `value = scale (code - zero)`. */
 interface StoredCodes {
   readonly type: 'u8' | 'i8';
-  /** Added to a whole number that a code stands for. */
+  /** Added to the integer value of a code. */
   readonly offset: number;
   readonly zeroPoint: 'none' | 'integer';
 }
@@ -48,7 +48,7 @@ function addIntegers(options: IntegerMatrixOptions, target: MatrixTarget, source
     return made;
   };
   const pieces = cutRows(rows, columns, target.tensorBytes);
-  /** Codes `[out, in]` where rows are looked up, else `[in, out]`; scales and zero points of the rows. */
+  /** Codes `[out, in]` if rows are looked up, else `[in, out]`; scales and zero points of the rows. */
   const store = ({ start, end, suffix }: Piece) =>
     graph.store({
       tensors: [
@@ -98,7 +98,7 @@ function addIntegers(options: IntegerMatrixOptions, target: MatrixTarget, source
   };
 }
 
-/** What a product of whole numbers is made of: `x` f32 `[..., in]`, `matrix` `[in, out]`, scales and zero points `[out]`. */
+/** The parts of an integer product: `x` f32 `[..., in]`, `matrix` `[in, out]`, scales and zero points `[out]`. */
 interface IntegerProduct {
   readonly graph: Graph;
   readonly x: GraphValue;
@@ -124,7 +124,7 @@ function multiply(product: IntegerProduct, inputs: ActivationScheme | undefined,
   return dynamicProduct(product);
 }
 
-/** One scale and zero point for all inputs, of their smallest and largest value. */
+/** One scale and zero point for all inputs, from their smallest and largest value. */
 function dynamicProduct({ graph, x, sizes, matrix, scales, zeros }: IntegerProduct): GraphValue {
   const [codes, scale, zero] = dynamicInputs(graph, x);
   const sums = graph.node('MatMulInteger', [codes, matrix, zero, zeros], { type: 'i32', sizes });
@@ -132,7 +132,7 @@ function dynamicProduct({ graph, x, sizes, matrix, scales, zeros }: IntegerProdu
   return graph.node('Mul', [graph.cast(sums, 'f32'), factors], { type: 'f32', sizes });
 }
 
-/** The inputs of several products are rounded once. */
+/** The inputs that several products share are rounded once. */
 function dynamicInputs(graph: Graph, x: GraphValue): readonly [GraphValue, GraphValue, GraphValue] {
   return graph.once(
     `dynamic ${x.name}`,
@@ -149,7 +149,7 @@ function dynamicInputs(graph: Graph, x: GraphValue): readonly [GraphValue, Graph
   );
 }
 
-/** One scale a token, symmetric, stored without a sign: products of unsigned bytes saturate nowhere. */
+/** One scale a token, symmetric, stored without a sign: products of unsigned bytes never saturate. */
 function tokenProduct({ graph, x, sizes, matrix, scales, zeros }: IntegerProduct): GraphValue {
   const one = { type: 'f32', sizes: [...x.sizes.slice(0, -1), 1] } as const;
   const f32 = (value: number) => graph.number(value, 'f32');
@@ -158,7 +158,7 @@ function tokenProduct({ graph, x, sizes, matrix, scales, zeros }: IntegerProduct
     const largest = graph.node('ReduceMax', [magnitudes, graph.integers([-1])], one, {
       attributes: { keepdims: int(1) },
     });
-    // A token of zeros has a scale all the same.
+    // A token of zeros also needs a scale.
     const some = graph.node('Max', [largest, f32(1e-30)], one);
     const scale = graph.node('Div', [some, f32(127)], one);
     const rounded = graph.node('Round', [graph.node('Div', [x, scale], x)], x);
@@ -170,7 +170,7 @@ function tokenProduct({ graph, x, sizes, matrix, scales, zeros }: IntegerProduct
   return graph.node('Mul', [byRow, scale], { type: 'f32', sizes });
 }
 
-/** A scale that was calibrated, symmetric. */
+/** A calibrated scale, symmetric. */
 function staticProduct({ graph, x, sizes, matrix, scales, zeros }: IntegerProduct, scale: number): GraphValue {
   const own = [graph.number(scale, 'f32'), graph.number(128, 'u8')];
   const inputs = graph.once(`static ${x.name} ${scale}`, () => {
@@ -199,7 +199,7 @@ function turned(graph: Graph, codes: GraphValue): GraphValue {
   );
 }
 
-/** @throws SchemeError for codes that no matrix of whole numbers with a scale a row holds */
+/** @throws SchemeError for codes that an integer matrix with one scale a row cannot represent */
 function storedCodes(name: string, scheme: Scheme, reordered: boolean, wanted: 'u8' | 'i8'): StoredCodes {
   const { format, granularity, zeroPoint } = scheme;
   const refuse = (what: string): never => {
@@ -232,7 +232,7 @@ function wholeNumbers(format: NumberFormat): boolean {
   return true;
 }
 
-/** Codes, scales and zero points of the rows `start..end`; codes `[in, out]` where they are turned. */
+/** Codes, scales and zero points of the rows `start..end`; codes `[in, out]` if they are transposed. */
 function rowsOf(
   { codes, scales, zeroPoints, scheme, shape }: QuantizedTensor,
   { type, offset, zeroPoint }: StoredCodes,

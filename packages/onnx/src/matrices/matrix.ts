@@ -11,19 +11,19 @@ export interface MatrixSource {
   readonly columns: number;
   /** f32 `[rows, columns]`. */
   floats(): Promise<Tensor<'f32'>>;
-  /** Codes that the checkpoint already has, and how they are made; absent where it has floats. */
+  /** Existing codes of the checkpoint, and how to read them; absent if it has floats. */
   readonly packed?: PackedSource;
 }
 
 export interface PackedSource {
-  /** Without codes: what is known before the matrix is written. */
+  /** The tensor without codes: known before the matrix is written. */
   readonly described: Omit<QuantizedTensor, 'codes' | 'scales' | 'zeroPoints' | 'storedScales'>;
-  /** How the linear's inputs are quantized when it runs; nothing for weights alone. */
+  /** The quantization of the linear's inputs at run time; undefined when only its weight is quantized. */
   readonly activation?: ActivationScheme;
   read(): Promise<QuantizedTensor>;
 }
 
-/** What a matrix is used for. */
+/** The uses of a matrix. */
 export interface MatrixUse {
   /** Multiplied with values. */
   readonly product: boolean;
@@ -39,16 +39,16 @@ export interface GraphMatrix {
   lookUp(ids: GraphValue): GraphValue;
 }
 
-/** Where matrices are put. */
+/** The graph that stores matrices. */
 export interface MatrixTarget {
   readonly graph: Graph;
   readonly type: FloatType;
   readonly portable: boolean;
-  /** No tensor is larger than this many bytes where it can be cut. */
+  /** No tensor is larger than this many bytes, if it can be split. */
   readonly tensorBytes: number;
 }
 
-/** How matrices are kept in a graph, and what multiplies with them. */
+/** How a graph stores matrices, and the operators that multiply with them. */
 export interface MatrixForm {
   /** `f32`, `4 bits in blocks of 32`: for reports. */
   readonly name: string;

@@ -1,7 +1,7 @@
 import { lsbFirst, type NumberFormat, type QuantizedTensor, type Scheme, SchemeError, tiling } from '@q/core';
 import { floatBytes } from '../graph/graph.js';
 
-/** How a matrix lies in blocks of MatMulNBits. */
+/** The form of a matrix in blocks of MatMulNBits. */
 export interface BlockShape {
   /** 2, 4 or 8. */
   readonly bits: number;
@@ -10,18 +10,18 @@ export interface BlockShape {
   /** Blocks of a row. */
   readonly blocks: number;
   readonly zeroPoint: 'none' | 'integer' | 'float';
-  /** What is added to the value of a code to give the stored one: `2^(bits-1)` where there are no zero points. */
+  /** Added to the value of a code to give the stored one: `2^(bits-1)` without zero points. */
   readonly offset: number;
-  /** Columns in the order in which they are stored, where that is not their own. */
+  /** Order of the stored columns, if it is not their own. */
   readonly order?: Int32Array;
 }
 
 const widths = [2, 4, 8];
 
 /**
- * Whether the codes of a scheme fit, without loss. Widths between go into the next wider codes, groups beyond a block into
- * several blocks of the same scale.
- * @throws SchemeError saying what does not fit
+ * The block form of a scheme's codes, without loss. Other widths are stored in the next wider codes, and groups longer
+ * than a block in several blocks of the same scale.
+ * @throws SchemeError naming the part that does not fit
  */
 export function blockShape(
   name: string,
@@ -52,7 +52,7 @@ export function blockShape(
   return { bits, blockSize, blocks: Math.ceil(columns / blockSize), zeroPoint, offset, ...(order ? { order } : {}) };
 }
 
-/** Smallest and largest value of a format whose codes all stand for whole numbers. */
+/** Smallest and largest value of a format whose codes are all integers. */
 function valueRange(format: NumberFormat): readonly [number, number] | undefined {
   if (format.bits > 8) return undefined;
   for (let code = 0; code < 2 ** format.bits; code++) {
@@ -62,13 +62,13 @@ function valueRange(format: NumberFormat): readonly [number, number] | undefined
   return [format.min, format.max];
 }
 
-/** The largest block that no end of a group falls into. One that is longer than the row is filled up. */
+/** The largest block size for which no group ends inside a block. A block that is longer than the row is padded. */
 function largestBlock(group: number, columns: number): number | undefined {
   if (group >= columns) return [256, 128, 64, 32, 16].find((size) => columns % size === 0) ?? 16;
   return [256, 128, 64, 32, 16].find((size) => group % size === 0);
 }
 
-/** Columns sorted by group, each group in their order; nothing where one but the last is not full. */
+/** Columns sorted by group, in their order within a group; undefined if a group other than the last is not full. */
 function sortByGroup(groupIndex: Int32Array, group: number): Int32Array | undefined {
   const order = Int32Array.from(groupIndex.keys()).sort((a, b) => groupIndex[a]! - groupIndex[b]! || a - b);
   const regular = order.every((column, place) => groupIndex[column] === Math.floor(place / group));
@@ -137,7 +137,7 @@ function packZeros(zeros: Float32Array, shape: BlockShape, type: 'f32' | 'f16', 
   return out;
 }
 
-/** The stored code of each code; nothing where they are the same. */
+/** The stored code of each code; undefined if they are the same. */
 function storedCodes(format: NumberFormat, offset: number): Uint8Array | undefined {
   const table = Uint8Array.from({ length: 2 ** format.bits }, (_, code) => {
     const value = format.decode(code);

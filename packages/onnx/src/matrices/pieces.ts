@@ -2,15 +2,15 @@ import { int } from '../graph/graph.js';
 import type { GraphValue } from '../graph/graph-value.js';
 import type { MatrixTarget } from './matrix.js';
 
-/** Rows `start..end` of a matrix that is kept as several tensors. */
+/** Rows `start..end` of a matrix that is stored as several tensors. */
 export interface Piece {
   readonly start: number;
   readonly end: number;
-  /** What sets its name apart; nothing where there is one piece. */
+  /** The suffix of its name; empty for a single piece. */
   readonly suffix: string;
 }
 
-/** Cuts rows into equal pieces of at most `limit` bytes. */
+/** Splits rows into equal pieces of at most `limit` bytes. */
 export function cutRows(rows: number, bytesOfRow: number, limit: number): Piece[] {
   const count = Math.min(rows, Math.max(1, Math.ceil((rows * bytesOfRow) / limit)));
   const size = Math.ceil(rows / count);
@@ -21,7 +21,7 @@ export function cutRows(rows: number, bytesOfRow: number, limit: number): Piece[
   }));
 }
 
-/** What the pieces give, side by side. */
+/** Concatenates the products of the pieces. */
 export function joinProducts({ graph }: MatrixTarget, parts: readonly GraphValue[], rows: number): GraphValue {
   const first = parts[0]!;
   if (parts.length === 1) return first;
@@ -29,7 +29,7 @@ export function joinProducts({ graph }: MatrixTarget, parts: readonly GraphValue
   return graph.node('Concat', parts, { type: first.type, sizes }, { attributes: { axis: int(-1) } });
 }
 
-/** Looks ids up in the piece that has them: each gives a row for every id, and all but one of them are left aside. */
+/** Looks ids up in the pieces: each piece gives a row for every id, and only the right one is used. */
 export function lookUpPieces(
   { graph }: MatrixTarget,
   pieces: readonly Piece[],

@@ -1,4 +1,4 @@
-/** Types of a tensor's elements, by the names used here. `id` is the number of ONNX, `bytes` the size of one element. */
+/** Types of a tensor's elements, with our names. `id` is the number in ONNX, `bytes` the size of one element. */
 export const elementTypes = {
   f32: { id: 1, bytes: 4 },
   u8: { id: 2, bytes: 1 },

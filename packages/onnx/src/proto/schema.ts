@@ -6,8 +6,8 @@ import {
 } from '@bufbuild/protobuf/wkt';
 
 /**
- * The messages of ONNX that graphs are made of, with the field numbers of onnx.proto (github.com/onnx/onnx). Fields that
- * are not named here survive reading and writing as unknown fields of the protobuf library.
+ * The messages of ONNX in graphs, with the field numbers of onnx.proto (github.com/onnx/onnx). Other fields survive
+ * reading and writing as unknown fields of the protobuf library.
  */
 export interface ModelProto extends Message<'onnx.ModelProto'> {
   irVersion: bigint;
@@ -42,7 +42,7 @@ export interface GraphProto extends Message<'onnx.GraphProto'> {
 }
 
 export interface NodeProto extends Message<'onnx.NodeProto'> {
-  /** An empty name stands for an optional input that is absent. */
+  /** An empty name means that an optional input is absent. */
   input: string[];
   output: string[];
   name: string;
@@ -53,7 +53,7 @@ export interface NodeProto extends Message<'onnx.NodeProto'> {
 
 export interface AttributeProto extends Message<'onnx.AttributeProto'> {
   name: string;
-  /** Which of the fields holds the value: {@link attributeTypes}. */
+  /** The field with the value: {@link attributeTypes}. */
   type: number;
   f: number;
   i: bigint;
@@ -78,7 +78,7 @@ export interface TensorProto extends Message<'onnx.TensorProto'> {
   rawData: Uint8Array;
   doubleData: number[];
   externalData: StringEntry[];
-  /** 1: the values are in another file, which `externalData` names. */
+  /** 1: the values are in another file, named in `externalData`. */
   dataLocation: number;
 }
 

@@ -20,11 +20,11 @@ import {
 import { floatsOf, type TensorBytes, tensorBytes } from './tensor-values.js';
 
 export interface QuantizeFileOptions extends FileOptions {
-  /** Forms of what is multiplied (`linears`) and of what is looked up (`embeddings`). */
+  /** Forms of multiplied matrices (`linears`) and of looked-up ones (`embeddings`). */
   readonly forms: Pick<MatrixForms, 'linears' | 'embeddings'>;
   /** Matrices of fewer values stay as they are. Default 1024. */
   readonly minimum?: number;
-  /** A model of more bytes has its tensors in files of at most 2 GB beside it. Default 1 GB. */
+  /** A model of more bytes has its tensors in separate files of at most 2 GB. Default 1 GB. */
   readonly modelFileBytes?: number;
   readonly signal?: AbortSignal;
   readonly progress?: (event: ProgressEvent) => void;
@@ -33,21 +33,21 @@ export interface QuantizeFileOptions extends FileOptions {
 export interface QuantizedFile extends WrittenModel {
   /** Matrices that became codes, by name. */
   readonly quantized: readonly string[];
-  /** Matrices that a node reads in a way that codes do not serve, with the reason. */
+  /** Matrices with a use that codes do not support, with the reason. */
   readonly kept: readonly { readonly name: string; readonly why: string }[];
 }
 
-/** How a node uses a constant matrix. */
+/** One use of a constant matrix by a node. */
 interface Use {
   readonly graph: GraphProto;
   readonly node: NodeProto;
-  /** Gather, or a product whose matrix is kept `[in, out]` or `[out, in]`. */
+  /** Gather, or a product whose matrix is stored `[in, out]` or `[out, in]`. */
   readonly kind: 'rows' | 'in-out' | 'out-in';
 }
 
 /**
- * Quantizes the constant matrices of any ONNX model that MatMul, Gemm and Gather read, without data: they become MatMulNBits
- * and GatherBlockQuantized of onnxruntime. Everything else of the file stays as it is.
+ * Quantizes the constant matrices of any ONNX model that MatMul, Gemm and Gather read, without data: they become
+ * MatMulNBits and GatherBlockQuantized of onnxruntime. All other parts of the file stay as they are.
  * @throws FormatError when the file is not ONNX, or no node of it can be quantized
  * @throws WriteError when a file cannot be written
  */
@@ -80,7 +80,7 @@ export async function quantizeFile(
         payloads.push(...replaceUses(initializer, group, form, bytes, index));
       }
       graph.initializer.splice(graph.initializer.indexOf(initializer), 1);
-      // Old files list tensors among the inputs too.
+      // Old files also list tensors among the inputs.
       graph.input = graph.input.filter((input) => input.name !== name);
       quantized.push(name);
     }
@@ -116,7 +116,7 @@ async function readModel(path: string): Promise<ModelProto> {
   throw new FormatError(`${path}: is not an ONNX model: it has no graph with nodes`);
 }
 
-/** The graph and those inside of its nodes (If, Loop), which see its tensors. */
+/** The graph and those inside of its nodes (If, Loop), which can read its tensors. */
 function graphsOf(graph: GraphProto): GraphProto[] {
   const inner = graph.node.flatMap(({ attribute }) =>
     attribute.flatMap(({ g, graphs }) => [...(g ? [g] : []), ...graphs]),
@@ -124,7 +124,7 @@ function graphsOf(graph: GraphProto): GraphProto[] {
   return [graph, ...inner.flatMap(graphsOf)];
 }
 
-/** Uses of each name by every node; ones that codes do not serve are `undefined`. */
+/** Uses of each name by every node; a use that codes do not support is `undefined`. */
 function findUses(scopes: readonly GraphProto[]): Map<string, (Use | undefined)[]> {
   const uses = new Map<string, (Use | undefined)[]>();
   const note = (name: string, use: Use | undefined) => uses.set(name, [...(uses.get(name) ?? []), use]);
@@ -166,7 +166,7 @@ function refusal(own: readonly (Use | undefined)[], dims: readonly number[], dat
   return products.size > 1 ? 'products read it both ways' : undefined;
 }
 
-/** Uses that one tensor serves: rows that are looked up, and products with these rows. */
+/** Groups of uses that one tensor serves: rows that are looked up, and products with these rows. */
 function groupUses(uses: readonly Use[]): (readonly Use[])[] {
   const rows = uses.filter(({ kind }) => kind === 'rows');
   const products = uses.filter(({ kind }) => kind !== 'rows');
@@ -174,7 +174,7 @@ function groupUses(uses: readonly Use[]): (readonly Use[])[] {
   return [rows, products];
 }
 
-/** Puts the nodes of a form instead of those that read a matrix. */
+/** Replaces the nodes that read a matrix by the nodes of a form. */
 function replaceUses(
   initializer: TensorProto,
   uses: readonly Use[],
@@ -222,7 +222,7 @@ function replaceUses(
 
 const gemmBias = (node: NodeProto): boolean => node.opType === 'Gemm' && !!node.input[2];
 
-/** Transposed copies that nothing reads any more. */
+/** Removes transposed copies that nothing reads any more. */
 function removeUnused(scopes: readonly GraphProto[]): void {
   const read = new Set(
     scopes.flatMap(({ node, output }) => [...node.flatMap(({ input }) => input), ...output.map(({ name }) => name)]),
@@ -237,7 +237,7 @@ const typeOf = new Map(
   Object.entries(elementTypes).map(([name, { id }]) => [id as number, name as keyof typeof elementTypes]),
 );
 
-/** Large tensors of the graph that stay, and ones that lie in other files: written as they are read. */
+/** Large tensors of the graph that stay, and tensors in other files: copied on writing. */
 async function storedTensors(graph: GraphProto, bytes: TensorBytes): Promise<Payload[]> {
   const payloads: Payload[] = [];
   const small: TensorProto[] = [];

@@ -4,13 +4,13 @@ import { decodeF16, FormatError, viewBytes } from '@q/core';
 import { elementTypes } from '../proto/element-type.js';
 import type { TensorProto } from '../proto/schema.js';
 
-/** Bytes of the tensors of one model file, wherever they are kept. */
+/** Bytes of the tensors of one model file, inside it or in its data files. */
 export interface TensorBytes {
-  /** @throws FormatError when the values are not there */
+  /** @throws FormatError when the values are missing */
   of(tensor: TensorProto): Promise<Uint8Array>;
 }
 
-/** @param path of the model, which data files lie beside */
+/** @param path of the model; data files are next to it */
 export function tensorBytes(path: string): TensorBytes {
   const files = new Map<string, Promise<Buffer>>();
   return {
@@ -19,7 +19,7 @@ export function tensorBytes(path: string): TensorBytes {
       const place = new Map(tensor.externalData.map(({ key, value }) => [key, value]));
       const location = place.get('location');
       if (location === undefined || isAbsolute(location) || normalize(location).startsWith('..'))
-        throw new FormatError(`${path}: tensor ${tensor.name} has its values at ${location}, not beside the file`);
+        throw new FormatError(`${path}: tensor ${tensor.name} has its values at ${location}, not in a file next to it`);
       const file = join(dirname(path), location);
       const reading = files.get(file) ?? readFile(file);
       files.set(file, reading);
@@ -44,7 +44,7 @@ function inside(path: string, tensor: TensorProto): Uint8Array {
 
 /** f32 or f16 values as f32. */
 export function floatsOf(stored: Uint8Array, dataType: number): Float32Array {
-  // Protobuf puts values at any byte.
+  // In protobuf, values may begin at any byte.
   const bytes = stored.byteOffset % 4 === 0 ? stored : Uint8Array.from(stored);
   if (dataType === elementTypes.f32.id) return viewBytes('f32', bytes) as Float32Array;
   return decodeF16(viewBytes('f16', bytes) as Uint16Array);

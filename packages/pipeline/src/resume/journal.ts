@@ -33,7 +33,7 @@ export interface Journal<Row> {
   readonly finished: ReadonlyMap<string, readonly Row[]>;
   readonly transforms: readonly TransformRow[];
   readonly notes: readonly string[];
-  /** Sums of what the finished units have written: it is held against the files when a run goes on. */
+  /** Sums of what the finished units have written: a resumed run compares it with the files. */
   readonly tensors: TensorSums;
   /** All files of the result; nothing before the last one has its name. */
   readonly files: readonly FileRecord[] | undefined;

@@ -16,7 +16,7 @@ const configs: readonly object[] = [
   { ...{ model_type: 'gpt2', n_embd: 8, n_layer: 1, n_head: 2, n_inner: null, vocab_size: 20, n_positions: 16 } },
 ];
 
-/** config.json, as text, and what a description makes of it. Counts that are not held against tensors stay small. */
+/** config.json, as text, and what a description makes of it. Counts that are not checked against tensors stay small. */
 export function configParser(): FuzzedParser {
   const count = /layers?$|layer$|experts$/;
   return {

@@ -7,7 +7,7 @@ import { type NameRules, nameTensors } from '../tensor-names.js';
 import { bool, f32, u32 } from '../values.js';
 import { usualSizes } from './usual-sizes.js';
 
-/** llama.cpp's numbers for them. */
+/** llama.cpp's numbers of the pooling types. */
 export const poolingTypes: Readonly<Record<Pooling, number>> = { none: 0, mean: 1, cls: 2, last: 3 };
 
 function encoderKeys(config: ModelConfig, { pooling = 'none' }: ConversionSource): Map<string, GgufValue> {
@@ -23,7 +23,7 @@ function encoderKeys(config: ModelConfig, { pooling = 'none' }: ConversionSource
   ]);
 }
 
-/** RoBERTa counts positions from behind the padding token's id. */
+/** RoBERTa counts positions beginning after the padding token's id. */
 const positionsBefore = (config: ModelConfig): number =>
   /roberta|camembert/.test(config.string('model_type', '')) ? config.number('pad_token_id', 1) + 1 : 0;
 
@@ -41,7 +41,7 @@ const bertRules: NameRules = {
   'encoder.layer.N.output.LayerNorm': 'blk.N.layer_output_norm',
 };
 
-/** Heads and poolers: llama.cpp runs these models for their embeddings. */
+/** Heads and poolers are left out: llama.cpp runs these models for their embeddings. */
 const heads = /^(?:pooler|cls|lm_head|classifier|vocab_|pre_classifier|qa_outputs)|position_ids$/;
 
 /** BERT, RoBERTa and XLM-RoBERTa. */
@@ -61,7 +61,7 @@ export const bertGguf: GgufArchitecture = {
       },
     });
   },
-  /** Positions of a file begin at its first row, as BERT's do, whatever it was made of. */
+  /** Positions of a file begin at its first row, as in BERT, for every source. */
   config(file) {
     if (!file.shape('token_types.weight')) return distilBertConfig(file);
     return {

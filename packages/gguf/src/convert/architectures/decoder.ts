@@ -7,7 +7,7 @@ import { f32, u32 } from '../values.js';
 import { storedRope } from './stored-rope.js';
 import { usualSizes } from './usual-sizes.js';
 
-/** What may stand before the names of a decoder: nothing, `model.`, or the text part of a model that also sees. */
+/** Possible prefixes of the names of a decoder: nothing, `model.`, or the text part of a model with vision. */
 const decoderPrefix = /^(?:model\.)?(?:language_model\.)?(?:model\.)?/;
 
 /** Modules that the descendants of Llama share. */
@@ -33,7 +33,7 @@ export const keyHeadsOf = (config: ModelConfig): number => config.number('num_ke
 export const headSizeOf = (config: ModelConfig): number =>
   config.number('head_dim', config.number('hidden_size') / headsOf(config));
 
-/** Names as `naming` says; a head that is tied to the embeddings is not written twice. */
+/** Names by `naming`; a head that is tied to the embeddings is not written twice. */
 export function decoderTensors(
   config: ModelConfig,
   source: Pick<ConversionSource, 'name' | 'shapes'>,
@@ -55,7 +55,7 @@ export function decoderTensors(
 
 /**
  * The keys that all decoders with RMS norms and rotary positions have.
- * @param scaling how positions are stretched; the common ways when absent
+ * @param scaling how positions are scaled; the common ways when absent
  */
 export function decoderKeys(
   config: ModelConfig,
@@ -108,8 +108,8 @@ function ropeScalingKeys(config: ModelConfig): readonly (readonly [string, GgufV
 }
 
 /**
- * `rope_freqs.weight`: what the frequencies of Llama 3.1 are divided by. Wavelengths beyond the original context are stretched by
- * `factor`, short ones stay, and those between go over smoothly.
+ * `rope_freqs.weight`: the divisors of the frequencies of Llama 3.1. Wavelengths beyond the original context are
+ * divided by `factor`, short ones stay, and those between change gradually.
  */
 export function ropeFactors(config: ModelConfig): readonly ModelTensor[] {
   const { type, theta, scaling } = ropeSettings(config);
@@ -130,8 +130,8 @@ export function ropeFactors(config: ModelConfig): readonly ModelTensor[] {
 }
 
 /**
- * What {@link decoderKeys} wrote, as a config. A decoder whose file has no head has the embeddings for one.
- * @param rope what the file says of positions; the common ways when absent
+ * A config from the output of {@link decoderKeys}. If a file has no head, the embeddings are the head.
+ * @param rope the file's settings of positions; the common ones when absent
  */
 export function decoderConfig(
   file: FileSettings,

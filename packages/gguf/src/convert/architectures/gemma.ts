@@ -14,7 +14,7 @@ const rules: NameRules = {
   'layers.N.post_feedforward_layernorm': 'blk.N.post_ffw_norm',
 };
 
-/** Gemma's norms multiply by 1 + w; the file holds what they multiply by. */
+/** Gemma's norms multiply by 1 + w; the file contains 1 + w. */
 const shifted = (of: NameRules): NameRules =>
   Object.fromEntries(
     Object.entries(of).map(([from, to]) => [
@@ -24,13 +24,13 @@ const shifted = (of: NameRules): NameRules =>
   );
 const shiftedNorms = shifted(rules);
 
-/** The head is the embeddings, whatever the config says. */
+/** The head is the embeddings, for any config. */
 const gemmaTensors = (config: ModelConfig, source: Pick<ConversionSource, 'name' | 'shapes'>): readonly ModelTensor[] =>
   decoderTensors(config, source, { rules: shiftedNorms, dropped: /^lm_head\./ });
 
 /**
- * What all of them have. The largest of a generation divide scores by the root of the width per head, as llama.cpp knows by the
- * count of blocks.
+ * The keys that all of them have. The largest model of a generation divides scores by the root of the width per head;
+ * llama.cpp recognizes it by the number of blocks.
  */
 function gemmaConfig(file: FileSettings, modelType: string, largest: number): Record<string, unknown> {
   const config = decoderConfig(file, modelType);
@@ -44,7 +44,7 @@ function gemmaConfig(file: FileSettings, modelType: string, largest: number): Re
   };
 }
 
-/** Gemma 1: norms before each part alone. */
+/** Gemma 1: norms only before each part. */
 export const gemmaGguf: GgufArchitecture = {
   name: 'gemma',
   modelTypes: ['gemma'],
@@ -86,7 +86,7 @@ export const gemma3Gguf: GgufArchitecture = {
       keys.set('final_logit_softcapping', f32(config.number('final_logit_softcapping')));
     const types = config.strings('layer_types');
     if (types?.some((type, layer) => (type === 'full_attention') !== ((layer + 1) % 6 === 0)))
-      config.refuse('layer_types', 'llama.cpp knows Gemma 3 with every sixth layer global');
+      config.refuse('layer_types', 'llama.cpp supports Gemma 3 only with every sixth layer global');
     return keys;
   },
   tensors: gemmaTensors,
@@ -109,7 +109,7 @@ export const gemma3Gguf: GgufArchitecture = {
   tokenizer: { addSpacePrefix: false },
 };
 
-/** EmbeddingGemma: Gemma 3 in both directions, whose states are pooled and go through two linear layers. */
+/** EmbeddingGemma: Gemma 3 in both directions, with pooled states and two linear layers after the pooling. */
 export const gemmaEmbeddingGguf: GgufArchitecture = {
   ...gemma3Gguf,
   name: 'gemma-embedding',

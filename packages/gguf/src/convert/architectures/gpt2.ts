@@ -5,7 +5,7 @@ import { bool, f32, u32 } from '../values.js';
 import { headsOf, ropeSettingsShare } from './partial-rotary.js';
 import { usualSizes } from './usual-sizes.js';
 
-/** GPT-2. The source gives its linears as `[out, in]`, as the file holds them. */
+/** GPT-2. The source gives its linears as `[out, in]`, as in the file. */
 export const gpt2Gguf: GgufArchitecture = {
   name: 'gpt2',
   modelTypes: ['gpt2'],

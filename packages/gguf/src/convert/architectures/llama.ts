@@ -13,7 +13,7 @@ import {
   ropeFactors,
 } from './decoder.js';
 
-/** llama.cpp rotates neighbouring values in the models of this family: rows of queries and keys change places. */
+/** llama.cpp rotates adjacent values in the models of this family, so rows of queries and keys are reordered. */
 const rotatedPairs = (config: ModelConfig): NameRules => ({
   ...decoderRules,
   'layers.N.self_attn.q_proj': { to: 'blk.N.attn_q', order: (rows) => interleaveHalves(rows, headsOf(config)) },
@@ -52,14 +52,14 @@ export const llamaGguf: GgufArchitecture = {
   }),
 };
 
-/** SmolLM3: Llama whose every fourth layer has no positions, which the runtime knows by itself. */
+/** SmolLM3: Llama in which every fourth layer has no positions; the runtime does this by itself. */
 export const smollm3Gguf: GgufArchitecture = {
   name: 'smollm3',
   modelTypes: ['smollm3'],
   hyperparameters(config) {
     const layers = config.numbers('no_rope_layers');
     if (layers?.some((rotates, index) => rotates !== ((index + 1) % 4 === 0 ? 0 : 1)))
-      config.refuse('no_rope_layers', 'llama.cpp knows every fourth layer without positions');
+      config.refuse('no_rope_layers', 'llama.cpp supports only every fourth layer without positions');
     return decoderKeys(config, 2e6);
   },
   tensors: (config, source) => decoderTensors(config, source, { rules: rotatedPairs(config) }),

@@ -6,21 +6,24 @@ import { poolingTypes } from './bert.js';
 import { headsOf } from './decoder.js';
 import { usualSizes } from './usual-sizes.js';
 
-/** Every how many-th layer sees all tokens, the first one among them. */
+/** Distance between the layers that see all tokens, of which the first layer is one. */
 function globalEvery(config: ModelConfig): number {
   const types = config.strings('layer_types');
   if (!types) return config.number('global_attn_every_n_layers', 3);
   const second = types.indexOf('full_attention', 1);
   const every = second < 0 ? types.length : second;
   if (types.some((type, layer) => (type === 'full_attention') !== (layer % every === 0)))
-    config.refuse('layer_types', 'llama.cpp knows ModernBERT with a global layer first and every so many layers');
+    config.refuse(
+      'layer_types',
+      'llama.cpp supports ModernBERT only with global layers at equal distances, beginning with the first',
+    );
   return every;
 }
 
 /** Base of the rotary frequencies of a kind of layer, in the form of transformers 5 or 4. */
 function thetaOf(config: ModelConfig, layers: string, key: string, absent: number): number {
   const { type, theta, scaling } = ropeSettings(config, config.number(key, absent), layers);
-  if (type !== 'default') scaling.refuse('rope_type', 'llama.cpp does not stretch the positions of ModernBERT');
+  if (type !== 'default') scaling.refuse('rope_type', 'llama.cpp does not scale the positions of ModernBERT');
   return theta;
 }
 
@@ -30,9 +33,9 @@ export const modernBertGguf: GgufArchitecture = {
   modelTypes: ['modernbert'],
   hyperparameters(config, { pooling = 'none' }) {
     for (const key of ['norm_bias', 'attention_bias', 'mlp_bias'])
-      if (config.boolean(key, false)) config.refuse(key, 'llama.cpp knows ModernBERT without biases');
+      if (config.boolean(key, false)) config.refuse(key, 'llama.cpp supports ModernBERT only without biases');
     const activation = config.string('hidden_activation', 'gelu');
-    if (activation !== 'gelu') config.refuse('hidden_activation', 'llama.cpp gives ModernBERT gelu');
+    if (activation !== 'gelu') config.refuse('hidden_activation', 'llama.cpp uses gelu for ModernBERT');
     return new Map([
       ['block_count', u32(config.number('num_hidden_layers', 22))],
       ['context_length', u32(config.number('max_position_embeddings', 8192))],
@@ -53,7 +56,7 @@ export const modernBertGguf: GgufArchitecture = {
   tensors: (_, source) =>
     nameTensors(source, {
       prefix: /^model\./,
-      // Heads: llama.cpp runs these models for their embeddings.
+      // Heads are left out: llama.cpp runs these models for their embeddings.
       dropped: /^(?:head|decoder|classifier)\./,
       rules: {
         'embeddings.tok_embeddings': 'token_embd',

@@ -1,7 +1,7 @@
 import type { GgufArchitecture } from '../conversion.js';
 import { decoderConfig, decoderKeys, decoderRules, decoderTensors } from './decoder.js';
 
-/** OLMo 2: norms after attention and MLP, and on all queries and keys at once. */
+/** OLMo 2: norms after attention and MLP, and on the queries and keys of all heads together. */
 export const olmo2Gguf: GgufArchitecture = {
   name: 'olmo2',
   modelTypes: ['olmo2'],

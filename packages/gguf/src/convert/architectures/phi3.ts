@@ -5,7 +5,7 @@ import { f32, u32 } from '../values.js';
 import { decoderConfig, decoderKeys, decoderRules, decoderTensors, headSizeOf } from './decoder.js';
 import { ropeSettingsShare } from './partial-rotary.js';
 
-/** Phi-3 and Phi-4-mini: queries, keys and values in one matrix, gate and up in another; the runtime cuts them. */
+/** Phi-3 and Phi-4-mini: queries, keys and values in one matrix, gate and up in another; the runtime splits them. */
 export const phi3Gguf: GgufArchitecture = {
   name: 'phi3',
   modelTypes: ['phi3'],
@@ -20,7 +20,7 @@ export const phi3Gguf: GgufArchitecture = {
     const keys = decoderKeys(config, undefined, () => []);
     keys.set('rope.dimension_count', u32(Math.floor(share * headSizeOf(config))));
     keys.set('rope.scaling.original_context_length', u32(original));
-    // 0 tells Phi-4 from the others, which have a window.
+    // 0 distinguishes Phi-4 from the others, which have a window.
     keys.set('attention.sliding_window', u32(config.number('sliding_window', 0)));
     if (type === 'longrope' || type === 'su') {
       const scale = context / original;

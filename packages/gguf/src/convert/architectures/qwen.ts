@@ -35,10 +35,13 @@ const expertRules: NameRules = {
   'layers.N.mlp.shared_expert.down_proj': 'blk.N.ffn_down_shexp',
 };
 
-/** Every layer is a mixture there, and it divides by the sum of the weights of the experts it takes, or not, as the runtime does. */
+/**
+ * The runtime treats every layer as a mixture. Whether it divides by the sum of the weights of the chosen experts is
+ * fixed there too.
+ */
 function mixtureKeys(config: ModelConfig, normalized: boolean): Map<string, GgufValue> {
   if (config.number('decoder_sparse_step', 1) !== 1 || (config.numbers('mlp_only_layers')?.length ?? 0) > 0)
-    config.refuse('mlp_only_layers', 'llama.cpp knows models whose layers are all mixtures');
+    config.refuse('mlp_only_layers', 'llama.cpp supports only models whose layers are all mixtures');
   if (config.boolean('norm_topk_prob', normalized) !== normalized)
     config.refuse('norm_topk_prob', `llama.cpp takes it as ${normalized} for this architecture`);
   return decoderKeys(config)
@@ -47,7 +50,7 @@ function mixtureKeys(config: ModelConfig, normalized: boolean): Map<string, Gguf
     .set('expert_feed_forward_length', u32(config.number('moe_intermediate_size')));
 }
 
-/** What {@link mixtureKeys} wrote. */
+/** The inverse of {@link mixtureKeys}. */
 const mixtureConfig = (file: FileSettings, modelType: string, normalized: boolean) => ({
   ...decoderConfig(file, modelType),
   num_experts: file.number('expert_count'),

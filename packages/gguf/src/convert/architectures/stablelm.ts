@@ -6,8 +6,8 @@ import { ropeSettingsShare } from './partial-rotary.js';
 import { usualSizes } from './usual-sizes.js';
 
 /**
- * StableLM: layer norms, a part of each head rotated. Where attention and MLP read one norm side by side, the file has no
- * second norm: the runtime knows these models by that.
+ * StableLM: layer norms, a part of each head rotated. If attention and MLP read one norm in parallel, the file has no
+ * second norm, and the runtime recognizes these models by that.
  */
 export const stableLmGguf: GgufArchitecture = {
   name: 'stablelm',
@@ -15,7 +15,7 @@ export const stableLmGguf: GgufArchitecture = {
   hyperparameters(config) {
     const { theta, share } = ropeSettingsShare(config, 'partial_rotary_factor', 0.25);
     const { type, scaling } = ropeSettings(config);
-    if (type !== 'default') scaling.refuse('rope_type', 'llama.cpp does not stretch the positions of StableLM');
+    if (type !== 'default') scaling.refuse('rope_type', 'llama.cpp does not scale the positions of StableLM');
     if (config.boolean('qk_layernorm', false))
       config.refuse('qk_layernorm', 'norms of single heads are not written for StableLM');
     return new Map([
@@ -34,7 +34,7 @@ export const stableLmGguf: GgufArchitecture = {
   tensors(config, source) {
     const named = decoderTensors(config, source);
     const embeddings = named.find(({ name }) => name === 'token_embd.weight');
-    // llama.cpp asks for a head, also where it is the embeddings.
+    // llama.cpp needs a head, also if it equals the embeddings.
     const tied = embeddings && !named.some(({ name }) => name === 'output.weight');
     return tied ? [...named, { ...embeddings, name: 'output.weight' } satisfies ModelTensor] : named;
   },

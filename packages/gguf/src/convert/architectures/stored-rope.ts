@@ -1,7 +1,7 @@
 import type { FileSettings } from '../file-settings.js';
 
 /**
- * What a file says of rotary positions, as `rope_theta` and `rope_scaling` of a config.
+ * A file's settings of rotary positions, as `rope_theta` and `rope_scaling` of a config.
  * @param size values of a head
  */
 export function storedRope(file: FileSettings, size: number): Record<string, unknown> {
@@ -36,12 +36,12 @@ function storedScaling(file: FileSettings, size: number, theta: number): Record<
   };
 }
 
-/** Ends of the range in which frequencies go over from the one to the other; all published models have these. */
+/** Limits between which frequencies change gradually; all published models have these. */
 const [low, high] = [1, 4];
 
 /**
- * Llama 3.1's scaling, of which a file keeps what it divides the frequencies by: the largest divisor is the factor, and those
- * between it and 1 say how long the original context was.
+ * Llama 3.1's scaling, from the divisors of frequencies in the file: the largest divisor is the factor, and those
+ * between it and 1 give the length of the original context.
  */
 function llama3Scaling(file: FileSettings, divisors: Float32Array, size: number, theta: number) {
   const factor = Math.max(...divisors);

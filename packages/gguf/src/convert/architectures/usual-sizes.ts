@@ -1,6 +1,6 @@
 import type { FileSettings } from '../file-settings.js';
 
-/** Sizes of a model that its file and most configs name alike: an architecture's `config` adds what is its own. */
+/** Sizes of a model that its file and most configs name alike; an architecture's `config` adds its own keys. */
 export const usualSizes = (file: FileSettings) => ({
   hidden_size: file.number('embedding_length'),
   num_hidden_layers: file.number('block_count'),

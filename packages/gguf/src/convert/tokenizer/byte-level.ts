@@ -8,7 +8,7 @@ import { buildVocabulary } from './vocabulary.js';
 const isByteLevel = (json: Readonly<Record<string, unknown>>): boolean =>
   JSON.stringify([json.pre_tokenizer, json.decoder]).includes('"ByteLevel"');
 
-/** Byte pairs as in GPT-2: the alphabet of bytes, merges, and a way to cut text that llama.cpp has a name for. */
+/** Byte pairs as in GPT-2: the alphabet of bytes, merges, and a way to split text that llama.cpp has a name for. */
 export const byteLevelModel: TokenizerModel = {
   accepts: ({ model, json }) => model.type === 'BPE' && isByteLevel(json),
   metadata({ name, json, model, added, size, preTokenizer }) {
@@ -32,7 +32,7 @@ export const byteLevelModel: TokenizerModel = {
   },
 };
 
-/** Pairs as one text each; a space inside a part is written as the byte alphabet writes it. */
+/** Each pair as one text; a space inside a part is written in the byte alphabet. */
 function mergesOf(merges: unknown): readonly string[] {
   if (!Array.isArray(merges)) return [];
   return merges.map((merge) =>

@@ -1,6 +1,6 @@
 import { SchemeError } from '@q/core';
 
-/** How text is cut before byte pairs are merged. llama.cpp knows the ways by name. */
+/** The way to split text before byte pairs are merged. llama.cpp has a name for each way. */
 
 const contractions = "'s|'t|'re|'ve|'m|'ll|'d";
 const rest = '\\s+(?!\\S)|\\s+';
@@ -11,7 +11,7 @@ const cased = (suffix: string, digits: string) =>
 const words = (letters: string, punctuation: string, digits: string) =>
   `(?i:${contractions})|[^\\r\\n\\p{L}\\p{N}]?${letters}+|${digits}| ?[^\\s${punctuation}]+[\\r\\n]*|\\s*[\\r\\n]+|${rest}`;
 
-/** The expressions of `Split` pre-tokenizers, one after the other, and the name that llama.cpp has for them. */
+/** The expressions of `Split` pre-tokenizers, one after the other, and llama.cpp's name for them. */
 const byExpressions: readonly (readonly [name: string, ...expressions: string[]])[] = [
   ['llama-bpe', words('\\p{L}', '\\p{L}\\p{N}', '\\p{N}{1,3}')],
   ['qwen2', words('\\p{L}', '\\p{L}\\p{N}', '\\p{N}')],
@@ -35,13 +35,13 @@ interface Step {
   readonly use_regex?: boolean;
 }
 
-/** Steps in their order, sequences opened. */
+/** Steps in order, with sequences expanded. */
 const steps = (step: Step | undefined): readonly Step[] =>
   step?.type === 'Sequence' ? (step.pretokenizers ?? []).flatMap(steps) : step ? [step] : [];
 
 /**
- * llama.cpp's name for the `pre_tokenizer` of a byte-level tokenizer, or nothing when it is none that is known here: another one
- * would give other tokens without a word.
+ * llama.cpp's name for the `pre_tokenizer` of a byte-level tokenizer, or undefined for an unknown one: a wrong name
+ * would silently give other tokens.
  */
 export function preTokenizerName(preTokenizer: unknown): string | undefined {
   const all = steps((preTokenizer ?? undefined) as Step | undefined);
@@ -53,7 +53,7 @@ export function preTokenizerName(preTokenizer: unknown): string | undefined {
   if (other) return undefined;
   if (splits.length === 0 && byteLevel.use_regex !== false) return digits ? 'smollm' : 'gpt-2';
   if (digits || byteLevel.use_regex === true) return undefined;
-  // Groups and `\r\n` are written in several ways that mean the same.
+  // Groups and `\r\n` have several spellings with the same meaning.
   const plain = (expression: string) => expression.replaceAll('\r', '\\r').replaceAll('\n', '\\n');
   return byExpressions.find(
     ([, ...expressions]) =>
@@ -61,10 +61,10 @@ export function preTokenizerName(preTokenizer: unknown): string | undefined {
   )?.[0];
 }
 
-/** Names whose merges are left out for whole words of the vocabulary (`ignore_merges`). */
+/** Names for which whole words of the vocabulary skip the merges (`ignore_merges`). */
 export const ignoresMerges: ReadonlySet<string> = new Set(['llama-bpe', 'tekken']);
 
-/** Other names that llama.cpp's files have for a way to cut text. */
+/** Other names in llama.cpp's files for a way to split text. */
 const aliases: Readonly<Record<string, readonly string[]>> = {
   'llama-bpe': ['llama3', 'llama-v3', 'falcon3', 'falcon-h1', 'pixtral', 'lfm2', 'smaug-bpe', 'dbrx'],
   qwen2: ['stablelm2', 'deepseek-r1-qwen', 'megrez', 'hunyuan'],
@@ -90,7 +90,7 @@ const composes: ReadonlySet<string> = new Set(['qwen2', 'qwen35', 'megrez', 'dee
 /**
  * `pre_tokenizer` and `normalizer` of a tokenizer.json for llama.cpp's name.
  * @param file that has the name, for messages
- * @throws SchemeError for a name that is not known here: another way to cut would give other tokens without a word
+ * @throws SchemeError for an unknown name: another way to split would silently give other tokens
  */
 export function preTokenizerJson(
   file: string,

@@ -2,12 +2,13 @@ import { bool, list } from '../values.js';
 import { type TokenizerInput, type TokenizerModel, vocabularyKeys } from './tokenizer-model.js';
 import { buildVocabulary, tokenKinds, wordStart } from './vocabulary.js';
 
-/** Scores of tokens that no text is cut into. */
+/** Scores of tokens that never come from splitting a text. */
 const [addedScore, unusedScore] = [-1000, -10000];
 
 /**
- * SentencePiece: byte pairs over text whose spaces are replaced, or a unigram model. llama.cpp joins the neighbours whose token has
- * the highest score; a tokenizer.json has the order of its merges instead of scores, and `-rank` is a score of the same order.
+ * SentencePiece: byte pairs over text with replaced spaces, or a unigram model. llama.cpp joins the neighbours whose
+ * token has the highest score. A tokenizer.json has the order of its merges instead of scores, and `-rank` is a score
+ * with the same order.
  */
 export const sentencePieceModel: TokenizerModel = {
   accepts: ({ model }) => model.type === 'Unigram' || (model.type === 'BPE' && model.byte_fallback === true),
@@ -69,7 +70,7 @@ interface Normalizer {
   readonly precompiled_charsmap?: string;
 }
 
-/** The table by which SentencePiece normalizes characters. */
+/** The table with which SentencePiece normalizes characters. */
 function charsMap(normalizer: unknown): Uint8Array | undefined {
   const { normalizers = [], precompiled_charsmap } = (normalizer ?? {}) as Normalizer;
   if (precompiled_charsmap !== undefined) return Buffer.from(precompiled_charsmap, 'base64');

@@ -24,7 +24,7 @@ export interface TokenizerOptions {
 
 /**
  * `tokenizer.*` of a file.
- * @throws FormatError where there is no tokenizer.json, SchemeError for a tokenizer that llama.cpp has no name for
+ * @throws FormatError if there is no tokenizer.json, SchemeError for a tokenizer without a name in llama.cpp
  */
 export function tokenizerMetadata(options: TokenizerOptions): ReadonlyMap<string, GgufValue> {
   const { name, files, config, size, defaults = {}, preTokenizer } = options;
@@ -48,7 +48,7 @@ export function tokenizerMetadata(options: TokenizerOptions): ReadonlyMap<string
   return keys;
 }
 
-/** Special tokens by their keys in tokenizer_config.json and config.json, and by llama.cpp's. */
+/** Special tokens by their keys in tokenizer_config.json, in config.json and in llama.cpp. */
 export const roles = [
   ['bos', 'bos'],
   ['eos', 'eos'],
@@ -71,11 +71,11 @@ function specialTokens(input: TokenizerInput, files: TokenizerFiles, config: Jso
     if (id !== undefined) ids.set(role, id);
     else if (entry !== null && typeof first === 'number' && first < input.size) ids.set(role, first);
   }
-  // Encoders begin with [CLS] and end with [SEP], which llama.cpp takes from the ids of begin and end.
+  // Encoders begin with [CLS] and end with [SEP]; llama.cpp takes these from the ids of begin and end.
   if (!ids.has('bos') && ids.has('cls')) ids.set('bos', ids.get('cls') as number);
   if (!ids.has('eos') && ids.has('sep')) ids.set('eos', ids.get('sep') as number);
   const [before, after] = templateEnds(input.json);
-  // What a template puts around every text is their begin and end, whether the config names it or not.
+  // The tokens that a template puts around every text are their begin and end, also if the config does not name them.
   if (!ids.has('bos') && before !== undefined && before >= 0) ids.set('bos', before);
   if (!ids.has('eos') && after !== undefined && after >= 0) ids.set('eos', after);
   const keys = roles.flatMap(([role, key]): [string, GgufValue][] => {
@@ -106,7 +106,7 @@ interface TemplatePart {
   readonly SpecialToken?: { readonly id: string };
 }
 
-/** Ids of the tokens that the post-processor puts before and behind a text; nothing where it says nothing. */
+/** Ids of the tokens that the post-processor puts before and after a text; undefined if it has none. */
 function templateEnds(json: Json): readonly [before: number | undefined, after: number | undefined] {
   interface Processor {
     readonly type?: string;
@@ -128,7 +128,7 @@ function templateEnds(json: Json): readonly [before: number | undefined, after: 
   return [undefined, undefined];
 }
 
-/** In a file of its own, or in tokenizer_config.json as one text or as several with names. */
+/** From a separate file, or from tokenizer_config.json as one text or as several with names. */
 function chatTemplate({ chatTemplate: own, config }: TokenizerFiles): string | undefined {
   if (own !== undefined) return own;
   const entry = config?.chat_template;

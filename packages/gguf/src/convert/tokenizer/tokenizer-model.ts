@@ -5,7 +5,7 @@ import type { AddedToken } from './vocabulary.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** A tokenizer.json, and what belongs to it. */
+/** A tokenizer.json with further data. */
 export interface TokenizerInput {
   /** Of the file, for messages. */
   readonly name: string;
@@ -15,11 +15,11 @@ export interface TokenizerInput {
   /** Rows of the embeddings. */
   readonly size: number;
   readonly defaults: TokenizerDefaults;
-  /** Name of the pre-tokenizer, where a person has given one. */
+  /** Name of the pre-tokenizer, if the user gave one. */
   readonly preTokenizer?: string;
 }
 
-/** A kind of tokenizer that llama.cpp has: what it recognizes in a tokenizer.json, and the keys that it needs. */
+/** A kind of tokenizer that llama.cpp supports: how to recognize it in a tokenizer.json, and the keys that it needs. */
 export interface TokenizerModel {
   accepts(input: TokenizerInput): boolean;
   metadata(input: TokenizerInput): ReadonlyMap<string, GgufValue>;

@@ -10,13 +10,13 @@ export interface AddedToken {
   readonly special: boolean;
 }
 
-/** Tokens by id, with what a runtime must know of each. */
+/** Tokens by id, with the data that a runtime needs for each. */
 export interface Vocabulary {
   readonly tokens: string[];
   readonly kinds: TokenKind[];
 }
 
-/** What SentencePiece puts instead of a space. */
+/** SentencePiece's replacement of a space. */
 export const wordStart = '\u2581';
 
 /** `added_tokens` of a tokenizer.json. */
@@ -33,7 +33,7 @@ const looksSpecial = (token: string): boolean =>
   /^(?:<pad>|<mask>|<2mass>|\[@BOS@\])$|^<\|.*\|>$|^<unused\d+>$|^<｜.*｜>$/.test(token);
 
 /**
- * Tokens of a model with those added behind them. Ids without a token get a name of their own, since a file has one token for each
+ * Tokens of a model, then the added ones. Ids without a token get a generated name, since a file has one token for each
  * row of the embeddings.
  * @param size rows of the embeddings
  * @throws FormatError for an id beyond them
@@ -55,7 +55,7 @@ export function buildVocabulary(
   for (const [token, id] of entries) place(id, token, tokenKinds.normal);
   for (const { id, content, special } of added) {
     const control = special || looksSpecial(content);
-    // The runtime looks for tokens that users define in the text as it stands.
+    // The runtime looks for user-defined tokens in the original text.
     place(
       id,
       control ? content : content.replaceAll(wordStart, ' '),

@@ -3,8 +3,9 @@ import { type TokenizerModel, vocabularyKeys } from './tokenizer-model.js';
 import { buildVocabulary, tokenKinds, wordStart } from './vocabulary.js';
 
 /**
- * WordPiece. llama.cpp marks the begin of a word where the vocabulary marks what goes on with one: `##ing` becomes `ing`, and `run`
- * the same with a word start before it. With the vocabulary's own spelling every word would be unknown.
+ * WordPiece. llama.cpp marks the first piece of a word, while the vocabulary marks the later ones: `##ing` becomes
+ * `ing`, and `run` becomes `run` with a word start before it. With the vocabulary's own spelling every word would be
+ * unknown.
  */
 export const wordPieceModel: TokenizerModel = {
   accepts: ({ model }) => model.type === 'WordPiece',

@@ -19,6 +19,6 @@ export const storedByteLevel: StoredModel = {
       },
     };
   },
-  // Llama 3 begins with BOS where the file does not say.
+  // Llama 3 begins with BOS if the file does not say.
   addsBos: (stored) => ignoresMerges.has(stored.text('ggml.pre') ?? ''),
 };

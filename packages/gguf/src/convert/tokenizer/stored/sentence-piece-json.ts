@@ -2,7 +2,7 @@ import { tokenKinds, wordStart } from '../vocabulary.js';
 import { type StoredModel, vocabularyOf } from './stored-model.js';
 import type { StoredTokenizer } from './stored-tokenizer.js';
 
-/** Runs of spaces are tokens of the text after its spaces were replaced. */
+/** Runs of spaces are tokens of the text with replaced spaces. */
 const spelling = (token: string, kind: number): string =>
   kind === tokenKinds.userDefined && /^ +$/.test(token) ? wordStart.repeat(token.length) : token;
 
@@ -42,15 +42,16 @@ function unknownToken(stored: StoredTokenizer): string | undefined {
 }
 
 /**
- * All pairs of tokens that make a token, by its score, the highest first; of the pairs of one token the one with the longest first
- * part comes first, as when transformers converts such a model.
+ * All pairs of tokens that make a token, by its score, the highest first. Of the pairs of one token the one with the
+ * longest first part comes first, as when transformers converts such a model.
  */
 function mergesByScore(stored: StoredTokenizer): readonly (readonly [string, string])[] {
   const { kinds, scores } = stored;
   const tokens = stored.tokens.map((token, id) => spelling(token, kinds[id]));
   const mergeable = (kind: number) => kind === tokenKinds.normal || kind === tokenKinds.userDefined;
   const known = new Set(tokens.filter((_, id) => mergeable(kinds[id])));
-  // llama.cpp looks for tokens that users define before it joins any others, whatever their scores (Gemma's runs of spaces: -1000).
+  // llama.cpp looks for user-defined tokens before it joins any others, whatever their scores (Gemma's runs of spaces:
+  // -1000).
   const rank = (id: number) => (kinds[id] === tokenKinds.userDefined ? 0 : 1);
   const order = [...tokens.keys()]
     .filter((id) => mergeable(kinds[id]))
@@ -68,7 +69,7 @@ function mergesByScore(stored: StoredTokenizer): readonly (readonly [string, str
   return merges;
 }
 
-/** SentencePiece's unigram model: the cut of a text with the greatest sum of scores. */
+/** SentencePiece's unigram model: the split of a text with the greatest sum of scores. */
 export const storedUnigram: StoredModel = {
   name: 't5',
   json(stored) {

@@ -1,15 +1,15 @@
 import { tokenKinds } from '../vocabulary.js';
 import type { StoredTokenizer } from './stored-tokenizer.js';
 
-/** A kind of tokenizer that files hold, and how it is written as a tokenizer.json. */
+/** A kind of tokenizer in files, and how to write it as a tokenizer.json. */
 export interface StoredModel {
   /** `tokenizer.ggml.model` */
   readonly name: string;
   /** `normalizer`, `pre_tokenizer`, `decoder` and `model`. */
   json(stored: StoredTokenizer): Readonly<Record<string, unknown>>;
-  /** How a token is written in a tokenizer.json; as in the file when absent. */
+  /** The spelling of a token in a tokenizer.json; as in the file when absent. */
   spelling?(token: string, kind: number): string;
-  /** Whether a text begins with BOS where the file does not say. */
+  /** Whether a text begins with BOS if the file does not say. */
   addsBos?(stored: StoredTokenizer): boolean;
   /** Special tokens that begin and end every text, whatever the file says. */
   readonly frame?: readonly [begin: string, end: string];
@@ -20,7 +20,7 @@ export function vocabularyOf(
   { tokens, kinds }: StoredTokenizer,
   spelling: (token: string, kind: number) => string = (token) => token,
 ): Record<string, number> {
-  // Without a prototype: a token may be called __proto__.
+  // Without a prototype, since a token may be called __proto__.
   const vocab: Record<string, number> = Object.create(null);
   for (const [id, token] of tokens.entries())
     if (kinds[id] !== tokenKinds.unused) vocab[spelling(token, kinds[id])] = id;

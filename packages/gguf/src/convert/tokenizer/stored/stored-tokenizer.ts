@@ -4,7 +4,7 @@ import type { GgufMetadata, GgufScalar } from '../../../metadata.js';
 /** `tokenizer.*` of a file. Every error names the file, the key, what was found and what was expected. */
 export class StoredTokenizer {
   readonly tokens: readonly string[];
-  /** ggml's kinds, see `tokenKinds`; all normal where the file does not say. */
+  /** ggml's kinds, see `tokenKinds`; all normal if the file does not say. */
   readonly kinds: readonly number[];
 
   /** @param name of the file, for messages */
@@ -29,13 +29,16 @@ export class StoredTokenizer {
     throw new FormatError(`${this.name}: tokenizer.ggml.${key} is ${value}: true or false was expected`);
   }
 
-  /** An id of a special token (`bos`, `eos`, `unknown`, `padding`, `seperator`, `cls`, `mask`, `eot`), where the file has it. */
+  /**
+   * The id of a special token (`bos`, `eos`, `unknown`, `padding`, `seperator`, `cls`, `mask`, `eot`), if the file has
+   * it.
+   */
   id(role: string): number | undefined {
     const value = this.metadata.get(`tokenizer.ggml.${role}_token_id`)?.value;
     if (value === undefined) return undefined;
     const id = Number(value);
     if (Number.isInteger(id) && id >= 0 && id < this.tokens.length) return id;
-    // Older files say -1 for none.
+    // Older files write -1 for none.
     if (id === -1 || id === 2 ** 32 - 1) return undefined;
     throw new FormatError(
       `${this.name}: tokenizer.ggml.${role}_token_id is ${value}: one of ${this.tokens.length} tokens was expected`,
@@ -47,7 +50,7 @@ export class StoredTokenizer {
     return this.#list('scores', 'number', this.tokens.length, true) as readonly number[];
   }
 
-  /** Pairs of tokens, the first to be merged first. */
+  /** Pairs of tokens, in the order of merging. */
   get merges(): readonly (readonly [string, string])[] {
     const merges = this.#list('merges', 'string') as readonly string[];
     return merges.map((merge, index) => {
@@ -66,7 +69,7 @@ export class StoredTokenizer {
     return Uint8Array.from(found.value as readonly number[]);
   }
 
-  /** A list that must be there, but one with a length that it has when it is there. */
+  /** A list that must exist, or an optional one that must have this length. */
   #list(key: string, type: 'string' | 'number', length?: number, needed = length === undefined) {
     const full = `tokenizer.ggml.${key}`;
     const found = this.metadata.get(full);

@@ -11,16 +11,16 @@ import { storedWordPiece } from './word-piece-json.js';
 
 const models: readonly StoredModel[] = [storedByteLevel, storedSentencePiece, storedUnigram, storedWordPiece];
 
-/** A tokenizer as a model folder keeps it, and the ids that end a text. */
+/** A tokenizer in the form of a model folder, and the ids that end a text. */
 export interface StoredTokenizerFiles extends TokenizerFiles {
   readonly generation: Readonly<Record<string, unknown>>;
 }
 
 /**
- * The files of a tokenizer that a GGUF file holds: tokenizer.json, tokenizer_config.json, the chat template and
- * generation_config.json. The tokenizer cuts text as llama.cpp does.
+ * The tokenizer's files from a GGUF file: tokenizer.json, tokenizer_config.json, the chat template and
+ * generation_config.json. The tokenizer splits text as llama.cpp does.
  * @param name of the file, for messages
- * @throws FormatError for metadata that are no tokenizer; SchemeError for one of a kind that is not known here
+ * @throws FormatError for metadata that are not a tokenizer; SchemeError for an unknown kind
  */
 export function storedTokenizer(name: string, metadata: GgufMetadata): StoredTokenizerFiles {
   const stored = new StoredTokenizer(name, metadata);
@@ -69,7 +69,7 @@ const specialTokens = (stored: StoredTokenizer): readonly (readonly [role: strin
     return id === undefined ? [] : [[role, id] as const];
   });
 
-/** Ids that stand before and behind every text. */
+/** Ids before and after every text. */
 function frameOf(stored: StoredTokenizer, model: StoredModel): readonly [number | undefined, number | undefined] {
   if (model.frame)
     return [stored.id(model.frame[0]) ?? stored.id('bos'), stored.id(model.frame[1]) ?? stored.id('eos')];

@@ -3,7 +3,7 @@ import { type StoredModel, vocabularyOf } from './stored-model.js';
 
 const continuing = '##';
 
-/** The file marks the begin of a word, a tokenizer.json what goes on with one. */
+/** The file marks the first piece of a word, a tokenizer.json the later ones. */
 function spelling(token: string, kind: number): string {
   if (kind !== tokenKinds.normal || /^\[.+\]$/.test(token)) return token;
   return token.startsWith(wordStart) ? token.slice(wordStart.length) : continuing + token;
