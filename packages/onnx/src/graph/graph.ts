@@ -12,6 +12,7 @@ import {
   type TensorProto,
 } from '../proto/schema.js';
 import type { GraphValue, Size } from './graph-value.js';
+import { refuseF16Values } from './refuse-f16.js';
 
 /** An integer attribute of a node; a plain number is a float. */
 export interface Integers {
@@ -195,7 +196,11 @@ export class Graph {
   ): GraphValue {
     const [value] = this.store({
       tensors: [{ name, type, dims }],
-      make: async () => [floatBytes(type, await make())],
+      async make() {
+        const values = await make();
+        if (type === 'f16') refuseF16Values(name, values, false);
+        return [floatBytes(type, values)];
+      },
     });
     return value!;
   }

@@ -1,6 +1,7 @@
 import { type QuantizedTensor, type Scheme, SchemeError, type Tensor } from '@q/core';
 import { contrib, type Graph, int } from '../graph/graph.js';
 import type { GraphValue } from '../graph/graph-value.js';
+import { refuseF16Scales, refuseF16Values } from '../graph/refuse-f16.js';
 import type { MatrixForm, MatrixSource, MatrixTarget, MatrixUse } from './matrix.js';
 import { type BlockShape, blockShape, packBlocks } from './pack-blocks.js';
 import { cutRows, joinProducts, lookUpPieces, type Piece } from './pieces.js';
@@ -39,8 +40,17 @@ function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: Ma
     throw new SchemeError(
       `${name}: rows of ${columns} in blocks of ${blockSize}${shape.zeroPoint === 'none' ? '' : ' with zero points'} cannot be looked up: give the embeddings symmetric blocks that divide the rows`,
     );
-  const quantized = async (): Promise<QuantizedTensor> =>
-    source.packed ? source.packed.read() : options.quantizer(await source.floats(), options.scheme, name);
+  const quantized = async (): Promise<QuantizedTensor> => {
+    if (source.packed) {
+      const own = await source.packed.read();
+      if (type === 'f16') refuseF16Values(`${name}: scales`, own.scales, false);
+      return own;
+    }
+    const values = await source.floats();
+    const made = await options.quantizer(values, options.scheme, name);
+    if (type === 'f16') refuseF16Scales(name, values.data, made);
+    return made;
+  };
   const pieces = cutRows(rows, blocks * blob, target.tensorBytes);
   /** Codes `[rows, blocks, blob]`, scales, and zero points if the scheme has them. */
   const store = ({ start, end, suffix }: Piece) =>

@@ -1,5 +1,6 @@
 import { floatBytes, type Graph, int } from '../graph/graph.js';
 import type { GraphValue } from '../graph/graph-value.js';
+import { refuseF16Values } from '../graph/refuse-f16.js';
 import { elementTypes } from '../proto/element-type.js';
 import type { MatrixForm } from './matrix.js';
 import { cutRows, joinProducts, lookUpPieces, type Piece } from './pieces.js';
@@ -23,6 +24,7 @@ export const floatMatrix: MatrixForm = {
         async make() {
           const { data } = await source.floats();
           const own = data.subarray(start * columns, end * columns);
+          if (type === 'f16') refuseF16Values(name, data, true);
           return [floatBytes(type, turned ? transposeValues(own, end - start, columns) : own)];
         },
       })[0]!;
