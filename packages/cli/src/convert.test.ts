@@ -143,7 +143,7 @@ it.each(['gguf', 'onnx'])('says which weights count before it makes a file for %
   );
   const { code, err } = await runCommand(['convert', model, out, '--to', target]);
   expect(code, err).toBe(0);
-  expect(err).toContain(`note: ${model}: model.safetensors is read, as transformers does`);
+  expect(err).toContain(`note: ${model}: model.safetensors is read, as in transformers`);
 });
 
 it.each(['f16', 'q4_0', 'q8_0', 'q4_k_m'])(
