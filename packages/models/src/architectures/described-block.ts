@@ -181,8 +181,17 @@ class OutlinedBlock implements BlockDescription {
     return this.described().block.edges;
   }
 
-  get attention(): AttentionDescription {
-    return this.described().block.attention as AttentionDescription;
+  /** Made of the first block's: a plan asks for the heads of all layers, to say what their cache takes. */
+  get attention(): AttentionDescription | undefined {
+    const { attention } = this.first.block;
+    if (!attention) return undefined;
+    const { value, output, norms } = attention;
+    return {
+      ...attention,
+      value: { ...value, module: this.renamed(value.module) },
+      output: this.renamed(output),
+      ...(norms ? { norms: norms.map((name) => this.renamed(name)) } : {}),
+    };
   }
 
   get mlpOutputs(): readonly string[] {
