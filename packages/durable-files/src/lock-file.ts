@@ -131,8 +131,8 @@ async function removeStale(path: string, stale: LockOwner | undefined, files: Fi
 }
 
 /**
- * Removes the files of processes that died in {@link removeStale}. The caller holds the lock: a file of this process is
- * its own lock, on its way back, or of an earlier use.
+ * Removes the renamed locks of processes that died in {@link removeStale}. The caller holds the lock. A renamed lock
+ * with the caller's own id stays: another process has renamed it by mistake, and is about to rename it back.
  */
 async function removeAsides(path: string, own: LockOwner, files: FileSystem): Promise<void> {
   const start = `${basename(path)}.`;

@@ -69,17 +69,14 @@ export async function ggufShards(
     if (!stored) continue;
     for (const [part, name] of each.from.entries()) {
       const shape = described.expected.get(name) as readonly number[];
-      const dtype = each.plus === undefined ? (plainDtypes[stored.type.name] ?? 'F32') : 'F32';
+      // The parts of one tensor may be of several types: F16, and F32 for one whose values F16 does not hold.
+      const asStored = each.plus === undefined && each.strided === undefined;
+      const dtype = asStored ? (plainDtypes[stored.type.name] ?? 'F32') : 'F32';
       const bytes = shape.reduce((product, size) => product * size, 1) * (dtype === 'F32' ? 4 : 2);
       const entry = { ...{ name, dtype, shape, begin: 0, end: bytes }, file };
       const row = (shapes.get(name) as readonly number[]).slice(1).reduce((product, size) => product * size, 1);
       const home = { stored, model: each, part, transposed: turned.has(name), entry };
       const others = homes.get(name) ?? [];
-      if (others.some((other) => other.entry.dtype !== dtype))
-        throw new FormatError(
-          `${path}: ${[...others, home].map(({ stored }) => `${stored.name} is ${stored.type.name}`).join(', ')}: ` +
-            `they are the rows of one tensor, ${name}, and were expected to be of one type`,
-        );
       homes.set(name, [...others, { ...home, rowBytes: row * (dtype === 'F32' ? 4 : 2) }]);
     }
   }

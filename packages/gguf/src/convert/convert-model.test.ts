@@ -161,6 +161,21 @@ describe('convertModel', () => {
       {},
       /linear, yarn and llama3/,
     ],
+    ['gpt-oss with another limit', { ...llama, model_type: 'gpt_oss', swiglu_limit: 6 }, shapes, {}, /takes it as 7/],
+    [
+      'gpt-oss without biases',
+      { ...llama, model_type: 'gpt_oss', attention_bias: false },
+      shapes,
+      {},
+      /llama\.cpp needs the biases/,
+    ],
+    [
+      'gpt-oss with windows in other layers',
+      { ...llama, model_type: 'gpt_oss', layer_types: ['full_attention', 'sliding_attention'] },
+      shapes,
+      {},
+      /every second layer, from the first/,
+    ],
   ])('refuses %s', (_, config, tensors, files, message) => {
     expect(() => convertModel(source(config, tensors, files))).toThrow(message);
   });

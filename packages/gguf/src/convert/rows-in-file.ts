@@ -24,7 +24,7 @@ export interface StoredRows {
 /**
  * Rows `begin` to `end` of a checkpoint's tensor, read from a file: in the checkpoint's order, with nothing added. A
  * dimension before the last one counts as rows.
- * @returns little-endian bytes: those of the file for f16 and bf16, else f32
+ * @returns little-endian bytes: those of the file for f16 and bf16, else f32; always f32 for a part of a tensor's rows
  * @throws FormatError for a type that this toolkit cannot decode
  */
 export async function rowsInFile(
@@ -34,12 +34,12 @@ export async function rowsInFile(
   end: number,
 ): Promise<Uint8Array> {
   const { columns } = matrixOf(model.shape);
-  const { plus } = model;
+  const { plus, strided } = model;
   const { format, name: type } = stored.type;
   if (!format)
     throw new FormatError(`${source.name}: tensor ${stored.name} is of type ${type}, which cannot be decoded`);
   const bytes = await storedBytes(source, { stored, model, part }, begin, end);
-  if (plus === undefined && (type === 'F16' || type === 'BF16')) return aligned(bytes);
+  if (plus === undefined && !strided && (type === 'F16' || type === 'BF16')) return aligned(bytes);
   const values = new Float32Array((end - begin) * columns);
   format.decode(bytes, values);
   if (plus !== undefined) for (let i = 0; i < values.length; i++) values[i] -= plus;

@@ -43,7 +43,7 @@ function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: Ma
   const quantized = async (): Promise<QuantizedTensor> => {
     if (source.packed) {
       const own = await source.packed.read();
-      if (type === 'f16') refuseF16Values(`${name}: scales`, own.scales, false);
+      if (type === 'f16') refuseF16Values(`${name}: scales`, own.scales, true);
       return own;
     }
     const values = await source.floats();

@@ -11,7 +11,7 @@ const rules: NameRules = {
   'layers.N.post_attention_layernorm': 'blk.N.post_attention_norm',
   'layers.N.self_attn.sinks': 'blk.N.attn_sinks',
   'layers.N.mlp.router': 'blk.N.ffn_gate_inp',
-  // Gates are at the even rows, and the rows that they belong to behind them.
+  // Even rows are the gate projection, odd rows the up projection.
   [gateAndUp]: [
     { to: 'blk.N.ffn_gate_exps', strided: { step: 2, first: 0 } },
     { to: 'blk.N.ffn_up_exps', strided: { step: 2, first: 1 } },
