@@ -2,7 +2,7 @@ import { createRandom } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { jsonlDocuments, splitDocuments } from './documents.js';
 import { collectTokens, tokenStream } from './token-stream.js';
-import { checkVocabulary, cutWindows, readU16Windows } from './windows.js';
+import { checkVocabulary, cutWindows, readU16Windows, readU32Windows } from './windows.js';
 
 describe('documents', () => {
   it('are split at separator lines, trimmed, and empty ones dropped', () => {
@@ -65,6 +65,14 @@ describe('windows', () => {
   it('come from 16-bit files, which must be whole windows', () => {
     expect(readU16Windows(Uint8Array.of(1, 0, 0, 2), 2)).toEqual({ ids: Int32Array.of(1, 512), count: 1, length: 2 });
     expect(() => readU16Windows(new Uint8Array(6), 2, 'x.u16')).toThrow('x.u16 has 6 bytes');
+  });
+
+  it('reads files of 32-bit ids', () => {
+    const bytes = Uint8Array.of(1, 0, 0, 0, 0, 0, 3, 0);
+    expect(readU32Windows(bytes, 2)).toEqual({ ids: Int32Array.of(1, 196_608), count: 1, length: 2 });
+    expect(() => readU32Windows(new Uint8Array(12), 2, 'x.u32')).toThrow('not whole windows of 2 32-bit ids');
+    const large = readU32Windows(Uint8Array.of(0, 0, 0, 128, 1, 0, 0, 0), 2);
+    expect(() => checkVocabulary(large, 262_144)).toThrow('outside of the model');
   });
 
   it('must lie in the vocabulary', () => {

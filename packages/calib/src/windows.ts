@@ -84,16 +84,30 @@ export function cutWindows(stream: Int32Array, length: number, options: WindowOp
 
 /**
  * Windows from a file of little-endian 16-bit ids.
+ * @param length tokens of a window
  * @throws CalibrationError when the bytes are not whole windows
  */
-export function readU16Windows(bytes: Uint8Array, length: number, name = 'the file'): Windows {
-  if (bytes.length === 0 || bytes.length % (2 * length) !== 0) {
+export const readU16Windows = (bytes: Uint8Array, length: number, name?: string): Windows =>
+  readIdWindows(bytes, length, 2, name);
+
+/**
+ * Windows from a file of little-endian 32-bit ids, for vocabularies of more than 65,536 tokens.
+ * @param length tokens of a window
+ * @throws CalibrationError when the bytes are not whole windows
+ */
+export const readU32Windows = (bytes: Uint8Array, length: number, name?: string): Windows =>
+  readIdWindows(bytes, length, 4, name);
+
+function readIdWindows(bytes: Uint8Array, length: number, size: 2 | 4, name = 'the file'): Windows {
+  if (bytes.length === 0 || bytes.length % (size * length) !== 0) {
     throw new CalibrationError(
-      `${name} has ${bytes.length} bytes, which are not whole windows of ${length} 16-bit ids`,
+      `${name} has ${bytes.length} bytes, which are not whole windows of ${length} ${8 * size}-bit ids`,
     );
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const ids = Int32Array.from({ length: bytes.length / 2 }, (_, i) => view.getUint16(2 * i, true));
+  const read = size === 2 ? view.getUint16.bind(view) : view.getInt32.bind(view);
+  // An id of 2^31 or more becomes negative, and `checkVocabulary` refuses it.
+  const ids = Int32Array.from({ length: bytes.length / size }, (_, i) => read(size * i, true));
   return { ids, count: ids.length / length, length };
 }
 

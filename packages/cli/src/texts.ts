@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises';
+import { extname } from 'node:path';
 import {
   type ChatFormat,
   cutWindows,
   readDocuments,
   readTokenStream,
   readU16Windows,
+  readU32Windows,
   textLines,
   textSequences,
   type Windows,
@@ -28,7 +30,7 @@ export const defaultTextNote =
 export interface WindowRequest {
   /**
    * {@link defaultText}, or a file: text, JSON Lines (`.jsonl`, `.ndjson`), a JSON list (`.json`), both of texts or of
-   * conversations, or little-endian 16-bit ids (`.u16`).
+   * conversations, or little-endian ids of 16 or 32 bits (`.u16`, `.u32`).
    */
   readonly path: string;
   readonly length: number;
@@ -43,12 +45,19 @@ export interface WindowRequest {
   readonly sequences?: boolean;
 }
 
+/** Readers of files of token ids, by extension. */
+const idReaders = new Map([
+  ['.u16', readU16Windows],
+  ['.u32', readU32Windows],
+]);
+
 /** The windows of a file, tokenized with the tokenizer of the model folder. */
 export async function loadWindows(model: string, request: WindowRequest): Promise<Windows> {
   const { path, length, count, skip = 0, shuffle, sequences, progress, signal } = request;
   const read = path === defaultText ? undefined : await readText(path);
-  if (read && /\.u16$/i.test(path)) {
-    const all = readU16Windows(read, length, path);
+  const readIds = idReaders.get(extname(path).toLowerCase());
+  if (read && readIds) {
+    const all = readIds(read, length, path);
     return cutWindows(all.ids, length, { count, skip, shuffle, name: path });
   }
   const tokenizer = await openTokenizer(model);
@@ -132,7 +141,7 @@ export function parseDocuments(path: string, bytes: Uint8Array, chat?: ChatForma
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new CalibrationError(`${path}: is not UTF-8 text: give text, JSON Lines or a .u16 file of token ids`);
+    throw new CalibrationError(`${path}: is not UTF-8 text: give text, JSON Lines or a .u16 or .u32 file of token ids`);
   }
   const documents = readDocuments(text, path, { chat });
   if (documents.length === 0) throw new CalibrationError(`${path}: is empty: text is needed`);

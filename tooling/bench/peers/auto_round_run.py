@@ -1,17 +1,17 @@
 """SignRound of a whole model with AutoRound: signed gradient descent on rounding and ranges, block by block, asymmetric. Load and
 save included.
-auto_round_run.py THREADS MODEL CALIB.u16 OUT BITS GROUP BATCH STEPS"""
+auto_round_run.py THREADS MODEL CALIB OUT BITS GROUP BATCH STEPS"""
 
 import sys
 
-import numpy
+import token_windows
 import torch
 from auto_round import AutoRound
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 threads, path, calib, out, bits, group, batch, steps = sys.argv[1:]
 torch.set_num_threads(int(threads))
-windows = torch.from_numpy(numpy.fromfile(calib, dtype="<u2").reshape(-1, 256).astype("int64"))
+windows = torch.tensor(token_windows.read(calib))
 rows = [{"input_ids": ids[None], "attention_mask": torch.ones(1, 256, dtype=torch.int64)} for ids in windows]
 rounding = AutoRound(
     AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),

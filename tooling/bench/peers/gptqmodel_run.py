@@ -1,16 +1,16 @@
 """GPTQ of a whole model with GPTQModel on the CPU, as its users call it: act-order with the grids of groups fixed beforehand,
 asymmetric, damping 0.01. Load and save included. The windows are handed over as token ids.
-gptqmodel_run.py THREADS MODEL CALIB.u16 OUT BITS GROUP BATCH"""
+gptqmodel_run.py THREADS MODEL CALIB OUT BITS GROUP BATCH"""
 
 import sys
 
-import numpy
+import token_windows
 import torch
 from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
 
 threads, path, calib, out, bits, group, batch = sys.argv[1:]
 torch.set_num_threads(int(threads))
-windows = numpy.fromfile(calib, dtype="<u2").reshape(-1, 256).astype("int64").tolist()
+windows = token_windows.read(calib)
 config = QuantizeConfig(
     bits=int(bits),
     group_size=int(group),

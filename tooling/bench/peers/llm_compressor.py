@@ -3,7 +3,7 @@ save included."""
 
 import sys
 
-import numpy
+import token_windows
 import torch
 from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 from datasets import Dataset
@@ -12,11 +12,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def run(recipe_of):
-    """NAME.py THREADS MODEL CALIB.u16 OUT BITS GROUP BATCH. `recipe_of(model, groups)` gives the modifiers; `groups` are
+    """NAME.py THREADS MODEL CALIB OUT BITS GROUP BATCH. `recipe_of(model, groups)` gives the modifiers; `groups` are
     the config groups of all linears: asymmetric integers, per channel for GROUP -1."""
     threads, path, calib, out, bits, group, batch = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    windows = numpy.fromfile(calib, dtype="<u2").reshape(-1, 256).astype("int64").tolist()
+    windows = token_windows.read(calib)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
     grouped = {"strategy": "channel"} if int(group) == -1 else {"strategy": "group", "group_size": int(group)}
     weights = QuantizationArgs(num_bits=int(bits), type="int", symmetric=False, **grouped)

@@ -1,10 +1,10 @@
 """GPTQ of a whole model with the published solver, as its authors' scripts go about it: block by block, stage by stage
 (true-sequential), each stage's inputs recorded by a run of the block. Load and save included.
-reference.py THREADS MODEL CALIB.u16 OUT BITS GROUP"""
+reference.py THREADS MODEL CALIB OUT BITS GROUP"""
 
 import sys
 
-import numpy
+import token_windows
 import torch
 from solver import solve
 from transformers import AutoModelForCausalLM
@@ -14,7 +14,7 @@ threads, path, calib, out, bits, group = sys.argv[1:]
 torch.set_num_threads(int(threads))
 torch.set_grad_enabled(False)
 model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
-windows = torch.from_numpy(numpy.fromfile(calib, dtype="<u2").reshape(128, 256).astype("int64"))
+windows = torch.tensor(token_windows.read(calib))
 base = model.base_model
 blocks = base.layers if hasattr(base, "layers") else base.h if hasattr(base, "h") else base.decoder.layers
 stages = [

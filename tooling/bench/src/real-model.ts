@@ -32,30 +32,42 @@ export async function realModel(name: string): Promise<string | undefined> {
 
 const length = 256;
 
-/** Token ids of windows of 256 as files of 16-bit numbers: the first ones of a text to learn from, and the next ones to score. */
+/** Files of token ids of two parts of a text. */
+export interface WindowFiles {
+  readonly calib: string;
+  readonly heldOut: string;
+}
+
+/**
+ * Writes windows of 256 token ids: the first ones of a text for calibration, and the next ones for scoring. Ids have 16 bits
+ * (`.u16`), or 32 bits (`.u32`) when the tokenizer has more than 65,536 tokens.
+ */
 export async function writeWindows(
   model: string,
   text: string,
   folder: string,
   counts: { readonly calibration: number; readonly heldOut: number },
-): Promise<{ readonly calib: string; readonly heldOut: string }> {
+): Promise<WindowFiles> {
   const json = async (name: string) => JSON.parse(await readFile(join(model, name), 'utf8'));
   const checkpoint = await openCheckpoint(model, []);
+  const { config } = checkpoint;
+  await checkpoint.close();
   const tokenizer = loadTokenizer({
     tokenizer: await json('tokenizer.json'),
     config: await json('tokenizer_config.json'),
-    model: checkpoint.config,
+    model: config,
   });
-  await checkpoint.close();
   const total = counts.calibration + counts.heldOut;
   const stream = tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, total * length);
+  const wide = Number(config.vocab_size) > 65_536;
   const write = async (name: string, { ids }: Windows) => {
-    await writeFile(join(folder, name), Uint16Array.from(ids));
-    return join(folder, name);
+    const path = join(folder, `${name}.${wide ? 'u32' : 'u16'}`);
+    await writeFile(path, wide ? Uint32Array.from(ids) : Uint16Array.from(ids));
+    return path;
   };
   const cut = (skip: number, count: number) => cutWindows(stream, length, { skip, count, name: text });
   return {
-    calib: await write('calib-128x256.u16', cut(0, counts.calibration)),
-    heldOut: await write('held-out.u16', cut(counts.calibration, counts.heldOut)),
+    calib: await write('calib-128x256', cut(0, counts.calibration)),
+    heldOut: await write('held-out', cut(counts.calibration, counts.heldOut)),
   };
 }

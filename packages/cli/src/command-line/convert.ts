@@ -39,7 +39,7 @@ export const convert = command({
       help: 'Onnx: split matrices of more bytes than this.',
     }),
     calib: textFile(
-      'Calibration text, JSON Lines, or .u16 token ids: for --method, or for weights of the columns of a GGUF file.',
+      'Calibration text, JSON Lines, or .u16 or .u32 token ids: for --method, or for weights of the columns of a GGUF file.',
     ),
     ...calibrationOptions,
     queue: text({

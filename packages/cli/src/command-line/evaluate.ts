@@ -14,7 +14,7 @@ export const evaluate = command({
       help: 'Read earlier tokens from a quantized cache: int8, int4, kivi2, ..., as in kivi2,rotate,window=64.',
     }),
     against: text({ placeholder: 'model', help: 'The original, for KL divergence.' }),
-    text: textFile('Text to score, JSON Lines, or .u16 token ids.'),
+    text: textFile('Text to score, JSON Lines, or .u16 or .u32 token ids.'),
     length: calibrationOptions.length,
     windows: integer({ min: 1, otherwise: 'all', help: 'Windows to score.' }),
     ...computeOptions,

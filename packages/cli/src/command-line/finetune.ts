@@ -11,7 +11,7 @@ export const finetune = command({
       fineTuners.map(({ name }) => name),
       { default: fineTuners[0].name, help: 'The fine-tuning.' },
     ),
-    text: textFile('Text to learn, JSON Lines, or .u16 token ids.'),
+    text: textFile('Text to learn, JSON Lines, or .u16 or .u32 token ids.'),
     seed: integer({ default: 0, help: 'Seed of everything random.' }),
     ...calibrationOptions,
     ...heldOutOptions,

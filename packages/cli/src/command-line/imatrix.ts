@@ -3,7 +3,7 @@ import { calibrationOptions, computeOptions, jsonOption, textFile } from '../sha
 
 export const imatrix = command({
   options: {
-    calib: textFile('Text, JSON Lines or .u16 token ids to collect it on.'),
+    calib: textFile('Text, JSON Lines or .u16 or .u32 token ids to collect it on.'),
     ...calibrationOptions,
     engine: computeOptions.engine,
     threads: computeOptions.threads,

@@ -15,7 +15,7 @@ import {
 export const quantize = command({
   options: {
     calib: textFile(
-      'Calibration text, JSON Lines, .u16 token ids, self (the model writes it) or default (a text that comes with q).',
+      'Calibration text, JSON Lines, .u16 or .u32 token ids, self (the model writes it) or default (a text that comes with q).',
     ),
     sensitivity: textFile('With --budget, file for the measurements; later runs use it again.'),
     ...budgetOptions,

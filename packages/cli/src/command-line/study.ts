@@ -4,7 +4,7 @@ import { computeOptions, jsonOption, storeOption, textFile } from '../shared-opt
 
 export const studyLocalGlobal = command({
   options: {
-    data: textFile('Text for calibration, training and scoring: text, JSON Lines, or .u16 token ids.'),
+    data: textFile('Text for calibration, training and scoring: text, JSON Lines, or .u16 or .u32 token ids.'),
     bits: text({ placeholder: 'list', otherwise: '8,6,4,3,2', help: 'Widths to compare, separated by commas.' }),
     groups: text({ placeholder: 'list', otherwise: '-1,64', help: 'Columns that share a scale; -1 is one channel.' }),
     methods: text({ placeholder: 'list', otherwise: 'all', help: 'Methods to compare, separated by commas.' }),

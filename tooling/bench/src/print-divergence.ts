@@ -1,0 +1,75 @@
+/**
+ * `pnpm figures:peers [--models a,b] [--bits 4,3,2] [--group 64] [--only REGEXP]`: KL divergence to the original of
+ * published models after GPTQ by `q` and by other tools, at several widths. `--only` picks tools by their names. All calibrate on the same 128 windows of 256 tokens of WikiText-2
+ * and are scored by `q eval` on the next 40 windows. The command needs `QUANT_SHARED`, and takes minutes for each line.
+ */
+import { execFile } from 'node:child_process';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseArgs, promisify } from 'node:util';
+import type { Contender } from './benchmark.js';
+import { realModel, writeWindows } from './real-model.js';
+import { gptqModelRun, llmCompressorRun, openRuns, ownCommand, ownRun, peerRuns, type WholeRun } from './whole-run.js';
+
+const { values: asked } = parseArgs({
+  options: {
+    models: { type: 'string', default: 'smollm2-135m,gemma3-270m' },
+    bits: { type: 'string', default: '4,3,2' },
+    group: { type: 'string', default: '64' },
+    engine: { type: 'string', default: 'auto' },
+    only: { type: 'string', default: '' },
+  },
+});
+
+interface Score {
+  readonly kl: number;
+  readonly perplexity: number;
+  readonly topAgreement: number;
+}
+
+async function score(folder: string, model: string, heldOut: string): Promise<Score> {
+  const { file, args } = ownCommand('eval', folder, '--against', model, '--text', heldOut, '--json');
+  const { stdout } = await promisify(execFile)(file, args, { maxBuffer: 1 << 26 });
+  return JSON.parse(stdout) as Score;
+}
+
+const runs = await openRuns();
+try {
+  console.log('| model | bits | tool | KL | perplexity | same top token | s | peak, MB |');
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
+  for (const name of asked.models.split(',')) {
+    const model = await realModel(name);
+    const shared = process.env.QUANT_SHARED;
+    if (!model || !shared) continue;
+    const folder = join(runs.path, name);
+    await mkdir(folder);
+    const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
+    const { calib, heldOut } = await writeWindows(model, text, folder, { calibration: 128, heldOut: 40 });
+    for (const bits of asked.bits.split(',').map(Number)) {
+      let out = '';
+      const whole: WholeRun = { model, calib, group: Number(asked.group), bits, out: () => (out = runs.out()) };
+      const contenders: readonly Contender[] = [
+        ownRun(whole, ['--method', 'gptq'], ['--engine', asked.engine]),
+        ...(await peerRuns(whole, [llmCompressorRun(8), gptqModelRun(8)])),
+      ];
+      for (const contender of contenders.filter((each) => new RegExp(asked.only).test(each.name))) {
+        const started = performance.now();
+        try {
+          await contender.run();
+          const seconds = (performance.now() - started) / 1000;
+          const { kl, perplexity, topAgreement } = await score(out, model, heldOut);
+          const peak = contender.peakBytes === undefined ? '' : (contender.peakBytes / 1e6).toFixed(0);
+          const cells = [name, bits, contender.name, kl.toFixed(5), perplexity.toFixed(2)];
+          const rest = [`${(100 * topAgreement).toFixed(1)} %`, seconds.toFixed(0), peak];
+          console.log(`| ${[...cells, ...rest].join(' | ')} |`);
+        } catch (error) {
+          console.log(`| ${name} | ${bits} | ${contender.name} | failed: ${(error as Error).message.slice(-300)} |`);
+        } finally {
+          await rm(out, { recursive: true, force: true });
+        }
+      }
+    }
+  }
+} finally {
+  await runs.remove();
+}
