@@ -36,6 +36,20 @@ describe('q cast', () => {
     expect(await readdir(folder)).toEqual(['model']);
   });
 
+  it('casts values that become zero next to much larger ones, and says so', async () => {
+    const [source, out] = [join(folder, 'with-tiny'), join(folder, 'tiny-out')];
+    await mkdir(source);
+    await writeFile(join(source, 'config.json'), '{"model_type": "unheard-of"}');
+    const values = tensor('f32', [2], Float32Array.of(1, 1e-9));
+    await writeSafetensorsFile(join(source, 'model.safetensors'), new Map([['mixed', values]]));
+    const { code, out: printed } = await runCommand(['cast', source, out, '--dtype', 'f16', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(printed).notes).toContain(
+      'tensor mixed (F32): 1 values become zero in f16, the largest 1.000e-9, less than the rounding error of its largest value',
+    );
+    await Promise.all([source, out].map((path) => rm(path, { recursive: true })));
+  });
+
   it('keeps such a tensor where that is wanted, and says so', async () => {
     const out = join(folder, 'kept');
     const { code, out: printed } = await runCommand([

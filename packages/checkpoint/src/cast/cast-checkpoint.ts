@@ -13,7 +13,7 @@ import type { Checkpoint } from '../checkpoint.js';
 import { copyModelFile } from '../model-files.js';
 import { joinStacks } from '../stacks/index.js';
 import { type CastDtype, castConfigText } from './cast-config.js';
-import { castBytes, checkCast, elementBytes, isWithinRange, type LostValues } from './cast-values.js';
+import { castBytes, checkCast, elementBytes, isWithinRange, isZeroingHarmful, type LostValues } from './cast-values.js';
 
 /** A tensor with values that a dtype cannot represent. */
 export interface LossyTensor {
@@ -23,6 +23,8 @@ export interface LossyTensor {
   readonly over: LostValues;
   /** Values other than zero that would become zero. */
   readonly under: LostValues;
+  /** False when its values only become zero, and all of these are smaller than the error of rounding its largest value. */
+  readonly harmful: boolean;
 }
 
 export interface CastPlan {
@@ -98,13 +100,16 @@ export async function auditCast(
     const dtype = dtypeOf(source, name);
     if (!isWithinRange(dtype, plan.dtype)) {
       const [over, under] = [noneLost(), noneLost()];
+      let largest = 0;
       await eachChunk(source, name, signal, (bytes, begin) => {
         const found = checkCast(dtype, plan.dtype, bytes);
         refuseNotFinite(source, name, found.notFinite < 0 ? -1 : begin / elementBytes(dtype) + found.notFinite);
         add(over, found.over);
         add(under, found.under);
+        largest = Math.max(largest, found.largest);
       });
-      if (over.count + under.count > 0) lossy.push({ name, dtype, over, under });
+      const harmful = over.count > 0 || isZeroingHarmful(under, largest, plan.dtype);
+      if (over.count + under.count > 0) lossy.push({ name, dtype, over, under, harmful });
     }
     progress?.({ task: 'audit', done: index + 1, total: plan.cast.length, unit: 'tensors', note: name });
   }

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openCheckpoint } from '../checkpoint.js';
 import { auditCast, planCast, writeCast } from './cast-checkpoint.js';
 import { castConfigText } from './cast-config.js';
-import { castBytes, checkCast } from './cast-values.js';
+import { castBytes, checkCast, isZeroingHarmful } from './cast-values.js';
 
 /** Bit patterns by PyTorch 2: `torch.tensor([...]).to(torch.float16).view(torch.uint16)`, and of `torch.bfloat16`. */
 const golden = {
@@ -41,12 +41,28 @@ describe('checkCast', () => {
     const found = checkCast('F32', 'f16', bytesOf(Float32Array.from(golden.values)));
     expect(found.over).toEqual({ count: 2, largest: Math.fround(1e30) });
     expect(found.under).toEqual({ count: 2, largest: 2 ** -25 });
+    expect(found.largest).toBe(Math.fround(1e30));
     expect(found.notFinite).toBe(-1);
   });
 
   it('knows what f32 holds of f64', () => {
     const found = checkCast('F64', 'f32', bytesOf(Float64Array.of(1e39, -1e300, 1e-50, 0, Number.NaN)));
-    expect(found).toEqual({ over: { count: 2, largest: 1e300 }, under: { count: 1, largest: 1e-50 }, notFinite: 4 });
+    expect(found).toEqual({
+      over: { count: 2, largest: 1e300 },
+      under: { count: 1, largest: 1e-50 },
+      largest: 1e300,
+      notFinite: 4,
+    });
+  });
+});
+
+describe('isZeroingHarmful', () => {
+  it('compares with the error of rounding the largest value', () => {
+    // f16 rounds 1 + 2^-11 to 1.
+    expect(words(castBytes('F32', 'f16', bytesOf(Float32Array.of(1 + 2 ** -11))))).toEqual([0x3c00]);
+    expect(isZeroingHarmful({ count: 1, largest: 2 ** -26 }, 1, 'f16')).toBe(false);
+    expect(isZeroingHarmful({ count: 1, largest: 2 ** -26 }, 2 ** -16, 'f16')).toBe(true);
+    expect(isZeroingHarmful({ count: 0, largest: 0 }, 0, 'f16')).toBe(false);
   });
 });
 
@@ -90,7 +106,7 @@ describe('a folder', () => {
     expect(lossy).toEqual([
       {
         ...{ name: 'large', dtype: 'F32' },
-        ...{ over: { count: 2, largest: 1e5 }, under: { count: 1, largest: Math.fround(1e-9) } },
+        ...{ over: { count: 2, largest: 1e5 }, under: { count: 1, largest: Math.fround(1e-9) }, harmful: true },
       },
     ]);
     const out = join(folder, 'out');

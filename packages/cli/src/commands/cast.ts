@@ -37,13 +37,17 @@ export async function castCommand(
     const { progress } = terminal;
     let plan = planCast(source, dtype);
     const lossy = await auditCast(source, plan, { signal, progress });
-    if (lossy.length > 0 && options.outside !== 'keep') throw new NumericError(refusal(path, dtype, lossy));
-    if (lossy.length > 0) plan = planCast(source, dtype, new Set(lossy.map(({ name }) => name)));
+    const harmed = lossy.filter(({ harmful }) => harmful);
+    if (harmed.length > 0 && options.outside !== 'keep') throw new NumericError(refusal(path, dtype, harmed));
+    if (harmed.length > 0) plan = planCast(source, dtype, new Set(harmed.map(({ name }) => name)));
     const notes = [
       ...source.notes,
       ...source.ignoredFiles.map((file) => `${file} is a weight file of another kind and is not copied`),
-      ...lossy.map((tensor) => `${describe(tensor, dtype)}: it stays in ${tensor.dtype}`),
-      ...(lossy.length > 0
+      ...lossy.map(
+        (tensor) =>
+          `${describe(tensor, dtype)}${tensor.harmful ? `: it stays in ${tensor.dtype}` : ', less than the rounding error of its largest value'}`,
+      ),
+      ...(harmed.length > 0
         ? [`config.json says ${castDtypes[dtype]}: a loader that turns every tensor into that dtype loses these values`]
         : []),
       ...(plan.notFloat.length > 0 ? [`${plan.notFloat.join(', ')}: not floating-point, copied as it is`] : []),
