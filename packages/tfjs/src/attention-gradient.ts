@@ -3,20 +3,20 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
 /**
- * Queries that are handled together. Those before row `r` look at the first `r` keys alone, so that a sequence of several
- * blocks costs little more than the half of its square that the causal mask leaves.
+ * Queries that are computed together. Queries before row `r` use only the first `r` keys, so a sequence of several
+ * blocks costs little more than half of its square, the part below the causal mask's diagonal.
  */
 const rowsAtOnce = 64;
 
 /**
- * Causal attention of a whole sequence with a gradient of its own (as of FlashAttention, arXiv 2205.14135, section B.2): with P the
- * probabilities and O = P V,
+ * Causal attention of a whole sequence with its own gradient (FlashAttention, arXiv 2205.14135, section B.2): with P
+ * the probabilities and O = P V,
  *
  *     dV = P^T dO    dP = dO V^T    dS = P (dP - rowsum(dO O))    dQ = dS K    dK = dS^T Q
  *
- * The row sums over keys are sums over channels of `dO O`; scores and their masked copies are not kept, the probabilities
- * above the diagonal never made.
- * @param mask `[length, length]`, 0 where a query may look and a large negative number elsewhere
+ * The row sums over keys equal sums of `dO O` over channels. Scores and their masked copies are not kept, and the
+ * probabilities above the diagonal are never computed.
+ * @param mask `[length, length]`, 0 where a query may see a key, and a large negative number elsewhere
  */
 export function differentiableAttention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor): Tensor {
   const { heads, kvHeads, headDim, scale } = args;
@@ -42,7 +42,7 @@ export function differentiableAttention(tf: Tfjs, args: AttentionArgs<Tensor>, m
 
   const attend = tf.customGrad((...inputs: unknown[]) => {
     const [qIn, kIn, vIn, save] = inputs as [Tensor, Tensor, Tensor, (tensors: Tensor[]) => void];
-    // Scaling q touches fewer values than scaling the scores.
+    // q has fewer values than the scores, so q is scaled.
     const q: Tensor = tf.reshape(toHeads(tf.mul(qIn, scale), heads), [groups, repeat, length, headDim]);
     const k: Tensor = tf.reshape(toHeads(kIn, kvHeads), [groups, length, headDim]);
     const v: Tensor = tf.reshape(toHeads(vIn, kvHeads), [groups, length, headDim]);

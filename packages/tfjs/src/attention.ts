@@ -3,9 +3,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
 /**
- * Softmax attention, grouped-query without repeating keys and values: the heads that share a key head are
- * stacked as rows of one product. `mask` is `[length, keys]`, 0 where a query may look and a large negative number
- * elsewhere; absent when all may look everywhere.
+ * Softmax attention. Grouped-query attention does not repeat keys and values: the heads that share a key head are
+ * stacked as rows of one product. `mask` is `[length, keys]`, 0 where a query may see a key and a large negative number
+ * elsewhere; it is absent if every query sees every key.
  */
 export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | undefined): Tensor {
   const { heads, kvHeads, headDim } = args;
@@ -15,7 +15,7 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | 
   const repeat = heads / kvHeads;
   const groups = batch * kvHeads;
 
-  // Scaling q touches fewer values than scaling the scores.
+  // q has fewer values than the scores, so q is scaled.
   const q = tf.transpose(tf.reshape(tf.mul(args.q, args.scale), [batch, length, heads, headDim]), [0, 2, 1, 3]);
   const k = tf.transpose(tf.reshape(args.k, [batch, keys, kvHeads, headDim]), [0, 2, 3, 1]);
   const v = tf.transpose(tf.reshape(args.v, [batch, keys, kvHeads, headDim]), [0, 2, 1, 3]);
@@ -28,9 +28,10 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | 
   const sizes = Array.from({ length: Math.ceil(groups / atOnce) }, (_, i) => Math.min(atOnce, groups - i * atOnce));
   const parts = (x: Tensor): Tensor[] => (sizes.length === 1 ? [x] : tf.split(x, sizes, 0));
   const [qs, ks, vs] = [parts(q3), parts(k3), parts(v3)];
-  // Of every sequence the same: heads are the rows of a group, as those of q are.
+  // The biases are the same for every sequence. Heads are the rows of a group, as in q.
   const biases = args.bias && parts(tf.reshape(tf.tile(args.bias, [batch, 1, 1]), [groups, repeat * length, keys]));
-  // The same for every token of a sequence: one column a head, in the order of the heads that are rows of a group.
+  // The sinks are the same for every token of a sequence: one column a head, in the order of the heads that are rows of
+  // a group.
   const sinks = args.sinks && parts(tf.reshape(tf.tile(args.sinks, [batch]), [groups, repeat]));
   const mixed = sizes.map((size, i) =>
     tf.tidy(() => {
@@ -54,21 +55,24 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | 
   return tf.reshape(merged, [batch, length, heads * headDim]);
 }
 
-/** `cap tanh(s / cap)`, by way of sigmoid, whose gradient runs on all backends. */
+/** `cap tanh(s / cap)`, computed from sigmoid, because the gradient of sigmoid runs on all backends. */
 function limited(tf: Tfjs, scores: Tensor, cap: number): Tensor {
   return tf.sub(tf.mul(tf.sigmoid(tf.mul(scores, 2 / cap)), 2 * cap), cap);
 }
 
 /**
- * Scores that exist at a time, unless those of one key head are more. Three copies of them are alive (scores, masked,
- * softmax): 32 heads over 2,048 tokens would fill 1.5 GB of a heap that ends at 4.
+ * The most scores that exist at a time, unless one key head has more. Three copies of them are alive (scores, masked,
+ * softmax): 32 heads over 2,048 tokens would fill 1.5 GB of a heap that ends at 4 GB.
  */
 const scoresAtOnce = 1 << 20;
 
-/** Far below every score, and still finite: the difference of two masked scores must not be NaN. */
+/** Far below every score and still finite, because the difference of two masked scores must not be NaN. */
 const masked = -1e30;
 
-/** The mask `[length, length]`: query i sees keys `(i - window, i]`, and `[i, i + window)` where it is not causal. */
+/**
+ * The mask `[length, length]`: query i sees the keys `(i - window, i]`, and `[i, i + window)` too if attention is not
+ * causal.
+ */
 export function attentionMask(length: number, window: number, causal: boolean): Float32Array {
   const mask = new Float32Array(length * length);
   for (let row = 0; row < length; row++) {

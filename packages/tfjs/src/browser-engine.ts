@@ -1,16 +1,18 @@
 import type { EngineOptions, TfjsEngine } from './engine.js';
 import { type BackendChoice, type Candidate, selectBackend } from './select-backend.js';
 
-/** Where a page serves the three wasm binaries of `@tensorflow/tfjs-backend-wasm`. */
+/**
+ * Options of {@link createEngine}. The page has to serve the three wasm binaries of `@tensorflow/tfjs-backend-wasm`.
+ */
 export interface BrowserEngineOptions extends EngineOptions {
   readonly backend?: BackendChoice;
-  /** A folder with a trailing slash. */
+  /** The folder of the three wasm binaries, with a trailing slash. */
   readonly wasmPath?: string;
 }
 
 /**
  * Makes an engine in a page or worker: wasm, else cpu. Bundlers find the ES modules of tfjs by these imports.
- * @throws SchemeError when the backend asked for does not start
+ * @throws SchemeError when the requested backend does not start
  */
 export function createEngine(options: BrowserEngineOptions = {}): Promise<TfjsEngine> {
   const candidates: readonly Candidate[] = [

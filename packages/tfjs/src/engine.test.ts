@@ -111,6 +111,6 @@ describe('the wasm backend', () => {
     expect(backend.wasm._malloc(50)).toBe(8);
     expect(backend.wasm._malloc(0)).toBe(8);
     expect(() => backend.wasm._malloc(200)).toThrow(QuantError);
-    expect(() => backend.wasm._malloc(200)).toThrow(/no room for another 200 bytes/);
+    expect(() => backend.wasm._malloc(200)).toThrow(/cannot allocate another 200 bytes/);
   });
 });

@@ -12,28 +12,34 @@ import { installWasmMatmul } from './wasm-matmul.js';
 /** A tfjs build with one of its backends, loaded but not started. */
 export interface LoadedBackend {
   readonly tf: Tfjs;
-  /** tfjs's own name of it. */
+  /** tfjs's own name of the backend. */
   readonly backend: 'wasm' | 'cpu' | 'tensorflow' | 'webgpu';
   /** The engine's name: `tfjs-wasm`, `tfjs-cpu`, `tfjs-node`. */
   readonly name: string;
-  /** What is worth knowing about it, for the engine's notes. */
+  /** Facts about the backend for the engine's notes. */
   readonly notes?: readonly string[];
 }
 
 export interface EngineOptions {
-  /** On wasm, `kernels.sync.matmul` takes over large matrix products where the kernels have it. */
+  /** On wasm, `kernels.sync.matmul` computes large matrix products if the kernels have it. */
   readonly kernels?: Kernels;
-  /** Multiplications from which a product goes to the kernels; below it the hand-over costs more than it saves. */
+  /**
+   * A product goes to the kernels from this number of multiplications on; for smaller ones the copies cost more than
+   * they save.
+   */
   readonly minimumWork?: number;
 }
 
-/** An engine over tfjs, with a look at what it holds. */
+/** An engine on tfjs that also reports its memory. */
 export interface TfjsEngine extends Engine<Handle> {
-  /** Values alive on the engine, shared tables included. Constant over repeated scopes. */
+  /** Values alive on the engine, shared tables included. The numbers stay constant over repeated scopes. */
   memory(): { readonly tensors: number; readonly bytes: number };
 }
 
-/** About 1 ms of work at 30 GFLOP/s: below it, waking threads and copying operands has not been seen to pay. */
+/**
+ * About 1 ms of work at 30 GFLOP/s. No gain was measured for smaller products, because waking threads and copying
+ * operands takes time.
+ */
 const defaultMinimumWork = 1 << 24;
 
 /**
@@ -56,13 +62,14 @@ export async function startEngine(
   });
   const instance = tf.backend() as unknown as WasmBackend & { firstUse?: boolean };
   if (backend === 'wasm') guardAllocation(instance);
-  // The cpu backend greets its first use with an advertisement on the console.
+  // The cpu backend prints an advertisement on its first use.
   instance.firstUse = false;
 
   const routing = { kernels: taken?.kernels, minimumWork: options.minimumWork ?? defaultMinimumWork };
   const shared = createSharedTensors(tf);
   const activate = () => {
-    // tfjs has one active backend a process; several engines may be alive. Switching to a started one is synchronous.
+    // tfjs has one active backend a process, and several engines may be alive. Switching to a started backend is
+    // synchronous.
     if (tf.getBackend() !== backend) void tf.setBackend(backend);
     routeMatmul?.(routing);
   };
@@ -75,7 +82,7 @@ export async function startEngine(
       const { numTensors, numBytes } = tf.memory();
       return { tensors: numTensors, bytes: numBytes };
     },
-    // On wasm the kernels are as quick, and compute the products anyway.
+    // On wasm the kernels are equally fast, and they compute the products anyway.
     ...(backend === 'tensorflow' ? { gatherGrams: (kernels: Kernels) => gatherGrams(tf, activate, kernels) } : {}),
     observeBytes: (work) => observeBytes(tf, work, () => shared.bytes),
     async dispose() {
@@ -84,7 +91,7 @@ export async function startEngine(
   };
 }
 
-/** The kernels that take over products, or why none do. */
+/** The kernels that compute products, or the reason why none do. */
 function productKernels(kernels: Kernels | undefined): { kernels?: Kernels; note: string } | undefined {
   if (!kernels) return undefined;
   if (!kernels.sync) {
@@ -97,8 +104,8 @@ function productKernels(kernels: Kernels | undefined): { kernels?: Kernels; note
 }
 
 /**
- * The loader of the wasm binary installs handlers for `uncaughtException` and `unhandledRejection` that throw again from
- * its own minified source: every later error of the program would be printed with 40 kB of it. They are taken off.
+ * Removes the handlers of `uncaughtException` and `unhandledRejection` that the loader of the wasm binary installs.
+ * They throw again from minified source, so every later error of the program would be printed with 40 kB of it.
  */
 async function withoutProcessListeners(start: () => Promise<void>): Promise<void> {
   const emitter = (globalThis as { process?: Partial<ListenerList> }).process;

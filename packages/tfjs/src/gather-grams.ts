@@ -2,16 +2,17 @@ import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
 import { mirrorUpper } from '@q/core/internal';
 import type { Tfjs } from './handle.js';
 
-/** Columns of a strip: narrower ones leave out more of what lies below the diagonal, wider ones are quicker products. */
+/** Columns of a strip. Narrower strips skip more of the part below the diagonal; wider strips are faster products. */
 const stripColumns = 512;
-/** Narrower matrices gain nothing: what they save in the product they lose on the way (`pnpm bench gram`). */
+/** Narrower matrices gain nothing: the transfer costs as much time as the product saves (`pnpm bench gram`). */
 const minimumWidth = 512;
-/** Multiplications from which a product of two of a batch's activations goes to the engine. */
+/** A product of two activations of a batch goes to the engine from this number of multiplications on. */
 const minimumWork = 1 << 26;
 
 /**
- * Gram matrices by the engine's products, strip by strip of the upper triangle: f32 sums over the tokens of a call, these in f64
- * on the host. Narrow ones are left to the kernels. Other products of activations go to the engine too, where they are large.
+ * Computes Gram matrices by the engine's products, strip by strip of the upper triangle. The sums over the tokens of
+ * one call are f32; the host adds them in f64. The kernels compute narrow matrices. Other large products of activations
+ * go to the engine too.
  * @param activate makes the engine's backend tfjs's active one
  */
 export function gatherGrams(
@@ -37,7 +38,8 @@ export function gatherGrams(
         const { a, b, m, n, k, transposeA, transposeB, accumulate, out } = args;
         if (accumulate || m * n * k < minimumWork) return narrow.kernels.matmul(args);
         activate();
-        // `tidy` looks for tensors in what it is given back, an array's values one by one: two thirds of the time of a product.
+        // `tidy` looks for tensors in its result, and for an array it looks at the values one by one, which takes two
+        // thirds of the time of a product.
         const product = tf.tidy(() => {
           const left = tf.tensor2d(a.subarray(0, m * k), transposeA ? [k, m] : [m, k]);
           const right = tf.tensor2d(b.subarray(0, k * n), transposeB ? [n, k] : [k, n]);

@@ -2,9 +2,9 @@ import type { GradConfig, NamedAttrMap, Tensor } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
 /**
- * Gradients of the tfjs kernels that the operations use. tfjs-core's CommonJS build, the one that Node can load, has the
- * tape but registers no gradient; the package that does brings layers, converters and data loaders along. Gradients that
- * are registered already (tfjs-node) stay.
+ * Registers the gradients of the tfjs kernels that the operations use. Node can only load tfjs-core's CommonJS build,
+ * and this build has the tape but registers no gradient. The package that registers gradients also loads layers,
+ * converters and data loaders. Gradients that are registered already (tfjs-node) stay.
  */
 export function registerGradients(tf: Tfjs): void {
   for (const gradient of gradients(tf)) {
@@ -15,19 +15,19 @@ export function registerGradients(tf: Tfjs): void {
 type Backward = (dy: Tensor, saved: Tensor[], attrs: NamedAttrMap) => Record<string, () => Tensor>;
 
 function gradients(tf: Tfjs): GradConfig[] {
-  /** Gradient from the inputs. */
+  /** A gradient that reads the inputs. */
   const fromInputs = (kernelName: string, inputsToSave: string[], backward: Backward): GradConfig => ({
     kernelName,
     inputsToSave,
     gradFunc: (dy, saved, attrs) => backward(dy as Tensor, saved, attrs),
   });
-  /** Gradient from the result. */
+  /** A gradient that reads the result. */
   const fromOutput = (kernelName: string, backward: Backward): GradConfig => ({
     kernelName,
     outputsToSave: [true],
     gradFunc: (dy, saved, attrs) => backward(dy as Tensor, saved, attrs),
   });
-  /** Undoes broadcasting: sums the axes along which an operand was repeated. */
+  /** Reverses broadcasting: sums over the axes along which an operand was repeated. */
   const reduceTo = (dy: Tensor, shape: readonly number[]): Tensor => {
     const lead = dy.shape.length - shape.length;
     const axes = dy.shape.map((_, axis) => axis).filter((axis) => axis < lead || shape[axis - lead] !== dy.shape[axis]);
@@ -114,7 +114,7 @@ function gradients(tf: Tfjs): GradConfig[] {
       kernelName: 'Concat',
       saveAllInputs: true,
       gradFunc: (dy, saved, { axis }) => {
-        // The axis arrives as it was given: -1 is the last one.
+        // The axis is the caller's value, so it may be negative: -1 is the last one.
         const [along] = tf.util.parseAxisParam(axis as number, (dy as Tensor).shape) as [number];
         const parts = tf.split(
           dy as Tensor,

@@ -1,13 +1,13 @@
 import type * as tfjs from '@tensorflow/tfjs-core';
 
-/** The module object of tfjs, whichever build it came from. */
+/** The module object of tfjs, from any of its builds. */
 export type Tfjs = typeof tfjs;
 
 declare const handleBrand: unique symbol;
 
 /**
- * A value on the engine. Opaque, so that nothing outside this package depends on tfjs: it is read and made through
- * the engine's `ops` alone.
+ * A value on the engine. It is opaque, so nothing outside this package depends on tfjs: only the engine's `ops` make
+ * and read it.
  */
 export interface Handle {
   readonly [handleBrand]: 'tfjs';

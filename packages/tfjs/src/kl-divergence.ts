@@ -3,11 +3,11 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
 /**
- * Mean over rows of KL(p || q), p the teacher's probabilities and q the student's:
- * `sum p (t - s) - (logSumExp t - logSumExp s)` with logits t and s, so that no logarithm of a probability is taken.
- * Gradient by s: `(q - p) / rows`.
+ * Mean over rows of KL(p || q), in nats, with p the teacher's probabilities and q the student's: `sum p (t - s) -
+ * (logSumExp t - logSumExp s)` with logits t and s. This form takes no logarithm of a probability. The gradient by s is
+ * `(q - p) / rows`.
  *
- * `logSumExp` is `max - log(max softmax)`: the largest probability is 1 / sum(exp(x - max)).
+ * `logSumExp` is `max - log(max softmax)`, because the largest probability is 1 / sum(exp(x - max)).
  */
 export function klDivergence(tf: Tfjs, student: Tensor, teacher: Tensor): Tensor {
   const vocabulary = student.shape.at(-1)!;

@@ -3,45 +3,48 @@ import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 
-/** Version of tfjs-node that is set up: that of the other tfjs packages, whose registries it shares in a process. */
+/**
+ * Version of tfjs-node that is set up. It is the version of the other tfjs packages: they share registries in a
+ * process.
+ */
 export const tfjsNodeVersion = '4.22.0';
 
 const packageName = '@tensorflow/tfjs-node';
 
-/** Written last into a set-up folder: a folder without it is not ready, whatever else it holds. */
+/** Name of the file that a set-up writes last. A folder without this file is not ready, whatever else is in it. */
 export const readyFile = 'q-engine.json';
 
 /**
- * Folder for what is downloaded or compiled once and used by every project: `QUANT_CACHE`, else `q` in `XDG_CACHE_HOME`,
- * else `~/.cache/q`.
+ * The folder for files that are downloaded or compiled once and that every project uses: `QUANT_CACHE`, else `q` in
+ * `XDG_CACHE_HOME`, else `~/.cache/q`.
  */
 export function cacheFolder(environment: Readonly<Record<string, string | undefined>> = process.env): string {
   return environment['QUANT_CACHE'] || join(environment['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'q');
 }
 
 /**
- * Where `q engine setup tfjs-node` puts the native backend. The add-on speaks N-API 8, so one folder serves every
- * version of Node.
+ * The folder in which `q engine setup tfjs-node` puts the native backend. The add-on uses N-API 8, so one folder serves
+ * every version of Node.
  */
 export function tfjsNodeFolder(cache: string = cacheFolder()): string {
   return join(cache, 'engines', `tfjs-node-${tfjsNodeVersion}-${process.platform}-${process.arch}`);
 }
 
-/** One place that tfjs-node may be loaded from. */
+/** A location from which tfjs-node may be loaded. */
 export interface NativeLocation {
-  /** `installed`: beside this package, by npm. `set up`: in the cache, by `q engine setup`. */
+  /** `installed`: next to this package, by npm. `set up`: in the cache, by `q engine setup`. */
   readonly origin: 'installed' | 'set up';
   /** Folder of the package. */
   readonly folder: string;
   readonly require: NodeJS.Require;
 }
 
-/** Where tfjs-node is, or why it is in none of the places. */
+/** The location of tfjs-node, or the reason why no location has it. */
 export type NativeSearch = { readonly found: NativeLocation } | { readonly absent: string };
 
 /**
- * Looks beside this package first, then in the cache. The npm package alone is not enough: its installer may have failed
- * to get the add-on, and then the next place is tried.
+ * Looks for tfjs-node next to this package first, then in the cache. A package without its add-on does not count, since
+ * the npm installer may have failed to download the add-on; the search then goes on in the cache.
  */
 export function findTfjsNode(installed: NodeJS.Require, setUp: string = tfjsNodeFolder()): NativeSearch {
   const missing: string[] = [];
@@ -69,7 +72,7 @@ function packageFolder(require: NodeJS.Require): string | undefined {
   }
 }
 
-/** The add-on lies in a folder named after the N-API version that it was built for. */
+/** The add-on is in a folder that is named after the N-API version for which it was built. */
 function hasAddon(folder: string): boolean {
   const versions = existsSync(join(folder, 'lib')) ? readdirSync(join(folder, 'lib')) : [];
   return versions.some((version) => existsSync(join(folder, 'lib', version, 'tfjs_binding.node')));

@@ -5,15 +5,16 @@ import { type BackendChoice, type Candidate, selectBackend } from './select-back
 export interface NodeEngineOptions extends EngineOptions {
   readonly backend?: BackendChoice;
   /**
-   * Threads of the native backend (default: all cores). TensorFlow reads it once a process, when its first operation
-   * runs. The wasm backend computes on one thread, and on those of `kernels`.
+   * Threads of the native backend (default: all cores). TensorFlow reads the number once a process, when its first
+   * operation runs. The wasm backend computes on one thread, and on the threads of `kernels`.
    */
   readonly threads?: number;
 }
 
 /**
- * Makes an engine in Node. `auto` takes tfjs-node when it is there, else wasm, else cpu; why is in `engine.notes`.
- * @throws SchemeError when the backend asked for does not start
+ * Makes an engine in Node. `auto` takes tfjs-node if it is present, else wasm, else cpu; `engine.notes` states the
+ * reason.
+ * @throws SchemeError when the requested backend does not start
  */
 export function createEngine(options: NodeEngineOptions = {}): Promise<TfjsEngine> {
   const candidates: readonly Candidate[] = [

@@ -2,7 +2,7 @@ import type { ObservedBytes } from '@q/core';
 import type { DataId, Tensor } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
-/** The places of tfjs's engine at which a value comes into being and goes. */
+/** The functions of tfjs's engine that create and release values. */
 interface TrackingEngine {
   readonly state: { readonly numBytes: number; readonly tensorInfo: WeakMap<DataId, { readonly bytes: number }> };
   trackTensor(tensor: Tensor, ...rest: unknown[]): void;
@@ -10,10 +10,11 @@ interface TrackingEngine {
 }
 
 /**
- * Counts the bytes of data at every allocation and release: a step of training holds the most in the middle of its backward pass,
- * where no caller of tfjs can look. `tf.memory().numBytes` counts a value again for each of its clones and reshapes, `tf.profile`
- * waits for every kernel and keeps a record of it. On tfjs-node a reshape counts as data of its own, which it is not.
- * @param staying bytes of what stays with the engine, which is not counted
+ * Counts the bytes of data at every allocation and release. A training step has most bytes allocated in the middle of
+ * its backward pass, where no caller of tfjs can read a count. `tf.memory().numBytes` counts a value again for each of
+ * its clones and reshapes, and `tf.profile` waits for every kernel and keeps a record of it. On tfjs-node a reshape
+ * counts as new data, although it is not.
+ * @param staying bytes of values that stay on the engine; they are not counted
  */
 export async function observeBytes<R>(
   tf: Tfjs,

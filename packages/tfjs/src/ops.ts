@@ -8,18 +8,19 @@ import { klDivergence } from './kl-divergence.js';
 import { reversePass } from './reverse-pass.js';
 import { createRotaryTensors, type RotaryTensors, rotary } from './rotary.js';
 
-/** Tables and masks that forward passes share; one length of each is kept. */
+/** Tables and masks that forward passes share. One length of each is kept. */
 export interface SharedTensors {
   rotary(table: RotaryTable, length: number): RotaryTensors;
   mask(length: number, window: number, causal: boolean): Tensor;
-  /** Of those that are kept now. */
+  /** Bytes of the tables and masks that are kept now. */
   readonly bytes: number;
   dispose(): void;
 }
 
 /**
- * The operations over tfjs. Every one is differentiable: by tfjs where its gradient runs on all backends, by a gradient
- * written here where it does not (`gather` needs UnsortedSegmentSum, which wasm lacks and cpu does in quadratic time).
+ * The operations on tfjs. Every one is differentiable. tfjs differentiates an operation if its gradient runs on all
+ * backends; otherwise the gradient is written here (`gather` needs UnsortedSegmentSum, which wasm lacks and cpu does in
+ * quadratic time).
  */
 export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Tensor> {
   const fromF32 = (data: Float32Array, shape: readonly number[]) => tf.tensor(data, [...shape], 'float32');
@@ -53,10 +54,10 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
       tf.tidy(() => rotary(tf, x, heads, shared.rotary(table, start + x.shape[1]!), start)),
     attention: (args) => {
       const [queries, keys] = [args.q.shape[1]!, args.k.shape[1]!];
-      // A window as long as the sequence hides nothing: one mask serves both.
+      // A window as long as the sequence hides no key, so such a window uses the mask without a window.
       const window = Math.min(args.window ?? keys, keys);
       const causal = args.causal ?? true;
-      // The last query sees everything but what a window hides.
+      // The last query sees every key, except those that a window hides.
       const mask = (queries === 1 || !causal) && window === keys ? undefined : shared.mask(keys, window, causal);
       const training = tf.engine().state.gradientDepth > 0;
       const plain = causal && !args.bias && !args.sinks && args.softCap === undefined;
@@ -84,14 +85,14 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
     round: (x) => tf.customGrad((v) => ({ value: tf.round(v as Tensor), gradFunc: (dy: Tensor) => dy }))(x),
     clip: (x, min, max) => tf.clipByValue(x, min, max),
     rowMax: (x) => {
-      // By shape: `x` itself may be gone when the backward pass comes here.
+      // The gradient reads the shape only: `x` itself may be disposed of before the backward pass.
       const { shape } = x;
       return tf.customGrad((v) => ({ value: tf.max(v as Tensor, -1, true), gradFunc: () => tf.zeros(shape) }))(x);
     },
   };
 }
 
-/** @see SharedTensors; kept until replaced by another length or disposed. */
+/** @see SharedTensors; each is kept until another length replaces it or it is disposed of. */
 export function createSharedTensors(tf: Tfjs): SharedTensors {
   const tables = new Map<RotaryTable, { length: number; tensors: RotaryTensors }>();
   const masks = new Map<string, { length: number; mask: Tensor }>();
@@ -174,7 +175,7 @@ function gatherRows(tf: Tfjs, table: Tensor, ids: Int32Array): Tensor {
   });
 }
 
-/** The transpose of {@link gatherRows}: each is the other's gradient. */
+/** The transpose of {@link gatherRows}: each one is the other's gradient. */
 function scatterRows(tf: Tfjs, x: Tensor, ids: Int32Array, count: number): Tensor {
   const [rows, width] = x.shape as [number, number];
   if (ids.length !== rows) throw new ShapeError(`scatterRows: ${ids.length} ids for ${rows} rows`);
@@ -192,7 +193,7 @@ function scatterRows(tf: Tfjs, x: Tensor, ids: Int32Array, count: number): Tenso
   });
 }
 
-/** `y = x s` with `s = sigmoid(x)`; `dy/dx = s + y (1 - s)`, from the two alone. */
+/** `y = x s` with `s = sigmoid(x)`. The derivative `s + y (1 - s)` needs only these two values. */
 function silu(tf: Tfjs, x: Tensor): Tensor {
   const gated = tf.customGrad((values, save) => {
     const s = tf.sigmoid(values as Tensor);
@@ -209,11 +210,11 @@ function silu(tf: Tfjs, x: Tensor): Tensor {
 const activations: Record<Activation, (tf: Tfjs, x: Tensor) => Tensor> = {
   relu: (tf, x) => tf.relu(x),
   sigmoid: (tf, x) => tf.sigmoid(x),
-  // By way of sigmoid, whose gradient runs on all backends.
+  // Computed from sigmoid, because the gradient of sigmoid runs on all backends.
   tanh: (tf, x) => tf.sub(tf.mul(tf.sigmoid(tf.mul(x, 2)), 2), 1),
   silu,
   gelu: (tf, x) => tf.mul(tf.mul(x, 0.5), tf.add(tf.erf(tf.mul(x, Math.SQRT1_2)), 1)),
-  // (1 + tanh u) / 2 is sigmoid(2u), which wasm has vectorised: 0.7 ms against 11 ms a million values.
+  // (1 + tanh u) / 2 is sigmoid(2u). wasm has a vectorised sigmoid: 0.7 ms instead of 11 ms for a million values.
   geluTanh: (tf, x) => {
     const inner = tf.mul(x, tf.add(tf.mul(tf.square(x), 0.044715), 1));
     return tf.mul(x, tf.sigmoid(tf.mul(inner, 2 * Math.sqrt(2 / Math.PI))));
@@ -231,7 +232,7 @@ function valueAndGradients(
     const { value, derivatives } = reversePass(tf, () => f(variables), inputs);
     if (value.size !== 1) throw new ShapeError(`valueAndGradients needs a scalar, the function gave [${value.shape}]`);
     const gradients = Object.fromEntries(
-      // A variable that the function does not use has no derivative on the tape; mathematically it is zero.
+      // A variable that the function does not use has no derivative on the tape. Its derivative is zero.
       names.map((name, index) => [name, derivatives[index] ?? tf.zerosLike(inputs[index]!)]),
     );
     return { value, gradients };

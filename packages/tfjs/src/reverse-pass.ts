@@ -1,7 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
-/** What tfjs records of an operation while it differentiates (tape.ts of tfjs-core). */
+/** The record of an operation that tfjs makes while it differentiates (tape.ts of tfjs-core). */
 interface TapeNode {
   readonly inputs: Readonly<Record<string, Tensor>>;
   readonly outputs: readonly Tensor[];
@@ -10,7 +10,7 @@ interface TapeNode {
   readonly saved?: readonly Tensor[];
 }
 
-/** The parts of tfjs's engine that its own `gradients` is made of. */
+/** The parts of tfjs's engine that its own `gradients` calls. */
 interface TapeEngine {
   readonly state: { activeTape: TapeNode[] | null };
   startTape(): void;
@@ -19,9 +19,9 @@ interface TapeEngine {
 }
 
 /**
- * Value of `f` and its derivatives by `variables`: tfjs's tape, read backwards. `tf.engine().gradients` keeps what the tape
- * saved, and every derivative of an intermediate value, until the end; here both go as soon as they have been used, which is
- * a third of the memory of a transformer's step.
+ * The value of `f` and its derivatives by `variables`, from tfjs's tape. `tf.engine().gradients` keeps every saved
+ * value of the tape and every derivative of an intermediate value until the end. This function disposes of each after
+ * its use, so a step of a transformer takes a third less memory.
  */
 export function reversePass(
   tf: Tfjs,
@@ -54,7 +54,8 @@ export function reversePass(
         const found = engine.tidy(() => {
           if (wanted.length === 0) return [];
           const derivatives = gradient!(given);
-          // A derivative may be what arrived, or one for two inputs: each gets a tensor of its own to dispose of.
+          // A derivative may be the arriving tensor itself, or one tensor may serve two inputs. A clone for each input
+          // can be disposed of by itself.
           return wanted.map(([name]) => tf.clone(derivatives[name]!()));
         });
         for (const { id } of outputs) {

@@ -19,7 +19,7 @@ export function rotary(tf: Tfjs, x: Tensor, heads: number, tensors: RotaryTensor
   const [batch, length, width] = x.shape as [number, number, number];
   const rest = width / heads - rotated;
   if (rest < 0)
-    throw new ShapeError(`heads of ${width / heads} features have no ${rotated} that the rotary table is for`);
+    throw new ShapeError(`heads of ${width / heads} features do not have the ${rotated} that the rotary table rotates`);
   const at = (angles: Tensor): Tensor => (start === 0 ? angles : tf.slice(angles, [start], [length]));
   const [cos, sin] = [at(tensors.cos), at(tensors.sin)];
   const whole = tf.reshape(x, [batch, length, heads, rotated + rest]);
@@ -30,7 +30,7 @@ export function rotary(tf: Tfjs, x: Tensor, heads: number, tensors: RotaryTensor
   return tf.reshape(others ? tf.concat([sum, others], -1) : sum, x.shape);
 }
 
-/** The first `length` positions of a table, each angle for both halves of a head. */
+/** The first `length` positions of a table; both halves of a head have the same angles. */
 export function createRotaryTensors(tf: Tfjs, table: RotaryTable, length: number): RotaryTensors {
   const { headDim, positions } = table;
   if (length > positions) {

@@ -3,19 +3,19 @@ import { type EngineOptions, type LoadedBackend, startEngine, type TfjsEngine } 
 
 export type BackendChoice = 'auto' | 'wasm' | 'cpu' | 'node';
 
-/** One backend that may be tried. */
+/** A backend that may be tried. */
 export interface Candidate {
   readonly choice: Exclude<BackendChoice, 'auto'>;
-  /** Why it is not worth a try; nothing when it is. */
+  /** The reason not to try the backend; undefined if it may be tried. */
   absent?(): string | undefined;
   /** @throws Error when the package cannot be loaded */
   load(): LoadedBackend | Promise<LoadedBackend>;
 }
 
 /**
- * Starts the backend asked for, or for `auto` the first of `candidates` that starts. The engine's notes say which were
- * passed over and why.
- * @throws SchemeError when the backend asked for does not start, or none does
+ * Starts the requested backend, or for `auto` the first of `candidates` that starts. The engine's notes name the
+ * candidates that were skipped, with the reasons.
+ * @throws SchemeError when the requested backend does not start, or none does
  */
 export async function selectBackend(
   candidates: readonly Candidate[],

@@ -2,7 +2,7 @@ import { QuantError } from '@q/core';
 import type { KernelFunc, TensorInfo } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
-/** What this package uses of tfjs's `BackendWasm`, whose own types hide the heap. */
+/** The part of tfjs's `BackendWasm` that this package uses. The package's own types hide the heap. */
 export interface WasmBackend {
   readonly wasm: {
     _malloc(bytes: number): number;
@@ -22,8 +22,8 @@ export interface WasmBackend {
 const guarded = new WeakSet<object>();
 
 /**
- * Makes a full heap an error. The backend takes the null pointer of a failed `_malloc` for an address and goes on
- * writing from there, which gives wrong numbers without a word.
+ * Throws an error when the heap is full. The backend takes the null pointer of a failed `_malloc` for an address and
+ * writes from there, so results are wrong and no error is reported.
  */
 export function guardAllocation(backend: WasmBackend): void {
   const { wasm } = backend;
@@ -34,14 +34,17 @@ export function guardAllocation(backend: WasmBackend): void {
     const offset = malloc(bytes);
     if (offset === 0 && bytes > 0) {
       throw new QuantError(
-        `the wasm backend has no room for another ${bytes} bytes: use a smaller batch, shorter windows, or the node backend`,
+        `the wasm backend cannot allocate another ${bytes} bytes: use a smaller batch, shorter windows, or the node backend`,
       );
     }
     return offset;
   };
 }
 
-/** Puts another function in the place of a wasm kernel, which gets the old one for the cases that it leaves alone. */
+/**
+ * Replaces a wasm kernel with another function. The new function gets the old one, for the cases that it does not
+ * handle.
+ */
 export function replaceKernel(tf: Tfjs, kernelName: string, make: (fallback: KernelFunc) => KernelFunc): void {
   const config = tf.getKernel(kernelName, 'wasm');
   tf.unregisterKernel(kernelName, 'wasm');

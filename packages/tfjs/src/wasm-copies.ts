@@ -5,8 +5,9 @@ import { replaceKernel, type WasmBackend } from './wasm-backend.js';
 const installed = new WeakSet<Tfjs>();
 
 /**
- * Row gathers and splits on wasm, as block copies inside the heap. The backend's gather computes an
- * address for every element (10 ms for 2,048 rows of 192; here 0.3), and its split makes two array views for every row.
+ * Replaces row gathers and splits on wasm with block copies inside the heap. The backend's gather computes an address
+ * for every element (10 ms for 2,048 rows of 192 values; this one takes 0.3 ms). The backend's split makes two array
+ * views for every row.
  */
 export function installWasmCopies(tf: Tfjs): void {
   if (installed.has(tf)) return;
@@ -61,7 +62,10 @@ function split(backend: WasmBackend, x: TensorInfo, sizes: readonly number[], ax
   });
 }
 
-/** The whole heap as f32, and where two tensors start in it. To be asked for after every allocation. */
+/**
+ * The whole heap as f32, and the offsets of two tensors in it. Call this after every allocation, because a heap that
+ * grows gets a new buffer.
+ */
 function heapOf(backend: WasmBackend, a: TensorInfo, b: TensorInfo): [Float32Array, number, number] {
   const start = (info: TensorInfo) => backend.dataIdMap.get(info.dataId).memoryOffset / Float32Array.BYTES_PER_ELEMENT;
   return [new Float32Array(backend.typedArrayFromHeap(a).buffer), start(a), start(b)];

@@ -4,13 +4,13 @@ import type { Tfjs } from './handle.js';
 import { replaceKernel, type WasmBackend } from './wasm-backend.js';
 
 /**
- * Matrix products of the wasm backend, replaced.
+ * Replaces the matrix products of the wasm backend.
  *
- * Its own kernels have a fast path (XNNPACK, 25 to 30 GFLOP/s) for a single product without transposes, and a scalar
- * loop (2 GFLOP/s) for everything else: batched attention, every gradient, weights kept `[out, in]`. Here operands are
- * transposed explicitly (1 % of the product's time) and batches are walked one matrix at a time through views of the
- * heap, so that all products take the fast path. Products of at least `minimumWork` multiplications go to
- * `kernels.sync` where the engine was given kernels that have it.
+ * The backend's own kernels have a fast path (XNNPACK, 25 to 30 GFLOP/s) for a single product without transposes, and a
+ * scalar loop (2 GFLOP/s) for everything else: batched attention, every gradient, weights in the order `[out, in]`.
+ * This replacement transposes operands explicitly (1 % of the product's time) and multiplies the matrices of a batch
+ * one at a time through views of the heap, so all products take the fast path. Products of at least `minimumWork`
+ * multiplications go to `kernels.sync` if the engine was given kernels that have it.
  *
  * Accumulation: f32, in the order of XNNPACK or of the given kernels.
  */
@@ -19,7 +19,7 @@ interface WasmMatmulRouting {
   readonly minimumWork: number;
 }
 
-/** Hands the routing of the engine that is about to compute to the registered kernels. */
+/** Sets the routing of the engine that is about to compute. The replaced kernels read it. */
 export type WasmMatmulSwitch = (routing: WasmMatmulRouting) => void;
 
 interface Product {
@@ -40,7 +40,7 @@ interface ProductShape {
 
 const installed = new WeakMap<Tfjs, WasmMatmulSwitch>();
 
-/** Replaces the kernels of this tfjs once; later calls return the same switch. */
+/** Replaces the kernels of this tfjs once. Later calls return the same switch. */
 export function installWasmMatmul(tf: Tfjs): WasmMatmulSwitch {
   const present = installed.get(tf);
   if (present) return present;
@@ -96,8 +96,8 @@ export function installWasmMatmul(tf: Tfjs): WasmMatmulSwitch {
 }
 
 /**
- * Products of f32 matrices with at least one element.
- * @throws Error for batches that broadcast on both sides, where the original kernel returns uninitialised memory
+ * Whether the replacement computes this product: f32 matrices with at least one element.
+ * @throws Error for batches that broadcast on both sides: the original kernel returns uninitialised memory for them
  */
 function isOurs({ a, b }: Product): boolean {
   if (a.dtype !== 'float32' || b.dtype !== 'float32') return false;
@@ -138,7 +138,7 @@ function multiplyWithKernels(
   out: TensorInfo,
 ): void {
   const { m, n, k } = plan;
-  // Views are taken after every allocation: a heap that has grown has another buffer.
+  // These views are taken after every allocation, because a heap that grows gets a new buffer.
   const aValues = backend.typedArrayFromHeap(a);
   const bValues = backend.typedArrayFromHeap(b);
   const outValues = backend.typedArrayFromHeap(out);
@@ -176,7 +176,7 @@ function multiplyWithXnnpack(
   let { m, batch } = plan;
   const { n, k } = plan;
   if (plan.batchB === 1) {
-    // One matrix on the right: the batch is nothing but more rows.
+    // With one matrix on the right, the batch only adds rows.
     m *= batch;
     batch = 1;
   }
@@ -189,7 +189,7 @@ function multiplyWithXnnpack(
     const bId = view(backend, bData.memoryOffset, index, n * k);
     const outId = view(backend, outData.memoryOffset, index, m * n);
     wasmMatmul(aId, bId, biasId, outId, { m, n, k });
-    // Frees the packed copy of b as well, which the backend keeps by its id.
+    // This also frees the packed copy of b, which the backend keeps by the id of b.
     for (const id of [aId, bId, outId]) if (id !== aData.id) backend.wasm.tfjs.disposeData(id);
   }
 }

@@ -85,6 +85,6 @@ describe('tfjs-node', () => {
 
   it('says that the first engine of a process has decided the threads', async () => {
     const { notes } = await createEngine({ backend: 'node', threads: 63 });
-    expect(notes.join()).toContain('63 threads were asked for');
+    expect(notes.join()).toContain('63 threads were requested');
   });
 });

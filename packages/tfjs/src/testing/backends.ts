@@ -1,4 +1,6 @@
 import type { BackendChoice } from '../select-backend.js';
 
-/** Backends that the suites run on. `Q_TEST_BACKENDS` names others; the checks of the native engine ask for `node`. */
+/**
+ * Backends on which the suites run. `Q_TEST_BACKENDS` names others; the checks of the native engine set it to `node`.
+ */
 export const testedBackends = (process.env['Q_TEST_BACKENDS'] ?? 'wasm,cpu').split(',') as BackendChoice[];
