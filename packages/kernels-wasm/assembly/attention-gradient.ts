@@ -1,17 +1,18 @@
 import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
 import { addBias, capScores, hidden, softmax } from './attention';
 
-/** Queries whose probabilities are kept at a time: the depth of the products over queries. */
+/** Queries whose probabilities are kept at a time. This is the depth of the products over queries. */
 const QUERIES: usize = 64;
 
 /**
- * Gradient of `attentionHeads` for the pairs of sequence and key head `[first, last)`: with P the probabilities, S the scores and O = P V,
+ * Gradient of `attentionHeads` for the pairs of sequence and key head `[first, last)`, with P the probabilities, S the
+ * scores and O = P V (FlashAttention, arXiv 2205.14135, section B.2):
  *
  *     dV = P^T dO    dP = dO V^T    dS = P (dP - rowsum(P dP))    dQ = dS K    dK = dS^T Q
  *
- * (FlashAttention, arXiv 2205.14135, section B.2). Probabilities are computed anew, 64 queries at a time; each query sums over its keys
- * in order, each key over the queries of its heads in order. `dq` as `q`, `dk` and `dv` as `k`. `scratch`: `scratchBytes` for
- * each worker, see `src/training/attention-gradient.ts`.
+ * Probabilities are computed again, 64 queries at a time. Each query sums over its keys in order; each key sums over
+ * the queries of its heads in order. `dq` has the layout of `q`; `dk` and `dv` have that of `k`. `scratch`:
+ * `scratchBytes` for each worker, see `src/training/attention-gradient.ts`.
  */
 export function attentionGradientHeads(
   q: usize,
@@ -44,18 +45,18 @@ export function attentionGradientHeads(
   const kStride = kvHeads * headDim;
   const repeat = heads / kvHeads;
   const past = length - asked;
-  /** Four keys a panel, along the channels. */
+  /** Keys in panels of four, along the channels. */
   const keyPanels = scratch + worker * scratchBytes;
   const valuePanels = keyPanels + keys * headDim * 4;
-  /** Four channels a panel, along the keys. */
+  /** Keys in panels of four channels, along the keys. */
   const keyColumns = valuePanels + keys * headDim * 4;
   /** Sums of this key head, `[keys, dims]`. */
   const keySums = keyColumns + dims * length * 4;
   const valueSums = keySums + keys * dims * 4;
-  /** Four keys a panel, along 64 queries. */
+  /** Probabilities in panels of four keys, along 64 queries. */
   const probabilities = valueSums + keys * dims * 4;
   const scoreGradients = probabilities + keys * QUERIES * 4;
-  /** Eight queries along the channels, and eight channels a panel along 64 queries. */
+  /** Eight queries along the channels; then panels of eight channels along 64 queries. */
   const query = scoreGradients + keys * QUERIES * 4;
   const arriving = query + headDim * 32;
   const queryColumns = arriving + headDim * 32;
@@ -64,7 +65,7 @@ export function attentionGradientHeads(
   const scores = arrivingColumns + dims * QUERIES * 4;
   const products = scores + keys * 32;
   const mixed = products + keys * 32;
-  /** Derivatives of the limited scores, behind one tile. */
+  /** Derivatives of the limited scores, after one tile. */
   const slopes = mixed + 256;
   for (let unit = first; unit < last; unit++) {
     const batch = unit / kvHeads;
@@ -114,7 +115,7 @@ export function attentionGradientHeads(
             for (let at = begin * 32; at < end * 32; at += 16)
               v128.store(products + at, f32x4.mul(v128.load(products + at), v128.load(slopes + at)));
           }
-          // Rows of 4 keys are written whole: what lies beyond the last key that is seen weighs nothing.
+          // Rows of 4 keys are written whole. Keys after the last visible one have weight zero.
           memory.fill(scores + end * 32, 0, ((end + 3) / 4 * 4 - end) * 32);
           memory.fill(products + end * 32, 0, ((end + 3) / 4 * 4 - end) * 32);
           for (let key = lowest; key < reached; key += MR) {
@@ -167,8 +168,8 @@ function firstKey(position: usize, window: usize): usize {
 }
 
 /**
- * `e = e^(score - highest)` and `dP` of eight queries to `P = e / sum` and `dS = P (dP - sum P dP) scale`, in place; `factors` holds one over
- * the sums.
+ * Replaces `e = e^(score - highest)` with `P = e / sum`, and `dP` with `dS = P (dP - sum P dP) scale`, for eight
+ * queries. `factors` has 1 / sum of each query.
  */
 function scoreGradient(e: usize, dP: usize, begin: usize, end: usize, factors: usize, scale: f32): void {
   const f0 = v128.load(factors), f1 = v128.load(factors, 16);

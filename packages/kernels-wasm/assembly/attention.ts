@@ -5,12 +5,13 @@ import { MR, NR, micro, packPanel4, packPanel8, turn } from './matmul';
 export const hidden: f32 = -1e30;
 
 /**
- * Softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out` `[batch, asked, heads*headDim]`, `k`, `v`
- * `[batch, length, kvHeads*headDim]`: the queries are the last `asked` of the `length` tokens. Eight queries at a time, scores kept
- * as `[key][8 queries]`: the softmax runs over lanes, and both products are tiles of the matrix product. Keys more than `ahead`
- * behind a query (0: causal), or `window` or more before it (0: no window), are not computed. `bias` is added to the scores,
- * `[heads, asked, length]` (0: none); then they are limited to `cap` (0: not). `sinks` holds a score a head that takes part in the
- * softmax and has no value (0: none). `scratch`: `scratchBytes` for each worker.
+ * Softmax attention for the pairs of sequence and head `[first, last)`. `q`, `out`: `[batch, asked, heads*headDim]`.
+ * `k`, `v`: `[batch, length, kvHeads*headDim]`. The queries are the last `asked` of the `length` tokens. Eight queries
+ * are computed at a time, with scores as `[key][8 queries]`: the softmax runs over lanes, and both products are tiles
+ * of the matrix product. Keys at more than `ahead` positions after a query (0: causal), or at `window` or more
+ * positions before it (0: no window), are not computed. `bias` `[heads, asked, length]` (0: none) is added to the
+ * scores; then scores are limited to `cap` (0: no limit). `sinks` has one score a head that takes part in the softmax
+ * and has no value (0: none). `scratch`: `scratchBytes` for each worker.
  */
 export function attentionHeads(
   q: usize,
@@ -99,8 +100,8 @@ export function addBias(bias: usize, length: usize, queries: usize, begin: usize
 }
 
 /**
- * Scores s of eight queries to `cap tanh(s / cap)`, and the derivatives `1 - tanh^2` to `slopes` where that is not 0. Both
- * `[key][8 queries]`.
+ * Replaces the scores s of eight queries with `cap tanh(s / cap)`, and writes the derivatives `1 - tanh^2` to `slopes`
+ * unless that is 0. Both are `[key][8 queries]`.
  */
 export function capScores(scores: usize, begin: usize, end: usize, cap: f32, slopes: usize): void {
   const limit = f32x4.splat(cap), inverse = f32x4.splat(1 / cap), one = f32x4.splat(1);
@@ -112,8 +113,8 @@ export function capScores(scores: usize, begin: usize, end: usize, cap: f32, slo
 }
 
 /**
- * Scores to e^(score - highest), and one over their sums to `factors`, for keys `[begin, end)` of eight queries from `start` on. `sink`
- * is one score more of each query, `hidden` where there is none.
+ * Replaces scores with e^(score - highest) and writes 1 / (their sums) to `factors`, for keys `[begin, end)` of eight
+ * queries from `start` on. `sink` has one more score of each query, or `hidden` for none.
  */
 export function softmax(scores: usize, start: usize, begin: usize, end: usize, window: usize, ahead: usize, sink: f32, factors: usize): void {
   const query0 = i32x4.add(i32x4.splat(<i32>start), i32x4(0, 1, 2, 3));
@@ -122,7 +123,7 @@ export function softmax(scores: usize, start: usize, begin: usize, end: usize, w
   const beside = f32x4.splat(sink);
   let m0 = beside, m1 = beside;
   const last0 = i32x4.add(query0, i32x4.splat(<i32>ahead)), last1 = i32x4.add(query1, i32x4.splat(<i32>ahead));
-  // Every key from here to `ahead` behind `start` is seen by all eight queries.
+  // All eight queries see every key from here to `ahead` after `start`.
   const clear = window > 0 && start + NR > window ? start + NR - window : 0;
   for (let key = begin; key < end; key++) {
     const at = scores + key * 32;

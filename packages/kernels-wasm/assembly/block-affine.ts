@@ -1,19 +1,19 @@
-// Q4_K and Q5_K. Eight groups of 32 values are fitted side by side, one in each lane of two vectors: every lane sums in index order
-// with f32 roundings, as the reference does, and no product is fused with a sum.
+// Q4_K and Q5_K. Eight groups of 32 values are fitted at once, one in each lane of two vectors. Every lane sums in
+// index order with f32 roundings, as the reference does, and no product is fused with a sum.
 import { blockBuffer, codeValues, floatsOf, liftedCodes, narrowed, nearestInt, putScale } from './block-source';
 
-// Places in a thread's buffer.
+// Offsets in a thread's buffer.
 const xAt: usize = 1024;
 const weightsAt: usize = 2048;
 const trialAt: usize = 3072;
 const codesAt: usize = 4096;
 const scalesAt: usize = 4352;
 const minimaAt: usize = 4384;
-/** What the codes of the fit are found with, should they be wanted: range over width, and minimum. */
+/** Range over width, and minimum: the codes of the fit are computed from them if they are needed. */
 const inverseAt: usize = 4416;
 const baseAt: usize = 4448;
 
-/** Values `[8, 32]` as `[32, 8]`. */
+/** Writes values `[8, 32]` as `[32, 8]`. */
 function transpose(from: usize, to: usize): void {
   for (let g: usize = 0; g < 8; g += 4) {
     for (let i: usize = 0; i < 32; i += 4) {
@@ -41,7 +41,7 @@ function weigh(x: usize, weights: usize): void {
   for (let i: usize = 0; i < 1024; i += 32) v128.store(weights + i, f32x4.add(rms, f32x4.abs(v128.load(x + i))));
 }
 
-/** Weighted squares of what four groups are off by. */
+/** Weighted squares of the errors of four groups. */
 // @ts-expect-error: decorator
 @inline
 function squares(sum: v128, x: v128, weight: v128, code: v128, scale: v128, minimum: v128): v128 {
@@ -62,7 +62,10 @@ function minor(a: v128, b: v128, c: v128, d: v128, by: v128): v128 {
   return f32x4.div(f32x4.sub(f32x4.mul(a, b), f32x4.mul(c, d)), by);
 }
 
-/** The weighted affine fit of docs/reference/file-formats.md#searches-of-gguf (qkx2) of eight groups: scales, minima, and what the codes follow from. */
+/**
+ * The weighted affine fit of docs/reference/file-formats.md#searches-of-gguf (qkx2) of eight groups. It writes scales,
+ * minima, and the numbers from which codes are computed.
+ */
 function fitGroups(buffer: usize, last: f32, first: f32, count: i32): void {
   const x = buffer + xAt, weights = buffer + weightsAt, trial = buffer + trialAt;
   const zero = f32x4.splat(0);
@@ -83,7 +86,7 @@ function fitGroups(buffer: usize, last: f32, first: f32, count: i32): void {
   }
   low0 = f32x4.pmin(low0, zero);
   low1 = f32x4.pmin(low1, zero);
-  // Where a group has no range these are infinite, the scale is zero, and so are all codes: 0 times infinity counts as 0.
+  // A group without a range has infinities here, a scale of zero and codes of zero: 0 times infinity counts as 0.
   let inverse0 = ratio(last, high0, low0), inverse1 = ratio(last, high1, low1);
   let base0 = low0, base1 = low1;
   let scale0 = f32x4.div(f32x4.splat(1), inverse0), scale1 = f32x4.div(f32x4.splat(1), inverse1);
@@ -148,14 +151,14 @@ function fitGroups(buffer: usize, last: f32, first: f32, count: i32): void {
   v128.store(buffer + baseAt, base1, 16);
 }
 
-/** 6 bits of the largest, or of the low byte of what is below zero. */
+/** 6 bits of the largest scale. For a negative scale, 6 bits of the low byte. */
 // @ts-expect-error: decorator
 @inline
 function sixBits(x: f32): u32 {
   return min<u32>(63, <u32>nearestInt(x) & 255);
 }
 
-/** Codes of a group with the scale and the minimum that are stored; without a scale those of the fit. */
+/** Codes of a group with the stored scale and minimum. If the stored scale is zero, the codes of the fit stay. */
 function roundGroup(x: usize, buffer: usize, g: usize, d: f32, m: f32, last: i32): void {
   const to = buffer + codesAt + g * 32;
   if (d == 0) {
@@ -210,7 +213,7 @@ function superBlock(x: usize, buffer: usize, to: usize, last: f32, first: f32, c
   }
 }
 
-/** Low halves of the codes of each two groups. */
+/** Writes the low halves of the codes of each two groups. */
 function putLow(codes: usize, to: usize): void {
   const mask = i8x16.splat(15);
   for (let pair: usize = 0; pair < 4; pair++) {

@@ -1,6 +1,6 @@
 import { blockBuffer, floatsOf, narrowed, putScale } from './block-source';
 
-/** The first of 32 values that has the largest magnitude. */
+/** The first of 32 values with the largest magnitude. */
 function largest(x: usize): f32 {
   let low = f32x4.splat(0), high = low;
   for (let i: usize = 0; i < 128; i += 16) {
@@ -39,7 +39,7 @@ export function encodeQ4_0(source: usize, kind: i32, scratch: usize, odd: usize,
     const d = largest(x) / -8;
     putScale(to, d, odd, worker);
     const inverse: f32 = d == 0 ? 0 : 1 / d;
-    // A scale without a reciprocal is stored as zero, and the codes mean nothing.
+    // A scale without a reciprocal is stored as zero, and its codes have no effect.
     if (abs(inverse) == Infinity) {
       v128.store(to, i32x4.splat(0), 2);
       continue;
@@ -49,7 +49,7 @@ export function encodeQ4_0(source: usize, kind: i32, scratch: usize, odd: usize,
   }
 }
 
-/** Half away from zero. The distance to what is cut off is exact, so nothing is rounded twice. */
+/** Rounds halves away from zero. The distance to the truncated value is exact, so no value is rounded twice. */
 // @ts-expect-error: decorator
 @inline
 function roundedFour(x: usize, inverse: v128): v128 {

@@ -1,16 +1,16 @@
-// Q6_K. Sixteen groups of 16 values are fitted four at a time, one in each lane: every lane sums in index order with f32 roundings, as the
-// reference does, and no product is fused with a sum.
+// Q6_K. Sixteen groups of 16 values are fitted four at a time, one in each lane. Every lane sums in index order with
+// f32 roundings, as the reference does, and no product is fused with a sum.
 import { blockBuffer, codeValues, floatsOf, liftedCodes, narrowed, nearestInt, putScale } from './block-source';
 
-// Places in a thread's buffer.
+// Offsets in a thread's buffer.
 const xAt: usize = 1024;
 const codesAt: usize = 2048;
 const scalesAt: usize = 2304;
-/** What the codes of the fit are found with, should they be wanted; NaN: they are the lowest. */
+/** Factor from which the codes of the fit are computed if they are needed; NaN: all codes are the lowest. */
 const inverseAt: usize = 2368;
 const leastMagnitude: f32 = 1e-15;
 
-/** Values of four groups `[4, 16]` as `[16, 4]`. */
+/** Writes values of four groups `[4, 16]` as `[16, 4]`. */
 function transpose(from: usize, to: usize): void {
   for (let i: usize = 0; i < 64; i += 16) {
     const a = v128.load(from + i), b = v128.load(from + i, 64), c = v128.load(from + i, 128), d = v128.load(from + i, 192);
@@ -36,7 +36,7 @@ function fitGroups(x: usize, scales: usize, inverses: usize): void {
   }
   let scale = zero, best = zero, chosen = zero;
   for (let turn = 0; turn < 19; turn++) {
-    // The plain range first, then those of -9 to 9 tenths more.
+    // The plain range is first; then come the ranges with -9 to 9 tenths more.
     const tenths = turn == 0 ? 0 : turn < 10 ? turn - 10 : turn - 9;
     const inverse = f32x4.div(f32x4.splat(-<f32>(<f32>32 + <f32>(<f32>0.1 * <f32>tenths))), largest);
     let xl = zero, ll = zero;
@@ -60,7 +60,7 @@ function fitGroups(x: usize, scales: usize, inverses: usize): void {
   v128.store(inverses, v128.or(chosen, nothing));
 }
 
-/** Codes of a group with the scale that is stored; without one those of the fit. */
+/** Codes of a group with the stored scale. If the stored scale is zero, the codes of the fit stay. */
 function roundGroup(x: usize, to: usize, d: f32, inverse: f32): void {
   if (d == 0) {
     for (let i: usize = 0; i < 16; i++) {

@@ -1,9 +1,13 @@
-// Functions that encode blocks work in `blockBuffer` bytes of scratch a thread, and set `odd[worker]` when a value or a scale is not finite.
+// Functions that encode blocks work in `blockBuffer` bytes of scratch a thread, and set `odd[worker]` when a value or a
+// scale is not finite.
 import { decodeHalves } from './half';
 
 export const blockBuffer: usize = 8192;
 
-/** Address of `count` values from `begin` on, as f32: where they lie, or in `buffer` when they are f16 (`kind` 5) or bf16 (8). */
+/**
+ * Address of `count` f32 values from `begin` on: their own address for f32, or `buffer` with the converted values for
+ * f16 (`kind` 5) and bf16 (8).
+ */
 export function floatsOf(source: usize, kind: i32, begin: usize, count: usize, buffer: usize, odd: usize, worker: usize): usize {
   if (kind != 0) {
     decodeHalves(source + begin * 2, kind, buffer, odd, 0, count, worker);
@@ -31,7 +35,7 @@ function toF16(x: f32): u32 {
   return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13);
 }
 
-/** Stores a scale as f16 and returns what is stored. */
+/** Stores a scale as f16 and returns the stored value. */
 export function putScale(at: usize, scale: f32, odd: usize, worker: usize): f32 {
   const pattern = toF16(scale);
   store<u16>(at, <u16>pattern);
@@ -40,14 +44,14 @@ export function putScale(at: usize, scale: f32, odd: usize, worker: usize): f32 
   return pattern & 0x8000 ? -value : value;
 }
 
-/** The low bits of `x + 1.5 * 2^23`: the nearest whole number, ties to even. */
+/** The low bits of `x + 1.5 * 2^23`: the nearest integer, ties to even. */
 // @ts-expect-error: decorator
 @inline
 export function nearestInt(x: f32): i32 {
   return (reinterpret<i32>(<f32>(x + 12582912)) & 0x7fffff) - 0x400000;
 }
 
-/** The same of four values, clamped, with 2^22 added; `low` and `high` have it added, too. */
+/** The same for four values, clamped, with 2^22 added. `low` and `high` have 2^22 added too. */
 // @ts-expect-error: decorator
 @inline
 export function liftedCodes(x: v128, low: v128, high: v128): v128 {
@@ -55,7 +59,7 @@ export function liftedCodes(x: v128, low: v128, high: v128): v128 {
   return i32x4.min_s(high, i32x4.max_s(low, bits));
 }
 
-/** What `liftedCodes` gives as f32 values. */
+/** The codes of `liftedCodes` as f32 values. */
 // @ts-expect-error: decorator
 @inline
 export function codeValues(lifted: v128): v128 {

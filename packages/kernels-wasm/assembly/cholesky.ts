@@ -2,19 +2,20 @@ import { madd64 } from './madd';
 import { microStep } from './matmul';
 
 /**
- * Left-looking factorisation A = L L^T in blocks of columns. For each block: its columns of A, less what the columns of L
- * before it contribute, are gathered in f64 (`takeColumns`, `subtractEarlier`), their diagonal block is factored
- * (`factorBlock`), the rows below are solved (`solveBelow`). Rows go in panels of 8: L lies as `[panel][n][8]`, the block's
- * columns as `[panel][width][8]`, width a multiple of 8.
+ * Left-looking factorisation A = L L^T in blocks of columns. For each block, its columns of A minus the contribution of
+ * the earlier columns of L are collected in f64 (`takeColumns`, `subtractEarlier`). Then the diagonal block is factored
+ * (`factorBlock`), and the rows below it are solved (`solveBelow`). Rows are in panels of 8: L is `[panel][n][8]`, the
+ * block's columns are `[panel][width][8]`, with width a multiple of 8.
  *
- * Only the contribution of earlier columns depends on the precision of L: with f32 (`narrow`) it is summed in f32 over at most
- * 256 of them, then in f64.
+ * Only the contribution of earlier columns depends on the precision of L: for f32 (`narrow`) it is summed in f32 over
+ * at most 256 columns, then in f64.
  */
 const DEPTH: usize = 256;
 
 /**
- * The block's columns `[first, last)`, of the `size` that begin at `start`: `rows` `[size, n]` are the rows `order[start + j]`
- * of the symmetric matrix, f64. Row i of what is gathered is its row `order[i]`, for i from `start` on.
+ * Collects the block's columns `[first, last)` of the `size` columns that begin at `start`. `rows` `[size, n]` has the
+ * rows `order[start + j]` of the symmetric matrix, f64. Row i of the collected columns is row `order[i]` of the matrix,
+ * for i from `start` on.
  */
 export function takeColumns(rows: usize, n: usize, start: usize, width: usize, order: usize, diagonal: usize, to: usize, first: usize, last: usize, worker: usize): void {
   for (let j = first; j < last; j++) {
@@ -33,7 +34,7 @@ export function takeColumns(rows: usize, n: usize, start: usize, width: usize, o
   }
 }
 
-/** Panels `[first, last)` from `start` on, less `sum_{p < start} L_ip L_jp`. */
+/** Subtracts `sum_{p < start} L_ip L_jp` from the panels `[first, last)`, counted from `start` on. */
 export function subtractEarlier(l: usize, n: usize, start: usize, width: usize, narrow: bool, columns: usize, first: usize, last: usize, worker: usize): void {
   const step: usize = narrow ? 32 : 64;
   const own = l + start * n * step / 8;
@@ -54,10 +55,10 @@ export function subtractEarlier(l: usize, n: usize, start: usize, width: usize, 
   }
 }
 
-/** Where the products of 8 rows and 4 columns are before they are taken off: each worker has its own. */
+/** The products of 8 rows and 4 columns before they are subtracted. Each worker has its own tile. */
 const tile: usize = memory.data(128 * 16);
 
-/** 8 rows, 4 columns. */
+/** Subtracts the product of 8 rows and 4 columns. */
 function subtract32(x: usize, y: usize, depth: usize, to: usize, own: usize): void {
   microStep(y, 32, x, own, 32, depth, 0, false);
   for (let at: usize = 0; at < 128; at += 16) lessen(to + 2 * at, v128.load(own + at));
@@ -70,7 +71,7 @@ function lessen(at: usize, by: v128): void {
   v128.store(at, f64x2.sub(v128.load(at, 16), f64x2.promote_low_f32x4(v128.shuffle<f64>(by, by, 1, 1))), 16);
 }
 
-/** 4 rows of a panel, 4 columns. */
+/** Subtracts the product of 4 rows of a panel and 4 columns. */
 export function subtract64(x: usize, y: usize, depth: usize, to: usize): void {
   let c00 = f64x2.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
   const end = x + depth * 64;
@@ -106,8 +107,8 @@ function put(at: usize, low: v128, high: v128): void {
 }
 
 /**
- * Factors the diagonal block, column by column with 8 rows side by side, in the panels `columns` at whose top it lies, and
- * copies it to `diagonal` `[size, size]` and into L. Returns 0 when a pivot is not positive.
+ * Factors the diagonal block, column by column with 8 rows at a time. The block is at the top of the panels `columns`.
+ * Copies the block to `diagonal` `[size, size]` and into L. Returns 0 if a pivot is not positive.
  */
 export function factorBlock(columns: usize, start: usize, size: usize, width: usize, diagonal: usize, l: usize, n: usize, narrow: bool): i32 {
   const panels = (size + 7) / 8;
@@ -136,7 +137,7 @@ export function factorBlock(columns: usize, start: usize, size: usize, width: us
   return 1;
 }
 
-/** Column j of a panel, less its earlier columns times those of the row that `row` points into. */
+/** Column j of a panel, minus the products of its earlier columns and those of the row at `row`. */
 // @ts-expect-error: decorator
 @inline
 function subtractWithin(x: usize, row: usize, j: usize): void {
@@ -155,13 +156,16 @@ function subtractWithin(x: usize, row: usize, j: usize): void {
   put(at + 32, s2, s3);
 }
 
-/** Panels `[first, last)` below the diagonal block: x L^T = row for 8 rows side by side, and into L. */
+/**
+ * Solves x L^T = row for the panels `[first, last)` below the diagonal block, 8 rows at a time, and copies the results
+ * into L.
+ */
 export function solveBelow(columns: usize, start: usize, size: usize, width: usize, diagonal: usize, l: usize, n: usize, narrow: bool, first: usize, last: usize, worker: usize): void {
   const panels = (size + 7) / 8;
   const below = size * 8;
   for (let panel = panels + first; panel < panels + last; panel++) {
     const x = columns + panel * width * 64;
-    // Unknowns in pairs, so that a load of an earlier one serves both: eight independent chains.
+    // Unknowns are solved in pairs, so a load of an earlier unknown serves both: eight independent chains.
     let j: usize = 0;
     for (; j + 2 <= size; j += 2) {
       let c = diagonal + j * below;
@@ -201,7 +205,7 @@ export function solveBelow(columns: usize, start: usize, size: usize, width: usi
   }
 }
 
-/** A panel's columns where L has them. */
+/** Copies a panel's columns into L. */
 function keep(x: usize, size: usize, l: usize, n: usize, panel: usize, start: usize, narrow: bool): void {
   if (!narrow) {
     memory.copy(l + (panel * n + start) * 64, x, size * 64);
@@ -223,8 +227,8 @@ function halved(low: v128, high: v128): v128 {
 }
 
 /**
- * Panels `[first, last)` of L, counted from `from`, as rows of `to` `[n, n]`, zero above the diagonal; both axes from their
- * end if `reversed`. Only these rows of `to` need to be there.
+ * Writes panels `[first, last)` of L, counted from `from`, as rows of `to` `[n, n]`, with zeros above the diagonal. If
+ * `reversed`, both axes are counted from their end. Only these rows of `to` have to be in memory.
  */
 export function unpackRows(l: usize, n: usize, from: usize, reversed: bool, narrow: bool, to: usize, first: usize, last: usize, worker: usize): void {
   const entry: usize = narrow ? 4 : 8;

@@ -1,11 +1,12 @@
 import { linear, nearest } from './gptq-sweep';
 import { DEPTH, micro, packPanel4 } from './matmul';
 
-// Coordinate descent on rounded rows, in the panels of the sweep: 8 rows `[panel][columns][8]`, columns padded to a multiple of
-// 4. The matrix H is symmetric and lies whole in panels of 4 columns, `[panel][padded][4]`. A block is the columns `[start, end)`, start
-// a multiple of 4; what belongs to it lies in `[panel][stride][8]`, stride its width padded to a multiple of 4. Rows are independent.
+// Coordinate descent on rounded rows, in the panels of the sweep: 8 rows `[panel][columns][8]`, columns padded to a
+// multiple of 4. The matrix H is symmetric and is stored whole in panels of 4 columns, `[panel][padded][4]`. A block is
+// the columns `[start, end)`, with start a multiple of 4. Its own arrays are `[panel][stride][8]`, with stride its
+// width padded to a multiple of 4. Rows are independent.
 
-/** All rows of panels `[first, last)` of 4 columns of `from` `[columns, columns]`. */
+/** Packs all rows of the panels `[first, last)` of 4 columns of `from` `[columns, columns]`. */
 export function packSquare(from: usize, columns: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   for (let panel = first; panel < last; panel++) {
@@ -14,7 +15,7 @@ export function packSquare(from: usize, columns: usize, to: usize, first: usize,
   }
 }
 
-/** The codes `[rows, columns]` of panels `[first, last)`; missing rows have code 0. */
+/** Packs the codes `[rows, columns]` of panels `[first, last)`; missing rows have code 0. */
 export function packCodes(from: usize, rows: usize, columns: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   for (let panel = first; panel < last; panel++) {
@@ -59,7 +60,7 @@ export function differences(target: usize, codes: usize, scales: usize, zeros: u
   }
 }
 
-/** D H of a block's columns: f32 sums over 256 columns, then over these. */
+/** D H of a block's columns: f32 sums over 256 columns; then these are summed. */
 export function blockGradient(difference: usize, matrix: usize, columns: usize, start: usize, end: usize, gradient: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   const stride = (end - start + 3) & ~3;
@@ -74,8 +75,8 @@ export function blockGradient(difference: usize, matrix: usize, columns: usize, 
 }
 
 /**
- * Of each row, with u = level - zero of the block's codes, all of group `g`: `u . (D H)` and `u H u`, into `sums` `[panel][2][8]`. Keeps u in
- * `units` and u H in `curvature`.
+ * Computes `u . (D H)` and `u H u` of each row into `sums` `[panel][2][8]`. u is level - zero of the block's codes, and
+ * all codes are of group `g`. Keeps u in `units` and u H in `curvature`.
  */
 export function scaleSteps(codes: usize, zeros: usize, groups: usize, g: usize, matrix: usize, columns: usize, start: usize, end: usize, lowest: f32, table: usize, gradient: usize, units: usize, curvature: usize, sums: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
@@ -117,9 +118,10 @@ export function scaleSteps(codes: usize, zeros: usize, groups: usize, g: usize, 
 }
 
 /**
- * One sweep over a block's columns: column j goes to the grid point nearest to `t_j + (D H)_j / H_jj` without its own share. With `steps` `[panel][8]`
- * (or 0) the scale of the block, all of one group, has grown by these: `units` and `curvature` are those of {@link scaleSteps}. Codes and
- * differences are new then, and `units` holds by how much the differences changed.
+ * One sweep over a block's columns. Column j gets the grid point nearest to `t_j + (D H)_j / H_jj`, without its own
+ * contribution. With `steps` `[panel][8]` (or 0) the scale of the block, whose columns are all of one group, has grown
+ * by these steps: `units` and `curvature` are those of {@link scaleSteps}. Writes new codes and differences, and the
+ * changes of the differences to `units`.
  */
 export function descendPanels(
   target: usize,

@@ -1,9 +1,10 @@
 import { exp4, sigmoid4, tanh4 } from './exp';
 import { madd } from './madd';
 
-// The length of every buffer is a multiple of 16 values: whole vectors are written, the last one beyond the end.
+// The length of every buffer is a multiple of 16 values. Whole vectors are written, and the last one may reach beyond
+// the values.
 
-/** Of two values: 0 sum, 1 product, 2 difference, 3 quotient. */
+/** Functions of two values: 0 sum, 1 product, 2 difference, 3 quotient. */
 // @ts-expect-error: decorator
 @inline
 function pair(kind: i32, a: v128, b: v128): v128 {
@@ -14,8 +15,8 @@ function pair(kind: i32, a: v128, b: v128): v128 {
 }
 
 /**
- * `out = pair(kind, a, b)` for rows of `width` values. Rows of `b` are `bStep` bytes apart, 0 for one row; `column`: each of them is a
- * single value.
+ * `out = pair(kind, a, b)` for rows of `width` values. Rows of `b` are `bStep` bytes apart, 0 for one row. With
+ * `column`, each row of `b` is a single value.
  */
 export function combineRows(a: usize, b: usize, bStep: usize, out: usize, width: usize, kind: i32, column: bool, first: usize, last: usize, worker: usize): void {
   if (kind == 0) combine(0, a, b, bStep, out, width, column, first, last);
@@ -45,8 +46,8 @@ function combine(kind: i32, a: usize, b: usize, bStep: usize, out: usize, width:
 }
 
 /**
- * Functions of one value, vectors `[first, last)` of 4: 0 scale (by `low`), 1 relu, 2 sigmoid, 3 silu, 4 gelu, 5 geluTanh, 6 the absolute
- * value, 7 the nearest integer (half to even), 8 limits to `[low, high]`, 9 tanh.
+ * Functions of one value, vectors `[first, last)` of 4: 0 scale (by `low`), 1 relu, 2 sigmoid, 3 silu, 4 gelu, 5
+ * geluTanh, 6 the absolute value, 7 the nearest integer (half to even), 8 limits to `[low, high]`, 9 tanh.
  */
 export function mapVectors(kind: i32, x: usize, low: f32, high: f32, out: usize, first: usize, last: usize, worker: usize): void {
   for (let at = first * 16; at < last * 16; at += 16) {
@@ -70,7 +71,10 @@ export function mapVectors(kind: i32, x: usize, low: f32, high: f32, out: usize,
   }
 }
 
-/** `out = dy` times the derivative of `mapVectors(kind, x, low, high)`; 0 at and beyond the kinks of relu and the absolute value. */
+/**
+ * `out = dy` times the derivative of `mapVectors(kind, x, low, high)`; 0 at and beyond the kinks of relu and the
+ * absolute value.
+ */
 export function mapGradient(kind: i32, x: usize, dy: usize, low: f32, high: f32, out: usize, first: usize, last: usize, worker: usize): void {
   const zero = f32x4.splat(0), one = f32x4.splat(1);
   for (let at = first * 16; at < last * 16; at += 16) {

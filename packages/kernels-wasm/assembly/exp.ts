@@ -1,9 +1,9 @@
 import { madd } from './madd';
 
 /**
- * e^x of four values. x = n ln 2 + r with |r| <= 0.347; ln 2 in two parts, the first of which times n is exact; the
- * Taylor polynomial of degree 7 leaves a relative error of 5e-9, below f32's own 6e-8. Beyond [-87.3, 88] the ends are
- * returned, so that nothing overflows or is denormal.
+ * e^x of four values. x = n ln 2 + r with |r| <= 0.347. ln 2 has two parts, and n times the first part is exact. The
+ * Taylor polynomial of degree 7 has a relative error of 5e-9, below f32's own 6e-8. Beyond [-87.3, 88] the result is
+ * that of the nearer end, so no result overflows or is denormal.
  */
 // @ts-expect-error: decorator
 @inline

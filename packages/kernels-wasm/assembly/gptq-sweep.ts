@@ -1,17 +1,17 @@
 import { madd } from './madd';
 import { DEPTH, micro, packPanel4, packPanel8 } from './matmul';
 
-// A sweep keeps everything in panels of 8 rows, `[panel][columns][8]`, columns padded to a multiple of 4: a panel of the
-// differences is then an operand of `micro` as it stands, and 4 of its columns are where that writes. A row-major block
-// would put columns a power of two apart, where they push each other out of the cache. The factor lies in panels of 4
+// A sweep keeps all arrays in panels of 8 rows, `[panel][columns][8]`, with columns padded to a multiple of 4. So
+// `micro` takes a panel of the differences as an operand, and writes to 4 of its columns. The columns of a row-major
+// block would be a power of two apart, and they would evict each other from the cache. The factor is in panels of 4
 // columns, `[panel][columns][4]`.
 
-/** Columns that are finished before the next ones take up their contribution: their differences stay in the cache. */
+/** Columns that are finished before the next ones add their contribution: their differences stay in the cache. */
 const BLOCK: usize = 128;
 
 /**
- * Panels `[first, last)` of the rows of `from` `[rows, columns]`, into `to`; missing rows and columns are zero. With `order`
- * (i32, or 0) column j is taken from `order[j]`.
+ * Packs panels `[first, last)` of the rows of `from` `[rows, columns]` into `to`; missing rows and columns are zero.
+ * With `order` (i32, or 0) column j is column `order[j]` of `from`.
  */
 export function packRows(from: usize, rows: usize, columns: usize, order: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
@@ -34,7 +34,10 @@ export function packRows(from: usize, rows: usize, columns: usize, order: usize,
   }
 }
 
-/** Rows `[start, start + depth)` of the upper triangular factor, `from` `[depth, columns]`, into its panels `[first, last)`. */
+/**
+ * Packs rows `[start, start + depth)` of the upper triangular factor, `from` `[depth, columns]`, into its panels
+ * `[first, last)`.
+ */
 export function packFactor(from: usize, start: usize, depth: usize, columns: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   for (let panel = first; panel < last; panel++) {
@@ -44,7 +47,7 @@ export function packFactor(from: usize, start: usize, depth: usize, columns: usi
   }
 }
 
-/** The codes of panels `[first, last)` as rows `[rows, columns]`; with `order` column j goes to `order[j]`. */
+/** Writes the codes of panels `[first, last)` as rows `[rows, columns]`; with `order` column j goes to `order[j]`. */
 export function unpackCodes(codes: usize, rows: usize, columns: usize, order: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   for (let panel = first; panel < last; panel++) {
@@ -61,7 +64,7 @@ export function unpackCodes(codes: usize, rows: usize, columns: usize, order: us
   }
 }
 
-/** The differences of panels `[first, last)` as columns, `[columns, stride]` with a multiple of 8 as stride. */
+/** Writes the differences of panels `[first, last)` as columns, `[columns, stride]`, with stride a multiple of 8. */
 export function unpackColumns(difference: usize, columns: usize, stride: usize, to: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
   for (let panel = first; panel < last; panel++) {
@@ -77,9 +80,10 @@ export function unpackColumns(difference: usize, columns: usize, stride: usize, 
 }
 
 /**
- * The sweep over all columns for panels `[first, last)`. `difference` holds the feedback when it starts, or nothing without
- * `fed`, and W - Q when it ends; `scales` and `zeros` are `[panel][groups][8]`, `loss` `[panel][8]`. Rows are independent: no thread waits for another.
- * Linear grid when `levels` is 0: codes are `q - lowest`. Else `levels` sorted values with their `levelCodes`.
+ * The sweep over all columns for panels `[first, last)`. At the start `difference` has the feedback if `fed`, else its
+ * content is ignored; at the end it has W - Q. `scales` and `zeros` are `[panel][groups][8]`, `loss` is `[panel][8]`.
+ * Rows are independent: no thread waits for another. The grid is linear if `levels` is 0: codes are `q - lowest`. Else
+ * `levels` has sorted values, with their `levelCodes`.
  */
 export function sweepPanels(
   weight: usize,
@@ -166,7 +170,7 @@ export function nearest(w: usize, sum: v128, pivot: v128, scaleAt: usize, codeAt
   const weight = v128.load(w);
   const scale = v128.load(scaleAt);
   const target = f32x4.add(weight, f32x4.div(sum, pivot));
-  // The scaled targets wait where the differences go, which are written only afterwards.
+  // The scaled targets are stored in the memory of the differences, which are written only afterwards.
   v128.store(d, f32x4.div(target, scale));
   for (let lane: usize = 0; lane < 4; lane++) {
     const x = load<f32>(d + lane * 4);
@@ -187,8 +191,8 @@ export function nearest(w: usize, sum: v128, pivot: v128, scaleAt: usize, codeAt
 }
 
 /**
- * `||d R||^2` of the rows of panels `[first, last)` of `difference`, f64, into `errors` `[panel][8]`. D R takes the place of D:
- * a column needs none behind it, so they go from the last to the first.
+ * `||d R||^2` of the rows of panels `[first, last)` of `difference`, f64, into `errors` `[panel][8]`. D R overwrites D:
+ * a column needs no later column, so the columns are computed from the last to the first.
  */
 export function errorPanels(difference: usize, factor: usize, columns: usize, errors: usize, first: usize, last: usize, worker: usize): void {
   const padded = (columns + 3) & ~3;
@@ -214,7 +218,7 @@ export function errorPanels(difference: usize, factor: usize, columns: usize, er
   }
 }
 
-/** What the columns before `start` contribute to `[start, end)`, for panels `[first, last)`. */
+/** Adds the contribution of the columns before `start` to `[start, end)`, for panels `[first, last)`. */
 function addEarlier(factor: usize, difference: usize, padded: usize, start: usize, end: usize, first: usize, last: usize): void {
   for (let p: usize = 0; p < start; p += DEPTH) {
     const depth = min(DEPTH, start - p);

@@ -1,16 +1,18 @@
 import { DEPTH, MR, NR, micro } from './matmul';
 
-/** Panels of 4 rows that a thread takes at a time: 48 rows of 512 tokens are 98 kB and stay in the second-level cache. */
+/**
+ * Panels of 4 rows that a thread takes at a time: 48 rows of 512 tokens are 98 kB and stay in the second-level cache.
+ */
 const PANELS: usize = 12;
 
-/** f32 sums of a column of tiles on their way into the f64 ones, for each of 16 threads. */
+/** f32 sums of a column of tiles before they are added to the f64 sums, for each of 16 threads. */
 const sums: usize = memory.data(16 * 12 * 128);
 
 /**
- * Panels of 4 rows `[firstPanel, lastPanel)`, at most 12, of x^T times all of x, added to the upper triangle of `out` in f64,
- * whose rows are `stride` values apart; its size is whole tiles of 4x8. Both operands `[width, tokens]` and `[tokens,
- * width]` are packed. All of the tokens are summed in f32, 256 of them in a register, then over these. Tiles on the
- * diagonal are computed whole.
+ * Multiplies the panels of 4 rows `[firstPanel, lastPanel)` of x^T, at most 12, with all of x, and adds the products to
+ * the upper triangle of `out` in f64. Rows of `out` are `stride` values apart; its size is whole tiles of 4x8. Both
+ * operands `[width, tokens]` and `[tokens, width]` are packed. All tokens are summed in f32: 256 of them in a register;
+ * then these are summed. Tiles on the diagonal are computed whole.
  */
 export function gramTile(
   packedA: usize,
@@ -27,7 +29,7 @@ export function gramTile(
   const columns = (width + NR - 1) / NR * NR;
   const own = sums + worker * PANELS * 128;
   for (let column = firstPanel * MR / NR * NR; column < width; column += NR) {
-    // Panels that lie wholly below the diagonal are left out.
+    // Panels that are wholly below the diagonal are skipped.
     const last = min(lastPanel, (column + NR) / MR);
     for (let start: usize = 0; start < tokens; start += DEPTH) {
       const depth = min(DEPTH, tokens - start);
@@ -49,7 +51,7 @@ export function gramTile(
   }
 }
 
-/** Four f32 values added to four f64 ones. */
+/** Adds four f32 values to four f64 values. */
 // @ts-expect-error: decorator
 @inline
 function addWide(from: usize, to: usize): void {

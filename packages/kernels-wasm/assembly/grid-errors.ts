@@ -7,8 +7,8 @@ function difference(x: v128, low: v128, high: v128, zero: v128, scale: v128): v1
 }
 
 /**
- * For groups `[first, last)` the squares of what rounding has changed, and those of the values. Differences are f32, as the values of
- * the grid are; their squares and sums f64.
+ * For groups `[first, last)` the sum of squared rounding errors, and the sum of squared values. Differences are f32, as
+ * the grid values are; squares and sums are f64.
  */
 export function squaredErrors(
   values: usize,
@@ -31,7 +31,7 @@ export function squaredErrors(
     const from = values + start * 4;
     const own = codes + start;
     const step = <f64>load<f32>(scales + g * 4);
-    // The level of a code is `code + lowest`, whole numbers all.
+    // The level of a code is `code + lowest`; both are integers.
     const middle = <f64>load<f32>(zeros + g * 4) - lowest;
     const scale = f64x2.splat(step), zero = f64x2.splat(middle);
     let error = f64x2.splat(0), errorToo = error, energy = error, energyToo = error;

@@ -1,8 +1,8 @@
 /**
- * Codes of groups `[first, last)` on levels that lie anywhere: `x / scale` in f64, its level by halving the `2^steps - 1` thresholds
- * in f64 (the missing ones infinite) without a branch, so that the processor searches for several values at a time. A quotient
- * that is nearest to level `zeroIndex` and has its sign bit set gets `negativeZero`. `finite[worker]` becomes NaN when a value is
- * not finite.
+ * Codes of groups `[first, last)` on levels with any distances. It computes `x / scale` in f64 and finds its level by
+ * binary search in the `2^steps - 1` thresholds (f64; missing thresholds are infinite). The search has no branch, so
+ * the processor searches for several values at a time. A quotient that is nearest to level `zeroIndex` and has its sign
+ * bit set gets `negativeZero`. `finite[worker]` becomes NaN if a value is not finite.
  */
 export function levelGroups(
   values: usize,

@@ -1,8 +1,8 @@
 // Groups are numbered row by row: group g is columns [k * size, k * size + size) of row g / groups, k = g % groups.
 
 /**
- * For groups `[first, last)` the first value of largest magnitude and the outermost one on the other side of zero.
- * Pseudo-minima and -maxima keep what they have where they meet NaN.
+ * For groups `[first, last)` the first value of largest magnitude and the outermost value on the other side of zero.
+ * Pseudo-minimum and pseudo-maximum keep their first operand if the other one is NaN.
  */
 export function groupExtremes(values: usize, columns: usize, size: usize, groups: usize, pairs: usize, first: usize, last: usize, worker: usize): void {
   for (let g = first; g < last; g++) {
@@ -51,7 +51,7 @@ function code(pair: v128, scale: v128, zero: v128, lowest: v128, highest: v128):
 function exactCodes(x: v128, scale: v128, zero: v128, lowest: v128, highest: v128): v128 {
   const a = code(f64x2.promote_low_f32x4(x), scale, zero, lowest, highest);
   const b = code(f64x2.promote_low_f32x4(v128.shuffle<f32>(x, x, 2, 3, 2, 3)), scale, zero, lowest, highest);
-  // Whole numbers below 2^32 are whole in the low word once 2^52 is added.
+  // An integer below 2^32 is in the low word once 2^52 is added.
   const magic = f64x2.splat(4503599627370496);
   return v128.shuffle<i32>(f64x2.add(a, magic), f64x2.add(b, magic), 0, 2, 4, 6);
 }
@@ -62,7 +62,7 @@ function clamped(x: v128, inverse: v128, shift: v128, bottom: v128, top: v128): 
   return f32x4.pmin(top, f32x4.pmax(bottom, f32x4.add(f32x4.mul(x, inverse), shift)));
 }
 
-/** How far a value lies from what it is rounded to. */
+/** Distances of values from their rounded values. */
 // @ts-expect-error: decorator
 @inline
 function distance(y: v128, rounded: v128, magic: v128): v128 {
@@ -70,8 +70,9 @@ function distance(y: v128, rounded: v128, magic: v128): v128 {
 }
 
 /**
- * Codes of groups `[first, last)`. `x / scale + zero` is clamped, rounded half to even and counted from `lowest` in f64, as the
- * reference does it; in f32 where that is bound to give the same. `finite[worker]` becomes NaN when a value is not finite.
+ * Codes of groups `[first, last)`. `x / scale + zero` is clamped, rounded half to even and counted from `lowest` in
+ * f64, as in the reference. It is computed in f32 if the result is certain to be the same. `finite[worker]` becomes NaN
+ * if a value is not finite.
  */
 export function roundGroups(
   values: usize,
@@ -90,7 +91,7 @@ export function roundGroups(
 ): void {
   const least = f64x2.splat(lowest), most = f64x2.splat(highest);
   const bottom = f32x4.splat(<f32>lowest), top = f32x4.splat(<f32>highest);
-  // Adding 1.5 * 2^23 rounds half to even, and the bits then count from those of 1.5 * 2^23.
+  // Adding 1.5 * 2^23 rounds half to even. The bits then count from those of 1.5 * 2^23.
   const magic = f32x4.splat(12582912), zeroBits = i32x4.splat(0x4b400000 + <i32>lowest);
   let odd = f32x4.splat(0);
   let rest: f32 = 0;
@@ -103,8 +104,8 @@ export function roundGroups(
     const step = <f64>load<f32>(scales + g * 4);
     const middle = <f64>load<f32>(zeros + g * 4);
     const scale = f64x2.splat(step), zero = f64x2.splat(middle);
-    // A clamped result is off by no more than three roundings of numbers of this size: only this near to a tie can f32 be wrong.
-    // Beyond the magnitudes of which a reciprocal is normal all is as good as a tie.
+    // A clamped result has an error of at most three roundings of numbers of this size, so f32 can only be wrong this
+    // near to a tie. If the step's reciprocal is not normal, every value counts as near to a tie.
     const normal = abs(step) > 1e-30 && abs(step) < 1e30;
     const doubt = f32x4.splat(<f32>(normal ? 0.5 - (abs(lowest) + abs(highest) + 2 * abs(middle) + 1) * 3e-7 : -1));
     const inverse = f32x4.splat(<f32>(1 / step)), shift = f32x4.splat(<f32>middle);

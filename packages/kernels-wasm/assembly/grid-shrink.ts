@@ -2,8 +2,8 @@ import { exp4 } from './exp';
 import { madd } from './madd';
 
 /**
- * `norm * ln e` of four values above 0, to about 1e-6 of what its power becomes: e = m 2^n with m from 0.707 to 1.414, and
- * ln m = 2 artanh((m - 1) / (m + 1)) by its series up to the ninth power.
+ * `norm * ln e` of four values above 0, with an error of about 1e-6 in the power. e = m 2^n with m from 0.707 to 1.414,
+ * and ln m = 2 artanh((m - 1) / (m + 1)), by its series up to the ninth power.
  */
 // @ts-expect-error: decorator
 @inline
@@ -22,7 +22,7 @@ function ln4(e: v128): v128 {
   return madd(f32x4.convert_i32x4_s(n), f32x4.splat(0.69314718), f32x4.mul(p, t));
 }
 
-/** |x - q(x)| where q counts in steps of `factor`; all in units of the whole scale. */
+/** |x - q(x)|, where q has steps of `factor`; all in units of the whole scale. */
 // @ts-expect-error: decorator
 @inline
 function distance(x: v128, factor: v128, inverse: v128, lowest: v128, highest: v128): v128 {
@@ -30,7 +30,7 @@ function distance(x: v128, factor: v128, inverse: v128, lowest: v128, highest: v
   return f32x4.abs(f32x4.sub(x, f32x4.mul(q, factor)));
 }
 
-/** e^norm. Below 2^-30 an error is as good as none; it must not be a denormal. */
+/** e^norm. Errors below 2^-30 count as 2^-30, because the logarithm must not get a denormal. */
 // @ts-expect-error: decorator
 @inline
 function power(e: v128, norm: v128): v128 {
@@ -54,7 +54,7 @@ function squares(x: usize, w: usize, count: usize, f: f32, low: v128, high: v128
   return total(sum);
 }
 
-/** Weighted sum of distances to a power; ends early, looking every 32 values, once it is above `limit`. */
+/** Weighted sum of distances to a power. It checks the sum every 32 values and ends once the sum is above `limit`. */
 function powers(x: usize, w: usize, count: usize, f: f32, low: v128, high: v128, norm: v128, limit: f32): f32 {
   const factor = f32x4.splat(f), inverse = f32x4.splat(1 / f);
   let sum = f32x4.splat(0);
@@ -68,10 +68,10 @@ function powers(x: usize, w: usize, count: usize, f: f32, low: v128, high: v128,
 }
 
 /**
- * For groups `[first, last)` and each of `count` factors the weighted sum of errors of the range shrunk by it, in f32; infinity
- * for what is above `tolerance` times the best one. Where the power is 2 or more, the squares come first: by the inequality of
- * power means `sum w e^p >= W (sum w e^2 / W)^(p/2)` with W the sum of the weights, which rules out most factors.
- * `scratch`: memory for a group of values and one of weights a thread, in whole vectors.
+ * For groups `[first, last)` and each of `count` factors, the weighted sum of errors of the range times the factor, in
+ * f32. A sum above `tolerance` times the best one becomes infinity. For a power of 2 or more, the squares are computed
+ * first: by the inequality of power means `sum w e^p >= W (sum w e^2 / W)^(p/2)` with W the sum of the weights, which
+ * excludes most factors. `scratch`: memory for a group of values and one of weights a thread, in whole vectors.
  */
 export function shrinkGroups(
   values: usize,
@@ -128,7 +128,7 @@ export function shrinkGroups(
       }
       if (norm == 2) continue;
       best = powers(x, w, padded, load<f32>(factors + likely * 4), low, high, exponent, best);
-      // The squares' sum from which on a factor is ruled out.
+      // A factor whose sum of squares is at least this is excluded.
       const power = f32x4.splat(<f32>2 / norm);
       const ruledOut = mass * f32x4.extract_lane(exp4(f32x4.mul(power, ln4(f32x4.splat((best * tolerance) / mass)))), 0) * 1.001;
       for (let i: usize = 0; i < count; i++) if (load<f32>(sums + i * 4) > ruledOut) store<f32>(sums + i * 4, Infinity);

@@ -1,17 +1,17 @@
-// The search of core's weightedSearch on grids of integers. Core follows each value from level to level, a step at a time; here
-// four steps of a value are placed at once in f32, and again in f64 where that cannot tell between two candidates. The sums are
-// core's, in f64.
+// The search of core's weightedSearch on grids of integers. Core moves each value from level to level, one step at a
+// time. This search computes four steps of a value at once in f32, and again in f64 if f32 cannot decide between two
+// candidates. The sums are core's, in f64.
 
-/** 2^23: an f32 below it is whole in the low bits once it is added. */
+/** 2^23: the low bits of an f32 below it are an integer once it is added. */
 const MAGIC: f32 = 8388608;
 /** Levels of a format, and the empty steps that end a table. */
 const LEVELS: usize = 256 + 8;
 
-// What a thread works in: the result (scale, gain); two sums for each of `points + 1` candidates, side by side, the last of them
-// for steps beyond the candidates; per level what a value on it adds to these (l, l^2), from the lowest one; then two tables of
-// steps towards zero, from the lowest level up and from the highest one down: threshold, what the step adds to the sums, and
-// candidates per unit of value in f32. Last the four values at hand: level number, table entry, steps. At
-// the end the candidates' gains.
+// A thread's buffer, in order: the result (scale, gain); two sums for each of `points + 1` candidates, the last of
+// which collects steps beyond the candidates; for each level the amounts (l, l^2) that a value on it adds to these
+// sums, from the lowest level; then two tables of steps towards zero, from the lowest level up and from the highest one
+// down: threshold, the amounts that the step adds to the sums, and candidates per unit of value in f32. Then the four
+// current values: level number, table entry, steps. At the end the candidates' gains.
 // @ts-expect-error: decorator
 @inline
 function levelsAt(points: usize): usize {
@@ -20,12 +20,12 @@ function levelsAt(points: usize): usize {
 
 const STEPS: usize = LEVELS * 28;
 
-/** Bytes that a thread works in, for formats of up to 256 levels. */
+/** Bytes of a thread's buffer, for formats of up to 256 levels. */
 export function sweepBytes(points: usize): usize {
   return levelsAt(points) + LEVELS * 16 + 2 * STEPS + 48 + (points + 1) * 8 + 8;
 }
 
-/** The tables for levels shifted by `zero`. */
+/** Writes the tables for levels shifted by `zero`. */
 function shift(scratch: usize, points: usize, thresholds: usize, lowest: f64, highest: f64, zero: f64, perUnit: f64): void {
   const levels = scratch + levelsAt(points);
   const count = <usize>(highest - lowest);
@@ -52,14 +52,17 @@ function shift(scratch: usize, points: usize, thresholds: usize, lowest: f64, hi
   }
 }
 
-/** Magnitudes of which units and shares of units are normal in f32. */
+/** Whether units and shares of units of these magnitudes are normal in f32. */
 // @ts-expect-error: decorator
 @inline
 function holds(start: f64): bool {
   return abs(start) > 1e-30 && abs(start) < 1e30;
 }
 
-/** Least-squares scale and gain of the best candidate around `start`, on levels shifted by `zero`, to the start of `scratch`. */
+/**
+ * Least-squares scale and gain of the best candidate near `start`, on levels shifted by `zero`. Written to the start of
+ * `scratch`.
+ */
 function sweep(from: usize, count: usize, importance: usize, start: f64, zero: f64, lowest: f64, highest: f64, points: usize, low: f64, high: f64, scratch: usize): void {
   const sums = scratch + 16;
   const levels = scratch + levelsAt(points);
@@ -69,8 +72,8 @@ function sweep(from: usize, count: usize, importance: usize, start: f64, zero: f
   const perUnit = <f64>(points - 1) / (high - low);
   const toUnits = 1 / start;
   const units = f32x4.splat(<f32>toUnits);
-  // A hair beyond the candidates on both sides, more than f32 can be wrong: a level too far out is left in the first candidate,
-  // a step too many is none.
+  // Slightly beyond the candidates on both sides, by more than the error of f32. A level that is too far out then
+  // counts in the first candidate; a step too many is no step.
   const outer = f32x4.splat(<f32>(1.000002 / low)), inner = f32x4.splat(<f32>(0.999998 / high));
   const bottom = f32x4.splat(<f32>(lowest - zero)), top = f32x4.splat(<f32>(highest - zero));
   const lowUnits = f32x4.splat(<f32>(low * perUnit));
@@ -130,8 +133,8 @@ function sweep(from: usize, count: usize, importance: usize, start: f64, zero: f
 }
 
 /**
- * Runs through the sums and leaves scale and gain of the best candidate, as core compares them. Only those within 1e-12 of the
- * largest gain are compared one by one.
+ * Adds up the sums and writes scale and gain of the best candidate, in core's order of comparison. Only candidates
+ * within 1e-12 of the largest gain are compared one by one.
  */
 function choose(scratch: usize, begun: v128, points: usize): void {
   const sums = scratch + 16;
@@ -141,12 +144,12 @@ function choose(scratch: usize, begun: v128, points: usize): void {
   let most = f64x2.splat(0);
   for (let i: usize = 0; i < points; i += 2) {
     const next = f64x2.add(sum, v128.load(sums + i * 16));
-    // The sum beyond the candidates is read when their number is odd, and its gain passed over below.
+    // If the number of candidates is odd, the sum beyond them is read too; its gain is ignored below.
     sum = f64x2.add(next, v128.load(sums + i * 16, 16));
     v128.store(sums + i * 16, next);
     v128.store(sums + i * 16, sum, 16);
     const product = v128.shuffle<f64>(next, sum, 0, 2), square = v128.shuffle<f64>(next, sum, 1, 3);
-    // What is left of sums that cancel must not pass for a square.
+    // Rounding residues of sums that cancel must not count as a square.
     let gain = v128.and(f64x2.div(f64x2.mul(product, product), square), f64x2.gt(square, smallest));
     if (i + 1 == points) gain = f64x2.replace_lane(gain, 1, 0);
     most = f64x2.pmax(most, gain);
@@ -169,7 +172,7 @@ function choose(scratch: usize, begun: v128, points: usize): void {
   store<f64>(scratch, best, 8);
 }
 
-/** Sixteen times the candidates from which on four steps hold, as core finds them. */
+/** Sixteen times the candidates from which on four steps apply, as core finds them. */
 function exactly(u: f64, thresholds: usize, points: usize, low: f64, high: f64, perUnit: f64): v128 {
   let index = i32x4.splat(0);
   for (let lane: usize = 0; lane < 4; lane++) {
@@ -186,9 +189,10 @@ function exactly(u: f64, thresholds: usize, points: usize, low: f64, high: f64, 
 }
 
 /**
- * Scales (f64) and zero points of groups `[first, last)`. `mode` 0: the value of largest magnitude is aimed at `lowest` and
- * at `highest`, the better one counts; 1: its magnitude at `highest`; 2: whole zero points from `lowest` to `highest` are
- * searched, from the range's own one in the direction of less error. NaN: magnitudes beyond what f32 can place. `scratch`: memory for every thread ({@link sweepBytes}).
+ * Scales (f64) and zero points of groups `[first, last)`. `mode` 0 maps the value of largest magnitude to `lowest` and
+ * to `highest`, and takes the better scale. Mode 1 maps its magnitude to `highest`. Mode 2 searches integer zero points
+ * from `lowest` to `highest`, from the range's own zero point in the direction of smaller error. A scale is NaN if f32
+ * cannot compute with the magnitudes. `scratch`: memory for every thread ({@link sweepBytes}).
  */
 export function sweepGroups(
   values: usize,
@@ -248,7 +252,7 @@ export function sweepGroups(
   }
 }
 
-/** The smallest scale that holds both ends of a range on levels counted from `zero`. */
+/** The smallest scale for which both ends of a range fit on levels counted from `zero`. */
 // @ts-expect-error: decorator
 @inline
 function holding(bottom: f64, top: f64, lowest: f64, highest: f64, zero: f64): f64 {

@@ -1,4 +1,7 @@
-/** Orthonormal Walsh-Hadamard transform of the chunks `[first, last)` of `size` values. Same order of sums as the reference. */
+/**
+ * Orthonormal Walsh-Hadamard transform of the chunks `[first, last)` of `size` values. Sums are in the order of the
+ * reference.
+ */
 export function hadamardRows(x: usize, size: usize, norm: f32, first: usize, last: usize, worker: usize): void {
   for (let chunk = first; chunk < last; chunk++) {
     const base = x + chunk * size * 4;

@@ -1,6 +1,6 @@
 /**
- * Values `[first, last)` of f16 (`exponentBits` 5) or bf16 (8) patterns. `odd[worker]` is set when one of them has all bits of its
- * exponent: NaN or an infinity.
+ * Decodes the patterns `[first, last)` of f16 (`exponentBits` 5) or bf16 (8). Sets `odd[worker]` if a pattern has all
+ * bits of its exponent set: NaN or an infinity.
  */
 export function decodeHalves(patterns: usize, exponentBits: i32, values: usize, odd: usize, first: usize, last: usize, worker: usize): void {
   const short = exponentBits == 5;
@@ -22,7 +22,10 @@ export function decodeHalves(patterns: usize, exponentBits: i32, values: usize, 
   if (v128.any_true(special)) store<i32>(odd + worker * 4, 1);
 }
 
-/** Exponent and significand in the places of f32, times 2^112 for the bias: denormals come out normal. What is not finite does not. */
+/**
+ * Exponent and significand at the bit positions of f32, times 2^112 for the bias. Denormals become normal; NaN and
+ * infinities are wrong.
+ */
 // @ts-expect-error: decorator
 @inline
 function fromF16(x: v128): v128 {

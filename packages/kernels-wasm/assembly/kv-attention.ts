@@ -4,7 +4,7 @@ import { madd } from './madd';
 /** Positions that are dequantized at a time: 64 keys of 128 channels are 32 kB. */
 const BLOCK: usize = 64;
 
-/** Eight codes of 3 bits, lowest first, as the bytes of a word in their order. */
+/** Unpacks eight codes of 3 bits, lowest first, to the bytes of a word in their order. */
 // @ts-expect-error: decorator
 @inline
 function spread3(codes: u64): u64 {
@@ -13,7 +13,7 @@ function spread3(codes: u64): u64 {
   return (x | (x << 5)) & 0x0707070707070707;
 }
 
-/** Sixteen codes from `at` on as bytes in their order, `bits` 8, 4, 3 or 2. */
+/** Unpacks sixteen codes from `at` on to bytes in their order; `bits` is 8, 4, 3 or 2. */
 // @ts-expect-error: decorator
 @inline
 function codes16(at: usize, bits: usize): v128 {
@@ -36,7 +36,7 @@ function codes16(at: usize, bits: usize): v128 {
   return v128.shuffle<i16>(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
 }
 
-/** Four channels of a row: `pairs` are (scale, zero), 4 of them, or the same one when `shared`. */
+/** Dequantizes four channels of a row. `pairs` are four pairs (scale, zero), or one pair when `shared`. */
 // @ts-expect-error: decorator
 @inline
 function dequantize4(codes: v128, pairs: usize, shared: bool, to: usize): void {
@@ -53,15 +53,16 @@ function dequantize4(codes: v128, pairs: usize, shared: bool, to: usize): void {
 }
 
 /**
- * A position's keys or values to f32. Along tokens (`perChannel`) `pairs` has a pair a channel, else one for each `size` channels;
- * a size that is no multiple of 16 is taken channel by channel.
+ * Dequantizes a position's keys or values to f32. Along tokens (`perChannel`) `pairs` has one pair a channel, else one
+ * for each `size` channels. A size that is not a multiple of 16 is computed channel by channel.
  */
 function dequantizeRow(codes: usize, bits: usize, pairs: usize, perChannel: bool, size: usize, headDim: usize, to: usize): void {
   const shared = !perChannel && size % 16 == 0;
   if (!perChannel && !shared) {
     for (let c: usize = 0; c < headDim; c++) {
       const pair = pairs + c / size * 8;
-      // Two bytes: a code of 3 bits may cross from one to the next. Behind the last one is memory of the heap.
+      // Two bytes are read, because a code of 3 bits may cross from one to the next. Reading after the last byte is
+      // safe: the heap goes on there.
       const code = (<u32>load<u16>(codes + (c * bits >> 3)) >> <u32>(c * bits & 7)) & ((1 << <u32>bits) - 1);
       store<f32>(to + c * 4, (<f32>code - load<f32>(pair, 4)) * load<f32>(pair));
     }
@@ -80,7 +81,10 @@ function dequantizeRow(codes: usize, bits: usize, pairs: usize, perChannel: bool
   }
 }
 
-/** Positions `[base, base + count)` of a head to f32 rows; those from `packed` on are copied from the window behind the cache. */
+/**
+ * Writes positions `[base, base + count)` of a head as f32 rows. Positions from `packed` on are copied from the window
+ * after the cache.
+ */
 function fetch(
   codes: usize, pairs: usize, bits: usize, perChannel: bool, size: usize, recent: usize, head: usize,
   capacity: usize, packed: usize, headDim: usize, base: usize, count: usize, to: usize,
@@ -99,10 +103,10 @@ function fetch(
 }
 
 /**
- * Attention over a quantized cache for units `[first, last)`: a unit is a head of keys with `together` of the queries that share it.
- * Its keys and values are dequantized 64 positions at a time; the softmax keeps a running maximum and sum. `layout`: bits,
- * per channel and size of the keys, then of the values. `scratch`: for each worker 128 rows and `together` states of `headDim`
- * sums, maximum, total, and a row of 64 scores.
+ * Attention over a quantized cache for units `[first, last)`. A unit is a head of keys with `together` of the queries
+ * that share it. Its keys and values are dequantized 64 positions at a time; the softmax keeps a running maximum and
+ * sum. `layout`: bits, per channel and size of the keys, then of the values. `scratch`, for each worker: 128 rows,
+ * `together` states (`headDim` sums, maximum, total), and a row of 64 scores.
  */
 export function kvAttention(
   q: usize, keys: usize, keyPairs: usize, values: usize, valuePairs: usize, recent: usize, out: usize, layout: usize,
@@ -131,9 +135,9 @@ export function kvAttention(
       memory.fill(state, 0, stateBytes);
       store<f32>(state + rowBytes, -3e38);
     }
-    // Queries are in the order of their tokens: the last one sees most.
+    // Queries are in the order of their tokens: the last query sees the most positions.
     const seen = length - tokens + (end - 1) / repeat + 1;
-    // The first one sees least, and its first position is the least of all.
+    // The first query sees the fewest positions. Its first visible position is the lowest of all.
     const sees = length - tokens + begin / repeat + 1;
     const low = (sees - min(sees, reach)) / BLOCK * BLOCK;
     for (let base: usize = low; base < seen; base += BLOCK) {
@@ -160,7 +164,10 @@ export function kvAttention(
   }
 }
 
-/** One query and `count` positions: scores, their weights, and the weighted values, added to what earlier blocks gave. */
+/**
+ * One query and `count` positions: computes scores, their weights and the weighted values, and adds them to the sums of
+ * earlier blocks.
+ */
 function block(query: usize, keys: usize, values: usize, count: usize, headDim: usize, scale: f32, scores: usize, state: usize): void {
   const rowBytes = headDim * 4;
   const before = load<f32>(state + rowBytes);
@@ -181,7 +188,7 @@ function block(query: usize, keys: usize, values: usize, count: usize, headDim: 
     top = max(top, score);
     key += rowBytes;
   }
-  // Beyond the end nothing weighs anything.
+  // Scores beyond the end get weight zero.
   for (let i = count; i % 4 != 0; i++) store<f32>(scores + i * 4, -3e38);
   const shift = f32x4.splat(top);
   let sums = f32x4.splat(0);

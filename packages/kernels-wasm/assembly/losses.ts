@@ -1,6 +1,6 @@
 import { exp4 } from './exp';
 
-/** Largest of a row of `width` values. */
+/** The largest of a row of `width` values. */
 // @ts-expect-error: decorator
 @inline
 export function largest(from: usize, width: usize): f32 {
@@ -15,7 +15,7 @@ export function largest(from: usize, width: usize): f32 {
   return highest;
 }
 
-/** `e^(x - highest)` of a row, to `to`; their sum in f64. */
+/** Writes `e^(x - highest)` of a row to `to`. Returns their sum in f64. */
 // @ts-expect-error: decorator
 @inline
 function exponentials(from: usize, width: usize, highest: f32, to: usize): f64 {
@@ -38,8 +38,8 @@ function exponentials(from: usize, width: usize, highest: f32, to: usize): f64 {
 }
 
 /**
- * Of rows of logits: `losses` (f64) takes `(logSumExp - logit of the target) * weight`, `gradient` its derivatives. A target of -1: both
- * are 0.
+ * Cross-entropy of rows of logits. Writes `(logSumExp - logit of the target) * weight` to `losses` (f64), and its
+ * derivatives to `gradient`. For a target of -1 both are 0.
  */
 export function crossEntropyRows(logits: usize, targets: usize, losses: usize, gradient: usize, width: usize, weight: f64, first: usize, last: usize, worker: usize): void {
   for (let row = first; row < last; row++) {
@@ -63,8 +63,9 @@ export function crossEntropyRows(logits: usize, targets: usize, losses: usize, g
 }
 
 /**
- * Of rows of logits, p the teacher's probabilities and q the student's: `losses` (f64) takes `sum p (t - s) - (logSumExp t - logSumExp s)`
- * times `weight`, `gradient` the derivatives by s, `(q - p) * weight`. `scratch`: a row for each worker.
+ * Divergence of rows of logits, with p the teacher's probabilities and q the student's. Writes `sum p (t - s) -
+ * (logSumExp t - logSumExp s)` times `weight` to `losses` (f64), and the derivatives by s, `(q - p) * weight`, to
+ * `gradient`. `scratch`: a row for each worker.
  */
 export function divergenceRows(student: usize, teacher: usize, losses: usize, gradient: usize, scratch: usize, width: usize, weight: f64, first: usize, last: usize, worker: usize): void {
   const own = scratch + worker * ((width + 15) & ~15) * 4;

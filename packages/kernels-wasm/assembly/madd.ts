@@ -1,4 +1,4 @@
-/** `a * b + c`: fused where the module is built with relaxed SIMD, two roundings elsewhere. */
+/** `a * b + c`: fused if the module is built with relaxed SIMD, else with two roundings. */
 // @ts-expect-error: decorator
 @inline
 export function madd(a: v128, b: v128, c: v128): v128 {

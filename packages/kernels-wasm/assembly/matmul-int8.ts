@@ -1,5 +1,5 @@
-// Products go through 16-bit lanes: i32x4.dot_i16x8_s is exact and one instruction on x86 (pmaddwd) and two on ARM. The
-// relaxed 8-bit dot product takes 7-bit right operands, so a full int8 needs two of them or a change of signs: on x86
+// Products use 16-bit lanes: i32x4.dot_i16x8_s is exact, and it is one instruction on x86 (pmaddwd) and two on ARM. The
+// relaxed 8-bit dot product takes 7-bit right operands, so a full int8 needs two of them or a change of signs. On x86
 // without VNNI that is slower than widening once, and its results may differ between machines.
 
 /** Widens i8 rows `[first, last)` of `columns` values to i16 rows of `padded` (a multiple of 8), zero filled. */
@@ -13,15 +13,15 @@ export function widen(from: usize, columns: usize, padded: usize, to: usize, fir
   }
 }
 
-// A tile of 2x4: 8 accumulators, 2 vectors of a, one of b and one product leave no register to spill. Larger tiles save
-// loads and were slower.
+// A tile of 2x4: 8 accumulators, 2 vectors of a, one of b and one product use all registers without a spill. Larger
+// tiles need fewer loads and were slower.
 const ROWS: usize = 2;
 const COLUMNS: usize = 4;
 
 /**
- * `out[m,n] = a b^T` in i32 for rows `[first, last)` of a, both operands widened to i16 rows of `padded` values. Four rows
- * of b stay in the first-level cache while all rows of a pass by. Tiles beyond the edge repeat the last row or column, and
- * store the same value again.
+ * `out[m,n] = a b^T` in i32 for rows `[first, last)` of a, both operands widened to i16 rows of `padded` values. Four
+ * rows of b stay in the first-level cache while all rows of a are read. Tiles beyond the edge repeat the last row or
+ * column, and store the same value again.
  */
 export function int8Rows(a: usize, b: usize, out: usize, n: usize, padded: usize, first: usize, last: usize, worker: usize): void {
   const bytes = padded * 2;

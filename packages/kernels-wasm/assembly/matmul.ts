@@ -1,20 +1,20 @@
 import { madd } from './madd';
 
-// A 4x8 tile: 8 accumulators, 2 vectors of B and 4 splats of A are 14 of the 15 vector registers that V8 hands out on
-// x86. It moves all loads of a step to its front, so that a 6x8 tile keeps three accumulators on the stack: 20 GFLOP/s
-// against 43 on a Zen 3 core.
+// A 4x8 tile: 8 accumulators, 2 vectors of B and 4 splats of A are 14 of the 15 vector registers that V8 allocates on
+// x86. V8 moves all loads of a step to its front, so a 6x8 tile keeps three accumulators on the stack: 20 GFLOP/s
+// instead of 43 on a Zen 3 core.
 export const MR: usize = 4;
 export const NR: usize = 8;
 
 /** Depth of a packed block: a panel of B is then 8 kB and stays in the first-level cache. */
 export const DEPTH: usize = 256;
 
-// A packed operand is a sequence of blocks of 256 along the depth (the last one shorter), a block a sequence of panels, a
-// panel the 4 rows of A or 8 columns of B side by side for each step of the depth.
+// A packed operand is a sequence of blocks of 256 along the depth (the last one is shorter). A block is a sequence of
+// panels. A panel has the 4 rows of A or the 8 columns of B next to each other for each step of the depth.
 
 /**
- * Packs panels `[first, last)` of A `[m, k]`. Element (i,p) is at `a + 4*(i*rowStride + p*columnStride)`, one of the strides
- * 1; rows beyond `m` are zero.
+ * Packs panels `[first, last)` of A `[m, k]`. Element (i,p) is at `a + 4*(i*rowStride + p*columnStride)`, one of the
+ * strides 1; rows beyond `m` are zero.
  */
 export function packA(a: usize, rowStride: usize, columnStride: usize, m: usize, k: usize, out: usize, first: usize, last: usize, worker: usize): void {
   const padded = (m + MR - 1) / MR * MR;
@@ -28,7 +28,7 @@ export function packA(a: usize, rowStride: usize, columnStride: usize, m: usize,
   }
 }
 
-/** One panel of `height` rows, at most 4; the missing ones are zero. */
+/** Packs one panel of `height` rows, at most 4; the missing ones are zero. */
 export function packPanel4(a: usize, rowStride: usize, columnStride: usize, height: usize, depth: usize, to: usize): void {
   let p: usize = 0;
   if (height == MR && rowStride == 1) {
@@ -66,7 +66,7 @@ export function packB(b: usize, rowStride: usize, columnStride: usize, n: usize,
   }
 }
 
-/** One panel of `width` columns, at most 8; the missing ones are zero. */
+/** Packs one panel of `width` columns, at most 8; the missing ones are zero. */
 export function packPanel8(b: usize, rowStride: usize, columnStride: usize, width: usize, depth: usize, to: usize): void {
   let p: usize = 0;
   if (width == NR && columnStride == 1) {
@@ -79,7 +79,7 @@ export function packPanel8(b: usize, rowStride: usize, columnStride: usize, widt
     return;
   }
   if (width == NR && rowStride == 1) {
-    // Columns lie along the depth: squares of 4 are turned in registers.
+    // The columns are along the depth: squares of 4 are transposed in registers.
     for (; p + 4 <= depth; p += 4) {
       turn(b, columnStride * 4, to, 32);
       turn(b + columnStride * 16, columnStride * 4, to + 16, 32);
@@ -94,7 +94,7 @@ export function packPanel8(b: usize, rowStride: usize, columnStride: usize, widt
   }
 }
 
-/** Four rows of four values, `step` bytes apart, as four columns `apart` bytes apart. */
+/** Transposes four rows of four values, `step` bytes apart, to four columns `apart` bytes apart. */
 // @ts-expect-error: decorator
 @inline
 export function turn(from: usize, step: usize, to: usize, apart: usize): void {
@@ -107,13 +107,13 @@ export function turn(from: usize, step: usize, to: usize, apart: usize): void {
   v128.store(to + 3 * apart, v128.shuffle<f64>(b, d, 1, 3));
 }
 
-/** Where an edge tile is computed before its valid part is copied out. */
+/** Memory for edge tiles, from which the valid part is copied to C. */
 const edge: usize = memory.data(128 * 16);
 
 /**
- * Panels of 4 rows `[firstPanel, lastPanel)` of a packed A times all of a packed B, into C `[m, n]`: stored, added to what
- * is there (`accumulate`), or added to the row `bias` (0: none). Sums run over 256 steps of the depth in a register, then over
- * these blocks in C. Each worker has an edge tile of its own.
+ * Multiplies the panels of 4 rows `[firstPanel, lastPanel)` of a packed A with all of a packed B, into C `[m, n]`. The
+ * products are stored, added to C (`accumulate`), or added to the row `bias` (0: none). Sums run over 256 steps of the
+ * depth in a register, then over these blocks in C. Each worker has its own edge tile.
  */
 export function matmulTile(
   packedA: usize,
@@ -162,14 +162,14 @@ export function matmulTile(
   }
 }
 
-/** Four rows of a packed A times eight columns of a packed B, rows of C `stride` bytes apart. */
+/** Multiplies four rows of a packed A with eight columns of a packed B. Rows of C are `stride` bytes apart. */
 // @ts-expect-error: decorator
 @inline
 export function micro(a: usize, b: usize, c: usize, stride: usize, depth: usize, bias: usize, accumulate: bool): void {
   microStep(a, MR * 4, b, c, stride, depth, bias, accumulate);
 }
 
-/** The same for four values of A every `step` bytes. */
+/** The same, with four values of A every `step` bytes. */
 export function microStep(a: usize, step: usize, b: usize, c: usize, stride: usize, depth: usize, bias: usize, accumulate: bool): void {
   let c00 = f32x4.splat(0), c01 = c00, c10 = c00, c11 = c00, c20 = c00, c21 = c00, c30 = c00, c31 = c00;
   const end = b + depth * 32;

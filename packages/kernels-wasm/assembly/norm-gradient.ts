@@ -6,7 +6,8 @@ import { join, meanOf } from './norm';
  *
  *     dx = f (g - mean(g) - xhat mean(g xhat))
  *
- * without `centre` neither mean is taken off. `product` (0: none) takes `dy xhat`, whose sums over rows are the gradient by the gain.
+ * Without `centre` neither mean is subtracted. `product` (0: none) gets `dy xhat`; its sums over rows are the gradient
+ * by the gain.
  */
 export function normGradientRows(
   x: usize,
@@ -28,7 +29,7 @@ export function normGradientRows(
     const arriving = dy + skip;
     const mean: f32 = centre ? meanOf(from, width) : 0;
     const m = f32x4.splat(mean);
-    // Of the squares, of g, and of g (x - mean).
+    // Sums of the squares, of g, and of g (x - mean).
     let s0 = f32x4.splat(0), s1 = s0, g0 = s0, g1 = s0, p0 = s0, p1 = s0;
     let j: usize = 0;
     for (; j + 8 <= width; j += 8) {
@@ -86,7 +87,7 @@ export function softmaxGradientRows(y: usize, dy: usize, dx: usize, width: usize
   }
 }
 
-/** Sums over all `rows` of four columns at a time, `[first, last)` of these, in f64. */
+/** Sums of columns over all `rows` in f64, four columns at a time, of which `[first, last)` are computed. */
 export function sumColumns(x: usize, rows: usize, width: usize, out: usize, first: usize, last: usize, worker: usize): void {
   for (let part = first; part < last; part++) {
     const column = part * 4;

@@ -25,8 +25,8 @@ export function meanOf(row: usize, width: usize): f32 {
 }
 
 /**
- * `(x - mean) * gain / sqrt(mean((x - mean)^2) + epsilon) + bias` for rows of `width`; without `centre` the mean is left
- * out, without `bias` (0) that.
+ * `(x - mean) * gain / sqrt(mean((x - mean)^2) + epsilon) + bias` for rows of `width`. Without `centre` the mean is not
+ * subtracted; with `bias` 0 no bias is added.
  */
 export function normRows(x: usize, gain: usize, bias: usize, epsilon: f32, centre: bool, out: usize, width: usize, first: usize, last: usize, worker: usize): void {
   for (let row = first; row < last; row++) {

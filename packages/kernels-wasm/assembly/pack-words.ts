@@ -1,4 +1,4 @@
-/** Codes of 4 bits, two vectors of them side by side in the bytes of one. */
+/** Packs two vectors of codes of 4 bits into the bytes of one vector. */
 // @ts-expect-error: decorator
 @inline
 function joinNibbles(a: v128, b: v128): v128 {
@@ -8,7 +8,7 @@ function joinNibbles(a: v128, b: v128): v128 {
   return i8x16.narrow_i16x8_u(low, high);
 }
 
-/** Codes of 2 bits, two of them in each byte as a code of 4. */
+/** Packs codes of 2 bits in pairs; each byte of the result has a pair as one code of 4 bits. */
 // @ts-expect-error: decorator
 @inline
 function joinPairs(a: v128, b: v128): v128 {
@@ -18,7 +18,7 @@ function joinPairs(a: v128, b: v128): v128 {
   return i8x16.narrow_i16x8_u(low, high);
 }
 
-/** Four words of a row's stream. */
+/** Computes four words of a row's stream. */
 // @ts-expect-error: decorator
 @inline
 function fourWords(codes: usize, bits: usize): v128 {
@@ -27,7 +27,7 @@ function fourWords(codes: usize, bits: usize): v128 {
   return joinNibbles(joinPairs(v128.load(codes), v128.load(codes, 16)), joinPairs(v128.load(codes, 32), v128.load(codes, 48)));
 }
 
-/** Word `word` of a row's stream, code by code: what is beyond the row counts as zero. */
+/** Computes word `word` of a row's stream, code by code. Codes beyond the row count as zero. */
 function oneWord(row: usize, columns: usize, bits: usize, word: usize): u32 {
   let value: u64 = 0;
   // The first code may begin in the word before.
@@ -41,12 +41,12 @@ function oneWord(row: usize, columns: usize, bits: usize, word: usize): u32 {
 }
 
 /**
- * Streams of rows `16 * [first, last)`, words transposed: row r's word i goes to `words[i * rows + r]`. Sixteen rows at a time: a word of
- * each fills a line of the cache.
+ * Packs the streams of rows `16 * [first, last)` with words transposed: word i of row r goes to `words[i * rows + r]`.
+ * Sixteen rows are packed at a time, because one word of each fills a cache line.
  */
 export function packRowsOfWords(codes: usize, rows: usize, columns: usize, bits: usize, words: usize, first: usize, last: usize, worker: usize): void {
   const perWord = 32 / bits;
-  // Words that are made four at a time, from codes that do not cross them.
+  // The number of words that are computed four at a time, because no code crosses a word there.
   const whole = bits == 2 || bits == 4 || bits == 8 ? (columns / perWord) & ~3 : 0;
   const height = (columns * bits + 31) / 32;
   const end = min(rows, last * 16);

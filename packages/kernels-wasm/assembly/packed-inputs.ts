@@ -1,9 +1,11 @@
-// Inputs as the kernels of packed products read them: `together` tokens side by side (missing ones are zero), in the order in
-// which the codes of a word are used; beside them the sum of the inputs of every chunk (a group or a part of one) in f32.
+// Arranges inputs for the kernels of packed products: `together` tokens next to each other (missing ones are zero), in
+// the order in which the codes of a word are used. The sum of the inputs of every chunk (a group or a part of one) is
+// written in f32 too.
 
 /**
- * f32 inputs of tiles `[first, last)`: `[in][together]`, and sums `[chunks][together]`. Those of a single token are divided by the power
- * of two by which a code is too large where it lies in its word; the last code of a word is shifted instead.
+ * f32 inputs of tiles `[first, last)`: `[in][together]`, and sums `[chunks][together]`. The inputs of a single token
+ * are divided by a power of two, because a code at its position in a word is too large by this factor. The last code of
+ * a word is shifted instead.
  */
 export function arrangeFloats(
   x: usize, tokens: usize, k: usize, bits: usize, together: usize, groupSize: usize, chunkSize: usize, chunks: usize,
@@ -35,7 +37,10 @@ export function arrangeFloats(
   }
 }
 
-/** int8 inputs of tiles `[first, last)`: `[words][planes][together][4]`; plane j of a word has its codes j, j + planes, ... */
+/**
+ * int8 inputs of tiles `[first, last)`: `[words][planes][together][4]`; plane j of a word has its codes j, j + planes,
+ * ...
+ */
 export function arrangeBytes(
   x: usize, tokens: usize, k: usize, bits: usize, together: usize, groupSize: usize, groups: usize,
   to: usize, sums: usize, first: usize, last: usize, worker: usize,

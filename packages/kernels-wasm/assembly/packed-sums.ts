@@ -1,9 +1,9 @@
 import { madd } from './madd';
 
 /**
- * Dot products of pairs of signed bytes of `x` and codes of `c`, in eight 16-bit lanes, exactly: with relaxed SIMD codes must be
- * below 128, and then every processor gives the same integers. (The form that adds to 32-bit lanes would save an instruction, but
- * gives twice the product and adds nothing in V8 11.3, Node 20's, on x86.)
+ * Dot products of pairs of signed bytes of `x` and codes of `c`, in eight 16-bit lanes, exactly. With relaxed SIMD
+ * codes must be below 128; then every processor gives the same integers. (The form that adds to 32-bit lanes would save
+ * an instruction, but it gives twice the product and adds nothing in V8 11.3, Node 20's, on x86.)
  */
 // @ts-expect-error: decorator
 @inline
@@ -17,7 +17,7 @@ export function dot8(x: v128, c: v128): v128 {
 /** Sums of a tile of 4 tokens, in i32. */
 export const tileSums: usize = memory.data(128 * 16);
 
-/** Pairs of 16-bit sums to what is at `at`, or in its place. */
+/** Adds pairs of 16-bit sums to the values at `at`, or replaces these values. */
 // @ts-expect-error: decorator
 @inline
 export function widen(at: usize, sums: v128, replace: bool): void {
@@ -25,7 +25,7 @@ export function widen(at: usize, sums: v128, replace: bool): void {
   v128.store(at, replace ? wide : i32x4.add(wide, v128.load(at)));
 }
 
-/** Eight outputs of a token: `y (+)= scale (sum - zero inputs)`. */
+/** Adds eight outputs of a token: `y (+)= scale (sum - zero inputs)`. */
 // @ts-expect-error: decorator
 @inline
 export function addSum(y: usize, scale: usize, zero: usize, inputs: v128, low: v128, high: v128, replace: bool): void {
@@ -39,7 +39,7 @@ export function addSum(y: usize, scale: usize, zero: usize, inputs: v128, low: v
   v128.store(y, high, 16);
 }
 
-/** Eight outputs times the scale of their token. */
+/** Multiplies eight outputs with the scale of their token. */
 // @ts-expect-error: decorator
 @inline
 export function scaleRow(y: usize, factor: usize): void {

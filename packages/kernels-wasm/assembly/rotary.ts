@@ -1,6 +1,6 @@
 /**
- * Rotates the halves of the first `rotated` features of each head of rows `[first, last)` and copies the others; the row's position
- * is its index modulo `length`. `cosines` and `sines` are `[positions, rotated / 2]`.
+ * Rotates the halves of the first `rotated` features of each head of rows `[first, last)`, and copies the other
+ * features. The row's position is its index modulo `length`. `cosines` and `sines` are `[positions, rotated / 2]`.
  */
 export function rotaryRows(x: usize, cosines: usize, sines: usize, out: usize, heads: usize, headDim: usize, rotated: usize, length: usize, first: usize, last: usize, worker: usize): void {
   const half = rotated / 2;

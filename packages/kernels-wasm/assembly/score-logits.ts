@@ -1,7 +1,7 @@
 import { exp4 } from './exp';
 import { largest } from './losses';
 
-/** Place of the first entry of a row that equals `value`; 0 where there is none, as in a row that is not a number. */
+/** Index of the first entry of a row that equals `value`; 0 if there is none, as for a row of NaN. */
 // @ts-expect-error: decorator
 @inline
 function placeOf(from: usize, width: usize, value: f32): i32 {
@@ -28,9 +28,9 @@ function upperHalf(x: v128): v128 {
 }
 
 /**
- * Five f64 for each row of logits: the log of the sum of its exponentials and the place of the largest, the same of the original, and
- * `KL(original || model) = sum p (t - s) - (logSumExp t - logSumExp s)`. Without an original (0) the last three are not written.
- * Exponentials are f32, all sums f64.
+ * Writes five f64 values for each row of logits: the log of the sum of its exponentials and the index of the largest
+ * logit; the same two of the original; and `KL(original || model) = sum p (t - s) - (logSumExp t - logSumExp s)`.
+ * Without an original (0) the last three are not written. Exponentials are f32, all sums are f64.
  */
 export function scoreRows(model: usize, original: usize, scores: usize, width: usize, first: usize, last: usize, worker: usize): void {
   for (let row = first; row < last; row++) {

@@ -2,9 +2,9 @@ import { subtract64 } from './cholesky';
 import { madd, madd64 } from './madd';
 
 /**
- * Solves x T = b for rows, column-major `b` `[n][rows]` so that lanes are rows. `t` is laid out by the driver: row j holds
- * the coefficients of the already solved unknowns in the order in which they were solved, then the pivot.
- * `descending`: the last unknown is solved first.
+ * Solves x T = b for rows. `b` is column-major, `[n][rows]`, so lanes are rows. The driver prepares `t`: row j has the
+ * coefficients of the already solved unknowns in the order in which they were solved, then the pivot. `descending`: the
+ * last unknown is solved first.
  */
 export function solveRows32(
   t: usize,
@@ -38,13 +38,14 @@ export function solveRows32(
   }
 }
 
-/** Unknowns that are solved before the next ones take up their contribution. */
+/** Unknowns that are solved before the next ones add their contribution. */
 const BLOCK: usize = 64;
 
 /**
- * The same in f64, in panels, unknowns in the order of solving, their number padded to a multiple of 8: `b` `[panel of 8 rows][n][8]`, `t`
- * `[panel of 8 unknowns][n][8]` with the coefficients of what was solved before, then the pivot, 1 where an unknown is padding. What
- * earlier blocks contribute is a product; rows `[first, last)` of panels share the coefficients while these are in the cache.
+ * The same in f64, in panels. Unknowns are in the order of solving, their number is padded to a multiple of 8. `b` is
+ * `[panel of 8 rows][n][8]`. `t` is `[panel of 8 unknowns][n][8]` with the coefficients of the unknowns solved before,
+ * then the pivot, which is 1 for padding. The contribution of earlier blocks is a product. Rows `[first, last)` of
+ * panels share the coefficients while these are in the cache.
  */
 export function solveRows64(t: usize, n: usize, b: usize, first: usize, last: usize, worker: usize): void {
   for (let start: usize = 0; start < n; start += BLOCK) {

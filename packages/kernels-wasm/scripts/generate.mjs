@@ -1,7 +1,7 @@
 /**
- * Compiles `assembly/` twice (SIMD128; relaxed SIMD) and writes both modules, base64, to src/generated/modules.ts, which is
- * not under version control. The file begins with a hash of what it was made from: a second run with the same sources
- * compiles nothing. Installing runs this (`prepare`), and so do the build and `pnpm q`.
+ * Compiles `assembly/` twice (SIMD128; relaxed SIMD) and writes both modules, base64, to src/generated/modules.ts,
+ * which is not under version control. The file begins with a hash of its sources, so a second run with the same sources
+ * compiles nothing. The installation (`prepare`), the build and `pnpm q` run this.
  */
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
@@ -10,11 +10,11 @@ import { fileURLToPath } from 'node:url';
 import asc from 'assemblyscript/asc';
 import { packedProducts } from './packed-products.mjs';
 
-/** Files of `assembly/` that are written here. */
+/** Files of `assembly/` that this script writes. */
 const written = { 'assembly/packed-products.ts': packedProducts };
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The compiler asks for files that may not be there: it looks for a module in several places. */
+/** The compiler tries to read files that may not exist, because it looks for a module in several folders. */
 function read(path) {
   try {
     return readFileSync(path, 'utf8');
@@ -77,7 +77,7 @@ function sourceHash() {
   for (const folder of ['assembly', 'scripts'])
     for (const name of readdirSync(join(root, folder), { recursive: true }).sort()) {
       const text = /\.(ts|mjs)$/.test(name) ? read(join(root, folder, name)) : null;
-      // A checkout may have other line endings; the modules are the same.
+      // A checkout may have other line endings. The modules are the same.
       if (text !== null) hash.update(`${folder}/${name.replaceAll('\\', '/')}\0${text.replaceAll('\r\n', '\n')}\0`);
     }
   return hash.digest('hex');
@@ -86,7 +86,7 @@ function sourceHash() {
 const target = join(root, 'src', 'generated', 'modules.ts');
 const heading = `/** Made by scripts/generate.mjs from assembly/ (${sourceHash()}). */`;
 if (read(target)?.startsWith(heading)) {
-  // `pnpm q` compares times: the file is as new as its sources.
+  // `pnpm q` compares times, so the file must be as new as its sources.
   utimesSync(target, new Date(), new Date());
 } else {
   const simd128 = await compile([]);

@@ -1,15 +1,17 @@
 /**
- * Writes the AssemblyScript of products with packed weights: one text for every width of codes, kind of inputs and number of
- * tokens side by side, so that every mask, shift and offset is a constant. What needs no text of its own is in
- * `assembly/packed-sums.ts`.
+ * Writes the AssemblyScript of products with packed weights: a separate function for every width of codes, kind of
+ * inputs and number of tokens, so every mask, shift and offset is a constant. Code that is the same for all of them is
+ * in `assembly/packed-sums.ts`.
  *
- * A panel is 8 outputs: for each word of the inputs 8 words side by side, so that a vector has 4 outputs and lanes are outputs
- * from the first operation to the last. `scales` holds 8 scales for each panel and group, `zeros` 8 negated zero points: of each panel
- * and group as well (`zeroStep` 32 bytes), or of all of them (`zeroStep` 0).
+ * A panel is 8 outputs. For each word of the inputs it has 8 adjacent words, so a vector has 4 outputs, and lanes are
+ * outputs from the first operation to the last. `scales` has 8 scales for each panel and group. `zeros` has 8 negated
+ * zero points for each panel and group too (`zeroStep` 32 bytes), or 8 for all of them (`zeroStep` 0).
  */
 
 const widths = [8, 4, 2];
-/** Widths with products of int8 inputs: a code of 8 bits and an input make pairs that do not fit 16 bits. */
+/**
+ * Widths with products of int8 inputs. 8 bits is missing: pairs of products of a code and an input do not fit 16 bits.
+ */
 const int8Widths = [4, 2];
 const range = (count) => Array.from({ length: count }, (_, i) => i);
 const hex = (value) => `0x${(value >>> 0).toString(16)}`;
@@ -19,7 +21,10 @@ const halves = [0, 1];
 /** Sums of a tile: `s{slot}{half}`. */
 const slots = range(4);
 const indent = (lines, depth) => lines.map((line) => `${' '.repeat(depth)}${line}`).join('\n');
-/** One of the 4 values of a vector in all lanes: V8 moves loads to the front of a block, and many splats would spill. */
+/**
+ * One of the 4 values of a vector in all lanes. A shuffle avoids loads: V8 moves loads to the front of a block, and
+ * many splats would spill.
+ */
 const lane = (vector, i) => `v128.shuffle<i32>(${vector}, ${vector}, ${i}, ${i}, ${i}, ${i})`;
 
 /** Codes j, j + planes, ... of 4 outputs, as bytes. */
@@ -35,21 +40,22 @@ const addSums = (tokens, begins, sum) => [
   `sum += ${4 * tokens};`,
 ];
 
-/** Masks of the codes of a word where they lie, all but the last. */
+/** Masks of the codes of a word at their positions, except the last one. */
 const codeMasks = (bits) => {
   const masks = range(32 / bits - 1).map((p) => hex((2 ** bits - 1) * 2 ** (bits * p)));
   return `const codeMasks${bits} = memory.data<i32>([${masks.flatMap((mask) => Array(4).fill(mask)).join(', ')}], 16);`;
 };
 
 /**
- * f32 inputs: codes are masked and converted. Inputs are 4 to a vector: of one token, or of 4 tokens.
+ * f32 inputs: codes are masked and converted. A vector has 4 inputs: of one token, or of 4 tokens.
  *
- * A single token's codes are converted where they lie in the word, as `2^(bits i) code`, which f32 holds exactly; its inputs are
- * divided by these powers (`arrangeFloats`), so that no code is shifted but the last, which reaches the sign. It has 2 sums an output,
- * taken in turn: with 4, sums and masks were more than 16 registers, and V8 kept the sums in memory. Masks are loaded, since V8 makes
- * a constant anew with three instructions in each loop's first turn.
+ * A single token's codes are converted at their positions in the word, as `2^(bits i) code`, which f32 holds exactly.
+ * The token's inputs are divided by these powers (`arrangeFloats`). So only the last code is shifted, because it
+ * reaches the sign. Each output has 2 sums, used in turn: with 4, sums and masks were more than 16 registers, and V8
+ * kept the sums in memory. Masks are loaded, because V8 makes a constant again with three instructions in each loop's
+ * first iteration.
  *
- * For 4 tokens a loop goes over the word: unrolled, all of its inputs would be loaded first, and spill.
+ * For 4 tokens a loop runs over the word: if it were unrolled, all of its inputs would be loaded first, and spill.
  */
 const floats = {
   name: '',
@@ -98,8 +104,9 @@ const floats = {
 };
 
 /**
- * int8 inputs: a plane of a word is 4 codes an output, multiplied with 4 inputs at once. Sums are of pairs, in 16 bits: a chunk is as long
- * as these hold (8 products of 4-bit codes), then they are added to sums of the group in 32 bits, in memory.
+ * int8 inputs: a plane of a word is 4 codes an output, multiplied with 4 inputs at once. Pairs are summed in 16 bits
+ * for a chunk, whose length is limited by these bits (8 products of 4-bit codes). Then they are added to sums of the
+ * group in 32 bits, in memory.
  */
 const bytes = {
   name: 'Int8',
@@ -134,10 +141,16 @@ const bytes = {
     range(tokens).map((token) => `scaleRow(to + ${token} * stride * 4, factors + (tile * ${tokens} + ${token}) * 4);`),
 };
 
-/** Panels times `tokens` tokens at a time; sums stay in registers for a chunk, which is a group or a part of one. */
+/**
+ * Multiplies panels with `tokens` tokens at a time. Sums stay in registers for a chunk, which is a group or a part of
+ * one.
+ */
 function vectorProduct(bits, tokens, kind) {
   return `
-/** ${bits} bits, ${kind.inputs} inputs, ${tokens} token${tokens > 1 ? 's' : ''} at a time: panels \`[first, last)\`, all \`tiles\` of tokens. */
+/**
+ * ${bits} bits, ${kind.inputs} inputs, ${tokens} token${tokens > 1 ? 's' : ''} at a time: panels \`[first, last)\`, all
+ * \`tiles\` of tokens.
+ */
 export function packed${kind.name}Vector${bits}x${tokens}(
   inputs: usize, sums: usize, sumsPerToken: usize, factors: usize, codes: usize, scales: usize, zeros: usize, zeroStep: usize, y: usize,
   words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, first: usize, last: usize, worker: usize,
@@ -178,11 +191,17 @@ ${indent(kind.afterTile(tokens), 6)}
 }`;
 }
 
-/** Panels are unpacked to bytes once, for all tiles of 4 tokens; each step takes 4 inputs and has as many operands as `micro`. */
+/**
+ * Unpacks panels to bytes once, for all tiles of 4 tokens. Each step takes 4 inputs and has as many operands as
+ * `micro`.
+ */
 function int8PanelProduct(bits) {
   const planes = 8 / bits;
   return `
-/** ${bits} bits, int8 inputs, many tokens: panels \`[first, last)\`, all \`tiles\` of 4 tokens; \`scratch\`: ${32 * planes} bytes a word for each worker. */
+/**
+ * ${bits} bits, int8 inputs, many tokens: panels \`[first, last)\`, all \`tiles\` of 4 tokens; \`scratch\`:
+ * ${32 * planes} bytes a word for each worker.
+ */
 export function packedInt8Panels${bits}(
   inputs: usize, sums: usize, factors: usize, codes: usize, scales: usize, zeros: usize, zeroStep: usize, y: usize,
   words: usize, groupWords: usize, groups: usize, chunkWords: usize, stride: usize, tiles: usize, scratch: usize, first: usize, last: usize, worker: usize,
@@ -241,8 +260,9 @@ ${indent(bytes.afterTile(4), 6)}
 }
 
 /**
- * Panels are dequantized 256 inputs at a time, all of a call, and multiplied with all rows of a packed A as `matmulTile` does: 96 rows at a
- * time, so that these come from the second-level cache for every panel but the first.
+ * Dequantizes panels 256 inputs at a time, all panels of a call, and multiplies them with all rows of a packed A as
+ * `matmulTile` does. 96 rows are multiplied at a time, so the rows come from the second-level cache for every panel but
+ * the first.
  */
 function panelProduct(bits) {
   const perWord = 32 / bits;
@@ -269,7 +289,10 @@ ${indent(range(perWord).flatMap(store), 6)}
   }
 }
 
-/** ${bits} bits, f32 inputs, many tokens: panels \`[first, last)\`, \`rows\` rows of A in panels of 4; \`scratch\`: \`scratchBytes\` for each worker. */
+/**
+ * ${bits} bits, f32 inputs, many tokens: panels \`[first, last)\`, \`rows\` rows of A in panels of 4; \`scratch\`:
+ * \`scratchBytes\` for each worker.
+ */
 export function packedPanels${bits}(
   a: usize, codes: usize, scales: usize, zeros: usize, zeroStep: usize, y: usize, rows: usize, words: usize, groupWords: usize, groups: usize, stride: usize,
   rowsAtOnce: usize, scratch: usize, scratchBytes: usize, first: usize, last: usize, worker: usize,
@@ -296,7 +319,7 @@ export function packedPanels${bits}(
 }`;
 }
 
-/** The module's text; it lies beside the other files of `assembly/`. */
+/** The module's text. It is written next to the other files of `assembly/`. */
 export const packedProducts = `import { DEPTH, MR, micro } from './matmul';
 import { addSum, dot8, scaleRow, tileSums, widen } from './packed-sums';
 import { madd } from './madd';

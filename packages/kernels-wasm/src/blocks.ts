@@ -1,11 +1,11 @@
 /**
- * Blocks of GGUF. The same f32 operations in the same order as the encoders of `@q/gguf`, nothing fused: the same bytes at any number of
- * threads and any level of SIMD.
+ * Encodes blocks of GGUF. The kernels do the same f32 operations in the same order as the encoders of `@q/gguf` and
+ * fuse none, so the bytes are the same at any number of threads and any level of SIMD.
  */
 import { type BlockKernels, type EncodeBlocksArgs, plainBlocks } from '@q/core';
 import type { Pool, PoolFunction } from './pool.js';
 
-/** By `BlockFormat.kernel`. */
+/** Kernel functions by `BlockFormat.kernel`. */
 const functions: ReadonlyMap<string | undefined, PoolFunction> = new Map([
   ['Q4_0', 'encodeQ4_0'],
   ['Q8_0', 'encodeQ8_0'],
@@ -13,16 +13,16 @@ const functions: ReadonlyMap<string | undefined, PoolFunction> = new Map([
   ['Q5_K', 'encodeQ5_K'],
   ['Q6_K', 'encodeQ6_K'],
 ]);
-/** How the assembly tells f16 and bf16: by the bits of the exponent. */
+/** The assembly's numbers for the source types: the bits of the exponent tell f16 and bf16 apart. */
 const kinds = { f32: 0, f16: 5, bf16: 8 } as const;
-/** Values that are in the shared memory at a time when they are not there already. */
+/** Values that are copied to the shared memory at a time, if they are not there already. */
 const chunkValues = 2 ** 19;
-/** Values a thread takes at a time. */
+/** Values that a thread takes at a time. */
 const grainValues = 2 ** 13;
-/** `blockBuffer` of the assembly. */
+/** Bytes of `blockBuffer` of the assembly. */
 const scratchBytes = 8192;
 
-/** The reference encodes formats without a kernel of their own, and what is weighted by importance. */
+/** The reference encodes formats without a kernel of their own, and every block that is weighted by importance. */
 export const blockKernels = (pool: Pool): BlockKernels => ({
   encode: (args) =>
     functions.has(args.format.kernel) && !args.importance ? encode(pool, args) : plainBlocks.encode(args),

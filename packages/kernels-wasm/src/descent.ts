@@ -3,12 +3,12 @@ import type { Pool } from './pool.js';
 
 /** Rows of a panel of `assembly/descent.ts`. */
 const panelRows = 8;
-/** Panels that a thread takes at a time: what they share of the matrix is read once for 64 rows. */
+/** Panels that a thread takes at a time: the thread reads their common part of the matrix once for 64 rows. */
 const panelsAtOnce = 8;
 
-/** Coordinate descent in f32, rows side by side; sums run over at most 256 columns, then over these. */
+/** Coordinate descent in f32, 8 rows at a time. f32 sums run over at most 256 columns; then these are summed. */
 export function openDescent(pool: Pool, args: DescentArgs): Descent {
-  // Columns are in fours there.
+  // The kernel takes columns in fours, so a group has to begin at a multiple of four.
   if (args.group.some((own, j) => j % 4 !== 0 && own !== args.group[j - 1])) return referenceKernels.openDescent(args);
   const { rows, columns, target, hessian, grid, groups, group, scales, zeros, codes } = args;
   const padded = Math.ceil(columns / 4) * 4;
@@ -53,7 +53,7 @@ export function openDescent(pool: Pool, args: DescentArgs): Descent {
   const [lowest, highest] = grid.kind === 'linear' ? [grid.min, grid.max] : [0, 0];
   const tableAt = table?.byteOffset ?? 0;
 
-  /** `[rows, groups]` as `[panel][groups][8]`; rows that are missing in the last panel get `fill`. */
+  /** Writes `[rows, groups]` as `[panel][groups][8]`. Rows that the last panel lacks get `fill`. */
   const place = (from: Float32Array, fill: number, to: Float32Array, first: number, end: number): void => {
     for (let row = 0; row < height; row++) {
       const at = Math.floor(row / panelRows) * groups * panelRows + (row % panelRows);
@@ -121,7 +121,7 @@ export function openDescent(pool: Pool, args: DescentArgs): Descent {
   };
 }
 
-/** The whole matrix into panels of 4 columns. */
+/** Packs the whole matrix into panels of 4 columns. */
 function packSquare(pool: Pool, matrix: Float32Array, columns: number, to: number): void {
   const resident = pool.addressOf(matrix);
   if (resident === undefined) {

@@ -1,15 +1,17 @@
 import type { CholeskyArgs, TriangularSolveArgs } from '@q/core';
 import type { Pool } from './pool.js';
 
-/** Columns of a block: its diagonal block (64 x 64 f64 = 32 kB, half of which is read) stays in the first-level cache. */
+/**
+ * Columns of a block: its diagonal block (64 x 64 f64 = 32 kB, of which half is read) stays in the first-level cache.
+ */
 const blockSize = 64;
 /** Rows of a panel of `assembly/cholesky.ts`. */
 const panelRows = 8;
 
 /**
- * Blocked Cholesky, left-looking: of the matrix only the rows of a block are in the memory, of the factor all of it, in the
- * precision in which it is wanted. Blocks are summed, factored and solved in f64; what earlier columns contribute to an f32
- * factor are sums of its products in f32 over at most 256 columns, then in f64.
+ * Blocked Cholesky, left-looking. The memory has only the rows of one block of the matrix, and the whole factor in the
+ * requested precision. Blocks are summed, factored and solved in f64. The contribution of earlier columns to an f32
+ * factor is summed in f32 over at most 256 columns; then these sums are added in f64.
  */
 export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: CholeskyArgs): boolean {
   const reversed = form === 'reversed-upper';
@@ -51,7 +53,7 @@ export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: C
     pool.run('solveBelow', blockArgs, below - size / panelRows, 4);
   }
   const resident = pool.addressOf(out);
-  // Rows that leave go by way of where those of the matrix were.
+  // Rows of the factor leave through the memory of the matrix's rows.
   const atOnce = resident === undefined ? (blockSize * 8) / (panelRows * entry) : panels;
   const leaving = narrow ? new Float32Array(rows.buffer, rows.byteOffset, 2 * rows.length) : rows;
   for (let panel = 0; panel < panels; panel += atOnce) {
@@ -65,17 +67,22 @@ export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: C
   return true;
 }
 
-/** Panels of rows that are solved together: those of 1,536 unknowns are 393 kB, which stay in the second-level cache. */
+/**
+ * Panels of rows that are solved together: panels of 1,536 unknowns have 393 kB, which stay in the second-level cache.
+ */
 const solvedPanels = 4;
 
-/** `x op(T) = b` for all rows at once, in the precision of `b`; sums over the solved unknowns in the order of solving. */
+/**
+ * Solves `x op(T) = b` for all rows at once, in the precision of `b`. Sums over the solved unknowns are in the order of
+ * solving.
+ */
 export function triangularSolve(pool: Pool, args: TriangularSolveArgs): void {
   if (args.rows === 0) return;
   if (args.b instanceof Float64Array) solveWide(pool, args, args.b);
   else solveNarrow(pool, args, args.b);
 }
 
-/** The place of each unknown, in the order in which they are solved. */
+/** The index of each unknown, in the order in which they are solved. */
 const solvingOrder = ({ n, triangle, transpose = false }: TriangularSolveArgs) =>
   (triangle === 'lower') !== transpose ? (step: number) => n - 1 - step : (step: number) => step;
 
@@ -105,7 +112,7 @@ function solveNarrow(pool: Pool, args: TriangularSolveArgs, b: Float32Array): vo
   for (let row = 0; row < rows; row++) for (let j = 0; j < n; j++) b[row * n + j] = columns[j * padded + row];
 }
 
-/** In panels of 8 unknowns and 8 rows, see `assembly/triangular-solve.ts`. */
+/** Solves in panels of 8 unknowns and 8 rows, see `assembly/triangular-solve.ts`. */
 function solveWide(pool: Pool, args: TriangularSolveArgs, b: Float64Array): void {
   const { t, n, transpose = false, rows } = args;
   const width = Math.ceil(n / panelRows) * panelRows;

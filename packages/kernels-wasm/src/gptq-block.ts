@@ -3,12 +3,15 @@ import type { Pool } from './pool.js';
 
 /** Rows of a panel of `assembly/gptq-sweep.ts`. */
 const panelRows = 8;
-/** Panels that go through the sweep together: what they share of the factor is read once for 64 rows. */
+/** Panels that a thread sweeps together: the thread reads their common part of the factor once for 64 rows. */
 const panelsAtOnce = 8;
-/** Values of a chunk of rows, as they come and in panels: a layer's memory is its factor and three of these. */
+/** Values of a chunk of rows, row-major and in panels: a layer's memory is its factor and three of these. */
 const chunkValues = 4 << 20;
 
-/** The sweep in f32, rows side by side, in chunks of rows; sums run over at most 256 earlier columns, then over these. */
+/**
+ * The sweep in f32, 8 rows at a time, in chunks of rows. f32 sums run over at most 256 earlier columns; then these are
+ * summed.
+ */
 export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
   const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid } = args;
   const { order, codes, difference, loss } = args;
@@ -89,7 +92,10 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
   }
 }
 
-/** Rows' errors: the factor and the differences in the panels of the sweep, sums as there, their squares in f64. */
+/**
+ * Errors of rows. The factor and the differences are in the panels of the sweep, with sums as in the sweep; squares are
+ * f64.
+ */
 export function rowErrors(pool: Pool, { difference, factor, rows, columns }: RowErrorArgs): Float64Array {
   const padded = Math.ceil(columns / 4) * 4;
   const chunk = Math.max(panelRows, Math.min(rows, Math.floor(chunkValues / padded / panelRows) * panelRows));
@@ -114,12 +120,12 @@ export function rowErrors(pool: Pool, { difference, factor, rows, columns }: Row
   return errors;
 }
 
-/** Values that a factor needs on its way into the memory: none if it is there. */
+/** Values of staging memory that a factor needs to be packed; 0 if it is in the shared memory already. */
 function packedAtOnce(pool: Pool, factor: Float32Array, columns: number): number {
   return pool.addressOf(factor) === undefined ? Math.min(columns ** 2, Math.max(columns, chunkValues)) : 0;
 }
 
-/** The upper triangle into panels of 4 columns, as many of its rows at a time as fit the staging. */
+/** Packs the upper triangle into panels of 4 columns, as many of its rows at a time as fit into the staging memory. */
 function packFactor(pool: Pool, factor: Float32Array, columns: number, staging: Float32Array, to: number): void {
   const resident = pool.addressOf(factor);
   const depth = resident === undefined ? Math.min(columns, Math.floor(staging.length / columns)) : columns;
@@ -131,7 +137,7 @@ function packFactor(pool: Pool, factor: Float32Array, columns: number, staging: 
   }
 }
 
-/** `[rows, width]` as `[panel][width][8]`; rows that are missing in the last panel get `fill`. */
+/** Writes `[rows, width]` as `[panel][width][8]`. Rows that the last panel lacks get `fill`. */
 function panelsOf(
   from: Float32Array,
   start: number,

@@ -3,23 +3,25 @@ import { mirrorUpper } from '@q/core/internal';
 import { packedAtOnce, panelColumns, panelRows, tilePanels } from './matmul.js';
 import type { Pool } from './pool.js';
 
-/** Tokens whose products are summed in f32 before they are added to the sum in f64; also what is packed at a time. */
+/**
+ * Tokens whose products are summed in f32 before they are added to the sum in f64. As many tokens are packed at a time.
+ */
 const tokensAtOnce = 512;
-/** Panels of rows that a thread takes at a time: as many as the buffers of `assembly/gram.ts` hold. */
+/** Panels of rows that a thread takes at a time: the capacity of the buffers of `assembly/gram.ts`. */
 const gramPanels = 12;
 
 /** A Gram matrix in f64 in the shared memory: its upper triangle, padded to whole tiles. */
 interface Sum {
   readonly values: Float64Array;
   readonly width: number;
-  /** Values from one row to the next: rows a power of two apart would push each other out of the cache. */
+  /** Values from one row to the next. Rows that are a power of two apart would evict each other from the cache. */
   readonly stride: number;
 }
 
 const strideOf = (width: number) => (Math.ceil(width / panelColumns) + 1) * panelColumns;
 const sizeOf = (width: number) => strideOf(width) * Math.ceil(width / panelRows) * panelRows;
 
-/** Bytes that the inputs of one step take beside the sum: as they are, and in panels of both operands. */
+/** Bytes that the inputs of one step take in addition to the sum: row-major, and in panels of both operands. */
 const inputBytes = (tokens: number, width: number) => 4 * Math.min(tokens, tokensAtOnce) * (3 * width + 16) + 1024;
 
 /** Adds `x^T x` for `x` `[tokens, width]`. */
@@ -45,7 +47,10 @@ function addSymmetric({ values, width: n, stride }: Sum, out: Float32Array | Flo
   mirrorUpper(out, n);
 }
 
-/** Gram matrix: f32 sums over at most 512 tokens, upper triangle only, these in f64, then added to `out` and mirrored. */
+/**
+ * Gram matrix. f32 sums run over at most 512 tokens, upper triangle only; these are summed in f64, then added to `out`
+ * and mirrored.
+ */
 export function gram(pool: Pool, { x, tokens, width, out }: GramArgs): void {
   pool.reset(8 * sizeOf(width) + inputBytes(tokens, width));
   const sum: Sum = { values: pool.f64(sizeOf(width)).fill(0), width, stride: strideOf(width) };
@@ -83,7 +88,7 @@ export function gatherGrams(pool: Pool, kernels: Kernels): GatheredGrams {
     },
     async settle() {
       for (const [out, { sum }] of gathered) {
-        // The diagonal is in both.
+        // The diagonal is in both triangles.
         for (let j = 0; j < sum.width; j++) out[j * (sum.width + 1)] = 0;
         addSymmetric(sum, out);
       }

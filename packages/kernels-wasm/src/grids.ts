@@ -1,6 +1,6 @@
 /**
- * Fitting and rounding of grids. Rounding and the search are core's own operations in f64 in the same order, so their results
- * are the same bytes; errors of shrunk ranges are f32, good to well within `shrinkTolerance`.
+ * Fits and rounds grids. Rounding and the search do core's own operations in f64 in the same order, so their results
+ * are the same bytes. Errors of shrunk ranges are f32, with a relative error well below `shrinkTolerance`.
  */
 import {
   type GridErrorArgs,
@@ -14,10 +14,13 @@ import {
 } from '@q/core';
 import type { Pool } from './pool.js';
 
-/** Values that are copied to the shared memory at a time, and that are gone through at a time where they lie there already. */
+/**
+ * Values that are copied to the shared memory at a time. Values that are there already are also processed in chunks of
+ * this size.
+ */
 const chunkValues = 2 ** 19;
 const residentValues = 2 ** 23;
-/** Values a thread takes at a time: some tens of microseconds of rounding, a millisecond of search. */
+/** Values that a thread takes at a time: some tens of microseconds of rounding, or a millisecond of search. */
 const grainValues = 2 ** 13;
 
 export function gridKernels(pool: Pool): GridKernels {
@@ -33,17 +36,17 @@ export function gridKernels(pool: Pool): GridKernels {
 
 /** A range of whole rows, in the shared memory. */
 interface Chunk {
-  /** Arguments that all loops over groups begin with: values, columns, group size, groups a row. */
+  /** Arguments with which all loops over groups begin: values, columns, group size, groups a row. */
   readonly shape: readonly number[];
   readonly begin: number;
   readonly end: number;
-  /** The groups, numbered through all rows. */
+  /** The first group, numbered through all rows. */
   readonly firstGroup: number;
   readonly groups: number;
   readonly grain: number;
 }
 
-/** Goes through a matrix in chunks of rows; whole groups of a single row count as rows. */
+/** Processes a matrix in chunks of rows. For a single row, whole groups count as rows. */
 function forEachChunk(
   pool: Pool,
   of: GroupedValues,
@@ -89,7 +92,7 @@ function put64(pool: Pool, values: Float64Array): number {
   return shared.byteOffset;
 }
 
-/** A range of codes: where they lie in the shared memory already, or in a buffer that stands in for them. */
+/** A range of codes: in the shared memory if they are there already, else in a buffer of the shared memory. */
 function placeCodes(
   pool: Pool,
   codes: Uint8Array,

@@ -4,11 +4,14 @@ import type { Pool } from './pool.js';
 /** Rows of A and columns of B in a panel of `assembly/matmul.ts`. */
 export const panelRows = 4;
 export const panelColumns = 8;
-/** Depth of a packed block there. */
+/** Depth of a packed block in `assembly/matmul.ts`. */
 export const blockDepth = 256;
 /** Panels of A a tile at most: 96 rows of 256 values are 98 kB, which stay in the second-level cache. */
 export const tilePanels = 24;
-/** Panels of A a tile: as many tiles for each thread, since the last ones would otherwise be waited for. */
+/**
+ * Panels of A a tile: the number of tiles is a multiple of the number of threads, so no thread waits for the last
+ * tiles.
+ */
 export const tileSize = (panels: number, threads: number) =>
   Math.ceil(panels / (threads * Math.ceil(panels / (threads * tilePanels))));
 /** Panels of B that are packed at a time. */
@@ -28,11 +31,11 @@ interface Product {
   readonly n: number;
   readonly k: number;
   readonly accumulate: boolean;
-  /** Puts the values of A in their place. */
+  /** Copies the values of A into the shared memory. */
   readonly takeA: () => void;
 }
 
-/** C (+)= A B, all of them in the shared memory; A and B by their strides, one of which is 1. */
+/** C (+)= A B, all of them in the shared memory. The strides give the layouts of A and B; one stride of each is 1. */
 function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, accumulate, takeA }: Product): void {
   const rowPanels = Math.ceil(m / panelRows);
   const columnPanels = Math.ceil(n / panelColumns);
@@ -50,7 +53,8 @@ export function matmul(pool: Pool, args: MatmulArgs): Float32Array {
   const out = args.out ?? new Float32Array(m * n);
   if (m === 0 || n === 0) return out;
   if (k === 0) return accumulate ? out : out.fill(0);
-  // A transposed A has its rows along the columns of the file order: it is copied in whole, else row chunk by row chunk.
+  // The rows of a transposed A are columns in memory, so such an A is copied whole; any other A is copied in chunks of
+  // rows.
   const rows = transposeA ? m : Math.max(panelRows * tilePanels, Math.floor(chunkValues / Math.max(k, n)));
   pool.reset(4 * (2 * k * (n + 8) + (Math.min(rows, m) + 4) * (2 * k + n)) + 65536);
   const sharedB = pool.f32(k * n);

@@ -1,10 +1,10 @@
 /**
- * Threads that share one WebAssembly memory. A job is a function of the module, its arguments and a number of units; the
- * threads, the calling one included, draw tiles of units from a counter until none is left. Which thread computes a tile
- * does not change what is computed, so results do not depend on the number of threads.
+ * Threads that share one WebAssembly memory. A job is a function of the module, its arguments and a number of units.
+ * The threads, the calling one included, take tiles of units from a counter until none is left. The result of a tile
+ * does not depend on the thread that computes it, so results do not depend on the number of threads.
  *
- * Control words, 32-bit, at the start of the memory: job number, next tile, finished threads, tiles, units a tile, units,
- * function, argument count; arguments follow as f64.
+ * Control words, 32-bit, at the start of the memory: job number, next tile, finished threads, tiles, units a tile,
+ * units, function, argument count; arguments follow as f64.
  */
 import type { Reserve } from '@q/core';
 import { compileModule, type SimdLevel } from './simd.js';
@@ -14,10 +14,10 @@ const nextWord = 1;
 const finishedWord = 2;
 const argumentsByte = 256;
 const maxArguments = 24;
-/** The module's static data ends below; what follows is handed out anew for each call. */
+/** The module's static data ends below this address. Memory from here on is allocated anew for each call. */
 export const heapStart = 65536;
 export const pageBytes = 65536;
-/** The edge tiles of `matmulTile` are laid out for this many threads. */
+/** The module has edge tiles of `matmulTile` for this many threads. */
 const maxThreads = 16;
 
 const functions = [
@@ -109,7 +109,7 @@ type Exports = Record<PoolFunction, (...args: number[]) => void> & {
   ): number;
 };
 
-/** A worker's whole program; plain text because it runs in a scope of its own. Spins briefly before it sleeps. */
+/** A worker's whole program. It is text because it runs in its own scope. A worker spins briefly before it sleeps. */
 const workerProgram = `
 const start = ({ module, memory, index, functions }) => {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
@@ -118,8 +118,8 @@ const start = ({ module, memory, index, functions }) => {
   let seen = 0;
   for (;;) {
     for (let spin = 0; spin < 4000 && Atomics.load(control, 0) === seen; spin++);
-    // The word decides, not the wake-up: a thread that saw a job while spinning may finish it, fall asleep, and be woken
-    // by that job's late notification. It would draw tiles of the next job before that one is posted.
+    // The word decides, not the wake-up: a thread that saw a job while spinning may finish it, fall asleep, and be
+    // woken by that job's late notification. It would draw tiles of the next job before that one is posted.
     while (Atomics.load(control, 0) === seen) Atomics.wait(control, 0, seen);
     seen = Atomics.load(control, 0);
     if (control[6] < 0) return;
@@ -144,24 +144,25 @@ export interface Pool {
   readonly simd: SimdLevel;
   readonly threads: number;
   readonly exports: Exports;
-  /** Shared by all threads; the control words are at its start. */
+  /** The memory that all threads share; the control words are at its start. */
   readonly memory: WebAssembly.Memory;
-  /** Memory that no call uses for itself until it is released; arrays in it need not be copied. */
+  /** Reserves memory that no call uses for itself until it is released. Arrays in it need not be copied. */
   reserve(bytes: number): Reserve;
-  /** Where an array lies in reserved memory; nothing for an array that is elsewhere. */
+  /** The address of an array in reserved memory; undefined for any other array. */
   addressOf(array: ArrayBufferView): number | undefined;
-  /** Forgets all allocations but what is reserved; grows the memory to at least `bytes`. */
+  /** Frees all allocations except reserved memory, and grows the memory to at least `bytes`. */
   reset(bytes: number): void;
   /** Memory for `count` values, aligned to 64 bytes. */
   f32(count: number): Float32Array;
   f64(count: number): Float64Array;
   bytes(count: number): Uint8Array;
   /**
-   * Runs `name(...args, first, last, worker)` over `units` units, `grain` at a time, and waits. The calling thread takes its
-   * share after `meanwhile`, which must leave alone what the function reads and writes.
+   * Runs `name(...args, first, last, worker)` over `units` units, `grain` at a time, and waits for the end. The calling
+   * thread runs `meanwhile` first, then takes its share of the units. `meanwhile` must not touch memory that the
+   * function reads or writes.
    */
   run(name: PoolFunction, args: readonly number[], units: number, grain: number, meanwhile?: () => void): void;
-  /** The allocations so far, to come back to with `release`. */
+  /** A mark of the allocations so far; `release` frees the later ones. */
   mark(): number;
   release(mark: number): void;
   dispose(): Promise<void>;
@@ -183,10 +184,10 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 
   const control = new Int32Array(memory.buffer, 0, 64);
   const values = new Float64Array(memory.buffer, argumentsByte, maxArguments);
-  /** Reserved chunks lie at the bottom, each ends where the next one begins. */
+  /** Reserved chunks are at the low addresses. Each chunk ends where the next one begins. */
   const reserved: { readonly end: number }[] = [];
   const base = () => reserved[reserved.length - 1]?.end ?? heapStart;
-  /** Growth gives the memory a new buffer; arrays of an older one stay good. */
+  /** A memory gets a new buffer when it grows. Arrays of an older buffer stay valid. */
   const buffers = new WeakSet<ArrayBufferLike>();
   let top = heapStart;
 
@@ -273,7 +274,7 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
 }
 
 const inNode = typeof process !== 'undefined' && Boolean(process.versions?.node);
-/** A page's main thread may not sleep; everything else may. */
+/** Whether this thread may sleep: the main thread of a page may not, every other thread may. */
 const canBlock = inNode || typeof window === 'undefined';
 
 async function startWorker(data: Record<string, unknown>): Promise<PoolWorker> {
@@ -290,7 +291,7 @@ async function startWorker(data: Record<string, unknown>): Promise<PoolWorker> {
   return worker;
 }
 
-/** Threads to use when nothing is said: the cores, at most 8; one where memory cannot be shared. */
+/** Default number of threads: the cores, at most 8; one if memory cannot be shared. */
 export async function defaultThreads(): Promise<number> {
   if (inNode) return Math.min(8, (await import('node:os')).availableParallelism());
   return globalThis.crossOriginIsolated ? Math.min(8, navigator.hardwareConcurrency) : 1;

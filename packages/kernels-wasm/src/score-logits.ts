@@ -3,10 +3,10 @@ import type { Pool } from './pool.js';
 
 /** Logits of a model that are in the shared memory at a time. */
 const chunkValues = 4 << 20;
-/** f64 that the kernel writes for a row. */
+/** The number of f64 values that the kernel writes for a row. */
 const scoresOfRow = 5;
 
-/** Rows of both models go through the shared memory in chunks; each thread takes a few rows at a time. */
+/** Scores rows of both models' logits in chunks of the shared memory; each thread takes a few rows at a time. */
 export function scoreLogits(pool: Pool, { logits, original, rows, vocabulary }: LogitsArgs): LogitsScores {
   const scores = { logs: new Float64Array(rows), tops: new Int32Array(rows) };
   const compared = original && {

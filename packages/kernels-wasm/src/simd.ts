@@ -10,9 +10,9 @@ function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * Compiles the module at the best level that the platform runs. Node 20 has relaxed SIMD behind a V8 flag, which works
- * when it is set before the first module that uses it is compiled; workers inherit it.
- * @throws Error when a wanted level, or even SIMD128 with threads, is not there
+ * Compiles the module at the best SIMD level that the platform runs. Node 20 has relaxed SIMD behind a V8 flag; setting
+ * the flag works before the first module that uses it is compiled, and workers inherit the flag.
+ * @throws Error when the platform lacks the requested level, or has no SIMD128 with threads at all
  */
 export async function compileModule(
   wanted: SimdLevel | 'auto',

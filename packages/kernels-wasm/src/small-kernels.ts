@@ -1,7 +1,10 @@
 import { type HadamardArgs, type MatmulInt8Args, ShapeError } from '@q/core';
 import type { Pool } from './pool.js';
 
-/** Walsh-Hadamard transform; the same operations in the same order as the reference, so the same bits. */
+/**
+ * Walsh-Hadamard transform. It does the same operations in the same order as the reference, so results have the same
+ * bits.
+ */
 export function hadamard(pool: Pool, { x, rows, columns, size }: HadamardArgs): void {
   if (size < 1 || (size & (size - 1)) !== 0 || columns % size !== 0) {
     throw new ShapeError(`a Hadamard transform of size ${size} needs a power of two that divides ${columns} columns`);

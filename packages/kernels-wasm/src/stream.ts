@@ -1,10 +1,13 @@
-/** Decoding and packing of weights that pass through: exact, so the same as core's plain functions. */
+/**
+ * Decodes and packs weights that are read chunk by chunk. The results are exact, so they equal those of core's plain
+ * functions.
+ */
 import type { DecodeHalfArgs, PackTransposedArgs, StreamKernels } from '@q/core';
 import type { Pool } from './pool.js';
 
-/** Values that are in the shared memory at a time when they are not there already. */
+/** Values that are copied to the shared memory at a time, if they are not there already. */
 const chunkValues = 2 ** 20;
-/** Values a thread takes at a time. */
+/** Values that a thread takes at a time. */
 const grainValues = 2 ** 14;
 /** Rows that the kernel packs together. */
 const panelRows = 16;

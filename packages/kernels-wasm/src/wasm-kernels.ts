@@ -1,7 +1,8 @@
 /**
- * Kernels in WebAssembly SIMD. Products and the sweep are f32 with f32 sums (fused where relaxed SIMD is there), in
- * blocks of 256 along k; the Gram matrix sums 512 tokens in f32 and these in f64; Cholesky is f64 but for the products of an
- * f32 factor, which are sums of 256 in f32. All results are independent of the number of threads; they differ between SIMD levels by rounding.
+ * Kernels in WebAssembly SIMD. Products and the sweep are f32 with f32 sums (fused with relaxed SIMD), in blocks of 256
+ * along k. The Gram matrix sums 512 tokens in f32; these sums are added in f64. Cholesky is f64, except for the
+ * products of an f32 factor, which are sums of 256 in f32. Results do not depend on the number of threads. They differ
+ * between SIMD levels by rounding.
  */
 import type { Kernels } from '@q/core';
 import { blockKernels } from './blocks.js';
@@ -18,15 +19,15 @@ import { hadamard, matmulInt8 } from './small-kernels.js';
 import { streamKernels } from './stream.js';
 
 export interface WasmKernelOptions {
-  /** The cores, at most 8, when absent. Results do not depend on it. */
+  /** Default: the cores, at most 8. Results do not depend on the number of threads. */
   readonly threads?: number;
-  /** `auto`: relaxed where the platform has it. */
+  /** `auto`: relaxed if the platform has it. */
   readonly simd?: SimdLevel | 'auto';
 }
 
 /**
  * Starts the kernels and their threads.
- * @throws Error when the platform has no WebAssembly SIMD and threads, or not the SIMD level asked for
+ * @throws Error when the platform has no WebAssembly SIMD and threads, or lacks the requested SIMD level
  */
 export async function createWasmKernels(options: WasmKernelOptions = {}): Promise<Kernels> {
   const pool = await createPool({ threads: options.threads ?? (await defaultThreads()), simd: options.simd ?? 'auto' });

@@ -4,7 +4,7 @@ import type { Tfjs } from './handle.js';
 
 /**
  * Queries that are computed together. Queries before row `r` use only the first `r` keys, so a sequence of several
- * blocks costs little more than half of its square, the part below the causal mask's diagonal.
+ * blocks costs little more than the half of the score matrix that the causal mask leaves.
  */
 const rowsAtOnce = 64;
 

@@ -1,7 +1,10 @@
 import { ShapeError } from '@q/core';
 import type { Value, Values } from './values.js';
 
-/** Elementwise function of two values where axes of length 1 are repeated: rare and small, so one thread walks the indices. */
+/**
+ * An elementwise function of two values whose axes of length 1 are repeated. Such calls are rare and small, so one
+ * thread computes them.
+ */
 export function broadcast(
   values: Values,
   name: string,
@@ -24,7 +27,7 @@ export function broadcast(
   return out;
 }
 
-/** Undoes a repetition: sums in f64 over the axes along which `shape` was repeated to get that of `x`. */
+/** Reverses a repetition: sums in f64 over the axes along which `shape` was repeated to the shape of `x`. */
 export function reduceTo(values: Values, x: Value, shape: readonly number[]): Value {
   const out = values.make(shape);
   const sums = new Float64Array(out.count);
@@ -42,7 +45,7 @@ const padded = (shape: readonly number[], rank: number) => [
   ...shape,
 ];
 
-/** Every index of `shape` in order, and where it lies in two shapes that are repeated to it. */
+/** Visits every index of `shape` in order, with its offset in two shapes that are repeated to `shape`. */
 function walk(
   shape: readonly number[],
   left: readonly number[],

@@ -4,13 +4,15 @@ import { broadcast } from './broadcast.js';
 import type { Value, Values } from './values.js';
 
 export type MapKind = Activation | 'scale' | 'abs' | 'round' | 'clip';
-/** Of `mapVectors` and `mapGradient`. */
+/** The numbers of `mapVectors` and `mapGradient` for the functions. */
 const maps: Record<MapKind, number> = {
   ...{ scale: 0, relu: 1, sigmoid: 2, silu: 3, gelu: 4, geluTanh: 5, abs: 6, round: 7, clip: 8, tanh: 9 },
 };
 
 export type PairKind = 'add' | 'mul' | 'sub' | 'div';
-/** Of `combineRows`, and the same for shapes that it does not know. */
+/**
+ * The numbers of `combineRows` for the functions, and the same functions for shapes that `combineRows` does not handle.
+ */
 const pairs: Record<PairKind, { readonly kind: number; of(x: number, y: number): number }> = {
   add: { kind: 0, of: (x, y) => x + y },
   mul: { kind: 1, of: (x, y) => x * y },
@@ -18,18 +20,21 @@ const pairs: Record<PairKind, { readonly kind: number; of(x: number, y: number):
   div: { kind: 3, of: (x, y) => x / y },
 };
 
-/** Vectors of 4 values a tile, and about as many values of rows: 64 kB in and out. */
+/** Vectors of 4 values a tile, and about as many values of rows: 64 kB of inputs and outputs. */
 const vectorsAtOnce = 4096;
 export const rowsAtOnce = (width: number) => Math.max(1, Math.floor((4 * vectorsAtOnce) / width));
 export const widthOf = ({ shape }: Value) => shape[shape.length - 1];
 
-/** Functions of one value and of two. */
+/** Functions of one value and of two values. */
 export function createElementwise(pool: Pool, values: Values) {
   const { address } = values;
   const run = (name: 'mapVectors' | 'mapGradient', { count }: Value, args: readonly number[]) =>
     pool.run(name, args, Math.ceil(count / 4), vectorsAtOnce);
 
-  /** By rows: `b` repeated over the leading axes of `a`, or over its last axis. Nothing where it is neither. */
+  /**
+   * The layout of `b` as rows: repeated over the leading axes of `a`, or over its last axis. Undefined for every other
+   * shape.
+   */
   const rowsOf = (a: Value, b: Value) => {
     const [all, few] = [a.shape, b.shape];
     const lead = all.length - few.length;
@@ -44,7 +49,7 @@ export function createElementwise(pool: Pool, values: Values) {
   };
 
   return {
-    /** `low` and `high`: the factor of `scale`, the limits of `clip`. */
+    /** `low` is the factor of `scale`; `low` and `high` are the limits of `clip`. */
     map(kind: MapKind, x: Value, low = 0, high = 0): Value {
       const out = values.make(x.shape);
       run('mapVectors', x, [maps[kind], address(x), low, high, address(out)]);
@@ -56,7 +61,7 @@ export function createElementwise(pool: Pool, values: Values) {
       run('mapGradient', x, [maps[kind], address(x), address(dy), low, high, address(out)]);
       return out;
     },
-    /** Of shapes that repeat to a common one. `into` may be `a` itself. */
+    /** Combines values whose shapes repeat to a common one. `into` may be `a` itself. */
     combine(name: PairKind, a: Value, b: Value, into?: Value): Value {
       const { kind, of } = pairs[name];
       const rows = rowsOf(a, b);

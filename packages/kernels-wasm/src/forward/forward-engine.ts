@@ -9,19 +9,19 @@ import { createValues, type Value } from './values.js';
 
 declare const valueBrand: unique symbol;
 
-/** A value on the engine, opaque. */
+/** A value on the engine; opaque. */
 export interface ForwardValue {
   readonly [valueBrand]: 'wasm';
 }
 
-/** The engine, with a look at what it holds. */
+/** An engine that also reports its memory. */
 export interface WasmForwardEngine extends ForwardEngine<ForwardValue> {
-  /** Values alive and the bytes of the memory that are in use, packed weights and position tables included. */
+  /** Values alive, and bytes of the memory in use, packed weights and position tables included. */
   memory(): { readonly values: number; readonly bytes: number };
 }
 
 /**
- * Forward passes wholly in one shared WebAssembly memory: no operation copies its operands anywhere, weights are packed
+ * Runs forward passes wholly in one shared WebAssembly memory. No operation copies its operands, weights are packed
  * once, and every operation runs on all threads. It has no gradients. Results do not depend on the number of threads.
  * @throws Error when the platform has no WebAssembly SIMD and threads
  */

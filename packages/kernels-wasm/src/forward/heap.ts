@@ -6,29 +6,31 @@ interface Span {
   end: number;
 }
 
-/** Memory of a pool that is handed out and given back piece by piece, in multiples of 64 bytes; first fit. */
+/** Allocates and frees pieces of a pool's memory, in multiples of 64 bytes; first fit. */
 export interface Heap {
   /**
-   * @param stays what is never given back, as tables of positions: it is in `used` and not in `counted`
+   * Allocates memory and returns its address.
+   * @param stays marks memory that is never freed, such as tables of positions: it counts in `used` and not in
+   *   `counted`
    * @throws QuantError when the 4 GiB of a WebAssembly memory are full
    */
   allocate(bytes: number, stays?: 'stays'): number;
   free(address: number): void;
-  /** Bytes handed out. */
+  /** Allocated bytes. */
   readonly used: number;
-  /** Bytes handed out without those that stay. */
+  /** Allocated bytes, without those that are never freed. */
   readonly counted: number;
-  /** The most of `counted` at any moment since `resetPeak`. */
+  /** The largest `counted` since `resetPeak`. */
   readonly peak: number;
   resetPeak(): void;
 }
 
 const alignment = 64;
-/** The memory grows by at least this much: each growth maps pages in every thread. */
+/** The memory grows by at least this many bytes, because each growth maps pages in every thread. */
 const growthBytes = 16 << 20;
 
 export function createHeap({ memory }: Pool): Heap {
-  /** Free spans by address; neighbours are joined. The last one ends at the memory's end. */
+  /** Free spans by address; adjacent spans are joined. The last one ends at the memory's end. */
   const spans: Span[] = [{ start: heapStart, end: memory.buffer.byteLength }];
   const sizes = new Map<number, number>();
   let used = 0;
@@ -42,7 +44,7 @@ export function createHeap({ memory }: Pool): Heap {
       memory.grow(pages);
     } catch {
       throw new QuantError(
-        `the forward pass has no room for another ${bytes} bytes beside ${used}: use a smaller batch or shorter windows`,
+        `the forward pass cannot allocate another ${bytes} bytes next to ${used}: use a smaller batch or shorter windows`,
       );
     }
     release({ start: end, end: end + pages * pageBytes });

@@ -5,8 +5,8 @@ import type { Heap } from './heap.js';
 import type { Value, Values } from './values.js';
 
 /**
- * `x W^T + bias`. A weight is packed into panels when it is first used and stays so as long as it lives: every batch after
- * the first one finds it ready, and it takes no more memory than before.
+ * `x W^T + bias`. A weight is packed into panels on its first use and stays packed until it is disposed of. Later
+ * batches use the panels, and the weight takes no more memory than before.
  */
 export function createLinear(pool: Pool, heap: Heap, values: Values) {
   const panelsOf = (weight: Value, n: number, k: number): number => {

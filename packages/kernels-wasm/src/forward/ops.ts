@@ -7,9 +7,9 @@ import { createLinear } from './linear.js';
 import type { Value, Values } from './values.js';
 
 /**
- * Operations of a forward pass on the pool's threads. Norms sum in 8 interleaved f32 sums joined in f64; products and
- * attention in f32 in blocks of 256 (attention: over all keys); exponentials are exact to 1e-7. Rows, and heads of a
- * sequence, are independent, so results do not depend on the number of threads.
+ * Operations of a forward pass on the pool's threads. Norms use 8 interleaved f32 sums that are joined in f64. Products
+ * and attention sum in f32 in blocks of 256 (attention: over all keys). Exponentials are exact to 1e-7. Rows, and heads
+ * of a sequence, are independent, so results do not depend on the number of threads.
  */
 export function createForwardOps(pool: Pool, heap: Heap, values: Values, elementwise: Elementwise): Ops<Value> {
   const tables = new WeakMap<RotaryTable, { cosines: number; sines: number }>();
@@ -43,7 +43,7 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
     return out;
   };
 
-  /** Cosines and sines of a table, uploaded once and kept as long as the engine. */
+  /** Cosines and sines of a table. They are uploaded once and kept as long as the engine. */
   const tableOf = (table: RotaryTable) => {
     const present = tables.get(table);
     if (present) return present;
@@ -120,7 +120,9 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
       }
       const headDim = width(x) / heads;
       if (table.headDim > headDim)
-        throw new ShapeError(`heads of ${headDim} features have no ${table.headDim} that the rotary table is for`);
+        throw new ShapeError(
+          `heads of ${headDim} features do not have the ${table.headDim} that the rotary table rotates`,
+        );
       const out = values.make(x.shape);
       const { cosines, sines } = tableOf(table);
       const skipped = 2 * start * table.headDim;
@@ -233,7 +235,10 @@ export function createForwardOps(pool: Pool, heap: Heap, values: Values, element
   };
 }
 
-/** Keys that a query sees: `limit` of them before and with itself, or all of them (0); and `ahead` behind itself. */
+/**
+ * The range of keys that a query sees. `limit` keys up to and with its own position, or all of them (0); and `ahead`
+ * keys after its position.
+ */
 export function attentionReach(length: number, window: number | undefined, causal: boolean) {
   const limit = window === undefined || window >= length ? 0 : window;
   return { limit, ahead: causal ? 0 : limit === 0 ? length : limit - 1 };

@@ -7,15 +7,17 @@ import type { Heap } from './heap.js';
 export interface PackedMatrix {
   readonly outFeatures: number;
   readonly inFeatures: number;
-  /** Inputs `[tokens, in]` that lie at `x` of the pool's memory, to outputs `[tokens, out]` at `out`. */
+  /**
+   * Multiplies inputs `[tokens, in]` at address `x` of the pool's memory, and writes outputs `[tokens, out]` at `out`.
+   */
   product(x: number, tokens: number, out: number): void;
-  /** Output `index` of the dequantized weight, `[in]`. */
+  /** Writes output `index` of the dequantized weight, `[in]`, to `into`. */
   row(index: number, into: Float32Array): void;
   dispose(): void;
 }
 
 /**
- * Products of the parts, summed in their order.
+ * Loads a weight of several parts. Its products are those of the parts, summed in their order.
  * @throws ShapeError when there is no part, parts have different shapes, or `order` does not name every input once
  */
 export function loadPackedMatrix(pool: Pool, heap: Heap, { parts, order }: SummedPackedWeight): PackedMatrix {

@@ -4,20 +4,20 @@ import type { Pool } from '../pool.js';
 import type { Heap } from './heap.js';
 import type { PackedMatrix } from './packed-matrix.js';
 
-/** Memory that values share: a reshaped value is the same memory under another shape. */
+/** Memory that values share: a reshaped value is the same memory with another shape. */
 interface Buffer {
-  /** Row-major; 0 while a weight is there in panels alone. */
+  /** Address of the row-major matrix; 0 while a weight exists in panels only. */
   rows: number;
   owners: number;
-  /** Number of values that fit there, and of those that are in use; for values that grow ({@link Values.grown}). */
+  /** For values that grow ({@link Values.grown}): how many f32 values the memory can hold, and how many are in use. */
   growth?: { readonly capacity: number; taken: number };
-  /** The same matrix in panels ({@link Panels}). */
+  /** Panels of the same matrix ({@link Panels}). */
   panels?: Panels;
   /** A weight that was never f32; it has neither rows nor panels. */
   packed?: PackedMatrix;
 }
 
-/** A matrix `[n, k]` as the second operand of a product, as `packB` of `assembly/matmul.ts` lays it out. */
+/** A matrix `[n, k]` as the second operand of a product, in the layout of `packB` of `assembly/matmul.ts`. */
 interface Panels {
   readonly address: number;
   readonly n: number;
@@ -31,23 +31,23 @@ export interface Value {
   readonly buffer: Buffer;
 }
 
-/** Makes and frees values; those made in a scope and not returned from it are freed at its end. */
+/** Makes and frees values. A value that is made in a scope and not returned from it is freed at the scope's end. */
 export interface Values {
   make(shape: readonly number[]): Value;
   /** A weight whose codes stay packed. */
   packed(matrix: PackedMatrix): Value;
-  /** A row of a matrix `[rows, columns]`, whatever it is kept in. */
+  /** Writes a row of a matrix `[rows, columns]` to `into`, for rows, panels and packed weights. */
   row(value: Value, index: number, into: Float32Array): void;
   alias(value: Value, shape: readonly number[]): Value;
   /**
-   * A value of `shape` that begins with those of `value`; the rest is for the caller to write. Shares the memory where nothing else was put
-   * behind `value`, so that a sequence of keys is not copied for every token.
+   * A value of `shape` that begins with the data of `value`; the caller writes the rest. It shares the memory of
+   * `value` if no other value uses the memory after `value`, so a sequence of keys is not copied for every token.
    */
   grown(value: Value, shape: readonly number[]): Value;
-  /** Where it lies, row-major. */
+  /** Address of the value, row-major. */
   address(value: Value): number;
   read(value: Value): Float32Array;
-  /** Panels take the place of the rows, which come back when somebody asks for them. */
+  /** Replaces the rows with panels. The rows are computed again if a caller needs them. */
   setPanels(value: Value, panels: Panels): void;
   scope<R>(f: () => R): R;
   keep(value: Value): void;
@@ -79,7 +79,9 @@ export function createValues(pool: Pool, heap: Heap): Values {
 
   const address = ({ buffer, count, shape }: Value): number => {
     if (buffer.packed)
-      throw new QuantError(`the packed weight [${shape}] can be multiplied by, and its rows looked up; nothing else`);
+      throw new QuantError(
+        `the packed weight [${shape}] has only products and row look-ups; no other operation can read it`,
+      );
     if (buffer.rows === 0) {
       const panels = buffer.panels as Panels;
       buffer.rows = heap.allocate(4 * count);
@@ -91,7 +93,7 @@ export function createValues(pool: Pool, heap: Heap): Values {
   return {
     make(shape) {
       const count = elementCount(shape);
-      // A whole number of 64 bytes: kernels may write vectors beyond the end.
+      // A multiple of 64 bytes, because kernels may write whole vectors beyond the end.
       return enter({ shape, count, buffer: { rows: heap.allocate(4 * count), owners: 1 } });
     },
     packed: (matrix) =>
@@ -121,7 +123,7 @@ export function createValues(pool: Pool, heap: Heap): Values {
         value.buffer.owners++;
         return enter({ shape, count, buffer: value.buffer });
       }
-      // A quarter more than is needed now: copies add up to 4 times the final length at most.
+      // A quarter more than is needed now, so all copies add up to at most 4 times the final length.
       const capacity = Math.ceil(1.25 * count);
       const rows = heap.allocate(4 * capacity);
       floats(rows, value.count).set(floats(address(value), value.count));

@@ -4,12 +4,12 @@ import type { Pool } from '../pool.js';
 
 /** Positions that are dequantized at a time, `BLOCK` of `assembly/kv-attention.ts`. */
 const blockPositions = 64;
-/** Queries that share a dequantized block at most. */
+/** The most queries that share a dequantized block. */
 const together = 32;
 
 const layoutOf = ({ bits, along, size }: PackedKv) => [bits, along === 'tokens' ? 1 : 0, size];
 
-/** Attention over a quantized cache, with queries from outside and outputs for outside of the pool's memory. */
+/** Attention over a quantized cache, with queries and outputs outside of the pool's memory. */
 export function kvAttention(pool: Pool, heap: Heap, args: KvAttentionArgs): Float32Array {
   const { queries } = args;
   const [from, to] = [heap.allocate(queries.byteLength), heap.allocate(queries.byteLength)];
@@ -23,13 +23,13 @@ export function kvAttention(pool: Pool, heap: Heap, args: KvAttentionArgs): Floa
   }
 }
 
-/** {@link KvAttentionArgs} whose queries lie in the pool's memory. */
+/** {@link KvAttentionArgs} whose queries are in the pool's memory. */
 export type PlacedKvAttention = Omit<KvAttentionArgs, 'queries'> & {
   readonly queries: { readonly length: number; readonly address: number };
 };
 
 /**
- * Attention over a quantized cache; units of work are the heads of keys, and chunks of the queries that share one.
+ * Attention over a quantized cache. A unit of work is a head of keys with a chunk of the queries that share it.
  * @param result address of the outputs
  */
 export function kvAttentionInPlace(pool: Pool, heap: Heap, args: PlacedKvAttention, result: number): void {

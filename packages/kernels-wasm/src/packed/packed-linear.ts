@@ -11,37 +11,44 @@ import type { Heap } from '../forward/heap.js';
 import { panelColumns, panelRows, tilePanels } from '../matmul.js';
 import type { Pool } from '../pool.js';
 
-/** Tokens up to which codes are unpacked in registers for f32 inputs; more are multiplied with dequantized panels. */
+/**
+ * For f32 inputs of at most this many tokens, codes are unpacked in registers; more tokens are multiplied with
+ * dequantized panels.
+ */
 const fewTokens = 8;
 /** Tokens that share an unpacked code. */
 const together = 4;
-/** Inputs whose f32 products are summed in a register at most: parts of larger groups go on their own. */
+/** The most inputs whose f32 products are summed in one register. Larger groups are split into parts. */
 const floatChunk = 128;
-/** Inputs whose int8 products are: pairs of `128 (2^bits - 1)` fit 16 bits so often. */
+/**
+ * The most inputs whose int8 products are summed in 16 bits: a product is at most `128 (2^bits - 1)`,
+ * so the sums do not overflow.
+ */
 const intChunk = { 4: 32, 2: 128 } as const;
-/** Widths of codes that products of int8 inputs take. */
+/** Widths of codes for which products of int8 inputs exist. */
 type Int8Bits = keyof typeof intChunk;
 /** Inputs that are dequantized at a time, `DEPTH` of `assembly/matmul.ts`. */
 const panelDepth = 256;
 
 /** A packed weight in the pool's memory. */
 interface StoredPanels {
-  /** Of everything, which begins with the codes. */
+  /** Address of all arrays; the codes are first. */
   readonly address: number;
   readonly scalesAt: number;
   readonly zerosAt: number;
-  /** Bytes from one group's zero points to the next one's; 0 where all are the same. */
+  /** Bytes from one group's zero points to the next group's; 0 if all groups have the same zero points. */
   readonly zeroStep: number;
   readonly bytes: number;
   readonly panels: number;
-  /** Of an output's codes. */
+  /** Words of one output's codes. */
   readonly words: number;
 }
 
 /**
- * A weight in panels of 8 outputs: for each word of the inputs the words of 8 outputs side by side, so that a product reads memory in
- * order; behind them 8 scales for each panel and group, and 8 negated zero points, once when all are the same: for groups of 32
- * codes of 4 bits they would take a sixth of the memory. Outputs beyond the last are zero.
+ * Stores a weight in panels of 8 outputs. For each word of the inputs, the words of 8 outputs are adjacent, so a
+ * product reads memory in order. After the codes come 8 scales for each panel and group, and 8 negated zero points.
+ * Equal zero points are stored once, because for groups of 32 codes of 4 bits they would take a sixth of the memory.
+ * Outputs beyond the last are zero.
  */
 function storePanels(pool: Pool, heap: Heap, weight: PackedWeight, groups: number): StoredPanels {
   const { outFeatures, inFeatures, bits, scales, zeros } = weight;
@@ -67,7 +74,7 @@ function storePanels(pool: Pool, heap: Heap, weight: PackedWeight, groups: numbe
   return { address, scalesAt, zerosAt, zeroStep: same ? 0 : 32, bytes, panels, words };
 }
 
-/** `[rows, columns]` as `[panels][rows][8]`. */
+/** Writes `[rows, columns]` as `[panels][rows][8]`. */
 function inPanels(
   from: Int32Array | Uint32Array | Float32Array,
   rows: number,
@@ -83,7 +90,7 @@ function inPanels(
   }
 }
 
-/** Codes `[out, in]` of a byte each as words `[panels][words][8]`, the first code in the lowest bits. */
+/** Packs codes `[out, in]` of one byte each into words `[panels][words][8]`, with the first code in the lowest bits. */
 function bytesInPanels(
   from: Uint8Array,
   { outFeatures, inFeatures, bits }: Omit<PackedWeight, 'codes'>,
@@ -102,15 +109,17 @@ function bytesInPanels(
   }
 }
 
-/** A packed weight whose products do not wait for anything. */
+/** A packed weight whose products run synchronously. */
 export interface PooledPackedLinear extends PackedLinear {
-  /** Inputs `[tokens, in]` that lie at `x` of the pool's memory, to outputs `[tokens, out]` at `out`. */
+  /**
+   * Multiplies inputs `[tokens, in]` at address `x` of the pool's memory, and writes outputs `[tokens, out]` at `out`.
+   */
   product(x: number, tokens: number, out: number): void;
   /** Adds output `index` of the dequantized weight, `[in]`, to `sum`. */
   addRow(index: number, sum: Float32Array): void;
 }
 
-/** Takes a weight into the pool's memory, where it stays packed. */
+/** Copies a weight into the pool's memory, where it stays packed. */
 export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): PooledPackedLinear {
   const groups = checkPackedWeight(weight);
   const { outFeatures, inFeatures, bits } = weight;
@@ -119,10 +128,13 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
   const stride = panels * panelColumns;
   let disposed = false;
 
-  /** Tiles of panels small enough that all threads have some, large enough that no two write the same cache line often. */
+  /**
+   * Tiles of panels. They are small enough that all threads have some, and large enough that two threads rarely write
+   * to the same cache line.
+   */
   const grain = Math.max(2, Math.min(16, Math.ceil(panels / (8 * pool.threads))));
 
-  /** Runs `compute` with `sizes` bytes of memory. */
+  /** Runs `compute` with the addresses of buffers of `sizes` bytes. */
   function withRoom(sizes: readonly number[], compute: (...addresses: number[]) => void): void {
     if (disposed) throw new QuantError('this packed weight is disposed: load it again');
     const addresses: number[] = [];
@@ -136,7 +148,10 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
 
   const floatsAt = (at: number, count: number) => new Float32Array(pool.memory.buffer, at, count);
 
-  /** Outputs of `rows` rows, whole panels wide, to `[tokens, out]` at `out`: where they are computed when they have that shape already. */
+  /**
+   * Writes outputs of `rows` rows, whole panels wide, to `[tokens, out]` at `out`. They are computed there directly if
+   * they have that shape.
+   */
   function outputs(tokens: number, rows: number, out: number, compute: (y: number) => void): void {
     if (rows === tokens && stride === outFeatures) {
       compute(out);
@@ -152,10 +167,10 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
 
   const whole = groups.count - 1;
   const chunks = (inputs: number) => Math.ceil(inputs / Math.min(groups.size, floatChunk));
-  /** Chunks of f32 inputs: none is of two groups. */
+  /** Number of chunks of f32 inputs. No chunk has inputs of two groups. */
   const floatChunks = whole * chunks(groups.size) + chunks(inFeatures - whole * groups.size);
 
-  /** What all kernels that sum up in chunks know of the weight, and where the outputs go. */
+  /** Arguments of all kernels that sum in chunks: the weight, and the address of the outputs. */
   const weightOf = (chunk: number, y: number) => [
     ...[address, scalesAt, zerosAt, zeroStep, y, words, groupWords, groups.count],
     ...[(Math.min(groups.size, chunk) * bits) / 32, stride],

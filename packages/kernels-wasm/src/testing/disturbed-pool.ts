@@ -1,7 +1,7 @@
 /**
- * A program of its own, because a thread that takes part in the wrong job can leave the others waiting for ever: products
- * while another thread wakes the sleeping ones all the time, as late notifications do on a busy machine. Prints the largest
- * error against sums in f64.
+ * Computes products while another thread wakes the sleeping ones all the time, as late notifications do on a busy
+ * machine. It prints the largest error compared with sums in f64. It is a separate program because a thread that takes
+ * part in the wrong job can make the others wait for ever.
  */
 import { Worker } from 'node:worker_threads';
 import { createRandom } from '@q/core';
@@ -27,10 +27,10 @@ for (let i = 0; i < n; i++)
 let worst = 0;
 const end = performance.now() + milliseconds;
 for (let round = 0; performance.now() < end; round++) {
-  // Another factor each round: what an earlier job left in the memory must not pass for the result.
+  // Each round has another factor, so values that an earlier job left in the memory differ from the result.
   const factor = 1 + (round % 7);
   const scaled = a.map((x) => x * factor);
-  // Long enough for the threads to fall asleep.
+  // This is long enough for the threads to fall asleep.
   for (const until = performance.now() + 0.3; performance.now() < until; );
   const product = matmul(pool, { a: scaled, b, m: n, n, k: n });
   for (let i = 0; i < product.length; i++) worst = Math.max(worst, Math.abs(product[i] / factor - expected[i]));

@@ -4,10 +4,10 @@ import { attentionReach } from '../forward/ops.js';
 import type { Value, Values } from '../forward/values.js';
 import type { Pool } from '../pool.js';
 
-/** Queries whose probabilities are kept at a time, in `assembly/attention-gradient.ts`. */
+/** Queries whose probabilities `assembly/attention-gradient.ts` keeps at a time. */
 const queriesAtOnce = 64;
 
-/** Derivatives of attention by q, k and v; each pair of a sequence and a key head is one thread's. */
+/** Derivatives of attention by q, k and v. One thread computes each pair of a sequence and a key head. */
 export function createAttentionGradient(pool: Pool, heap: Heap, values: Values) {
   return (
     { q, k, v, heads, kvHeads, headDim, scale, window, causal = true, bias, softCap = 0, sinks }: AttentionArgs<Value>,

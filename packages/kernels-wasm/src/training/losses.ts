@@ -3,10 +3,13 @@ import type { Heap } from '../forward/heap.js';
 import type { Value, Values } from '../forward/values.js';
 import type { Pool } from '../pool.js';
 
-/** Losses of logits, and their derivatives by them; f64 sums in the order of the rows. */
+/** Losses of logits, and their derivatives by the logits. Sums are f64, in the order of the rows. */
 export function createLosses(pool: Pool, heap: Heap, values: Values) {
   const { address } = values;
-  /** Runs over rows what writes a loss of each and its derivatives; -> the sum of the losses and the derivatives. */
+  /**
+   * Runs a kernel over rows. The kernel writes a loss of each row and its derivatives. Returns the sum of the losses,
+   * and the derivatives.
+   */
   const overRows = (logits: Value, rows: number, run: (losses: number, gradient: number) => void) => {
     const gradient = values.make(logits.shape);
     const losses = heap.allocate(8 * rows);

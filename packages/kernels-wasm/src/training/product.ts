@@ -2,7 +2,10 @@ import type { Heap } from '../forward/heap.js';
 import { packedAtOnce, panelColumns, panelRows, tileSize } from '../matmul.js';
 import type { Pool } from '../pool.js';
 
-/** A matrix in the pool's memory: where it begins, and how far apart, in values, its rows and its columns are; one of these is 1. */
+/**
+ * A matrix in the pool's memory: its address, and the distances of its rows and of its columns, in values. One of the
+ * two distances is 1.
+ */
 export interface Strided {
   readonly at: number;
   readonly row: number;
@@ -12,7 +15,10 @@ export interface Strided {
 export const rowMajor = (at: number, width: number): Strided => ({ at, row: width, column: 1 });
 export const transposed = ({ at, row, column }: Strided): Strided => ({ at, row: column, column: row });
 
-/** `out[m,n] = a[m,k] b[k,n] + bias`, both packed for this product alone; the order of sums is that of `matmulTile`. */
+/**
+ * `out[m,n] = a[m,k] b[k,n] + bias`. Both operands are packed for this product only; sums are in the order of
+ * `matmulTile`.
+ */
 export function createProduct(pool: Pool, heap: Heap) {
   return (a: Strided, b: Strided, out: number, { m, n, k }: Readonly<Record<'m' | 'n' | 'k', number>>, bias = 0) => {
     const [rowPanels, columnPanels] = [Math.ceil(m / panelRows), Math.ceil(n / panelColumns)];

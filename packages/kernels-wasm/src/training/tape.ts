@@ -2,11 +2,12 @@ import { ShapeError } from '@q/core';
 import type { Elementwise } from '../forward/elementwise.js';
 import type { Value, Values } from '../forward/values.js';
 
-/** Derivatives by each input, made when they are asked for; each is a value of its own. */
+/** Derivatives by each input, which are computed when they are called. Each result is a separate value. */
 type Derivatives = readonly (() => Value)[];
 /**
+ * Computes derivatives by the inputs of an operation.
  * @param arriving derivatives by each output
- * @param saved what the operation has kept, in its order
+ * @param saved the values that the operation keeps, in its order
  */
 type Backward = (arriving: readonly Value[], saved: readonly Value[]) => Derivatives;
 
@@ -19,15 +20,18 @@ interface Operation {
 
 interface Recording {
   readonly operations: Operation[];
-  /** Variables, and everything that was made of them. */
+  /** Variables, and every value that was computed from them. */
   readonly dependent: Set<Value>;
 }
 
-/** Remembers operations while a function is differentiated, and reads them backwards. */
+/** Records operations while a function is differentiated, and reads them backwards. */
 export interface Tape {
-  /** Says that `outputs` were made of `inputs`. What is saved stays in memory until the backward pass has used it. */
+  /**
+   * Records that `outputs` were computed from `inputs`. Saved values stay in memory until the backward pass has used
+   * them.
+   */
   record(inputs: readonly Value[], outputs: readonly Value[], saved: readonly Value[], backward: Backward): void;
-  /** Whether one of these is differentiated by. */
+  /** Whether one of these values depends on a variable. */
   tracks(...inputs: readonly (Value | undefined)[]): boolean;
   valueAndGradients(
     f: (variables: Readonly<Record<string, Value>>) => Value,
@@ -38,7 +42,7 @@ export interface Tape {
 export function createTape(values: Values, elementwise: Elementwise): Tape {
   let recording: Recording | undefined;
 
-  /** A second owner of a value's memory, beyond all scopes. */
+  /** A second owner of a value's memory, which no scope frees. */
   const hold = (value: Value): Value => {
     const held = values.alias(value, value.shape);
     values.keep(held);
@@ -53,7 +57,7 @@ export function createTape(values: Values, elementwise: Elementwise): Tape {
     for (const each of saved) values.dispose(each);
   };
 
-  /** Derivatives of `value` by everything that nothing was made into: the variables. */
+  /** Derivatives of `value` by the variables, which are the values that no operation computed. */
   const reverse = ({ operations, dependent }: Recording, value: Value): Map<Value, Value> => {
     const arriving = new Map([[value, filled(value.shape, 1)]]);
     for (let operation = operations.pop(); operation; operation = operations.pop()) {
@@ -81,7 +85,7 @@ export function createTape(values: Values, elementwise: Elementwise): Tape {
             arriving.set(input, derivative);
             return;
           }
-          // In place, unless the same memory is on its way to another input.
+          // The sum is computed in place, unless the same memory is a derivative of another input too.
           const alone = before.buffer.owners === 1;
           const sum = elementwise.combine('add', before, derivative, alone ? before : undefined);
           values.dispose(derivative);
@@ -116,7 +120,7 @@ export function createTape(values: Values, elementwise: Elementwise): Tape {
           const derivatives = reverse(own, value);
           const found = names.map((name) => {
             const variable = variables[name];
-            // A variable that the function does not use has no derivative on the tape; mathematically it is zero.
+            // A variable that the function does not use has no derivative on the tape. Its derivative is zero.
             return derivatives.get(variable) ?? filled(variable.shape, 0);
           });
           return [value, ...found];

@@ -8,15 +8,15 @@ import { createPool, defaultThreads } from '../pool.js';
 import type { WasmKernelOptions } from '../wasm-kernels.js';
 import { createTrainingOps } from './training-ops.js';
 
-/** The engine, with a look at what it holds. */
+/** An engine that also reports its memory. */
 export interface WasmTrainingEngine extends Engine<ForwardValue> {
-  /** Values alive and the bytes of the memory that are in use, packed weights and position tables included. */
+  /** Values alive, and bytes of the memory in use, packed weights and position tables included. */
   memory(): { readonly values: number; readonly bytes: number };
 }
 
 /**
- * The forward engine with gradients: forward and backward passes wholly in one shared WebAssembly memory, on all threads. Results do
- * not depend on their number.
+ * The forward engine with gradients: forward and backward passes run wholly in one shared WebAssembly memory, on all
+ * threads. Results do not depend on the number of threads.
  * @throws Error when the platform has no WebAssembly SIMD and threads
  */
 export async function createTrainingEngine(options: WasmKernelOptions = {}): Promise<WasmTrainingEngine> {

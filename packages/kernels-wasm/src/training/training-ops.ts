@@ -9,7 +9,7 @@ import { createLosses } from './losses.js';
 import { createProduct, rowMajor, transposed } from './product.js';
 import { createTape } from './tape.js';
 
-/** The operations of a forward pass with their gradients. Those by norms and biases are summed over rows in f64. */
+/** The operations of a forward pass with their gradients. Gradients by norms and biases are summed over rows in f64. */
 export function createTrainingOps(
   pool: Pool,
   heap: Heap,
@@ -25,7 +25,7 @@ export function createTrainingOps(
   const { map, mapGradient, combine } = elementwise;
   const mirrored = new WeakMap<RotaryTable, RotaryTable>();
 
-  /** Remembers how `output` was made, and gives it back. */
+  /** Records how `output` was computed, and returns it. */
   const from = (
     inputs: readonly Value[],
     output: Value,
@@ -41,7 +41,7 @@ export function createTrainingOps(
     pool.run('sumColumns', [address(x), x.count / width, width, address(out)], Math.ceil(width / 4), 4);
     return out;
   };
-  /** Undoes broadcasting. What is given may be given back as another owner of the same memory. */
+  /** Reverses broadcasting. The result may be a second owner of the memory of `x`. */
   const reduced = (x: Value, shape: readonly number[]): Value => {
     if (`${x.shape}` === `${shape}`) return alias(x, shape);
     const lead = x.shape.length - shape.length;
@@ -53,7 +53,7 @@ export function createTrainingOps(
       shape,
     );
   };
-  /** The derivative of one with the same shape as `x`. */
+  /** A derivative with the shape of `x`. */
   const like = (x: readonly number[], run: (out: number) => void): Value => {
     const out = values.make(x);
     run(address(out));
@@ -88,7 +88,7 @@ export function createTrainingOps(
         () => forward.scatterRows(alias(dy, [ids.length, table.shape[1]]), ids, table.shape[0]),
       ]),
     linear(x, weight, bias) {
-      // A weight that is trained is another one at every step: it is packed for this product alone.
+      // A trained weight changes at every step, so it is packed for this product only.
       if (!tape.tracks(x, weight, bias)) return forward.linear(x, weight, bias);
       const [n, k] = weight.shape;
       if (widthOf(x) !== k)
@@ -100,7 +100,7 @@ export function createTrainingOps(
         const columns = transposed(rowMajor(address(weight), k));
         product(rowMajor(address(x), k), columns, address(y), { m, n, k }, bias ? address(bias) : 0);
       }
-      // What a frozen operand alone would need is not kept.
+      // Values that only the gradient of a frozen operand needs are not kept.
       const saved = [...(tape.tracks(x) ? [weight] : []), ...(frozen ? [] : [x])];
       return from([x, weight, ...(bias ? [bias] : [])], y, saved, (dy, kept) => [
         () =>
@@ -182,7 +182,7 @@ export function createTrainingOps(
     },
     rotary: (x, heads, table, start) =>
       from([x], forward.rotary(x, heads, table, start), [], (dy) => {
-        // A rotation's transpose turns the other way.
+        // The transpose of a rotation is the rotation in the other direction.
         const back = mirrored.get(table) ?? { ...table, sin: table.sin.map((sine) => -sine) };
         mirrored.set(table, back);
         return [() => forward.rotary(dy, heads, back, start)];
