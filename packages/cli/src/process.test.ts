@@ -147,7 +147,7 @@ describe('a run', { timeout: 240_000 }, () => {
       const filled = await ended;
       expect(filled.code).toBe(1);
       expect(filled.err).toContain('no space left on the disk');
-      expect(filled.err).toContain(`What is finished is kept in ${out}`);
+      expect(filled.err).toContain(`Finished work is kept in ${out}`);
       expect(filled.err).not.toContain('    at ');
       expect(await readdir(out)).toContain('q-journal.jsonl');
       await rm(join(disk, 'filler'));

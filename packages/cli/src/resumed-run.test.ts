@@ -174,7 +174,7 @@ describe('an interrupted run', { timeout: 60_000 }, () => {
     expect(gone).toBe(true);
     expect(code).toBe(1);
     expect(err).toContain('tokenizer.json');
-    expect(err).toContain(`What is finished is kept in ${out}`);
+    expect(err).toContain(`Finished work is kept in ${out}`);
     await goesOn();
   });
 
@@ -182,7 +182,7 @@ describe('an interrupted run', { timeout: 60_000 }, () => {
     const ended = await runCommand(command(), undefined, failing(code, afterJournalLines(5)));
     expect(ended.code).toBe(1);
     expect(ended.err).toContain(`writing is not permitted (${code}): check the folder's permissions`);
-    expect(ended.err).toContain(`What is finished is kept in ${out}`);
+    expect(ended.err).toContain(`Finished work is kept in ${out}`);
     await goesOn();
   });
 });

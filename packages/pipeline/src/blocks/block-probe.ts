@@ -2,14 +2,14 @@ import { type BlockWalk, beginStep, type HostState, type Step, stageStep } from 
 import type { BlockDescription, BlockWeights } from '@q/core';
 
 /**
- * Batches that a module's output is compared on: one of 8 windows. Nine candidates an edge are tried, each a run through
- * half a block: on all of the calibration data that would cost many times the run itself.
+ * Batches on which a module's outputs are compared: one of 8 windows. For each edge nine candidates are tried, and each
+ * candidate runs half a block. On all calibration data this would cost many times the run itself.
  */
 const probeBatches = 1;
 
-/** A block's states on a few batches, so that a change of weights can be judged by what it does to the residual stream. */
+/** The states of a block on a few batches. They show how a change of weights changes the residual stream. */
 export class BlockProbe<T> {
-  /** Before `begin`, and before each stage; the last ones are the block's output. */
+  /** The states before `begin`, and before each stage; the last ones are the block's output. */
   private readonly states: (readonly HostState[])[] = [];
 
   constructor(
@@ -17,7 +17,7 @@ export class BlockProbe<T> {
     private readonly stream: BlockWalk<T>,
   ) {}
 
-  /** Keeps where the stream stands: once before `begin`, then after `begin` and after each stage. */
+  /** Records the current states of the stream: once before `begin`, then after `begin` and after each stage. */
   record(stream: BlockWalk<T>): void {
     this.states.push(stream.snapshot(probeBatches));
   }
@@ -28,7 +28,7 @@ export class BlockProbe<T> {
   }
 
   /**
-   * Mean squared change of the residual stream behind the module that holds `modules`, when `weights` take the place of the
+   * Mean squared change of the residual stream after the module that contains `modules`, if `weights` replace the
    * loaded ones (`TransformInput.evaluate`).
    */
   async evaluate(weights: BlockWeights, modules: readonly string[]): Promise<number> {
@@ -63,7 +63,7 @@ export class BlockProbe<T> {
     const readers = this.block.edges
       .filter(({ producer }) => producer.module === module)
       .flatMap(({ consumers }) => consumers.map((consumer) => this.stageOf(consumer)))
-      // A router is in no stage: it reads what the linears beside it read.
+      // A router is in no stage: its inputs are those of the experts' linears.
       .filter((reader) => reader >= 0);
     return readers.length > 0 ? Math.min(...readers) : 0;
   }

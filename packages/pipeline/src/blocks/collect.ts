@@ -8,13 +8,19 @@ import { commonTokens } from './stage-inputs.js';
 export interface ReferenceStream<T> {
   readonly stream: BlockWalk<T>;
   readonly stage: Stage;
-  /** Factors that bring its inputs to the channels' scale in the stream, when transforms have scaled them. */
+  /**
+   * Factors that bring the unquantized model's inputs to the scale of the quantized model's, if transforms have scaled
+   * the channels.
+   */
   readonly inputScales?: Float32Array;
-  /** The linear whose outputs statistics want, see {@link comparedOutput}. */
+  /** The linear whose outputs statistics need, see {@link comparedOutput}. */
   readonly output?: string;
 }
 
-/** The linear of a stage whose outputs in the unquantized model statistics want: one that alone adds to the residual stream. */
+/**
+ * The linear of a stage whose outputs in the unquantized model are needed by statistics: a single linear that adds to
+ * the residual stream.
+ */
 export function comparedOutput(
   { addsToResidual, linears }: Stage,
   statistics: Iterable<Statistic<any>>,
@@ -24,8 +30,8 @@ export function comparedOutput(
 }
 
 /**
- * One pass over what linears of a stage read serves all of them. Of a part that holds the tokens which a router chose,
- * only those count that both models send there.
+ * Collects statistics for linears of a stage that read the same input: one pass serves all of them. If a router chose
+ * the tokens of the input, only tokens that both models send there count.
  */
 export async function collect<T>(
   collector: Collector,
@@ -44,7 +50,7 @@ export async function collect<T>(
       : [all, []];
     for (const batch of [...first, ...rest]) {
       if (batch === rest[0]) {
-        // What the statistics share of the tokens so far is taken out of the sums.
+        // Removes from the sums the part that the statistics share over the tokens so far.
         await context.profile.stage('settle statistics', () => gathered.settle());
         collector.endPaired();
       }
@@ -77,7 +83,7 @@ export async function collect<T>(
   }
 }
 
-/** What statistics see of the residual stream that a stage adds to. */
+/** Gives statistics the residual stream to which a stage adds. */
 async function compareStreams<T>(
   batch: number,
   stream: BlockWalk<T>,
@@ -92,7 +98,7 @@ async function compareStreams<T>(
 }
 
 /**
- * Every row times the root of its token's weight, so that sums of products weight the tokens.
+ * Multiplies every row with the square root of its token's weight, so sums of products weight the tokens.
  * @param weights of all calibration tokens
  * @param first number of the batch's first token
  */

@@ -1,12 +1,15 @@
 import { type Kernels, minMax, type QuantizedTensor, quantize, type Tensor, tensor } from '@q/core';
 
-/** Each row has grids of its own whose scales are stored as they are, in groups of consecutive columns. */
+/**
+ * Whether each row has its own grids, in groups of consecutive columns, with scales that are stored without a second
+ * quantization.
+ */
 export function ownGrids({ scheme, groupIndex, codebook, storedScales }: QuantizedTensor): boolean {
   const { kind } = scheme.granularity;
   return (kind === 'group' || kind === 'channel') && !groupIndex && !codebook && !storedScales?.parts;
 }
 
-/** Whether both ends of every grid are finite in f32, and so is all between them. */
+/** Whether both ends of every grid are finite in f32. All values between them are finite then too. */
 export function gridsFinite({ scheme, scales, zeroPoints }: QuantizedTensor): boolean {
   const { min, max } = scheme.format;
   let sum = 0;
@@ -49,8 +52,8 @@ export function quantizedRows(
 }
 
 /**
- * Relative errors of sampled rows of a weight on grids of integers of its rows' own, and of the same rows rounded to nearest; nothing
- * for other grids.
+ * Relative errors of sampled rows of a weight that is quantized on integer grids of its own rows, and of the same rows
+ * rounded to nearest. Undefined for other grids.
  */
 export function errorsOnGrids(
   weight: Tensor<'f32'>,

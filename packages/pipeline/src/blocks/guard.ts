@@ -17,28 +17,30 @@ import {
 import { errorsOnGrids, gridsFinite, ownGrids, quantizedRows, rowsOf } from './grid-errors.js';
 import { relativeErrors } from './relative-errors.js';
 
-/** Rows of a weight on which its error is measured: enough for two digits, at a small share of the solver's time. */
+/** Rows of a weight on which its error is measured. They give two digits, for a small share of the solver's time. */
 const measuredRows = 256;
 
 /**
- * Error, as a multiple of round-to-nearest's, from which a result is replaced. Not 1, because round-to-nearest is not one
- * method: with another rule for the range (one code less of 8 bits, for instance) it is up to 2 % above the rule compared
- * with here, and both errors are measured on a sample of rows.
+ * A result is replaced if its error is more than this multiple of round-to-nearest's error. The limit is not 1, because
+ * round-to-nearest depends on the fit of the range: another fit (one code less of 8 bits, for instance) has errors up
+ * to 2 % above the fit that is used here. Both errors are measured on a sample of rows, too.
  */
 const tolerated = 1.05;
 
-/** A weight, and what is known of its inputs. */
+/** A weight, and what is known about its inputs. */
 export interface JudgedLayer {
   /** `[out, in]`. */
   readonly weight: Tensor<'f32'>;
   readonly result?: Pick<QuantizeResult, 'target'>;
-  /** `X^T X` of the layer's inputs `[in, in]`, or its diagonal `[in]`; without it errors are of the weights alone. */
+  /**
+   * `X^T X` of the layer's inputs `[in, in]`, or its diagonal `[in]`. Without it errors are those of the weights alone.
+   */
   readonly hessian?: ArrayLike<number>;
-  /** The quantized weight's values are wanted: they go on through the model. */
+  /** True if the caller needs the quantized weight's values, because they replace the weight in the model. */
   readonly wantsValues?: boolean;
 }
 
-/** A weight and what a method made of it. */
+/** A weight and the result of a method for it. */
 export interface GuardedLayer extends JudgedLayer {
   readonly module: string;
   /** Name of the method that was requested. */
@@ -47,24 +49,24 @@ export interface GuardedLayer extends JudgedLayer {
   readonly result: QuantizeResult;
 }
 
-/** What is written, and how good it is. */
+/** The result that is written, and its errors. */
 export interface GuardedResult {
   readonly quantized: QuantizedTensor;
   readonly report: LayerReport;
-  /** `[out, in]`, when they were wanted. */
+  /** `[out, in]`, if `wantsValues`. */
   readonly values?: Tensor<'f32'>;
-  /** `tr(D H D^T) / tr(T H T^T)`: D what the values differ by from T, the method's target or else the weight. */
+  /** `tr(D H D^T) / tr(T H T^T)`, with T the method's target or else the weight, and D the values minus T. */
   readonly error: number;
-  /** The same of the weight rounded to nearest with the range of the values. */
+  /** The same error for the weight rounded to nearest with the range of the values. */
   readonly rtnError: number;
-  /** `tr(M H M^T) / tr(T H T^T)`, M what the target differs by from the weight; absent when it is the weight. */
+  /** `tr(M H M^T) / tr(T H T^T)`, with M the target minus the weight; absent if the target is the weight. */
   readonly targetShift?: number;
 }
 
 /**
- * The one judge of all methods: values must be finite, and their error on the calibration inputs (of the weights alone for
- * data-free methods) no larger than that of round-to-nearest. Otherwise the layer is rounded to nearest, and its report says
- * so in `outcome` and in its notes.
+ * Judges the result of every method. Its values must be finite, and its error on the calibration inputs (of the weights
+ * alone for data-free methods) must not be larger than that of round-to-nearest. Otherwise the layer is rounded to
+ * nearest, and its report states this in `outcome` and in its notes.
  * @throws NumericError naming the module when round-to-nearest is not finite either
  */
 export async function guard(layer: GuardedLayer, kernels: Kernels): Promise<GuardedResult> {
@@ -95,10 +97,10 @@ export async function guard(layer: GuardedLayer, kernels: Kernels): Promise<Guar
 const nearest = (weight: Tensor<'f32'>, scheme: Scheme, fit: ScaleFit, kernels: Kernels): QuantizedTensor =>
   quantize(weight, scheme, { fit, kernels });
 
-/** How good a quantized weight is. */
+/** The errors and values of a quantized weight. */
 export type Judgement = Pick<GuardedResult, 'values' | 'error' | 'rtnError' | 'targetShift'>;
 
-/** The errors of a quantized weight; nothing when its values are not finite. */
+/** The errors of a quantized weight; undefined if its values are not finite. */
 export async function judge(
   { weight, result: { target } = {}, hessian, wantsValues }: JudgedLayer,
   quantized: QuantizedTensor,
@@ -116,7 +118,7 @@ export async function judge(
   const measured = rowsOf(weight, sample);
   const { scheme } = quantized;
   const own = values ? rowsOf(values, sample) : dequantize(quantizedRows(quantized, sample));
-  // Where rows are rounded by themselves, those that are measured are enough.
+  // If rows are rounded independently, rounding the measured rows is enough.
   const rounded = ownGrids(quantized)
     ? dequantize(nearest(measured, scheme, minMax(), kernels))
     : rowsOf(dequantize(nearest(weight, scheme, minMax(), kernels)), sample);

@@ -1,11 +1,14 @@
 import type { Kernels } from '@q/core';
 
-/** Inputs whose rows of the Hessian are in f32 at a time: all of them are the largest matrix of a run under a memory limit. */
+/**
+ * Rows of the Hessian that are in f32 at a time: a copy of the whole Hessian would be the largest matrix of a run under
+ * a memory limit.
+ */
 const inputsAtOnce = 1024;
 
 /**
- * Relative errors `tr(D H D^T) / tr(W H W^T)` of several versions of some rows of a weight, `D` what they differ by; 0 where the weight
- * gives nothing. Products in the kernels' f32, their sums in f64.
+ * Relative errors `tr(D H D^T) / tr(W H W^T)` of several versions of some rows of a weight, with `D` the difference of
+ * a version from the weight; 0 if the denominator is 0. Products are in the kernels' f32, their sums in f64.
  * @param weight `[rows, columns]`, as is each of `versions`
  * @param hessian `X^T X` of the inputs `[columns, columns]`, or its diagonal `[columns]`; the unit matrix when absent
  */
@@ -18,7 +21,7 @@ export async function relativeErrors(
 ): Promise<number[]> {
   const columns = weight.length / rows;
   const size = weight.length;
-  // One product for all of them: the Hessian goes to the kernels once.
+  // One product serves all versions, so the Hessian is copied to the kernels once.
   const stacked = new Float32Array((1 + versions.length) * size);
   stacked.set(weight);
   for (const [index, version] of versions.entries()) {

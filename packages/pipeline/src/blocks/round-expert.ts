@@ -1,10 +1,13 @@
 import { type Kernels, type QuantizeResult, quantize, type Tensor, weightedSearch } from '@q/core';
 import type { PlannedModule } from '../plan/plan.js';
 
-/** Tokens below which statistics of an expert say less than its weights alone do. */
+/** The fewest tokens from which statistics of an expert are used. Statistics of fewer tokens are worse than none. */
 export const defaultExpertTokens = 64;
 
-/** What an expert gets that too few calibration tokens reached: no statistics, a scale search on its weights. */
+/**
+ * Quantizes an expert that too few calibration tokens reached: it uses no statistics and searches scales on the
+ * weights.
+ */
 export function roundExpert(
   weight: Tensor<'f32'>,
   { scheme, quantizer }: PlannedModule,

@@ -14,24 +14,29 @@ import { type Recipe, rewritesOf } from '../recipe/recipe.js';
 import { continueWith, openPreparation } from '../resume/journal.js';
 import { hashCheckpoint, hashWindows } from '../resume/source-identity.js';
 
-/** Name of the file in the output folder that sensitivities are kept in while a run lasts. */
+/** Name of the file in the output folder that keeps sensitivities during a run. */
 export const sensitivityName = 'q-sensitivity.jsonl';
 
 export interface SensitivityRun<T> extends FileOptions {
   readonly context: Context;
-  /** How sensitivities are found. `walk` runs the model for each unit and candidate, `one-pass` estimates all from gradients. */
+  /**
+   * The method of finding sensitivities. `walk` runs the model for each unit and candidate, `one-pass` estimates all of
+   * them from gradients.
+   */
   readonly by:
     | { readonly kind: 'walk'; readonly engine: () => Promise<ForwardEngine<T>> }
     | { readonly kind: 'one-pass'; readonly engine: () => Promise<Engine<T>> };
   readonly windows: Windows;
-  /** Where numbers are kept as they are measured; what it holds already is not measured again. */
+  /**
+   * File for the numbers, which are written as they are measured. Numbers that it has already are not measured again.
+   */
   readonly file?: string;
 }
 
 /**
- * Measures or estimates the units of a checkpoint, or reads what an earlier measurement of the same model, windows, units and methods
- * has left in `file`: a resumed run sees the very same numbers.
- * @throws FormatError when the file holds sensitivities of something else, or of another engine
+ * Measures or estimates the sensitivities of a checkpoint's units, or reads them from `file` if an earlier measurement
+ * of the same model, windows, units and methods wrote them. A resumed run reads the same numbers.
+ * @throws FormatError when the file holds other sensitivities, or those of another engine
  */
 export async function checkpointSensitivity<T>(
   checkpoint: Checkpoint,
@@ -39,7 +44,7 @@ export async function checkpointSensitivity<T>(
   units: readonly SensitivityUnit[],
   { context, by, windows, file, files = nodeFiles }: SensitivityRun<T>,
 ): Promise<ReadonlyMap<string, readonly number[]>> {
-  // Rotations and other rewrites change what is rounded, and so what it costs.
+  // Rewrites such as rotations change the weights that are rounded, and so the sensitivities.
   const source = rewriteModel(checkpoint, recipe, context.kernels);
   if (!source.model) throw checkpoint.unknownArchitecture as Error;
   const model: ModelDescription = source.model;
@@ -71,7 +76,7 @@ export async function checkpointSensitivity<T>(
       ? await measure(by.engine, measureSensitivity)
       : await measure(by.engine, estimateSensitivity);
   } catch (error) {
-    // An error would come again: only an interrupted measurement is worth keeping.
+    // Only an interrupted measurement is worth keeping, because an error would occur again.
     if (file !== undefined && !context.signal?.aborted && finished.size === 0) await files.remove(file).catch(() => {});
     throw error;
   } finally {
@@ -95,7 +100,7 @@ async function openSensitivities(
   return openPreparation<number>(
     file,
     hash.digest('hex'),
-    'holds sensitivities of another model, calibration text, seed, rotation or list of schemes, or found otherwise: give the same ones, or another file',
+    'holds sensitivities of another model, calibration text, seed, rotation or list of schemes, or found by another method: give the same ones, or another file',
     { files },
   );
 }

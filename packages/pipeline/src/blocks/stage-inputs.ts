@@ -6,14 +6,14 @@ import type { PlannedModule } from '../plan/plan.js';
 export interface StageInput {
   /** `input`, or the part of an expert. */
   readonly part: string;
-  /** True when only the tokens that a router chose are in it. */
+  /** True if the part has only the tokens that a router chose. */
   readonly routed: boolean;
-  /** Exponent of the weights by which their tokens count, 0 when all tokens are alike; see `Quantizer.endLoss`. */
+  /** Exponent of the weights of their tokens; 0 if all tokens have equal weight. See `Quantizer.endLoss`. */
   readonly weighted: number;
   readonly modules: readonly PlannedModule[];
 }
 
-/** The planned linears of a stage by what they read, in the order of the stage. */
+/** The planned linears of a stage, grouped by their input, in the order of the stage. */
 export function stageInputs(stage: Stage, planned: readonly PlannedModule[]): readonly StageInput[] {
   const groups = new Map<string, { part: string; weighted: number; modules: PlannedModule[] }>();
   for (const module of planned) {
@@ -27,8 +27,8 @@ export function stageInputs(stage: Stage, planned: readonly PlannedModule[]): re
 }
 
 /**
- * The same tokens in two models. A router may send a token to an expert in one of them and not in the other: only the
- * tokens that both send there are compared, in the order of the batch.
+ * The same tokens in two models. A router may send a token to an expert in only one of them. The result has only tokens
+ * that both models send there, in the order of the batch.
  */
 export function commonTokens(own: StagePart, other: StagePart): { own: StagePart; other: StagePart } {
   const [a, b] = [own.tokenOf, other.tokenOf];

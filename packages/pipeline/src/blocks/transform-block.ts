@@ -20,11 +20,11 @@ import type { TransformRow } from '../report/report.js';
 import { BlockProbe } from './block-probe.js';
 import { collect } from './collect.js';
 
-/** A block whose weights transforms have changed; empty maps when there are none. */
+/** A block whose weights were changed by transforms. The maps are empty without transforms. */
 export interface TransformedBlock {
-  /** Changed tensors, equal in function. */
+  /** Changed tensors; the block computes the same function. */
   readonly weights: BlockWeights;
-  /** What quantizers get instead of those. */
+  /** Weights that quantizers get instead of the changed ones. */
   readonly clipped: BlockWeights;
   /** Factors by which the inputs of linears were multiplied, by module. */
   readonly inputScales: ReadonlyMap<string, Float32Array>;
@@ -32,9 +32,10 @@ export interface TransformedBlock {
 }
 
 /**
- * Applies the recipe's transforms to a block whose weights are loaded in `stream`, one after the other, each on statistics of
- * the block as the ones before have left it. The stream stays at the block's input, and gets the changed weights.
- * @param loaded all tensors of the block, as the stream has them
+ * Applies the recipe's transforms to a block whose weights are loaded in `stream`, one after the other. Each transform
+ * gets statistics of the block after the transforms before it. The stream stays at the block's input, and gets the
+ * changed weights.
+ * @param loaded all tensors of the block that the stream has
  * @throws CalibrationError, NumericError or SchemeError naming the transform and the tensor
  */
 export async function transformBlock<T>(
@@ -78,7 +79,7 @@ export async function transformBlock<T>(
   return { weights, clipped, inputScales, rows };
 }
 
-/** One pass through the block for the statistics, then the transform itself. */
+/** Runs the block once to collect the statistics, then applies one transform. */
 async function applyTransform<T>(
   transform: Transform,
   plan: Plan,
@@ -104,7 +105,7 @@ interface TransformWork<T> {
   readonly block: BlockDescription;
   readonly weights: BlockWeights;
   readonly edges: readonly ScalableEdge[];
-  /** Goes through the block; the stream itself stays before it. */
+  /** Walks through the block; the stream itself stays before it. */
   readonly walk: BlockWalk<T>;
   readonly probe: BlockProbe<T>;
 }
@@ -125,7 +126,7 @@ async function transformOnce<T>(work: TransformWork<T>, context: Context): Promi
     await walk.run(stage);
   }
   probe.record(walk);
-  // An expert that no token reached has no statistics: its edge stays as it is.
+  // An expert that no token reached has no statistics, so its edge is not changed.
   const lost = edges.filter(({ consumers }) => consumers.some((module) => collectors.get(module)?.tokens === 0));
   const result = await transform.apply(
     {
@@ -152,8 +153,8 @@ async function transformOnce<T>(work: TransformWork<T>, context: Context): Promi
 }
 
 /**
- * What the linears of a stage are judged by. Behind a norm that is all tokens, also where a router hands them out; a router
- * itself, which is in no stage, belongs to the linears beside it.
+ * The inputs on which linears of a stage are judged. After a norm these are all tokens, even if a router distributes
+ * them. A router is in no stage; it is judged together with the linears that read the same inputs.
  */
 function judgedInputs(
   stage: Stage,

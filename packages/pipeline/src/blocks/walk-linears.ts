@@ -9,7 +9,7 @@ export interface VisitedLinear {
   readonly module: string;
   readonly weight: Tensor<'f32'>;
   readonly statistics: Collector['statistics'];
-  /** Tokens that its inputs were collected from. */
+  /** Number of tokens from which its inputs were collected. */
   readonly tokens: number;
 }
 
@@ -23,15 +23,18 @@ export interface LinearWalk<T> {
   readonly batch: number;
   readonly context: Context;
   readonly needs: readonly Statistic<any>[];
-  /** What `visit` gave for a linear in an earlier run: where all that read the same inputs have it, these are not collected. */
+  /**
+   * The result of `visit` for a linear in an earlier run. If all linears that read the same inputs have one, these
+   * inputs are not collected.
+   */
   finished?(module: string): Promise<Tensor<'f32'> | undefined>;
-  /** Called for every linear of the blocks, in order. What it gives takes the weight's place in what follows. */
+  /** Called for every linear of the blocks, in order. Its result replaces the weight for the rest of the walk. */
   visit(linear: VisitedLinear): Promise<Tensor<'f32'> | undefined>;
 }
 
 /**
- * Runs a model block by block, stage by stage, and collects what its linears read. Statistics that compare with the unquantized model
- * have it run beside.
+ * Runs a model block by block, stage by stage, and collects the inputs of its linears. If a statistic compares with the
+ * unquantized model, that model runs too.
  */
 export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
   const { model, engine, windows, batch, context, needs, visit } = walk;

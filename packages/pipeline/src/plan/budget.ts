@@ -6,24 +6,24 @@ import { describeRule, matches, type Recipe, type Rule } from '../recipe/recipe.
 import { planRun } from './plan.js';
 import { refuseModule } from './refuse-module.js';
 
-/** How large the result may be. */
+/** The largest allowed size of the result. */
 export type Budget =
-  /** Bits per weight over all quantized linears, scales and zero points included: the number that a plan prints. */
+  /** Bits per weight over all quantized linears, scales and zero points included. A plan prints this number. */
   | { readonly bitsPerWeight: number }
   /** Bytes of all tensors of the written folder. */
   | { readonly bytes: number };
 
-/** Linears that a budget gives one scheme: a fusion group, or a linear that stands alone. */
+/** Linears that get one scheme from a budget: a fusion group, or a single linear. */
 export interface BudgetUnit extends SensitivityUnit {
-  /** The method that is going to quantize it. */
+  /** The method that quantizes the unit. */
   readonly quantizer: Quantizer;
-  /** How its inputs are quantized. */
+  /** The scheme of the unit's inputs. */
   readonly activation?: Rule['activation'];
   /** Bytes in the layout, for each candidate. */
   readonly bytes: readonly number[];
 }
 
-/** What was chosen for a unit, and what else there was. Goes into the report as it is. */
+/** The choice for a unit, with its alternatives. It is copied into the report. */
 export interface BudgetChoice {
   readonly unit: string;
   readonly modules: readonly string[];
@@ -38,16 +38,21 @@ export interface BudgetChoice {
 }
 
 export interface BudgetedRecipe {
-  /** With one rule for each unit before the rules that it came from; no candidates are left. */
+  /**
+   * The recipe with one rule for each unit, which comes before the rule of the unit's linears. No rule has candidates.
+   */
   readonly recipe: Recipe;
   readonly choices: readonly BudgetChoice[];
-  /** Sum of the chosen options' KL divergences, in nats per token: what the measurement predicts, not the result's. */
+  /**
+   * Sum of the chosen options' KL divergences, in nats per token. This is the measurement's prediction, not a
+   * measurement of the result.
+   */
   readonly predictedKl: number;
 }
 
 /**
- * The units of the rules that have candidates, with what their layout can hold of these.
- * @throws SchemeError when a fusion group is matched by different rules, or no candidate can be stored
+ * The units of the rules that have candidates. Each has the candidates that its layout can hold.
+ * @throws SchemeError when different rules match a fusion group, or no candidate can be stored
  */
 export function budgetUnits(checkpoint: Checkpoint, recipe: Recipe): readonly BudgetUnit[] {
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
@@ -102,7 +107,7 @@ function unitOf(linears: readonly LinearDescription[], rule: Rule, recipe: Recip
   return { name: unitName(modules), modules, quantizer, candidates, bytes, ...(activation ? { activation } : {}) };
 }
 
-/** `model.layers.0.self_attn.{q_proj,k_proj,v_proj}`; long lists by what they have in common. */
+/** `model.layers.0.self_attn.{q_proj,k_proj,v_proj}`; a long list is shortened to the common part of the names. */
 function unitName(modules: readonly string[]): string {
   if (modules.length === 1) return modules[0];
   const parts = modules.map((module) => module.split('.'));
@@ -114,9 +119,10 @@ function unitName(modules: readonly string[]): string {
 }
 
 /**
- * Chooses a scheme for each unit so that the sum of their KL divergences is least and the result within the budget.
- * @param measure KL of the whole model with one unit alone quantized, for each of its candidates
- * @throws SchemeError saying how small the model can become when the budget is smaller
+ * Chooses a scheme for each unit so that the sum of their KL divergences is smallest and the result is within the
+ * budget.
+ * @param measure KL of the whole model with only one unit quantized, for each candidate of the unit
+ * @throws SchemeError naming the smallest possible size when the budget is smaller
  */
 export async function fitToBudget(
   checkpoint: Checkpoint,
@@ -150,7 +156,7 @@ export async function fitToBudget(
   return { recipe: withSchemes(recipe, units, chosen), choices, predictedKl: loss };
 }
 
-/** Bytes that the units may take: the budget less what else it counts. */
+/** Bytes that the units may take: the budget minus everything else that counts. */
 function limitOf(checkpoint: Checkpoint, recipe: Recipe, units: readonly BudgetUnit[], budget: Budget): number {
   const cheapest = units.map(({ bytes }) => bytes.indexOf(Math.min(...bytes)));
   const least = units.reduce((sum, { bytes }, i) => sum + bytes[cheapest[i]], 0);
@@ -171,7 +177,7 @@ function limitOf(checkpoint: Checkpoint, recipe: Recipe, units: readonly BudgetU
   return least + (asked - possible) * bytesPerUnit;
 }
 
-/** The recipe with a rule for each unit before the rules that they came from. */
+/** The recipe with a rule for each unit before the rules from which the units came. */
 function withSchemes(recipe: Recipe, units: readonly BudgetUnit[], chosen: readonly number[]): Recipe {
   const rules = units.map(
     ({ modules, quantizer, activation, candidates }, i): Rule => ({
@@ -182,6 +188,6 @@ function withSchemes(recipe: Recipe, units: readonly BudgetUnit[], chosen: reado
       ...(activation ? { activation } : {}),
     }),
   );
-  // Whatever such a rule matches is in a unit, so it need not stay.
+  // Every linear that a rule with candidates matches is in a unit, so the rule is not needed.
   return { ...recipe, rules: [...rules, ...recipe.rules.filter(({ candidates }) => !candidates)] };
 }

@@ -2,15 +2,15 @@ import type { Checkpoint, RewrittenTensor } from '@q/checkpoint';
 import { edgeTensors, type LinearDescription, linearsOf, type Transform } from '@q/core';
 import type { ModelSource } from './model-source.js';
 
-/** A tensor whose values change before anything is quantized. */
+/** A tensor whose values change before any tensor is quantized. */
 export interface ChangedTensor extends RewrittenTensor {
-  /** For the plan: `rewritten by rotate, scaled by awq`. */
+  /** Text for the plan: `rewritten by rotate, scaled by awq`. */
   readonly why: string;
-  /** Its last values are known only when its block has been worked on, not beforehand. */
+  /** True if its final values are known only after its block has been processed. */
   readonly scaled: boolean;
 }
 
-/** What rewrites and transforms may change, by name; nothing is computed. */
+/** The tensors that rewrites and transforms may change, by name. Nothing is computed. */
 export function changedTensors(
   checkpoint: Checkpoint,
   { model, rewritten }: ModelSource,

@@ -2,24 +2,26 @@ import type { Checkpoint } from '@q/checkpoint';
 import type { LinearDescription, LinearRole, ModelDescription } from '@q/core';
 import type { ModelSource } from './model-source.js';
 
-/** Roles of tables, which rules have to name: rows are looked up in them, no product reads them. */
+/** Roles of tables. Rules have to name these roles, because rows of tables are looked up and not multiplied. */
 const tableRoles: readonly LinearRole[] = ['embedding', 'position'];
 
 export const isTable = ({ roles = [] }: LinearDescription): boolean => roles.some((role) => tableRoles.includes(role));
 
-/** Whether it is the output projection, or the table that it is tied to: what reads the final norm. */
+/** Whether a linear is the output projection, or the table that is tied to it. Both read the final norm. */
 export function isHead({ module }: LinearDescription, model: ModelDescription | undefined): boolean {
   if (!model?.head) return false;
   const weight = `${model.head.module}.weight`;
   return `${module}.weight` === (model.ties.get(weight) ?? weight);
 }
 
-/** Rows from which a table of embeddings is worth quantizing: the two kinds of segments of BERT are not. */
+/**
+ * Tables of embeddings are quantized from this number of rows on. BERT's table of two segment types is not worth it.
+ */
 const tableRows = 32;
 
 /**
- * Tables of embeddings, a row for a token or a position, as matrices `[rows, hidden]`. One that is tied to the head has its
- * role too: both uses share what is written.
+ * Tables of embeddings, with a row for a token or a position, as matrices `[rows, hidden]`. A table that is tied to the
+ * head has the head's role too, because both uses share the written tensor.
  */
 export function embeddingTables({ tensors }: Checkpoint, { model }: ModelSource): readonly LinearDescription[] {
   if (!model) return [];

@@ -3,7 +3,7 @@ import { type LinearDescription, linearsOf } from '@q/core';
 import { guessLinears } from '@q/models';
 import type { ModelSource } from './model-source.js';
 
-/** Linears of the blocks; for an unknown architecture those that its tensors' names suggest. */
+/** Linears of the blocks. For an unknown architecture, the linears that the names of its tensors suggest. */
 export function findLinears(
   checkpoint: Checkpoint,
   source: ModelSource,
@@ -21,7 +21,7 @@ export function findLinears(
   return guessLinears(checkpoint.tensors);
 }
 
-/** The output projection when it has a tensor of its own: kept unless a rule names it. */
+/** The output projection if it has its own tensor. It is kept unless a rule names it. */
 function untiedHead({ tensors }: Checkpoint, { model, rewritten }: ModelSource): readonly LinearDescription[] {
   if (!model?.head) return [];
   const name = `${model.head.module}.weight`;

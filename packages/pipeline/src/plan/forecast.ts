@@ -7,24 +7,24 @@ import { isHead } from './embedding-tables.js';
 import { pairedShare } from './paired-share.js';
 import type { PlannedModule } from './plan.js';
 
-/** The calibration that a plan counts with. */
+/** The calibration for which a plan predicts memory and time. */
 export interface CalibrationShape {
   readonly samples: number;
   readonly length: number;
-  /** Windows at a time; by default {@link calibrationBatch}, and half of them where states wait on the disk. */
+  /** Windows at a time. Default: {@link calibrationBatch}, or half of it if states are on the disk. */
   readonly batch?: number;
-  /** Bytes that the run may take: states wait on the disk where it is predicted to need more. Default: no limit. */
+  /** Bytes that the run may take. If the prediction is higher, states go to the disk. Default: no limit. */
   readonly memory?: number;
 }
 
-/** Windows at a time: wide enough for the products, small enough for the engine's memory. */
+/** Windows at a time: large enough for fast products, small enough for the engine's memory. */
 export const calibrationBatch = 8;
 
-/** What a run is going to need, estimated from shapes alone. */
+/** Memory and time that a run needs, estimated from shapes alone. */
 export interface Forecast {
-  /** Bytes by what holds them; `total` is the peak. */
+  /** Bytes by their use; `total` is the peak. */
   readonly memory: Readonly<Record<string, number>>;
-  /** Bytes of activations that wait in the output folder, where they would not fit in memory beside the rest. */
+  /** Bytes of activations in files of the output folder, if they do not fit in memory with the rest. */
   readonly disk?: number;
   /** Windows that are computed at a time. */
   readonly batch: number;
@@ -32,12 +32,14 @@ export interface Forecast {
 }
 
 /**
- * Rates that times are forecast with, per second: f32 operations of a product, of the solver's column sweep, bytes
- * of reading and writing, operations of a training step, and weights that are rounded with a search for their scales. Measured on two x86 cores with the wasm kernels; a forecast is good within a factor of two.
+ * Rates per second from which times are predicted: f32 operations of a product; operations of the solver's column
+ * sweep; bytes of reading and writing; operations of a training step; and weights that are rounded with a search for
+ * their scales. They were measured on two x86 cores with the wasm kernels. A prediction is correct within a factor of
+ * two.
  */
 const rates = { matmul: 40e9, solve: 8e9, stream: 250e6, training: 20e9, round: 30e6 };
 
-/** The runtime itself: Node, the engine, the command. */
+/** Bytes of the runtime itself: Node, the engine, the command. */
 const baseBytes = 150e6;
 
 export function forecast(
@@ -50,7 +52,8 @@ export function forecast(
 ): Forecast {
   const streamed = checkpoint.bytes / rates.stream;
   if (!calibration || !model) {
-    // Tensors that are copied go through in chunks, of which two are under way; of those that are rounded one is in memory at a time, and small ones are read ahead.
+    // Copied tensors are read in chunks, of which two are in memory at a time. Of rounded tensors one is in memory at a
+    // time, and small ones are read ahead.
     let [largest, weights] = [0, 0];
     for (const { linear } of modules) {
       largest = Math.max(largest, roundingBytes(checkpoint, linear));
@@ -63,17 +66,18 @@ export function forecast(
   const blockElements = Math.max(
     ...model.blocks.map(({ linears }) => linears.reduce((sum, l) => sum + l.inFeatures * l.outFeatures, 0)),
   );
-  // Methods that compare with the unquantized model run it beside the quantized one.
+  // Methods that compare with the unquantized model also run that model.
   const share = pairedShare(modules, tokens);
   const paired = share > 0;
   const streams = 1 + share;
-  // Each transform sends the calibration batch through the block once more, beside the states that wait for the real walk.
+  // Each transform runs the calibration batch through the block once more. The states for the main walk stay in memory
+  // meanwhile.
   const transforms = transformsOf(recipe).length;
   const passes = streams + transforms;
   const widths = model.blocks.flatMap(({ linears }) => linears.map(({ inFeatures }) => inFeatures));
   const widest = Math.max(...widths);
   const activations = (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest);
-  // What a tuner is left of the unquantized model; not where activations wait on the disk.
+  // Hidden states of the unquantized model that are kept for a tuner; none if activations are on the disk.
   const left = paired && tuner?.readsHiddenStates ? hiddenStateBytes(model.blocks.length, tokens, model.hiddenSize) : 0;
   const restOf = (batch: number) => ({
     runtime: baseBytes,
@@ -82,7 +86,9 @@ export function forecast(
     statistics: (paired ? 44 : 24) * widest * widest,
     batch: 4 * batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
   });
-  /** Tables are in memory before the blocks are, and leave the engine's memory behind: the larger phase is the peak. */
+  /**
+   * Tables are in memory before the blocks are, and only the engine's part of them stays. The larger phase is the peak.
+   */
   const withTables = (memory: Readonly<Record<string, number>>): Record<string, number> => {
     const walk = total(memory).total - baseBytes;
     return { ...memory, embeddings: Math.round(Math.max(tables.engine, tables.phase - walk)) };
@@ -111,14 +117,14 @@ export function forecast(
   for (const { linear, quantizer } of modules) {
     if (quantizer.needs.length === 0) rounded += elementCount(shapeOf(linear));
     else solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
-    // One more pass, of the unquantized model, gives what the head reads.
+    // The inputs of the head come from one more pass, of the unquantized model.
     if (quantizer.needs.length > 0 && isHead(linear, model))
       products += 2 * Math.min(tokens, headTokens) * linearWeights(model);
   }
   const seconds = 2 + streamed + rounded / rates.round + products / rates.matmul + solves / rates.solve;
   if (!tuner) return { memory: total(memory), ...disk, batch, seconds };
   const training = tuner.forecast(model, modules, { count: calibration.samples, length: calibration.length });
-  // Quantizing is over, and its memory free, when training begins: the larger of the two is the peak.
+  // When training begins, quantizing is finished and its memory is free: the larger of the two is the peak.
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory, ...(onDisk ? {} : kept) };
   const larger = total(trained).total > total(memory).total ? trained : memory;
   return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / rates.training };
@@ -129,19 +135,22 @@ const shapeOf = ({ outFeatures, inFeatures }: LinearDescription): readonly numbe
 const linearWeights = ({ blocks }: ModelDescription): number =>
   blocks.reduce((sum, { linears }) => sum + linears.reduce((own, each) => own + elementCount(shapeOf(each)), 0), 0);
 
-/** Bytes of one value in the source's file; nothing where a rewrite makes the tensor. */
+/** Bytes of one value in the source's file; 0 for a tensor that a rewrite makes. */
 function storedBytes(checkpoint: Checkpoint, name: string): number {
   const entry = checkpoint.tensors.get(name);
   return entry ? (entry.end - entry.begin) / Math.max(1, elementCount(entry.shape)) : 0;
 }
 
-/** A weight while it is rounded: as it was read, in f32, its codes, and these packed. f32 is used as it was read. */
+/**
+ * Bytes of a weight while it is rounded: as stored in the file, in f32, its codes, and the packed codes. An f32 weight
+ * needs no second copy.
+ */
 function roundingBytes(checkpoint: Checkpoint, linear: LinearDescription): number {
   const stored = storedBytes(checkpoint, `${linear.module}.weight`);
   return elementCount(shapeOf(linear)) * ((stored < 4 ? stored : 0) + 4 + 1 + 0.6);
 }
 
-/** Tables of embeddings in memory before the blocks are read, and what of it the engine keeps. */
+/** Bytes of tables of embeddings in memory before the blocks are read, and the part of them that the engine keeps. */
 function tableBytes(
   checkpoint: Checkpoint,
   model: ModelDescription,
@@ -153,7 +162,8 @@ function tableBytes(
     const count = elementCount(model.expected.get(name) ?? []);
     const stored = storedBytes(checkpoint, name);
     engine += 4 * count;
-    // Read and decoded; or decoded, as codes and as the values of these.
+    // A copied table is in memory as stored and decoded. A quantized table is in memory decoded, as codes, and as their
+    // values.
     phase += count * (4 + (planned.has(name) ? 4 + 1 + 4 : (stored < 4 ? stored : 0) + 4));
   }
   return { engine, phase };

@@ -3,10 +3,10 @@ import { createRandom, type Kernels, type ModelDescription, SchemeError, type We
 import { describeModel } from '@q/models';
 import { type Recipe, rewritesOf } from '../recipe/recipe.js';
 
-/** A checkpoint as the recipe's rewrites leave it. Values are computed when they are read. */
+/** A checkpoint after the recipe's rewrites. Values are computed when they are read. */
 export interface ModelSource extends WeightSource {
   readonly model?: ModelDescription;
-  /** Tensors that rewrites change or add: their shape, linears `[out, in]`, and by which. */
+  /** Tensors that rewrites change or add: their shapes (linears `[out, in]`) and the names of the rewrites. */
   readonly rewritten: ReadonlyMap<string, { readonly shape: readonly number[]; readonly by: readonly string[] }>;
   /** Keys of config.json that change. */
   readonly config: Readonly<Record<string, unknown>>;
@@ -14,7 +14,7 @@ export interface ModelSource extends WeightSource {
 
 /**
  * Applies the rewrites one after the other.
- * @throws SchemeError naming the rewrite and what stands in the way
+ * @throws SchemeError naming the rewrite and the reason why it cannot be applied
  */
 export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Kernels): ModelSource {
   let { model } = checkpoint;
@@ -25,7 +25,7 @@ export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Ke
     if (!model) throw checkpoint.unknownArchitecture as Error;
     const refusal = rewrite.refuse?.(model);
     if (refusal) throw new SchemeError(`${rewrite.name}: ${refusal}`);
-    // Never the context's generator: the plan and the run must see the same model.
+    // This generator is not the context's, because the plan and the run must see the same model.
     const random = createRandom(recipe.seed).fork(`rewrite ${rewrite.name}`);
     const inner = weight;
     const result = rewrite.apply(model, { weight: inner }, { random, kernels });

@@ -1,8 +1,9 @@
 import type { PlannedModule } from './plan.js';
 
 /**
- * Share of the calibration batches that go through the unquantized model: what the most demanding module needs; 0 for none.
- * @param tokens of the calibration
+ * Share of the calibration batches that go through the unquantized model: the largest share that a module needs; 0 for
+ * none.
+ * @param tokens number of calibration tokens
  */
 export function pairedShare(modules: readonly PlannedModule[], tokens: number): number {
   let share = 0;

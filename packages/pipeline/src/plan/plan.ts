@@ -25,31 +25,31 @@ import { type RowGroup, RowGroups } from './row-groups.js';
 import { StoredBytes } from './stored-bytes.js';
 import { UnreadTensors } from './unread-tensors.js';
 
-/** What a tensor is for, for sums over kinds. A tied head counts as an embedding. */
+/** The kind of a tensor, for sums by kind. A tied head counts as an embedding. */
 export type TensorKind = 'linears' | 'embeddings' | 'head' | 'the rest';
 
-/** One tensor of the source and what becomes of it. */
+/** One tensor of the source, and the plan for it. */
 export interface PlannedRow {
   readonly name: string;
-  /** `rewrite`: not quantized, but its values change: written in f32. */
+  /** `rewrite`: the tensor is not quantized, but its values change. It is written in f32. */
   readonly action: 'quantize' | 'rewrite' | 'copy';
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   readonly kind: TensorKind;
-  /** In words; quantized rows only. */
+  /** The scheme in words; only quantized rows have it. */
   readonly scheme?: string;
   readonly method?: string;
   readonly why: string;
 }
 
-/** A linear, and the method that is going to quantize it. */
+/** A linear, and the method that quantizes it. */
 export interface PlannedModule extends QuantizedModule {
   readonly quantizer: Quantizer;
 }
 
-/** The same, with what its row says. */
+/** A planned module, with the texts of its row. */
 interface DecidedModule extends PlannedModule {
   readonly why: string;
   readonly bytes: number;
@@ -58,20 +58,20 @@ interface DecidedModule extends PlannedModule {
 export interface Plan {
   readonly checkpoint: Checkpoint;
   readonly recipe: Recipe;
-  /** The model after the recipe's rewrites: the one that is run. */
+  /** The model after the recipe's rewrites. The run uses this model. */
   readonly model?: ModelDescription;
   /** Tensors that rewrites and transforms change, quantized or not. */
   readonly changed: ReadonlyMap<string, ChangedTensor>;
-  /** Every tensor: made when it is asked for first. See `eachRow` for models of many tensors. */
+  /** A row for every tensor, made on first use. See `eachRow` for models of many tensors. */
   readonly rows: readonly PlannedRow[];
-  /** Tensors that rows stand for. */
+  /** Number of tensors of all rows. */
   readonly tensors: number;
-  /** The rows, those that differ in the numbers of their names alone as one. */
+  /** The rows in groups: rows whose names differ only in numbers are one group. */
   readonly groups: readonly RowGroup[];
   readonly modules: ReadonlyMap<string, PlannedModule>;
-  /** Headers and places of all that is written: made when it is asked for first. */
+  /** Headers and offsets of all files that are written, made on first use. */
   readonly files: CheckpointPlan;
-  /** True when a method needs statistics: the model is going to be run. */
+  /** True if a method needs statistics, so the model has to run. */
   readonly calibrated: boolean;
   readonly bytesBefore: number;
   readonly bytesAfter: number;
@@ -81,13 +81,13 @@ export interface Plan {
   readonly bitsPerWeight: number;
   readonly forecast: Forecast;
   readonly notes: readonly string[];
-  /** The rows one after the other: none is kept. */
+  /** Yields the rows one after the other and keeps none. */
   eachRow(): Iterable<PlannedRow>;
 }
 
 /**
- * Decides everything before anything is computed: reads headers only.
- * @throws SchemeError naming the module and the reason when a rule cannot be carried out
+ * Decides everything before anything is computed. It reads headers only.
+ * @throws SchemeError naming the module and the reason when a rule cannot be applied
  */
 export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: CalibrationShape): Plan {
   const disorder = refuseOrder(recipe.transforms ?? []);
@@ -104,14 +104,14 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const linears = findLinears(checkpoint, source, notes);
   refuseUnmatched(recipe, checkpoint.path, linears);
   const modules = new Map<string, DecidedModule>();
-  /** Linears and tables that are not quantized, and why. */
+  /** Linears and tables that are not quantized, and the reasons. */
   const kept = new Map<string, { readonly linear: LinearDescription; readonly why: string }>();
   const described = recipe.rules.map(describeRule);
   const tests = recipe.rules.map(ruleTest);
   const stored = new StoredBytes(recipe.layout, checkpoint);
-  /** Linears of a data-free run that cannot be quantized: one odd matrix does not refuse the others. */
+  /** Linears of a data-free run that cannot be quantized. One such matrix does not refuse the others. */
   const odd = new Map<string, string>();
-  /** Linears that the layout holds in no folder. */
+  /** Linears that the layout cannot hold in any folder. */
   const leaves = new Map<string, string>();
   for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
     const index = tests.findIndex((applies) => applies(linear));
@@ -132,12 +132,13 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     if (rule.candidates)
       throw new SchemeError(`${described[index]}: has candidates to choose from, but no budget was given`);
     if (!quantizer || !scheme) throw new SchemeError(`${described[index]}: needs a method and a scheme, or keep`);
-    // Written out: a spread takes ten times as long, and there may be hundreds of thousands.
+    // This literal is written out, because a spread takes ten times as long, and there may be hundreds of thousands of
+    // modules.
     const planned: PlannedModule = activation
       ? { linear, scheme, quantizer, activation }
       : { linear, scheme, quantizer };
     const refusal = refuseModule(planned, recipe);
-    // A table is quantized only where the recipe names it: what was wanted in so many words is refused, not left out.
+    // A table is quantized only if the recipe names it. So a table that cannot be quantized is refused, not left out.
     if (refusal && !isTable(linear) && streams(recipe, planned)) {
       odd.set(linear.module, refusal);
       kept.set(linear.module, { linear, why: `kept: ${refusal}` });
@@ -158,7 +159,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     notes.push(
       more.length > 0 ? `${module} and ${more.length} more are kept: ${refusal}` : `${module} is kept: ${refusal}`,
     );
-  // Without a linear to quantize the steps before it still make a folder: the same function with other weights.
+  // Without a linear to quantize, the steps still make a folder: the same function with other weights.
   if (modules.size === 0 && !recipe.transforms?.length)
     throw new SchemeError(`no linear of ${checkpoint.path} matches a rule of the recipe: nothing would be quantized`);
   checkFusionGroups(model, modules, kept);
@@ -191,7 +192,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   notes.push(...checkpoint.notes);
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 
-  // The head has a switch of its own in every layout.
+  // Every layout has its own setting for the head.
   const head = model?.head?.module;
   const changed = changedTensors(checkpoint, source, transformsOf(recipe));
   const tables = new Set(model?.embeddingTensors);
@@ -227,7 +228,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       };
     for (const ending of stored.endings)
       if (name.endsWith(ending) && modules.has(name.slice(0, -ending.length)))
-        // The plan of the files would find it as well, but only when it is made.
+        // The plan of the files would find it too, but that plan is made later.
         throw new FormatError(`tensor ${name} is planned twice`);
     return change === undefined
       ? { name, kind, action: 'copy', dtype, shape, bytesBefore, bytesAfter: bytesKept, why }
@@ -298,7 +299,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   };
 }
 
-/** Modules by what is said of them, in their order. */
+/** Modules by the text about them, in their order. */
 function byText(texts: ReadonlyMap<string, string>): ReadonlyMap<string, readonly string[]> {
   const names = new Map<string, string[]>();
   for (const [module, text] of texts) {
@@ -310,12 +311,12 @@ function byText(texts: ReadonlyMap<string, string>): ReadonlyMap<string, readonl
 }
 
 /**
- * A pattern that matches no linear is a slip of the pen: nothing would happen where something was requested.
+ * Refuses a pattern that matches no linear: it is probably a typing error, and it would have no effect.
  * @throws SchemeError naming the rule and some linears of the model
  */
 function refuseUnmatched(recipe: Recipe, path: string, linears: readonly LinearDescription[]): void {
   for (const [index, rule] of recipe.rules.entries()) {
-    // Rules with a name are those that a recipe makes for what it does not mention.
+    // A recipe adds rules with a name for linears that it does not mention, so such rules may match nothing.
     if (rule.name !== undefined || typeof rule.match !== 'string' || linears.some((linear) => matches(rule, linear)))
       continue;
     const names = linears.slice(0, 2).map(({ module }) => module);
@@ -327,7 +328,7 @@ function refuseUnmatched(recipe: Recipe, path: string, linears: readonly LinearD
 
 const kindOf = ({ roles }: LinearDescription): TensorKind => (roles?.includes('head') ? 'head' : 'linears');
 
-/** The linear that a bias belongs to. */
+/** The linear to which a bias belongs. */
 function linearOfBias(
   name: string,
   ...among: readonly ReadonlyMap<string, { readonly linear: LinearDescription }>[]
@@ -341,7 +342,7 @@ function linearOfBias(
   return undefined;
 }
 
-/** Whether quantizing runs the model block by block; if not, it streams tensors. */
+/** Whether quantizing runs the model block by block. Otherwise tensors are quantized one after the other. */
 export const walksModel = (recipe: Recipe, modules: ReadonlyMap<string, PlannedModule>): boolean =>
   transformsOf(recipe).length > 0 || readsStatistics(modules);
 
@@ -351,11 +352,14 @@ function readsStatistics(modules: ReadonlyMap<string, PlannedModule>): boolean {
   return false;
 }
 
-/** Whether a linear is quantized without running the model: its neighbours do not depend on it. */
+/** Whether a linear is quantized without running the model, so that no other linear depends on it. */
 const streams = (recipe: Recipe, { quantizer, activation }: PlannedModule): boolean =>
   recipe.tuner === undefined && (recipe.transforms ?? []).length === 0 && quantizer.needs.length === 0 && !activation;
 
-/** What stays as it is although it is most of a model in some: experts that are kept in one tensor of three dimensions. */
+/**
+ * Adds a note about experts in one tensor of three dimensions: they are copied, although they are most of the weights
+ * in some models.
+ */
 function noteFused(groups: readonly RowGroup[], notes: string[]): void {
   const all = groups.reduce((sum, group) => sum + weightsOf(group), 0);
   const fused = groups.filter(({ action, shape }) => action === 'copy' && shape.length > 2);
@@ -369,11 +373,11 @@ function noteFused(groups: readonly RowGroup[], notes: string[]): void {
 
 const weightsOf = ({ shape, tensors }: RowGroup): number => tensors * elementCount(shape);
 
-/** A scheme of inputs whose scale comes from calibration. */
+/** Whether this is a scheme of inputs whose scale comes from calibration. */
 export const isStatic = (activation: ActivationScheme | undefined): activation is ActivationScheme =>
   activation !== undefined && !activation.scheme.dynamic;
 
-/** Says a module's scheme in words. Thousands of modules have one scheme, and one text. */
+/** Describes a module's scheme in words. Thousands of modules with the same scheme share one text. */
 function schemeWords(): (module: QuantizedModule) => string {
   const known = new Map<Scheme, Map<ActivationScheme | undefined, string>>();
   return ({ scheme, activation }) => {
@@ -389,7 +393,7 @@ function schemeWords(): (module: QuantizedModule) => string {
   };
 }
 
-/** @throws SchemeError naming the module and the reason when the training cannot be carried out */
+/** @throws SchemeError naming the module and the reason when the training is not possible */
 function checkTuner(
   tuner: Tuner,
   checkpoint: Checkpoint,
@@ -417,7 +421,10 @@ function checkTuner(
   }
 }
 
-/** Runtimes fuse q,k,v and gate,up: the members must share one scheme (docs/reference/file-formats.md#rules-for-all-of-them). */
+/**
+ * Runtimes fuse q,k,v and gate,up: the members must share one scheme
+ * (docs/reference/file-formats.md#rules-for-all-of-them).
+ */
 function checkFusionGroups(
   model: ModelDescription | undefined,
   modules: ReadonlyMap<string, PlannedModule>,
@@ -426,7 +433,8 @@ function checkFusionGroups(
   const words = schemeWords();
   const different = new Set<string>();
   for (const planned of modules.values()) different.add(words(planned));
-  // One scheme for all, as a rule: nothing has to be looked up, and a model may have tens of thousands of blocks.
+  // Usually all modules have one scheme. Then nothing has to be looked up, and a model may have tens of thousands of
+  // blocks.
   const outside = model?.head?.module;
   if (different.size <= 1 && (kept.size === 0 || (kept.size === 1 && outside !== undefined && kept.has(outside))))
     return;

@@ -2,7 +2,7 @@ import type { Recipe } from '../recipe/recipe.js';
 import { isTable } from './embedding-tables.js';
 import type { PlannedModule } from './plan.js';
 
-/** Why a linear cannot be quantized as planned, or nothing. */
+/** The reason why a linear cannot be quantized as planned; undefined if it can. */
 export function refuseModule(planned: PlannedModule, recipe: Recipe): string | undefined {
   const { linear, scheme, quantizer } = planned;
   const { granularity } = scheme;

@@ -1,12 +1,12 @@
 import type { PlannedRow } from './plan.js';
 
-/** Rows of a plan that differ in the numbers of their names alone. */
+/** Rows of a plan whose names differ only in numbers. */
 export interface RowGroup extends PlannedRow {
-  /** With a `*` for each number. */
+  /** The name with a `*` for each number. */
   readonly name: string;
-  /** Name of the first of them. */
+  /** Name of the first row of the group. */
   readonly first: string;
-  /** Tensors that it stands for. */
+  /** Number of tensors in the group. */
   readonly tensors: number;
 }
 
@@ -18,8 +18,8 @@ interface OpenGroup {
 }
 
 /**
- * Sums rows up as they come. A model may have hundreds of thousands of tensors, of a few kinds: what is said of all of them is
- * said from the sums, and no row is kept.
+ * Sums up rows by group. A model may have hundreds of thousands of tensors of a few kinds. The plan describes the
+ * groups, and no row is kept.
  */
 export class RowGroups {
   readonly #groups: OpenGroup[] = [];
@@ -42,7 +42,7 @@ export class RowGroups {
     else this.#byHash.set(hash, [group]);
   }
 
-  /** In the order of their first rows. */
+  /** The groups, in the order of their first rows. */
   all(): readonly RowGroup[] {
     return this.#groups.map(({ row, tensors, bytesBefore, bytesAfter }) => ({
       ...row,
@@ -67,7 +67,7 @@ function alike(a: PlannedRow, b: PlannedRow): boolean {
 
 const isDigit = (code: number): boolean => code >= 48 && code <= 57;
 
-/** Of the text with one mark for each number in it. */
+/** Hash of a text with one mark for each number in it. */
 function hashButNumbers(text: string): number {
   let hash = 0;
   for (let at = 0; at < text.length; at++) {
@@ -80,7 +80,7 @@ function hashButNumbers(text: string): number {
   return hash;
 }
 
-/** Whether two names are one when each of their numbers is a `*`. */
+/** Whether two names are equal if each of their numbers is replaced with a `*`. */
 export function sameButNumbers(a: string, b: string): boolean {
   let [i, j] = [0, 0];
   while (i < a.length && j < b.length) {

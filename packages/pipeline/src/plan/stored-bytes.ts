@@ -4,9 +4,12 @@ import { byteLength } from '@q/safetensors';
 import type { Recipe } from '../recipe/recipe.js';
 import type { PlannedModule } from './plan.js';
 
-/** Bytes of quantized modules. Those of one shape and scheme take the same: a layout is asked once for all of them. */
+/**
+ * Bytes of quantized modules. Modules of one shape and scheme take the same number of bytes, so the layout computes it
+ * once for all of them.
+ */
 export class StoredBytes {
-  /** Ends of the names of tensors that replace weights, behind the module's name. */
+  /** Suffixes of the names of tensors that replace weights, after the module's name. */
   readonly endings = new Set<string>();
   readonly #known = new Map<Scheme, { readonly of: PlannedModule; readonly bytes: number }[]>();
 

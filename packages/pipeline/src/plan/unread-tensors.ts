@@ -2,7 +2,7 @@ import type { Checkpoint } from '@q/checkpoint';
 import { elementCount, type ModelDescription } from '@q/core';
 import type { PlannedRow } from './plan.js';
 
-/** Finds tensors that the model that config.json describes does not read, such as biases that it does not mention. */
+/** Finds tensors that the model of config.json does not read, such as biases that it does not mention. */
 export class UnreadTensors {
   #first: string | undefined;
   #tensors = 0;
@@ -10,7 +10,8 @@ export class UnreadTensors {
   readonly #expected: ModelDescription['expected'] | undefined;
 
   constructor(checkpoint: Checkpoint, model: ModelDescription | undefined) {
-    // Opening has found every tensor that the model expects: with as many as those there is no other.
+    // The checkpoint has every tensor that the model expects. If the numbers of tensors are equal, there is no other
+    // tensor.
     const none = model !== undefined && model === checkpoint.model && model.expected.size === checkpoint.tensors.size;
     this.#expected = none ? undefined : model?.expected;
   }
@@ -22,7 +23,7 @@ export class UnreadTensors {
     this.#weights += elementCount(shape);
   }
 
-  /** @param all weights of the model */
+  /** @param all number of weights of the model */
   notes(all: number): readonly string[] {
     if (this.#first === undefined) return [];
     const others = this.#tensors > 1 ? ` and ${this.#tensors - 1} more` : '';

@@ -13,48 +13,60 @@ import type {
 import { isTable } from '../plan/embedding-tables.js';
 import { wildcard } from './wildcard.js';
 
-/** What happens to the linears whose module name matches. The first rule that matches wins. */
+/** The settings for the linears whose module name matches. The first rule that matches applies. */
 export interface Rule {
-  /** What the plan calls it; its place and pattern when absent. */
+  /** Name of the rule in the plan. Default: its index and pattern. */
   readonly name?: string;
   /** A regular expression, or a pattern in which `*` stands for any characters. */
   readonly match: string | RegExp;
-  /** Linears with one of these roles are left to the rules that follow. */
+  /** Linears with one of these roles are left to the following rules. */
   readonly except?: readonly LinearRole[];
-  /** Only matrices with one of these roles. Tables of embeddings are quantized by rules that name their role here alone. */
+  /**
+   * The rule applies only to matrices with one of these roles. Tables of embeddings are quantized only by rules that
+   * name their role here.
+   */
   readonly only?: readonly LinearRole[];
-  /** Leave the linear as it is. */
+  /** Keeps the linear unquantized. */
   readonly keep?: boolean;
   readonly quantizer?: Quantizer;
-  /** Instead of `quantizer` for the output projection, and the table that it is tied to: it reads the head's inputs. */
+  /** Replaces `quantizer` for the output projection and the table that is tied to it. It reads the head's inputs. */
   readonly head?: Quantizer;
   readonly scheme?: Scheme;
-  /** How the linear's inputs are quantized when it runs; weights alone when absent. Static scales come from calibration. */
+  /**
+   * Scheme of the linear's inputs when it runs; absent: only weights are quantized. Static scales come from
+   * calibration.
+   */
   readonly activation?: ActivationScheme;
-  /** Instead of `scheme`: schemes that a budget chooses from, one for each unit of the model ({@link fitToBudget}). */
+  /** Replaces `scheme`: schemes from which a budget chooses, for each unit of the model ({@link fitToBudget}). */
   readonly candidates?: readonly Scheme[];
 }
 
-/** Everything that decides the bytes of the result, but the model and the calibration data. */
+/** Everything that decides the bytes of the result, except the model and the calibration data. */
 export interface Recipe {
   readonly layout: QuantizedLayout;
-  /** What changes the weights before they are quantized, without changing the function, in this order. */
+  /** Steps that change the weights before they are quantized and keep the function, in this order. */
   readonly transforms?: readonly ModelStep[];
   /** Linears that no rule matches are kept. */
   readonly rules: readonly Rule[];
-  /** Trains all quantized linears after the rules' quantizers have given them their start. */
+  /** Trains all quantized linears. The rules' quantizers compute the initial values. */
   readonly tuner?: Tuner;
   readonly seed: number;
-  /** Round weights that a source has rounded already; such a source is refused when absent. */
+  /** Round weights that a source has rounded already. Without it such a source is refused. */
   readonly requantize?: boolean;
   readonly maxShardBytes?: number;
-  /** Calibration tokens that an expert needs; with fewer it is rounded to nearest. {@link defaultExpertTokens} when absent. */
+  /**
+   * Calibration tokens that an expert needs. An expert with fewer is rounded to nearest. Default: {@link
+   * defaultExpertTokens}.
+   */
   readonly expertTokens?: number;
-  /** Outside modules that parts of the recipe come from: other code may give other bytes under the same names. */
+  /** Outside modules from which parts of the recipe come: other code may give other bytes under the same names. */
   readonly uses?: readonly { readonly module: string; readonly identity: string }[];
 }
 
-/** A rewrite changes the whole model before anything runs; a transform works block by block on calibration inputs. */
+/**
+ * Whether a step is a rewrite. A rewrite changes the whole model before anything runs; a transform works block by block
+ * on calibration inputs.
+ */
 export const isRewrite = (step: ModelStep): step is Rewrite => !('edges' in step);
 
 export const rewritesOf = ({ transforms = [] }: Recipe): readonly Rewrite[] => transforms.filter(isRewrite);
@@ -65,7 +77,7 @@ export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] 
 /** Whether a rule applies to a linear. */
 export const matches = (rule: Rule, linear: LinearDescription): boolean => ruleTest(rule)(linear);
 
-/** The same for many linears: the pattern is read once. */
+/** The same for many linears; the pattern is parsed once. */
 export function ruleTest({ match, only, except = [] }: Rule): (linear: LinearDescription) => boolean {
   const fits = match instanceof RegExp ? (module: string) => match.test(module) : wildcard(match);
   return (linear) => {
@@ -81,7 +93,7 @@ export function describeRule(rule: Rule, index: number): string {
   return rule.name ?? `rule ${index + 1} (${rule.match instanceof RegExp ? rule.match : JSON.stringify(rule.match)})`;
 }
 
-/** The recipe as plain JSON: its identity, and a part of the report. */
+/** The recipe as plain JSON: it is the recipe's identity, and a part of the report. */
 export function recipeJSON(recipe: Recipe): Record<string, unknown> {
   const { layout, transforms = [], rules, tuner, seed, requantize, maxShardBytes, expertTokens, uses } = recipe;
   return {

@@ -1,7 +1,7 @@
 import type { ModelStep } from '@q/core';
 import { isRewrite } from './recipe.js';
 
-/** Why steps make no sense in this order, or nothing. */
+/** The reason why steps are not possible in this order; undefined if they are. */
 export function refuseOrder(steps: readonly ModelStep[]): string | undefined {
   for (const [index, step] of steps.entries()) {
     const before = steps.slice(0, index);

@@ -1,10 +1,11 @@
 /**
- * Whether a name fits a pattern in which `*` stands for any characters, none among them. The first place for each part is the
- * right one, so that the time is at most that of pattern times name, whatever the pattern: there is no backtracking.
+ * Whether a name matches a pattern in which `*` stands for zero or more characters. The first match of each part is
+ * taken, which is always correct. So there is no backtracking, and the time is at most proportional to the length of
+ * the pattern times that of the name.
  */
 export const matchesWildcard = (pattern: string, name: string): boolean => wildcard(pattern)(name);
 
-/** The same for many names: the pattern is read once. */
+/** The same for many names; the pattern is parsed once. */
 export function wildcard(pattern: string): (name: string) => boolean {
   if (/^\*+$/.test(pattern)) return () => true;
   const parts = pattern.split('*');

@@ -1,21 +1,21 @@
 import type { ModelDescription } from '@q/core';
 import type { LayerRow } from './report.js';
 
-/** How well calibration covered one expert. */
+/** The calibration coverage of one expert. */
 export interface ExpertRow {
   /** `model.layers.0.block_sparse_moe.experts.3` */
   readonly expert: string;
-  /** Calibration tokens that its linears were quantized with; the fewest of them. */
+  /** The number of calibration tokens with which its linears were quantized: the fewest of them. */
   readonly tokens: number;
-  /** Of all tokens that the router gave to experts of this layer. */
+  /** Share of all tokens that the router gave to experts of this layer. */
   readonly share: number;
-  /** False when there were too few, and it was rounded to nearest instead of the method asked for. */
+  /** False if there were too few tokens: the expert was rounded to nearest instead of by the requested method. */
   readonly calibrated: boolean;
 }
 
 /**
- * The coverage of every expert of which a linear was quantized with calibration; none for models without experts.
- * @param calibrated whether a method that learns from calibration was asked for, by module
+ * The coverage of every expert that was quantized with calibration; empty for models without experts.
+ * @param calibrated whether a method that reads calibration statistics was requested, by module
  */
 export function expertCoverage(
   model: ModelDescription,

@@ -1,21 +1,24 @@
 import { CalibrationError, NumericError, QuantError, SchemeError, ShapeError } from '@q/core';
 
-/** A run ended by something that can be put right: what is finished is kept, and the same command goes on. */
+/**
+ * Thrown when a run ends with an error that the user can correct. Finished work is kept, and the same command continues
+ * it.
+ */
 export class InterruptedRunError extends QuantError {
   override name = 'InterruptedRunError';
 }
 
-/** Errors that follow from the model, the text and the recipe: the same run would end in them again. */
+/** Errors that follow from the model, the text and the recipe: the same run would end with them again. */
 const comesAgain = [CalibrationError, NumericError, SchemeError, ShapeError];
 
-/** Whether an error says that the same run can never be finished. */
+/** Whether an error means that the same run can never be finished. */
 export const isFinal = (error: unknown): boolean => comesAgain.some((kind) => error instanceof kind);
 
-/** Says that the run can go on. */
+/** Makes an error that states that the run can be continued. */
 export function interrupted(error: unknown, out: string): InterruptedRunError {
   const what = error instanceof Error ? error.message : String(error);
   return new InterruptedRunError(
-    `${what}\nWhat is finished is kept in ${out}: put the cause right, and the same command goes on`,
+    `${what}\nFinished work is kept in ${out}: correct the cause, and the same command goes on`,
     { cause: error },
   );
 }

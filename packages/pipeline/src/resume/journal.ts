@@ -14,57 +14,57 @@ import type { TensorSums } from '@q/safetensors';
 import type { TransformRow } from '../report/report.js';
 import { toolkitVersion } from './toolkit-version.js';
 
-/** What a finished piece of work (a block, or a single module) leaves in the journal. */
+/** The journal's entry for a finished piece of work: a block, or a single module. */
 export interface JournalEntry<Row> {
   readonly unit: string;
   readonly rows: readonly Row[];
-  /** What transforms did to the unit. */
+  /** The results of transforms for the unit. */
   readonly transforms?: readonly TransformRow[];
-  /** Sums of the tensors that are on the disk since the entry before. */
+  /** Sums of the tensors that reached the disk since the previous entry. */
   readonly tensors?: TensorSums;
   readonly notes?: readonly string[];
 }
 
 /**
- * One JSON line for the identity of the run, then one for each finished unit. A line is appended only after the data it
- * speaks of is on the disk, so whatever the journal names can be relied on after a crash; a torn last line is ignored.
+ * A file with one JSON line for the identity of the run, then one for each finished unit. A line is appended only after
+ * its data is on the disk, so everything that the journal names exists after a crash. A torn last line is ignored.
  */
 export interface Journal<Row> {
   readonly finished: ReadonlyMap<string, readonly Row[]>;
   readonly transforms: readonly TransformRow[];
   readonly notes: readonly string[];
-  /** Sums of what the finished units have written: a resumed run compares it with the files. */
+  /** Sums of the tensors of finished units. A resumed run compares them with the files. */
   readonly tensors: TensorSums;
-  /** All files of the result; nothing before the last one has its name. */
+  /** All files of the result; undefined until the result is whole. */
   readonly files: readonly FileRecord[] | undefined;
-  /** What the run was computed with so far. */
+  /** The engine and kernels that have computed the run so far. */
   readonly computedWith: string | undefined;
   /**
-   * Notes what computes the run. Engines and kernels differ in the last bits of a sum, so a run must be ended on what it was
-   * begun with.
-   * @returns what an earlier part of the run was computed with when that is something else
+   * Records the engine and kernels of the run. Engines and kernels differ in the last bits of a sum, so a run must end
+   * with those with which it began.
+   * @returns the engine and kernels of an earlier part of the run if they are different
    */
   computeWith(name: string): Promise<string | undefined>;
   append(entry: JournalEntry<Row>): Promise<void>;
-  /** Tensors of finished units are going to be written over: their sums no longer hold. */
+  /** Records that tensors of finished units will be overwritten, so their sums no longer hold. */
   overwrite(): Promise<void>;
-  /** Notes that the result is whole. */
+  /** Records that the result is whole. */
   complete(files: readonly FileRecord[]): Promise<void>;
   close(): Promise<void>;
 }
 
 export const journalName = 'q-journal.jsonl';
 
-/** Whose run a journal is of. */
+/** The run to which a journal belongs. */
 export interface JournalOwner {
   readonly identity: string;
-  /** Version of the toolkit that began it. */
+  /** Version of the toolkit that began the run. */
   readonly version: string;
 }
 
 /**
- * The run that a journal is of, or nothing when there is no journal or it is torn before its first line ended.
- * @throws FormatError when it is damaged, or no journal
+ * The run to which a journal belongs; undefined if there is no journal, or it ends within its first line.
+ * @throws FormatError when the file is damaged, or not a journal
  */
 export async function journalOwner(path: string, options: FileOptions = {}): Promise<JournalOwner | undefined> {
   const [first] = await readLineLog(path, options);
@@ -78,7 +78,7 @@ function ownerOf(path: string, { identity, version }: LogLine): JournalOwner {
 }
 
 /**
- * Opens or makes the journal. What an earlier run of the same identity finished is in `finished`.
+ * Opens or makes the journal. `finished` has the units that an earlier run of the same identity finished.
  * @param lock is released when the journal is closed
  */
 export async function openJournal<Row>(
@@ -104,7 +104,10 @@ export async function openJournal<Row>(
       transforms.push(...(entry.transforms ?? []));
       notes.push(...(entry.notes ?? []));
       Object.assign(tensors, entry.tensors);
-    } else throw new FormatError(`${path}: line ${number} is none of a run: remove ${dirname(path)} and start again`);
+    } else
+      throw new FormatError(
+        `${path}: line ${number} is not a line of a run's journal: remove ${dirname(path)} and start again`,
+      );
   };
   try {
     for (const [index, line] of log.lines.entries()) {
@@ -148,15 +151,15 @@ export async function openJournal<Row>(
   };
 }
 
-/** What belongs to a preparation's file while a process works on it. */
+/** Name of the lock of a preparation's file. A process holds it while it works on the file. */
 export const preparationLock = (file: string) => `${file}.lock`;
 
 /**
- * The journal of a preparation (sensitivities, written text) that lies in a file of its own; its folder is made, and other
- * processes are kept away from it until it is closed.
- * @param foreign what to say of a file that holds another one
- * @throws FormatError when it is not a journal, or that of another identity
- * @throws LockedError when another process is at it
+ * The journal of a preparation (sensitivities, written text), which has its own file. Makes the file's folder, and
+ * locks the file for other processes until the journal is closed.
+ * @param foreign message about a file that belongs to another preparation
+ * @throws FormatError when the file is not a journal, or has another identity
+ * @throws LockedError when another process works on the file
  */
 export async function openPreparation<Row>(
   file: string,
@@ -176,7 +179,7 @@ export async function openPreparation<Row>(
   }
 }
 
-/** @throws FormatError when a preparation was begun with another engine or other kernels: their last bits differ */
+/** @throws FormatError when another engine or other kernels began the preparation: their last bits differ */
 export async function continueWith<Row>(
   journal: Journal<Row>,
   file: string,
@@ -187,6 +190,6 @@ export async function continueWith<Row>(
   const earlier = await journal.computeWith(own);
   if (earlier !== undefined)
     throw new FormatError(
-      `${file}: was begun with ${earlier}; this run computes with ${own}: choose the same engine to go on, or another file`,
+      `${file}: was begun with ${earlier}; this run computes with ${own}: choose the same engine to continue, or another file`,
     );
 }

@@ -10,29 +10,32 @@ import { trainingName } from './training-store.js';
 import { writtenTextName } from './written-text.js';
 
 /**
- * The output folder exists and is neither empty nor a run of the same recipe, model and calibration data, or it was begun with
- * another engine.
+ * Thrown when the output folder exists and is neither empty nor a run of the same recipe, model and calibration data,
+ * or when another engine began the run.
  */
 export class OutputFolderError extends QuantError {
   override name = 'OutputFolderError';
 }
 
-/** Held by the process that writes into the folder. */
+/** Name of the lock file. The process that writes into the folder holds the lock. */
 const lockName = 'q-lock.json';
 
-/** What is made before the run, and kept in its folder while it lasts. */
+/** Files that are made before the run and kept in its folder until it ends. */
 const preparations = [sensitivityName, writtenTextName];
 
-/** Files that wait in the folder while a run lasts, beside its journal. */
+/** Files that are in the folder during a run, in addition to its journal. */
 const transient = [...preparations, ...activationFiles];
 
-/** What may lie in a folder in which no run has begun yet. A lock that is taken over has more letters behind its name for a moment. */
+/**
+ * Whether a file may be in a folder in which no run has begun yet. While a lock is taken over, its file has a longer
+ * name for a moment.
+ */
 const isBeforeRun = (name: string) =>
   name.startsWith(lockName) ||
   preparations.some((preparation) => name === preparation || name.startsWith(preparationLock(preparation)));
 
 /**
- * Refuses an output folder that holds something else than a run, before anything is computed for it.
+ * Refuses an output folder that contains anything except a run, before anything is computed for it.
  * @throws OutputFolderError
  */
 export async function checkOutputFolder(out: string, { files = nodeFiles }: FileOptions = {}): Promise<void> {
@@ -47,25 +50,28 @@ export async function checkOutputFolder(out: string, { files = nodeFiles }: File
 const notOurs = (out: string) =>
   `${out}: exists, is not empty and is not an interrupted run: choose another output folder or remove it`;
 
-/** What is said when a run was begun with another engine or other kernels. */
+/** The message for a run that another engine or other kernels began. */
 export const otherEngine = (out: string, earlier: string, own: string) =>
   `${out}: holds an interrupted run that was computed with ${earlier}; this one computes with ${own}, whose last bits differ: choose the same engine to resume it, or another folder`;
 
-/** An output folder that this process alone writes into. */
+/** An output folder into which only this process writes. */
 export interface OutputFolder {
-  /** `interrupted`: a journal of the same run lies in it; `finished`: a report of the same run and no journal. */
+  /**
+   * `interrupted`: the folder has a journal of the same run. `finished`: it has a report of the same run and no
+   * journal.
+   */
   readonly state: 'new' | 'interrupted' | 'finished';
-  /** Removes what a run keeps in its folder while it lasts, the journal last of all. */
+  /** Removes the files that a run keeps in its folder until it ends, the journal last. */
   settle(): Promise<void>;
-  /** Lets other processes in; removes the folder when nothing is in it. */
+  /** Unlocks the folder for other processes; removes it if it is empty. */
   leave(): Promise<void>;
 }
 
 /**
  * Makes the folder, or finds a run of the same identity in it, and locks it.
- * @throws OutputFolderError when it holds something else
+ * @throws OutputFolderError when the folder contains anything else
  * @throws LockedError when another process writes into it
- * @throws FormatError when the journal in it is damaged
+ * @throws FormatError when its journal is damaged
  */
 export async function openOutputFolder(
   out: string,
@@ -84,7 +90,8 @@ export async function openOutputFolder(
     await files.syncFolder(dirname(resolve(out)));
   };
   try {
-    // Before the lock: nothing is written into a folder that is not ours. After it: a process that was there has left.
+    // The first check is before the lock, because nothing is written into a folder of another run. The second one is
+    // after it: another process may have finished meanwhile.
     await stateOf(out, identity, options);
     lock = await lockFile(join(out, lockName), out, options);
     const state = await stateOf(out, identity, options);
@@ -114,7 +121,7 @@ async function stateOf(out: string, identity: string, options: FileOptions): Pro
       refuseOther(out, owner, identity, 'an interrupted');
       return 'interrupted';
     }
-    // Torn within its first line: nothing can have followed it.
+    // The journal ends within its first line, so no other line was written.
     if (names.every((name) => name === journalName || isBeforeRun(name))) return 'new';
     throw new OutputFolderError(
       `${join(out, journalName)}: is damaged, and the folder is not empty: choose another output folder or remove ${out}`,

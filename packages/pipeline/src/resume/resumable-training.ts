@@ -17,25 +17,25 @@ export interface ResumableTraining<T, R> extends FileOptions {
   readonly context: Context;
   readonly checkpoint: Checkpoint;
   readonly windows: Windows;
-  /** What else decides the bytes of the result, as plain JSON. */
+  /** Everything else that decides the bytes of the result, as plain JSON. */
   readonly options: unknown;
   /** Trains with the engine and the store, and writes its files; called once. */
   readonly work: (engine: Engine<T>, store: TrainingStore) => Promise<R>;
   /** Names of the files that `work` has written. */
   readonly written: (result: R) => readonly string[];
   /**
-   * Evaluates and writes the report, with `run` in it, once the files are there. When that is interrupted, the next run of the
-   * same arguments trains nothing anew.
+   * Evaluates, and writes the report with `run` in it, once the files are written. If this is interrupted, the next run
+   * of the same arguments does not train again.
    */
   readonly finish: (result: R, outcome: { readonly resumed: boolean; readonly run: RunRecord }) => Promise<void>;
 }
 
 /**
- * A training that writes something else than a model (an adapter, a task) into a folder. While it lasts the folder keeps its
- * checkpoints; called again with the same arguments after an interruption it goes on from the last one. A training that failed
- * keeps its last good checkpoint, and when there is none it leaves no folder.
- * @returns the report in the folder when an earlier training of the same arguments has ended: nothing was done
- * @throws OutputFolderError when the folder holds something else, or was begun with another engine
+ * A training whose result is not a model, but for instance an adapter or a task, in a folder. During the training the
+ * folder has its checkpoints. When it is called again with the same arguments after an interruption, it continues from
+ * the last checkpoint. A training that failed keeps its last good checkpoint; if it has none, it leaves no folder.
+ * @returns the report in the folder if an earlier training of the same arguments has ended: nothing was done
+ * @throws OutputFolderError when the folder contains anything else, or another engine began the training
  */
 export async function resumableTraining<T, R>(
   training: ResumableTraining<T, R>,

@@ -2,14 +2,15 @@ import { join } from 'node:path';
 import { type FileOptions, type FileRecord, nodeFiles } from '@q/durable-files';
 import { toolkitVersion } from './toolkit-version.js';
 
-/** Which run a finished folder is of, and what it has written: goes into the report as `run`. */
+/** The run of a finished folder, and the files that it has written. The report has it as `run`. */
 export interface RunRecord {
   /** Hash of everything that decides the bytes of the result. */
   readonly identity: string;
-  /** Of the toolkit. */
+  /** Version of the toolkit. */
   readonly version: string;
   /**
-   * Size and sum of each file: SHA-256; of a weight file SHA-256 over its header and the SHA-256 of each tensor in their order.
+   * Size and sum of each file. The sum is SHA-256; for a weight file it is SHA-256 over its header and the SHA-256 of
+   * each tensor in their order.
    */
   readonly files: readonly FileRecord[];
 }
@@ -23,7 +24,7 @@ export const runRecord = (identity: string, files: readonly FileRecord[]): RunRe
   files,
 });
 
-/** The report of a folder, with the run that it is of; nothing when there is none. */
+/** The report of a folder, with its run; undefined if there is none. */
 export async function finishedReport(
   out: string,
   { files = nodeFiles }: FileOptions = {},
@@ -39,6 +40,6 @@ export async function finishedReport(
   }
 }
 
-/** The run that a finished folder is of; nothing when its report does not say. */
+/** The run of a finished folder; undefined if its report does not name one. */
 export const finishedRun = async (out: string, options: FileOptions = {}): Promise<RunRecord | undefined> =>
   (await finishedReport(out, options))?.run;

@@ -5,16 +5,16 @@ import type { Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import { toolkitVersion } from './toolkit-version.js';
 
-/** Models up to this size are read as a whole. */
+/** Models up to this size are hashed as a whole. */
 const wholeBytes = 64 * 2 ** 20;
 
-/** Of larger ones the begin and the end of tensors are read, of this many tensors at most. */
+/** Of larger models, the first and last bytes of tensors are hashed, of this many tensors at most. */
 const sampleBytes = 4096;
 const sampledTensors = 4096;
 
 /**
- * Adds what says that a model folder is the same as before: the toolkit's version, config, headers, sizes and times of its
- * weight files, and their bytes: all of them, or in large models samples of them.
+ * Adds the identity of a model folder: the toolkit's version, config, headers, sizes and times of its weight files, and
+ * their bytes. In large models samples of the bytes are hashed.
  */
 export async function hashCheckpoint(hash: Hash, checkpoint: Checkpoint): Promise<void> {
   hash.update(`@q ${toolkitVersion}`);
@@ -29,7 +29,7 @@ export async function hashCheckpoint(hash: Hash, checkpoint: Checkpoint): Promis
 
 const known = new WeakMap<Checkpoint, Promise<string>>();
 
-/** The same all along a process: a checkpoint is asked for by each of its runs. */
+/** The identity stays the same during a process, because every run on a checkpoint needs it. */
 function bytesIdentity(checkpoint: Checkpoint): Promise<string> {
   const found = known.get(checkpoint) ?? sampleSum(checkpoint);
   known.set(checkpoint, found);

@@ -1,2 +1,2 @@
-/** Part of a run's identity: another version may give other bytes. Equals package.json (checked by a test). */
+/** Part of a run's identity: another version may give other bytes. A test checks that it equals package.json. */
 export const toolkitVersion = '0.1.0';

@@ -8,8 +8,8 @@ import { openFile, readHeader, readTensor, writeSafetensorsFile } from '@q/safet
 export const trainingName = 'q-training';
 
 /**
- * Training checkpoints as safetensors. The new one is complete before it takes the place of the old one, in one step, so that
- * a crash at any moment leaves one of them.
+ * Training checkpoints as safetensors. A new checkpoint is complete before it replaces the old one, in one step, so a
+ * crash at any moment leaves one of them.
  */
 export function trainingStore(out: string, options: FileOptions = {}): TrainingStore {
   const { files = nodeFiles } = options;
@@ -23,7 +23,7 @@ export function trainingStore(out: string, options: FileOptions = {}): TrainingS
         const state = new Map<string, Float32Array>();
         for (const [name, entry] of tensors) state.set(name, (await readTensor(source, entry)).data as Float32Array);
         if (metadata.get('sum') !== sumOfState(state))
-          throw new FormatError(`${path}: its sum is another one: it was damaged`);
+          throw new FormatError(`${path}: its sum is wrong: the file was damaged`);
         return state;
       } catch (error) {
         if (!(error instanceof FormatError)) throw error;

@@ -7,7 +7,10 @@ import { createDecoder, createRuntime } from '@q/models';
 import { continueWith, openPreparation } from './journal.js';
 import { hashCheckpoint } from './source-identity.js';
 
-/** Name of the file in the output folder that keeps the text which a model wrote for its own calibration, while a run lasts. */
+/**
+ * Name of the file in the output folder that keeps the text which a model writes for its own calibration, until the run
+ * ends.
+ */
 export const writtenTextName = 'q-written-text.jsonl';
 
 export interface WrittenTextRun<T> extends FileOptions {
@@ -18,13 +21,13 @@ export interface WrittenTextRun<T> extends FileOptions {
   readonly length: number;
   /** Windows that are written together. */
   readonly batch?: number;
-  /** Where windows are kept as they are written; those that it holds already are not written again. */
+  /** File for the windows, which are written as they are made. Windows that it has already are not made again. */
   readonly file?: string;
 }
 
 /**
- * Calibration windows that the unquantized model writes itself (LLM-QAT): for calibration without data. Interrupted and called
- * again it goes on after the last batch in `file`.
+ * Calibration windows that the unquantized model writes itself (LLM-QAT), for calibration without data. After an
+ * interruption it continues after the last batch in `file`.
  * @throws CalibrationError when the windows are longer than the model's positions
  * @throws FormatError when the file holds text of another model, seed or shape, or of another engine
  */

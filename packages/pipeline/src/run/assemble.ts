@@ -6,7 +6,10 @@ import type { Journal } from '../resume/journal.js';
 import type { RemoteModules } from './remote-modules.js';
 import { journalBytes } from './run-data-free.js';
 
-/** Writes the linears that other processes compute, in the order of the plan: those that the journal does not say to be finished. */
+/**
+ * Writes the linears that other processes compute, in the order of the plan, except those that the journal has as
+ * finished.
+ */
 export async function assemble(
   plan: Plan,
   writer: CheckpointWriter,

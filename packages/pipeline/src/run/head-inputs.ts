@@ -7,10 +7,12 @@ import type { PlannedModule } from '../plan/plan.js';
 import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 
-/** Tokens that a head is calibrated with, at most: 16 for each of 1,024 features are more than its Gram matrix needs. */
+/**
+ * The most tokens with which a head is calibrated: 16 for each of 1,024 features are more than its Gram matrix needs.
+ */
 export const headTokens = 16384;
 
-/** What the calibration text is sent through. */
+/** The model through which the calibration text goes. */
 export interface HeadPass<T> {
   readonly source: ModelSource;
   readonly model: ModelDescription;
@@ -23,9 +25,10 @@ export interface HeadPass<T> {
 }
 
 /**
- * Statistics of what the output projection reads, the final norm's outputs in the unquantized model. A projection that is tied to the
- * table of embeddings is rounded before the blocks, which learn from it: so it is one pass of its own for both kinds.
- * @returns nothing when no method reads them, or when what reads them is finished
+ * Statistics of the inputs of the output projection, which are the final norm's outputs in the unquantized model. A
+ * projection that is tied to the table of embeddings is rounded before the blocks, because the blocks are calibrated
+ * with the rounded table. So both kinds of projections have a separate pass.
+ * @returns undefined if no method reads the statistics, or if the modules that read them are finished
  */
 export async function headInputs<T>(
   { tables, heads }: { readonly tables: readonly PlannedModule[]; readonly heads: readonly PlannedModule[] },
@@ -47,7 +50,7 @@ export async function headInputs<T>(
     const note = ({ prefix }: BlockDescription) => prefix;
     await walkBlocks([stream], { ...{ read, note, progress, profile }, task: 'inputs of the head' });
     const head = `${model.head?.module}.weight`;
-    // The final norm alone: nothing is multiplied by the head here.
+    // Only the final norm is computed; nothing is multiplied by the head here.
     const norm = model.headTensors.filter((name) => name !== (model.ties.get(head) ?? head));
     await stream.load(norm, read);
     await profile.stage('forward', () => stream.norm());
@@ -60,7 +63,7 @@ export async function headInputs<T>(
   }
 }
 
-/** Windows of about {@link headTokens} tokens, evenly spaced among all of them. */
+/** Windows of about {@link headTokens} tokens, evenly spaced over all windows. */
 function spreadWindows(windows: Windows): Windows {
   const { ids, count, length, lengths } = windows;
   const kept = Math.max(1, Math.floor(headTokens / length));

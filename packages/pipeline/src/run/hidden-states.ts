@@ -1,17 +1,17 @@
 import type { BlockWalk } from '@q/blockwise';
 
-/** The most bytes that are kept: what a training that follows saves is a pass through a block for each of them. */
+/** The most bytes that are kept. For each kept block, a training that follows saves a pass through that block. */
 const mostBytes = 256e6;
 
-/** What a walk leaves for a training that follows it: hidden states of the unquantized model behind its blocks. */
+/** Hidden states of the unquantized model after its blocks. A walk keeps them for a training that follows. */
 export interface HiddenStates {
-  /** Copies what is behind a block, unless that would be too much memory. */
+  /** Copies the states after a block, unless this would take too much memory. */
   keep<T>(block: number, original: BlockWalk<T>): void;
   /** `[count, length, hidden]` by the index of the block. */
   readonly kept: ReadonlyMap<number, Float32Array>;
 }
 
-/** Bytes that are kept of a model's blocks, all of them alike. */
+/** Bytes of the kept states of a model's blocks, which all have the same size. */
 export function hiddenStateBytes(blocks: number, tokens: number, hiddenSize: number): number {
   const each = 4 * tokens * hiddenSize;
   return each * Math.min(blocks, Math.floor(mostBytes / each));

@@ -1,11 +1,14 @@
 import { type QuantizedTensor, type QuantizeResult, type Scheme, type Tensor, tensor } from '@q/core';
 
-/** Weights that a solver works on at a time: of 262,144 rows it would need several copies at once. */
+/**
+ * Weights that a solver works on at a time. A solver needs several copies of its weight, and a head may have 262,144
+ * rows.
+ */
 const mostWeights = 2 ** 24;
 
 /**
- * Quantizes a matrix with many rows in parts, where rows do not depend on each other: an output projection. The result is that of
- * the whole.
+ * Quantizes a matrix with many independent rows, such as an output projection, in parts. The result equals that of the
+ * whole matrix.
  * @param work quantizes some of the rows
  * @param most weights of a part
  */
@@ -28,7 +31,8 @@ export async function inRows(
     );
   }
   const [{ quantized, report }] = parts as [QuantizeResult];
-  // A method that gives more than codes and scales (a codebook, an order of columns, a target) has what only the whole has.
+  // Results with more than codes and scales (a codebook, an order of columns, a target) exist only for the whole
+  // matrix.
   if (parts.some((part) => part.target || part.quantized.codebook || part.quantized.groupIndex)) return work(weight);
   const { storedScales: _, ...first } = quantized;
   const joined: QuantizedTensor = {
@@ -44,7 +48,7 @@ export async function inRows(
   return { quantized: joined, report: { ...report, figures: figuresOf(parts), notes } };
 }
 
-/** Losses are sums over rows; what else a method says of a layer is that of its worst part. */
+/** Losses are sums over rows. Other figures of a layer are those of its worst part. */
 function figuresOf(parts: readonly QuantizeResult[]): Record<string, number> {
   const figures: Record<string, number> = {};
   for (const { report } of parts)

@@ -19,7 +19,7 @@ import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 import { inRows } from './in-rows.js';
 
-/** The planned modules that no block has: tables of embeddings, and heads. */
+/** The planned modules that are in no block: tables of embeddings, and heads. */
 export function outsideBlocks({ modules, model }: Plan): {
   readonly tables: readonly PlannedModule[];
   readonly heads: readonly PlannedModule[];
@@ -33,10 +33,10 @@ export function outsideBlocks({ modules, model }: Plan): {
 }
 
 /**
- * Quantizes modules outside of the blocks: the output projection by its inputs where its method reads them, all others by data-free
- * methods. What an earlier run has finished is read back.
- * @returns what was written, by tensor name
- * @throws CalibrationError when a method needs statistics that are not there
+ * Quantizes modules outside of the blocks. The output projection is quantized by its inputs if its method reads them;
+ * all other modules by data-free methods. Modules that an earlier run has finished are read back.
+ * @returns the written weights, by tensor name
+ * @throws CalibrationError when a method needs statistics that do not exist
  */
 export async function quantizeOutside(
   modules: readonly PlannedModule[],
@@ -78,13 +78,13 @@ export interface OutsideWork {
   readonly writer: CheckpointWriter;
   readonly journal: Journal<LayerRow>;
   readonly context: Context;
-  /** Of the output projection's inputs, where its method reads them. */
+  /** Statistics of the output projection's inputs, if its method reads them. */
   readonly inputs?: Statistics;
-  /** Of the tokens in the calibration text, `[vocabulary]`; see {@link tokenFrequencies}. */
+  /** Frequencies of the tokens in the calibration text, `[vocabulary]`; see {@link tokenFrequencies}. */
   readonly frequencies?: Float32Array;
 }
 
-/** What is known of a table's rows: how often each token of the text looks one up. */
+/** Statistics of a table's rows: how often each token of the text looks one up. */
 function tableStatistics({ linear }: PlannedModule, frequencies: Float32Array | undefined): Statistics {
   if (!frequencies || !linear.roles?.includes('embedding') || linear.outFeatures !== frequencies.length)
     return noStatistics;

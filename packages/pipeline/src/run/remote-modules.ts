@@ -14,27 +14,25 @@ export interface RemoteModule extends EncodedModule {
   readonly row: LayerRow;
 }
 
-/** Has linears quantized elsewhere. They come in the order in which they are given: so the report is the same. */
+/** Quantizes linears in other processes. The results come in the order of `modules`, so the report stays the same. */
 export type RemoteModules = (plan: Plan, modules: readonly PlannedModule[]) => AsyncIterable<RemoteModule>;
 
-/** Has linears of a calibrated run solved elsewhere, from what this process has collected. */
+/** Solves linears of a calibrated run in other processes, from the statistics of this process. */
 export interface RemoteSolver {
-  /** Linears of one input, in the order in which they are given. */
+  /** Solves linears of one input. The results are in the order of `inputs`. */
   solve(inputs: readonly SolverInputs[]): Promise<readonly RemoteModule[]>;
   close(): Promise<void>;
 }
 
-/** How linears of a plan are quantized by other processes. */
+/** The functions that quantize linears of a plan in other processes. */
 export interface RemoteRun {
-  /** Those of a data-free plan. */
+  /** For a data-free plan. */
   readonly modules: RemoteModules;
-  /** Those of a plan that walks the model. */
+  /** For a plan that walks the model. */
   solver(plan: Plan): Promise<RemoteSolver>;
 }
 
-/**
- * Why no part of a plan can be carried out on other machines, or nothing.
- */
+/** The reason why no part of a plan can run on other machines; undefined if one can. */
 export function refuseRemote(plan: Plan): string | undefined {
   const { tuner } = plan.recipe;
   if (tuner) return `${tuner.name} trains all linears together: share its batches with --workers`;
@@ -42,14 +40,14 @@ export function refuseRemote(plan: Plan): string | undefined {
 }
 
 /**
- * Everything but its weights that decides the bytes of a linear, as text: linears of different runs that have the same are computed
- * once. Rewrites read other tensors too, so the recipe is a part of it as a whole where there are any.
+ * Everything except its weights that decides the bytes of a linear, as text. Linears of different runs with the same
+ * text are computed once. Rewrites read other tensors too, so the whole recipe is part of the text if it has rewrites.
  */
 export function moduleIdentity(plan: Plan, { linear, quantizer, scheme, activation }: PlannedModule): string {
   const { transforms, seed, uses } = recipeJSON(plan.recipe);
   const { layout } = plan.recipe;
   const module = { linear, scheme, ...(activation ? { activation } : {}) };
-  // Options of a layout show in its config.
+  // Options of a layout appear in its config.
   const { config } = layout.config([module], [], { method: '', options: {} });
   return JSON.stringify({
     linear: { module: linear.module, inFeatures: linear.inFeatures, outFeatures: linear.outFeatures },
@@ -66,7 +64,7 @@ export function moduleIdentity(plan: Plan, { linear, quantizer, scheme, activati
 
 /**
  * Quantizes and encodes one linear of a data-free plan, for the process that writes the folder.
- * @throws SchemeError when the plan has no such linear; what the method throws
+ * @throws SchemeError when the plan has no such linear; and the errors of the method
  */
 export async function computeModule(
   plan: Plan,
@@ -86,7 +84,7 @@ export async function computeModule(
 
 /**
  * Quantizes and encodes one linear of a calibrated plan, for the process that writes the folder.
- * @throws CalibrationError when no token has reached it; what the method throws
+ * @throws CalibrationError when no token has reached it; and the errors of the method
  */
 export async function computeSolved(plan: Plan, inputs: SolverInputs, context: Context): Promise<RemoteModule> {
   const guarded = await solveModule(plan, inputs, context);

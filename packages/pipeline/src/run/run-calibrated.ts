@@ -39,13 +39,13 @@ import type { RemoteModule, RemoteSolver } from './remote-modules.js';
 import type { RunWork } from './run-work.js';
 import { type CollectedInput, type SolverInputs, solveModule } from './solve-module.js';
 
-/** What a calibrated run computes with. */
+/** The parts with which a calibrated run computes. */
 interface CalibratedRun<T> {
   readonly engine: ForwardEngine<T>;
   readonly windows: Windows;
-  /** The output folder: states of the model wait there under a memory limit. */
+  /** The output folder. Under a memory limit it has files with the states of the model. */
   readonly out: string;
-  /** Filled with the states that a tuner reads afterwards. */
+  /** Receives the states that a tuner reads afterwards. */
   readonly hiddenStates?: HiddenStates;
   readonly endLoss?: EndLoss;
   /** Solves linears in other processes; the bytes are the same. */
@@ -53,8 +53,9 @@ interface CalibratedRun<T> {
 }
 
 /**
- * Block by block, stage by stage (true-sequential): a stage's inputs are recorded, its linears quantized, written, and
- * replaced by what was written; then the stage runs and gives the next stage's inputs. No block is ever run twice.
+ * Quantizes block by block, stage by stage (true-sequential). For each stage it records the inputs, quantizes and
+ * writes the linears, and replaces them with the written ones. Then the stage runs and gives the next stage's inputs.
+ * No block runs twice.
  */
 export async function runCalibrated<T>(
   { plan, writer, journal, context }: RunWork,
@@ -62,7 +63,7 @@ export async function runCalibrated<T>(
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
-  // What is left for a tuner is the unquantized model on all windows.
+  // The hidden states for a tuner come from the unquantized model on all windows.
   const share = pairedShare([...plan.modules.values()], windows.count * windows.length);
   const pairedTokens = hiddenStates && share > 0 ? 1 : share;
   const outside = outsideBlocks(plan);
@@ -70,25 +71,26 @@ export async function runCalibrated<T>(
   countTokens(frequencies, windows.ids);
   const store = (name: string) => (plan.forecast.disk === undefined ? memoryStates() : diskStates(join(out, name)));
   const [ownStates, originalStates] = activationFiles;
-  // Before all else: a table that the head is tied to is what the blocks learn from.
+  // The head's inputs come first, because the blocks are calibrated with the table to which the head is tied.
   const inputs = await headInputs(outside, journal, {
     ...{ source, model, engine, windows, context, batch: plan.forecast.batch },
     store: () => store(ownStates),
   });
   const work = { plan, source, writer, journal, context, frequencies, ...(inputs ? { inputs } : {}) };
   const quantizeHeads = async () => void (await quantizeOutside(outside.heads, work));
-  // A run that died in its training: everything before that is on the disk, and nothing needs the activations.
+  // In a run that ended during its training, everything before the training is on the disk, and nothing needs the
+  // activations.
   if (model.blocks.every(({ prefix }) => journal.finished.has(prefix))) return quantizeHeads();
   const open = (name: string): BlockWalk<T> =>
     new BlockWalk({
       ...{ model, engine, windows, batch: plan.forecast.batch, signal: context.signal, store: store(name) },
     });
   const stream = open(ownStates);
-  // The unquantized model on the same windows, when a method compares with it.
+  // The unquantized model on the same windows, if a method compares with it.
   const original = pairedTokens > 0 ? open(originalStates) : undefined;
   const streams = original ? [stream, original] : [stream];
   try {
-    // First of all: the blocks learn from what was written.
+    // Tables come first, because the blocks are calibrated with the written tables.
     const tables = await quantizeOutside(outside.tables, work);
     await quantizeBlocks({
       plan,
@@ -126,7 +128,7 @@ interface Walk<T> {
   readonly pairedTokens: number;
   readonly context: Context;
   readonly hiddenStates?: HiddenStates;
-  /** Quantized tables of embeddings, which the stream reads instead of the source's. */
+  /** Quantized tables of embeddings. The stream reads them instead of the source's tables. */
   readonly tables: Map<string, Tensor<'f32'>>;
   readonly endLoss?: EndLoss;
   readonly solver?: RemoteSolver;
@@ -138,12 +140,12 @@ async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
   const { profile, progress } = context;
   await embedWindows(walk);
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
-  // Each tensor of a block is read once: the streams, the transforms and the methods all take it from here.
+  // Each tensor of a block is read once. The streams, the transforms and the methods all take it from this map.
   const weights: BlockWeights = new Map();
   let replayed = false;
   const quantizeBlock = async (block: BlockDescription): Promise<void> => {
     replayed = journal.finished.has(block.prefix);
-    // Transforms leave the function as it is: the unquantized model stays as it was, its inputs are scaled where they are used.
+    // Transforms keep the function, so the unquantized model is not changed. Its inputs are scaled where they are used.
     const transformed = replayed
       ? undefined
       : await profile.stage('transform', () => transformBlock(plan, block, weights, stream, context));
@@ -157,7 +159,7 @@ async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
         const work = { ...{ plan, weights, stage, transformed, stream, original, writer, context }, endLoss, solver };
         rows.push(...(await quantizeStage(work)));
       }
-      // Nothing reads what the last stage of all gives.
+      // Nothing reads the output of the last stage.
       if (stage !== lastStage) for (const each of streams) await profile.stage('forward', () => each.run(stage));
     }
     weights.clear();
@@ -178,7 +180,10 @@ async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
   });
 }
 
-/** Ids -> the first block's inputs, in both models. The tables are not needed again, and may be most of a model. */
+/**
+ * Computes the first block's inputs from ids, in both models. The tables are not needed again, and may be most of a
+ * model.
+ */
 async function embedWindows<T>({
   source,
   model,
@@ -189,7 +194,7 @@ async function embedWindows<T>({
   context,
 }: Walk<T>): Promise<void> {
   const { profile } = context;
-  // Without an unquantized model nobody reads what was quantized.
+  // Without an unquantized model, no stream reads the original of a quantized table.
   const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
   const weights: BlockWeights = new Map();
   for (const name of names) weights.set(name, await profile.stage('read', () => source.weight(name)));
@@ -197,7 +202,7 @@ async function embedWindows<T>({
   if (original) stream.borrowWeights(original);
   await profile.stage('forward', async () => original?.embed(pairedTokens));
   if (original && tables.size > 0) {
-    // One table at a time: the engine's memory grows and does not shrink.
+    // One table is loaded at a time, because the engine's memory grows and does not shrink.
     stream.clearWeights();
     original.clearWeights();
     for (const [name, values] of weights) if (!tables.has(name)) stream.setWeight(name, values);
@@ -206,7 +211,7 @@ async function embedWindows<T>({
   for (const [name, values] of tables) stream.setWeight(name, values);
   tables.clear();
   await profile.stage('forward', () => stream.embed());
-  // The one that borrows first: see `clearWeights`.
+  // The stream that borrows is cleared first: see `clearWeights`.
   stream.clearWeights();
   original?.clearWeights();
 }
@@ -259,7 +264,8 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
   const { plan, weights, stage, transformed, stream, original, context, endLoss, solver } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
   const rows: LayerRow[] = [];
-  // Linears of a stage read what was there before it: other processes solve some while the next input is collected.
+  // Linears of a stage read the states before it, so other processes solve some linears while the next input is
+  // collected.
   const elsewhere: Promise<readonly RemoteModule[]>[] = [];
   const settle = async () => {
     for (const module of (await elsewhere.shift()) ?? []) rows.push(await writeRemote(work, module));
@@ -269,7 +275,8 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
       const needs = new Map<string, Statistic<any>>();
       for (const { quantizer } of modules)
         for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
-      // A weight is clamped to lessen the error of outputs, at the cost of the weight's own: only its inputs can judge it.
+      // Clamping a weight reduces the error of the outputs and increases the error of the weight, so only its inputs
+      // can judge it.
       const clamped = modules.some(({ linear: { module } }) => transformed.clipped.has(`${module}.weight`));
       if (clamped && ![...needs.values()].some(({ metric }) => metric !== undefined)) needs.set(hessian.name, hessian);
       const wantsRange = modules.some(({ activation }) => isStatic(activation));
@@ -287,7 +294,7 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
         part,
         weighted > 0 ? weightsOf(modules, weighted, endLoss) : undefined,
       );
-      // Weights of tokens are for sums; a range is that of the inputs as they are.
+      // Weights of tokens are for sums. A range is that of the unweighted inputs.
       const ranges =
         wantsRange && weighted > 0 ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
       if (ranges !== collector) await collect(ranges, stream, context, undefined, part);
@@ -316,10 +323,13 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
   return rows;
 }
 
-/** Inputs whose linears other processes solve at a time: each waits in memory with its statistics until it is in the store. */
+/**
+ * Inputs whose linears other processes solve at a time. Each stays in memory with its statistics until it is in the
+ * store.
+ */
 const inputsElsewhere = 16;
 
-/** A promise that is awaited later: until then its failure counts as handled. */
+/** A promise that is awaited later. Until then its failure counts as handled. */
 function watched<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;
@@ -337,7 +347,10 @@ async function quantizeHere<T>({ plan, stream, writer, context }: StageWork<T>, 
   return layerRow(plan, planned, guarded);
 }
 
-/** What comes from another process goes on through the model as it is written, like that of an earlier run. */
+/**
+ * Writes the result of another process. The written weight then replaces the original in the model, like that of an
+ * earlier run.
+ */
 async function writeRemote<T>(
   { stream, writer, context }: StageWork<T>,
   { row, ...encoded }: RemoteModule,
@@ -349,7 +362,7 @@ async function writeRemote<T>(
   return row;
 }
 
-/** @throws CalibrationError when there are no weights for a linear whose method wants them */
+/** @throws CalibrationError when there are no token weights for a linear whose method needs them */
 function weightsOf(modules: readonly PlannedModule[], strength: number, endLoss: EndLoss | undefined): Float32Array {
   return solverWeights(
     modules.map(({ linear: { module } }) => {
@@ -364,7 +377,7 @@ function weightsOf(modules: readonly PlannedModule[], strength: number, endLoss:
   );
 }
 
-/** A static scheme of inputs with the scale of what was collected. */
+/** A static scheme of inputs with the scale of the collected inputs. */
 function calibratedInput({ linear, activation }: PlannedModule, { statistics }: Collector) {
   if (!isStatic(activation)) return activation;
   try {

@@ -8,18 +8,21 @@ import { layerRow } from '../report/layer-row.js';
 import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 
-/** Bytes of weights between two journal entries: each costs a sync, and the last one, which nothing hides, is as short as this. */
+/**
+ * Bytes of weights between two journal entries. Each entry costs a sync, and no computation runs during the last sync,
+ * so that one should be short.
+ */
 export const journalBytes = 64e6;
 
 /**
- * A weight is read while the one before it is computed when both in f32 take no more than this: large ones keep the
- * processor busy long enough, and would double what is in memory.
+ * A weight is read while the previous one is computed, if both in f32 take at most this many bytes. Large weights keep
+ * the processor busy long enough, and would double the memory in use.
  */
 const readAheadBytes = 256e6;
 
 /**
- * Streams tensor by tensor: the model is never loaded. While a weight is computed the next one is read, and the result of the
- * ones before is written and synced.
+ * Quantizes tensor by tensor: the model is never loaded as a whole. While a weight is computed, the next one is read,
+ * and earlier results are written and synced.
  */
 export async function runDataFree(
   plan: Plan,
@@ -72,18 +75,18 @@ export async function runDataFree(
     }
     await syncing;
   } finally {
-    // Nothing is left under way when the caller closes or removes the files, whatever came of it.
+    // No work may still run when the caller closes or removes the files, after success or failure.
     await Promise.allSettled([reading, writing, syncing]);
     release();
   }
 }
 
-/** Where a weight is read, decoded and rounded. */
+/** Buffers into which a weight is read, decoded and rounded. */
 interface ReservedBuffers extends WeightBuffers {
   readonly codes: Uint8Array;
 }
 
-/** Buffers for the largest of the weights that are read ahead, for two of them in turn, where the kernels work. */
+/** Buffers for the largest of the weights that are read ahead, two sets in turn, in the kernels' memory. */
 function reserveBuffers(
   { checkpoint }: Plan,
   modules: readonly PlannedModule[],
@@ -95,7 +98,7 @@ function reserveBuffers(
     const entry = checkpoint.tensors.get(`${linear.module}.weight`);
     if (!entry || 8 * count > readAheadBytes) continue;
     bytes = Math.max(bytes, entry.end - entry.begin);
-    // f32 is used as it is in the file.
+    // f32 is used directly from the file's buffer.
     if (entry.dtype !== 'F32') values = Math.max(values, count);
     codes = Math.max(codes, count);
   }
@@ -114,7 +117,7 @@ function reserveBuffers(
   };
 }
 
-/** A promise that is awaited later: until then its failure counts as handled. */
+/** A promise that is awaited later. Until then its failure counts as handled. */
 function watched<T>(promise: Promise<T>): Promise<T> {
   promise.catch(() => {});
   return promise;

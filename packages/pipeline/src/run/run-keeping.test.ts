@@ -12,7 +12,10 @@ import { runKeeping } from './run-keeping.js';
 const at = workbench();
 const layout = gptqLayout();
 
-/** Rounds a Llama in which one matrix is multiplied by `factor`; returns what was kept, and what the written folder holds. */
+/**
+ * Rounds a Llama in which one matrix is multiplied by `factor`; returns what was kept, and what the written folder
+ * holds.
+ */
 async function keep(odd: string, factor: number) {
   const [model, out] = [join(at.folder, 'model'), join(at.folder, 'out')];
   await writeSmallLlama(model, (name, values) => (name.endsWith(odd) ? values.map((x) => x * factor) : values));

@@ -3,16 +3,17 @@ import type { CalibrationShape } from '../plan/forecast.js';
 import { type Plan, planRun } from '../plan/plan.js';
 import { type RunOptions, type RunResult, runPlan } from './run.js';
 
-/** As for {@link runPlan}, and what a plan is made again with. */
+/** Options of {@link runPlan}, and the parts from which a plan is made again. */
 export interface KeepingOptions<T, F = T> extends RunOptions<T, F> {
   readonly shape?: CalibrationShape;
-  /** Told of each linear that is kept, and of the plan that is then carried out. */
+  /** Called for each linear that is kept, with the plan that is then carried out. */
   kept(text: string, plan: Plan): void;
 }
 
 /**
- * Carries out a plan as {@link runPlan} does. A linear whose scales the layout does not hold is kept as it is, with those that
- * runtimes fuse with it, and the run is begun again: which files are written where is decided before the first one.
+ * Carries out a plan as {@link runPlan} does. If the layout cannot hold the scales of a linear, that linear is kept
+ * unquantized, with the linears that runtimes fuse with it. Then the run begins again, because the positions of all
+ * tensors in the files are decided before the first one is written.
  */
 export async function runKeeping<T, F = T>(plan: Plan, options: KeepingOptions<T, F>): Promise<RunResult> {
   try {

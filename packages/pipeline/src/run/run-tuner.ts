@@ -14,25 +14,25 @@ import type { LayerRow } from '../report/report.js';
 import type { RunWork } from './run-work.js';
 import { sendStart, type WorkerGroup } from './shared-training.js';
 
-/** What a training runs with. */
+/** The parts with which a training runs. */
 export interface TunerRun<T> {
   readonly tuner: Tuner;
   readonly engine: Engine<T>;
   readonly windows: Windows;
   readonly store: TrainingStore;
-  /** Hidden states of blocks of the unquantized model, by the index of the block, that the calibration has kept. */
+  /** Hidden states of blocks of the unquantized model, by the index of the block, which the calibration has kept. */
   readonly hiddenStates?: ReadonlyMap<number, Float32Array>;
   /** Processes that share the training. */
   readonly workers?: WorkerGroup;
 }
 
-/** The journal's name of the training as a whole: its rows replace the quantizers'. */
+/** The journal's name of the training as a whole. Its rows replace the quantizers' rows. */
 export const tunedUnit = 'training';
 
 /**
- * Trains what the quantizers have written and writes it anew, into the same places. Its journal is the training
- * checkpoint: the last one is on the disk before the first tensor is written over, so a run that dies while writing
- * starts from there and not from what is half written.
+ * Trains the linears that the quantizers have written, and writes them again into the same places. The training
+ * checkpoint serves as its journal: the last checkpoint is on the disk before the first tensor is overwritten. So a run
+ * that ends during the writing continues from the checkpoint, not from half-written tensors.
  */
 export async function runTuner<T>(
   { plan, writer, journal, context }: RunWork,
@@ -56,7 +56,8 @@ export async function runTuner<T>(
     await writer.writeModule(module, quantized);
     const weight = await source.weight(`${module}.weight`);
     const report = { method: tuner.name, tokens: windows.count * windows.length, figures, notes: [] };
-    // A training lowers the loss of a block or the model, not the error of each weight: nothing to fall back from.
+    // A training lowers the loss of a block or the model, not the error of each weight, so its result is not replaced
+    // by round-to-nearest.
     const judged = await judge({ weight }, quantized, context.kernels);
     if (!judged)
       throw new NumericError(`${module}: ${tuner.name} gave values that are not finite: use a smaller learning rate`);

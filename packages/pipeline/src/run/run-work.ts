@@ -4,7 +4,7 @@ import type { Plan } from '../plan/plan.js';
 import type { LayerRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 
-/** What each part of a run works with: what is to be done, where it is written, what is done already. */
+/** The parts of a run that every phase needs: the plan, the writer, and the journal of finished work. */
 export interface RunWork {
   readonly plan: Plan;
   readonly writer: CheckpointWriter;

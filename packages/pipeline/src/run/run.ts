@@ -26,24 +26,31 @@ import { checkSharedTraining, type WorkerGroup } from './shared-training.js';
 export interface RunOptions<T, F = T> extends FileOptions {
   readonly out: string;
   readonly context: Context;
-  /** Needed by calibrated methods and tuners. Made on demand: data-free runs never load an engine. */
+  /**
+   * Makes the engine for calibrated methods and tuners. It is made on demand, so data-free runs never load an engine.
+   */
   readonly engine?: () => Promise<Engine<T>>;
-  /** Computes the calibration windows instead of `engine`, which is then made for a tuner alone. */
+  /**
+   * Makes an engine that computes the calibration windows instead of `engine`. Then `engine` is made only for a tuner.
+   */
   readonly forward?: () => Promise<ForwardEngine<F>>;
   readonly calibration?: Windows;
   /**
-   * What the end loss says of windows, for methods that read it (`endLossStatistics` of `@q/end-loss`). Called once, and only when a
-   * block is left to do: with all calibration windows where tokens are weighted, with a quarter of them where only moments of outputs
-   * are read, which need fewer tokens than that.
+   * Computes statistics of the end loss on windows, for methods that read them (`endLossStatistics` of `@q/end-loss`).
+   * It is called once, and only if a block is left to do. It gets all calibration windows if tokens are weighted. If
+   * methods only read moments of outputs, it gets a quarter of the windows, because moments need fewer tokens.
    */
   readonly endLoss?: (calibration: Windows) => Promise<EndLoss>;
-  /** Has linears quantized by other processes, where the plan allows it ({@link refuseRemote}). The bytes are the same. */
+  /** Quantizes linears in other processes, if the plan allows it ({@link refuseRemote}). The bytes are the same. */
   readonly remote?: RemoteRun;
-  /** Processes that share the training. `identity` is what of them decides the bytes: their number and the compression. */
+  /**
+   * Processes that share the training. `identity` has the properties of them that decide the bytes: their number and
+   * the compression.
+   */
   readonly workers?: { readonly identity: string; readonly begin: () => Promise<WorkerGroup> };
   /**
-   * Evaluates and writes reports, once the model is whole in its folder. When that is interrupted, the next run of the same
-   * arguments does it again, and nothing else.
+   * Evaluates and writes reports once the model is whole in its folder. If this is interrupted, the next run of the
+   * same arguments only repeats this step.
    */
   readonly finish?: (result: RunResult) => Promise<void>;
 }
@@ -51,27 +58,28 @@ export interface RunOptions<T, F = T> extends FileOptions {
 export interface RunResult {
   readonly layers: readonly LayerRow[];
   readonly transforms: readonly TransformRow[];
-  /** What the training has to say; the layers' own notes are in their rows. */
+  /** Notes of the training. The layers' own notes are in their rows. */
   readonly notes: readonly string[];
   readonly files: readonly string[];
   readonly seconds: number;
-  /** True when an earlier, interrupted run was continued. */
+  /** True if an earlier, interrupted run was continued. */
   readonly resumed: boolean;
-  /** To be written into the report: a later run of the same arguments finds there that all is done. */
+  /** The record of the run for the report. A later run of the same arguments finds there that everything is done. */
   readonly run: RunRecord;
-  /** Engine and kernels; absent when no engine was needed. */
+  /** Engine and kernels; absent if no engine was needed. */
   readonly computedWith?: string;
-  /** The report that is in the folder already: an earlier run of the same arguments has written it. */
+  /** The report that an earlier run of the same arguments has written into the folder. */
   readonly earlier?: RunReport;
 }
 
-/** The unit of the journal that stands for all tensors that are only copied. */
+/** The journal's unit of all tensors that are only copied. */
 const copiedUnit = 'copied tensors';
 
 /**
- * Carries out a plan. Interrupted at any moment and called again with the same arguments, it gives the same bytes as an
- * undisturbed run; the journal in the output folder says which blocks are done. A full disk, a source that is gone, a missing
- * right are interruptions; an error that would come again takes away what was written.
+ * Carries out a plan. If it is interrupted at any moment and called again with the same arguments, it gives the same
+ * bytes as an uninterrupted run; the journal in the output folder names the finished blocks. A full disk, a missing
+ * source and a missing permission are interruptions. After an error that would occur again, the written files are
+ * removed.
  * @throws OutputFolderError, LockedError, CalibrationError, WriteError, InterruptedRunError
  */
 export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): Promise<RunResult> {
@@ -96,7 +104,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
   }
 }
 
-/** All is written, and a report says so: what is left is what `finish` finds missing. */
+/** Completes a run whose files are all written and whose report exists. `finish` does the parts that are missing. */
 async function finishAgain<T, F>(
   identity: string,
   folder: OutputFolder,
@@ -156,14 +164,14 @@ async function carryOut<T, F>(
     return result;
   } catch (error) {
     await journal.close().catch(() => {});
-    // An abort and a crash leave a run that can be resumed, and so does what can be put right. An error that would come again
-    // leaves nothing half-written; a training that failed leaves its last good checkpoint, where it has one.
+    // After an abort, a crash or a correctable error the run can be resumed. After an error that would occur again
+    // nothing half-written is left; a failed training leaves its last good checkpoint if it has one.
     const kept =
       context.signal?.aborted ||
       journal.files !== undefined ||
       (journal.finished.size > 0 && !isFinal(error)) ||
       (progress.training && (await trainingStore(out, { files }).load()));
-    // A run of another engine is not ours to remove.
+    // A run of another engine is not this run's to remove.
     if (kept || error instanceof OutputFolderError) await writer?.close().catch(() => {});
     else {
       await writer?.abort().catch(() => {});
@@ -174,7 +182,7 @@ async function carryOut<T, F>(
   }
 }
 
-/** Computes and writes all that the journal does not say to be finished. */
+/** Computes and writes everything that the journal does not have as finished. */
 async function writeAll<T, F>(
   plan: Plan,
   writer: CheckpointWriter,
@@ -185,13 +193,15 @@ async function writeAll<T, F>(
   const { out, context, calibration, files } = options;
   const { tuner } = plan.recipe;
   const work = { plan, writer, journal, context };
-  // A resumed run must not mix the bytes of two engines. What walks the model says which one it is, else the tuner's.
+  // A resumed run must not mix the bytes of two engines. The engine that walks the model counts; without a walk, the
+  // tuner's engine.
   const claim = async ({ name }: { readonly name: string }) => {
     const own = `${name}, ${context.kernels.name}`;
     const earlier = await journal.computeWith(own);
     if (earlier !== undefined) throw new OutputFolderError(otherEngine(out, earlier, own));
   };
-  // First: a tensor that cannot be used is found before hours of work, not by the evaluation behind them.
+  // Copying comes first, so a tensor that cannot be used is found before hours of work, not by the evaluation at the
+  // end.
   await context.profile.stage('copy', () => copyTensors(plan, writer, journal, context));
   const walks = walksModel(plan.recipe, plan.modules);
   const { remote } = options;
@@ -199,7 +209,7 @@ async function writeAll<T, F>(
     await context.profile.stage('round', () =>
       remote ? assemble(plan, writer, journal, context, remote.modules) : runDataFree(plan, writer, journal, context),
     );
-  // Activations on the disk are there because memory is short.
+  // Activations are on the disk only if memory is short, so hidden states are not kept then.
   const hiddenStates = tuner?.readsHiddenStates && plan.forecast.disk === undefined ? createHiddenStates() : undefined;
   let walkedWith: string | undefined;
   if (plan.calibrated && walks) {
@@ -255,7 +265,7 @@ async function writeAll<T, F>(
   );
 }
 
-/** Every fourth window, and at least 32, unless each token needs its own weight. */
+/** Every fourth window, and at least 32 windows; all windows if each token needs its own weight. */
 function endLossWindows({ modules }: Plan, windows: Windows): Windows {
   const { count, length, ids } = windows;
   const wanted = Math.max(32, Math.ceil(count / 4));
@@ -272,7 +282,7 @@ function endLossWindows({ modules }: Plan, windows: Windows): Windows {
   return { ...windows, ids: out, count: wanted };
 }
 
-/** Makes an engine, and disposes of it whatever happens. */
+/** Makes an engine, and disposes of it after success and failure. */
 async function using<E extends { dispose(): Promise<void> }>(
   make: () => Promise<E>,
   use: (engine: E) => Promise<void>,
@@ -301,7 +311,10 @@ async function copyTensors(
   await journal.append({ unit: copiedUnit, rows: [], tensors: await writer.sync() });
 }
 
-/** Tensors whose values follow from the checkpoint alone; those that transforms have scaled were written with their block. */
+/**
+ * Writes tensors whose values follow from the checkpoint alone. Tensors that transforms have scaled were written with
+ * their block.
+ */
 async function writeRewritten(plan: Plan, writer: CheckpointWriter, context: Context): Promise<void> {
   const names = [...plan.files.rewritten.keys()].filter((name) => !plan.changed.get(name)?.scaled);
   if (names.length === 0) return;

@@ -16,13 +16,13 @@ import type { Plan } from '../plan/plan.js';
 /** Processes that train one model together; see `TrainingGroup`. */
 export interface WorkerGroup {
   readonly group: TrainingGroup;
-  /** What worker 0 gives, on all workers; the others give nothing. */
+  /** Sends the bytes of worker 0 to all workers and returns them. The other workers pass no bytes. */
   broadcast(bytes?: Uint8Array): Promise<Uint8Array>;
-  /** Ends the connections. With a reason the other workers stop, and say it. */
+  /** Ends the connections. With a reason, the other workers stop and report it. */
   close(reason?: string): Promise<void>;
 }
 
-/** What a training starts from. Schemes are those of the plan, which all workers have. */
+/** The initial state of a training. Schemes are those of the plan, which all workers have. */
 interface TrainingStart {
   readonly windows: Pick<Windows, 'ids' | 'count' | 'length'>;
   readonly modules: readonly (readonly [module: string, tensor: Omit<QuantizedTensor, 'scheme'>])[];
@@ -38,7 +38,7 @@ export function checkSharedTraining(tuner: Tuner | undefined): void {
     );
 }
 
-/** Worker 0 gives the others the windows, and what the quantizers have made of the linears. */
+/** Worker 0 sends the others the windows, and the linears from the quantizers. */
 export async function sendStart(
   workers: WorkerGroup,
   { ids, count, length }: Windows,
@@ -52,8 +52,8 @@ export async function sendStart(
 }
 
 /**
- * The part of any other worker than 0: it receives the start, trains along, and keeps nothing.
- * @param plan of the same recipe and model as worker 0's
+ * The work of every worker except worker 0: it receives the start, trains with the others, and keeps no result.
+ * @param plan made of the same recipe and model as worker 0's
  * @throws FormatError when the start belongs to another plan
  */
 export async function trainAlong<T>(

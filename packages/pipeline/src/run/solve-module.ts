@@ -12,33 +12,33 @@ import { metricOf } from '../blocks/metric-of.js';
 import { defaultExpertTokens, roundExpert } from '../blocks/round-expert.js';
 import type { Plan, PlannedModule } from '../plan/plan.js';
 
-/** What was collected of one input, which several linears read. */
+/** The statistics of one input, which several linears read. */
 export interface CollectedInput {
   readonly statistics: Statistics;
-  /** Those that `statistics` has, in the order in which they are asked for a metric of errors. */
+  /** The statistics that `statistics` has, in the order in which a metric of errors is looked for. */
   readonly kinds: readonly Statistic<any>[];
-  /** Tokens that were seen. */
+  /** Number of tokens seen. */
   readonly tokens: number;
 }
 
-/** A linear with all that its method reads. */
+/** A linear with everything that its method reads. */
 export interface SolverInputs {
-  /** Its static scheme of inputs has its scale. */
+  /** The planned linear. If its inputs have a static scheme, it has the scale. */
   readonly planned: PlannedModule;
-  /** `[out, in]`: what errors are measured against. */
+  /** `[out, in]`: the weight against which errors are measured. */
   readonly weight: Tensor<'f32'>;
-  /** `[out, in]`: what the method quantizes; another one than `weight` where a transform has clamped it. */
+  /** `[out, in]`: the weight that the method quantizes. It differs from `weight` if a transform has clamped it. */
   readonly clipped: Tensor<'f32'>;
   readonly input: CollectedInput;
-  /** Moments of the derivatives of the end loss by its outputs, where the method reads them. */
+  /** Moments of the derivatives of the end loss by its outputs, if the method reads them. */
   readonly outputs?: HessianState;
   /** Whether a router chose its tokens. */
   readonly routed: boolean;
 }
 
 /**
- * Quantizes a linear of a calibrated run, and judges the result on its inputs. Nothing but what is handed in decides the bits.
- * @throws CalibrationError when no token has reached the linear; what the method throws
+ * Quantizes a linear of a calibrated run, and judges the result on its inputs. The bits depend only on the arguments.
+ * @throws CalibrationError when no token has reached the linear; and the errors of the method
  */
 export async function solveModule(
   plan: Plan,
@@ -64,7 +64,7 @@ export async function solveModule(
   return profile.stage('guard', () => guard(layer, kernels));
 }
 
-/** What was collected, and the moments of the linear's own outputs. */
+/** The collected statistics, with the moments of the linear's own outputs. */
 function withOutputs(statistics: Statistics, outputs: HessianState | undefined): Statistics {
   if (!outputs) return statistics;
   return {

@@ -4,10 +4,10 @@ import { createRandom, type Tensor, tensor } from '@q/core';
 import { writeSafetensorsFile } from '@q/safetensors';
 
 /**
- * A folder with a Llama of one block, 32 features wide, f32 weights of standard deviation 0.1.
- * @param change is given each matrix and returns what is written in its place
- * @param more tensors beside those of the model
- * @param config members of config.json instead of the Llama's
+ * Writes a folder with a Llama of one block, 32 features wide, with f32 weights of standard deviation 0.1.
+ * @param change gets each matrix and returns the matrix that is written
+ * @param more tensors in addition to those of the model
+ * @param config members of config.json that replace the Llama's
  */
 export async function writeSmallLlama(
   folder: string,

@@ -5,15 +5,15 @@ import type { Kernels } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 
-/** What tests that write folders need. */
+/** A folder and kernels for tests that write folders. */
 export interface Workbench {
-  /** Another one for each test, removed after it. */
+  /** A new folder for each test, which is removed after it. */
   readonly folder: string;
-  /** One thread unless asked otherwise, for all tests of the file. */
+  /** Kernels for all tests of the file; one thread by default. */
   readonly kernels: Kernels;
 }
 
-/** Sets up a workbench around the tests of the file that calls it. */
+/** Sets up a workbench for the tests of the calling file. */
 export function workbench(threads = 1): Workbench {
   let folder = '';
   let kernels: Kernels;

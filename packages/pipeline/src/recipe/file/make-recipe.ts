@@ -25,28 +25,26 @@ import { layoutKey, layoutOptions, methodOption, schemeOptions, topOptions } fro
 import { tableRules } from './table-rules.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
-/** A recipe as it was requested: with a budget, its rules have candidates that are still to be chosen from. */
+/** A recipe as requested by a user. With a budget, its rules have candidates from which the budget has to choose. */
 export interface RequestedRecipe {
   readonly recipe: Recipe;
   readonly budget?: Budget;
-  /** The model writes its own calibration text when none is given. */
+  /** True if the model writes its own calibration text when none is given. */
   readonly writesText: boolean;
 }
 
 export interface RecipeSurroundings {
-  /** Bytes that a training may take when the recipe says nothing. */
+  /** Bytes that a training may take when the recipe has no limit. */
   readonly memory: number;
-  /** Steps before all others: an adapter that is merged into the weights. */
+  /** Steps before all others: for instance an adapter that is merged into the weights. */
   readonly firstSteps?: readonly ModelStep[];
 }
 
-/** Settings that exclude `weights`, and are replaced by it. */
+/** Settings that exclude `weights`; `weights` replaces them. */
 const gridKeys = ['bits', 'group', 'symmetric'] as const;
 const allBits = [2, 3, 4, 5, 6, 7, 8];
 
-/**
- * The settings of several sources as one: an earlier source wins, and its rules come first.
- */
+/** Merges the settings of several sources. An earlier source overrides later ones, and its rules come first. */
 export function combineSettings(sources: readonly RequestedSettings[]): RequestedSettings {
   return {
     settings: sources.reduceRight<Settings>((below, { settings }) => overlay(below, settings), new Map()),
@@ -54,7 +52,10 @@ export function combineSettings(sources: readonly RequestedSettings[]): Requeste
   };
 }
 
-/** `own` over `below`; a scheme by its name takes the place of bits, group and symmetry, and the other way round. */
+/**
+ * The settings of `own` over those of `below`. A scheme by its name replaces bits, group and symmetry, and they replace
+ * it.
+ */
 function overlay(below: Settings, own: Settings): Settings {
   const merged = new Map(below);
   if (own.has('weights')) for (const key of gridKeys) merged.delete(key);
@@ -65,8 +66,8 @@ function overlay(below: Settings, own: Settings): Settings {
 
 /**
  * Makes the objects of a recipe.
- * @throws SchemeError naming the setting and what stands in its way: a method that is not known, an option that the chosen
- * method does not have, two settings that exclude each other
+ * @throws SchemeError naming the setting and the reason: an unknown method, an option that the chosen method does not
+ *   have, two settings that exclude each other
  */
 export function makeRecipe(
   { settings, rules: requested }: RequestedSettings,
@@ -80,7 +81,7 @@ export function makeRecipe(
   const budget = budgetOf(settings);
   const candidates = candidatesOf(settings);
   const main = applyMethod(settings, making);
-  /** A rule without bits of its own takes part in the budget. */
+  /** A rule without its own bits takes part in the budget. */
   const choice = (own: Settings, methodOf: (from: Settings) => RuleMethod) => {
     const from = overlay(settings, own);
     return budget && !own.has('bits') && !own.has('weights')
@@ -99,8 +100,8 @@ export function makeRecipe(
       ...choice(new Map(), (from) => applied(applyMethod(from, making))),
     },
   ];
-  // Rewrites first: a rotation folds the gains of norms, and would take back what a transform put there.
-  // An adapter before them: it belongs to the weights as they were when it was trained.
+  // Rewrites come first: a rotation folds the gains of norms, which would remove the scales that a transform puts
+  // there.
   const parts = namedParts(vocabulary);
   const steps = [
     ...(surroundings.firstSteps ?? []),
@@ -124,7 +125,7 @@ export function makeRecipe(
   return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };
 }
 
-/** What a layout takes where nothing is said; nothing without a layout, whose name is checked elsewhere. */
+/** A layout's default settings; none without a layout. The layout's name is checked elsewhere. */
 const defaultsOf = (settings: Settings, { layouts }: Vocabulary) =>
   layouts.find(({ name }) => name === settings.get('layout')?.value)?.defaults;
 
@@ -148,14 +149,14 @@ function findMethod(settings: Settings, vocabulary: Vocabulary): Method {
   );
 }
 
-/** Keys that are not an option of a method. */
+/** Whether a key is not an option of a method. */
 const isCommon = (key: string, vocabulary: Vocabulary): boolean =>
   key === 'method' ||
   Object.hasOwn(schemeOptions, key) ||
   Object.hasOwn(topOptions, key) ||
   Object.hasOwn(layoutOptions(vocabulary), key);
 
-/** @throws SchemeError for an option that neither the recipe's method nor that of a rule has */
+/** @throws SchemeError for an option that neither the recipe's method nor a rule's method has */
 function checkKnown(settings: Settings, rules: RequestedSettings['rules'], vocabulary: Vocabulary): void {
   const main = findMethod(settings, vocabulary);
   const methods = [main, ...rules.map((rule) => findMethod(overlay(settings, rule.settings), vocabulary))];
@@ -197,7 +198,7 @@ function budgetOf(settings: Settings): Budget | undefined {
   return asked === bytes ? { bytes: value as number } : parseBudget(shown, value as string | number);
 }
 
-/** What a budget chooses from: for each candidate, the settings that make its scheme. */
+/** The candidates of a budget: for each candidate, the settings that make its scheme. */
 function candidatesOf(settings: Settings): readonly Settings[] {
   const [schemes, bits] = [settings.get('candidates'), settings.get('candidateBits')];
   if (schemes && bits) throw new SchemeError(`${schemes.shown} and ${bits.shown} exclude each other`);
@@ -206,7 +207,10 @@ function candidatesOf(settings: Settings): readonly Settings[] {
   return all.map((value) => new Map([[key, { value, shown: from?.shown ?? 'candidateBits' }]]));
 }
 
-/** The schemes that stand by their names at the top: that of the last rule, which takes what no other one does, or its candidates. */
+/**
+ * The schemes with a name at the top of a recipe: that of the last rule, which matches all remaining linears, or its
+ * candidates.
+ */
 function namedSchemesOf(settings: Settings, rules: readonly Rule[]): readonly Scheme[] {
   const { scheme: own, candidates } = rules.at(-1) as Rule;
   if (settings.has('candidates')) return candidates ?? [];
@@ -214,8 +218,9 @@ function namedSchemesOf(settings: Settings, rules: readonly Rule[]): readonly Sc
 }
 
 /**
- * Name of the layout for schemes that are named, where no layout is: the method's own, else the first one that holds all of them.
- * Every layout is asked about a linear whose sizes fit all groups and words; what a model's own linears add, the plan refuses.
+ * Name of the layout for named schemes if no layout is given: the method's own layout, else the first one that can hold
+ * all schemes. Each layout is checked with a linear whose sizes are multiples of all groups and words; the plan refuses
+ * linears of the model that do not fit.
  */
 function layoutFor({ layout, activation }: AppliedMethod, schemes: readonly Scheme[], vocabulary: Vocabulary): string {
   const linear = { module: 'linear', inFeatures: 4096, outFeatures: 4096, transposed: false, bias: false };
@@ -272,7 +277,7 @@ interface AppliedMethod {
   readonly writesText: boolean;
 }
 
-/** What goes into a rule. */
+/** The part of an applied method that a rule has. */
 const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
   quantizer,
   scheme,
@@ -281,7 +286,7 @@ const applied = ({ quantizer, scheme, activation }: AppliedMethod) => ({
 
 type RuleMethod = ReturnType<typeof applied>;
 
-/** A method, and the schemes of several candidates instead of one. */
+/** A method, with several candidate schemes instead of one scheme. */
 function withCandidates(
   from: Settings,
   candidates: readonly Settings[],
@@ -294,7 +299,9 @@ function withCandidates(
   return { quantizer: all[0].quantizer, candidates: all.map((each) => each.scheme) };
 }
 
-/** The method of one rule. One that changes whole blocks, or trains the model, cannot be used for a part of their linears. */
+/**
+ * The method of one rule. A method that changes whole blocks, or trains the model, cannot be used for single linears.
+ */
 function ruleMethod(match: string, from: Settings, own: Settings, base: Settings, making: Making): RuleMethod {
   const found = applyMethod(from, making);
   const name = own.get('method')?.value;
@@ -305,7 +312,10 @@ function ruleMethod(match: string, from: Settings, own: Settings, base: Settings
   return applied(found);
 }
 
-/** The values of those options that are set. Options of another method, inherited from the top of a recipe, are left out. */
+/**
+ * The values of the options that are set. Options of another method that are inherited from the top of a recipe are
+ * left out.
+ */
 function valuesFor(options: OptionRecord, settings: Settings, { vocabulary, surroundings }: Making) {
   const parts = namedParts(vocabulary);
   const values: Record<string, unknown> = {};
@@ -321,7 +331,7 @@ function valuesFor(options: OptionRecord, settings: Settings, { vocabulary, surr
   return values;
 }
 
-/** What the run's method rounds the output projection with. */
+/** The quantizer of the run's method for the output projection. */
 function headQuantizer(settings: Settings, making: Making): Quantizer | undefined {
   const method = findMethod(settings, making.vocabulary);
   return method.head?.(valuesFor(method.options as OptionRecord, settings, making));

@@ -1,12 +1,12 @@
 import { type Method, type OptionRecord, pickOptions } from '@q/core';
 import type { Vocabulary } from './vocabulary.js';
 
-/** The method whose quantizer rounds the weights of another one, when that has a base. */
+/** The base of a method: the method whose quantizer rounds its weights. Undefined for a method without a base. */
 export function baseOf(method: Method, { methods }: Pick<Vocabulary, 'methods'>): Method | undefined {
   return method.base && methods.find(({ name }) => name === method.base?.method);
 }
 
-/** The options of a method's base that it takes too. */
+/** The options of a method's base that the method accepts too. */
 export function baseOptions(method: Method, vocabulary: Pick<Vocabulary, 'methods'>): OptionRecord {
   const base = baseOf(method, vocabulary);
   if (!base) return {};

@@ -4,9 +4,10 @@ import type { Budget } from '../../plan/budget.js';
 const units: Readonly<Record<string, number>> = { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
 
 /**
- * `3`, `3.25`: bits per weight. `900MB`, `4.5 GB`: bytes of all tensors, decimal units as everywhere in the reports.
- * @param shown names the setting in messages: `--budget`
- * @throws SchemeError
+ * Parses a budget. `3`, `3.25`: bits per weight. `900MB`, `4.5 GB`: bytes of all tensors, in decimal units as in all
+ * reports.
+ * @param shown name of the setting for messages: `--budget`
+ * @throws SchemeError for any other value
  */
 export function parseBudget(shown: string, value: string | number): Budget {
   const [, number, unit] = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?B)?\s*$/.exec(`${value}`) ?? [];

@@ -2,7 +2,7 @@ import { closest, type OptionRecord, SchemeError } from '@q/core';
 import { layoutOptions, methodOption, optionsOfMethods, schemeOptions, topOptions } from './recipe-options.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
-/** A value, and the words that messages name it by: `--damping`, `recipe.yaml: damping`. */
+/** A value, and its name for messages: `--damping`, `recipe.yaml: damping`. */
 export interface Setting {
   readonly value: unknown;
   readonly shown: string;
@@ -16,16 +16,16 @@ export interface RequestedRule {
   readonly settings: Settings;
 }
 
-/** A recipe as a file or the options of a command request it: checked, and not yet made into objects. */
+/** A recipe that a file or the options of a command request. It is checked, and not yet made into objects. */
 export interface RequestedSettings {
   readonly settings: Settings;
   readonly rules: readonly RequestedRule[];
 }
 
 /**
- * Checks a recipe as parsed from JSON or YAML.
- * @param shown names a place in messages: `recipe.yaml: rules.0.bits`
- * @throws SchemeError naming the key that is not known, with the nearest one, or the value that is not allowed
+ * Checks a recipe that was parsed from JSON or YAML.
+ * @param shown gives the name of a key for messages: `recipe.yaml: rules.0.bits`
+ * @throws SchemeError naming the unknown key, with the nearest known one, or the value that is not allowed
  */
 export function readRecipe(
   value: unknown,
@@ -54,7 +54,7 @@ export function readRule(value: unknown, vocabulary: Vocabulary, shown: (place: 
   return { match, keep, settings: readSettings(own, vocabulary, 'rule', shown) };
 }
 
-/** Keys that a recipe may have at its top, or a rule, in the order of the documentation. */
+/** Keys that are allowed at the top of a recipe, or in a rule, in the order of the documentation. */
 export function recipeKeys(vocabulary: Vocabulary, of: 'recipe' | 'rule'): readonly string[] {
   return [
     ...(of === 'rule' ? ['match', 'keep'] : []),
@@ -97,10 +97,13 @@ function readSettings(
   return settings;
 }
 
-/** `--fit minmax: is not known; did you mean minMax? (minMax, absMax)`, `--bits 9: a whole number from 2 to 8 was expected` */
+/**
+ * A message about a refused value: `--fit minmax: is not known; did you mean minMax? (minMax, absMax)`, `--bits 9: a
+ * whole number from 2 to 8 was expected`.
+ */
 export function notAllowed(shown: string, value: unknown, expected: string, names?: readonly string[]): string {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
-  // A flag is followed by its value as it was typed; a key of a file has it after a colon.
+  // A flag is followed by its value as typed; a key of a file is followed by a colon and its value.
   const typed = /^--[\w-]+$/.test(shown);
   if (!names || typeof value !== 'string')
     return typed ? `${shown} ${text}: ${expected} was expected` : `${shown}: ${expected} was expected, not ${text}`;

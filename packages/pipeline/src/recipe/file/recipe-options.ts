@@ -13,7 +13,7 @@ import {
 import { methodOptions } from './method-options.js';
 import type { Vocabulary } from './vocabulary.js';
 
-/** What one rule may say of the grid of its linears, whatever the method. */
+/** Options of the scheme of linears. A rule may set them, for every method. */
 export const schemeOptions = {
   /** A scheme by its name, or a number format with its granularity; an object is the JSON of a scheme. */
   weights: {
@@ -30,14 +30,14 @@ export const schemeOptions = {
   bits: integer({ min: 2, max: 8, default: 4, help: 'Bits of a weight.' }),
   /** Columns that share a scale. */
   group: integer({ min: -1, default: 128, help: 'Columns that share a scale; -1: one scale per output channel.' }),
-  /** Whether there are no zero points. */
+  /** True: grids have no zero points. */
   symmetric: boolean({ default: false, help: 'Without zero points.' }),
 };
 
 const bits = integer({ min: 2, max: 8, help: 'Bits.' });
 const isStep = (value: object): value is ModelStep => 'apply' in value;
 
-/** What stands at the top of a recipe and is not a matter of one rule. */
+/** Options at the top of a recipe that a rule cannot set. */
 export const topOptions = {
   layout: text({
     placeholder: 'name',
@@ -64,9 +64,9 @@ export const topOptions = {
     min: 1,
     placeholder: 'bytes',
     otherwise: 'none',
-    help: 'A budget as bytes of all tensors: as --budget with a size.',
+    help: 'Bytes of all tensors; the same as --budget with a size.',
   }),
-  candidateBits: list(bits, { otherwise: '2 to 8', help: 'With a budget, the widths to choose from.' }),
+  candidateBits: list(bits, { otherwise: '2 to 8', help: 'With a budget, the bits to choose from.' }),
   candidates: list(text({ help: 'A scheme.' }), {
     otherwise: 'integers of candidateBits',
     help: "With a budget, the schemes to choose from: 'int3 g64,nf4,fp8-row'.",
@@ -74,12 +74,12 @@ export const topOptions = {
   embeddings: text({
     placeholder: 'format',
     otherwise: 'keep',
-    help: "What tables of embeddings become: 'int8 g32', 'int4 g64', or keep.",
+    help: "Scheme of the tables of embeddings: 'int8 g32', 'int4 g64', or keep.",
   }),
   head: text({
     placeholder: 'format',
     otherwise: 'keep',
-    help: 'What the output head, a pooler and the table that the head is tied to become: a format, or keep.',
+    help: 'Scheme of the output head, a pooler and the table that the head is tied to, or keep.',
   }),
   expertTokens: integer({
     min: 0,
@@ -90,7 +90,7 @@ export const topOptions = {
     min: 1,
     otherwise: 'that of the machine',
     placeholder: 'bytes',
-    help: 'Bytes that a run may take: beyond, activations wait on the disk, and a training is refused.',
+    help: 'Bytes that a run may take. Beyond it activations go to the disk, and a training is refused.',
   }),
   maxShardBytes: integer({ min: 1, otherwise: '5e9', placeholder: 'bytes', help: 'Largest weight file.' }),
   requantize: boolean({
@@ -123,7 +123,7 @@ export function layoutOptions({ layouts }: Vocabulary): OptionRecord {
   );
 }
 
-/** Every declaration of an option of a method, by key: methods may mean different things by one key. */
+/** Every declaration of an option of a method, by key: a key may mean different things for different methods. */
 export function optionsOfMethods(vocabulary: Vocabulary): ReadonlyMap<string, readonly Option<any>[]> {
   const all = new Map<string, Option<any>[]>();
   for (const method of vocabulary.methods)

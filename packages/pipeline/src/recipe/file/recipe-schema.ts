@@ -3,7 +3,7 @@ import { recipeKeys } from './read-recipe.js';
 import { layoutOptions, methodOption, optionsOfMethods, schemeOptions, topOptions } from './recipe-options.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
-/** JSON Schema (draft 2020-12) of a recipe file, for the completion and the checks of editors. */
+/** JSON Schema (draft 2020-12) of a recipe file, with which editors complete and check recipes. */
 export function recipeSchema(vocabulary: Vocabulary): JsonSchema {
   const rule = properties(vocabulary, 'rule');
   return {
@@ -15,7 +15,7 @@ export function recipeSchema(vocabulary: Vocabulary): JsonSchema {
       ...properties(vocabulary, 'recipe'),
       rules: {
         type: 'array',
-        description: 'The first rule that matches a linear wins; what it leaves out comes from the top.',
+        description: 'The first rule that matches a linear wins; settings that it does not have come from the top.',
         items: { type: 'object', additionalProperties: false, required: ['match'], properties: rule },
       },
     },

@@ -3,13 +3,16 @@ import type { Rule } from '../recipe.js';
 import type { Setting, Settings } from './read-recipe.js';
 import type { Vocabulary } from './vocabulary.js';
 
-/** Few rows that every sequence reads: with the table of tokens they become 8 bits, whatever its own are. */
+/**
+ * Scheme of tables of positions. They have few rows, and every sequence reads them, so they get 8 bits if the table of
+ * tokens is quantized, at any number of bits.
+ */
 const positionScheme = scheme({ format: int8, granularity: perGroup(32) });
 
 /**
- * Rules for what stands outside of the blocks, from the options `embeddings` and `head`. That of the head also matches the
- * table that a head is tied to.
- * @param calibrated rounds heads by their inputs, where the run's method can
+ * Rules for the modules outside of the blocks, from the options `embeddings` and `head`. The rule of the head also
+ * matches the table to which the head is tied.
+ * @param calibrated the quantizer that rounds heads by their inputs, if the run's method has one
  * @throws SchemeError when a format is not known, or no method of the vocabulary rounds tables
  */
 export function tableRules(
@@ -39,7 +42,7 @@ export function tableRules(
   return rules;
 }
 
-/** Nothing for `keep`. */
+/** Undefined for `keep`. */
 function resolve(
   { shown, value }: Setting,
   vocabulary: Vocabulary,
@@ -47,10 +50,10 @@ function resolve(
 ): { readonly quantizer: Quantizer; readonly head?: Quantizer; readonly scheme: Scheme } | undefined {
   if (value === 'keep') return undefined;
   const method = vocabulary.methods.find(({ tables }) => tables !== undefined);
-  if (!method?.tables) throw new SchemeError(`${shown}: no method at hand rounds tables of embeddings (rtn does)`);
+  if (!method?.tables) throw new SchemeError(`${shown}: no known method rounds tables of embeddings (rtn does)`);
   try {
     const scheme = parseScheme(value, vocabulary);
-    // A scheme that the method does not take, such as one with a scale for several rows, is rounded as in tables.
+    // A scheme that the method refuses, such as one with a scale for several rows, is rounded like a table.
     const takes = calibrated && calibrated.refuse?.(scheme, []) === undefined;
     return { quantizer: method.tables(), ...(takes ? { head: calibrated } : {}), scheme };
   } catch (error) {

@@ -11,7 +11,7 @@ import {
   SchemeError,
 } from '@q/core';
 
-/** Everything that a command line or a recipe can name. The list of the built-in ones is the command's. */
+/** All parts that a command line or a recipe can name. The command has the list of the built-in parts. */
 export interface Vocabulary {
   readonly methods: readonly Method[];
   readonly layouts: readonly LayoutDeclaration[];
@@ -21,18 +21,18 @@ export interface Vocabulary {
   readonly formats: readonly NumberFormat[];
   readonly schemes: readonly NamedScheme[];
   readonly architectures: readonly Architecture[];
-  /** Where outside parts came from: what the identity of a run records. */
+  /** The outside modules of which parts came. The identity of a run records them. */
   readonly uses: readonly UsedModule[];
 }
 
-/** A module that brought parts of its own, and a hash of what it was. */
+/** A module with parts of its own, and a hash of its content. */
 export interface UsedModule {
   readonly module: string;
   /** SHA-256 of the module's file, and the version of its package if it has one. */
   readonly identity: string;
 }
 
-/** What an outside module exports as `plugin`: any parts of a vocabulary. */
+/** The export `plugin` of an outside module: any parts of a vocabulary. */
 export type Plugin = Partial<Omit<Vocabulary, 'uses'>>;
 
 /** Functions and texts that a part must have, by kind. */
@@ -47,10 +47,10 @@ const shapes: Readonly<Record<keyof Plugin, Readonly<Record<string, 'string' | '
 };
 
 /**
- * A vocabulary with the parts of a plugin. Parts of the same name as a known one are refused, so that no name changes
- * its meaning; an architecture comes before the known ones.
- * @param from named in messages
- * @throws SchemeError naming the part and what it lacks
+ * A vocabulary with the parts of a plugin. A part with the name of a known part is refused, so no name changes its
+ * meaning. An architecture comes before the known ones.
+ * @param from the module, for messages
+ * @throws SchemeError naming the part and the missing member
  */
 export function extendVocabulary(known: Vocabulary, plugin: unknown, from: UsedModule): Vocabulary {
   const { module } = from;
