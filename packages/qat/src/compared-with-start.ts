@@ -2,10 +2,10 @@ import { type Context, dequantize, type QuantizedTensor, type TunerInput } from 
 import type { Objective } from './objectives/objective.js';
 import type { QuantizedParameterization } from './parameters/parameterization.js';
 
-/** Windows that what was trained and its start are compared on. */
+/** Windows on which the trained model and its start are compared. */
 const comparedWindows = 32;
 
-/** Mean losses of what was trained as it is and of its start, on the same windows. */
+/** Mean losses of the trained model and of its start, on the same windows. */
 export async function comparedWithStart<T>(
   objective: Objective,
   tensors: ReadonlyMap<string, QuantizedParameterization>,
@@ -29,7 +29,7 @@ export async function comparedWithStart<T>(
   return [sums[0], sums[1]];
 }
 
-/** The module of a weight's name in a checkpoint. */
+/** Name of the module to which a weight's name in a checkpoint belongs. */
 export function moduleOf(name: string): string {
   return name.replace(/\.weight$/, '');
 }

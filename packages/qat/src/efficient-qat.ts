@@ -40,8 +40,9 @@ export const efficientQatOptions = {
 export type EfficientQatOptions = OptionValues<typeof efficientQatOptions>;
 
 /**
- * EfficientQAT (arXiv 2407.11062): all parameters of one block at a time against the unquantized block's output
- * (Block-AP), then the scales of all of them on the end loss (E2E-QP, which is PEQA's training).
+ * EfficientQAT (arXiv 2407.11062). First it trains all parameters of one block at a time, so that the block's output
+ * approximates the unquantized block's (Block-AP). Then it trains the scales of all blocks on the end loss (E2E-QP,
+ * which is PEQA's training).
  */
 export function efficientQat(options: EfficientQatOptions = {}): Tuner {
   const { blockEpochs, batch, memory } = checkOptions('efficient-qat', efficientQatOptions, options);
@@ -114,7 +115,7 @@ const methodOptions = {
   epochs: epochsOption(10),
 };
 
-/** What the command and recipes know of it. */
+/** The declaration of the method for the command and recipes. */
 export const efficientQatMethod: Method<typeof methodOptions> = {
   name: 'efficient-qat',
   summary: 'trains block by block, then all scales together, starting from round to nearest',

@@ -2,19 +2,19 @@ import { SchemeError, type TrainingGroup, type TrainingStore } from '@q/core';
 import type { Optimizer } from './optimizers/optimizer.js';
 import type { Parameterization } from './parameters/parameterization.js';
 
-/** What a training loop does otherwise when it has a group. Alone, everything stays as it is. */
+/** The parts of a training loop that depend on the group of workers. A single worker changes nothing. */
 export interface GroupShare {
   /** This worker's windows of a batch, in their order. */
   share(windows: Int32Array): Int32Array;
   /**
-   * Replaces the gradients by their means over the workers.
+   * Replaces the gradients with their means over the workers.
    * @param loss mean over this worker's windows
    * @returns the mean loss over the windows of all workers
    */
   reduce(gradients: Map<string, Float32Array>, loss: number, step: number): Promise<number>;
-  /** Whether gradients are momenta at this step: their norm says nothing. */
+  /** Whether gradients are momenta at this step. The norm of momenta is not used. */
   exchangesMomenta(step: number): boolean;
-  /** The checkpoint of worker 0, on all workers. */
+  /** Loads the checkpoint of worker 0 on all workers. */
   load(store: TrainingStore | undefined): Promise<ReadonlyMap<string, Float32Array> | undefined>;
   /** Worker 0 writes the checkpoint, with the states of all workers. */
   save(store: TrainingStore | undefined, state: () => Map<string, Float32Array>): Promise<void>;
@@ -25,8 +25,10 @@ const lossName = 'loss of the batch';
 const groupPrefix = 'group/';
 
 /**
+ * Joins the workers of the context into a training.
  * @param batch windows of a batch, of which each worker takes an equal share
- * @throws SchemeError when the batch cannot be shared evenly, or the optimizer cannot freeze what the compression asks for
+ * @throws SchemeError when the batch cannot be shared evenly, or the optimizer cannot freeze its second moment for the
+ *   compression
  */
 export function joinGroup(
   group: TrainingGroup | undefined,
@@ -89,7 +91,10 @@ export function joinGroup(
   };
 }
 
-/** Of all parameters, as `tensor#role`. One of as many values as its tensor has its shape; others count as vectors. */
+/**
+ * Shapes of all parameters, by `tensor#role`. A parameter with as many values as its tensor has the tensor's shape;
+ * others count as vectors.
+ */
 function shapesOf(tensors: ReadonlyMap<string, Parameterization>): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
   for (const [name, { shape, parameters }] of tensors)

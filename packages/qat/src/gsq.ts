@@ -25,8 +25,8 @@ const gsqOptions = {
   /** Training steps, of each block or of the whole model. Default 200. */
   steps: integer({ min: 1, default: 200, help: 'Training steps, of each block or of the whole model.' }),
   /**
-   * What is lowered. `block` (default): the squared error behind one block after the other. `teacher`: the KL divergence of the whole
-   * model to the unquantized one, all linears at once.
+   * The error that training lowers. `block` (default): the squared error of the output of one block after the other.
+   * `teacher`: the KL divergence of the whole model to the unquantized one, all linears at once.
    */
   against: choice(['block', 'teacher'], {
     default: 'block',
@@ -35,10 +35,10 @@ const gsqOptions = {
   /** Neighbouring codes on each side that a weight may move to. Default 1. */
   reach: integer({ min: 1, max: 3, default: 1, help: 'Neighbouring codes on each side that a weight may move to.' }),
   /**
-   * Step size of the logits. Default `0.26 / steps`: twice the travel that the paper's 640 steps of 2e-4 allow, since the start is a
-   * better one and fewer steps are taken.
+   * Step size of the logits. Default `0.26 / steps`: twice the distance that the paper's 640 steps of 2e-4 allow. The
+   * start is better than the paper's, and there are fewer steps.
    */
-  rate: number({ above: 0, otherwise: '0.26/steps', help: 'Peak learning rate of what is trained.' }),
+  rate: number({ above: 0, otherwise: '0.26/steps', help: 'Peak learning rate of the trained parameters.' }),
   /** Step size of the scales, as a share of their mean magnitude. Default `0.02 / steps`. */
   scaleRate: number({ above: 0, otherwise: '0.02/steps', help: 'Step size of the scales, as a share of their mean.' }),
 };
@@ -46,9 +46,10 @@ const gsqOptions = {
 export type GsqOptions = OptionValues<typeof gsqOptions>;
 
 /**
- * GSQ (arXiv 2604.18556): discrete assignments by gradients. Starts at a quantizer's codes, and learns for each weight which of the
- * neighbouring codes it takes, and the scales, one block at a time, against what the unquantized model has behind the
- * block, or all together against its logits. What training did not make better keeps its start.
+ * GSQ (arXiv 2604.18556): discrete assignments by gradients. It starts at a quantizer's codes, and learns the scales
+ * and, for each weight, one of the neighbouring codes. It trains one block at a time against the unquantized model's
+ * states after the block, or all blocks together against its logits. A block that training did not improve keeps its
+ * start.
  * @throws SchemeError for options out of range
  */
 export function gsq(options: GsqOptions = {}): Tuner {
@@ -61,7 +62,8 @@ export function gsq(options: GsqOptions = {}): Tuner {
     const sizes = model.blocks.map(({ linears }) =>
       linears.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures * outFeatures, 0),
     );
-    // Logits, their gradients and their momenta: one of each for every candidate of all weights that learn at a time.
+    // Logits, their gradients and their momenta: one of each for every candidate of all weights that are trained at a
+    // time.
     const trained = blockWise ? Math.max(...sizes) : sizes.reduce((sum, size) => sum + size, 0);
     return { memory: { ...memory, choices: 4 * 4 * (2 * reach + 1) * trained }, operations };
   };
@@ -78,7 +80,7 @@ export function gsq(options: GsqOptions = {}): Tuner {
     task: 'gsq',
   };
   const factorOf = (start: QuantizedTensor, role: string) => (role === 'scale' ? meanMagnitude(start.scales) : 1);
-  /** All linears at once on the teacher's loss. */
+  /** Trains all linears at once on the teacher's loss. */
   const wholeModel = (count: number): ModelTuning => ({
     ...common,
     parameterize: (_original, start, { random }, module, step) => shiftsOf(start, module, step, random),
@@ -137,7 +139,7 @@ export function gsq(options: GsqOptions = {}): Tuner {
 const meanMagnitude = (values: Float32Array) =>
   values.reduce((sum, value) => sum + Math.abs(value), 0) / Math.max(1, values.length);
 
-/** What the command and recipes know of it. */
+/** The declaration of the method for the command and recipes. */
 export const gsqMethod: Method<typeof gsqOptions> = {
   name: 'gsq',
   summary: "learns by gradients which neighbour of GPTQ's code each weight takes",

@@ -27,30 +27,39 @@ import { trainsWeights, weightTrainingOptions } from './weight-training.js';
 const isScheme = (value: unknown) => typeof value === 'object' && value !== null && 'format' in value;
 const { rates: _, ...sharedOptions } = weightTrainingOptions;
 
-/** The paper makes one pass over a hundred thousand windows, where 20 over few are the default here. */
+/**
+ * Options of {@link llmQat}. The paper makes one pass over a hundred thousand windows; the default here is 20 passes
+ * over few windows.
+ */
 export const llmQatOptions = {
   ...sharedOptions,
   /** Inputs of the linears: dynamic, symmetric, one scale a token in the paper. Unquantized when absent. */
   activations: codeOnly<Scheme>('a scheme', isScheme, { help: 'Scheme of the inputs of linears.' }),
-  /** Keys, before their rotation, and values: one scale a token over all heads in the paper. Unquantized when absent. */
+  /**
+   * Keys, before their rotation, and values: one scale a token over all heads in the paper. Unquantized when absent.
+   */
   cache: codeOnly<Scheme>('a scheme', isScheme, { help: 'Scheme of the key-value cache.' }),
   /**
-   * `learned` (default): scales and zero points are trained beside the weights and start at the quantizer's. `minMax`: as in the
-   * paper, scales follow the largest weight of each row; the scheme must be symmetric.
+   * `learned` (default): scales and zero points are trained together with the weights and start at the quantizer's.
+   * `minMax`: as in the paper, scales follow the largest weight of each row; the scheme must be symmetric.
    */
   weights: choice(['learned', 'minMax'], {
     default: 'learned',
     help: 'Train scales and zero points, or let them follow the largest weights.',
   }),
-  /** Peak learning rate of the weights. Default 6e-4 at 2 bits, 3 / (codes - 1) of it at others; the paper has 2e-5 for its many steps. */
+  /**
+   * Peak learning rate of the weights. Default 6e-4 at 2 bits, and this times 3 / (codes - 1) at others. The paper has
+   * 2e-5 for its many steps.
+   */
   rate: rateOption('6e-4 at 2 bits, less at more bits'),
 };
 
 export type LlmQatOptions = OptionValues<typeof llmQatOptions>;
 
 /**
- * LLM-QAT (arXiv 2305.17888): the quantized model learns the unquantized one's logits, by KL alone, on text which that one has
- * written itself (`selfGeneratedWindows` of `@q/calib`), with weights, activations and cache quantized as they will run.
+ * LLM-QAT (arXiv 2305.17888): the quantized model learns the unquantized model's logits, by KL alone. The text is
+ * written by the unquantized model itself (`selfGeneratedWindows` of `@q/calib`). Weights, activations and cache are
+ * quantized as they will run.
  */
 export function llmQat(options: LlmQatOptions = {}): Tuner {
   checkOptions('llm-qat', llmQatOptions, options);
@@ -81,13 +90,13 @@ export function llmQat(options: LlmQatOptions = {}): Tuner {
     options: { ...training.options, weights, activations, cache },
     refuse: (scheme) =>
       weights === 'minMax' && scheme.zeroPoint !== 'none'
-        ? 'llm-qat with min-max weights has no zero points: ask for a symmetric scheme'
+        ? 'llm-qat with min-max weights has no zero points: use a symmetric scheme'
         : refuseLearnedStep(scheme),
     forecast: training.forecast,
     async tune(input, context) {
       const result = await training.tune(input, context);
       if (!quantizesRuntime) return result;
-      const note = `trained for ${inside.filter(Boolean).join(' and ')}: the folder holds the weights, the runtime must be told to quantize the rest`;
+      const note = `trained for ${inside.filter(Boolean).join(' and ')}: the folder has the weights; configure the runtime to quantize the rest`;
       return { ...result, notes: [...result.notes, note] };
     },
   };
@@ -104,13 +113,13 @@ const methodOptions = {
   cacheBits: bits('the key-value cache'),
 };
 
-/** Symmetric integers with one dynamic scale a token; nothing for 16 bits. */
+/** Symmetric integers with one dynamic scale a token; undefined for 16 bits. */
 const perTokenBits = (width = 16): Scheme | undefined =>
   width < 16
     ? scheme({ format: signedIntegers[width - 2], granularity: perToken, scaleStorage: f32Scale, dynamic: true })
     : undefined;
 
-/** What the command and recipes know of it. */
+/** The declaration of the method for the command and recipes. */
 export const llmQatMethod: Method<typeof methodOptions> = {
   name: 'llm-qat',
   summary: 'trains all linears on text that the model has written itself, starting from GPTQ',

@@ -3,21 +3,21 @@ import { SchemeError, tiling } from '@q/core';
 import { logitsAtOnce } from './objectives/model-loss.js';
 import type { Optimizer } from './optimizers/optimizer.js';
 
-/** What decides the memory of a training. */
+/** The properties of a training that decide its memory. */
 export interface TrainingShape {
   readonly batch: number;
   readonly checkpointing: boolean;
   /** Bytes of optimizer state for a number of parameters. */
   readonly optimizer: Pick<Optimizer, 'stateBytes'>;
-  /** Whether the weights themselves are trained, or scales and zero points alone. */
+  /** Whether the weights themselves are trained, or only scales and zero points. */
   readonly weights: boolean;
-  /** Whether logits of a teacher are compared with. */
+  /** Whether the loss compares with the logits of a teacher. */
   readonly teacher: boolean;
   /** Whether one block at a time is trained against its own output. */
   readonly blockWise?: boolean;
 }
 
-/** Parameters that training changes: weights, and scales and zero points of every tile. */
+/** Number of trained parameters: weights, and scales and zero points of every tile. */
 export function trainedParameters(modules: readonly TunedModule[], weights: boolean): number {
   return modules.reduce((sum, { linear, scheme }) => {
     const shape = [linear.outFeatures, linear.inFeatures];
@@ -28,8 +28,9 @@ export function trainedParameters(modules: readonly TunedModule[], weights: bool
 }
 
 /**
- * Bytes and operations of a training from shapes alone. Activations: what the tape keeps of one token in one block, times
- * tokens and blocks, and the logits; with checkpointing the tape of one block is alive.
+ * Bytes and operations of a training, predicted from shapes alone. Activations are the values that the tape keeps of
+ * one token in one block, times tokens and blocks, plus the logits. With checkpointing the tape of only one block is
+ * alive.
  */
 export function forecastTraining(
   model: ModelDescription,
@@ -47,7 +48,8 @@ export function forecastTraining(
   const logits = tokens * model.vocabularySize;
   const { kept, passing } = shape.teacher ? logitsOf.teacher : logitsOf.labels;
   const head = 4 * (kept * logits + passing * Math.min(logits, Math.max(logitsAtOnce, length * model.vocabularySize)));
-  // Running a block again begins when the tape of the head is gone; every block's input waits for its turn.
+  // With checkpointing a block runs again after the tape of the head is freed; the input of every block is kept until
+  // then.
   const inputs = 4 * tokens * model.hiddenSize * blocks.length;
   const activations = shape.blockWise
     ? Math.max(...blocks)
@@ -56,9 +58,9 @@ export function forecastTraining(
       : sum(blocks) + head;
   const states = shape.blockWise ? 2 : shape.teacher ? 1 : 0;
   const memory: Record<string, number> = {
-    // Trained values on the host, and the tensors made of them there and on the engine.
+    // Trained values on the host, and the tensors made of them on the host and on the engine.
     parameters: 4 * parameters + 2 * 4 * elements,
-    // By tensor, and by parameter.
+    // Gradients by tensor, and by parameter.
     gradients: 4 * parameters + 4 * elements,
     optimizer: shape.optimizer.stateBytes(parameters),
     activations,
@@ -70,6 +72,7 @@ export function forecastTraining(
 }
 
 /**
+ * Checks the prediction against a limit.
  * @throws SchemeError naming the predicted bytes and the largest batch that fits
  */
 export function checkMemory(predict: (batch: number) => TunerForecast, batch: number, limit: number): void {
@@ -80,19 +83,22 @@ export function checkMemory(predict: (batch: number) => TunerForecast, batch: nu
   while (fits > 0 && total(fits) > limit) fits--;
   throw new SchemeError(
     `training with batch ${batch} needs about ${megabytes(total(batch))}, ${megabytes(limit)} are allowed: ${
-      fits > 0 ? `a batch of ${fits} fits, or turn activation checkpointing on` : 'not even a batch of 1 fits'
+      fits > 0 ? `a batch of ${fits} fits, or turn on activation checkpointing` : 'not even a batch of 1 fits'
     }`,
   );
 }
 
-/** Bytes by what holds them. */
+/** Bytes by their use. */
 export interface TrainingMemory {
   readonly predicted: Readonly<Record<string, number>>;
-  /** Of the first step. Absent where the engine cannot tell. */
+  /** Bytes of the first step. Absent if the engine cannot measure them. */
   readonly measured?: Readonly<Record<string, number>>;
 }
 
-/** As figures of a report: `activationsBytes`, and beside it `activationsBytesPredicted`. */
+/**
+ * The bytes as figures of a report: `activationsBytes` is the measured number, `activationsBytesPredicted` the
+ * predicted one.
+ */
 export function memoryFigures({ predicted, measured }: TrainingMemory): Record<string, number> {
   if (!measured) return {};
   return Object.fromEntries(
@@ -103,7 +109,7 @@ export function memoryFigures({ predicted, measured }: TrainingMemory): Record<s
   );
 }
 
-/** What {@link memoryFigures} says was measured, by what held it; nothing where it was not. */
+/** The measured bytes of {@link memoryFigures}, by their use; undefined if they were not measured. */
 export function measuredBytes(figures: Readonly<Record<string, number>>): Record<string, number> | undefined {
   const found = Object.entries(figures).filter(([name]) => name.endsWith('Bytes'));
   return found.length > 0
@@ -112,15 +118,16 @@ export function measuredBytes(figures: Readonly<Record<string, number>>): Record
 }
 
 /**
- * Copies of the logits that tfjs was seen to hold at the most: `kept` of all windows, until the backward pass has been there,
- * and `passing` of the windows whose logits are made at once.
+ * The most copies of the logits that tfjs was measured to hold: `kept` of all windows, until the backward pass has used
+ * them, and `passing` of the windows whose logits are computed at once.
  */
 const logitsOf = { teacher: { kept: 9, passing: 3 }, labels: { kept: 7, passing: 2 } };
 
 /**
- * Values that the tape keeps of one token in a block: of the stream and its norms, of what the linears give and what is
- * made of it, and of the attention's probabilities (half a square, in blocks of 64 queries). The factors are what tfjs was seen
- * to hold of Llama, GPT-2 and OPT; an activation of many steps (GELU) has more than one of few.
+ * Values that the tape keeps of one token in a block: those of the stream and its norms, the outputs of linears with
+ * the values computed from them, and the attention's probabilities (half a square, in blocks of 64 queries). The
+ * factors were measured with tfjs on Llama, GPT-2 and OPT. An activation of many operations (GELU) keeps more than one
+ * of few.
  */
 function keptWidth({ linears, attention }: BlockDescription, hiddenSize: number, length: number): number {
   const widths = linears.reduce((sum, { outFeatures }) => sum + outFeatures, 0);
@@ -128,7 +135,7 @@ function keptWidth({ linears, attention }: BlockDescription, hiddenSize: number,
   return 20 * hiddenSize + 5 * widths + 3 * heads * Math.min(length, (length + 64) / 2);
 }
 
-/** Bytes in words, the largest first. */
+/** Describes bytes in words, the largest first. */
 export function describeMemory({ memory }: TunerForecast): string {
   const parts = Object.entries(memory).sort(([, a], [, b]) => b - a);
   const total = parts.reduce((sum, [, bytes]) => sum + bytes, 0);

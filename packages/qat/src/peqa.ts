@@ -9,12 +9,15 @@ import { forecastTuning, type ModelTuning, quantizedModules, stepsOf, tuneModel,
 export const peqaOptions = {
   ...sharedTrainingOptions,
   ...fineTrainingOptions,
-  /** `labels` (default): the next token, to learn a task. `teacher`: the unquantized model, to recover what rounding lost. */
+  /**
+   * `labels` (default): the next token, to learn a task. `teacher`: the unquantized model, to recover the loss of
+   * rounding.
+   */
   loss: lossOption('labels'),
   /** Passes over the windows. Default 5. */
   epochs: epochsOption(5),
   /** Peak learning rate of the scales. Default 1e-4. */
-  rate: number({ above: 0, below: 1, default: 1e-4, help: 'Peak learning rate of what is trained.' }),
+  rate: number({ above: 0, below: 1, default: 1e-4, help: 'Peak learning rate of the trained parameters.' }),
   /** Steps of linear warm-up before the cosine. Default 0. */
   warmUp: codeOnly<number>('a whole number', (value) => isCount(value) || value === 0, {
     default: 0,
@@ -31,7 +34,7 @@ export type PeqaOptions = OptionValues<typeof peqaOptions>;
 
 const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, teacher: 0 } } as const;
 
-/** How scales alone are trained; PEQA, and the second phase of EfficientQAT. */
+/** Settings of a training of scales alone, for PEQA and for the second phase of EfficientQAT. */
 export function scalesTuning(options: PeqaOptions, count: number): ModelTuning {
   const { loss, epochs, batch, rate, warmUp, finalRate, clipNorm, heldOut, patience, checkpointing } = checkOptions(
     'peqa',
@@ -56,8 +59,8 @@ export function scalesTuning(options: PeqaOptions, count: number): ModelTuning {
 }
 
 /**
- * Parameter-efficient and quantization-aware adaptation (PEQA, arXiv 2305.14152): the integers stay as the quantizer made
- * them, the scales learn. A task is its scales: see `tasks` for keeping several beside one set of integers.
+ * Parameter-efficient and quantization-aware adaptation (PEQA, arXiv 2305.14152): the quantizer's integers stay, and
+ * the scales are trained. A task is a set of scales: see `tasks` for several tasks with one set of integers.
  */
 export function peqa(options: PeqaOptions = {}): Tuner {
   const { loss, epochs, batch, rates, clipNorm, heldOut } = scalesTuning(options, 1);
@@ -80,7 +83,7 @@ const methodOptions = pickOptions(
   ...(['epochs', 'batch', 'heldOut', 'checkpointing', 'memory', 'loss', 'rate'] as const),
 );
 
-/** What the command and recipes know of it. */
+/** The declaration of the method for the command and recipes. */
 export const peqaMethod: Method<typeof methodOptions> = {
   name: 'peqa',
   summary: 'trains the scales alone, starting from GPTQ; its integers stay',

@@ -16,19 +16,19 @@ import { trainsWeights, weightTrainingOptions } from './weight-training.js';
 export const qaftOptions = {
   ...weightTrainingOptions,
   /**
-   * What the logits are compared with. `teacher` (default): the unquantized model, at all positions. `labels`: the next
-   * token. Or a weight for each.
+   * The target of the logits. `teacher` (default): the unquantized model, at all positions. `labels`: the next token.
+   * Or a weight for each.
    */
   loss: lossOption('teacher'),
   /**
-   * Where the weights start. `codes` (default): at the point nearest to the original weight that rounds to the code that
-   * the quantizer chose. `weights`: at the original weights; the quantizer gives the grids alone.
+   * The initial weights. `codes` (default): the points nearest to the original weights that round to the quantizer's
+   * codes. `weights`: the original weights; the quantizer gives only the grids.
    */
   startFrom: choice(['codes', 'weights'], {
     default: 'codes',
     help: "Where the weights start: next to the quantizer's codes, or at the original weights.",
   }),
-  /** How the gradient passes the rounding of weights outside of the range. Default `clipped`. */
+  /** The gradient of weights outside of the range. Default `clipped`. */
   estimator: choice(['clipped', 'plain', 'stretched'], {
     default: 'clipped',
     help: 'How gradients pass the rounding of weights outside of the range.',
@@ -40,8 +40,8 @@ export type QaftOptions = OptionValues<typeof qaftOptions>;
 const lossWeights = { teacher: { labels: 0, teacher: 1 }, labels: { labels: 1, teacher: 0 } } as const;
 
 /**
- * Quantization-aware fine-tuning of all linears at once: the end loss, straight-through weights, learned steps (LSQ) and
- * zero points (LSQ+). With the teacher's loss it is the knowledge distillation of LLM-QAT and QAD on given text.
+ * Quantization-aware fine-tuning of all linears at once: the end loss, straight-through weights, learned steps (LSQ)
+ * and zero points (LSQ+). With the teacher's loss it is the knowledge distillation of LLM-QAT and QAD on given text.
  */
 export function qaft(options: QaftOptions = {}): Tuner {
   const { startFrom, estimator, loss } = checkOptions('qaft', qaftOptions, options);
@@ -76,7 +76,7 @@ const methodOptions = {
   rate: rateOption('6e-4 at 2 bits, less at more bits'),
 };
 
-/** What the command and recipes know of it. */
+/** The declaration of the method for the command and recipes. */
 export const qaftMethod: Method<typeof methodOptions> = {
   name: 'qaft',
   summary: 'trains all linears at once on the loss at the end of the model, starting from GPTQ',

@@ -1,6 +1,6 @@
 import type { TrainingStore } from '@q/core';
 
-/** A part of a store under a name of its own, for trainings in several phases: saving one keeps the others. */
+/** A part of a store under its own name, for trainings of several phases. Saving one part keeps the others. */
 export function scopedStore(store: TrainingStore | undefined, scope: string): TrainingStore | undefined {
   if (!store) return undefined;
   const prefix = `${scope}:`;

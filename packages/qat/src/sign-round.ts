@@ -23,26 +23,28 @@ export const signRoundOptions = {
   /** Training steps of each block. Default 200. */
   steps: integer({ min: 1, default: 200, help: 'Training steps of each block.' }),
   /**
-   * First step size of offsets and range factors; falls linearly to 0. Default `1 / steps` from the weights, as in the paper, so that an
-   * offset can cross its whole range; a quarter of that from a quantizer's codes, of which most are right.
+   * First step size of offsets and range factors; it falls linearly to 0. Default: `1 / steps` from the weights, as in
+   * the paper, so an offset can cross its whole range. From a quantizer's codes it is a quarter of that, because most
+   * codes are correct.
    */
   rate: number({
     above: 0,
     below: 1,
     otherwise: '1/4 of 1/steps',
-    help: 'Peak learning rate of what is trained.',
+    help: 'Peak learning rate of the trained parameters.',
   }),
   /**
-   * The range that the factors shrink. `grid` (default): the one that the quantizer's scales and zero points span.
-   * `values`: the smallest and largest weight, as in the paper.
+   * The range that the factors shrink. `grid` (default): the range of the quantizer's scales and zero points. `values`:
+   * the smallest and largest weight, as in the paper.
    */
   range: choice(['grid', 'values'], {
     default: 'grid',
     help: "The range that the factors shrink: that of the quantizer's grid, or that of the weights.",
   }),
   /**
-   * Which weights the offsets are added to. `codes` (default): those nearest to the original ones that round to what the quantizer
-   * chose, so that training starts at its result: GPTQ's. `weights`: the original ones, for grids of round-to-nearest.
+   * The weights to which the offsets are added. `codes` (default): the weights nearest to the original ones that round
+   * to the quantizer's codes, so training starts at GPTQ's result. `weights`: the original ones, for grids of
+   * round-to-nearest.
    */
   startFrom: choice(['codes', 'weights'], {
     default: 'codes',
@@ -53,9 +55,9 @@ export const signRoundOptions = {
 export type SignRoundOptions = OptionValues<typeof signRoundOptions>;
 
 /**
- * SignRound (AutoRound, arXiv 2309.05516): rounding offsets and range factors of one block at a time by the sign of their
- * gradients, against what the unquantized model has behind the block; inputs come from the blocks quantized before it.
- * The iterate with the least error is kept.
+ * SignRound (AutoRound, arXiv 2309.05516). It trains rounding offsets and range factors of one block at a time by the
+ * sign of their gradients, so that the output approximates the unquantized model's states after the block. Inputs come
+ * from the quantized blocks before it. The iterate with the smallest error is kept.
  */
 export function signRound(options: SignRoundOptions = {}): Tuner {
   const { steps, batch, range, startFrom } = checkOptions('signround', signRoundOptions, options);
@@ -107,12 +109,12 @@ export function signRound(options: SignRoundOptions = {}): Tuner {
   };
 }
 
-/** Mean squared error behind each block, as figures of a report. */
+/** Mean squared error of each block's output, as figures of a report. */
 export function blockLosses(losses: readonly number[]): Record<string, number> {
   return Object.fromEntries(losses.map((loss, index) => [`block${index}Loss`, loss]));
 }
 
-/** What the command and recipes know of it. */
+/** The declaration of the method for the command and recipes. */
 export const signRoundMethod: Method<typeof signRoundOptions> = {
   name: 'signround',
   summary: 'trains the rounding of one block at a time, starting from GPTQ',

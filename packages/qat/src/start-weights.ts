@@ -2,15 +2,15 @@ import { type QuantizedTensor, type Tensor, tensor, tiling } from '@q/core';
 import { decodeTable } from './parameters/learned-step.js';
 
 /**
- * Where in its cell a moved weight is put, as a share of the way from the level to the border. At the border itself the
- * first steps of Adam, which are of one size for all weights, would turn most of the quantizer's decisions over at once.
+ * Position of a moved weight in its cell, as a share of the distance from the level to the border. Near the border, the
+ * first steps of Adam, which have one size for all weights, would change most of the quantizer's codes at once.
  */
 const inside = 0.5;
 
 /**
- * The weights nearest to the original ones that round to given codes: those that do already stay, the others move into their code's
- * cell. Training that starts here starts at the quantizer's result, and as near to the
- * original model as that allows. Integers only; for other formats the dequantized values.
+ * The weights nearest to the original ones that round to given codes. Weights that already round to their code stay;
+ * the others move into their code's cell. So training starts at the quantizer's result, and as near to the original
+ * model as that allows. For integers only; for other formats the result is the dequantized values.
  */
 export function nearestInCells(original: Tensor<'f32'>, quantized: QuantizedTensor): Tensor<'f32'> {
   const { scheme, codes, scales, zeroPoints, groupIndex } = quantized;

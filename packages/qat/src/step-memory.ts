@@ -1,22 +1,24 @@
-/** Bytes that a step of training holds. */
+/** Bytes of a training step. */
 export interface StepMemory {
   /** Trained values on the host, and the tensors made of them, there and on the engine. */
   readonly parameters: number;
-  /** On the host: by tensor, as they come from the engine, and by parameter. */
+  /** Gradients on the host: by tensor, as the engine returns them, and by parameter. */
   readonly gradients: number;
   readonly optimizer: number;
-  /** The most that the engine held beyond frozen and trained tensors. */
+  /** The most bytes on the engine in addition to frozen and trained tensors. */
   readonly activations: number;
-  /** On the engine before the step. */
+  /** Bytes on the engine before the step. */
   readonly frozen: number;
 }
 
 const names = ['parameters', 'gradients', 'optimizer', 'activations', 'frozen'] as const;
 
-/** What f32 counts exactly. */
+/** Integers up to this number are exact in f32. */
 const exact = 2 ** 24;
 
-/** For a checkpoint, whose arrays are f32: each count as two numbers that f32 holds exactly. */
+/**
+ * Converts the counts for a checkpoint, whose arrays are f32: each count becomes two numbers that f32 holds exactly.
+ */
 export const writeMemory = (memory: StepMemory): Float32Array =>
   Float32Array.from(
     names.flatMap((name) => {

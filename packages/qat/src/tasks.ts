@@ -14,29 +14,29 @@ import {
 
 /** One set of frozen integers and the scales of several tasks. */
 export interface Tasks {
-  /** Task in use. The first one is `base`: the scales that the integers came with. */
+  /** The current task. The first one is `base`: the scales that came with the integers. */
   readonly current: string;
   readonly names: readonly string[];
   /**
-   * Takes a task's scales, by module name; modules that it does not have keep those of `base`.
-   * @throws ShapeError naming the module whose scales are of another shape, or that is not there
+   * Adds a task with scales by module name. Modules without scales use those of `base`.
+   * @throws ShapeError naming the module whose scales have another shape, or that does not exist
    */
   add(name: string, scales: ReadonlyMap<string, Float32Array>): void;
-  /** Puts a task's scales in place. Codes and zero points stay where they are. */
+  /** Makes a task's scales the current ones. Codes and zero points do not change. */
   use(name: string): void;
-  /** A module under the task in use. Its codes are the same array for every task. */
+  /** A module with the current task's scales. Its codes are the same array for every task. */
   quantized(module: string): QuantizedTensor;
   /** A task for a file: f16 scales by `MODULE.scales`, where they differ from the base's. */
   save(name: string): Map<string, Tensor<'f16'>>;
-  /** Takes what `save` gave. */
+  /** Adds a task from the result of `save`. */
   load(name: string, tensors: ReadonlyMap<string, Tensor>): void;
-  /** Weights of a forward pass under the task in use; made when first asked for, and again after `use`. */
+  /** Weights of a forward pass with the current task. They are made on first use, and again after `use`. */
   wrapper<T>(ops: Ops<T>): RuntimeWrapper<T> & { dispose(): void };
 }
 
 /**
- * PEQA's deployment (arXiv 2305.14152, section 3): the integers of a model are shared, and a task is a scale vector of
- * a few kilobytes. Switching swaps scales.
+ * PEQA's deployment (arXiv 2305.14152, section 3): tasks share the integers of a model, and a task is a scale vector of
+ * a few kilobytes. Switching tasks exchanges scales.
  * @param base quantized linears by module name
  */
 export function tasks(base: ReadonlyMap<string, QuantizedTensor>): Tasks {
@@ -51,7 +51,7 @@ export function tasks(base: ReadonlyMap<string, QuantizedTensor>): Tasks {
   const moduleBase = (module: string): QuantizedTensor => {
     const found = base.get(module);
     if (found) return found;
-    throw new ShapeError(`the task has scales for ${module}, which the model does not have: it is of another model`);
+    throw new ShapeError(`the task has scales for ${module}, which the model does not have: it belongs to another model`);
   };
   const quantized = (module: string): QuantizedTensor => {
     const own = moduleBase(module);
@@ -72,7 +72,7 @@ export function tasks(base: ReadonlyMap<string, QuantizedTensor>): Tasks {
         const { length } = moduleBase(module).scales;
         if (values.length !== length)
           throw new ShapeError(
-            `the task has ${values.length} scales for ${module}, the model ${length}: it is of another shape or group size`,
+            `the task has ${values.length} scales for ${module}, the model ${length}: use a task of this shape and group size`,
           );
       }
       known.set(name, new Map([...scales].map(([module, values]) => [module, f16Scale.store(values).effective])));

@@ -9,7 +9,7 @@ import type { StepMemory } from './step-memory.js';
 import { readState, type TrainingState, writeState } from './training-state.js';
 
 export interface TrainOptions {
-  /** By tensor name. */
+  /** Trained tensors, by name. */
   readonly tensors: ReadonlyMap<string, Parameterization>;
   readonly objective: Objective;
   readonly optimizer: Optimizer;
@@ -25,25 +25,28 @@ export interface TrainOptions {
   readonly accumulate?: number;
   /** Largest norm of all gradients together. Default: none. */
   readonly clipNorm?: number;
-  /** Keep the parameters of the step with the lowest loss: `batch` the loss of its batch, `heldOut` of the held-out windows. */
+  /**
+   * Keeps the parameters of the step with the lowest loss: `batch` compares the losses of batches, `heldOut` those of
+   * the held-out windows.
+   */
   readonly keepBest?: 'batch' | 'heldOut';
-  /** Steps between two looks at the held-out windows. */
+  /** Steps between two evaluations of the held-out windows. */
   readonly evaluateEvery?: number;
-  /** Looks without an improvement after which training stops. Default: never. */
+  /** Number of evaluations without an improvement after which training stops. Default: never. */
   readonly patience?: number;
   readonly store?: TrainingStore;
-  /** Called with the number of each step, from 0, before anything of it is computed. */
+  /** Called with the number of each step, from 0, before the step is computed. */
   readonly onStep?: (step: number) => void;
-  /** Steps between two checkpoints. Default: none but at the end. */
+  /** Steps between two checkpoints. Default: only one at the end. */
   readonly saveEvery?: number;
-  /** What the progress calls it. */
+  /** Name of the training in the progress. */
   readonly task?: string;
-  /** Of the engine that the objective computes on: the memory of the first step is measured with it. */
+  /** The function of the objective's engine. The memory of the first step is measured with it. */
   readonly observeBytes?: Engine<unknown>['observeBytes'];
 }
 
 export interface TrainResult {
-  /** Steps taken in all, those of an earlier run included. */
+  /** Number of all steps, those of an earlier run included. */
   readonly steps: number;
   /** Mean loss of the last tenth of the steps. */
   readonly loss: number;
@@ -51,16 +54,17 @@ export interface TrainResult {
   readonly stoppedEarly: boolean;
   readonly resumedAt: number;
   readonly secondsPerStep: number;
-  /** Of the first step, by the names of the forecast; absent where the engine cannot tell. */
+  /** Memory of the first step, by the names of the forecast; absent if the engine cannot measure it. */
   readonly memory?: StepMemory;
-  /** Of a training on several workers: bytes that a worker has sent to one other, and what f32 gradients take. */
+  /** For a training on several workers: bytes that a worker has sent to one other, and bytes of f32 gradients. */
   readonly traffic?: { readonly sentBytes: number; readonly exactBytes: number };
 }
 
 /**
- * The loop of everything that trains. The order of windows is drawn anew for each epoch, from the seed and the number of the epoch alone; so
- * a training that goes on from a checkpoint takes the steps that an undisturbed one takes, to the same bytes. With a group in the
- * context each worker takes a share of the windows of a step, and all apply the mean of their gradients.
+ * The loop of every training. The order of windows is drawn again for each epoch, from the seed and the number of the
+ * epoch alone. So a training that continues from a checkpoint takes the steps of an uninterrupted one, to the same
+ * bytes. With a group in the context each worker takes a share of the windows of a step, and all apply the mean of
+ * their gradients.
  * @throws NumericError when the loss or a gradient is not finite, naming the step and the layer; nothing is saved then
  */
 export async function train(options: TrainOptions, context: Context): Promise<TrainResult> {
@@ -91,7 +95,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
   const resumedAt = state.step;
   const save = async () => group.save(store, () => writeState(parameters, optimizer, state));
   const remember = (exact: number): boolean => {
-    // As a checkpoint keeps it: a resumed run compares the same numbers.
+    // f32, as in a checkpoint: a resumed run compares the same numbers.
     const loss = Math.fround(exact);
     if (!(loss < state.bestLoss)) return false;
     state.bestLoss = loss;
@@ -143,7 +147,7 @@ export async function train(options: TrainOptions, context: Context): Promise<Tr
     optimizer.step(parameters, gradients, (name) => rateOf(name) * share);
     if (state.memory && step === 0) state.memory = { ...state.memory, optimizer: optimizer.heldBytes() };
     state.step++;
-    // As a checkpoint keeps it.
+    // f32, as in a checkpoint.
     state.recent.push(Math.fround(loss));
     if (state.recent.length > Math.max(1, steps / 10)) state.recent.shift();
     if (objective.heldOut && keepBest === 'heldOut' && (state.step % evaluateEvery === 0 || state.step === steps)) {
@@ -180,7 +184,7 @@ function bytesOf(arrays: ReadonlyMap<string, Float32Array>): number {
   return [...arrays.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
-/** @throws NumericError naming the tensor whose parameters no longer make one */
+/** @throws NumericError naming the tensor whose parameters are not finite */
 function valuesOf(options: TrainOptions, state: TrainingState): Map<string, Float32Array> {
   return new Map(
     [...options.tensors].map(([name, each]): [string, Float32Array] => {
@@ -205,7 +209,7 @@ function collect(tensors: ReadonlyMap<string, Parameterization>): Map<string, Fl
   );
 }
 
-/** The windows of batch number `index`: each epoch goes through all of them once, in an order of its own. */
+/** The windows of batch number `index`. Each epoch takes all of them once, in its own order. */
 function windowsOf(index: number, batch: number, count: number, context: Context): Int32Array {
   const perEpoch = Math.floor(count / batch);
   const random = context.random.fork(`windows of epoch ${Math.floor(index / perEpoch)}`);

@@ -7,9 +7,9 @@ export const epochsOption = (epochs: number) =>
 
 /** Peak learning rate. */
 export const rateOption = (otherwise: string) =>
-  number({ above: 0, below: 1, otherwise, help: 'Peak learning rate of what is trained.' });
+  number({ above: 0, below: 1, otherwise, help: 'Peak learning rate of the trained parameters.' });
 
-/** What the logits are compared with; code may also give a weight to each. */
+/** The target of the logits. In code, an object may give a weight to each target. */
 export function lossOption<D extends 'teacher' | 'labels'>(
   loss: D,
 ): Option<'teacher' | 'labels' | LossWeights> & { readonly default: 'teacher' | 'labels' | LossWeights } {

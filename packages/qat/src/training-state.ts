@@ -2,22 +2,22 @@ import { FormatError } from '@q/core';
 import type { Optimizer } from './optimizers/optimizer.js';
 import { readMemory, type StepMemory, writeMemory } from './step-memory.js';
 
-/** Where a training stands, beside its parameters and its optimizer. */
+/** The state of a training, in addition to its parameters and its optimizer. */
 export interface TrainingState {
   /** Steps taken. */
   step: number;
   bestLoss: number;
-  /** Looks at the held-out windows since the best one. */
+  /** Evaluations of the held-out windows since the best one. */
   sinceBest: number;
   /** Parameters of the best step, by name. */
   readonly best: Map<string, Float32Array>;
   /** Losses of the last steps, in f32. */
   recent: number[];
-  /** Of the first step. */
+  /** Memory of the first step. */
   memory?: StepMemory;
 }
 
-/** Everything that a training needs to go on, as arrays by name. */
+/** Everything that a training needs to continue, as arrays by name. */
 export function writeState(
   parameters: ReadonlyMap<string, Float32Array>,
   optimizer: Optimizer,
@@ -36,7 +36,7 @@ export function writeState(
 }
 
 /**
- * Puts a saved state in place.
+ * Restores a saved state.
  * @throws FormatError naming the first parameter that the checkpoint does not have, or has in another size
  */
 export function readState(
@@ -56,7 +56,7 @@ export function readState(
     const data = found.get(name);
     if (data?.length !== values.length)
       throw new FormatError(
-        `the training checkpoint has ${data ? `${data.length} values` : 'nothing'} for ${name}, ${values.length} were expected: it is of another training`,
+        `the training checkpoint has ${data ? `${data.length} values` : 'nothing'} for ${name}, ${values.length} were expected: it belongs to another training`,
       );
     values.set(data);
   }

@@ -17,7 +17,7 @@ import { readMemory, type StepMemory, writeMemory } from './step-memory.js';
 import { train } from './train.js';
 import { tunedModules } from './tune-model.js';
 
-/** What training one block against its own output needs. */
+/** Settings of a training of one block at a time against its own output. */
 export interface BlockTuning {
   /** @param step number of the block's step that is computed, from 0 */
   parameterize(
@@ -26,39 +26,41 @@ export interface BlockTuning {
     module: string,
     step: () => number,
   ): QuantizedParameterization;
-  /** Made anew for every block. */
+  /** Makes a new optimizer for every block. */
   optimizer(): Optimizer;
   readonly schedule: Schedule;
   readonly rates: Readonly<Record<string, number>>;
   /** Multiplies the rate of a parameter. Default 1. */
   rateFactor?(start: QuantizedTensor, role: string): number;
-  /** Of each block. */
+  /** Number of steps of each block. */
   readonly steps: number;
   readonly batch: number;
   readonly clipNorm?: number;
-  /** Keep the iterate whose batch had the least error. */
+  /** Keeps the iterate whose batch had the smallest error. */
   readonly keepBest: boolean;
-  /** Compare the trained block with its start on the first windows, and keep the start where it is not worse. */
+  /**
+   * Compares the trained block with its start on the first windows, and keeps the start unless training improved it.
+   */
   readonly keepsBetterStart?: boolean;
   readonly task: string;
 }
 
 export interface TunedBlocks {
-  /** By module name. */
+  /** The parameterizations, by module name. */
   readonly modules: ReadonlyMap<string, QuantizedParameterization>;
   /** Mean squared error of each block's last steps. */
   readonly losses: readonly number[];
   readonly secondsPerStep: number;
   /** Blocks that kept their start. */
   readonly keptStarts: readonly string[];
-  /** Of the first step of the largest block that was trained. Absent where the engine cannot tell. */
+  /** Memory of the first step of the largest trained block. Absent if the engine cannot measure it. */
   readonly memory?: Readonly<Record<string, number>>;
 }
 
 /**
- * Block by block: what the trained blocks before it give goes in, what the unquantized model has behind it should come
- * out. Hidden states of both wait on the host, one block's weights are on the engine. Finished blocks are in the store: a
- * training that goes on replays them and trains the rest.
+ * Trains block by block. The input of a block is the output of the trained blocks before it; its target is the
+ * unquantized model's states after the same block. Hidden states of both are on the host; only one block's weights are
+ * on the engine. Finished blocks are in the store: a training that continues replays them and trains the rest.
  */
 export async function tuneBlocks<T>(
   input: TunerInput<T>,
@@ -89,7 +91,7 @@ export async function tuneBlocks<T>(
     const tensors = await parameterizeBlock(block, input, tuning, () => step);
     for (const [name, each] of tensors) {
       modules.set(moduleOf(name), each);
-      // The one that borrows first.
+      // The model that borrows weights drops them first.
       trained.dropWeight(name);
       reference.dropWeight(name);
     }
@@ -151,7 +153,7 @@ export async function tuneBlocks<T>(
       steps += result.steps;
       if (result.memory && !(memory && totalOf(memory) >= totalOf(result.memory))) memory = result.memory;
     }
-    // Nothing reads what the last block gives.
+    // Nothing reads the output of the last block.
     if (block !== model.blocks.at(-1)) {
       for (const [name, each] of tensors) trained.setWeight(name, tensor('f32', each.shape, each.value()));
       await trained.runBlock(block);
@@ -187,7 +189,7 @@ async function parameterizeBlock<T>(
 }
 
 interface FinishedBlocks {
-  /** In f32, as the store keeps them. */
+  /** f32, as in the store. */
   readonly losses: readonly number[];
   /** Numbers of the blocks that kept their start. */
   readonly kept: ReadonlySet<number>;

@@ -29,10 +29,10 @@ import type { Schedule } from './optimizers/schedule.js';
 import type { QuantizedParameterization } from './parameters/parameterization.js';
 import { type TrainResult, train } from './train.js';
 
-/** What training on the end loss needs beside the model. */
+/** Settings of a training on the end loss. */
 export interface ModelTuning {
   /**
-   * What is trained of a linear, from its original weight and what the quantizer made of it.
+   * Makes the trained parameters of a linear from its original weight and the quantizer's result.
    * @param step number of the step that is computed, from 0
    */
   parameterize(
@@ -60,7 +60,9 @@ export interface ModelTuning {
   readonly memory: number;
   /** Whether the weights themselves are trained: for the memory forecast. */
   readonly trainsWeights: boolean;
-  /** Compare the trained model with its start on the first windows, and keep the start where it is not worse. */
+  /**
+   * Compares the trained model with its start on the first windows, and keeps the start unless training improved it.
+   */
   readonly keepsBetterStart?: boolean;
   /** Wraps the trained model's runtime: quantized activations and cache. */
   wrap?<T>(runtime: Runtime<T>, model: ModelDescription): Runtime<T>;
@@ -68,7 +70,7 @@ export interface ModelTuning {
 }
 
 export interface TunedModel {
-  /** By module name. */
+  /** The parameterizations, by module name. */
   readonly modules: ReadonlyMap<string, QuantizedParameterization>;
   readonly result: TrainResult;
   readonly trainedParameters: number;
@@ -84,7 +86,8 @@ export function stepsOf(
 }
 
 /**
- * @throws SchemeError when it is more memory than the tuning is allowed, naming the batch that fits
+ * Predicts the memory of a training.
+ * @throws SchemeError when it is more than the tuning is allowed, naming the batch that fits
  */
 export function forecastTuning(
   model: ModelDescription,
@@ -102,7 +105,7 @@ export function forecastTuning(
 
 /**
  * Trains all linears of a model together on its end loss. The unquantized weights are on the engine while the teacher's
- * hidden states are computed; then those of the trained linears go.
+ * hidden states are computed; then those of the trained linears are freed.
  */
 export async function tuneModel<T>(
   input: TunerInput<T>,
@@ -205,7 +208,7 @@ export async function tuneModel<T>(
   }
 }
 
-/** What a report says of a training. */
+/** Figures of a training for the report. */
 export function tuningFigures({ result, trainedParameters, memory }: TunedModel): Record<string, number> {
   const { steps, loss, secondsPerStep, bestLoss, traffic } = result;
   return {

@@ -22,15 +22,16 @@ export const weightTrainingOptions = {
   /** Batches a step, their gradients averaged. Default 1. */
   accumulate: codeOnly<number>('a whole number of at least 1', isCount, { default: 1, help: 'Batches a step.' }),
   /**
-   * Peak learning rates. Default: 6e-4 for weights, 2e-4 for scales, 1e-3 for zero points; those of weights and scales are for
-   * 2 bits and shrink with the distance of two codes where there are more of them. A rate that is given is taken as it is.
+   * Peak learning rates. Default: 6e-4 for weights, 2e-4 for scales, 1e-3 for zero points. The rates of weights and
+   * scales are for 2 bits. At more bits they are multiplied by the relative distance of two codes. A given rate is used
+   * unchanged.
    */
   rates: codeOnly<{ readonly weight?: number; readonly scale?: number; readonly zero?: number }>(
     'an object of rates for weight, scale and zero',
     isRates,
     { help: 'Peak learning rates by the kind of parameter.' },
   ),
-  /** Steps of linear warm-up before the cosine. Default 20, a quarter of all steps at most. */
+  /** Steps of linear warm-up before the cosine. Default 20, at most a quarter of all steps. */
   warmUp: codeOnly<number>('a whole number', (value) => isCount(value) || value === 0, {
     default: 20,
     help: 'Steps of linear warm-up before the cosine.',
@@ -41,15 +42,15 @@ export const weightTrainingOptions = {
 
 export type WeightTrainingOptions = OptionValues<typeof weightTrainingOptions>;
 
-/** What distinguishes one such training from another. */
+/** The settings in which such trainings differ. */
 export type WeightTraining = Pick<ModelTuning, 'parameterize' | 'loss' | 'wrap' | 'task'>;
 
-/** A tuner but for its name, its options beyond {@link WeightTrainingOptions}, and what it refuses. */
+/** A tuner without its name, its options beyond {@link WeightTrainingOptions}, and its refusals. */
 export interface TrainsWeights extends Pick<Tuner, 'options' | 'forecast'> {
   tune<T>(input: TunerInput<T>, context: Context): Promise<TunerResult>;
 }
 
-/** AdamW under a cosine with warm-up, for QAFT and LLM-QAT. */
+/** Trains with AdamW and a cosine with warm-up, for QAFT and LLM-QAT. */
 export function trainsWeights(options: WeightTrainingOptions, training: WeightTraining): TrainsWeights {
   const { epochs = 20, batch = 8, accumulate = 1, warmUp = 20, clipNorm = 1, heldOut = 0, patience = 3 } = options;
   const { checkpointing = false, saveEvery, memory = Number.POSITIVE_INFINITY } = options;
@@ -75,8 +76,8 @@ export function trainsWeights(options: WeightTrainingOptions, training: WeightTr
 }
 
 /**
- * How a rate that suits 2 bits is to shrink. A step of Adam has one size whatever the gradient, and what it does to a code
- * depends on how far the next one is: the range holds 3 such distances at 2 bits, 15 at 4.
+ * The factor of a rate that suits 2 bits. A step of Adam has one size for every gradient, and its effect on a code
+ * depends on the distance of the next code: the range has 3 such distances at 2 bits, 15 at 4 bits.
  */
 export function cellShare(format: NumberFormat): number {
   return 3 / (levelCount({ format }) - 1);

@@ -1,12 +1,12 @@
 import { type DifferentiableOps, type Scheme, SchemeError } from '@q/core';
 
-/** Added to the largest magnitude of a token, as in LLM-QAT's code: a token of zeros has a scale. */
+/** This number is added to the largest magnitude of a token, as in LLM-QAT's code, so a token of zeros has a scale. */
 const epsilon = 1e-6;
 
 /**
- * Activations as a quantized runtime would see them, with the gradient passing straight through the rounding. Dynamic, one
- * scale a token: the range of each row of the last axis (LLM-QAT, arXiv 2305.17888: symmetric, no clipping). Dynamic, one scale a
- * tensor: the range of all rows. The range is a constant to the gradient.
+ * Quantizes and dequantizes activations as a quantized runtime does; the gradient passes through the rounding
+ * unchanged. Dynamic, one scale a token: the range of each row of the last axis (LLM-QAT, arXiv 2305.17888: symmetric,
+ * no clipping). Dynamic, one scale a tensor: the range of all rows. The gradient treats the range as a constant.
  * @param x `[..., features]`
  * @throws SchemeError for schemes that have no gradient here
  */
@@ -31,7 +31,7 @@ export function fakeQuantize<T>(ops: DifferentiableOps<T>, x: T, scheme: Scheme)
   return ops.reshape(ops.mul(ops.sub(codes, zero), step), shape);
 }
 
-/** Why activations of a scheme cannot be trained with, or nothing. */
+/** The reason why activations of a scheme cannot be used in training; undefined if they can. */
 export function refuseActivationScheme({ format, granularity }: Scheme): string | undefined {
   if (format.family !== 'linear') return `activations in ${format.name} have no gradient here: use an integer format`;
   if (granularity.kind !== 'token' && granularity.kind !== 'tensor')
@@ -41,8 +41,8 @@ export function refuseActivationScheme({ format, granularity }: Scheme): string 
 
 /**
  * PACT (arXiv 1805.06085): clips to a learned `[-limit, limit]` (`[0, limit]` when `signed` is false) and rounds to
- * `steps` equal steps. The limit's derivative is the sum of those of the clipped activations, with their sign; inside,
- * activations get theirs straight through.
+ * `steps` equal steps. The derivative by the limit is the sum of the derivatives by the clipped activations, with their
+ * sign. Activations inside of the limit get their derivatives unchanged.
  * @param limit a positive scalar, shape `[]`
  */
 export function clippedQuantize<T>(
@@ -56,7 +56,7 @@ export function clippedQuantize<T>(
   const clipped = signed
     ? ops.scale(ops.sub(ops.abs(ops.add(x, limit)), above), 0.5)
     : ops.scale(ops.add(ops.sub(ops.abs(x), above), limit), 0.5);
-  // Rounding is a constant addition, so the step passes no derivative of its own.
+  // Rounding counts as the addition of a constant, so no derivative goes through the step.
   const step = ops.scale(ops.rowMax(ops.reshape(limit, [1])), (signed ? 2 : 1) / steps);
   return ops.mul(ops.round(ops.div(clipped, step)), step);
 }

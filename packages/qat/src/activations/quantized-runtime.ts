@@ -17,8 +17,8 @@ export interface QuantizedRuntimeOptions {
 }
 
 /**
- * A runtime whose linears see fake-quantized inputs, and whose attention sees a fake-quantized cache, with gradients: what
- * LLM-QAT trains through (W-A-KV). The head's input stays as it is.
+ * A runtime whose linears get fake-quantized inputs, and whose attention gets a fake-quantized cache, with gradients.
+ * LLM-QAT trains with it (W-A-KV). The head's input is not quantized.
  */
 export function quantizedRuntime<T>(
   runtime: Runtime<T>,
@@ -31,7 +31,7 @@ export function quantizedRuntime<T>(
     if (refusal) throw new SchemeError(refusal);
   }
   const ops = runtime.ops as DifferentiableOps<T>;
-  // Keys with rotary positions pass twice: they are quantized the first time.
+  // Keys with rotary positions pass twice. They are quantized the first time.
   const rotated = new Set<number>();
   const wrapper: RuntimeWrapper<T> = {
     linear: (module, x, inner) =>

@@ -1,7 +1,7 @@
 import { type DifferentiableOps, type LowRankAdapter, type Random, type Runtime, SchemeError } from '@q/core';
 import { wrapRuntime } from '@q/models';
 
-/** Names that the factors of a linear have in an adapter file of PEFT, below `base_model.model.`. */
+/** Names of a linear's factors in an adapter file of PEFT, below `base_model.model.`. */
 export const factorNames = (module: string) =>
   ({ a: `${module}.lora_A.weight`, b: `${module}.lora_B.weight` }) as const;
 
@@ -9,15 +9,15 @@ export interface LowRankRuntimeOptions {
   readonly modules: ReadonlySet<string>;
   readonly alpha: number;
   readonly rank: number;
-  /** Share of the inputs of `A` that are dropped; the others grow by 1 / (1 - dropout). 0 when absent. */
+  /** Share of the inputs of `A` that are dropped; the others are multiplied by 1 / (1 - dropout). Default: 0. */
   readonly dropout?: number;
-  /** Decides what is dropped, with the module's name; needed for dropout. */
+  /** Chooses the dropped inputs, together with the module's name; needed for dropout. */
   readonly random?: Random;
 }
 
 /**
- * `y = W x + (alpha / rank) B A drop(x)` for the linears of an adapter. The factors are tensors of the runtime inside, by
- * {@link factorNames}, so that they can be trained like any other.
+ * `y = W x + (alpha / rank) B A drop(x)` for the linears of an adapter. The factors are tensors of the inner runtime,
+ * by {@link factorNames}, so they can be trained like any other tensor.
  */
 export function lowRankRuntime<T>(inner: Runtime<T>, options: LowRankRuntimeOptions): Runtime<T> {
   const { modules, alpha, rank, dropout = 0, random } = options;
@@ -34,7 +34,7 @@ export function lowRankRuntime<T>(inner: Runtime<T>, options: LowRankRuntimeOpti
   });
 }
 
-/** 0 with the probability of dropout, in steps of 2^-16; 1 / (1 - dropout) elsewhere. */
+/** A mask: 0 with the probability of dropout, in steps of 2^-16, and 1 / (1 - dropout) elsewhere. */
 function keepMask<T>(ops: DifferentiableOps<T>, shape: readonly number[], dropout: number, random: Random): T {
   const size = shape.reduce((product, length) => product * length, 1);
   const limit = Math.round(dropout * 65536);
@@ -48,9 +48,7 @@ function keepMask<T>(ops: DifferentiableOps<T>, shape: readonly number[], dropou
   return ops.fromF32(mask, shape);
 }
 
-/**
- * @throws SchemeError naming the module that the model does not have, or whose factors are of another shape
- */
+/** @throws SchemeError naming the module that the model does not have, or whose factors have another shape */
 export function checkAdapter(
   adapter: LowRankAdapter,
   linears: ReadonlyMap<string, { readonly inFeatures: number; readonly outFeatures: number }>,
@@ -59,11 +57,13 @@ export function checkAdapter(
   for (const [module, { a, b }] of adapter.modules) {
     const linear = linears.get(module);
     if (!linear)
-      throw new SchemeError(`${name} has factors for ${module}, which the model does not have: it is of another model`);
+      throw new SchemeError(
+        `${name} has factors for ${module}, which the model does not have: use the adapter of this model`,
+      );
     const { inFeatures, outFeatures } = linear;
     if (a.shape[1] !== inFeatures || b.shape[0] !== outFeatures || a.shape[0] !== b.shape[1])
       throw new SchemeError(
-        `${name}: the factors of ${module} are [${a.shape}] and [${b.shape}], its weight is [${outFeatures}, ${inFeatures}]: it is of a model of another shape`,
+        `${name}: the factors of ${module} are [${a.shape}] and [${b.shape}], its weight is [${outFeatures}, ${inFeatures}]: use an adapter of a model of this shape`,
       );
   }
 }

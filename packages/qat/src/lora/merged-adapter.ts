@@ -20,8 +20,9 @@ export function mergeLowRank(weight: Tensor<'f32'>, { a, b }: LowRankPair, scali
 }
 
 /**
- * Adds an adapter to the weights before anything else happens to them: with every linear kept it makes a folder of the merged
- * model, with a method behind it merges and quantizes again. `unmerge` by the same adapter with the sign of `alpha` turned.
+ * Adds an adapter to the weights before any other step. If every linear is kept, the result is a folder of the merged
+ * model; with a method, the merged weights are quantized again. The same adapter with the opposite sign of `alpha`
+ * reverses the merge.
  */
 export function mergedAdapter(adapter: LowRankAdapter, name = 'the adapter'): Rewrite {
   const { rank, alpha, modules } = adapter;
@@ -45,7 +46,7 @@ export function mergedAdapter(adapter: LowRankAdapter, name = 'the adapter'): Re
           if (bad >= 0)
             throw new NumericError(
               `${name}: ${tensorName} with its factors is ${merged.data[bad]} at element ${bad}: their product is beyond f32: ` +
-                'get another state of the adapter',
+                'use another state of the adapter',
             );
           return merged;
         },
@@ -54,7 +55,7 @@ export function mergedAdapter(adapter: LowRankAdapter, name = 'the adapter'): Re
   };
 }
 
-/** FNV-1a over the bytes: a recipe is known by its options, and another adapter makes another recipe. */
+/** FNV-1a over the bytes. A recipe is identified by its options, so another adapter makes another recipe. */
 function checksum({ modules }: LowRankAdapter): string {
   let hash = 0x811c9dc5;
   for (const { a, b } of modules.values())

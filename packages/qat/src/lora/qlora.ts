@@ -41,8 +41,8 @@ import { factorNames, lowRankRuntime } from './low-rank-runtime.js';
 export const qloraOptions = {
   ...sharedTrainingOptions,
   /**
-   * What the frozen linears are stored in. Default: NF4 in blocks of 64 with double quantization, 4.127 bits a weight. `none`: as
-   * they are, which makes it LoRA.
+   * Scheme of the frozen linears. Default: NF4 in blocks of 64 with double quantization, 4.127 bits a weight. `none`:
+   * not quantized, which makes it LoRA.
    */
   base: codeOnly<Scheme | 'none'>(
     "a scheme, or 'none'",
@@ -55,7 +55,9 @@ export const qloraOptions = {
   alpha: number({ min: 0, default: 16, help: 'The product of the factors is scaled by alpha / rank.' }),
   /** Share of the inputs that training drops. Default 0.05. */
   dropout: number({ min: 0, below: 1, default: 0.05, help: 'Share of the inputs that training drops.' }),
-  /** Linears that get factors. Default: every one of the blocks, which is what makes QLoRA reach full fine-tuning. */
+  /**
+   * Linears that get factors. Default: all linears of the blocks. With fewer, QLoRA does not reach full fine-tuning.
+   */
   targets: codeOnly<(module: string) => boolean>('a function', (value) => typeof value === 'function', {
     help: 'Linears that get factors.',
   }),
@@ -64,7 +66,7 @@ export const qloraOptions = {
   /** Batches a step, their gradients averaged. Default 1. */
   accumulate: codeOnly<number>('a whole number of at least 1', isCount, { default: 1, help: 'Batches a step.' }),
   /** Peak learning rate; constant after the warm-up, as in the paper. Default 2e-4. */
-  rate: number({ above: 0, default: 2e-4, help: 'Peak learning rate of what is trained.' }),
+  rate: number({ above: 0, default: 2e-4, help: 'Peak learning rate of the trained parameters.' }),
   /** Default 3 % of the steps. */
   warmUp: codeOnly<number>('a whole number', (value) => isCount(value) || value === 0, {
     help: 'Steps of linear warm-up.',
@@ -75,14 +77,17 @@ export const qloraOptions = {
   optimizer: codeOnly<() => Optimizer>('a function', (value) => typeof value === 'function', {
     help: 'Makes the optimizer.',
   }),
-  /** Windows at the end that are scored and not trained on; the best epoch is kept. Default 0. */
+  /** The last windows, which are scored and not trained on; the best epoch is kept. Default 0. */
   heldOut: integer({ min: 0, default: 0, help: 'Windows held out; the best epoch on them is kept.' }),
   /** Epochs without a better held-out loss after which training stops. Default 3. */
   patience: codeOnly<number>('a whole number of at least 1', isCount, {
     default: 3,
     help: 'Epochs without a better held-out loss after which training stops.',
   }),
-  /** One block's activations and dequantized weights at a time. Default true: without it the tape holds all of them in f32. */
+  /**
+   * Keeps one block's activations and dequantized weights at a time. Default true: without it the tape holds those of
+   * all blocks in f32.
+   */
   checkpointing: boolean({ default: true, help: 'Run blocks twice instead of keeping their activations.' }),
 };
 
@@ -102,23 +107,30 @@ export interface QloraResult {
   readonly base: ReadonlyMap<string, QuantizedTensor>;
   readonly training: TrainResult;
   readonly trainedParameters: number;
-  /** Predicted bytes, by what holds them. */
+  /** Predicted bytes, by their use. */
   readonly memory: Readonly<Record<string, number>>;
-  /** Of the first step; what is dequantized counts as activations. Absent where the engine cannot tell. */
+  /**
+   * Measured bytes of the first step; dequantized weights count as activations. Absent if the engine cannot measure
+   * them.
+   */
   readonly measuredMemory?: Readonly<Record<string, number>>;
 }
 
 export interface Qlora {
   readonly options: Readonly<Record<string, unknown>>;
-  /** @throws SchemeError when it is more memory than is allowed, naming the batch that fits */
+  /** @throws SchemeError when the prediction is more memory than is allowed, naming the batch that fits */
   forecast(model: ModelDescription, windows: Pick<TokenWindows, 'count' | 'length'>): TunerForecast;
-  /** @throws NumericError when the loss is not finite, naming the step and the layer; the store keeps the last good state */
+  /**
+   * @throws NumericError when the loss is not finite, naming the step and the layer; the store keeps the last good
+   *   state
+   */
   train<T>(input: QloraInput<T>, context: Context): Promise<QloraResult>;
 }
 
 /**
- * QLoRA (arXiv 2305.14314): the weights are frozen in 4 bits and low-rank factors beside them learn the next token of a text.
- * Linears are dequantized when they are used and freed after it; gradients are computed for the factors alone.
+ * QLoRA (arXiv 2305.14314): the weights are frozen in 4 bits, and low-rank factors added to them learn the next token
+ * of a text. Linears are dequantized when they are used and freed after it. Gradients are computed for the factors
+ * alone.
  */
 export function qlora(options: QloraOptions = {}): Qlora {
   const given = checkOptions('qlora', qloraOptions, options);
@@ -172,7 +184,7 @@ export function qlora(options: QloraOptions = {}): Qlora {
               wrap: (runtime, number) =>
                 lowRankRuntime(frozen.wrap(runtime), {
                   ...{ modules, alpha, rank },
-                  // Only what is trained on is dropped from.
+                  // Inputs are dropped only during training.
                   ...(number === undefined ? {} : { dropout, random: dropped.fork(`batch ${number}`) }),
                 }),
             }),
@@ -208,12 +220,12 @@ export function qlora(options: QloraOptions = {}): Qlora {
 
 interface FrozenModel<T> {
   readonly base: ReadonlyMap<string, QuantizedTensor>;
-  /** Everything else, on the engine. */
+  /** All other tensors, on the engine. */
   readonly handles: Map<string, T>;
   wrap(runtime: Runtime<T>): Runtime<T>;
 }
 
-/** Quantizes the linears of the blocks; the rest of the model goes to the engine as it is. */
+/** Quantizes the linears of the blocks. All other tensors are copied to the engine unquantized. */
 async function freezeModel<T>(
   { ops }: Engine<T>,
   model: ModelDescription,
@@ -237,14 +249,17 @@ async function freezeModel<T>(
       wrapRuntime(runtime, {
         weight(name, inner) {
           const frozen = name.endsWith('.weight') ? base.get(name.slice(0, -'.weight'.length)) : undefined;
-          // Freed with the scope in which it was asked for.
+          // The scope in which it was requested frees it.
           return frozen ? ops.fromTensor(dequantize(frozen)) : inner(name);
         },
       }),
   };
 }
 
-/** `A` uniform in +-1/sqrt(in) (Kaiming with slope sqrt 5, as PEFT has it), `B` zero: the start is the model itself. */
+/**
+ * The initial factors: `A` is uniform in +-1/sqrt(in) (Kaiming with slope sqrt 5, as in PEFT), `B` is zero, so training
+ * starts at the model itself.
+ */
 function startPair(
   { inFeatures, outFeatures }: { readonly inFeatures: number; readonly outFeatures: number },
   rank: number,
@@ -258,7 +273,7 @@ function startPair(
   };
 }
 
-/** A tensor that is trained as it is, in place. */
+/** A tensor whose values are the trained parameters. */
 function plainParameters({ shape, data }: Tensor<'f32'>): Parameterization {
   return { shape, parameters: { factor: data }, value: () => data, backward: (derivative) => ({ factor: derivative }) };
 }
@@ -278,7 +293,10 @@ interface LoraShape {
   readonly steps: number;
 }
 
-/** Bytes from shapes alone: the base in its bits, factors with their gradients and states, and the activations of a batch. */
+/**
+ * Bytes predicted from shapes alone: the base in its bits, factors with their gradients and states, and the activations
+ * of a batch.
+ */
 function forecastLora(
   model: ModelDescription,
   windows: Pick<TokenWindows, 'count' | 'length'>,
@@ -301,7 +319,7 @@ function forecastLora(
     steps,
   );
   const dequantized = base === 'none' ? 0 : checkpointing ? Math.max(...ofBlocks) : 4 * elements;
-  // Of every factor pair the input with some of it dropped, the mask, and what is added to the linear's output.
+  // For every factor pair: the input with some of it dropped, the mask, and the addend of the linear's output.
   const beside = model.blocks.map((block) =>
     block.linears
       .filter(({ module }) => targets(module))
@@ -324,12 +342,12 @@ function forecastLora(
   };
 }
 
-/** Of the codes and scales of frozen linears, as they are held on the host. */
+/** Bytes of the codes and scales of frozen linears on the host. */
 function heldBytes(base: ReadonlyMap<string, QuantizedTensor>): number {
   return [...base.values()].reduce((sum, { codes, scales }) => sum + codes.byteLength + scales.byteLength, 0);
 }
 
-/** A code a byte, as tensors are held on the host, and an f32 scale a block. */
+/** A byte a code, as on the host, and an f32 scale a block. */
 function bytesOf({ granularity }: Scheme, [rows, columns]: readonly [number, number]): number {
   const size = 'size' in granularity && typeof granularity.size === 'number' ? granularity.size : columns;
   return rows * columns + 4 * Math.ceil((rows * columns) / size);

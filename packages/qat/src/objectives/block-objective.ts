@@ -2,9 +2,9 @@ import type { BlockDescription, DifferentiableOps, ModelDescription } from '@q/c
 import { createRuntime, runBlock } from '@q/models';
 import type { LossAndDerivatives, Objective, TensorValues } from './objective.js';
 
-/** Hidden states of windows that wait on the host; a `BlockWalk` is one. */
+/** Hidden states of windows on the host; a `BlockWalk` is one. */
 interface WindowStates {
-  /** Those of some windows, by their numbers: `[windows, length, hidden]`. */
+  /** The states of some windows, by the windows' numbers: `[windows, length, hidden]`. */
   gather(windows: Int32Array): Float32Array;
 }
 
@@ -16,16 +16,16 @@ export interface BlockObjectiveOptions<T> {
   readonly frozen: ReadonlyMap<string, T>;
   /** Shapes of the trained tensors. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Hidden states that the block gets ... */
+  /** Hidden states at the block's input. */
   readonly inputs: WindowStates;
-  /** ... and those that it shall give. */
+  /** Hidden states that the block's output has to approximate. */
   readonly targets: WindowStates;
-  /** Windows to train on, and tokens of each. */
+  /** Number of windows to train on, and of tokens in each. */
   readonly count: number;
   readonly length: number;
 }
 
-/** Mean squared difference between a block's output and what the unquantized model has at that place. */
+/** Mean squared difference between a block's output and the unquantized model's states after the same block. */
 export function blockObjective<T>(options: BlockObjectiveOptions<T>): Objective {
   const { ops, model, block, frozen, shapes, inputs, targets, count, length } = options;
   const row = length * model.hiddenSize;

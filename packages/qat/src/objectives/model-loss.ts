@@ -8,7 +8,7 @@ import {
 } from '@q/core';
 import { runBlock } from '@q/models';
 
-/** What the logits are compared with, each with its weight. At least one weight is above 0. */
+/** The weights of the parts of the loss. At least one weight is above 0. */
 export interface LossWeights {
   /** Mean negative log likelihood of the next token. */
   readonly labels: number;
@@ -16,17 +16,17 @@ export interface LossWeights {
   readonly teacher: number;
 }
 
-/** A teacher's logits `[tokens, vocabulary]` of some windows. Called inside a scope of the engine. */
+/** Gives a teacher's logits `[tokens, vocabulary]` of some windows. It is called inside a scope of the engine. */
 export interface Teacher<T> {
   readonly vocabularySize: number;
-  /** That it keeps on the host. */
+  /** Bytes that it keeps on the host. */
   readonly bytes?: number;
   logits(windows: Int32Array): T;
 }
 
 /**
- * The model itself as teacher, unquantized: its last hidden states are computed once and kept on the host; logits are one
- * product away. `4 * tokens * hiddenSize` bytes instead of a second forward pass each step.
+ * Makes the unquantized model its own teacher. Its last hidden states are computed once and kept on the host, so logits
+ * need only one product. This takes `4 * tokens * hiddenSize` bytes instead of a second forward pass each step.
  */
 export async function selfTeacher<T>(
   model: ModelDescription,
@@ -64,7 +64,7 @@ export async function selfTeacher<T>(
   };
 }
 
-/** @throws SchemeError when a teacher cannot teach this model */
+/** @throws SchemeError when the teacher's vocabulary differs from the model's */
 export function checkTeacher<T>(model: ModelDescription, teacher: Teacher<T>): void {
   if (teacher.vocabularySize === model.vocabularySize) return;
   throw new SchemeError(
@@ -72,7 +72,7 @@ export function checkTeacher<T>(model: ModelDescription, teacher: Teacher<T>): v
   );
 }
 
-/** The ids of some windows, one after another. */
+/** The ids of some windows, one window after another. */
 export function pick({ ids, length }: TokenWindows, windows: Int32Array): Int32Array {
   const out = new Int32Array(windows.length * length);
   windows.forEach((window, i) => {
@@ -102,12 +102,12 @@ export function nextTokens(ids: Int32Array, length: number): Int32Array {
 }
 
 /**
- * Values of the logits that are made at once, 16 MB: glibc takes what is larger than 32 MB from the system for each
- * operation and gives it back after it, which at 2,048 tokens and a vocabulary of 4,096 cost as much as the operations.
+ * Values of the logits that are computed at once, 16 MB. For each operation glibc takes blocks above 32 MB from the
+ * system and returns them afterwards. At 2,048 tokens and a vocabulary of 4,096 this cost as much as the operations.
  */
 export const logitsAtOnce = 2 ** 22;
 
-/** What the loss compares the logits of a batch with. */
+/** The targets with which the loss compares the logits of a batch. */
 export interface HeadTargets<T> {
   /** `[batch * length]` */
   readonly ids: Int32Array;
@@ -118,8 +118,9 @@ export interface HeadTargets<T> {
 }
 
 /**
- * The weighted loss of hidden states `[batch, length, hidden]`, a scalar: the logits of some windows at a time.
- * @throws SchemeError when no part of the loss has a weight, or the teacher's has one and there is no teacher
+ * The weighted loss of hidden states `[batch, length, hidden]`, a scalar. Logits are computed for some windows at a
+ * time.
+ * @throws SchemeError when no part of the loss has a weight, or the teacher's part has one and there is no teacher
  */
 export function headLoss<T>(
   ops: DifferentiableOps<T>,
@@ -131,7 +132,9 @@ export function headLoss<T>(
   if (!(weights.labels > 0 || weights.teacher > 0))
     throw new SchemeError('the loss has no part: give labels or teacher a weight above 0');
   if (weights.teacher > 0 && !teacher)
-    throw new SchemeError('a loss against a teacher was asked for, and no teacher given');
+    throw new SchemeError(
+      'the loss has a weight for a teacher, but there is no teacher: give one, or set the weight to 0',
+    );
   const count = ids.length / length;
   const atOnce = Math.max(1, Math.floor(logitsAtOnce / (length * model.vocabularySize)));
   const lossOf = (first: number, windows: number): T =>
@@ -141,7 +144,8 @@ export function headLoss<T>(
         windows * length,
         model.vocabularySize,
       ]);
-      // Every window has as many positions as the others: the mean over all is the mean of these means.
+      // All windows have the same number of positions, so the mean over all positions is the mean of the windows'
+      // means.
       const share = windows / count;
       const parts: T[] = [];
       if (weights.labels > 0) {

@@ -21,29 +21,29 @@ import type { LossAndDerivatives, Objective, TensorValues } from './objective.js
 export interface ModelObjectiveOptions<T> {
   readonly ops: DifferentiableOps<T>;
   readonly model: ModelDescription;
-  /** Tensors that are not trained, on the engine. Trained ones may be in it; they are not read. */
+  /** Tensors that are not trained, on the engine. Trained tensors may be in the map; they are not read. */
   readonly frozen: ReadonlyMap<string, T>;
   /** Shapes of the trained tensors. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
   readonly windows: TokenWindows;
   readonly loss: LossWeights;
-  /** On the same windows; needed when the loss asks for it. */
+  /** The teacher on the same windows; needed if the loss has a weight for it. */
   readonly teacher?: Teacher<T>;
-  /** The last so many windows are held out. */
+  /** Number of windows at the end that are held out. */
   readonly heldOut?: number;
   /**
-   * Wraps the runtime of the trained model: quantized activations and cache, adapters. `batch` is the number of the batch
-   * when it is trained on, and absent when it is only scored.
+   * Wraps the runtime of the trained model: quantized activations and cache, adapters. `batch` is the number of the
+   * batch in training, and absent in scoring.
    */
   readonly wrap?: (runtime: Runtime<T>, batch?: number) => Runtime<T>;
   /**
-   * Keep only the input of each block, and run each block again when its turn in the backward pass comes: a third more
-   * time, and the activations of one block instead of all. For trained tensors of the blocks alone.
+   * Keeps only the input of each block, and runs each block again in the backward pass. This takes a third more time,
+   * and memory for the activations of one block instead of all. It only works for trained tensors of the blocks.
    */
   readonly checkpointing?: boolean;
 }
 
-/** The loss of a whole model: labels, a teacher, or both. */
+/** The loss of a whole model, compared with labels, a teacher, or both. */
 export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective {
   const { ops, model, frozen, shapes, windows, loss, teacher, wrap = (runtime) => runtime } = options;
   const { length } = windows;
@@ -152,7 +152,10 @@ interface Derived<T> {
   readonly gradients: Readonly<Record<string, T>>;
 }
 
-/** Derivatives by a block's tensors and input, from those by its output: the gradient of `sum(output * arriving)`. */
+/**
+ * Derivatives by a block's tensors and input from the derivatives by its output: the gradient of `sum(output *
+ * arriving)`.
+ */
 function backwardThrough<T>(
   ops: DifferentiableOps<T>,
   block: BlockDescription,
@@ -171,7 +174,7 @@ function backwardThrough<T>(
   return { input: byInput, gradients: rest };
 }
 
-/** A block's own tensors, and what adapters add below its name. */
+/** Whether a tensor belongs to a block: its own tensors, and those that adapters add below its name. */
 const belongsTo = ({ tensors, prefix }: BlockDescription, name: string): boolean =>
   tensors.includes(name) || name.startsWith(`${prefix}.`);
 

@@ -3,21 +3,24 @@ export type TensorValues = ReadonlyMap<string, Float32Array>;
 
 export interface LossAndDerivatives {
   readonly loss: number;
-  /** By every trained tensor, as long as its value. */
+  /** Derivatives by every trained tensor, each with the length of the tensor. */
   readonly derivatives: ReadonlyMap<string, Float32Array>;
 }
 
-/** What is minimised. Knows the engine and the data; knows nothing of how tensors are made. */
+/**
+ * The function that a training minimises. It has the engine and the data, and it does not know how tensors are made of
+ * parameters.
+ */
 export interface Objective {
   /** Training windows. */
   readonly windows: number;
   /**
-   * Loss on these windows (mean over them) and its derivatives.
-   * @param batch number of the batch since the training began: what is drawn at random (dropout) depends on it
+   * Mean loss over these windows, and its derivatives.
+   * @param batch number of the batch since the training began; random choices (dropout) depend on it
    */
   evaluate(values: TensorValues, windows: Int32Array, batch: number): Promise<LossAndDerivatives>;
-  /** Loss alone, on the windows held out from training; not a number when there are none. */
+  /** The loss on the windows held out from training; NaN if there are none. */
   heldOut?(values: TensorValues): Promise<number>;
-  /** The first part of the model whose output is not finite, in words. For messages. */
+  /** Describes the first part of the model whose output is not finite, for messages. */
   locate?(values: TensorValues, windows: Int32Array): Promise<string>;
 }

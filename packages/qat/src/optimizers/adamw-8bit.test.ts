@@ -19,7 +19,10 @@ function minimise(optimizer: ReturnType<typeof adamW>, steps: number, x = new Fl
   return x.reduce((sum, value, i) => sum + (value - target[i]) ** 2, 0) / size;
 }
 
-/** Eight steps at once, and five, then three by an optimizer that was given the saved states: the same bytes. Gives the one before. */
+/**
+ * Eight steps at once, and five, then three by an optimizer that was given the saved states: the same bytes. Gives the
+ * one before.
+ */
 function expectSameWhenResumed(make: () => ReturnType<typeof adamW8bit>): ReturnType<typeof adamW8bit> {
   const [whole, parts] = [new Float32Array(size), new Float32Array(size)];
   minimise(make(), 8, whole);

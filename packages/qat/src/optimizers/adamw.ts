@@ -9,7 +9,7 @@ export interface AdamWOptions {
   readonly epsilon?: number;
   /** Weight decay, decoupled from the gradient: each step shrinks by `rate * decay`. Default 0. */
   readonly decay?: number;
-  /** Which parameters decay. Default: all. */
+  /** Returns true for the parameters that decay. Default: all. */
   readonly decays?: (name: string) => boolean;
 }
 
@@ -19,14 +19,15 @@ export function adamW(options: AdamWOptions = {}): Optimizer {
   const first = new Map<string, Float32Array>();
   const second = new Map<string, Float32Array>();
   let steps = 0;
-  // The step whose second moment is kept.
+  // The step at which the second moment was frozen.
   let frozenAt: number | undefined;
   return {
     name: 'adamW',
     options: { beta1, beta2, epsilon, decay },
     step(parameters: ParameterSet, gradients: ParameterSet, rate) {
       steps++;
-      // (m / c1) / (sqrt(v / c2) + epsilon) with one division an element: m (rate / c1) / (sqrt(v) / sqrt(c2) + epsilon).
+      // (m / c1) / (sqrt(v / c2) + epsilon) with one division an element: m (rate / c1) / (sqrt(v) / sqrt(c2) +
+      // epsilon).
       const correct1 = 1 / (1 - beta1 ** steps);
       const correct2 = 1 / Math.sqrt(1 - beta2 ** (frozenAt ?? steps));
       const [gain1, gain2] = [1 - beta1, frozenAt === undefined ? 1 - beta2 : 0];

@@ -3,26 +3,26 @@ import { type AdamWOptions, adamW } from './adamw.js';
 import type { Optimizer, ParameterSet } from './optimizer.js';
 
 export interface BlockwiseAdamWOptions extends AdamWOptions {
-  /** Elements that share a scale. */
+  /** Number of elements that share a scale. */
   readonly blockSize?: number;
   /** Tensors of fewer elements keep their states in f32, as in bitsandbytes. Default 4096. */
   readonly smallest?: number;
 }
 
-/** How moments are kept. */
+/** The storage of the moments. */
 export interface BlockwiseStates {
   readonly name: string;
   /** Two codes of 4 bits share a byte. */
   readonly bits: 8 | 4;
   readonly blockSize: number;
-  /** Values of the first moment, over the largest magnitude of its block, and of the second. */
+  /** Table for the first moment, divided by the largest magnitude of its block, and table for the second moment. */
   readonly first: TableFormat;
   readonly second: TableFormat;
 }
 
 /**
- * AdamW whose two moments are kept in few bits: blocks with an f32 scale each, and codes of a table. A step reads a block, computes in
- * f64 and writes it back rounded; the parameters themselves stay in f32.
+ * AdamW with both moments in few bits: blocks with an f32 scale each, and codes of a table. A step reads a block,
+ * computes in f64, and writes it back rounded. The parameters themselves stay in f32.
  */
 export function blockwiseAdamW(states: BlockwiseStates, options: BlockwiseAdamWOptions = {}): Optimizer {
   const { beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, decay = 0, decays = () => true } = options;
@@ -110,7 +110,7 @@ function stateOf(
 ): BlockState {
   let found = held.get(name);
   if (!found) {
-    // Blocks of scale 0 read as zeros, whatever their codes.
+    // A block of scale 0 reads as zeros for all codes.
     const codes = new Uint8Array(Math.ceil((length * bits) / 8));
     found = { bits, codes, scales: new Float32Array(Math.ceil(length / blockSize)) };
     held.set(name, found);
@@ -153,7 +153,7 @@ function writeBlock(
   }
 }
 
-/** Codes as numbers: a store keeps f32, which holds them exactly. */
+/** Codes as numbers. A store has f32 arrays, which hold codes exactly. */
 const savedBlocks = (name: string, { codes, scales }: BlockState): [string, Float32Array][] => [
   [`${name}/codes`, Float32Array.from(codes)],
   [`${name}/scales`, scales],

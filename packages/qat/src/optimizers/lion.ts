@@ -7,13 +7,14 @@ export interface LionOptions {
   readonly beta2?: number;
   /** Decoupled weight decay of these parameters: each step shrinks by `rate * decay`. Default 0. */
   readonly decay?: number;
-  /** Which parameters decay. Default: all. */
+  /** Returns true for the parameters that decay. Default: all. */
   readonly decays?: (name: string) => boolean;
 }
 
 /**
- * Lion (Chen et al., arXiv 2302.06675): steps of one size in the direction of `sign(beta1 m + (1 - beta1) g)`. One state a parameter.
- * Unlike Adam it goes on at full size where gradients vanish, which those of nearly decided choices do.
+ * Lion (Chen et al., arXiv 2302.06675): steps of one size in the direction of `sign(beta1 m + (1 - beta1) g)`. It has
+ * one state a parameter. Unlike Adam, its steps keep their full size when gradients become very small, as those of
+ * nearly decided choices do.
  */
 export function lion(options: LionOptions = {}): Optimizer {
   const { beta1 = 0.9, beta2 = 0.95, decay = 0, decays = () => true } = options;

@@ -2,8 +2,8 @@
 export type ParameterSet = ReadonlyMap<string, Float32Array>;
 
 /**
- * Changes parameters by their gradients. Its state is plain arrays by name, so that a training can be written to a file
- * and go on to the same bytes.
+ * Changes parameters by their gradients. Its state is plain arrays by name, so a training can be written to a file and
+ * continue to the same bytes.
  */
 export interface Optimizer {
   readonly name: string;
@@ -14,15 +14,15 @@ export interface Optimizer {
    */
   step(parameters: ParameterSet, gradients: ParameterSet, rate: (name: string) => number): void;
   /**
-   * From the next step on the second moment stays as it is: 1-bit Adam exchanges signs, whose squares say nothing. Absent
-   * where the optimizer has no second moment, or cannot freeze it.
+   * Freezes the second moment from the next step on, because 1-bit Adam exchanges signs, whose squares are always 1.
+   * Absent if the optimizer has no second moment, or cannot freeze it.
    */
   freezeSecondMoment?(): void;
   /** Bytes of state for this many parameters. */
   stateBytes(parameters: number): number;
-  /** Bytes of state that it holds now. */
+  /** Bytes of state at the moment. */
   heldBytes(): number;
-  /** State for a checkpoint, by name. */
+  /** Returns the state for a checkpoint, by name. */
   save(): Map<string, Float32Array>;
   load(state: ReadonlyMap<string, Float32Array>): void;
 }

@@ -18,5 +18,5 @@ export function cosine(options: CosineOptions = {}): Schedule {
   };
 }
 
-/** From the peak straight down to 0. */
+/** Falls linearly from the peak to 0. */
 export const linearDecay: Schedule = (step, steps) => 1 - step / steps;

@@ -4,8 +4,8 @@ import type { QuantizedParameterization } from './parameterization.js';
 
 /**
  * Frozen integers, trained scales (PEQA, arXiv 2305.14152, equation 2; EfficientQAT's second phase, arXiv 2407.11062):
- * `what = (q - z) s`, so that `dL/ds = sum over the tile of dL/dwhat (q - z)`, exactly: nothing is rounded but the scale
- * to its storage. Codes and zero points never change.
+ * `what = (q - z) s`, so `dL/ds = sum over the tile of dL/dwhat (q - z)`, exactly: only the scale is rounded, to its
+ * storage. Codes and zero points never change.
  * @throws SchemeError for storages whose scales depend on each other
  */
 export function frozenCodes(quantized: QuantizedTensor): QuantizedParameterization {

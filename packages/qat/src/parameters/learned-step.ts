@@ -15,39 +15,43 @@ import {
 import type { QuantizedParameterization } from './parameterization.js';
 import { stepGradients } from './step-gradient.js';
 
-/** What is trained beside the weights. */
+/** Options of {@link learnedStep}. */
 export interface LearnedStepOptions {
   /** Train scales. Default true. */
   readonly scales?: boolean;
-  /** Train zero points, where the scheme has them. Default true. */
+  /** Train zero points, if the scheme has them. Default true. */
   readonly zeros?: boolean;
   /**
-   * `clipped` (default): weights beyond the last level get no gradient (LSQ). `plain`: they do. `stretched`: up to
-   * almost half a step beyond it they do (SEQ of ParetoQ).
+   * Weights beyond the last level: with `clipped` (default) they get no gradient (LSQ), with `plain` they do. With
+   * `stretched` they do up to almost half a step beyond it (SEQ of ParetoQ).
    */
   readonly estimator?: 'clipped' | 'plain' | 'stretched';
   /**
-   * Multiplies the derivatives of scales and zero points by `1 / sqrt(elements of a tile * largest code)`, as LSQ does to
-   * balance them with the weights' under SGD. Adam does not need it. Default false.
+   * Multiplies the derivatives of scales and zero points by `1 / sqrt(elements of a tile * largest code)`, as LSQ does
+   * to balance them with the weights' under SGD. Adam does not need it. Default false.
    */
   readonly scaleGradient?: boolean;
-  /** The kernels of the context, for the codes of each step: the same with and without. */
+  /** The kernels of the context, for the codes of each step. The result is the same without them. */
   readonly kernels?: Pick<Kernels, 'grids'>;
 }
 
-/** SEQ clips `w / a` at 0.99, where 1 is half a step beyond the last level (docs/reference/papers.md#learned-steps): 0.99 * k/2 - (k-1)/2. */
+/**
+ * SEQ clips `w / a` at 0.99, where 1 is half a step beyond the last level (docs/reference/papers.md#learned-steps):
+ * 0.99 * k/2 - (k-1)/2.
+ */
 const stretchedReach = (levels: number) => (0.99 * levels) / 2 - (levels - 1) / 2;
 
-/** The smallest scale that training may reach: a step through zero would turn the grid over. */
+/** The smallest scale that training may reach. A scale that changes its sign would reverse the grid. */
 const smallestScale = 2 ** -20;
 
 /**
- * Trained weights, scales and zero points (LSQ and its kin) for every scheme whose scales are stored one by one.
+ * Trained weights, scales and zero points (LSQ and related methods) for every scheme whose scales are stored one by
+ * one.
  *
- * The forward pass uses what a file will hold: the scale rounded to its storage, the zero point rounded to a whole
- * number and limited to the format's range. Gradients pass through both roundings.
- * @param weight `[out, in]`, where training starts from; copied
- * @param start scales and zero points to start from, as long as the scheme's tiles
+ * The forward pass uses the values of a file: the scale rounded to its storage, the zero point rounded to an integer
+ * and limited to the format's range. Gradients pass through both roundings.
+ * @param weight `[out, in]`, the initial weights; copied
+ * @param start initial scales and zero points, one for each of the scheme's tiles
  * @throws SchemeError for storages whose scales depend on each other: they have no gradient
  */
 export function learnedStep(
@@ -76,11 +80,11 @@ export function learnedStep(
     ? 1 / Math.sqrt(tiles.tileRows * tiles.tileColumns * Math.max(Math.abs(format.min), format.max))
     : 1;
 
-  /** Scales and zero points as a reader will see them. */
+  /** Scales and zero points with the values that a reader of the file gets. */
   const effective = (): FittedScales => {
     const { scale, zero } = parameters;
     for (let i = 0; i < scale.length; i++) {
-      // Scales keep the sign that they started with (full-range symmetric grids have negative ones).
+      // Scales keep the sign of the start (full-range symmetric grids have negative ones).
       if (Math.abs(scale[i]) < smallestScale || scale[i] * start.scales[i] < 0)
         scale[i] = Math.sign(start.scales[i]) * smallestScale;
     }
@@ -130,7 +134,7 @@ export function learnedStep(
   };
 }
 
-/** Why a scheme cannot be trained by its steps, or nothing. */
+/** The reason why a scheme cannot be trained by its steps; undefined if it can. */
 export function refuseLearnedStep({ scaleStorage, format, zeroPoint }: Scheme): string | undefined {
   if (!separateStorages.has(scaleStorage.name))
     return `scales stored as ${scaleStorage.name} depend on each other and have no gradient: use f32, f16 or bf16 scales`;
@@ -140,10 +144,10 @@ export function refuseLearnedStep({ scaleStorage, format, zeroPoint }: Scheme): 
   return undefined;
 }
 
-/** Storages whose scales are rounded one by one, so that the gradient of one is its own. */
+/** Storages that round scales one by one, so each scale has its own gradient. */
 export const separateStorages = new Set(['f32', 'f16', 'bf16']);
 
-/** Values that a code can stand for. */
+/** The number of values of a format's codes. */
 export function levelCount({ format }: Pick<Scheme, 'format'>): number {
   if (format.family === 'linear') return format.max - format.min + 1;
   const levels = new Set(Array.from(decodeTable({ format })).filter(Number.isFinite));

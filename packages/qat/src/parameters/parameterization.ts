@@ -1,14 +1,14 @@
 import type { QuantizedTensor } from '@q/core';
 
 /**
- * How a tensor of the model is made from trained parameters, on the host. The engine sees `value()` as an ordinary
- * tensor and gives the derivative by it; `backward` carries that through the fake quantizer to the parameters. So the
- * forward pass is differentiated by the engine, the quantizer by a few lines one can read, and what the forward pass saw
- * is computed by the very code that makes the exported codes.
+ * Makes a tensor of the model from trained parameters, on the host. The engine gets `value()` as an ordinary tensor and
+ * computes the derivative by it; `backward` carries that derivative through the fake quantizer to the parameters. So
+ * the engine differentiates the forward pass, and a few lines of code differentiate the quantizer. The code that makes
+ * the exported codes also computes the values of the forward pass.
  */
 export interface Parameterization {
   readonly shape: readonly number[];
-  /** Trained in place by an optimizer, by role: `weight`, `scale`, `zero`, `rounding`, ... */
+  /** The parameters that an optimizer trains in place, by role: `weight`, `scale`, `zero`, `rounding`, ... */
   readonly parameters: Readonly<Record<string, Float32Array>>;
   /** The tensor that the model computes with, row-major. Valid until the next call. */
   value(): Float32Array;
@@ -19,11 +19,11 @@ export interface Parameterization {
   backward(derivative: Float32Array): Record<string, Float32Array>;
 }
 
-/** One whose value is exactly what a {@link QuantizedTensor} dequantizes to. */
+/** A parameterization whose value is exactly the dequantized {@link QuantizedTensor}. */
 export interface QuantizedParameterization extends Parameterization {
   quantized(): QuantizedTensor;
-  /** Training has ended: `value()` gives what `quantized()` dequantizes to. Present where it did not before. */
+  /** Ends the training: from now on `value()` equals the dequantized `quantized()`. Present if it did not before. */
   settle?(): void;
-  /** Puts the parameters back to the start. Present where a tuner may prefer it. */
+  /** Resets the parameters to the start. Present if a tuner may prefer the start. */
   restart?(): void;
 }

@@ -11,11 +11,11 @@ import {
 import type { QuantizedParameterization } from './parameterization.js';
 
 export interface RefittedOptions {
-  /** How scales are found, anew for every forward pass. Default: the scheme's own rule. */
+  /** Finds the scales again for every forward pass. Default: the scheme's own fit. */
   readonly fit?: ScaleFit;
   /**
-   * No gradient for weights of at least this magnitude. The code of LLM-QAT has 2 (docs/reference/papers.md#llm-qat), which is lossy where
-   * weights are large. Default: none.
+   * Weights of at least this magnitude get no gradient. The code of LLM-QAT has 2 (docs/reference/papers.md#llm-qat),
+   * which loses accuracy if weights are large. Default: none.
    */
   readonly clipValue?: number;
   /** The kernels of the context: each forward pass fits on all their threads. The result is the same without them. */
@@ -23,9 +23,10 @@ export interface RefittedOptions {
 }
 
 /**
- * Trained weights whose grid follows them: scales are fitted anew for each forward pass and are constants to the
- * gradient, which passes straight through (LLM-QAT, arXiv 2305.17888). For every scheme of core, two-level storages too.
- * @param weight `[out, in]`, where training starts from; copied
+ * Trained weights whose grid follows them. Scales are fitted again for each forward pass. The gradient treats them as
+ * constants and passes through the rounding unchanged (LLM-QAT, arXiv 2305.17888). It works for every scheme of core,
+ * two-level storages too.
+ * @param weight `[out, in]`, the initial weights; copied
  */
 export function refitted(
   weight: Tensor<'f32'>,

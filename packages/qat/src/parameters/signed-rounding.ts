@@ -13,7 +13,10 @@ import { separateStorages } from './learned-step.js';
 import type { QuantizedParameterization } from './parameterization.js';
 import { byOffset, stepGradients } from './step-gradient.js';
 
-/** Around 1.5 * 2^52 an f64 has no fraction and its last bit is 1: adding it rounds to the nearest whole number, ties to even. */
+/**
+ * Near 1.5 * 2^52 an f64 has no fraction and its last bit is 1, so adding this rounds to the nearest integer, ties to
+ * even.
+ */
 const wholeNumbers = 1.5 * 2 ** 52;
 
 /**
@@ -45,7 +48,7 @@ export function signedRounding(
   const lowFactor = new Float32Array(low.length).fill(1);
   const highFactor = new Float32Array(low.length).fill(1);
   const steps = max - min;
-  // A full-range symmetric grid has a negative scale where the largest value is positive (docs/reference/papers.md#grids).
+  // A full-range symmetric grid has a negative scale if the largest value is positive (docs/reference/papers.md#grids).
   const sign = anchor && symmetric ? anchor.scales.map(Math.sign) : new Float32Array(low.length).fill(1);
   const levels = Float32Array.from({ length: 2 ** scheme.format.bits }, (_, code) => scheme.format.decode(code));
 
@@ -64,7 +67,7 @@ export function signedRounding(
     return { scales: storedScales.effective, zeroPoints, storedScales };
   };
   let current: QuantizedTensor | undefined;
-  /** What it dequantizes to. */
+  /** The dequantized values. */
   const values = new Float32Array(rounding.length);
   const requantize = (): QuantizedTensor => {
     for (const factors of [lowFactor, highFactor])
@@ -83,7 +86,7 @@ export function signedRounding(
         for (let i = start; i < end; i++) {
           const limited = Math.min(0.5, Math.max(-0.5, rounding[i]));
           rounding[i] = limited;
-          // Half to even, as `roundHalfEven`: what is that large has no fraction.
+          // Rounds half to even, as `roundHalfEven`: numbers of this size have no fraction.
           const q = data[i] / s + limited + z + wholeNumbers - wholeNumbers;
           codes[i] = Math.min(max, Math.max(min, q)) - min;
           values[i] = (levels[codes[i]] - z) * s;
@@ -125,7 +128,7 @@ export function signedRounding(
           byHigh[t] = lowRules ? 0 : (sign[t] * gradients.scale[t] * 2 * h) / steps;
           continue;
         }
-        // z = min - lo alpha / s moves with s as well.
+        // z = min - lo alpha / s depends on s too.
         const s = scales[t];
         const byScale = gradients.scale[t] + (gradients.zero[t] * l * lowFactor[t]) / (s * s);
         byLow[t] = (byScale * -l) / steps - (gradients.zero[t] * l) / s;
@@ -137,7 +140,7 @@ export function signedRounding(
   };
 }
 
-/** Why a scheme cannot be trained by rounding offsets, or nothing. */
+/** The reason why a scheme cannot be trained by rounding offsets; undefined if it can. */
 export function refuseSignedRounding({ format, zeroPoint, scaleStorage }: Scheme): string | undefined {
   if (format.family !== 'linear') return `rounding offsets are for integers; ${format.name} has other levels`;
   if (format.bits > 8) return `${format.name} has more than 8 bits: there is nothing to train`;
@@ -170,7 +173,7 @@ function valueRange(
   return { low, high };
 }
 
-/** The range that a grid covers: `(min - z) s` to `(max - z) s`; half of all steps to each side where it is symmetric. */
+/** The range of a grid: `(min - z) s` to `(max - z) s`. If the grid is symmetric, half of all steps to each side. */
 function spannedRange(scheme: Scheme, { scales, zeroPoints }: Pick<FittedScales, 'scales' | 'zeroPoints'>): Range {
   const { min, max } = scheme.format;
   const half = (max - min) / 2;

@@ -14,16 +14,19 @@ import { refuseSignedRounding } from './signed-rounding.js';
 export interface SoftShiftsOptions {
   /** Neighbouring codes on each side that a weight may move to. Default 1. */
   readonly reach?: number;
-  /** Number of the step that `value()` is for, from 0, and of all steps: what the temperatures follow. */
+  /**
+   * Returns the number of the current step of `value()`, from 0, and the number of all steps. The temperatures depend
+   * on them.
+   */
   readonly step: () => number;
   readonly steps: number;
-  /** Noise of a step: forked by its number, so that a resumed training draws the same. */
+  /** Noise of a step, forked by the step's number, so a resumed training draws the same noise. */
   readonly random: Random;
 }
 
-/** Size of a logit's unit: small, so that a step of a sign optimizer is a small part of it. */
+/** Size of a logit's unit. It is small, so a step of a sign optimizer is a small part of it. */
 const unit = 0.01;
-/** How much the start's own codes are preferred: with the first sharpness they are kept with probability 0.91. */
+/** Preference for the start's own codes: with the first sharpness they are kept with probability 0.91. */
 const preference = 6;
 
 /** Linear from the first value to the last one over all steps. */
@@ -31,13 +34,14 @@ const temperature = { first: 2, last: 0.05 };
 const sharpness = { first: 100, last: 500 };
 
 /**
- * A choice between a quantizer's code and its neighbours for each weight (GSQ, arXiv 2604.18556): a logit for each of the shifts
- * `-reach..reach`, a Gumbel-softmax over them, and trained scales. While it trains, a weight is the mean of its candidates,
- * `s (q0 - z + sum_c p_c c)` with `p = softmax((kappa l + gumbel) / tau)`; `tau` falls and `kappa` rises, so that the choices
- * are decided at the end. `quantized()` takes the likeliest candidate. Shifts beyond the format's range are never chosen.
+ * A choice between a quantizer's code and its neighbours for each weight (GSQ, arXiv 2604.18556): a logit for each of
+ * the shifts `-reach..reach`, a Gumbel-softmax over them, and trained scales. During training a weight is the mean of
+ * its candidates, `s (q0 - z + sum_c p_c c)` with `p = softmax((kappa l + gumbel) / tau)`. `tau` falls and `kappa`
+ * rises, so the choices are decided at the end. `quantized()` takes the most likely candidate. Shifts beyond the
+ * format's range are never chosen.
  *
- * After `settle()` the value is what `quantized()` dequantizes to.
- * @param start codes, scales and zero points to start from
+ * After `settle()` the value equals the dequantized `quantized()`.
+ * @param start initial codes, scales and zero points
  * @throws SchemeError for formats that are not integers, and storages whose scales depend on each other
  */
 export function softShifts(start: QuantizedTensor, options: SoftShiftsOptions): QuantizedParameterization {
@@ -88,7 +92,7 @@ export function softShifts(start: QuantizedTensor, options: SoftShiftsOptions): 
       let top = Number.NEGATIVE_INFINITY;
       for (let c = 0; c < choices; c++) {
         const code = start.codes[i] + c - reach;
-        // Every candidate draws, allowed or not: the noise of a weight does not depend on its code.
+        // Every candidate draws noise, allowed or not, so the noise of a weight does not depend on its code.
         const gumbel = -Math.log(-Math.log(draws.uniform() + 2 ** -54));
         scores[c] =
           code < 0 || code > largest ? Number.NEGATIVE_INFINITY : (kappa * logits[i * choices + c] + gumbel) / tau;
@@ -138,7 +142,7 @@ export function softShifts(start: QuantizedTensor, options: SoftShiftsOptions): 
   };
 }
 
-/** Why codes of a scheme cannot be chosen so, or nothing. */
+/** The reason why codes of a scheme cannot be chosen by shifts; undefined if they can. */
 export function refuseSoftShifts(scheme: Scheme): string | undefined {
   return refuseSignedRounding(scheme);
 }
@@ -152,7 +156,8 @@ function startLogits(codes: ArrayLike<number>, reach: number, largest: number, r
       const shift = c - reach;
       const noise = draws.normal();
       const code = codes[i] + shift;
-      // A tenth of the paper's noise: the start comes from a calibrated solver, and noise alone must not change its codes.
+      // A tenth of the paper's noise. The start comes from a calibrated solver, and noise alone must not change its
+      // codes.
       logits[i * choices + c] =
         code < 0 || code > largest ? -1 : unit * (noise * 0.1 - (preference * shift * shift) / 2);
     }

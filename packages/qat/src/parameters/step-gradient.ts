@@ -1,15 +1,15 @@
 import type { Tiling } from '@q/core';
 
-/** One fake-quantized matrix at one point: what its derivatives depend on. */
+/** A fake-quantized matrix at one point, with all values on which its derivatives depend. */
 export interface QuantizationPoint {
   /** The trained weights `w`. */
   readonly weight: ArrayLike<number>;
-  /** Added to `w / s + z` before rounding, one an element (SignRound's V); absent: 0. */
+  /** The number that is added to `w / s + z` before rounding, one an element (SignRound's V); absent: 0. */
   readonly offset?: ArrayLike<number>;
   /** Codes, and the value `q` of each code: `what = (q - z) s`. */
   readonly codes: ArrayLike<number>;
   readonly levels: ArrayLike<number>;
-  /** Scales `s` and zero points `z` that the codes were computed with, one a tile. */
+  /** Scales `s` and zero points `z` with which the codes were computed, one a tile. */
   readonly scales: ArrayLike<number>;
   readonly zeros: ArrayLike<number> | undefined;
   readonly tiles: Tiling;
@@ -17,28 +17,30 @@ export interface QuantizationPoint {
   readonly min: number;
   readonly max: number;
   /**
-   * How far beyond `min` and `max`, in steps, a value still counts as inside. 0 is the clipped straight-through
-   * estimator of LSQ, infinity the plain one, about half a step SEQ's (ParetoQ, arXiv 2502.02631).
+   * The distance beyond `min` and `max`, in steps, up to which a value counts as inside. 0 is the clipped
+   * straight-through estimator of LSQ, infinity is the plain one, and about half a step is SEQ's (ParetoQ, arXiv
+   * 2502.02631).
    */
   readonly reach: number;
 }
 
 export interface StepGradients {
-  /** By the weights; by the offsets it is this times the scale ({@link byOffset}). */
+  /** Derivatives by the weights. The derivatives by the offsets are these times the scale ({@link byOffset}). */
   readonly weight: Float32Array;
   readonly scale: Float32Array;
   readonly zero: Float32Array;
 }
 
 /**
- * Derivatives of `what = (q - z) s`, `q = clamp(round(w / s + v + z))`, with rounding taken as the addition of a constant:
+ * Derivatives of `what = (q - z) s`, `q = clamp(round(w / s + v + z))`, with rounding taken as the addition of a
+ * constant:
  *
  *     inside:   dwhat/dw = 1    dwhat/dv = s    dwhat/ds = q - (w / s + z)    dwhat/dz = 0
  *     clipped:  dwhat/dw = 0    dwhat/dv = 0    dwhat/ds = q - z              dwhat/dz = -s
  *
- * which are, without the offset v, LSQ's (Esser et al., arXiv 1902.08153, equations 2 and 3) and LSQ+'s for the zero point (arXiv 2004.09576).
- * Formats that are not integers round to their levels: the same formulas hold with `q` the level and no zero point.
- * Sums over a tile run in f64.
+ * which are, without the offset v, LSQ's (Esser et al., arXiv 1902.08153, equations 2 and 3) and LSQ+'s for the zero
+ * point (arXiv 2004.09576). Formats that are not integers round to their levels: the same formulas hold with `q` the
+ * level and no zero point. Sums over a tile run in f64.
  */
 export function stepGradients(point: QuantizationPoint, derivative: ArrayLike<number>): StepGradients {
   const { weight: w, offset, codes, levels, scales, zeros, min, max, reach } = point;

@@ -1,6 +1,6 @@
 /**
- * The smooth function that a fake quantizer's gradient is the gradient of, in f64 and written from the definition: at a
- * fixed point rounding is the addition of what it added there, and clamping stays clamping.
+ * The smooth function whose gradient a fake quantizer computes, in f64 and written from the definition. At a fixed
+ * point rounding is the addition of the rounding error there, and clamping stays clamping.
  */
 export interface SurrogatePoint {
   readonly weight: readonly number[];
