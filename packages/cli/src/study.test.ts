@@ -50,7 +50,7 @@ it('refuses what it cannot compare before it begins', async () => {
     [[], '--data FILE is needed'],
     [['--data', demo.calibration, '--methods', 'magic'], '--methods magic: is not known'],
     [['--data', demo.calibration, '--bits', '4,x'], '--bits 4,x: whole numbers'],
-    [['--data', demo.calibration, '--bits', '12'], 'widths of 2 to 8 bits'],
+    [['--data', demo.calibration, '--bits', '12'], 'a study takes 2 to 8 bits'],
     [['--data', demo.heldOut, '--samples', '100000'], 'windows of 64 tokens, expected 100000'],
   ] as const)
     expect((await study(...more)).err).toContain(message);

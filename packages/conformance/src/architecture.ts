@@ -2,9 +2,9 @@ import type { Architecture } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
 
 /**
- * The battery for an architecture: a description that hangs together. The forward pass is compared with the logits of
- * another implementation, which each architecture's own test brings.
- * @param config a config.json that it describes
+ * The checks of an architecture: its description must be consistent. The test of each architecture compares the forward
+ * pass with the logits of another implementation.
+ * @param config a config.json of the architecture
  */
 export function architectureConformance(config: Readonly<Record<string, unknown>>): readonly Check<Architecture>[] {
   return [

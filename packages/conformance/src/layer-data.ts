@@ -9,7 +9,7 @@ import {
   tensor,
 } from '@q/core';
 
-/** A layer with calibration inputs `[tokens, columns]`, a few of whose columns are much larger than the others. */
+/** A layer with calibration inputs `[tokens, columns]`. A few columns are much larger than the others. */
 export interface LayerData {
   readonly weight: Tensor<'f32'>;
   readonly rows: number;
@@ -18,7 +18,7 @@ export interface LayerData {
   readonly tokens: number;
 }
 
-/** Weights and inputs by a seeded generator. */
+/** Makes weights and inputs with a seeded generator. */
 export function layerData(seed: string, rows: number, columns: number, tokens = 96): LayerData {
   const random = createRandom(`conformance ${seed}`);
   const size = Float64Array.from({ length: columns }, (_, j) => (j % 17 === 3 ? 8 : 1));
@@ -33,7 +33,7 @@ export function layerData(seed: string, rows: number, columns: number, tokens = 
   };
 }
 
-/** The statistics that a method needs, from the inputs; the unquantized model has the same ones here. */
+/** Collects the statistics that a method needs from the inputs. The unquantized model has the same statistics here. */
 export async function collect(needs: readonly Statistic<any>[], data: LayerData): Promise<Statistics> {
   const { inputs: x, tokens, columns: width, rows } = data;
   const { kernels } = createContext();
@@ -54,7 +54,10 @@ export async function collect(needs: readonly Statistic<any>[], data: LayerData)
   };
 }
 
-/** The values of a quantized matrix in f64 by the definition: `(decode(code) - zero) * scale` of the group of the column. */
+/**
+ * The values of a quantized matrix in f64 by the definition: `(decode(code) - zero) * scale` of the group of the
+ * column.
+ */
 export function definition(quantized: QuantizedTensor, { rows, columns }: LayerData): Float64Array {
   const { scheme, codes, scales, zeroPoints, groupIndex } = quantized;
   const size = groupSize(scheme, columns);
@@ -83,7 +86,7 @@ export function outputError(values: ArrayLike<number>, { weight, inputs, rows, c
   return sum;
 }
 
-/** Round to nearest on the range of each group, in f64: what every method is compared with. */
+/** Round-to-nearest on the range of each group, in f64. Every method is compared with it. */
 export function roundToNearest(data: LayerData, scheme: Scheme): Float64Array {
   const { weight, rows, columns } = data;
   const { min, max } = scheme.format;

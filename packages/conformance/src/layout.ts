@@ -19,7 +19,7 @@ interface Lookup {
   read(name: string): Promise<Tensor>;
 }
 
-/** What the battery asks of a layout: the part of `QuantizedLayout` of `@q/checkpoint` that writes and reads. */
+/** The part of `QuantizedLayout` of `@q/checkpoint` that the checks use: writing and reading. */
 export interface TestedLayout {
   readonly name: string;
   refuse(module: Module): string | undefined;
@@ -38,7 +38,7 @@ export interface TestedLayout {
 }
 
 /**
- * The battery for a layout: what it writes is what it planned, and what it reads is what it wrote.
+ * The checks of a layout: it writes the tensors that it planned, and reads the tensors that it wrote.
  * @param schemes that the layout can hold
  * @param shape `[out, in]` that the layout can hold
  */

@@ -1,7 +1,7 @@
 import { isQuantError, type NumberFormat } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
 
-/** The battery for a number format: its codes, nearest values by comparison with all of them, saturation, NaN, its name. */
+/** The checks of a number format: its codes, nearest values (compared with all values), saturation, NaN, its name. */
 export const numberFormatConformance: readonly Check<NumberFormat>[] = [
   {
     name: 'values of codes inside of the range encode back to a code of the same value',
@@ -55,7 +55,7 @@ export const numberFormatConformance: readonly Check<NumberFormat>[] = [
   },
 ];
 
-/** Undefined when a QuantError is thrown: a format may have no code for NaN, or for values below 0. */
+/** Undefined if `run` throws a QuantError: a format may have no code for NaN, or for values below 0. */
 function orQuantError(run: () => number): number | undefined {
   try {
     return run();
@@ -65,7 +65,7 @@ function orQuantError(run: () => number): number | undefined {
   }
 }
 
-/** Codes with values inside of the format's range: others are codes that are read and never written (-2 of MXINT8). */
+/** Codes with values inside of the format's range. Other codes are read and never written (-2 of MXINT8). */
 function finiteValues({ bits, min, max, decode }: NumberFormat): readonly (readonly [number, number])[] {
   return Array.from({ length: 2 ** Math.min(bits, 16) }, (_, code) => [code, decode(code)] as const).filter(
     ([, value]) => value >= min && value <= max,

@@ -12,16 +12,20 @@ import { type Check, expectThat } from './conformance-case.js';
 import { collect, definition, type LayerData, layerData, outputError, roundToNearest } from './layer-data.js';
 
 export interface QuantizerConformanceOptions {
-  /** Schemes that the quantizer is checked with. Default: uint4 with zero points, groups of 16. */
+  /** Schemes with which the quantizer is checked. Default: uint4 with zero points, groups of 16. */
   readonly schemes?: readonly Scheme[];
   /**
-   * Largest error of the layer's outputs, as a multiple of round to nearest on the range of the values. Default 1.05: no
-   * worse, but for the rounding of scales to f16, which the comparison does not have.
+   * Largest allowed error of the layer's outputs, as a multiple of round-to-nearest's error on the range of the values.
+   * Default 1.05: the quantizer must not be worse, except for the rounding of scales to f16, which round-to-nearest
+   * does not have here.
    */
   readonly largestError?: number;
 }
 
-/** The battery for a quantizer: shapes, ragged groups, degenerate weights, determinism, and no worse than round to nearest. */
+/**
+ * The checks of a quantizer: shapes, ragged groups, degenerate weights, determinism, and an error no larger than
+ * round-to-nearest's.
+ */
 export function quantizerConformance(options: QuantizerConformanceOptions = {}): readonly Check<Quantizer>[] {
   const standard = scheme({ format: uint4, granularity: perGroup(16), zeroPoint: 'integer' });
   const { schemes = [standard], largestError = 1.05 } = options;
@@ -47,7 +51,7 @@ async function quantizeLayer(quantizer: Quantizer, data: LayerData, of: Scheme):
   return quantized;
 }
 
-/** Codes, scales and zero points are there, whole and finite. */
+/** Checks that codes, scales and zero points exist, are complete and are finite. */
 function checkTensor(quantized: QuantizedTensor, { rows, columns }: LayerData): void {
   const { scheme: of, shape, codes, scales, zeroPoints } = quantized;
   expectThat(`${shape}` === `${[rows, columns]}`, () => `shape is [${shape}], [${rows},${columns}] was expected`);

@@ -2,7 +2,7 @@ import { createContext, type Statistic, type Tensor } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
 import { layerData } from './layer-data.js';
 
-/** The battery for a statistic: merging, counting, serialising, and widths that differ. */
+/** The checks of a statistic: merging, counting, serialising, and different widths. */
 export const statisticConformance: readonly Check<Statistic<any>>[] = [
   {
     name: 'two halves merged are the whole',

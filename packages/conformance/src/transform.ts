@@ -13,7 +13,7 @@ import {
 import { type Check, expectThat } from './conformance-case.js';
 import { collect, layerData } from './layer-data.js';
 
-/** The battery for a transform: the function of the model stays, inputs are not modified, and two runs agree. */
+/** The checks of a transform: the function of the model stays the same, inputs are not modified, and two runs agree. */
 export function transformConformance(
   of: Scheme = scheme({ format: uint4, granularity: perGroup(16), zeroPoint: 'integer' }),
 ): readonly Check<Transform>[] {

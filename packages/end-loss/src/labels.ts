@@ -1,6 +1,6 @@
 import type { Random } from '@q/core';
 
-/** `sampled`: drawn from the model's own distribution. `text`: the next token of the text. */
+/** `sampled`: a token drawn from the model's own distribution. `text`: the next token of the text. */
 export type LabelSource = 'sampled' | 'text';
 
 /**
@@ -17,7 +17,7 @@ export function sampleLabels(logits: Float32Array, vocabulary: number, random: R
     for (let i = 0; i < vocabulary; i++) total += Math.exp(logits[start + i] - largest);
     let left = random.uniform() * total;
     let label = 0;
-    // The last token takes what rounding leaves over.
+    // The last token gets the remaining probability of rounding errors.
     while (label < vocabulary - 1 && (left -= Math.exp(logits[start + label] - largest)) >= 0) label++;
     out[row] = label;
   }

@@ -39,7 +39,9 @@ beforeAll(async () => {
 });
 afterAll(() => engine.dispose());
 
-/** Summed negative log likelihood of the text, with a value added to one output of one linear, in f64 from the logits. */
+/**
+ * Summed negative log likelihood of the text, with a value added to one output of one linear, in f64 from the logits.
+ */
 async function loss(module: string, at: number, by: number): Promise<number> {
   const { ops } = engine;
   const weights = new Map<string, any>([...tensors].map(([name, value]) => [name, ops.keep(ops.fromTensor(value))]));
@@ -120,7 +122,8 @@ describe('gradients of the end loss at the outputs of linears', () => {
 
 describe('weights of tokens', () => {
   it('estimate the KL divergence that a small change of a weight causes', async () => {
-    // The mean over many drawn labels is the Fisher information: KL = 1/2 sum_t sum_j (g_tj (D x)_tj)^2 to second order.
+    // The mean over many drawn labels is the Fisher information: KL = 1/2 sum_t sum_j (g_tj (D x)_tj)^2 to second
+    // order.
     const module = 'model.layers.1.mlp.down_proj';
     const change = Float32Array.from({ length: 16 * 24 }, () => 0.004 * tokens.normal());
     let estimate = 0;

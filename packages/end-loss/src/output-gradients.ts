@@ -21,17 +21,18 @@ export interface OutputGradientsOptions<T> {
   readonly source: WeightSource;
   readonly windows: TokenWindows;
   /**
-   * What the end loss compares with. `sampled` (default): a token drawn from the model's own distribution at each position, which
-   * makes second moments of the gradients the Fisher information of the KL divergence. `text`: the text's next token.
+   * The labels of the end loss. `sampled` (default): a token drawn from the model's own distribution at each position;
+   * then the second moments of the gradients are the Fisher information of the KL divergence. `text`: the text's next
+   * token.
    */
   readonly labels?: LabelSource;
   /** Windows that are on the engine at a time. Default 4. */
   readonly batch?: number;
-  /** Also gives the linears' inputs, for one more forward pass. Default false. */
+  /** True: `visit` also gets the linears' inputs, at the cost of one more forward pass. Default false. */
   readonly inputs?: boolean;
 }
 
-/** One linear on some windows. Valid during the call only. */
+/** The gradient of one linear on some windows. It is valid only during the call. */
 export interface OutputGradient {
   readonly module: string;
   /** Number of the first token: `first window * length`. */
@@ -43,8 +44,9 @@ export interface OutputGradient {
 }
 
 /**
- * One forward and one backward pass over all windows; calls `visit` for each linear of each block, last block first, batch by
- * batch. Hidden states of the blocks wait on the host, so the engine holds the weights and the activations of one block.
+ * Runs one forward and one backward pass over all windows. It calls `visit` for each linear of each block, last block
+ * first, batch by batch. Hidden states of the blocks are kept on the host, so the engine has the weights and the
+ * activations of one block.
  * @throws SchemeError for models with routed experts: their linears do not see all tokens
  */
 export async function outputGradients<T>(
@@ -92,7 +94,7 @@ export async function outputGradients<T>(
   }
 }
 
-/** Hidden states in front of each block, and behind the last one. */
+/** Hidden states before each block, and after the last one. */
 async function forwardStates<T>(walk: BlockWalk<T>): Promise<Float32Array[]> {
   await walk.embed();
   const states = [walk.residual(0).slice()];
@@ -107,14 +109,14 @@ async function forwardStates<T>(walk: BlockWalk<T>): Promise<Float32Array[]> {
 /** Windows whose loss is differentiated. */
 interface LabelledBatch {
   readonly windows: TokenWindows;
-  /** Number of the first one among all. */
+  /** Number of the first window among all windows. */
   readonly first: number;
   readonly labels: LabelSource;
   /** Their last hidden states. */
   readonly hidden: Float32Array;
 }
 
-/** Derivative of the summed loss by the last hidden states: the logits of one window at a time. */
+/** Derivative of the summed loss by the last hidden states. The logits of one window are computed at a time. */
 async function headGradient<T>(
   model: LanguageModel,
   { ops }: Engine<T>,
@@ -153,7 +155,7 @@ async function headGradient<T>(
   return gradient;
 }
 
-/** States `shape` in front of a block, and the derivatives that arrive at its end. */
+/** States `shape` before a block, and the derivatives by its output. */
 interface BlockGradient {
   readonly hidden: Float32Array;
   readonly arriving: Float32Array;
@@ -197,7 +199,7 @@ async function recordInputs<T>(
   const start = ops.fromF32(hidden, shape);
   const recording = wrapRuntime(runtime, {
     linear(module, x, inner) {
-      // A copy: the same input may serve several linears, and each handle is disposed once.
+      // This is a copy, because the same input may serve several linears, and each handle is disposed of once.
       kept.set(module, ops.keep(ops.scale(x, 1)));
       return inner(module, x);
     },

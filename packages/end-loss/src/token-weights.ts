@@ -5,12 +5,12 @@ import { type OutputGradientsOptions, outputGradients } from './output-gradients
 export type TokenWeights = ReadonlyMap<string, Float32Array>;
 
 /**
- * The mean over a linear's outputs of the squared derivative of the end loss, for each token (GuidedQuant, arXiv 2505.07004, with one
- * group of output channels). A solver whose Hessian sums `s_t x_t x_t^T` minimises the end loss's own estimate of the error
- * instead of treating all tokens alike.
+ * For each token, the mean over a linear's outputs of the squared derivative of the end loss (GuidedQuant, arXiv
+ * 2505.07004, with one group of output channels). A solver whose Hessian sums `s_t x_t x_t^T` minimises the end loss's
+ * own estimate of the error, instead of giving all tokens the same weight.
  *
- * All weights have one unit, so that errors of different linears compare: `sum over t of s_t |D x_t|^2` estimates twice the
- * KL divergence that the difference `D` of a linear's weight causes.
+ * All weights have the same unit, so errors of different linears can be compared: `sum over t of s_t |D x_t|^2`
+ * estimates twice the KL divergence that the difference `D` of a linear's weight causes.
  */
 export async function tokenWeights<T>(
   options: Omit<OutputGradientsOptions<T>, 'inputs'>,
@@ -19,16 +19,19 @@ export async function tokenWeights<T>(
   return (await endLossStatistics(options, context, false)).tokens;
 }
 
-/** What one backward pass says about each linear, by module. */
+/** The results of one backward pass for each linear, by module. */
 export interface EndLoss {
   readonly tokens: TokenWeights;
-  /** `G^T G` of the derivatives by a linear's outputs, for `outputMoments` of core. Empty where they were not asked for. */
+  /**
+   * `G^T G` of the derivatives by a linear's outputs, for `outputMoments` of core. Empty if they were not requested.
+   */
   readonly outputs: ReadonlyMap<string, HessianState>;
 }
 
 /**
- * Weights of tokens as {@link tokenWeights} gives them, and the second moments of the derivatives by the outputs of each linear
- * `[out, out]`: the factor for outputs of the end loss's curvature (YAQA, arXiv 2505.22988), whose factor for inputs the weights make.
+ * Weights of tokens as in {@link tokenWeights}, and the second moments `[out, out]` of the derivatives by the outputs
+ * of each linear. These moments are the output factor of the end loss's curvature (YAQA, arXiv 2505.22988); the weights
+ * make its input factor.
  */
 export async function endLossStatistics<T>(
   options: Omit<OutputGradientsOptions<T>, 'inputs'>,
@@ -66,15 +69,18 @@ function meanSquares(gradient: Float32Array, tokens: number): Float32Array {
 }
 
 export interface SolverWeightsOptions {
-  /** Weights beyond this quantile are cut: single tokens with huge gradients would decide everything. Default 0.999. */
+  /**
+   * Weights beyond this quantile are limited to it, because single tokens with huge gradients would decide everything.
+   * Default 0.999.
+   */
   readonly quantile?: number;
-  /** Exponent: 1 is the estimate itself, 0 treats all tokens alike. Default 1. */
+  /** Exponent of the weights: 1 is the estimate itself, 0 gives all tokens the same weight. Default 1. */
   readonly strength?: number;
 }
 
 /**
- * Weights for the Hessian that linears with one input share: the mean over the linears, cut at a quantile, with mean 1 over
- * the tokens, so that damping and counts keep their meaning.
+ * Weights for the Hessian that linears with one input share: the mean over the linears, limited at a quantile, with
+ * mean 1 over the tokens, so damping and counts keep their meaning.
  * @param weights of the linears, each `[tokens]`
  */
 export function solverWeights(
@@ -95,7 +101,7 @@ export function solverWeights(
     mean[t] = Math.min(mean[t], limit) ** strength;
     total += mean[t];
   }
-  // A linear that the loss does not depend on: all tokens alike.
+  // The loss does not depend on the linear, so all tokens get the same weight.
   if (!(total > 0)) return mean.fill(1);
   const scale = tokens / total;
   for (let t = 0; t < tokens; t++) mean[t] *= scale;

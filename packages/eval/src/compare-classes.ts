@@ -2,17 +2,20 @@ import { type LogitsScores, SchemeError, scoreLogits } from '@q/core';
 import { pearson } from './compare-embeddings.js';
 import type { TextVectors } from './embed-sequences.js';
 
-/** How a classifier's scores have moved. */
+/** The difference of a classifier's scores from those of the original. */
 export interface ClassComparison {
-  /** Share of texts that both models give the same class. */
+  /** Share of texts to which both models give the same class. */
   readonly agreement: number;
   /** Mean KL(original || model) of the classes, in nats. */
   readonly kl: number;
-  /** Instead of classes, for a model with a single score: correlation of the scores. */
+  /** For a model with a single score, which has no classes: the correlation of the scores. */
   readonly scoreCorrelation?: number;
 }
 
-/** @throws SchemeError when counts or numbers of classes differ */
+/**
+ * Compares the scores of two models on the same texts.
+ * @throws SchemeError when counts or numbers of classes differ
+ */
 export function compareClasses(own: TextVectors, original: TextVectors): ClassComparison {
   const { count, width, values } = own;
   if (count !== original.count || width !== original.width)

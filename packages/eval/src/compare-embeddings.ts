@@ -1,19 +1,25 @@
 import { SchemeError } from '@q/core';
 import type { TextVectors } from './embed-sequences.js';
 
-/** How far vectors of the same texts have moved. */
+/** The difference of a model's vectors from the original's vectors of the same texts. */
 export interface EmbeddingComparison {
-  /** Of each text's two vectors. */
+  /** Cosines of each text's two vectors: mean and smallest. */
   readonly cosine: { readonly mean: number; readonly min: number };
   /** Rank correlation of the similarities of all pairs of texts. */
   readonly similaritySpearman: number;
-  /** Mean share of each text's 10 nearest texts that stay among them. With fewer texts: of as many as there are. */
+  /**
+   * Mean share of each text's 10 nearest texts that are among the 10 nearest of the other model too. With fewer texts,
+   * all other texts count.
+   */
   readonly recallAt10: number;
-  /** Texts whose pairs were compared. */
+  /** Number of texts whose pairs were compared. */
   readonly texts: number;
 }
 
-/** Pairs grow with the square of the texts: of more than these, evenly spread ones are paired. */
+/**
+ * The number of pairs grows with the square of the number of texts. If there are more texts than this, evenly spaced
+ * ones are compared.
+ */
 const pairedTexts = 2000;
 
 /**
@@ -24,7 +30,7 @@ export function compareEmbeddings(own: TextVectors, original: TextVectors): Embe
   const { count, width } = own;
   if (count !== original.count || width !== original.width)
     throw new SchemeError(
-      `${count} vectors of ${width} cannot be compared with ${original.count} of ${original.width}: the models must be of one kind`,
+      `${count} vectors of ${width} cannot be compared with ${original.count} of ${original.width}: use two models with vectors of one width on the same texts`,
     );
   if (count < 2) throw new SchemeError('one text has no neighbours: give at least 2 texts');
   const [a, b] = [unit(own), unit(original)];
@@ -98,7 +104,7 @@ function recall(mine: Float64Array, theirs: Float64Array, n: number, many: numbe
   return sum / (n * many);
 }
 
-/** Of equal similarities the lower index is nearer. */
+/** The nearest texts. Of equal similarities the lower index is nearer. */
 function nearest(square: Float64Array, i: number, n: number, many: number): readonly number[] {
   const found: number[] = [];
   for (let j = 0; j < n; j++) {
@@ -113,7 +119,10 @@ function nearest(square: Float64Array, i: number, n: number, many: number): read
   return found;
 }
 
-/** Rank correlation; equal values share the mean of their ranks. Of constant values it is 1 where both are, else 0. */
+/**
+ * Rank correlation. Equal values share the mean of their ranks. For constant values it is 1 if both sides are constant,
+ * else 0.
+ */
 export function spearman(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return pearson(ranks(a), ranks(b));
 }

@@ -1,10 +1,10 @@
 import { scoreLogits } from '@q/core';
 
 /**
- * Measures several models against one original on the same windows: what depends on the original alone is computed once.
- * The returned function gives the sum over the scored positions (all but the last of each window) of
+ * Compares several models with one original on the same windows. The parts that depend only on the original are
+ * computed once. The returned function gives the sum over the scored positions (all but the last of each window) of
  * KL(original || model), in nats.
- * @param original logits `[windows, length, vocabulary]`, as the function's argument
+ * @param original logits `[windows, length, vocabulary]`, as is the function's argument
  */
 export function divergenceFrom(
   original: Float32Array,

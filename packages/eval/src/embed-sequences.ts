@@ -11,7 +11,7 @@ export interface TextVectors {
   readonly width: number;
 }
 
-/** Sentence embeddings of texts: the last hidden states as the folder's modules pool them. */
+/** Computes sentence embeddings of texts: the last hidden states, pooled by the folder's modules. */
 export function embedSequences<T>(
   model: ModelDescription,
   engine: ForwardEngine<T>,
@@ -26,7 +26,7 @@ export function embedSequences<T>(
   });
 }
 
-/** Scores of a classifier for texts. */
+/** Computes a classifier's scores for texts. */
 export function classifySequences<T>(
   model: ModelDescription & { readonly classifier: SequenceOutput },
   engine: ForwardEngine<T>,
@@ -45,11 +45,14 @@ export function classifySequences<T>(
 }
 
 interface VectorOptions<T> extends WindowRunOptions {
-  /** Read beside those of the head. */
+  /** Names of tensors that are loaded in addition to those of the head. */
   readonly tensors: readonly string[];
-  /** What follows on the engine after the last hidden states `[count, length, hidden]`; nothing when absent. */
+  /**
+   * Computes on the engine from the last hidden states `[count, length, hidden]`. Default: the hidden states
+   * themselves.
+   */
   step?(runtime: Runtime<T>, hidden: T): T;
-  /** One row for each sequence of a batch, from what came last on the engine. */
+  /** One row for each sequence of a batch, from the last values on the engine. */
   rows(values: Float32Array, count: number, length: number): readonly Float32Array[];
 }
 

@@ -3,11 +3,11 @@ import { type Kernels, NumericError, type ProgressEvent, referenceKernels, Schem
 import type { LogitsSource } from './logits-source.js';
 
 export interface EvaluateOptions {
-  /** The original: adds KL divergence and top-1 agreement. */
+  /** The original model. With it the result has KL divergence and top-1 agreement. */
   readonly against?: LogitsSource;
-  /** Windows at a time; 4 when absent. */
+  /** Windows at a time. Default: 4. */
   readonly batch?: number;
-  /** What compares the logits; the reference when absent, which is slow with a large vocabulary. */
+  /** The kernels that compare the logits. Default: the reference, which is slow for a large vocabulary. */
   readonly kernels?: Kernels;
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
@@ -16,11 +16,11 @@ export interface EvaluateOptions {
 export interface Evaluation {
   /** `exp(nll)`. */
   readonly perplexity: number;
-  /** Mean negative log likelihood in nats of the tokens at positions 1..length-1 of each window. */
+  /** Mean negative log likelihood, in nats, of the tokens at positions 1..length-1 of each window. */
   readonly nll: number;
-  /** Tokens scored. */
+  /** Number of scored tokens. */
   readonly tokens: number;
-  /** Mean KL(original || model) in nats per scored token, and what 99 and 99.9 of 100 tokens do not exceed. */
+  /** Mean KL(original || model) in nats per scored token, and its 99th and 99.9th percentiles. */
   readonly kl?: number;
   readonly klP99?: number;
   readonly klP999?: number;
@@ -31,7 +31,8 @@ export interface Evaluation {
 }
 
 /**
- * Scores a model on fixed windows. Sums run in f64 in the order of the tokens, so the result does not depend on `batch`.
+ * Scores a model on fixed windows. Sums run in f64 in the order of the tokens, so the result does not depend on
+ * `batch`.
  * @throws NumericError when logits are not finite, SchemeError when the vocabularies differ
  */
 export async function evaluate(
@@ -43,7 +44,7 @@ export async function evaluate(
   const vocabulary = model.vocabularySize;
   if (against && against.vocabularySize !== vocabulary) {
     throw new SchemeError(
-      `the models have vocabularies of ${vocabulary} and ${against.vocabularySize} tokens: KL divergence needs the same`,
+      `the models have vocabularies of ${vocabulary} and ${against.vocabularySize} tokens: KL divergence needs equal vocabularies`,
     );
   }
   const { ids, count, length } = windows;
@@ -95,7 +96,7 @@ export async function evaluate(
   };
 }
 
-/** By nearest rank: the smallest value that at least the share of all values does not exceed. */
+/** Percentiles by nearest rank: the smallest value that at least this share of all values does not exceed. */
 function percentiles(values: Float64Array): { klP99: number; klP999: number } {
   const sorted = values.slice().sort();
   const at = (share: number) => sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];

@@ -4,23 +4,23 @@ import { type MixedModule, mixedLinears } from '@q/llm-int8';
 import { wrapRuntime } from '@q/models';
 import type { WindowRunOptions } from './run-blocks.js';
 
-/** What is read of a quantized folder; a checkpoint is one. */
+/** The parts of a quantized folder that are read; a checkpoint has them. */
 export interface QuantizedFolder {
   readonly quantizedModules: readonly string[];
   quantized(module: string): Promise<QuantizedTensor | undefined>;
-  /** How a module's inputs are quantized when it runs; nothing when only its weight is quantized. */
+  /** The scheme of a module's inputs when it runs; undefined if only its weight is quantized. */
   activation(module: string): Promise<ActivationScheme | undefined>;
 }
 
 export interface IntegerExecution {
   readonly wrap: NonNullable<WindowRunOptions['wrap']>;
-  /** In words, for the report. */
+  /** A description for the report. */
   readonly note: string;
 }
 
 /**
- * How a folder whose inputs are quantized too is run: its linears as products of 8-bit integers, the weights of a block read
- * when the block is. Nothing for folders of weights alone, whose products are f32.
+ * The execution of a folder with quantized inputs: its linears run as products of 8-bit integers. The weights of a
+ * block are read together with the block. Undefined for folders with quantized weights only, whose products are f32.
  */
 export async function integerExecution(
   folder: QuantizedFolder,

@@ -2,7 +2,7 @@ import type { Windows } from '@q/calib';
 import { type ForwardEngine, languageModel, type ModelDescription, type Tensor } from '@q/core';
 import { runBlocks, type WindowRunOptions } from './run-blocks.js';
 
-/** A model's logits on fixed windows, on the host. */
+/** Gives a model's logits on fixed windows, on the host. */
 export interface LogitsSource {
   readonly vocabularySize: number;
   /** Logits of windows `first .. first+count-1`: `[count, length, vocabularySize]`, f32. */

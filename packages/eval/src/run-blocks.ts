@@ -3,23 +3,23 @@ import type { Windows } from '@q/calib';
 import type { ForwardEngine, ModelDescription, ProgressEvent, Runtime, Tensor } from '@q/core';
 
 export interface WindowRunOptions {
-  /** Windows at a time; 4 when absent. */
+  /** Windows at a time. Default: 4. */
   readonly batch?: number;
   /**
-   * Wraps the runtime of each block and of the head: quantized activations, int8 linears, a quantized cache. It is told the
-   * names of the tensors in the runtime, so that it can prepare what it needs for them, and no more.
+   * Wraps the runtime of each block and of the head: quantized activations, int8 linears, a quantized cache. It gets
+   * the names of the tensors in the runtime, so it can prepare only the data that they need.
    */
   readonly wrap?: <T>(runtime: Runtime<T>, tensors: readonly string[]) => Runtime<T> | Promise<Runtime<T>>;
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
-  /** Shown in progress. */
+  /** Name of the task in the progress. */
   readonly task?: string;
 }
 
 /**
- * Takes windows through all blocks of a model, whose size does not matter: one block's weights are in the engine at a time.
+ * Runs windows through all blocks of a model of any size: one block's weights are on the engine at a time.
  * @param weight reads a tensor by its checkpoint name, linears `[out, in]`
- * @returns the walk behind the last block, without weights
+ * @returns the walk after the last block, without weights
  */
 export async function runBlocks<T>(
   model: ModelDescription,

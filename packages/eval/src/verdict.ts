@@ -1,7 +1,7 @@
-/** How near a model is to its original. */
+/** How close a model is to its original. */
 export type DivergenceLevel = 'same' | 'close' | 'changed' | 'wrong';
 
-/** What a KL divergence means. */
+/** The assessment of a KL divergence. */
 export interface DivergenceVerdict {
   readonly level: DivergenceLevel;
   /** One or two sentences for people. */
@@ -9,9 +9,9 @@ export interface DivergenceVerdict {
 }
 
 /**
- * Upper ends of the levels in nats per token, and what they mean. By Pinsker's inequality a model whose mean divergence is KL
- * samples at most `sqrt(KL / 2)` of its tokens otherwise than the original: 7 % at 0.01, 16 % at 0.05, 32 % at 0.2. Above
- * that the text is still fluent, but it is another text.
+ * Upper ends of the levels in nats per token, with their descriptions. By Pinsker's inequality a model with a mean
+ * divergence of KL samples at most `sqrt(KL / 2)` of its tokens differently from the original: 7 % at 0.01, 16 % at
+ * 0.05, 32 % at 0.2. Above that the text is still fluent, but its content differs.
  */
 const levels: readonly { readonly below: number; readonly level: DivergenceLevel; readonly words: string }[] = [
   {
@@ -34,7 +34,7 @@ const levels: readonly { readonly below: number; readonly level: DivergenceLevel
 ];
 
 /**
- * Says in words what a mean KL divergence to the original means.
+ * Describes a mean KL divergence to the original in words.
  * @param kl nats per token, 0 or more
  */
 export function judgeDivergence(kl: number): DivergenceVerdict {

@@ -1,9 +1,9 @@
 import type { WidthSummary } from './local-global.js';
 
 /**
- * What a study says, in sentences for users, one a width: which method ends lowest, by how much, and whether a lower layer
- * error meant a lower loss. A rank correlation counts as aligned when its interval lies above 0.5, and as misaligned when it
- * reaches below 0.
+ * The results of a study in sentences for users, one for each number of bits: the method with the lowest loss, the
+ * difference, and whether a lower layer error meant a lower loss. A rank correlation counts as aligned if its interval
+ * is above 0.5, and as misaligned if the interval reaches below 0.
  * @param original the unquantized model's loss, in nats per token
  */
 export function conclude(summaries: readonly WidthSummary[], original: number): readonly string[] {
@@ -20,7 +20,7 @@ export function conclude(summaries: readonly WidthSummary[], original: number): 
       local && global
         ? `${global.nll.mean < local.nll.mean ? 'The global loss wins' : 'The local loss wins'}: ${global.method} ${gap(global.nll.mean)} and ${local.method} ${gap(local.nll.mean)} nats over the original.`
         : `${best.method} is lowest.`;
-    // Ranges over seeds that overlap decide nothing.
+    // If the ranges over the seeds overlap, the order of the methods is not certain.
     const apart = local && global && (local.nll.max < global.nll.min || global.nll.max < local.nll.min);
     const doubt = local && global && !apart && local.seeds > 1 ? ' The ranges over the seeds overlap.' : '';
     return `${where}: ${compared}${doubt} ${alignment(misalignment)}`;

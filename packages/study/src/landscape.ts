@@ -8,11 +8,11 @@ export interface LineScan {
   readonly name: string;
   /** Euclidean distance of the end from the origin. */
   readonly distance: number;
-  /** `at` 0 is the origin, 1 the end. */
+  /** `at` 0 is the origin, 1 is the end. */
   readonly points: readonly { readonly at: number; readonly nll: number }[];
 }
 
-/** Places of a line scan: from a quarter in front of the origin to a half beyond the end. */
+/** Positions of a line scan: from a quarter before the origin to half the distance beyond the end. */
 export const linePlaces = [-0.25, 0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1, 1.25, 1.5] as const;
 
 /** The loss along the line from the origin through an end. */
@@ -31,7 +31,7 @@ export async function scanLine(
 export interface PlaneScan {
   /** Names of the three solutions: the origin, the end of the first axis, the end of the second axis. */
   readonly names: readonly [string, string, string];
-  /** Steps along the two axes. */
+  /** Positions along each of the two axes. */
   readonly steps: readonly number[];
   /** `nll[second][first]`, in the order of `steps`. */
   readonly nll: readonly (readonly number[])[];
@@ -73,9 +73,9 @@ export interface Basin {
 
 /**
  * The radius of the basin around a point: the smallest distance along a random direction at which the loss has risen by
- * `rise`, by doubling and bisection, as a mean over directions. The definition is ours: arXiv 2410.14570 speaks of such a
- * radius, and its abstract does not define it.
- * @param start a distance to begin with, above 0
+ * `rise`. It is found by doubling and bisection, and it is a mean over directions. The definition is ours: the abstract
+ * of arXiv 2410.14570 mentions such a radius and does not define it.
+ * @param start an initial distance, above 0
  */
 export async function basinRadius(
   origin: WeightPoint,
@@ -90,7 +90,7 @@ export async function basinRadius(
     const far = randomPoint(origin, start, random.fork(`direction ${k}`));
     const risen = async (radius: number) => {
       const nll = await lossOf(combine(origin, [far], [radius / start]));
-      // A loss that is not a number any more is far outside.
+      // A loss of NaN is far outside of the basin.
       return !(nll - base < rise);
     };
     let low = 0;

@@ -13,16 +13,17 @@ export interface LayerErrors {
   /** Squared error of the outputs per token, summed over the linears. */
   readonly plain: number;
   /**
-   * `tr(G D H D^T)` per token, summed over the linears: H holds the inputs' second moments with each token weighted by the mean squared
-   * derivative of the end loss at the linear's outputs, G the second moments of these derivatives with mean diagonal 1. By this
-   * estimate twice the KL divergence that the layers cause (YAQA, arXiv 2505.22988).
+   * `tr(G D H D^T)` per token, summed over the linears. H is the second moments of the inputs, with each token weighted
+   * by the mean squared derivative of the end loss at the linear's outputs. G is the second moments of these
+   * derivatives, with mean diagonal 1. This estimates twice the KL divergence that the layers cause (YAQA, arXiv
+   * 2505.22988).
    */
   readonly weighted: number;
-  /** By module. */
+  /** Errors of each linear, by module. */
   readonly modules: ReadonlyMap<string, { readonly plain: number; readonly weighted: number }>;
 }
 
-/** Measures the layer errors of any weights on the inputs that the unquantized model gives to its linears. */
+/** Measures the layer errors of weights on the inputs of the unquantized model's linears. */
 export interface LayerMeter {
   /** @throws ShapeError when a module has another size */
   measure(point: WeightPoint): LayerErrors;
@@ -36,7 +37,10 @@ export interface LayerMeterOptions<T> {
   readonly batch?: number;
 }
 
-/** One pass over the windows; it keeps two matrices `[in, in]` and one `[out, out]` in f32 for each linear. */
+/**
+ * Makes a meter with one pass over the windows. It keeps two matrices `[in, in]` and one `[out, out]` in f32 for each
+ * linear.
+ */
 export async function createLayerMeter<T>(options: LayerMeterOptions<T>, context: Context): Promise<LayerMeter> {
   const { model, source, windows } = options;
   const tokens = windows.count * windows.length;
@@ -86,7 +90,7 @@ export async function createLayerMeter<T>(options: LayerMeterOptions<T>, context
   };
 }
 
-/** Inputs times the root of their token's weight. */
+/** Inputs times the square root of their token's weight. */
 function scaleTokens(x: Float32Array, width: number, gradient: Float32Array, outputs: number): Float32Array {
   const scaled = new Float32Array(x.length);
   for (let token = 0; token * width < x.length; token++) {

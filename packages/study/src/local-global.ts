@@ -3,8 +3,8 @@ import { type RankCorrelation, rankCorrelation } from './rank-correlation.js';
 import type { StudyJob, StudyMethod, StudyResult } from './study-job.js';
 
 /**
- * The methods of a study of local and global losses (arXiv 2410.14570). The protocol is ours: the paper's abstract names GPTQ
- * with tuned damping and QAFT with a grid of rates on the same 128 samples, and no settings.
+ * The methods of a study of local and global losses (arXiv 2410.14570). The protocol is ours. The paper's abstract
+ * names GPTQ with tuned damping and QAFT with a grid of rates on the same 128 samples; it names no settings.
  */
 export const localGlobalMethods: readonly StudyMethod[] = [
   {
@@ -72,15 +72,18 @@ export interface LocalGlobalOptions {
   readonly seeds?: readonly number[];
   /** Default 128. */
   readonly samples?: number;
-  /** Numbers of windows for the comparison over data, at the lowest width and the first seed. Default 8, 32, 512. */
+  /**
+   * Numbers of windows for the comparison over amounts of data, at the fewest bits and the first seed. Default 8, 32,
+   * 512.
+   */
   readonly data?: readonly number[];
-  /** One seed, one granularity, one setting a method, no comparison over data. */
+  /** True: one seed, one granularity, one setting a method, no comparison over data. */
   readonly quick?: boolean;
 }
 
 /**
- * All runs of a study, in an order that gives a first answer early: one seed of all methods and widths comes first.
- * @throws SchemeError when a width or a number of windows is out of range
+ * All runs of a study. One seed of all methods and bits comes first, so a first result is available early.
+ * @throws SchemeError when a number of bits or of windows is out of range
  */
 export function localGlobalJobs(options: LocalGlobalOptions = {}): readonly StudyJob[] {
   const { methods = localGlobalMethods, bits = [8, 6, 4, 3, 2], samples = 128, quick = false } = options;
@@ -89,7 +92,7 @@ export function localGlobalJobs(options: LocalGlobalOptions = {}): readonly Stud
   const data = options.data ?? (quick ? [] : [8, 32, 512]);
   const wrong = bits.find((width) => !Number.isInteger(width) || width < 2 || width > 8);
   if (bits.length === 0 || wrong !== undefined)
-    throw new SchemeError(`a study takes widths of 2 to 8 bits, got ${wrong ?? 'none'}`);
+    throw new SchemeError(`a study takes 2 to 8 bits, got ${wrong ?? 'none'}`);
   if ([samples, ...data].some((count) => !Number.isInteger(count) || count < 1))
     throw new SchemeError(`a study takes whole numbers of windows of at least 1, got ${[samples, ...data].join(', ')}`);
   const jobs = new Map<string, StudyJob>();
@@ -123,9 +126,9 @@ function idOf(method: string, { bits, group, seed, samples, setting }: Omit<Stud
 export interface WidthSummary {
   readonly bits: number;
   readonly group: number;
-  /** By method: the setting of lowest loss, mean and range over the seeds. */
+  /** For each method, its setting of lowest loss, with mean and range over the seeds. */
   readonly methods: readonly MethodSummary[];
-  /** Rank correlation of the layer error with the held-out loss, over all methods, seeds and settings of this width. */
+  /** Rank correlation of the layer error with the held-out loss, over all methods, seeds and settings of these bits. */
   readonly misalignment: RankCorrelation;
   /** The same with layer errors that are weighted by gradients of the end loss. */
   readonly weightedMisalignment: RankCorrelation;
@@ -147,7 +150,7 @@ export interface MethodSummary {
   readonly bytes: number;
 }
 
-/** Results by width and granularity, widest first. Only runs with the study's own number of windows count. */
+/** Results by bits and granularity, most bits first. Only runs with the study's own number of windows count. */
 export function summarize(
   results: readonly StudyResult[],
   samples: number,
@@ -224,13 +227,16 @@ const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum 
 
 export interface LayerSensitivity {
   readonly module: string;
-  /** Rank correlation of this layer's error with the held-out loss, over the runs of one width. */
+  /** Rank correlation of this layer's error with the held-out loss, over the runs of the same bits. */
   readonly correlation: RankCorrelation;
   /** Mean share of this layer in the summed error. */
   readonly share: number;
 }
 
-/** Whose error matters: the correlation of each layer's error with the loss, at one width over all granularities. */
+/**
+ * The correlation of each layer's error with the loss, for one number of bits over all granularities. It shows which
+ * layers' errors matter.
+ */
 export function layerSensitivities(results: readonly StudyResult[], bits: number): readonly LayerSensitivity[] {
   const here = results.filter(({ job }) => job.bits === bits);
   const modules = Object.keys(here[0]?.modules ?? {});

@@ -14,8 +14,8 @@ function ranksOf(values: readonly number[]): number[] {
 }
 
 /**
- * Spearman's rank correlation of pairs, from -1 to 1: Pearson's correlation of the ranks, which is right with ties, too.
- * Undefined for fewer than 3 pairs, or when one side has one value only.
+ * Spearman's rank correlation of pairs, from -1 to 1: Pearson's correlation of the ranks, which is correct with ties
+ * too. Undefined for fewer than 3 pairs, or if one side has only one value.
  * @throws ShapeError when the sides differ in length
  */
 export function spearman(a: readonly number[], b: readonly number[]): number | undefined {
@@ -34,14 +34,14 @@ export function spearman(a: readonly number[], b: readonly number[]): number | u
 }
 
 export interface RankCorrelation {
-  /** Absent where it is not defined. */
+  /** Absent if it is not defined. */
   readonly value?: number;
   /** 95 % interval by the percentiles of bootstrap samples. Absent for fewer than 5 pairs. */
   readonly interval?: readonly [low: number, high: number];
   readonly pairs: number;
 }
 
-/** Spearman's correlation with a bootstrap interval (Efron's percentile method) of 2,000 samples, by a seed. */
+/** Spearman's correlation with a bootstrap interval (Efron's percentile method) of 2,000 samples, drawn from a seed. */
 export function rankCorrelation(
   a: readonly number[],
   b: readonly number[],

@@ -1,7 +1,7 @@
 import type { ProgressEvent } from '@q/core';
 import type { StudyJob, StudyResult } from './study-job.js';
 
-/** Where finished runs wait: a study that is called again does only what is missing. */
+/** Stores finished runs. A study that is started again only runs the missing ones. */
 export interface StudyStore {
   load(id: string): Promise<StudyResult | undefined>;
   save(result: StudyResult): Promise<void>;
@@ -14,8 +14,8 @@ export interface RunStudyOptions {
 }
 
 /**
- * Carries out the jobs in their order, skipping those that the store has.
- * @param execute one run; it may be carried out on another machine
+ * Runs the jobs in their order, except those that the store has.
+ * @param execute performs one run; it may use another machine
  */
 export async function runStudy(
   jobs: readonly StudyJob[],

@@ -1,6 +1,6 @@
 import type { Activation, AttentionArgs } from '@q/core';
 
-/** Plain f64 forms of the operations, written from their definitions: what the engines are compared with. */
+/** Plain f64 forms of the operations, written from their definitions. The engines are compared with them. */
 export type Values = readonly number[];
 
 export function linear(x: Values, weight: Values, bias: Values | undefined, inFeatures: number): number[] {

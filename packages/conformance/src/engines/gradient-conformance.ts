@@ -1,4 +1,7 @@
-/** What the gradients of every engine must fulfil, as cases that throw, against central differences of f64 forms. */
+/**
+ * Checks of the gradients of every engine, as cases that throw. Gradients are compared with central differences of f64
+ * forms.
+ */
 import { createRandom, type DifferentiableOps, ShapeError } from '@q/core';
 import * as brute from './brute-force.js';
 import { rotaryTable } from './ops-conformance.js';
@@ -44,7 +47,7 @@ function finiteDifferences(f: (variables: Arrays) => number, variables: Arrays):
   );
 }
 
-/** A scalar of an engine and its derivatives beside those of an f64 function. */
+/** Compares a scalar of an engine and its derivatives with those of an f64 function. */
 function expectGradients<T>(
   ops: DifferentiableOps<T>,
   shapes: Shapes,
@@ -212,7 +215,7 @@ const cases: readonly Case[] = [
   },
 ];
 
-/** The weighted sum of all values, so that no symmetry hides a wrong gradient. */
+/** The weighted sum of all values. Its weights have no symmetry that could hide a wrong gradient. */
 function weighted<T>(ops: DifferentiableOps<T>, y: T): T {
   const size = sizeOf(ops.shape(y));
   return ops.reshape(ops.linear(ops.reshape(y, [1, size]), upload(ops, normals(size, 'weights'), [1, size])), []);
@@ -222,7 +225,10 @@ const exactlyWeighted = (y: readonly number[]) => {
   return y.reduce((sum, value, i) => sum + value * weights[i], 0);
 };
 
-/** Operations of whole blocks and panels, along one direction: all differences would take too long. */
+/**
+ * Operations with several blocks and panels. They are checked along one direction, because all differences would take
+ * too long.
+ */
 const large: readonly (Case & { readonly tolerance: number })[] = [
   ...[
     { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 },
@@ -280,7 +286,7 @@ function expectDirection<T>(ops: DifferentiableOps<T>, { variables, engine, exac
   for (const x of [value, ...Object.values(handles), ...Object.values(gradients)]) ops.dispose(x);
 }
 
-/** One suite for everything that differentiates. */
+/** The checks for everything that differentiates. */
 export const gradientConformance: readonly GradientConformanceCase[] = [
   ...cases.map(
     (each): GradientConformanceCase => ({

@@ -1,4 +1,7 @@
-/** What the operations of every engine must fulfil, as cases that throw, against f64 forms of their definitions. */
+/**
+ * Checks of the operations of every engine, as cases that throw. Results are compared with f64 forms of the
+ * definitions.
+ */
 import { type Activation, createRandom, fromF32, type Ops, type RotaryTable, ShapeError } from '@q/core';
 import * as brute from './brute-force.js';
 
@@ -102,7 +105,7 @@ const activationCases: OpsConformanceCase[] = (
     const x = [...normals(201, 'x'), 0, -4, 4, 1e-6];
     const compute = () => ops.activation(kind, upload(ops, x, [x.length]));
     expectValues(ops, compute, [x.length], x.map(brute.activations[kind]), 2e-6);
-    // Far out nothing overflows.
+    // Values far from 0 must not overflow.
     const far = [-200, -90, 90, 200];
     const limits = kind === 'sigmoid' ? [0, 0, 1, 1] : kind === 'tanh' ? [-1, -1, 1, 1] : [0, 0, 90, 200];
     expectValues(ops, () => ops.activation(kind, upload(ops, far, [4])), [4], limits, 1e-5);
@@ -224,7 +227,7 @@ const attentionCases: OpsConformanceCase[] = [
   { batch: 1, length: 9, heads: 4, kvHeads: 1, headDim: 8, scale: 0.35, window: 3 },
   { batch: 1, length: 50, heads: 2, kvHeads: 2, headDim: 6, scale: 0.35, window: 12 },
   { batch: 2, length: 70, heads: 2, kvHeads: 1, headDim: 16, scale: 2, window: 70 },
-  // More scores than are computed at once.
+  // More scores than an engine computes at once.
   { batch: 2, length: 600, heads: 4, kvHeads: 2, headDim: 2, scale: 0.7 },
   { batch: 3, length: 1, heads: 2, kvHeads: 2, headDim: 4, scale: 0.5, window: 8 },
   { batch: 2, length: 7, heads: 4, kvHeads: 4, headDim: 8, scale: 0.35, causal: false },
@@ -255,7 +258,7 @@ const attentionCases: OpsConformanceCase[] = [
   },
 }));
 
-/** Scores that are limited, and scores that a sink of each head takes part of. */
+/** Scores with a limit, and scores with a sink for each head. */
 const cappedCases: OpsConformanceCase[] = [
   { batch: 2, length: 7, heads: 6, kvHeads: 2, headDim: 4, scale: 0.5, softCap: 2 },
   { batch: 1, length: 50, heads: 2, kvHeads: 2, headDim: 6, scale: 0.9, window: 12, softCap: 0.7 },
@@ -299,7 +302,9 @@ const cappedCases: OpsConformanceCase[] = [
   },
 }));
 
-/** Decoding with a cache: the queries are the last ones of 9 tokens, whose keys and values came in two parts. */
+/**
+ * Decoding with a cache: the queries are the last ones of 9 tokens, whose keys and values are appended in two parts.
+ */
 const lastQueryCases: OpsConformanceCase[] = [
   { queries: 1, window: undefined },
   { queries: 3, window: undefined },

@@ -1,6 +1,6 @@
 /**
- * What `Kernels.blocks` must fulfil, as cases that throw: the bytes of the format's own encoder, which are tested against those of
- * GGUF's reference.
+ * Checks of `Kernels.blocks`, as cases that throw. The expected bytes are those of the format's own encoder, which
+ * tests compare with GGUF's reference.
  */
 import { type BlockFormat, type BlockKernels, type BlockSource, createRandom, encodeBf16, encodeF16 } from '@q/core';
 
@@ -11,7 +11,7 @@ export interface BlockConformanceCase {
 
 const random = createRandom('block conformance');
 
-/** 256 values of every kind: what is usual, and what searches stumble over. */
+/** 256 values of every kind: usual values, and values that are difficult for searches. */
 const kinds: readonly (() => (i: number) => number)[] = [
   () => () => random.normal(),
   () => () => random.normal() * 0.02,
@@ -24,7 +24,8 @@ const kinds: readonly (() => (i: number) => number)[] = [
   () => () => random.normal() * 1e-41,
   // Ties of the largest magnitude, of either sign.
   () => () => (random.uniform() < 0.5 ? 1 : -1),
-  // All but the last value below zero by far: steps that the reference rounds to what is left of an overflow.
+  // All values but the last one are far below zero. The reference rounds steps of such values to the remaining bits of
+  // an overflow.
   () => () => -(random.uniform() ** 40) - 1e-7,
   () => () => 0,
   () => () => -0,
@@ -52,7 +53,7 @@ function sources(of: Float32Array): readonly BlockSource[] {
   ];
 }
 
-/** What the reference makes of a source. */
+/** The bytes of the reference for a source. */
 function expected(format: BlockFormat, { dtype, data }: BlockSource): Uint8Array {
   const floats = new Float32Array(data.length);
   const bits = new Uint32Array(floats.buffer);
@@ -79,14 +80,14 @@ function compare(format: BlockFormat, source: BlockSource, found: Uint8Array, wa
   }
 }
 
-/** @param formats whose values of a block divide 256 */
+/** @param formats number formats whose block size divides 256 */
 export const blockConformance = (formats: readonly BlockFormat[]): readonly BlockConformanceCase[] =>
   formats.flatMap((format) => [
     {
       name: `blocks.encode: ${format.name} of f32, f16 and bf16, the reference's bytes`,
       run(blocks) {
         const all = values(3 * kinds.length);
-        // None, one, and a number that no tile divides.
+        // No block, one block, and a number of blocks that no tile divides.
         for (const count of [0, format.values, all.length]) {
           for (const source of sources(all.subarray(0, count))) {
             const wanted = expected(format, source);
@@ -115,7 +116,7 @@ export const blockConformance = (formats: readonly BlockFormat[]): readonly Bloc
     },
   ]);
 
-/** More values than what is worked on at a time; only for formats that kernels are quick at. */
+/** More values than kernels process at a time. Only for formats with fast kernels. */
 export const longBlockConformance = (formats: readonly BlockFormat[]): readonly BlockConformanceCase[] =>
   formats.map((format) => ({
     name: `blocks.encode: ${format.name} of more values than one stretch takes`,

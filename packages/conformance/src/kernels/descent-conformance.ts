@@ -17,7 +17,7 @@ const levels = {
   codes: Uint8Array.of(9, 3, 2, 1, 0),
 } as const;
 
-/** Every block from its definition, in f64. */
+/** Computes every block from its definition, in f64. */
 export const descentConformance: ConformanceCase[] = [
   { name: 'integers', grid: integers(0, 7), rows: 21, columns: 24, width: 8 },
   { name: 'signed integers, a last group that is not whole', grid: integers(-4, 3), rows: 70, columns: 50, width: 16 },
@@ -87,7 +87,7 @@ function checkDescent({ grid, rows, columns, width }: Shape, refits: boolean, op
         const wanted = (target[at] + (product(row, j) - difference[at] * pivot) / pivot) / scale + zero;
         const known = grid.kind === 'linear' ? rangeOf(grid.min, grid.max) : [...grid.levels];
         const distance = Math.min(...known.map((level) => Math.abs(level - wanted)));
-        // f32 and f64 may fall to different sides of a tie.
+        // f32 and f64 may round to different sides of a tie.
         if (Math.abs(levelOf(codes[at]) - wanted) > distance + 2e-3)
           throw new Error(
             `row ${row}, column ${j} has level ${levelOf(codes[at])}, the nearest to ${wanted} was expected`,

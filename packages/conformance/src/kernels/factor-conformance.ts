@@ -26,11 +26,14 @@ function squareOf(f: Float32Array | Float64Array, n: number, form: 'lower' | 're
 
 const forms = ['lower', 'reversed-upper'] as const;
 
-/** Of its values' size, a factor in f32 may be wrong by a few roundings, one in f64 by many more of its own. */
+/**
+ * The allowed error, relative to the values: a few roundings for an f32 factor, many more of its own roundings for an
+ * f64 factor.
+ */
 const backwardError = (factor: Float32Array | Float64Array, n: number) =>
   factor instanceof Float32Array ? 1e-6 * (n + 10) : 1e-9 * n;
 
-// 330 columns: more than one block, and more than 256 that come before the last one.
+// 330 columns: more than one block, and more than 256 columns before the last block.
 const factorCases: ConformanceCase[] = [1, 3, 64, 65, 150, 330].flatMap((n) =>
   forms.map((form) => ({
     name: `cholesky ${form} ${n}: the factor is triangular and its product is the matrix`,
@@ -40,7 +43,7 @@ const factorCases: ConformanceCase[] = [1, 3, 64, 65, 150, 330].flatMap((n) =>
         const f = kind.from(a);
         if (!(await kernels.cholesky({ a: f, n, form }))) throw new Error('refused a positive definite matrix');
         check('R R^T', squareOf(f, n, form), a, backwardError(f, n));
-        // A factor may go where the kernels compute.
+        // A factor may be in the memory of the kernels.
         const reserve = kernels.stream.reserve(f.byteLength);
         const out = new kind(reserve.bytes.buffer as ArrayBuffer, reserve.bytes.byteOffset, n * n);
         await kernels.cholesky({ a, n, form, out });

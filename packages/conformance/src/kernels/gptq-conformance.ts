@@ -1,7 +1,7 @@
 import { type GptqBlockArgs, roundHalfEven } from '@q/core';
 import { type ConformanceCase, check, normals, random } from './kernel-case.js';
 
-/** Rounds column by column from the definition in the contract; returns how close the roundings were to a tie. */
+/** Rounds column by column from the definition in the contract. Returns how close the roundings were to a tie. */
 function sweep(
   args: Omit<GptqBlockArgs, 'codes' | 'difference' | 'loss'>,
   codes: Uint8Array,
@@ -22,7 +22,7 @@ function sweep(
         const exact = target / scale + zero;
         const q = Math.min(grid.max, Math.max(grid.min, roundHalfEven(exact)));
         const found = codes[at] + grid.min;
-        // f32 and f64 may fall to different sides of a tie: follow the implementation there, and only there.
+        // f32 and f64 may round to different sides of a tie. Only there the expected code follows the implementation.
         if (found !== q && Math.abs(Math.abs(exact - Math.floor(exact)) - 0.5) > 1e-3)
           throw new Error(`code of row ${row}, column ${j} is ${found}, ${q} was expected`);
         value = (found - zero) * scale;
@@ -44,7 +44,7 @@ const gptqCases: ConformanceCase[] = [
   { name: 'integers', grid: { kind: 'linear' as const, min: 0, max: 15 }, rows: 37, columns: 50 },
   { name: 'signed integers', grid: { kind: 'linear' as const, min: -4, max: 3 }, rows: 3, columns: 128 },
   { name: 'more columns than a block', grid: { kind: 'linear' as const, min: 0, max: 7 }, rows: 70, columns: 643 },
-  // 16 MB of factor: implementations that take it in parts take it in more than one.
+  // 16 MB of factor: implementations that split it need more than one part.
   { name: 'very many columns', grid: { kind: 'linear' as const, min: 0, max: 7 }, rows: 3, columns: 2100 },
   { name: 'one row and column', grid: { kind: 'linear' as const, min: 0, max: 3 }, rows: 1, columns: 1 },
   {
@@ -60,7 +60,7 @@ const gptqCases: ConformanceCase[] = [
 ].map(({ name, grid, rows, columns }) => ({
   name: `gptqBlock with ${name}`,
   async run(kernels) {
-    // Small beside the diagonal: errors of earlier columns must not grow from column to column.
+    // Entries are small compared with the diagonal, so errors of earlier columns do not grow from column to column.
     const factor = new Float32Array(columns * columns);
     for (let i = 0; i < columns; i++) {
       for (let j = i + 1; j < columns; j++) factor[i * columns + j] = random.normal() / Math.sqrt(columns);
@@ -113,7 +113,7 @@ const errorCases: ConformanceCase[] = [
   [1, 1],
   [9, 7],
   [20, 330],
-  // 17 MB of differences: implementations that take them in parts take them in more than one.
+  // 17 MB of differences: implementations that split them need more than one part.
   [1_100_003, 4],
 ].map(([rows, columns]) => ({
   name: `rowErrors ${rows}x${columns}: squared norms of the rows of D R`,
@@ -131,7 +131,7 @@ const errorCases: ConformanceCase[] = [
       }
     }
     check('errors', await kernels.rowErrors({ difference, factor, rows, columns }), expected, 1e-5 * columns);
-    // What lies where the kernels compute is read there.
+    // An array in the memory of the kernels is read there, without a copy.
     const reserve = kernels.stream.reserve(4 * columns ** 2);
     const resident = new Float32Array(reserve.bytes.buffer, reserve.bytes.byteOffset, columns ** 2);
     resident.set(factor);
@@ -141,5 +141,5 @@ const errorCases: ConformanceCase[] = [
   },
 }));
 
-/** The column sweep, and what it leaves of each row. */
+/** The column sweep, and the errors that it leaves in each row. */
 export const gptqConformance: readonly ConformanceCase[] = [...gptqCases, ...errorCases];

@@ -1,6 +1,6 @@
 /**
- * What `Kernels.grids` must fulfil, as cases that throw. Rounding, extremes and errors are expected as their definitions say;
- * scales as the plain rules of core give them, whose own tests compare them with brute force.
+ * Checks of `Kernels.grids`, as cases that throw. Expected codes, extremes and errors come from their definitions.
+ * Expected scales come from the plain fits of core, whose own tests compare them with brute force.
  */
 import {
   absMax,
@@ -37,7 +37,7 @@ import { levelTable } from '@q/core/internal';
 
 const random = createRandom('grid conformance');
 
-/** Normal values, every other row rounded to bf16: there ties between candidates are common. */
+/** Normal values. Every other row is rounded to bf16, so ties between candidates are common there. */
 function weights(rows: number, columns: number): Float32Array {
   return Float32Array.from({ length: rows * columns }, (_, i) => {
     const x = 0.02 * random.normal();
@@ -133,7 +133,7 @@ export const gridConformance: readonly GridConformanceCase[] = [
           { length: count },
           (_, i) => (i % 3 === 0 ? -1 : 1) * 0.01 * (0.1 + random.uniform()),
         );
-        // Whole and half steps: ties, of which an f32 division makes more.
+        // Whole and half steps are ties. A division in f32 makes more of them.
         const values = of.values.map((x, i) => (i % 5 === 0 ? (Math.round(x * 400) / 2) * scales[0] : x));
         for (const { min, max } of [int4, uint8]) {
           const zeros = Float32Array.from({ length: count }, () => min + random.integer(max - min + 1));
@@ -150,7 +150,8 @@ export const gridConformance: readonly GridConformanceCase[] = [
             same('codes', codes, expected);
           }
         }
-        // Beside the ties of each grid, as near as f32 can be: there a rounded quotient may fall on the wrong side.
+        // Values next to the ties of each grid, as near as f32 can be. A rounded quotient may be on the wrong side
+        // there.
         for (const { min, max } of [int4, uint8]) {
           const zeros = Float32Array.from({ length: count }, () => min + random.integer(max - min + 1));
           const near = new Float32Array(values.length);

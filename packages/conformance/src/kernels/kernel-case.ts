@@ -1,6 +1,6 @@
 import { createRandom, type Kernels } from '@q/core';
 
-/** Something that every implementation of the kernels must fulfil: throws where one does not. */
+/** A check of every implementation of the kernels. It throws if an implementation does not pass. */
 export interface ConformanceCase {
   readonly name: string;
   run(kernels: Kernels): Promise<void>;
@@ -9,7 +9,7 @@ export interface ConformanceCase {
 export const random = createRandom('kernel conformance');
 export const normals = (count: number) => Float32Array.from({ length: count }, () => random.normal());
 
-/** Values one by one. */
+/** Compares values one by one. */
 export function check(what: string, found: ArrayLike<number>, expected: ArrayLike<number>, tolerance: number): void {
   if (found.length !== expected.length)
     throw new Error(`${what}: ${found.length} values, ${expected.length} were expected`);

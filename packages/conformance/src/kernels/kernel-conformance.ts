@@ -1,6 +1,6 @@
 /**
- * What every implementation of the kernels must fulfil, as cases that throw. Expected values are computed here in f64
- * straight from the definitions, not by the reference kernels, so the same suite checks these too.
+ * Checks of every implementation of the kernels, as cases that throw. Expected values are computed here in f64 from the
+ * definitions, not by the reference kernels, so the same suite checks the reference kernels too.
  */
 import type { Kernels } from '@q/core';
 import { descentConformance } from './descent-conformance.js';
@@ -89,7 +89,7 @@ const gatherCases: ConformanceCase[] = [
           await gathered.kernels.gram({ x, tokens, width, out });
           const diagonal = (of: Float64Array) => of.filter((_, i) => i % (width + 1) === 0);
           check('diagonal', diagonal(out), diagonal(expected), 1e-3);
-          // Whatever else computes in between uses memory of its own.
+          // Other computations in between use other memory.
           await kernels.matmul({ a: normals(4e4), b: normals(4e4), m: 200, n: 200, k: 200 });
           await kernels.gram({ x, tokens, width, out: new Float64Array(width * width) });
         }

@@ -1,6 +1,7 @@
 /**
- * What products with packed weights and attention over packed caches must fulfil, as cases that throw. Codes are packed and
- * products computed here, in f64 and from the definitions: nothing of the references, which are checked by the same cases.
+ * Checks of products with packed weights and of attention over packed caches, as cases that throw. Codes are packed and
+ * products are computed here, in f64 and from the definitions. No code of the references is used, and the same cases
+ * check the references.
  */
 import {
   createRandom,
@@ -12,15 +13,15 @@ import {
   type PackedWeight,
 } from '@q/core';
 
-/** Largest error as a share of the largest expected magnitude; docs/speed.md states what was found. */
+/** Largest error as a share of the largest expected magnitude. docs/speed.md states the measured errors. */
 export const packedErrorBounds = {
-  /** At 4,096 inputs and less. */
+  /** For at most 4,096 inputs. */
   float: 2e-6,
   int8: 5e-7,
   attention: 5e-6,
 } as const;
 
-/** A backend's way to take a weight in. */
+/** A backend's function that loads a weight. */
 export type LoadPacked<L> = (weight: PackedWeight) => Promise<L>;
 type FloatLinear = Pick<PackedLinear, 'multiply' | 'dispose'>;
 
@@ -61,7 +62,10 @@ interface Shape {
   readonly inputs: number;
 }
 
-/** A weight and its values `[out, in]`; a zero point is a code, and half of them are shifted by a half where `fractions`. */
+/**
+ * Draws a weight and its values `[out, in]`. Zero points are codes; with `fractions`, half of them are shifted by one
+ * half.
+ */
 function drawWeight({ bits, groupSize, out, inputs }: Shape, fractions = true) {
   const size = groupSize === -1 ? inputs : groupSize;
   const groups = Math.ceil(inputs / size);
@@ -100,7 +104,7 @@ const shapesOf = (bits: Shape['bits']): readonly Shape[] => [
   { bits, groupSize: -1, out: 9, inputs: 272 },
   { bits, groupSize: 128, out: 24, inputs: 4096 },
 ];
-/** Those that take inputs of 8 bits. */
+/** Shapes of weights whose products take inputs of 8 bits. */
 const int8Shapes = [...shapesOf(4), ...shapesOf(2)];
 const shapes = [...int8Shapes, ...shapesOf(8)];
 const tokenCounts = [1, 3, 7, 21];

@@ -1,6 +1,6 @@
 /**
- * What `Kernels.stream` must fulfil, as cases that throw. Values and words are expected as the definitions of the formats say, code by
- * code; everything is tried with arrays in reserved memory, too.
+ * Checks of `Kernels.stream`, as cases that throw. Expected values and words come from the definitions of the formats,
+ * code by code. Every check also runs with arrays in reserved memory.
  */
 import { createRandom, type Reserve, type StreamKernels } from '@q/core';
 
@@ -9,7 +9,7 @@ export interface StreamConformanceCase {
   run(stream: StreamKernels): void;
 }
 
-/** Arrays of a case: of their own, or one behind the other in reserved memory. */
+/** Allocates the arrays of a case: as separate arrays, or one after the other in reserved memory. */
 type Place = <A>(make: new (buffer: ArrayBufferLike, byteOffset: number, length: number) => A, length: number) => A;
 
 function inEachPlace(stream: StreamKernels, run: (place: Place) => void): void {
@@ -50,7 +50,7 @@ export const streamConformance: readonly StreamConformanceCase[] = [
       const all = Array.from(value.keys());
       const finite = all.filter((pattern) => Number.isFinite(value[pattern]));
       const odd = all.filter((pattern) => !Number.isFinite(value[pattern]));
-      // An odd number, and more values than one chunk of a thread's work.
+      // An odd number of values, and more than one chunk of a thread.
       const many = Array.from({ length: 2 ** 20 + 2 ** 18 + 3 }, () => finite[random.integer(finite.length)]);
       for (const list of [[], finite.slice(0, 5), finite, many]) {
         inEachPlace(stream, (place) => {
@@ -75,7 +75,7 @@ export const streamConformance: readonly StreamConformanceCase[] = [
     name: 'stream.packTransposed: each row a stream of bits, words transposed',
     run(stream) {
       for (const bits of [1, 2, 3, 4, 5, 6, 7, 8]) {
-        // Words that end within a row's last ones, rows that fill no panel, more codes than one chunk.
+        // Words that end after a row's last code, rows that do not fill a panel, more codes than one chunk.
         for (const [rows, columns] of [
           [1, 1],
           [3, 40],
