@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { build } from 'esbuild';
 import { defineConfig } from 'tsup';
 
-/** Every source file of a package but tests and what only they need. */
+/** Every source file of a package, except tests and files that only tests need. */
 function sourceFiles(folder) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
@@ -13,8 +13,9 @@ function sourceFiles(folder) {
 }
 
 /**
- * The ESM build again, one file a module: a bundler drops modules that nothing imports (`sideEffects: false`), while the tables
- * and objects at the top of one large file stay, because they call functions. CommonJS and types keep one file an entry.
+ * Builds ESM again, one file a module. A bundler drops modules that nothing imports (`sideEffects: false`). It keeps
+ * the tables and objects at the top of one large file, because they call functions. CommonJS and types keep one file an
+ * entry.
  */
 export async function writeModules() {
   await build({
@@ -29,7 +30,8 @@ export async function writeModules() {
 }
 
 /**
- * The build of every package: ESM and CommonJS with types for both, one file an entry, nothing of ours bundled in.
+ * The build of every package: ESM and CommonJS with types for both, one file an entry, no package of the repository
+ * bundled in.
  * @param {import('tsup').Options} [overrides]
  */
 export function packageBuild(overrides = {}) {

@@ -6,8 +6,8 @@ import { defineConfig } from 'vitest/config';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /**
- * The tests of every package run from source (condition `@q/source`). Each run leaves a JSON report in `.reports`, from
- * which the closing totals are summed.
+ * The tests of every package run from source (condition `@q/source`). Each run writes a JSON report to `.reports`, from
+ * which the final totals are summed.
  * @param {import('vitest/config').ViteUserConfig['test']} [overrides]
  */
 export function packageTests(overrides = {}) {
@@ -29,7 +29,8 @@ export function packageTests(overrides = {}) {
       outputFile: { json: resolve(root, `.reports/vitest-${name}.json`) },
       env: {
         ...(shared ? { QUANT_SHARED: shared } : {}),
-        // Every machine tests the same engine: a native one in the person's cache is not found, unless it is asked for.
+        // Every machine tests the same engine: a native engine in the user's cache is not used unless the variable
+        // requests it.
         ...(process.env.Q_TEST_BACKENDS ? {} : { QUANT_CACHE: resolve(root, '.reports/no-cache') }),
       },
       ...overrides,

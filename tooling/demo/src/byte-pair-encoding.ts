@@ -1,16 +1,22 @@
-/** Trains a byte-level byte-pair encoding (Sennrich et al. 2016, on bytes as GPT-2 does) and writes it as tokenizer.json. */
+/**
+ * Trains a byte-level byte-pair encoding (Sennrich et al. 2016, on bytes as GPT-2 does) and writes it as
+ * tokenizer.json.
+ */
 
-/** GPT-2's way to show bytes as printable characters: printable ones stand for themselves, the others follow from U+0100. */
+/**
+ * GPT-2's mapping of bytes to printable characters: printable bytes map to themselves, the others follow from U+0100
+ * on.
+ */
 function byteAlphabet(): string[] {
   const printable = (byte: number) => (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : next++));
 }
 
-/** The words that GPT-2's pre-tokenizer makes: contractions, letters, digits, other signs, each with the space before it. */
+/** The words of GPT-2's pre-tokenizer: contractions, letters, digits, other signs, each with the space before it. */
 const wordPattern = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
-/** @param size of the vocabulary, the special token and the bytes that occur included */
+/** @param size of the vocabulary, with the special token and the bytes that occur */
 export function trainTokenizer(text: string, size: number, specialToken: string): Record<string, unknown> {
   const alphabet = byteAlphabet();
   const counts = new Map<string, number>();
@@ -20,7 +26,7 @@ export function trainTokenizer(text: string, size: number, specialToken: string)
     symbols: [...new TextEncoder().encode(word)].map((byte) => alphabet[byte]),
   }));
   const vocabulary = new Map<string, number>([[specialToken, 0]]);
-  // All 256 bytes, so that any text can be encoded.
+  // All 256 bytes are in the vocabulary, so any text can be encoded.
   for (const symbol of [...alphabet].sort()) vocabulary.set(symbol, vocabulary.size);
   const merges: [string, string][] = [];
   while (vocabulary.size < size) {
@@ -31,7 +37,7 @@ export function trainTokenizer(text: string, size: number, specialToken: string)
         pairs.set(pair, (pairs.get(pair) ?? 0) + count);
       }
     }
-    // The most frequent pair; of equal ones the first in code point order, so that training is deterministic.
+    // The most frequent pair is merged. Of equal ones the first in code point order is, so training is deterministic.
     let best: string | undefined;
     for (const [pair, count] of pairs) {
       const bestCount = best === undefined ? 1 : (pairs.get(best) as number);
@@ -60,7 +66,8 @@ export function trainTokenizer(text: string, size: number, specialToken: string)
     ],
     normalizer: null,
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-    // The model is trained with this token before each document, so the tokenizer asks for it: readers of text follow it.
+    // The model is trained with this token before each document, so the tokenizer adds it. Programs that read text
+    // follow the tokenizer.
     post_processor: {
       type: 'TemplateProcessing',
       single: [{ SpecialToken: { id: specialToken, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],

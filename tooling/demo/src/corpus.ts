@@ -1,8 +1,8 @@
 import type { Random } from '@q/core';
 
 /**
- * Short stories about people, things and places. A story keeps track of who is where, who holds what and how many there
- * are, so that a model which predicts it well has had to learn names, pronouns, agreement and small sums.
+ * Short stories about people, things and places. A story keeps track of persons' places and things and of the numbers
+ * of things. So a model that predicts it well has learned names, pronouns, agreement and small sums.
  */
 interface Person {
   readonly name: string;
@@ -133,7 +133,7 @@ function story(random: Random): string {
 
 const singular = (plural: string) => (plural.endsWith('ies') ? `${plural.slice(0, -3)}y` : plural.slice(0, -1));
 
-/** Stories one after the other, in the form in which the command reads documents. */
+/** Stories one after the other, in the form of documents that the command reads. */
 export function corpus(random: Random, stories: number): string {
   return `${Array.from({ length: stories }, () => story(random)).join('\n<|endoftext|>\n')}\n`;
 }

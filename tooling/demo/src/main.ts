@@ -1,6 +1,6 @@
 /**
- * Trains the embedded demo model: `pnpm --filter @q/demo train [steps] [folder]`. Everything comes from here: the text from
- * `corpus.ts`, the tokenizer from `byte-pair-encoding.ts`, the weights from this engine. A seed gives the same model on
+ * Trains the embedded demo model: `pnpm --filter @q/demo train [steps] [folder]`. All its parts are made here: the text
+ * by `corpus.ts`, the tokenizer by `byte-pair-encoding.ts`, the weights by this engine. A seed gives the same model on
  * the same backend.
  */
 import { mkdir, writeFile } from 'node:fs/promises';

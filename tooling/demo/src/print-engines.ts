@@ -1,6 +1,6 @@
 /**
- * `pnpm figures:engines [rounds]`: matrix products and steps of training of the embedded model (batch 16 x 128, the
- * optimizer included) on wasm and on tfjs-node. The engines take turns, so that their ratio holds on a busy machine.
+ * `pnpm figures:engines [rounds]` prints matrix products and training steps of the embedded model (batch 16 x 128, with
+ * the optimizer) on wasm and on tfjs-node. The engines run in turns, so their ratio is valid on a busy machine.
  */
 import { readFile } from 'node:fs/promises';
 import { createRandom } from '@q/core';
@@ -19,7 +19,7 @@ const engines = [await createEngine({ backend: 'wasm', kernels }), await createE
 const [batch, length, steps] = [16, 128, 4];
 const stream = Int32Array.from({ length: 20_000 }, (_, i) => (i * 7919) % config.vocab_size);
 
-/** Seconds of each step but the first. */
+/** Seconds of each step except the first. */
 async function trainingSeconds(engine: TfjsEngine): Promise<number[]> {
   const parameters = initialize(model, createRandom('figures'));
   const times: number[] = [];
@@ -35,7 +35,7 @@ async function trainingSeconds(engine: TfjsEngine): Promise<number[]> {
   return times;
 }
 
-/** Seconds of a product of n x n matrices, one row of it read. */
+/** Seconds of a product of n x n matrices, of which one row is read. */
 function productSeconds({ ops }: TfjsEngine, n: number): number[] {
   const random = createRandom('products');
   const values = Float32Array.from({ length: n * n }, () => random.normal());

@@ -10,11 +10,14 @@ export interface TrainingSettings {
   readonly warmUp: number;
   /** Largest norm of all gradients together. */
   readonly clip: number;
-  /** Wall seconds after which the schedule is cut short; for trying things out. */
+  /** Wall seconds after which the schedule is cut short, for experiments. */
   readonly report: (step: number, loss: number, tokensPerSecond: number) => void;
 }
 
-/** Matrices normal with deviation 0.02, those that write to the residual stream smaller by sqrt(2 blocks); gains one. */
+/**
+ * Initial parameters. Matrices are normal with deviation 0.02, divided by sqrt(2 blocks) for those that write to the
+ * residual stream. Gains are one.
+ */
 export function initialize(model: ModelDescription, random: Random): Map<string, Float32Array> {
   const parameters = new Map<string, Float32Array>();
   for (const [name, shape] of model.expected) {
@@ -29,7 +32,10 @@ export function initialize(model: ModelDescription, random: Random): Map<string,
   return parameters;
 }
 
-/** Next-token training on random windows of a stream; warm-up, then a cosine down to a tenth. Changes `parameters`. */
+/**
+ * Next-token training on random windows of a stream, with a warm-up and then a cosine down to a tenth. Changes
+ * `parameters`.
+ */
 export async function train<T>(
   { ops }: Engine<T>,
   model: ModelDescription,

@@ -2,7 +2,7 @@ import { getHeapStatistics } from 'node:v8';
 import { createRandom, QuantError } from '@q/core';
 import type { FuzzedParser } from './parser.js';
 
-/** What a case did that no input may cause. */
+/** A behaviour of a case that no input may cause. */
 interface Finding {
   readonly parser: string;
   /** Seed of the case: `pnpm fuzz PARSER --first N --cases 1` runs it again. */
@@ -12,7 +12,7 @@ interface Finding {
 
 export interface FuzzResult {
   readonly cases: number;
-  /** Cases that were read, and cases that were refused with an error of the toolkit. */
+  /** Number of cases that were read; then of cases that were refused with an error of the toolkit. */
   readonly read: number;
   readonly refused: number;
   readonly slowest: number;
@@ -20,17 +20,17 @@ export interface FuzzResult {
 }
 
 const mostSeconds = 2;
-/** An input may take ten times its size, and what any input takes. */
+/** An input may take ten times its size, plus the memory that any input takes. */
 const mostTimes = 10;
 const slackBytes = 64e6;
 
-/** Bytes of the heap and of the buffers beside it. `process.memoryUsage` reads a file each time. */
+/** Bytes of the heap and of the buffers outside of it. `process.memoryUsage` reads a file each time. */
 function heldBytes(): number {
   const { used_heap_size, external_memory } = getHeapStatistics();
   return used_heap_size + external_memory;
 }
 
-/** Runs the cases `[first, first + count)` of a parser. Each is made from its number alone. */
+/** Runs the cases `[first, first + count)` of a parser. The number of a case alone decides its input. */
 export async function fuzz(
   parser: FuzzedParser,
   first: number,
@@ -39,7 +39,7 @@ export async function fuzz(
 ): Promise<FuzzResult> {
   const findings: Finding[] = [];
   let [read, refused, slowest] = [0, 0, 0];
-  // Most cases are refused, and a stack costs more than many of them.
+  // Most cases are refused, and making a stack takes longer than many cases.
   const stackFrames = Error.stackTraceLimit;
   Error.stackTraceLimit = 0;
   const runCase = (number: number) => parser.run(createRandom(`${parser.name} ${number}`));
@@ -66,7 +66,7 @@ export async function fuzz(
     const seconds = (performance.now() - started) / 1000;
     slowest = Math.max(slowest, seconds);
     if (seconds > mostSeconds) {
-      // A busy machine takes long as well: processor time of the same case once more.
+      // A case may take long because the machine is busy, so the same case runs again with its processor time.
       const again = process.cpuUsage();
       await runCase(number).catch(() => {});
       const { user, system } = process.cpuUsage(again);
@@ -80,7 +80,7 @@ export async function fuzz(
   return { cases: count, read, refused, slowest, findings };
 }
 
-/** The error of a case once more, with its stack. */
+/** Runs a case again and returns its error with the stack. */
 async function foreignError(run: () => Promise<unknown>, stackFrames: number): Promise<string> {
   Error.stackTraceLimit = stackFrames;
   const error = await run().catch((error: Error) => error);

@@ -2,7 +2,7 @@ import type { Random } from '@q/core';
 
 const pick = <V>(random: Random, values: readonly V[]): V => values[random.integer(values.length)];
 
-/** Numbers at which parsers turn over. */
+/** Numbers at the limits of parsers. */
 const edges: readonly number[] = [
   0,
   1,
@@ -35,7 +35,7 @@ const oddTexts: readonly string[] = [
   'x'.repeat(5000),
 ];
 
-/** Changes one to four places of some bytes: single bytes, 4 and 8 byte numbers, cuts, repetitions. */
+/** Changes one to four positions of some bytes: single bytes, 4 and 8 byte numbers, cuts, repetitions. */
 export function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
   let out = bytes.slice();
   for (let left = 1 + random.integer(4); left > 0 && out.length > 0; left--) {
@@ -50,7 +50,7 @@ export function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
     else if (kind === 4) out = out.slice(0, at);
     else {
       const end = Math.min(out.length, at + 1 + random.integer(16));
-      // Bytes [at, end) once more, or left out.
+      // Bytes [at, end) are repeated or removed.
       const [first, rest] =
         kind === 5 ? [out.subarray(0, end), out.subarray(at)] : [out.subarray(0, at), out.subarray(end)];
       out = new Uint8Array(first.length + rest.length);
@@ -94,7 +94,7 @@ function places(value: unknown, found: Place[] = []): Place[] {
   return found;
 }
 
-/** Changes one to three members of a JSON value, at any depth: other values, lost ones, new ones, nesting. */
+/** Changes one to three members of a JSON value, at any depth: other values, removed ones, new ones, nesting. */
 export function mutateJson<V>(value: V, random: Random): V {
   const copy = structuredClone(value);
   for (let left = 1 + random.integer(3); left > 0; left--) {
@@ -123,14 +123,14 @@ export function mutateJson<V>(value: V, random: Random): V {
   return copy;
 }
 
-/** JSON text with changes in its structure, in one of four also in its characters. */
+/** JSON text with changes in its structure; one case in four also has changed characters. */
 export function mutateJsonText(value: unknown, random: Random): string {
   const text = JSON.stringify(mutateJson(value, random)) ?? '';
   if (random.integer(4) > 0) return text;
   return new TextDecoder().decode(mutateBytes(new TextEncoder().encode(text), random));
 }
 
-/** Text with one to four tokens put in, doubled or cut, in one of three also with changed characters. */
+/** Text in which one to four tokens are inserted, doubled or cut; one case in three also has changed characters. */
 export function mutateText(text: string, tokens: readonly string[], random: Random): string {
   let out = text;
   for (let left = 1 + random.integer(4); left > 0; left--) {

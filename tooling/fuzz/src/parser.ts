@@ -1,14 +1,15 @@
 import type { Random } from '@q/core';
 
-/** Something that reads what comes from outside. */
+/** A reader of outside data. */
 export interface FuzzedParser {
   readonly name: string;
   /**
-   * Makes one mutated input and reads it. Errors of the toolkit's own classes are answers; any other is a finding.
+   * Makes one mutated input and reads it. Errors of the toolkit's own classes are correct answers; any other error is a
+   * finding.
    * @returns bytes of the input, and the values that must be finite
    */
   run(random: Random): Promise<FuzzedCase>;
-  /** Removes what it keeps on the disk. */
+  /** Removes its files from the disk. */
   close?(): Promise<void>;
 }
 

@@ -1,4 +1,7 @@
-/** `pnpm fuzz PARSER|all --cases 1e6 --first 0`: mutated inputs; prints what was found, and ends with 1 if there was anything. */
+/**
+ * `pnpm fuzz PARSER|all --cases 1e6 --first 0` reads mutated inputs and prints the findings. It ends with 1 if there
+ * were any.
+ */
 import { parseArgs } from 'node:util';
 import { fuzz } from './fuzz.js';
 import { parsers } from './parsers/index.js';
@@ -7,7 +10,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { cases: { type: 'string', default: '1e4' }, first: { type: 'string', default: '0' } },
 });
-// A library tells the console what it thinks of a tokenizer.
+// A library prints its remarks about a tokenizer to the console.
 console.warn = () => {};
 const all = parsers();
 const [wanted = 'all'] = positionals;

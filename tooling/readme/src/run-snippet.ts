@@ -9,8 +9,8 @@ const pages = fileURLToPath(new URL('../.cache/', import.meta.url));
 const pagesConfig = fileURLToPath(new URL('../tsconfig.pages.json', import.meta.url));
 
 /**
- * Writes a snippet to a file of its own. One of a package lies in the package, so that its imports are resolved as its
- * reader's would be; one of another page sees every package of the workspace.
+ * Writes a snippet to its own file. The file of a package's snippet is in the package, so imports are resolved as for a
+ * reader of the package. A snippet of another page can import every package of the workspace.
  */
 export function writeSnippet({ page, folder, line, code }: Snippet): string {
   const into = folder === root ? pages : join(folder, '.cache');
@@ -26,7 +26,7 @@ export interface Ran {
   readonly err: string;
 }
 
-/** Runs a TypeScript snippet in Node. Temporary files that it leaves are removed. */
+/** Runs a TypeScript snippet in Node. Its temporary files are removed. */
 export function runTypeScript(snippet: Snippet, file: string): Promise<Ran> {
   const config: Record<string, string> = snippet.folder === root ? { TSX_TSCONFIG_PATH: pagesConfig } : {};
   const tsx = import.meta.resolve('tsx');
@@ -38,7 +38,7 @@ export function runTypeScript(snippet: Snippet, file: string): Promise<Ran> {
   );
 }
 
-/** Runs shell lines in the root, each of which must succeed. They write to `mktemp -d`, which is gone afterwards. */
+/** Runs shell lines in the root. Each line must succeed. They write to `mktemp -d`, which is removed afterwards. */
 export function runShell({ code, folder }: Snippet): Promise<Ran> {
   return withTemporaryFolder((temporary) =>
     run('bash', ['-euo', 'pipefail', '-c', code], folder, { TMPDIR: temporary }),

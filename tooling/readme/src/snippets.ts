@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 /** The root of the repository. */
 export const root = fileURLToPath(new URL('../../../', import.meta.url));
 
-/** A fenced code block of a Markdown page that is meant to run as it stands. */
+/** A fenced code block of a Markdown page that must run unchanged. */
 export interface Snippet {
   /** Path of the page from the root. */
   readonly page: string;
@@ -13,15 +13,15 @@ export interface Snippet {
   readonly line: number;
   readonly language: 'ts' | 'sh';
   readonly code: string;
-  /** Folder it runs in: the page's package, or the root. */
+  /** Folder in which it runs: the page's package, or the root. */
   readonly folder: string;
-  /** What it prints, in order: the text behind each `// → `. */
+  /** Expected output, in order: the text after each `// → `. */
   readonly prints: readonly string[];
 }
 
 /**
- * Every snippet that has to run: in README files all blocks marked `ts` or `sh`, in pages of `docs` those marked `ts run`
- * or `sh run`.
+ * Every snippet that has to run: all blocks marked `ts` or `sh` in README files, and those marked `ts run` or `sh run`
+ * in pages of `docs`.
  */
 export function collectSnippets(): Snippet[] {
   const packages = readdirSync(join(root, 'packages'))
@@ -58,7 +58,7 @@ function snippetsOf(path: string): Snippet[] {
   return snippets;
 }
 
-/** Texts of `wanted` that do not appear in `printed`, each looked for behind the one before it. */
+/** Texts of `wanted` that do not appear in `printed`. Each text is looked for after the text before it. */
 export function missing(printed: string, wanted: readonly string[]): string[] {
   const plain = (text: string) => text.replace(/\s+/g, ' ');
   const all = plain(printed);

@@ -32,7 +32,7 @@ function safetensorsBytes(tensors: ReadonlyMap<string, Tensor>): Uint8Array {
   return out;
 }
 
-/** One safetensors file: its header, and every tensor that it says to hold. */
+/** Reads a safetensors file: its header, and every tensor that the header names. */
 export function safetensorsParser(): FuzzedParser {
   const whole = safetensorsBytes(
     new Map<string, Tensor>([
@@ -62,7 +62,7 @@ export function safetensorsParser(): FuzzedParser {
   };
 }
 
-/** One GGUF file: its header, and every tensor of a type that is read. */
+/** Reads a GGUF file: its header, and every tensor of a type that the toolkit reads. */
 export function ggufParser(): FuzzedParser {
   const [f32, q4] = [0, 2].map((id) => ggufTensorTypeOf(id) as NonNullable<ReturnType<typeof ggufTensorTypeOf>>);
   const plan = planGgufFile(
@@ -93,7 +93,7 @@ export function ggufParser(): FuzzedParser {
   };
 }
 
-/** The index of shards, beside two shards. */
+/** Reads the index of shards, with two shards. */
 export function indexParser(): FuzzedParser {
   const [one, two] = ['model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'];
   const index = { metadata: { total_size: 40 }, weight_map: { a: one, b: one, c: two } };
@@ -130,7 +130,7 @@ export function indexParser(): FuzzedParser {
   };
 }
 
-/** An adapter of PEFT: its config, and its weights. */
+/** Reads an adapter of PEFT: its config, and its weights. */
 export function adapterParser(): FuzzedParser {
   const config = {
     ...{ peft_type: 'LORA', r: 2, lora_alpha: 4, lora_dropout: 0.1, bias: 'none', target_modules: ['q_proj'] },

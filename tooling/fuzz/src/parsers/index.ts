@@ -4,7 +4,7 @@ import { layoutParsers } from './layouts.js';
 import { recipeParser, recipeTextParsers } from './recipes.js';
 import { configParser, textParser, tokenizerParser } from './texts.js';
 
-/** Everything that reads what comes from outside. */
+/** All readers of outside data. */
 export const parsers = (): readonly FuzzedParser[] => [
   safetensorsParser(),
   indexParser(),

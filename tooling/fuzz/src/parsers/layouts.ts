@@ -41,7 +41,7 @@ import type { FuzzedParser } from '../parser.js';
 const linear = { module: 'm', inFeatures: 16, outFeatures: 16, transposed: false, bias: false };
 const inputs = scheme({ format: int8, granularity: perToken, scaleStorage: f32Scale, dynamic: true });
 
-/** Schemes of each layout: a case is of one of them. */
+/** Schemes of each layout. A case has one of them. */
 const kinds: readonly (readonly [QuantizedLayout, readonly Scheme[], Partial<QuantizedModule>?])[] = [
   [
     gptqLayout(),
@@ -82,7 +82,7 @@ const kinds: readonly (readonly [QuantizedLayout, readonly Scheme[], Partial<Qua
 ];
 const dtypes: readonly DType[] = ['f32', 'f16', 'bf16', 'f64', 'i32', 'i8', 'u8', 'i64', 'f8_e4m3'];
 
-/** Another dtype, another shape, or other bytes. */
+/** A tensor with another dtype, another shape, or other bytes. */
 function mutateTensor({ dtype, shape, data }: Tensor, random: Random): Tensor {
   const kind = random.integer(3);
   if (kind === 0) {
@@ -122,7 +122,7 @@ function stored(layout: QuantizedLayout, module: QuantizedModule): Stored {
   };
 }
 
-/** The tensors and the config of each layout: what is read must have finite values. */
+/** Reads the tensors and the config of each layout. The values must be finite. */
 export const layoutParsers = (): FuzzedParser[] =>
   kinds.map(([layout, own, rest]) => {
     const all = own.map((each) => stored(layout, { linear, scheme: each, ...rest }));
@@ -151,7 +151,7 @@ export const layoutParsers = (): FuzzedParser[] =>
         const reader = layout.reader(settings);
         if (!reader?.has('m', lookup)) return { bytes: 1000 };
         const quantized = await reader.read('m', lookup);
-        // Products beyond f32 are refused by the checkpoint that asks for them.
+        // The checkpoint refuses products beyond f32.
         dequantize(quantized);
         await reader.activation?.('m', lookup);
         return { bytes: 1000, finite: [quantized.scales, quantized.zeroPoints ?? []] };

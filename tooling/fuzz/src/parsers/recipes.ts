@@ -58,7 +58,7 @@ const yamls: readonly string[] = [
   '%YAML 1.1\n---\nrules:\n  - &own\n    match: "*.0.*"\n    bits: 3\n  - <<: *own\n    match: "*"\nmethod: rtn\n...\n',
   '"method": >-\n  rtn\nbits: 0x4\nsymmetric: &s true\nrules: [{ match: "*", symmetric: *s }]\n',
 ];
-/** What means something in YAML. */
+/** Texts with a meaning in YAML. */
 const yamlTokens: readonly string[] = [
   ...['&a ', '*a', '<<: ', '- ', '? ', ': ', '| \n', '>-\n', '---\n', '...\n', '!!set ', '!!omap ', '!!binary ', '!x '],
   ...['!!timestamp ', '%YAML 1.1\n', '%TAG ! x:\n', '2001-12-14', '0x1f', '.inf', '.nan', '~', '"', "'", '{', '}', '['],

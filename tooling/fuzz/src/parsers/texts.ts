@@ -16,7 +16,7 @@ const configs: readonly object[] = [
   { ...{ model_type: 'gpt2', n_embd: 8, n_layer: 1, n_head: 2, n_inner: null, vocab_size: 20, n_positions: 16 } },
 ];
 
-/** config.json, as text, and what a description makes of it. Counts that are not checked against tensors stay small. */
+/** Reads config.json as text, and describes its model. Counts that are not checked against tensors stay small. */
 export function configParser(): FuzzedParser {
   const count = /layers?$|layer$|experts$/;
   return {
@@ -74,7 +74,7 @@ const tokenizers: readonly object[] = [
   },
 ];
 
-/** tokenizer.json and tokenizer_config.json, and a text there and back. */
+/** Reads tokenizer.json and tokenizer_config.json, and encodes and decodes a text. */
 export function tokenizerParser(): FuzzedParser {
   const config = { bos_token: '<s>', add_bos_token: true, clean_up_tokenization_spaces: false };
   return {
@@ -90,7 +90,7 @@ export function tokenizerParser(): FuzzedParser {
   };
 }
 
-/** Calibration text of any kind. */
+/** Reads calibration text of any kind. */
 export function textParser(): FuzzedParser {
   const encoder = new TextEncoder();
   const texts = [
