@@ -3,8 +3,9 @@ import type { Gpu } from '../device/gpu.js';
 import { kvAttention } from '../wgsl/kv-attention.js';
 
 /**
- * Attention over a quantized cache, `[tokens, heads, headDim]`.
- * @throws ShapeError when an array does not have the values that its shape needs, KernelError when one exceeds a binding
+ * Attention over a quantized cache. Returns `[tokens, heads, headDim]`.
+ * @throws ShapeError when an array does not have the values that its shape needs, KernelError when one exceeds a
+ *   binding
  */
 export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<Float32Array> {
   const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, window = 0 } = args;
@@ -24,7 +25,7 @@ export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<F
       [keys.scales, 'key scales'],
       [values.codes, 'values'],
       [values.scales, 'value scales'],
-      // A binding is never empty: one vec4 that nobody reads.
+      // A binding must not be empty, so it has one vec4 that no kernel reads.
       [recent.length > 0 ? recent : new Float32Array(4), 'recent keys and values'],
     ] as const) {
       storage.push(buffers.upload(array, label));

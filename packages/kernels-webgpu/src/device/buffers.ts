@@ -1,20 +1,18 @@
 import { KernelError } from '@q/core';
 
-/** Views whose bytes are copied as they are. */
+/** Arrays whose bytes are copied unchanged. */
 export type HostArray = Float32Array | Float64Array | Int32Array | Uint32Array | Uint16Array | Int8Array | Uint8Array;
 
 /** Copies to a buffer must have lengths that are multiples of four bytes. */
 const padded = (bytes: number) => Math.max(4, Math.ceil(bytes / 4) * 4);
 
-/**
- * Storage on the device. The largest binding, 128 MiB by default, is the size above which callers split their work by rows.
- */
+/** Storage on the device. Callers split work by rows if it is larger than the largest binding, 128 MiB by default. */
 export interface Buffers {
-  /** Most bytes that one storage binding may have. */
+  /** The most bytes of one storage binding. */
   readonly largest: number;
-  /** Bytes allocated and not freed yet. */
+  /** Bytes that are allocated and not freed yet. */
   readonly bytes: number;
-  /** Zeroed storage. @throws KernelError when it is larger than the device allows, naming the limit */
+  /** Allocates zeroed storage. @throws KernelError naming the limit when it is larger than the device allows */
   create(bytes: number, label: string): GPUBuffer;
   upload(values: HostArray, label: string): GPUBuffer;
   free(...buffers: readonly (GPUBuffer | undefined)[]): void;
@@ -60,7 +58,7 @@ export function createBuffers(device: GPUDevice): Buffers {
   };
 }
 
-// The values of GPUBufferUsage: the global of that name is there in browsers, but not in Node.
+// The values of GPUBufferUsage. Browsers have a global of that name, Node does not.
 export const GPU_MAP_READ = 0x1;
 const GPU_COPY_SRC = 0x4;
 export const GPU_COPY_DST = 0x8;

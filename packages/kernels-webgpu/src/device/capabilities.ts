@@ -1,4 +1,4 @@
-/** What a device offers beyond WebGPU's core, as far as a kernel has a variant for it. */
+/** The features of a device beyond WebGPU's core for which a kernel has a variant. */
 export interface Capabilities {
   /** 16-bit floats in WGSL: feature `shader-f16`. */
   readonly f16: boolean;
@@ -8,12 +8,12 @@ export interface Capabilities {
   readonly packedDot: boolean;
 }
 
-/** Nothing beyond the core: kernels that run on every device. */
+/** No feature beyond the core: kernels that run on every device. */
 export const plainCapabilities: Capabilities = { f16: false, subgroups: false, packedDot: false };
 
 /**
- * Capabilities of a device. Features count when the device was requested with them; the language features belong to the
- * `GPU` object (`navigator.gpu.wgslLanguageFeatures`) and are handed in, because a device does not know them.
+ * Capabilities of a device. A feature counts if the device was requested with it. The language features belong to the
+ * `GPU` object (`navigator.gpu.wgslLanguageFeatures`); the caller passes them, because a device does not know them.
  */
 export function capabilitiesOf(
   features: { has(name: string): boolean },

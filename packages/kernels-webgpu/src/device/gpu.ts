@@ -7,24 +7,24 @@ import { createPipelineCache } from './pipeline-cache.js';
 import { gpuShapes, isProcessor, processorShapes, type Shapes } from './shapes.js';
 
 export interface GpuOptions {
-  /** Ours while the kernels live: it is not destroyed, neither here nor by `dispose`. */
+  /** The caller's device. Neither the kernels nor `dispose` destroy it. */
   readonly device: GPUDevice;
-  /** `navigator.gpu.wgslLanguageFeatures`; without it products of bytes do without `dot4I8Packed`. */
+  /** `navigator.gpu.wgslLanguageFeatures`. Without it products of bytes do not use `dot4I8Packed`. */
   readonly wgslLanguageFeatures?: { has(name: string): boolean };
-  /** Turns single variants off, to compare or to get round a driver. */
+  /** Capabilities that are turned off, for comparisons or to avoid a bug of a driver. */
   readonly without?: readonly (keyof Capabilities)[];
-  /** How work is cut into workgroups. Default: by what the device says of itself. */
+  /** The division of work into workgroups. Default: chosen by the device's description. */
   readonly shapes?: Shapes;
 }
 
-/** One kernel on its buffers, ready to be recorded. */
+/** One kernel with its buffers, ready to be recorded. */
 export interface Dispatch {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   readonly workgroups: readonly [x: number, y: number, z: number];
 }
 
-/** What all kernels share: the device, what it can do, its pipelines and its buffers. */
+/** The parts that all kernels share: the device, its capabilities, its pipelines and its buffers. */
 export interface Gpu {
   readonly device: GPUDevice;
   readonly capabilities: Capabilities;
@@ -32,7 +32,7 @@ export interface Gpu {
   readonly shapes: Shapes;
   /** The device in words: vendor, architecture, description. */
   readonly description: string;
-  /** Compiles (once) and binds. Storage buffers in the order of the kernel's bindings. */
+  /** Compiles the kernel (once) and binds its buffers. Storage buffers are in the order of the kernel's bindings. */
   prepare(
     source: KernelSource,
     parameters: Readonly<Record<string, number>>,
@@ -40,8 +40,8 @@ export interface Gpu {
     workgroups: readonly [x: number, y?: number, z?: number],
   ): Promise<Dispatch>;
   /**
-   * Runs kernels in order, each after the one before is done, then fills `into` with the first bytes of `from`: all in one
-   * submission, which is made before this returns its promise.
+   * Runs kernels one after the other, then fills `into` with the first bytes of `from`. All of it is one submission,
+   * which is made before the promise is returned.
    * @throws KernelError when the device refuses or is lost
    */
   run(
@@ -65,7 +65,7 @@ export function record(pass: GPUComputePassEncoder, dispatches: readonly Dispatc
   }
 }
 
-/** Opens the kernels' side of a device. Nothing is compiled or allocated yet. */
+/** Opens a device for the kernels. Nothing is compiled or allocated yet. */
 export function openGpu({ device, wgslLanguageFeatures, without = [], ...options }: GpuOptions): Gpu {
   if (!device?.limits || typeof device.createShaderModule !== 'function')
     throw new KernelError('the WebGPU kernels take a GPUDevice: request one from an adapter, and hand it in');
@@ -88,7 +88,9 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
       );
     }
   };
-  /** Waits for the device, which may be lost meanwhile: its own promises need not settle then. */
+  /**
+   * Waits for a promise of the device. A lost device need not settle its own promises, so its loss ends the wait too.
+   */
   const wait = async <T>(promise: Promise<T>): Promise<T> => {
     const nothing = Symbol();
     const result = await Promise.race([promise, whenLost.then(() => nothing)]).catch((error) => {
@@ -102,7 +104,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
   const run: Gpu['run'] = async (dispatches, result) => {
     check();
     const size = result ? Math.ceil(result.into.byteLength / 4) * 4 : 0;
-    // Complaints are collected while the device works, and out of memory is told apart.
+    // Errors are collected while the device works. Out of memory is distinguished from other errors.
     device.pushErrorScope('out-of-memory');
     device.pushErrorScope('validation');
     const usage = GPU_MAP_READ | GPU_COPY_DST;
@@ -116,7 +118,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
     if (staging && result) encoder.copyBufferToBuffer(result.from, 0, staging, 0, size);
     device.queue.submit([encoder.finish()]);
     const scopes = Promise.all([device.popErrorScope(), device.popErrorScope()]);
-    // A device that refuses the copy refuses the map as well: the first reason is the one to tell.
+    // A device that refuses the copy refuses the map too. The first error is reported.
     const mapped = staging?.mapAsync(GPU_MAP_READ).then(
       () => undefined,
       (error: Error) => error,
@@ -185,7 +187,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
   };
 }
 
-/** Workgroups of a one-dimensional kernel, spread over two dimensions when one is not enough. */
+/** Workgroups of a one-dimensional kernel, spread over two dimensions if one is not enough. */
 export function linearWorkgroups(gpu: Gpu, items: number, size: number): [number, number] {
   const count = Math.max(1, Math.ceil(items / size));
   const most = gpu.device.limits.maxComputeWorkgroupsPerDimension;

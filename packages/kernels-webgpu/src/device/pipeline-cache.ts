@@ -2,7 +2,7 @@ import { KernelError } from '@q/core';
 import type { KernelSource } from '../wgsl/module.js';
 
 export interface PipelineCache {
-  /** The pipeline of a kernel, compiled once a text. @throws KernelError with the compiler's own words */
+  /** The pipeline of a kernel. Each text is compiled once. @throws KernelError with the compiler's message */
   get(source: KernelSource): Promise<GPUComputePipeline>;
   /** Pipelines compiled so far. */
   readonly size: number;

@@ -3,7 +3,10 @@ import { type Gpu, linearWorkgroups } from '../device/gpu.js';
 import { gptqSweep, sweepInvocations, sweepStrip } from '../wgsl/gptq-sweep.js';
 import { ranges, sliceRows } from './slices.js';
 
-/** The column sweep, rows in parts that fit a binding. Losses are f32 sums within the block, added in f64. */
+/**
+ * The column sweep, with rows in parts that fit a binding. Losses are f32 sums within the block; blocks are added in
+ * f64.
+ */
 export async function gptqBlock(gpu: Gpu, args: GptqBlockArgs): Promise<void> {
   const { rows, columns, weight, feedback, factor, scales, zeros, groups, group, grid, codes, difference, loss } = args;
   if (args.order) {

@@ -7,7 +7,7 @@ import { ranges, sliceColumns, sliceRows } from './slices.js';
 /** Tokens that are summed in f32 before they are added to `out` in its precision. */
 const tokensPerSum = 2048;
 
-/** `out += x^T x`: tiles of the upper triangle alone, f32 sums over at most 2,048 tokens. */
+/** `out += x^T x`. Only tiles of the upper triangle are computed; f32 sums run over at most 2,048 tokens. */
 export async function gram(gpu: Gpu, { x, tokens, width, out }: GramArgs): Promise<void> {
   if (tokens === 0 || width === 0) return;
   if (4 * width * width > gpu.buffers.largest) return wideGram(gpu, { x, tokens, width, out });
@@ -43,7 +43,9 @@ export async function gram(gpu: Gpu, { x, tokens, width, out }: GramArgs): Promi
   }
 }
 
-/** The same for matrices larger than a binding (5,792 features at 128 MiB): rows of it as products of their own. */
+/**
+ * The same for matrices larger than a binding (5,792 features at 128 MiB): parts of rows, each as a separate product.
+ */
 async function wideGram(gpu: Gpu, { x, tokens, width, out }: GramArgs): Promise<void> {
   for (const range of ranges(tokens, Math.min(tokensPerSum, gpu.buffers.largest / 4 / width))) {
     const part = sliceRows(x, width, range);

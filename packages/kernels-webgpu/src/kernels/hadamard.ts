@@ -3,10 +3,10 @@ import { type Dispatch, type Gpu, linearWorkgroups } from '../device/gpu.js';
 import { hadamardInvocations, hadamardSpan, hadamardStep } from '../wgsl/hadamard.js';
 import { ranges } from './slices.js';
 
-/** Largest power of two of f32 values in the workgroup memory that every device has (16 kB). */
+/** The largest power of two of f32 values that fits into the workgroup memory of every device (16 kB). */
 const largestSpan = 4096;
 
-/** The transform of `values` on the device, consecutive chunks of `size`, as dispatches in order. */
+/** Dispatches, in order, that transform `values` on the device in consecutive chunks of `size`. */
 async function hadamardDispatches(gpu: Gpu, x: GPUBuffer, values: number, size: number): Promise<Dispatch[]> {
   const inner = Math.min(size, largestSpan);
   const span = Math.max(inner, 256);

@@ -15,7 +15,7 @@ export function paddedRows(x: Int8Array, columns: number, { start, size }: Range
   return out;
 }
 
-/** Exact for k < 2^17, like the contract says; operands larger than a binding go up by rows. */
+/** Exact for k < 2^17, as the contract requires. Operands larger than a binding are uploaded in parts of rows. */
 export async function matmulInt8(gpu: Gpu, args: MatmulInt8Args): Promise<Int32Array> {
   const { a, b, m, n, k } = args;
   const out = args.out ?? new Int32Array(m * n);

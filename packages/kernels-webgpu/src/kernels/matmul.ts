@@ -4,8 +4,8 @@ import { denseOperand, tileProduct, tileWorkgroups } from '../wgsl/tile-product.
 import { type Range, ranges, sliceColumns, sliceRows } from './slices.js';
 
 /**
- * Dense f32 product. Operands larger than a binding go up in parts: rows of `op(a)` and columns of `op(b)`, each at most the
- * largest binding, so any shape runs whose k alone fits (33 million at the default 128 MiB).
+ * Dense f32 product. Operands larger than a binding are uploaded in parts: rows of `op(a)` and columns of `op(b)`, each
+ * at most the largest binding. So any shape works if a row of k values fits (33 million at the default 128 MiB).
  */
 export async function matmul(gpu: Gpu, args: MatmulArgs): Promise<Float32Array> {
   const { a, b, m, n, k, transposeA = false, transposeB = false, accumulate = false } = args;

@@ -5,7 +5,7 @@ export interface Range {
   readonly size: number;
 }
 
-/** `count` rows in parts of at most `most` (at least one row each, whatever `most` says). */
+/** Splits `count` rows into parts of at most `most` rows; each part has at least one row. */
 export function ranges(count: number, most: number): Range[] {
   const size = Math.max(1, Math.floor(most));
   const parts: Range[] = [];
@@ -13,7 +13,7 @@ export function ranges(count: number, most: number): Range[] {
   return parts;
 }
 
-/** Columns `[start, start+size)` of `x` `[rows, columns]`: a view when these are all, a copy otherwise. */
+/** Columns `[start, start+size)` of `x` `[rows, columns]`: a view if these are all columns, else a copy. */
 export function sliceColumns(x: Float32Array, rows: number, columns: number, { start, size }: Range): Float32Array {
   if (size === columns) return x.subarray(0, rows * columns);
   const out = new Float32Array(rows * size);

@@ -1,7 +1,7 @@
 /**
- * Core's kernels on a GPU. Products, the Gram matrix, the sweep and Hadamard are f32 with f32 sums in the order that the
- * header of each file in `wgsl/` states; int8 products are exact. WGSL has no f64, which Cholesky and the triangular solves
- * need, so these run on the kernels of the host.
+ * Core's kernels on a GPU. Products, the Gram matrix, the sweep and Hadamard are f32 with f32 sums, in the order that
+ * the header of each file in `wgsl/` states. int8 products are exact. WGSL has no f64, which Cholesky and the
+ * triangular solves need, so these run on the kernels of the host.
  */
 import { eagerGrams, type Kernels, referenceKernels } from '@q/core';
 import { type GpuOptions, openGpu } from '../device/gpu.js';
@@ -13,12 +13,16 @@ import { matmulInt8 } from './matmul-int8.js';
 import { rowErrors } from './row-errors.js';
 
 export interface WebgpuKernelOptions extends GpuOptions {
-  /** Computes what needs f64, `cholesky` and `triangularSolve`, fits grids, decodes and packs; disposed with these. Default: core's reference. */
+  /**
+   * Kernels for operations that need f64 (`cholesky`, `triangularSolve`), for fitting grids, decoding and packing. They
+   * are disposed of together with these kernels. Default: core's reference.
+   */
   readonly host?: Kernels;
 }
 
 /**
- * Kernels on a device that the caller has requested. There are no synchronous forms: a GPU cannot be waited for in one.
+ * Makes kernels on a device that the caller has requested. They have no synchronous forms, because synchronous code
+ * cannot wait for a GPU.
  * @throws KernelError when there is no device; each operation throws it when the device is lost, too small or refuses
  */
 export function createWebgpuKernels({ host = referenceKernels, ...options }: WebgpuKernelOptions): Kernels {

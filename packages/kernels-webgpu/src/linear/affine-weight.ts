@@ -3,7 +3,10 @@ import type { Gpu } from '../device/gpu.js';
 import { affineLayout } from '../wgsl/layouts/affine.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** Integers in groups, as compressed-tensors `pack-quantized` and ONNX's MatMulNBits lie in files: `w = (q - zero) * scale`. */
+/**
+ * Integers in groups, as in files of compressed-tensors `pack-quantized` and of ONNX's MatMulNBits: `w = (q - zero) *
+ * scale`.
+ */
 export interface AffineWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -14,11 +17,11 @@ export interface AffineWeight {
   readonly codes: Uint8Array;
   /** `[out, ceil(in / groupSize)]` */
   readonly scales: Float32Array;
-  /** `[out, ceil(in / groupSize)]`, or one for all. */
+  /** `[out, ceil(in / groupSize)]`, or one zero point for all groups. */
   readonly zeros: Float32Array | number;
 }
 
-/** Scales and zeros go as f16 pairs where that is exact, as f32 pairs otherwise: no value is rounded. */
+/** Scales and zeros are uploaded as f16 pairs if that is exact, else as f32 pairs: no value is rounded. */
 export async function affineWeight(gpu: Gpu, weight: AffineWeight, name = 'affine'): Promise<GpuWeight> {
   const { outFeatures, inFeatures, bits, groupSize, codes, scales, zeros } = weight;
   const label = `${name} ${bits}-bit g${groupSize}`;
@@ -30,7 +33,7 @@ export async function affineWeight(gpu: Gpu, weight: AffineWeight, name = 'affin
   const zeroOf = typeof zeros === 'number' ? () => zeros : (i: number) => zeros[i];
   const half = isHalf(scales) && (typeof zeros === 'number' ? isHalf(Float32Array.of(zeros)) : isHalf(zeros));
   const rowBytes = (inFeatures * bits) / 8;
-  // Rows of 2-bit codes may end within a word when their number of inputs is no multiple of 16: parts begin at words.
+  // Rows of 2-bit codes may end within a word if their number of inputs is not a multiple of 16. Parts begin at words.
   return uploadWeight(gpu, {
     name: label,
     outFeatures,

@@ -6,7 +6,7 @@ import { checkGroups } from './affine-weight.js';
 import { columnsOf } from './gptq-weight.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** The tensors of an AutoAWQ `gemm` linear as they are in the file (docs/reference/file-formats.md#awq). */
+/** The tensors of an AutoAWQ `gemm` linear with the values of the file (docs/reference/file-formats.md#awq). */
 export interface AwqWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -15,20 +15,20 @@ export interface AwqWeight {
   readonly qweight: Int32Array | Uint32Array;
   /** `[groups, out / 8]` */
   readonly qzeros: Int32Array | Uint32Array;
-  /** `[groups, out]`, patterns of f16. */
+  /** `[groups, out]`, bit patterns of f16. */
   readonly scales: Uint16Array;
 }
 
-/** Nibble of a word that holds output `j % 8`. */
+/** The nibble of a word that has output `j % 8`. */
 const nibbleOf = [0, 4, 1, 5, 2, 6, 3, 7];
 
-/** Words go up as they are and are repacked on the device. */
+/** Words are uploaded unchanged and repacked on the device. */
 export async function awqWeight(gpu: Gpu, weight: AwqWeight): Promise<GpuWeight> {
   const { outFeatures, inFeatures, groupSize, qweight, qzeros, scales } = weight;
   const label = `awq 4-bit g${groupSize}`;
   checkGroups(label, groupSize);
   if (outFeatures % 8 !== 0)
-    throw new ShapeError(`${label}: ${outFeatures} outputs are no multiple of 8, which a word holds`);
+    throw new ShapeError(`${label}: ${outFeatures} outputs are not a multiple of 8, the outputs of a word`);
   const groups = Math.ceil(inFeatures / groupSize);
   const columns = outFeatures / 8;
   needLength(label, 'qweight', qweight, inFeatures * columns);

@@ -4,7 +4,7 @@ import { float8Layout } from '../wgsl/layouts/float8.js';
 import type { ScaleIndex } from '../wgsl/layouts/scale-source.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** Scales of an FP8 weight; all of them are multipliers. */
+/** Scales of an FP8 weight. All of them are multipliers. */
 export type Float8Scales =
   | { readonly kind: 'tensor'; readonly values: Float32Array }
   /** `[out]` */
@@ -28,13 +28,13 @@ const isNaNCode = {
   e5m2: (byte: number) => (byte & 0x7f) >= 0x7c,
 };
 
-/** @throws NumericError for codes that are NaN or infinite: the kernels do not look for them */
+/** @throws NumericError for codes that are NaN or infinite, because the kernels do not check them */
 export async function float8Weight(gpu: Gpu, weight: Float8Weight): Promise<GpuWeight> {
   const { outFeatures, inFeatures, format, codes, scales } = weight;
   const label = `fp8 ${format} ${scales.kind}`;
   needLength(label, 'codes', codes, outFeatures * inFeatures);
   const bad = codes.findIndex(isNaNCode[format]);
-  if (bad >= 0) throw new NumericError(`${label}: code 0x${codes[bad].toString(16)} at ${bad} is no finite number`);
+  if (bad >= 0) throw new NumericError(`${label}: code 0x${codes[bad].toString(16)} at ${bad} is not a finite number`);
   const groups = scales.kind === 'block' ? Math.ceil(inFeatures / scales.columns) : Math.ceil(inFeatures / 32);
   const counts = {
     tensor: 1,

@@ -10,7 +10,7 @@ export interface GgufWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
   readonly type: 'Q4_0' | 'Q8_0' | 'Q4_K';
-  /** The tensor's bytes as they are in the file, row after row. */
+  /** The tensor's bytes of the file, row after row. */
   readonly data: Uint8Array;
 }
 
@@ -21,15 +21,15 @@ const blocks = {
 };
 
 /**
- * Q4_K is used as it lies in the file (its blocks are whole words); blocks of Q4_0 and Q8_0 are taken apart on the device,
- * where codes and scales then lie in words of their own.
+ * Uploads a weight of GGUF. Q4_K is used in the layout of the file, because its blocks are whole words. Blocks of Q4_0
+ * and Q8_0 are split on the device into words of codes and words of scales.
  */
 export async function ggufWeight(gpu: Gpu, weight: GgufWeight): Promise<GpuWeight> {
   const { outFeatures, inFeatures, type, data } = weight;
   const label = `gguf ${type}`;
   const block = blocks[type];
   if (inFeatures % block.values !== 0)
-    throw new ShapeError(`${label}: ${inFeatures} inputs are no multiple of its blocks of ${block.values}`);
+    throw new ShapeError(`${label}: ${inFeatures} inputs are not a multiple of its blocks of ${block.values}`);
   const rowBytes = (inFeatures / block.values) * block.bytes;
   needLength(label, 'the tensor', data, outFeatures * rowBytes);
   const rows = (start: number, size: number) =>

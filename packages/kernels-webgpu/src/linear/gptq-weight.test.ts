@@ -9,7 +9,10 @@ import { createGpuLinear } from './gpu-linear.js';
 const found = await openDawn();
 afterAll(() => found?.close());
 
-/** A GPTQ linear written by the definition in docs/reference/file-formats.md#gptq: codes and zeros column by column, and its weights in f64. */
+/**
+ * A GPTQ linear written by the definition in docs/reference/file-formats.md#gptq: codes and zeros column by column, and
+ * its weights in f64.
+ */
 function make(bits: 2 | 3 | 4 | 8, groupSize: number, out: number, width: number, gIdx?: Int32Array) {
   const groups = width / groupSize;
   const codes = integers(out * width, 2 ** bits);

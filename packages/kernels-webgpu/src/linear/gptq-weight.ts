@@ -5,18 +5,18 @@ import { repackGptq, repackInvocations } from '../wgsl/repack.js';
 import { checkGroups } from './affine-weight.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** The tensors of a GPTQ linear as they are in the file (docs/reference/file-formats.md#tensors-of-gptq). */
+/** The tensors of a GPTQ linear with the values of the file (docs/reference/file-formats.md#tensors-of-gptq). */
 export interface GptqWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
   readonly bits: 2 | 3 | 4 | 8;
-  /** -1: one group, all inputs. */
+  /** -1: one group with all inputs. */
   readonly groupSize: number;
   /** `[in * bits / 32, out]` */
   readonly qweight: Int32Array | Uint32Array;
   /** `[groups, out * bits / 32]` */
   readonly qzeros: Int32Array | Uint32Array;
-  /** `[groups, out]`, patterns of f16. */
+  /** `[groups, out]`, bit patterns of f16. */
   readonly scales: Uint16Array;
   /** `[in]`: group of each input; absent: `floor(i / groupSize)`. */
   readonly gIdx?: Int32Array;
@@ -24,7 +24,7 @@ export interface GptqWeight {
   readonly checkpointFormat: 'gptq' | 'gptq_v2';
 }
 
-/** Words go up as they are and are repacked on the device; with act-order the inputs of a group come to lie together. */
+/** Words are uploaded unchanged and repacked on the device. With act-order the inputs of a group become adjacent. */
 export async function gptqWeight(gpu: Gpu, weight: GptqWeight): Promise<GpuWeight> {
   const { outFeatures, inFeatures, bits, qweight, qzeros, scales, checkpointFormat } = weight;
   const groupSize = weight.groupSize === -1 ? inFeatures : weight.groupSize;
@@ -93,7 +93,7 @@ export async function gptqWeight(gpu: Gpu, weight: GptqWeight): Promise<GpuWeigh
   });
 }
 
-/** Inputs sorted by group, stably; undefined when they lie so already. */
+/** Inputs sorted by group, stably; undefined if they are in this order already. */
 function inputOrder(label: string, weight: GptqWeight, groupSize: number, groups: number): Uint32Array | undefined {
   const { gIdx, inFeatures } = weight;
   if (!gIdx) return undefined;
@@ -123,7 +123,7 @@ function codeAt(words: Int32Array | Uint32Array, first: number, i: number, bits:
   return code & (2 ** bits - 1);
 }
 
-/** Columns of a matrix of words; the matrix itself when these are all. */
+/** Columns of a matrix of words; the matrix itself if these are all columns. */
 export function columnsOf(
   words: Int32Array | Uint32Array,
   columns: number,

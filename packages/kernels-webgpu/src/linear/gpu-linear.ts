@@ -12,25 +12,31 @@ import type { GpuWeight } from './gpu-weight.js';
 
 export interface GpuLinearOptions {
   /**
-   * Products of tiles in f16 with f32 sums, where the device has it: twice as fast on most, for prompts; a product of four
-   * values must stay below 65504. Default false: all f32, and so wherever products go without tiles (`Shapes.shuffle`).
+   * Products of tiles in f16 with f32 sums, if the device supports it: twice as fast on most devices, for prompts. A
+   * product of four values must stay below 65504. Default false: all products are f32. Products without tiles
+   * (`Shapes.shuffle`) are always f32.
    */
   readonly f16?: boolean;
-  /** Tokens up to which each weight is unpacked for few tokens at a time, where there are tiles for more. Default 8. */
+  /**
+   * Up to this number of tokens each weight is unpacked for few tokens at a time; more tokens are multiplied in tiles.
+   * Default 8.
+   */
   readonly decodeTokens?: number;
 }
 
 /** `y = x w^T` with a quantized weight that stays on the device. */
 export interface GpuLinear {
   readonly weight: GpuWeight;
-  /** `x` `[tokens, in]` -> `[tokens, out]`, from host to host. Tokens go in parts when they do not fit a binding. */
+  /**
+   * `x` `[tokens, in]` -> `[tokens, out]`, from host to host. Tokens are split into parts if they do not fit a binding.
+   */
   multiply(x: Float32Array, tokens: number): Promise<Float32Array>;
   /**
-   * The same on the device, for callers that record their own passes: `x` and `y` hold f32. `scratch` is what act-order
-   * weights need beside them, to be freed by the caller after the last use.
+   * The same on the device, for callers that record their own passes. `x` and `y` are f32. Act-order weights need
+   * `scratch` too; the caller frees it after the last use.
    */
   dispatches(x: GPUBuffer, tokens: number, y: GPUBuffer): Promise<{ dispatches: Dispatch[]; scratch?: GPUBuffer }>;
-  /** The weights as the products see them, `[out, in]` with inputs in their own order. */
+  /** The dequantized weights, `[out, in]`, with inputs in their original order. */
   dequantize(): Promise<Float32Array>;
   /** Frees the weight too. */
   dispose(): void;
@@ -62,10 +68,10 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
   const lanes = lanesOf(gpu.device.adapterInfo);
   const shuffle = gpu.capabilities.subgroups && canShuffle(layout, lanes) ? gpu.shapes.shuffle : undefined;
 
-  /** The kernel for so many tokens, and its workgroups for so many rows of the weight. */
+  /** The kernel for this number of tokens, and its workgroups for this number of rows of the weight. */
   const kernelFor = (tokens: number, rows: number): [KernelSource, [number, number]] => {
     if (shuffle) {
-      // Powers of two, so that few kernels serve all prompts.
+      // Numbers of tokens are powers of two, so few kernels serve all prompts.
       const together = Math.min(2 ** Math.ceil(Math.log2(tokens)), shuffle.tokens);
       const label = `${name}: ${together} tokens`;
       const source = shuffleProduct({ label, b: layout, tokens: together, shape: shuffle, lanes });
@@ -95,7 +101,7 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
     return { dispatches: list, scratch };
   };
 
-  /** Buffers of a product of so many tokens, and its kernels. */
+  /** Buffers and kernels of a product of this number of tokens. */
   async function stateFor(tokens: number) {
     const input = gpu.buffers.create(4 * tokens * k, `${name}: inputs`);
     const output = gpu.buffers.create(4 * tokens * n, `${name}: outputs`);
@@ -108,7 +114,7 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
     }
   }
 
-  // Decoding repeats one shape: its buffers and bindings stay, one set for each number of tokens.
+  // Decoding repeats one shape, so its buffers and bindings are kept, one set for each number of tokens.
   const decoding = new Map<number, ReturnType<typeof stateFor>>();
   const kept: (() => void)[] = [];
   const decodeState = (tokens: number) => {
@@ -137,7 +143,7 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
       if (x.length !== tokens * k) throw new ShapeError(`${name}: ${x.length} values are not ${tokens} tokens of ${k}`);
       const out = new Float32Array(tokens * n);
       if (tokens > 0 && tokens <= decodeTokens) {
-        // From here on nothing is awaited before the submission: calls may overlap, the queue keeps them in order.
+        // From here to the submission nothing is awaited, so calls may overlap, and the queue keeps their order.
         const { input, output, list } = await decodeState(tokens);
         gpu.device.queue.writeBuffer(input, 0, x as Float32Array<ArrayBuffer>);
         await gpu.run(list, { from: output, into: out });
@@ -158,7 +164,7 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
       const out = new Float32Array(n * k);
       const kernel = dequantizeWeights(name, layout);
       for (const { start, size, storage } of parts) {
-        // A part fits a binding while it is packed; as f32 it takes several.
+        // A part fits a binding in packed form; as f32 it needs several bindings.
         for (const rows of ranges(size, gpu.buffers.largest / 4 / k)) {
           const values = gpu.buffers.create(4 * rows.size * k, `${name}: dequantized`);
           try {
@@ -176,7 +182,7 @@ export function createGpuLinear(gpu: Gpu, weight: GpuWeight, options: GpuLinearO
   };
 }
 
-/** Puts value j of each row to where input `order[j]` is. */
+/** Moves value j of each row to the position of input `order[j]`. */
 function restoreOrder(values: Float32Array, order: Uint32Array, rows: number): Float32Array {
   const k = order.length;
   const out = new Float32Array(values.length);

@@ -6,13 +6,13 @@ import type { Operand } from '../wgsl/tile-product.js';
 
 /** Rows of a weight whose arrays fit into bindings. */
 export interface WeightPart extends Range {
-  /** In the order of the layout's bindings. */
+  /** Buffers in the order of the layout's bindings. */
   readonly storage: readonly GPUBuffer[];
 }
 
 /** A quantized weight `[out, in]` on the device. */
 export interface GpuWeight {
-  /** For labels and errors: `gptq 4-bit g128`. */
+  /** Name for labels and errors: `gptq 4-bit g128`. */
   readonly name: string;
   readonly outFeatures: number;
   readonly inFeatures: number;
@@ -20,7 +20,7 @@ export interface GpuWeight {
   /** Values of the layout's own parameters. */
   readonly parameters: Readonly<Record<string, number>>;
   readonly parts: readonly WeightPart[];
-  /** Input of each position of a row, when weights lie in another order than inputs (act-order). */
+  /** Input of each position of a row, if weights are in another order than inputs (act-order). */
   readonly order?: GPUBuffer;
   /** Bytes on the device. */
   readonly bytes: number;
@@ -35,15 +35,15 @@ export interface WeightPlan {
   readonly parameters?: Readonly<Record<string, number>>;
   /** Bytes of a row in the largest of its arrays. */
   readonly rowBytes: number;
-  /** Parts begin at multiples of this many rows. Default 1. */
+  /** Parts begin at multiples of this number of rows. Default 1. */
   readonly rowMultiple?: number;
   readonly order?: Uint32Array;
-  /** Makes the arrays of some rows. What it uploads beside them it frees itself. */
+  /** Makes the arrays of some rows. It frees its temporary buffers itself. */
   upload(rows: Range): Promise<readonly GPUBuffer[]>;
 }
 
 /**
- * Brings a weight to the device, in parts of rows where one binding is too small.
+ * Uploads a weight to the device, in parts of rows if it does not fit one binding.
  * @throws ShapeError when the width is not a multiple of 8, the step of all kernels
  */
 export async function uploadWeight(gpu: Gpu, plan: WeightPlan): Promise<GpuWeight> {
@@ -88,7 +88,7 @@ export async function uploadWeight(gpu: Gpu, plan: WeightPlan): Promise<GpuWeigh
   };
 }
 
-/** @throws ShapeError that names the array, its length and the one that its shape needs */
+/** @throws ShapeError naming the array, its length and the length that its shape needs */
 export function needLength(name: string, what: string, found: ArrayLike<unknown>, needed: number): void {
   if (found.length !== needed)
     throw new ShapeError(`${name}: ${what} has ${found.length} values, ${needed} are needed`);

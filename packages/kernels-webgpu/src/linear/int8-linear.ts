@@ -8,17 +8,20 @@ import { quantizeRows } from '../wgsl/quantize-rows.js';
 import { tileWorkgroups } from '../wgsl/tile-product.js';
 
 export interface Int8LinearOptions {
-  /** LLM.int8(): input columns in which some value reaches this stay in f32. The paper uses 6. Absent: W8A8. */
+  /** LLM.int8(): input columns with a value of at least this magnitude stay in f32. The paper uses 6. Absent: W8A8. */
   readonly outlierThreshold?: number;
 }
 
-/** `y = x w^T` in integers: inputs are rounded per token on the device, sums are exact, both scales come last. */
+/**
+ * `y = x w^T` in integers. Inputs are rounded per token on the device, sums are exact, and both scales are applied at
+ * the end.
+ */
 export interface GpuInt8Linear {
   readonly outFeatures: number;
   readonly inFeatures: number;
   /**
-   * `x` `[tokens, in]` -> `[tokens, out]`. Outlier columns are those of the whole call when it fits a binding (128 MiB of
-   * inputs or outputs), else of each part.
+   * `x` `[tokens, in]` -> `[tokens, out]`. Outlier columns are found over the whole call if it fits a binding (128 MiB
+   * of inputs or outputs), else over each part.
    * @throws NumericError when an input is NaN or infinite
    */
   multiply(x: Float32Array, tokens: number): Promise<Float32Array>;
@@ -74,7 +77,7 @@ export function createInt8Linear(gpu: Gpu, weight: Int8Weight, options: Int8Line
       if (bad >= 0)
         throw new NumericError(`the input holds ${x[bad]} at element ${bad}: the model overflowed before this linear`);
       const out = new Float32Array(tokens * n);
-      // A workgroup a token: no more of them than a dimension holds.
+      // Each token has a workgroup, and a dimension has a limited number of workgroups.
       const most = Math.min(buffers.largest / 4 / Math.max(k, n), gpu.device.limits.maxComputeWorkgroupsPerDimension);
       for (const range of ranges(tokens, most))
         await part(sliceRows(x, k, range), range.size, sliceRows(out, n, range));

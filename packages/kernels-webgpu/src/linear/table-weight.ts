@@ -4,11 +4,14 @@ import { tableLayout } from '../wgsl/layouts/table.js';
 import { checkGroups } from './affine-weight.js';
 import { type GpuWeight, needLength, uploadWeight } from './gpu-weight.js';
 
-/** bitsandbytes NF4 or FP4 (docs/reference/file-formats.md#nf4-and-fp4-of-bitsandbytes), scales no longer double-quantized. */
+/**
+ * bitsandbytes NF4 or FP4 (docs/reference/file-formats.md#nf4-and-fp4-of-bitsandbytes), with scales that are not
+ * double-quantized.
+ */
 export interface BitsandbytesWeight {
   readonly outFeatures: number;
   readonly inFeatures: number;
-  /** Values of the flattened weight that share a scale. */
+  /** Number of consecutive values of the flattened weight that share a scale. */
   readonly blockSize: number;
   /** `[out * in / 2]` bytes, the first code in the high nibble. */
   readonly codes: Uint8Array;
@@ -31,7 +34,7 @@ export async function bitsandbytesWeight(gpu: Gpu, weight: BitsandbytesWeight): 
     inFeatures,
     layout: tableLayout({ first: 'high', scales: 'f32', index: { kind: 'flat', size: blockSize } }),
     rowBytes: inFeatures / 2,
-    // Blocks cross rows: a part begins where a block does.
+    // Blocks cross rows, so a part begins where a block begins.
     rowMultiple: inFeatures % blockSize === 0 ? 1 : blockSize,
     async upload({ start, size }) {
       const [first, last] = [start * inFeatures, (start + size) * inFeatures];
@@ -61,7 +64,10 @@ export function mxfp4Weight(gpu: Gpu, weight: Float4Weight): Promise<GpuWeight> 
   return float4Weight(gpu, weight, 'mxfp4', 32, 'e8m0', {});
 }
 
-/** NVFP4: groups of 16 with E4M3 scales times `global`, the multiplier (ModelOpt's `weight_scale_2`; docs/reference/file-formats.md#nvfp4). */
+/**
+ * NVFP4: groups of 16 with E4M3 scales times the multiplier `global` (ModelOpt's `weight_scale_2`;
+ * docs/reference/file-formats.md#nvfp4).
+ */
 export function nvfp4Weight(gpu: Gpu, weight: Float4Weight & { readonly global: number }): Promise<GpuWeight> {
   const bad = weight.scales.find((byte) => byte >= 0x7f);
   if (bad !== undefined) throw new NumericError(`nvfp4: a scale of 0x${bad.toString(16)} is NaN or negative`);
@@ -77,7 +83,7 @@ async function float4Weight(
   parameters: Record<string, number>,
 ): Promise<GpuWeight> {
   if (inFeatures % groupSize !== 0)
-    throw new ShapeError(`${label}: ${inFeatures} inputs are no multiple of its groups of ${groupSize}`);
+    throw new ShapeError(`${label}: ${inFeatures} inputs are not a multiple of its groups of ${groupSize}`);
   const groups = inFeatures / groupSize;
   needLength(label, 'codes', codes, (outFeatures * inFeatures) / 2);
   needLength(label, 'scales', scales, outFeatures * groups);

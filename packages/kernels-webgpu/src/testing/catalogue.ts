@@ -35,7 +35,7 @@ const shuffled = (tokens: number, lanes: Lanes) =>
     lanes,
   });
 
-/** One of every kernel and variant: what is reviewed as text, and compiled on every machine. */
+/** One of every kernel and variant. The snapshots have their text, and every machine compiles them. */
 export const catalogue: Readonly<Record<string, KernelSource>> = {
   matmul: tileProduct({ label: 'matmul', ...dense(false, true) }),
   'matmul-transposed': tileProduct({ label: 'matmul A^T', ...dense(true, false), accumulate: true }),

@@ -1,21 +1,21 @@
 import { create, globals } from 'webgpu';
 import { quickShapes, type Shapes } from '../device/shapes.js';
 
-/** A device and what its `GPU` object says of WGSL. */
+/** A device, and the WGSL features of its `GPU` object. */
 export interface TestDevice {
   readonly name: string;
   readonly device: GPUDevice;
   readonly wgslLanguageFeatures: { has(name: string): boolean };
   readonly shapes: Shapes;
-  /** Ends the device, and lets go of Dawn, which keeps the process alive as long as it is referred to. */
+  /** Destroys the device, and removes all references to Dawn, which keep the process alive. */
   close(): void;
 }
 
 let reported = false;
 
 /**
- * Dawn's device on this machine's Vulkan driver, or undefined (and one printed line that says why) where there is none.
- * `null` as backend needs no driver: it compiles and validates everything and computes nothing.
+ * Dawn's device on this machine's Vulkan driver. Without a driver it is undefined, and one line with the reason is
+ * printed. The backend `null` needs no driver: it compiles and validates everything and computes nothing.
  */
 export async function openDawn(
   options: { backend?: 'null'; limits?: Record<string, number>; features?: readonly string[] } = {},

@@ -32,7 +32,7 @@ export function relativeError(found: ArrayLike<number>, expected: ArrayLike<numb
   return error / largest;
 }
 
-/** Codes LSB-first, `bits` each, as bytes: written here bit by bit, apart from core's packing. */
+/** Codes of `bits` bits, LSB-first, as bytes. They are written bit by bit, independently of core's packing. */
 export function bitStream(codes: ArrayLike<number>, bits: number): Uint8Array {
   const out = new Uint8Array(Math.ceil((codes.length * bits) / 32) * 4);
   for (let i = 0; i < codes.length; i++) {

@@ -1,6 +1,6 @@
 /**
- * Products of rows of bits, exact in i32: `out[m, n]` of signs {-1,+1} (`k - 2 popcount(a xor b)`; XNOR-Net), of bits {0,1}
- * (`popcount(a and b)`), and of ternary values as two masks, non-zero and negative. Bits beyond k are zero.
+ * Products of rows of bits, exact in i32: `out[m, n]` of signs {-1,+1} (`k - 2 popcount(a xor b)`; XNOR-Net), of bits
+ * {0,1} (`popcount(a and b)`), and of ternary values as two masks, non-zero and negative. Bits beyond k are zero.
  */
 import { type KernelSource, wgslModule } from './module.js';
 

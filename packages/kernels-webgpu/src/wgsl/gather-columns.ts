@@ -1,4 +1,4 @@
-/** `y[token, j] = x[token, order[j]]`: inputs in the order in which act-order weights lie on the device. */
+/** `y[token, j] = x[token, order[j]]`: inputs in the order of act-order weights on the device. */
 import { type KernelSource, linearIndex, wgslModule } from './module.js';
 
 export const gatherInvocations = 64;

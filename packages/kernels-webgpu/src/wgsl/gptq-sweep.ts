@@ -1,8 +1,8 @@
 /**
- * One block of the GPTQ column sweep (docs/reference/papers.md#gptq, inverse-free form). Rows are independent: an invocation has one row and
- * goes through the columns in order. `strip` columns are swept together: the sum over the columns before the strip loads each
- * difference once for all of them, the sum within the strip is in registers. Differences are kept transposed as well, so
- * that neighbouring rows read neighbouring values. All of it is f32.
+ * One block of the GPTQ column sweep (docs/reference/papers.md#gptq, inverse-free form). Rows are independent: an
+ * invocation has one row and goes through the columns in order. `strip` columns are swept together. The sum over the
+ * columns before the strip loads each difference once for all of them; the sum within the strip is in registers.
+ * Differences are also kept transposed, so neighbouring rows read neighbouring values. Everything is f32.
  */
 import type { RoundingGrid } from '@q/core';
 import { each, type KernelSource, linearIndex, wgslModule } from './module.js';
@@ -10,7 +10,7 @@ import { each, type KernelSource, linearIndex, wgslModule } from './module.js';
 export const sweepInvocations = 64;
 export const sweepStrip = 8;
 
-/** A float as WGSL reads it back to the same bits. */
+/** A float as a literal that WGSL reads to the same bits. */
 const literal = (x: number) => {
   const text = String(Math.fround(x));
   return /[.e]/.test(text) ? `${text}f` : `${text}.0f`;

@@ -1,12 +1,12 @@
 /**
- * Walsh-Hadamard transform in place, chunk by chunk of consecutive values. The first steps of a chunk (all of them up to a
- * span that fits workgroup memory) run in workgroup memory; the steps above it are butterflies in storage, one a dispatch.
+ * Walsh-Hadamard transform in place, in chunks of consecutive values. The first steps of a chunk, up to a span that
+ * fits workgroup memory, run in workgroup memory. The larger steps are butterflies in storage, one a dispatch.
  */
 import { type KernelSource, linearIndex, wgslModule } from './module.js';
 
 const invocations = 128;
 
-/** Steps with halves of `1 .. size/2` on spans of `span >= size` values; then times `factor`. */
+/** Steps with halves of `1 .. size/2` on spans of `span >= size` values; then multiplies with `factor`. */
 export function hadamardSpan(span: number, size: number): KernelSource {
   return wgslModule({
     label: `hadamard ${size}`,
@@ -47,7 +47,7 @@ fn main(
   });
 }
 
-/** One step with halves of `half` values, in storage; then times `factor`. */
+/** One step with halves of `half` values, in storage; then multiplies with `factor`. */
 export function hadamardStep(): KernelSource {
   return wgslModule({
     label: 'hadamard step',

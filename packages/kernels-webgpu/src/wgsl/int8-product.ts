@@ -1,12 +1,12 @@
 /**
- * Products of signed bytes, four of them a word along k, summed exactly in i32: `c[m, n] = sum_k a[row, k] b[column, k]`.
- * With the scales of both operands the sums leave as f32 (SmoothQuant, eq. 2; LLM.int8(), eq. 7).
+ * Products of signed bytes, four of them a word along k, summed exactly in i32: `c[m, n] = sum_k a[row, k] b[column,
+ * k]`. With the scales of both operands the results are f32 (SmoothQuant, eq. 2; LLM.int8(), eq. 7).
  */
 import { each, type KernelSource, wgslModule } from './module.js';
 import { largeTile, type TileShape } from './tile-product.js';
 
 export interface Int8ProductOptions {
-  /** `dot4I8Packed`, where the WGSL of the device has it. */
+  /** Use `dot4I8Packed`, if the WGSL of the device has it. */
   readonly packedDot: boolean;
   /** `f32`: sums times `row_scales[row] * column_scales[column]`; `i32`: the sums. */
   readonly output: 'i32' | 'f32';

@@ -1,7 +1,7 @@
 /**
  * Attention of queries over a quantized cache of keys and values, softmax in one pass (running maximum and sum, f32). A
- * workgroup has one query of one head: its invocations score 64 positions, then each adds up its channels. The last positions
- * may be in f32 (KIVI's residual window).
+ * workgroup has one query of one head: its invocations score 64 positions, then each sums its channels. The last
+ * positions may be f32 (KIVI's residual window).
  */
 import type { KvLayout } from '@q/core';
 import { each, type KernelSource, wgslModule } from './module.js';
@@ -14,7 +14,7 @@ export interface KvAttentionOptions {
 
 const attentionInvocations = 64;
 
-/** `word` with four codes of 3 bits from `at` on, which may cross from one word to the next. */
+/** `word` with four codes of 3 bits from `at` on. The codes may cross from one word to the next. */
 const crossing = (name: string) => `  let bit = 3u * at;
   let shift = bit % 32u;
   var word = ${name}s[bit / 32u] >> shift;
@@ -22,7 +22,7 @@ const crossing = (name: string) => `  let bit = 3u * at;
     word |= ${name}s[bit / 32u + 1u] << (32u - shift);
   }`;
 
-/** `fn NAME_at(head, position, channel) -> vec4f`: four channels from a cache, or from the f32 window behind it. */
+/** `fn NAME_at(head, position, channel) -> vec4f`: four channels from a cache, or from the f32 window after it. */
 function load(name: 'key' | 'value', { bits, along, size }: KvLayout, headDim: number): string {
   const perWord = 32 / bits;
   const pair = (c: string) =>

@@ -1,6 +1,6 @@
 /**
- * Puts WGSL modules together. A kernel is a pure function from options to a `KernelSource`; two calls with equal options
- * give equal text, which is what pipelines are cached by and what the snapshots in `snapshots/` are reviewed by.
+ * Composes WGSL modules. A kernel is a pure function from options to a `KernelSource`. Two calls with equal options
+ * give equal text. Pipelines are cached by this text, and the snapshots in `snapshots/` have it for reviews.
  */
 export interface Binding {
   readonly name: string;
@@ -10,7 +10,7 @@ export interface Binding {
 }
 
 export interface KernelSource {
-  /** Shows in errors and in a debugger. */
+  /** The name in errors and in a debugger. */
   readonly label: string;
   readonly code: string;
   /** Names of the fields of the uniform `p`, in order: binding 0. */
@@ -25,7 +25,7 @@ export interface ModuleParts {
   readonly requires?: readonly string[];
   readonly parameters: KernelSource['parameters'];
   readonly bindings: readonly Binding[];
-  /** Everything after the declarations, with the entry point `main`. */
+  /** The code after the declarations, with the entry point `main`. */
   readonly body: string;
 }
 
@@ -60,5 +60,7 @@ export function each(count: number, make: (i: number) => string, separator = '\n
   return Array.from({ length: count }, (_, i) => make(i)).join(separator);
 }
 
-/** One-dimensional kernels may need more workgroups than one dimension holds: their rows are laid out in x, then y. */
+/**
+ * One-dimensional kernels may need more workgroups than one dimension allows. So the workgroups fill x first, then y.
+ */
 export const linearIndex = (workgroup: number) => `(group.y * groups.x + group.x) * ${workgroup}u + local`;

@@ -1,12 +1,12 @@
 /**
- * LLM.int8()'s split: columns in which some token reaches the threshold (section 3.2, eq. 8) are multiplied in f32. First
- * they are marked, then listed in order, then their share is added to the integer product's.
+ * LLM.int8()'s split: columns in which some token reaches the threshold (section 3.2, eq. 8) are multiplied in f32.
+ * They are marked first, then listed in order; then their products are added to the integer product.
  */
 import { type KernelSource, linearIndex, wgslModule } from './module.js';
 
 export const outlierInvocations = 64;
 
-/** `marks[column] = 1` where some `|x|` of the column reaches the threshold. */
+/** Sets `marks[column] = 1` if some `|x|` of the column reaches the threshold. */
 export function markOutliers(): KernelSource {
   return wgslModule({
     label: 'mark outliers',
@@ -35,7 +35,10 @@ fn main(
   });
 }
 
-/** `list[0]`: how many columns are marked; then these, ascending. One workgroup; each invocation has a run of columns. */
+/**
+ * `list[0]` is the number of marked columns; their indices follow, ascending. One workgroup; each invocation has a run
+ * of columns.
+ */
 export function listOutliers(): KernelSource {
   return wgslModule({
     label: 'list outliers',

@@ -1,7 +1,7 @@
 /**
- * Weights to unsigned codes with given scales and zeros, in groups along a row: `q = clamp(round(w / scale + zero), 0, max)`,
- * halves to even. A quotient may differ from the exact one in its last bits, as WGSL allows: a value that close to a tie
- * may round either way. Four codes a word.
+ * Converts weights to unsigned codes with given scales and zeros, in groups along a row: `q = clamp(round(w / scale +
+ * zero), 0, max)`, halves to even. WGSL allows an error in the last bits of a quotient, so a value that is very close
+ * to a tie may round either way. Four codes a word.
  */
 import { type KernelSource, linearIndex, wgslModule } from './module.js';
 

@@ -1,6 +1,7 @@
 /**
- * Inputs of integer products: a token's values as signed bytes with the scale `max|x| / 127` (SmoothQuant, eq. 1). Columns
- * that are marked as outliers count for nothing and get code 0 (LLM.int8(), section 3.2). One workgroup a token.
+ * Rounds inputs of integer products: a token's values become signed bytes with the scale `max|x| / 127` (SmoothQuant,
+ * eq. 1). Columns that are marked as outliers are ignored and get code 0 (LLM.int8(), section 3.2). One workgroup a
+ * token.
  */
 import { type KernelSource, wgslModule } from './module.js';
 

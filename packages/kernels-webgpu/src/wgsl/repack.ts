@@ -1,6 +1,6 @@
 /**
- * From the words of a file to the affine layout, on the device: one invocation a word of codes (or a block). Layouts of
- * files: docs/reference/file-formats.md#tensors-of-gptq (GPTQ), 3.1 (AWQ), 6.3 (GGUF).
+ * Converts the words of a file to the affine layout on the device: one invocation for a word of codes (or a block).
+ * Layouts of files: docs/reference/file-formats.md#tensors-of-gptq (GPTQ), 3.1 (AWQ), 6.3 (GGUF).
  */
 import { type KernelSource, linearIndex, wgslModule } from './module.js';
 
@@ -38,8 +38,8 @@ ${body}
 }
 
 /**
- * GPTQ: `bits` of input k at bit `k * bits` of a stream of words down the rows of `qweight`, a column an output. Inputs come
- * out in `order`; codes of 3 bits become 4 bits wide.
+ * GPTQ: input k has its `bits` bits at bit `k * bits` of a stream of words down the rows of `qweight`; an output is a
+ * column. The result has the inputs in `order`; codes of 3 bits become 4 bits wide.
  */
 export function repackGptq(bits: 2 | 3 | 4 | 8): KernelSource {
   const wide = bits === 3 ? 4 : bits;

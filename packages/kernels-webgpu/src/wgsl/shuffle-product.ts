@@ -1,8 +1,9 @@
 /**
- * Quantized weights times tokens without workgroup memory, for drivers that run a subgroup as one vector on a processor. There
- * a load with an address of its own in each lane is eight loads with a check each, a barrier a switch of every invocation, but
- * a shuffle one instruction. So a lane has `rows` rows of the weight and reads them alone; a step of inputs is loaded once by the
- * lanes of a subgroup together, and each lane gets the values it needs by shuffles. A scale is read once for its group.
+ * Quantized weights times tokens without workgroup memory, for drivers that run a subgroup as one vector on a
+ * processor. On such drivers a load with a separate address in each lane is eight loads with a check each, and a
+ * barrier switches every invocation, but a shuffle is one instruction. So each lane has `rows` rows of the weight and
+ * reads only them. The lanes of a subgroup load a step of inputs once, together, and each lane gets its values by
+ * shuffles. A scale is read once for its group.
  */
 import { each, type KernelSource, wgslModule } from './module.js';
 import { eightType, type Operand } from './tile-product.js';
@@ -10,18 +11,20 @@ import { eightType, type Operand } from './tile-product.js';
 export interface ShuffleShape {
   /** Invocations of a workgroup: a multiple of the lanes of a subgroup, or fewer. At least 8. */
   readonly invocations: number;
-  /** Rows of the weight that an invocation has. */
+  /** Rows of the weight of an invocation. */
   readonly rows: number;
-  /** Most tokens of a workgroup: their sums, `rows` each, stay in registers. */
+  /** The most tokens of a workgroup. Their sums, `rows` each, stay in registers. */
   readonly tokens: number;
 }
 
-/** Lanes that load a step of inputs together, four inputs each: every subgroup must have as many. */
+/** Lanes that load a step of inputs together, four inputs each. Every subgroup must have this number of lanes. */
 export type Lanes = 4 | 8;
 
 export interface ShuffleProductOptions {
   readonly label: string;
-  /** With scales of their own step: {@link Operand.group} is a multiple of four times the lanes. */
+  /**
+   * The second operand. It has scales in a separate step: {@link Operand.group} is a multiple of four times the lanes.
+   */
   readonly b: Operand;
   /** Tokens of a workgroup. */
   readonly tokens: number;
@@ -29,7 +32,7 @@ export interface ShuffleProductOptions {
   readonly lanes: Lanes;
 }
 
-/** Whether a step of inputs lies within one group of the operand. */
+/** Whether a step of inputs is within one group of the operand. */
 export const canShuffle = ({ group = 0 }: Operand, lanes: Lanes) => group > 0 && group % (4 * lanes) === 0;
 
 export function shuffleProduct({ label, b, tokens, shape, lanes }: ShuffleProductOptions): KernelSource {

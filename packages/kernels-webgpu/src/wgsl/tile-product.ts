@@ -1,8 +1,8 @@
 /**
- * Products in tiles: a workgroup makes `rows x columns` outputs, each invocation `perRow x perColumn` of them. Both operands
- * pass through workgroup memory as vec4s of four consecutive k, so that one step is a dot product of four and operands that
- * are packed along k (every quantized layout) unpack straight into it. Sums are f32 (or f16 products with f32 sums), over
- * k in order within an invocation.
+ * Products in tiles: a workgroup computes `rows x columns` outputs, each invocation `perRow x perColumn` of them. Both
+ * operands go through workgroup memory as vec4s of four consecutive k. So one step is a dot product of four, and
+ * operands that are packed along k (every quantized layout) are unpacked directly into this form. Sums are f32 (or f16
+ * products with f32 sums), over k in order within an invocation.
  */
 import { type Binding, each, type KernelSource, wgslModule } from './module.js';
 
@@ -20,19 +20,20 @@ export interface TileShape {
 /** 64 x 64 outputs from 256 invocations: 8 kB of workgroup memory at depth 16. */
 export const largeTile: TileShape = { x: 16, y: 16, perColumn: 4, perRow: 4, depth: 16 };
 
-/** Where the tiles come from: WGSL that defines a function, and the storage that it reads. */
+/** The source of the tiles: WGSL that defines a function, and the storage that it reads. */
 export interface Operand {
   readonly bindings: readonly Binding[];
   readonly parameters?: KernelSource['parameters'];
   /**
-   * Defines `fn NAME(row: u32, k: u32) -> vec4f` (four values from k on) or, when `eight`, `-> Eight`. Rows past the end
-   * may give anything; k past the end is never asked for in steps of 4 (8), but the last step may reach over.
+   * Defines `fn NAME(row: u32, k: u32) -> vec4f` (four values from k on) or, with `eight`, `-> Eight`. For rows past
+   * the end any value is allowed. Steps of 4 (8) never begin past the end of k, but the last step may reach over it.
    */
   readonly code: string;
   readonly eight?: boolean;
   /**
-   * Consecutive k that share a scale, where weights can be had in two steps: `code` then defines `fn scale_b(row: u32, k: u32) ->
-   * vec2f` and `fn scaled_b(row: u32, k: u32, scale: vec2f) -> Eight` too, the scale being that of any k of the same group.
+   * Consecutive k that share a scale, for weights that can be read in two steps. `code` then also defines `fn
+   * scale_b(row: u32, k: u32) -> vec2f` and `fn scaled_b(row: u32, k: u32, scale: vec2f) -> Eight`. The scale is that
+   * of any k of the same group.
    */
   readonly group?: number;
 }
@@ -43,9 +44,9 @@ export interface TileProductOptions {
   readonly b: Operand;
   readonly tile?: TileShape;
   readonly f16?: boolean;
-  /** Adds to what is there. */
+  /** Adds the product to the values of the output. */
   readonly accumulate?: boolean;
-  /** Only tiles that touch the upper triangle are computed, and written to both. */
+  /** Computes only tiles that touch the upper triangle, and writes them to both triangles. */
   readonly symmetric?: boolean;
 }
 
@@ -86,8 +87,8 @@ export function denseOperand(
 }
 
 /**
- * `c[m, n] (+)= sum_k A(row, k) B(column, k)`. Column 0 of the operand is column `column0` of c, whose rows have `stride`
- * values: parts of a product write into one output.
+ * `c[m, n] (+)= sum_k A(row, k) B(column, k)`. Column 0 of the operand is column `column0` of c, whose rows have
+ * `stride` values, so parts of a product write into one output.
  */
 export function tileProduct(options: TileProductOptions): KernelSource {
   const { label, a, b, tile = largeTile, f16 = false, accumulate = false, symmetric = false } = options;

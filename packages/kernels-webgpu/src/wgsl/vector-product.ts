@@ -1,7 +1,7 @@
 /**
- * Quantized weights times a few tokens (decoding): limited by the bytes of the weights, each of which is read once. A
- * workgroup has `rows` outputs; its invocations go through k in steps of eight, then their f32 sums are added: over a
- * subgroup where the device can, in workgroup memory otherwise.
+ * Quantized weights times a few tokens (decoding). The speed is limited by the bytes of the weights, each of which is
+ * read once. A workgroup has `rows` outputs. Its invocations go through k in steps of eight; then their f32 sums are
+ * added, by subgroup operations if the device has them, else in workgroup memory.
  */
 import { each, type KernelSource, wgslModule } from './module.js';
 import { eightType, type Operand } from './tile-product.js';
@@ -17,7 +17,7 @@ export interface VectorProductOptions {
 
 export interface VectorShape {
   readonly invocations: number;
-  /** Outputs of a workgroup; times the tokens at most as many as invocations. */
+  /** Outputs of a workgroup. This number times the tokens is at most the number of invocations. */
   readonly rows: number;
 }
 

@@ -1,6 +1,7 @@
 /**
- * Integers in groups along k: `w = (q - zero) * scale`. Codes are unsigned, LSB-first along k, rows one after the other. GPTQ,
- * AWQ, compressed-tensors, MatMulNBits, Q4_0 and Q8_0 all become this; with 2 bits and zero 1 it holds ternary weights.
+ * Integers in groups along k: `w = (q - zero) * scale`. Codes are unsigned, LSB-first along k, rows one after the
+ * other. GPTQ, AWQ, compressed-tensors, MatMulNBits, Q4_0 and Q8_0 are all converted to this layout. With 2 bits and
+ * zero 1 it has ternary weights.
  */
 import type { Operand } from '../tile-product.js';
 

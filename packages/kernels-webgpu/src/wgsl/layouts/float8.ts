@@ -8,7 +8,7 @@ export interface Float8Layout {
   readonly index: ScaleIndex;
 }
 
-/** E5M2 is the upper half of an f16. E4M3 moves into an f32; its subnormals are made from their integers. */
+/** E5M2 is the upper half of an f16. E4M3 is moved into an f32; its subnormals are computed from their integers. */
 const decode = {
   e4m3: `fn floats_of(word: u32) -> vec4f {
   let bytes = vec4u(word, word >> 8u, word >> 16u, word >> 24u) & vec4u(255u);

@@ -1,6 +1,6 @@
 /**
- * GGUF Q4_K as it lies in the file: super-blocks of 256 weights in 144 bytes, which are 36 words (docs/reference/file-formats.md#block-layouts-of-gguf):
- * `w = d sc q - dmin mn` with 6-bit `sc`, `mn` for each 32.
+ * GGUF Q4_K in the layout of the file: super-blocks of 256 weights in 144 bytes, which are 36 words
+ * (docs/reference/file-formats.md#block-layouts-of-gguf): `w = d sc q - dmin mn` with 6-bit `sc`, `mn` for each 32.
  */
 import type { Operand } from '../tile-product.js';
 

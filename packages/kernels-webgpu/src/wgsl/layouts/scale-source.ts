@@ -1,18 +1,18 @@
-/** Where the scales of floating-point and table layouts come from, and which one a weight has. */
+/** The storage of the scales of floating-point and table layouts, and the index of a weight's scale. */
 import type { Binding, KernelSource } from '../module.js';
 
-/** Which scale weight `[row, k]` has. */
+/** The index of the scale of weight `[row, k]`. */
 export type ScaleIndex =
   | { readonly kind: 'tensor' }
   | { readonly kind: 'channel' }
   /** Consecutive k of a row; the last group may be shorter. */
   | { readonly kind: 'group'; readonly size: number }
-  /** Consecutive values of the flattened weight, whatever the rows (bitsandbytes). */
+  /** Consecutive values of the flattened weight, across rows (bitsandbytes). */
   | { readonly kind: 'flat'; readonly size: number }
   | { readonly kind: 'block'; readonly rows: number; readonly columns: number };
 
 /**
- * `f32`: as they are. `e8m0`: bytes, powers of two (OCP MX). `e4m3`: bytes, times the f32 parameter `global` (NVFP4).
+ * `f32`: plain values. `e8m0`: bytes, powers of two (OCP MX). `e4m3`: bytes, times the f32 parameter `global` (NVFP4).
  */
 export type ScaleStorage = 'f32' | 'e8m0' | 'e4m3';
 
@@ -40,7 +40,10 @@ function indexExpression(index: ScaleIndex): string {
 
 const byteOf = 'let byte = (scales[index / 4u] >> (8u * (index % 4u))) & 255u;';
 
-/** 2^-127, a subnormal of f32, counts as 0. A subnormal of E4M3 would be one of f32 too, which devices may flush: it is made from its integer. */
+/**
+ * 2^-127, a subnormal of f32, counts as 0. A subnormal of E4M3 would be a subnormal of f32 too, and devices may flush
+ * those, so it is computed from its integer.
+ */
 const decode: Record<ScaleStorage, string> = {
   f32: '  return scales[index];',
   e8m0: `  ${byteOf}

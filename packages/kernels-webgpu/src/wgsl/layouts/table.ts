@@ -3,7 +3,7 @@ import type { Operand } from '../tile-product.js';
 import { type ScaleIndex, type ScaleStorage, scaleSource } from './scale-source.js';
 
 export interface TableLayout {
-  /** The nibble of a byte that comes first: `high` in bitsandbytes, `low` everywhere else. */
+  /** The nibble of a byte that is first: `high` in bitsandbytes, `low` in all other layouts. */
   readonly first: 'low' | 'high';
   readonly scales: ScaleStorage;
   readonly index: ScaleIndex;
