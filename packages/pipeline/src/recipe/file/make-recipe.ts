@@ -101,7 +101,7 @@ export function makeRecipe(
     },
   ];
   // Rewrites come first: a rotation folds the gains of norms, which would remove the scales that a transform puts
-  // there.
+  // there. An adapter comes before them, because it belongs to the weights with which it was trained.
   const parts = namedParts(vocabulary);
   const steps = [
     ...(surroundings.firstSteps ?? []),
