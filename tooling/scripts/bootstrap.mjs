@@ -1,6 +1,6 @@
 /**
- * What `npm start` and `npm test` call: brings pnpm, installs when needed, and hands over to the pnpm script named by the
- * first argument.
+ * `npm start` and `npm test` call this script. It gets pnpm, installs if needed, and runs the pnpm script that the
+ * first argument names.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,11 +1,11 @@
 /**
- * What an import costs whoever bundles it: minified bytes of one name of a package, without what is not used. Each has a limit, and
- * each must bundle for a browser, without Node's modules. `pnpm lint` compares.
+ * The size of an import in a bundle: minified bytes of one name of a package, without unused code. Each import has a
+ * limit, and each must bundle for a browser, without Node's modules. `pnpm lint` compares.
  */
 import { join } from 'node:path';
 import { build } from 'esbuild';
 
-/** Names, where they come from, and the most that they may weigh, in bytes. */
+/** Names, the packages that export them, and their most bytes. */
 export const bundles = [
   { names: 'int4', from: '@q/core', most: 1_000 },
   { names: 'quantize, dequantize, schemes', from: '@q/core', most: 21_000 },
@@ -36,7 +36,7 @@ function sourceOf(root, specifier) {
   return { path: join(root, 'packages', name, 'src', `${entry.join('/') || 'index'}.ts`), sideEffects: false };
 }
 
-/** A line for each import that weighs too much, or does not bundle for a browser. */
+/** A line for each import that is too large, or does not bundle for a browser. */
 export async function bundleBreaches(root) {
   const breaches = [];
   for (const { most, ...what } of bundles) {

@@ -1,4 +1,4 @@
-/** The rules of the house that no linter knows. Prints every breach and exits with 1 if there is one. */
+/** Checks the rules of the house that no linter knows. It prints every breach and exits with 1 if there is one. */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -90,7 +90,7 @@ for (const folder of ['packages', 'tooling']) {
     }
   }
 }
-// Words, lists of parameters, public names.
+// Checks of words, lists of parameters and public names.
 const longLists = [];
 for (const folder of ['packages', 'tooling']) {
   for (const path of sources(join(root, folder))) {

@@ -1,6 +1,7 @@
 /**
- * `pnpm figures:house [--base COMMIT]`: the size of the house before and now, as the table of docs/house.md: public names, lines,
- * lists of parameters, places that an option touches, bytes of bundles. `--base` is the commit that is compared with (ad4c4c6).
+ * `pnpm figures:house [--base COMMIT]` prints the table of docs/house.md with figures of a base commit and of now:
+ * public names, lines, lists of parameters, places that an option touches, bytes of bundles. `--base` is the base
+ * commit (default ad4c4c6).
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -16,7 +17,7 @@ const { values } = parseArgs({ options: { base: { type: 'string', default: 'ad4c
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const git = (...words) => execFileSync('git', ['-C', root, ...words], { encoding: 'buffer', maxBuffer: 1 << 30 });
 
-/** The files of the packages at a commit, in a folder of their own. */
+/** Writes the files of the packages at a commit to a separate folder. */
 function checkout(commit) {
   const folder = mkdtempSync(join(tmpdir(), 'q-house-'));
   execFileSync('tar', ['-x', '-C', folder], { input: git('archive', commit, 'packages') });
@@ -26,7 +27,7 @@ function checkout(commit) {
 const isSource = (path) =>
   path.endsWith('.ts') && !path.endsWith('.test.ts') && !/(^|\/)(testing|generated|assembly)\//.test(path);
 
-/** Sources below a folder of a state, without tests and what only they need. */
+/** Sources below a folder of a state, without tests and files that only tests need. */
 function sources(state, folder) {
   const base = join(state, folder);
   if (!existsSync(base)) return [];
@@ -38,7 +39,7 @@ function sources(state, folder) {
 const lines = (state, paths) =>
   paths.reduce((sum, path) => sum + readFileSync(join(state, path), 'utf8').split('\n').length - 1, 0);
 
-/** Names that a package of a state exports from its main entry. */
+/** Number of names that a package of a state exports from its main entry. */
 function nameCount(state, name) {
   const folder = join(state, 'packages', name);
   return existsSync(join(folder, 'package.json'))
@@ -48,7 +49,7 @@ function nameCount(state, name) {
     : undefined;
 }
 
-/** Lines and files of sources and tests that name something. */
+/** Number of lines and files of sources and tests that contain a word. */
 function mentions(commit, word) {
   const found = git('grep', '-c', word, commit, '--', 'packages/*.ts', 'docs/*.md', 'packages/*.md')
     .toString()

@@ -1,13 +1,13 @@
 /**
- * Calls of core's `quantize` and `fitScales` without the run's kernels. They compute the same on one thread of plain loops, 3 to 5
- * times as slowly, so nobody notices one that forgot them. Tests, and core itself, may leave them out.
+ * Finds calls of core's `quantize` and `fitScales` without the run's kernels. Such calls compute the same values on one
+ * thread of plain loops, 3 to 5 times as slowly, so nobody notices them. Tests and core itself may omit the kernels.
  */
 import ts from 'typescript';
 
-/** Position of the argument that hands kernels on: an option of `quantize`, an argument of `fitScales`. */
+/** Index of the argument that has the kernels: an option of `quantize`, an argument of `fitScales`. */
 const takers = { quantize: 2, fitScales: 4 };
 
-/** Names under which a file knows them, and what they are in core. */
+/** The local names of these functions in a file, with their names in core. */
 function importedTakers(source) {
   const names = new Map();
   for (const statement of source.statements) {
@@ -22,14 +22,14 @@ function importedTakers(source) {
   return names;
 }
 
-/** Whether an argument is there, and, where it is written out as an object, has `kernels`. */
+/** Whether an argument exists and, if it is an object literal, has `kernels`. */
 function hands(argument) {
   if (!argument) return false;
   if (!ts.isObjectLiteralExpression(argument)) return true;
   return argument.properties.some((property) => ts.isSpreadAssignment(property) || property.name?.text === 'kernels');
 }
 
-/** A line for each call of a file that hands no kernels on. */
+/** A line for each call of a file that passes no kernels. */
 export function forgottenKernels(shown, text) {
   if (!/^packages\/(?!core\/|conformance\/)[^/]+\/src\//.test(shown) || /\.test\.ts$|\/testing\//.test(shown))
     return [];

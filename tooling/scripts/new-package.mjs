@@ -1,6 +1,7 @@
 /**
- * Makes a package in the house layout: `pnpm new-package NAME "one sentence" [dependency ...]`; with `--method` a package of a
- * method, with a working skeleton, its test by `@q/conformance`, and a README whose snippet runs. Files that exist stay.
+ * Makes a package in the house layout: `pnpm new-package NAME "one sentence" [dependency ...]`. With `--method` it
+ * makes a package of a method, with a working skeleton, its test by `@q/conformance`, and a README whose snippet runs.
+ * Existing files are kept.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
@@ -91,7 +92,7 @@ if (isMethod) {
 }
 write(join(root, '.changeset', `${name}-first.md`), `---\n'@q/${name}': minor\n---\n\nFirst release: ${description}\n`);
 
-// Formatted as the linter wants it: the length of a name decides where a line breaks.
+// The files are formatted by the linter, because the length of a name decides where a line breaks.
 spawnSync(join(root, 'node_modules', '.bin', 'biome'), ['check', '--write', folder], { cwd: root, stdio: 'ignore' });
 write(join(folder, 'public-names.txt'), publicNames(folder));
 const shown = (path) => path.slice(root.length);

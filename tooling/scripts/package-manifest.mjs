@@ -1,6 +1,6 @@
-/** What every manifest of a package has, for the generator of packages and for the check of the house. */
+/** The fields that every manifest of a package has, for the generator of packages and for the house check. */
 
-/** Fields that follow from the name of the folder alone. */
+/** Fields that depend only on the name of the folder. */
 export function derivedFields(name) {
   return {
     license: 'MIT',
@@ -11,7 +11,7 @@ export function derivedFields(name) {
   };
 }
 
-/** Keywords that every package has; those of its own come after them. */
+/** Keywords of every package. A package's own keywords come after them. */
 export const sharedKeywords = ['quantization', 'language-models'];
 
 /** The entries of a package: sources for this repository, `dist` for everybody else. */
@@ -21,7 +21,7 @@ export const published = {
 };
 
 /**
- * What a manifest lacks, in words.
+ * The missing or wrong fields of a manifest, in words.
  * @param {string} name of the folder
  * @param {Record<string, any>} manifest
  * @returns {string[]}

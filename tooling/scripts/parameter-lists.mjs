@@ -1,6 +1,6 @@
 /**
- * Functions with more than five positional parameters. `long-parameter-lists.txt` names those that are left from before
- * the rule: a new one is a breach, and so is a line of the list that is true no more. The list only shrinks.
+ * Finds functions with more than five positional parameters. `long-parameter-lists.txt` names the functions that are
+ * older than the rule. A new function is a breach, and so is an outdated line of the list, so the list only shrinks.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,7 @@ import ts from 'typescript';
 const most = 5;
 const listName = 'tooling/scripts/long-parameter-lists.txt';
 
-/** `path name count` of each function of a file that takes too many. */
+/** `path name count` of each function of a file with too many parameters. */
 export function longParameterLists(shown, text) {
   const found = [];
   const visit = (node) => {

@@ -1,7 +1,7 @@
 /**
- * The words that docs/writing.md refuses, each with a better one. This is the only list of them. `everywhere` is looked for in
- * whole files, since a reader meets names of identifiers as words. `inProse` is looked for in comments and in Markdown
- * outside of code, since these words also have a technical meaning as names.
+ * The words that docs/writing.md refuses, each with a better one. This is the only list of them. `everywhere` is looked
+ * for in whole files, since a reader meets names of identifiers as words. `inProse` is looked for in comments and in
+ * Markdown outside of code, since these words also have a technical meaning as names.
  */
 const everywhere = [
   [/\bbreath(?:es?|ing)\b/i, 'yield to the event loop'],
@@ -52,7 +52,9 @@ function commentsOf(lines) {
   });
 }
 
-/** A breach for each line of a page's prose that is too long. Tables, code and a line of one code span may be longer. */
+/**
+ * A breach for each line of a page's prose that is too long. Tables, code and a line of one code span may be longer.
+ */
 export function longLineBreaches(shown, text) {
   const lines = text.split('\n');
   return proseOfPage(lines).flatMap((prose, index) =>

@@ -1,4 +1,4 @@
-/** pnpm at the version that package.json pins, on a machine that may have Node and npm alone. */
+/** Runs pnpm at the version that package.json pins, on a machine that may have only Node and npm. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ const windows = process.platform === 'win32';
 
 let command;
 
-/** The pnpm on the path when it is the pinned version, else one that npm brings. */
+/** The installed pnpm if it has the pinned version, else one that npm downloads. */
 function pnpmCommand() {
   if (command) return command;
   const found = spawnSync('pnpm', ['--version'], { cwd: root, encoding: 'utf8', shell: windows });
@@ -49,12 +49,15 @@ export function runPnpm(args, stdio = 'inherit') {
   });
 }
 
-/** Installs from the frozen lockfile when that is newer than what is installed. Ends the process when it cannot. */
+/**
+ * Installs from the frozen lockfile if that is newer than the installed packages. Ends the process if the installation
+ * fails.
+ */
 export async function ensureInstalled() {
   const installed = join(root, 'node_modules', '.modules.yaml');
   if (existsSync(installed) && statSync(installed).mtimeMs >= statSync(join(root, 'pnpm-lock.yaml')).mtimeMs) return;
   console.error(`Installing with pnpm ${version} …`);
-  // On standard error: a command that installs on the way may be asked for JSON on standard output.
+  // Output goes to standard error, because a command that installs first may print JSON to standard output.
   const code = await runPnpm(
     ['install', '--frozen-lockfile', '--reporter=append-only', '--loglevel=warn'],
     ['inherit', 2, 2],

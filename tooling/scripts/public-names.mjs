@@ -1,7 +1,6 @@
 /**
- * The public names of every package: what each entry of its `exports` gives to whoever imports it. They stand in
- * `public-names.txt` beside the manifest, so that a change of them is seen in review. `pnpm lint` compares.
- * `pnpm public-names` writes them anew.
+ * The public names of every package: the exports of each entry of its `exports`. `public-names.txt` next to the
+ * manifest lists them, so reviews see each change. `pnpm lint` compares the list; `pnpm public-names` writes it again.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -11,7 +10,7 @@ import ts from 'typescript';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const listName = 'public-names.txt';
 
-/** Whether a statement carries `export`. */
+/** Whether a statement has `export`. */
 const isExported = (statement) =>
   ts.canHaveModifiers(statement) &&
   (ts.getModifiers(statement) ?? []).some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword);
@@ -22,7 +21,9 @@ function boundNames(name) {
   return name.elements.flatMap((element) => (ts.isOmittedExpression(element) ? [] : boundNames(element.name)));
 }
 
-/** The exported names of a source file, through its `export *`; a name of a type alone reads `type Name`. */
+/**
+ * The exported names of a source file, with those of its `export *`. A name that is only a type is written `type Name`.
+ */
 function exportedNames(path, seen = new Set()) {
   if (seen.has(path)) return new Set();
   seen.add(path);
@@ -58,7 +59,7 @@ function exportedNames(path, seen = new Set()) {
   return names;
 }
 
-/** The lines of a package's list: a heading an entry, and its names. */
+/** The lines of a package's list: a heading for each entry, and its names. */
 export function publicNames(folder) {
   const { exports: entries = {} } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
   const lines = [];
@@ -78,7 +79,7 @@ export const packageFolders = () =>
     .map((name) => join(root, 'packages', name))
     .filter((folder) => existsSync(join(folder, 'package.json')));
 
-/** A line for every package whose list is not what it exports. */
+/** A line for every package whose list differs from its exports. */
 export function publicNameBreaches() {
   return packageFolders().flatMap((folder) => {
     const path = join(folder, listName);

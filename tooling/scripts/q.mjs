@@ -1,5 +1,5 @@
 /**
- * `pnpm q …`: the command as it is built when no source is newer, else straight from the sources. Nobody waits for a
+ * `pnpm q …` runs the built command if no source is newer, else the command from the sources. So nobody waits for a
  * build, and nobody runs an old one.
  */
 import { spawn } from 'node:child_process';
@@ -10,7 +10,7 @@ import { ensureInstalled, root, runPnpm } from './pnpm.mjs';
 
 const packages = join(root, 'packages');
 
-/** Newest modification below `folder`, 0 when it does not exist; tests do not count. */
+/** Newest modification below `folder`; 0 if it does not exist. Tests do not count. */
 function newest(folder) {
   let time = 0;
   for (const entry of existsSync(folder) ? readdirSync(folder, { withFileTypes: true }) : []) {
@@ -21,7 +21,7 @@ function newest(folder) {
   return time;
 }
 
-/** The command's package and every package of the workspace that it is made of. */
+/** The command's package and every package of the workspace on which it depends. */
 function withDependencies(name, found = new Set()) {
   if (found.has(name)) return found;
   found.add(name);
@@ -37,7 +37,7 @@ const isBuilt = parts.every((name) => {
   return existsSync(built) && newest(join(packages, name, 'src')) <= statSync(built).mtimeMs;
 });
 await ensureInstalled();
-// pnpm runs scripts from the folder of package.json; paths are meant from where the person stands.
+// pnpm runs scripts in the folder of package.json; paths are relative to the user's folder.
 const cwd = process.env.INIT_CWD ?? process.cwd();
 if (isBuilt) {
   process.chdir(cwd);
@@ -52,7 +52,7 @@ if (isBuilt) {
     cwd,
     stdio: 'inherit',
   });
-  // A terminal sends Ctrl-C to both; the command decides what becomes of it.
+  // A terminal sends Ctrl-C to both processes. The command decides what to do.
   process.on('SIGINT', () => {});
   process.on('SIGTERM', () => child.kill('SIGTERM'));
   child.on('exit', (code, signal) => {
@@ -60,7 +60,7 @@ if (isBuilt) {
   });
 }
 
-/** Makes what is generated (WebAssembly modules) where it is absent or older than what it is made from. */
+/** Makes generated files (WebAssembly modules) that are absent or older than their sources. */
 async function generate() {
   for (const name of parts) {
     const folder = join(packages, name);

@@ -1,4 +1,7 @@
-/** `npm test`: every check in order, then the totals of all test reports. A step that fails does not stop the others. */
+/**
+ * `npm test` runs every check in order, then prints the totals of all test reports. A failed step does not stop the
+ * others.
+ */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, rmSync } from 'node:fs';
 import { printSummary, recordFailure, root } from './test-reports.mjs';

@@ -1,6 +1,7 @@
 /**
  * The totals of `.reports`: vitest's JSON, the `{passed, failed, skipped}` of the client checks, and `failed-*.json` of
- * steps that are no tests (a build, a lint). `--failed NAME WHY` says that NAME failed; no argument prints the totals.
+ * steps that are not tests (a build, a lint). `--failed NAME WHY` records that NAME failed; without an argument the
+ * totals are printed.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,8 +11,8 @@ export const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = join(root, '.reports');
 
 /**
- * A step failed: counts as one failure, named by the summary, unless reports whose names begin with one of `covers`
- * already tell of failures. So nothing that ends badly goes uncounted, and nothing counts twice.
+ * Records a failed step. It counts as one failure with a name in the summary, unless reports whose names begin with one
+ * of `covers` already have failures. So every failure counts, and none counts twice.
  */
 export function recordFailure(name, why, covers) {
   console.error(why);
@@ -21,7 +22,7 @@ export function recordFailure(name, why, covers) {
 }
 
 /**
- * Totals of the `wanted` report files, and the names of what failed.
+ * Totals of the `wanted` report files, and the names of the failed tests.
  * @returns {{ passed: number, failed: number, skipped: number, failures: string[], line: string }}
  */
 export function summarize(wanted = () => true) {
@@ -39,7 +40,7 @@ export function summarize(wanted = () => true) {
     const names = failedTests(report);
     sum.passed += report.numPassedTests ?? report.passed ?? 0;
     sum.skipped += (report.numPendingTests ?? 0) + (report.numTodoTests ?? 0) + (report.skipped ?? 0);
-    // A suite that could not be loaded has no test that failed: count the suite.
+    // A suite that could not be loaded has no failed test, so the suite itself counts.
     const failed = report.failed ?? Math.max(report.numFailedTests ?? 0, report.success === false ? 1 : 0);
     sum.failed += failed;
     if (failed > 0) failures.push(...(names.length > 0 ? names : [`${kind[1]} ${kind[2]}: ${failed} failed`]));
@@ -52,7 +53,7 @@ function readReport(path) {
   try {
     return JSON.parse(readFileSync(path, 'utf8'));
   } catch {
-    // A process that died while writing its report.
+    // The process ended while it wrote its report.
     return { failed: 1 };
   }
 }
@@ -66,7 +67,7 @@ function failedTests({ testResults = [] }) {
   });
 }
 
-/** Prints what failed, and the totals as the last line. */
+/** Prints the failed tests, and the totals as the last line. */
 export function printSummary() {
   const totals = summarize();
   for (const failure of totals.failures) console.log(`failed: ${failure}`);
