@@ -1,4 +1,4 @@
-/** `pnpm convert:llama2c MODEL.bin TOKENIZER.bin FOLDER`: a llama2.c checkpoint as a Hugging Face folder. */
+/** `pnpm convert:llama2c MODEL.bin TOKENIZER.bin FOLDER` writes a llama2.c checkpoint as a Hugging Face folder. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -31,7 +31,7 @@ export async function convertLlama2c(modelFile: string, tokenizerFile: string, f
     num_attention_heads: config.heads,
     num_hidden_layers: config.layers,
     num_key_value_heads: config.kvHeads,
-    // llama2.c has no field for either: both are constants of its source.
+    // llama2.c has no field for these two values: both are constants of its source.
     rms_norm_eps: 1e-5,
     rope_parameters: { rope_theta: 10000, rope_type: 'default' },
     tie_word_embeddings: config.tied,

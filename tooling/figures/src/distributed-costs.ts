@@ -16,12 +16,15 @@ import { hqq } from '@q/hqq';
 import { createWasmKernels } from '@q/kernels-wasm';
 import type { PartCosts } from './simulate-run.js';
 
-/** Width of the matrices that are measured: larger ones cost the same per operation. */
+/** Width of the matrices that are measured. Larger ones cost the same per operation. */
 const width = 512;
 const tokens = 512;
 const repeats = 3;
 
-/** Processor seconds of one call: the least of a few. Another process on the machine takes wall time, and none of these. */
+/**
+ * Processor seconds of one call: the least of a few. Another process on the machine takes wall time, but no processor
+ * time of this one.
+ */
 async function secondsOf(work: () => Promise<unknown> | unknown): Promise<number> {
   await work();
   let least = Number.POSITIVE_INFINITY;
@@ -34,7 +37,7 @@ async function secondsOf(work: () => Promise<unknown> | unknown): Promise<number
   return least;
 }
 
-/** Costs of the parts of a run on one thread of this machine, with the wasm kernels. */
+/** Measures the costs of the parts of a run on one thread of this machine, with the wasm kernels. */
 export async function measureCosts(): Promise<PartCosts & { readonly kernels: string }> {
   const kernels: Kernels = await createWasmKernels({ threads: 1 });
   try {
@@ -48,7 +51,7 @@ export async function measureCosts(): Promise<PartCosts & { readonly kernels: st
     const gram = await secondsOf(() => kernels.gram({ x, tokens, width, out }));
     const state = hessian.create(width);
     await hessian.update(state, { x, tokens, width }, kernels);
-    // The Hessian alone, without a second pass over an unquantized model.
+    // Only the Hessian, without a second pass over an unquantized model.
     const statistics = {
       get: () => state,
       has: ({ name }: { name: string }) => name === hessian.name,

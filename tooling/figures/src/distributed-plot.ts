@@ -2,7 +2,7 @@ import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
 import type { RunStage } from './simulate-run.js';
 
-/** A stage of a simulated run, and which run it is of. */
+/** A stage of a simulated run, with the model and the site of the run. */
 export interface PlottedStage extends RunStage {
   readonly model: string;
   /** `8 workers, 1 Gb/s, folder` */
@@ -17,7 +17,7 @@ const colors: Readonly<Record<string, string>> = {
   'writing the folder': '#5f6368',
 };
 
-/** Time of data-free runs by stage in one self-contained SVG: a column for each model, a bar for each site. */
+/** Time of data-free runs by stage in one self-contained SVG, with a column for each model and a bar for each site. */
 export function distributedPlot(stages: readonly PlottedStage[]): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   const hours = stages.map((stage) => ({ ...stage, hours: stage.seconds / 3600 }));
@@ -44,7 +44,7 @@ export function distributedPlot(stages: readonly PlottedStage[]): string {
     .replace(/<\/svg>\s*$/, `${legend()}</svg>`);
 }
 
-/** One row above the panels: Plot's own legend is HTML, which an image file cannot hold. */
+/** One row above the panels. Plot's own legend is HTML, which an image file cannot have. */
 function legend(): string {
   let x = 200;
   const entries = Object.entries(colors).map(([name, color]) => {

@@ -1,11 +1,11 @@
-/** A linear of a large model: its size, how many of it a block has, and the share of all tokens that each sees. */
+/** A linear of a large model: its size, its number in a block, and the share of all tokens that each of them sees. */
 export interface ShapedLinear {
   readonly outFeatures: number;
   readonly inFeatures: number;
   readonly count: number;
-  /** 1, or experts that a token visits over experts there are. */
+  /** 1, or the number of experts that a token visits divided by the number of experts. */
   readonly share: number;
-  /** Stage of the block: its linears' inputs are known at the same time. */
+  /** Stage of the block. The inputs of a stage's linears are known at the same time. */
   readonly stage: number;
   /** Linears of one stage with the same key read the same input: they share a Gram matrix. */
   readonly input: string;
@@ -16,7 +16,7 @@ interface ShapedBlocks {
   readonly linears: readonly ShapedLinear[];
 }
 
-/** Sizes of a model, for simulations: no weight of it is needed. */
+/** Sizes of a model, for simulations that need no weights. */
 export interface LargeModel {
   readonly name: string;
   readonly parts: readonly ShapedBlocks[];
@@ -34,7 +34,7 @@ function linear(
   return { outFeatures, inFeatures, count, share, stage, input };
 }
 
-/** Llama 3 70B, as its config.json has it. */
+/** Llama 3 70B, by its config.json. */
 const dense70: LargeModel = {
   name: '70B',
   parts: [
@@ -61,7 +61,7 @@ const latentAttention = [
   linear(7168, 16384, 2, 'output'),
 ];
 
-/** DeepSeek-V3 (671B), as its config.json has it: 256 experts, of which a token visits 8, and a shared one. */
+/** DeepSeek-V3 (671B), by its config.json: 256 experts, of which a token visits 8, and a shared one. */
 const experts671: LargeModel = {
   name: '671B (experts)',
   parts: [
@@ -85,7 +85,7 @@ const experts671: LargeModel = {
 
 export const largeModels: readonly LargeModel[] = [dense70, experts671];
 
-/** Weights of all linears of blocks. */
+/** Number of weights of all linears of blocks. */
 export const weightsOf = ({ parts }: LargeModel): number =>
   parts.reduce(
     (sum, { blocks, linears }) =>

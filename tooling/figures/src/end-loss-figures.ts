@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 
 /** One measured method. Lines with the same first six values are the same run. */
 export interface EndLossLine extends EndLossRun {
-  /** Nats a token, to the unquantized model, on the held-out windows. */
+  /** KL divergence to the unquantized model on the held-out windows, in nats per token. */
   readonly kl: number;
   readonly perplexity: number;
   readonly processorSeconds: number;
@@ -13,9 +13,9 @@ export interface EndLossRun {
   readonly bits: number;
   readonly group: number;
   readonly method: string;
-  /** Calibration windows of 256 tokens. */
+  /** Number of calibration windows of 256 tokens. */
   readonly samples: number;
-  /** Held-out windows. */
+  /** Number of held-out windows. */
   readonly valid: number;
 }
 
@@ -30,7 +30,7 @@ const identity = (run: EndLossRun) =>
   JSON.stringify([run.model, run.samples, run.valid, run.bits, run.group, run.method]);
 export const sameRun = (a: EndLossRun, b: EndLossRun): boolean => identity(a) === identity(b);
 
-/** Puts a line in its place. The file is read anew: several runs may be adding to it. */
+/** Replaces a line, or adds it. The file is read again, because several runs may add to it. */
 export async function mergeEndLossLine(line: EndLossLine): Promise<void> {
   const others = (await readEndLossLines()).filter((other) => !sameRun(other, line));
   const all = [...others, line].sort((a, b) => identity(a).localeCompare(identity(b)));
@@ -54,7 +54,7 @@ export function endLossTable(lines: readonly EndLossLine[]): string {
   return [text(head), text(head.map(() => '---')), ...rows.map(text), '', ...means].join('\n');
 }
 
-/** Geometric means over all models and windows, one line a method and width. */
+/** Geometric means over all models and windows, one line for each method and number of bits. */
 function meanShares(lines: readonly EndLossLine[]): readonly string[] {
   const shares = new Map<string, { kl: number[]; seconds: number[] }>();
   for (const line of lines) {

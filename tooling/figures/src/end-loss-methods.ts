@@ -1,7 +1,7 @@
 import type { Quantizer, Tuner } from '@q/core';
 import { gptq, gptqEndLoss } from '@q/gptq';
 
-/** What `print-end-loss` compares, by name. */
+/** The methods that `print-end-loss` compares, by name. */
 export const endLossMethods: Readonly<Record<string, () => { readonly quantizer: Quantizer; readonly tuner?: Tuner }>> =
   {
     gptq: () => ({ quantizer: gptq() }),

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 
-/** The content of each file under a path, by its name; of a report, what does not differ from run to run. */
+/** The content of each file under a path, by its name. Of a report, only the parts that are the same in every run. */
 export type FolderContent = ReadonlyMap<string, string | Uint8Array>;
 
 export async function folderContent(path: string): Promise<FolderContent> {
@@ -16,7 +16,10 @@ export async function folderContent(path: string): Promise<FolderContent> {
   return content;
 }
 
-/** What differs between two folders, one line a file: nothing when they are alike. Of a report the first value that differs. */
+/**
+ * The differences of two folders, one line a file; empty if they are equal. For a report the line has the first value
+ * that differs.
+ */
 export function differences(found: FolderContent, expected: FolderContent): readonly string[] {
   const lines: string[] = [];
   for (const name of new Set([...expected.keys(), ...found.keys()])) {
@@ -40,7 +43,7 @@ function firstDifference(is: string | Uint8Array, should: string | Uint8Array): 
 
 export const sum = (content: string | Uint8Array) => createHash('sha256').update(content).digest('hex').slice(0, 16);
 
-/** What a report says of times and of the process that wrote it. */
+/** Keys of a report with times and data of the process that wrote it. */
 const varying = new Set(['seconds', 'secondsPerStep', 'resumed', 'environment', 'engine', 'notes']);
 
 function comparable(path: string, content: Buffer): string | Uint8Array {

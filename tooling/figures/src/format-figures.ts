@@ -19,10 +19,10 @@ import {
   weightedSearch,
 } from '@q/core';
 
-/** One line of the table: how a weight is quantized. */
+/** One line of the table: a way to quantize a weight. */
 export interface FormatRow {
   readonly name: string;
-  /** The same for every weight, or fitted to it (codebooks). */
+  /** The same scheme for every weight, or a function that fits one to a weight (codebooks). */
   readonly scheme: Scheme | ((weight: Tensor<'f32'>) => Scheme);
   readonly options?: QuantizeOptions;
 }
@@ -32,7 +32,7 @@ const search = { fit: weightedSearch() };
 const int = (bits: number, groupSize?: number, zeroPoint?: 'integer' | 'float') =>
   schemes.integer(bits, { groupSize, zeroPoint });
 
-/** Every format, and the granularities that are in use with it. */
+/** Every format, with the granularities that are used with it. */
 export const formatRows: readonly FormatRow[] = [
   { name: 'FP16', scheme: schemes.fp16 },
   { name: 'BF16', scheme: schemes.bf16 },

@@ -2,18 +2,18 @@ import { readFile, writeFile } from 'node:fs/promises';
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
 
-/** A training that some processes shared. A line is known by its first four values: measuring it again replaces it. */
+/** A training that several processes shared. Its first four values identify a line: measuring it again replaces it. */
 export interface GradientLine {
   readonly model: string;
   readonly compress: string;
   readonly workers: number;
   readonly steps: number;
-  /** Mean of the last tenth of the steps, in nats a token. */
+  /** Mean loss of the last tenth of the steps, in nats per token. */
   readonly loss: number;
-  /** What a worker has sent to one other, and the same gradients in f32. */
+  /** Bytes that a worker has sent to one other, and bytes of the same gradients in f32. */
   readonly sentBytes: number;
   readonly exactBytes: number;
-  /** Of the whole command, on the machine where it ran. */
+  /** Seconds of the whole command, on the machine where it ran. */
   readonly seconds: number;
   /** Step and loss, at each tenth of the training. */
   readonly curve: readonly (readonly [step: number, loss: number])[];
@@ -25,7 +25,7 @@ export async function readGradientLines(): Promise<GradientLine[]> {
   return JSON.parse(await readFile(file, 'utf8').catch(() => '[]')) as GradientLine[];
 }
 
-/** Puts a line in its place. */
+/** Replaces a line, or adds it. */
 export async function mergeGradientLine(line: GradientLine): Promise<void> {
   const others = (await readGradientLines()).filter((other) => identity(other) !== identity(line));
   await writeFile(file, `${JSON.stringify([...others, line], null, 2)}\n`);
@@ -33,10 +33,10 @@ export async function mergeGradientLine(line: GradientLine): Promise<void> {
 
 const identity = ({ model, compress, workers, steps }: GradientLine) => [model, compress, workers, steps].join(' ');
 
-/** Steps that 1-bit Adam exchanges in f32 before it begins to compress. */
+/** Steps that 1-bit Adam exchanges in f32 before it compresses. */
 const warmUps: Readonly<Record<string, number>> = { '1bit-adam': 48 };
 
-/** A table in Markdown: each line beside the uncompressed training of as many workers. */
+/** A table in Markdown: each line next to the uncompressed training with the same number of workers. */
 export function gradientTable(lines: readonly GradientLine[]): string {
   const head = [
     'model',
@@ -66,7 +66,7 @@ export function gradientTable(lines: readonly GradientLine[]): string {
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 
-/** Curves of all lines in one self-contained SVG: a panel for each model and number of workers. */
+/** Curves of all lines in one self-contained SVG, with a panel for each model and number of workers. */
 export function gradientPlot(lines: readonly GradientLine[]): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   const points = lines.flatMap(({ model, workers, compress, curve }) =>

@@ -14,11 +14,11 @@ export const prepareModel = (inputs: string) => writeInterruptionModel(modelIn(i
 /** A kind of run, small enough to be run hundreds of times. */
 export interface RunKind {
   readonly name: string;
-  /** Weight files of the result, where the kind is about their number. */
+  /** Number of weight files of the result, if the kind tests that number. */
   readonly shards?: number;
   /** Arguments of `q` that write to `out`. */
   argv(out: string, inputs: string): readonly string[];
-  /** Makes what the command reads beside the model, in the folder `inputs`; with `q`, which ends with 0. */
+  /** Makes the other inputs of the command in the folder `inputs`, by `q`, which must end with 0. */
   prepare?(inputs: string, q: (argv: readonly string[]) => Promise<void>): Promise<unknown>;
 }
 
@@ -38,7 +38,7 @@ const finetune = (name: string, source: (inputs: string) => string, ...flags: re
 });
 const groups = ['--bits', '4', '--group', '32'];
 
-/** Every kind of run that keeps something when it dies, and `q gguf`, which starts again. */
+/** Every kind of run that keeps files when it dies, and `q gguf`, which starts again. */
 export const runKinds: readonly RunKind[] = [
   { ...quantize('rtn in 4 shards', '--method', 'rtn', ...groups, '--no-eval', '--max-shard', '12000'), shards: 4 },
   quantize('eval after quantize', '--method', 'rtn', ...groups, ...evaluated),

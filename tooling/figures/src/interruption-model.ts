@@ -5,8 +5,8 @@ import { writeSafetensorsFile } from '@q/safetensors';
 import { type LlamaShape, llamaConfig, llamaTensors } from './llama-shape.js';
 
 /**
- * What a run does at each of its blocks it does at two: the model is as small as it can be with groups of 32 and heads that
- * share keys. A run of it takes a tenth of the time of one of the demo model, whose tokenizer it has.
+ * The smallest model with groups of 32 and heads that share keys. It has two blocks, so a run does everything that it
+ * does for each block. A run takes a tenth of the time of a run on the demo model, whose tokenizer it has.
  */
 const shape: LlamaShape = {
   hidden: 32,
@@ -19,7 +19,7 @@ const shape: LlamaShape = {
 
 /**
  * Writes a Llama of two blocks with weights of standard deviation 0.08, f32.
- * @param demo folder that the tokenizer is taken from
+ * @param demo folder of the model whose tokenizer is copied
  */
 export async function writeInterruptionModel(folder: string, demo: string): Promise<void> {
   await mkdir(folder, { recursive: true });

@@ -17,19 +17,19 @@ import { prepareModel, type RunKind } from './interruption-kinds.js';
 
 /** The outcome of the same command after a run had died. */
 export interface Outcomes {
-  /** Operations before which the run died. */
+  /** Number of operations before which the run died. */
   readonly places: number;
-  /** Different states of the disk among them: each was tried once. */
+  /** Number of different states of the disk among them. Each was tried once. */
   readonly states: number;
-  /** The bytes of an undisturbed run. */
+  /** Results with the bytes of an uninterrupted run. */
   equal: number;
-  /** Ended with an error that says what to do. */
+  /** Results with an error that states what to do. */
   refused: number;
-  /** Other bytes, or a foreign error: must stay 0. */
+  /** Results with other bytes or a foreign error: must stay empty. */
   readonly others: string[];
 }
 
-/** `killTwice`: the run that goes on is killed as well, before an operation that is drawn for each place. */
+/** `killTwice`: the run that continues is killed too, before an operation that is drawn for each place. */
 export const faults = ['kill', 'killTwice', 'torn', 'powerCut', 'namesFirst', 'full'] as const;
 export type Fault = (typeof faults)[number];
 
@@ -59,27 +59,27 @@ async function lay(disk: Disk): Promise<void> {
   }
 }
 
-/** Whether an error says what to do, and is none of a library or of the machine. */
+/** Whether an error states what to do, and is not an error of a library or of the machine. */
 export const namesRemedy = (err: string) => /remove|choose|give|put|free/.test(err) && !err.includes('unexpected:');
 
 const stateOf = (disk: Disk) =>
   sum([...disk].map(([path, content]) => `${path} ${content ? sum(content) : 'folder'}`).join('\n'));
 
 export interface InterruptionOptions {
-  /** Folder for everything; made anew. */
+  /** Folder for all files; it is made again. */
   readonly folder: string;
   readonly faults: readonly Fault[];
-  /** Of all places every n-th is tried. */
+  /** Tries every n-th of all places. */
   readonly every?: number;
-  /** Number of the first place that is tried. */
+  /** Number of the first place. */
   readonly first?: number;
-  /** Number behind the last place that is tried. */
+  /** Number after the last place. */
   readonly until?: number;
   readonly progress?: (text: string) => void;
 }
 
 /**
- * Lets a kind of run die before each of its write operations, and runs the same command again.
+ * Makes a kind of run die before each of its write operations, and runs the same command again.
  * @returns the counts of equal, refused and other results, by fault
  */
 export async function interruptRun(kind: RunKind, options: InterruptionOptions): Promise<ReadonlyMap<Fault, Outcomes>> {
@@ -136,7 +136,7 @@ export async function interruptRun(kind: RunKind, options: InterruptionOptions):
       const again = fault === 'killTwice' ? createRandom(kind.name) : undefined;
       let at = -1;
       for (const disk of crashStates(operations, survivors[fault])) {
-        // Drawn for every place: a place that is tried alone is tried as among all.
+        // It is drawn for every place, so a place that is tried alone is tried in the same way as among all places.
         const second = again?.integer(operations.length);
         if (++at >= until) break;
         if (at < first || (at - first) % every !== 0) continue;

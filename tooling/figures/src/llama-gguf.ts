@@ -4,7 +4,7 @@ import { encodeF16, toF32 } from '@q/core';
 import { createGgufWriter, f16Block, f32Block, type GgufValue, ggufTensorTypeFor, planGgufFile } from '@q/gguf';
 import { openShards } from '@q/safetensors';
 
-/** What is read of a Llama's config.json. */
+/** The parts of a Llama's config.json that are read. */
 interface LlamaConfig {
   readonly vocab_size: number;
   readonly hidden_size: number;
@@ -20,7 +20,7 @@ interface LlamaConfig {
   readonly eos_token_id?: number;
 }
 
-/** A byte-level BPE without exceptions, as the demo model and the shared ones have it. */
+/** A byte-level BPE without exceptions, as in the demo model and the shared models. */
 interface Tokenizer {
   readonly added_tokens: readonly { readonly id: number }[];
   readonly model: {
@@ -29,7 +29,7 @@ interface Tokenizer {
   };
 }
 
-/** Hugging Face's parts of a tensor's name as llama.cpp calls them (docs/reference/file-formats.md#names-of-gguf). */
+/** llama.cpp's names for Hugging Face's parts of a tensor's name (docs/reference/file-formats.md#names-of-gguf). */
 const parts: Readonly<Record<string, string>> = {
   'model.embed_tokens': 'token_embd',
   'model.norm': 'output_norm',
@@ -54,8 +54,8 @@ const text = (value: string): GgufValue => ({ type: 'string', value });
 const count = (value: number): GgufValue => ({ type: 'u32', value });
 
 /**
- * Writes a plain Llama folder as GGUF for tests and benchmarks: matrices in f16, norms in f32; with its tokenizer where the folder has one,
- * so that llama.cpp runs it. Returns the file's bytes.
+ * Writes a plain Llama folder as GGUF for tests and benchmarks: matrices in f16, norms in f32. If the folder has a
+ * tokenizer, the file has it too, so llama.cpp can run it. Returns the file's bytes.
  */
 export async function writeLlamaGguf(path: string, folder: string): Promise<number> {
   const config: LlamaConfig = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8'));
@@ -85,7 +85,10 @@ export async function writeLlamaGguf(path: string, folder: string): Promise<numb
   return plan.byteLength;
 }
 
-/** llama.cpp turns neighbouring rows of a head, Hugging Face those half a head apart (docs/reference/file-formats.md#names-of-gguf). */
+/**
+ * llama.cpp rotates neighbouring rows of a head; Hugging Face rotates rows half a head apart
+ * (docs/reference/file-formats.md#names-of-gguf).
+ */
 function interleaveHalves(values: Float32Array, heads: number, columns: number): Float32Array {
   const out = new Float32Array(values.length);
   const headRows = values.length / columns / heads;

@@ -47,7 +47,7 @@ export function llamaTensors(shape: LlamaShape): PlannedTensor[] {
   return tensors;
 }
 
-/** What stands in its config.json. */
+/** The content of its config.json. */
 export const llamaConfig = (shape: LlamaShape) => ({
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
@@ -65,8 +65,8 @@ export const llamaConfig = (shape: LlamaShape) => ({
 });
 
 /**
- * Writes a bf16 checkpoint of a shape into `folder`: holes where weights would be (`sparse`, no disk space is used), or
- * normal values of standard deviation 0.02. Returns its bytes.
+ * Writes a bf16 checkpoint of a shape into `folder`. `sparse`: holes for the weights, which use no disk space.
+ * `random`: normal values of standard deviation 0.02. Returns its bytes.
  */
 export async function writeLlama(folder: string, shape: LlamaShape, fill: 'sparse' | 'random'): Promise<number> {
   const plan = planShards(llamaTensors(shape));

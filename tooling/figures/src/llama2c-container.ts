@@ -1,6 +1,6 @@
 import { FormatError, type Tensor, tensor } from '@q/core';
 
-/** What the header of a llama2.c checkpoint says. */
+/** The header of a llama2.c checkpoint. */
 interface Llama2cConfig {
   readonly dim: number;
   readonly hidden: number;
@@ -22,8 +22,9 @@ const headerWords = 7;
 
 /**
  * Reads the legacy f32 container of llama2.c (`export.py`, version 0): seven i32 (dim, hidden, layers, heads, kv heads,
- * vocabulary - negative when the classifier is its own -, positions), then the weights of all layers kind by kind.
- * @throws FormatError when the bytes are not exactly that long
+ * vocabulary, positions), then the weights of all layers kind by kind. A negative vocabulary means that the classifier
+ * has its own weights.
+ * @throws FormatError when the bytes do not have exactly that length
  */
 export function readLlama2c(bytes: Uint8Array): Llama2cModel {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -74,7 +75,7 @@ export function readLlama2c(bytes: Uint8Array): Llama2cModel {
   takeLayers('mlp.down_proj', [dim, hidden]);
   takeLayers('mlp.up_proj', [hidden, dim]);
   tensors.set('model.norm.weight', take(dim));
-  // Tables of cosines and sines, which every reader computes anew.
+  // Tables of cosines and sines, which every reader computes itself.
   take(positions, headDim / 2);
   take(positions, headDim / 2);
   if (!config.tied) tensors.set('lm_head.weight', take(config.vocabulary, dim));
@@ -85,8 +86,8 @@ export function readLlama2c(bytes: Uint8Array): Llama2cModel {
 }
 
 /**
- * Rows of a q or k projection from llama2.c's rotary layout (pairs 2j, 2j+1 of a head) to Hugging Face's (pairs j,
- * j + headDim/2).
+ * Converts rows of a q or k projection from llama2.c's rotary layout (pairs 2j, 2j+1 of a head) to Hugging Face's
+ * (pairs j, j + headDim/2).
  */
 function halvesFromPairs({ shape, data }: Tensor<'f32'>, headDim: number): Tensor<'f32'> {
   const [rows, columns] = shape as [number, number];

@@ -1,6 +1,6 @@
 import { FormatError } from '@q/core';
 
-/** A SentencePiece BPE vocabulary: pieces with a space where SentencePiece has U+2581, and their scores. */
+/** A SentencePiece BPE vocabulary: pieces, with a space for SentencePiece's U+2581, and their scores. */
 export interface ScoredPieces {
   readonly pieces: readonly string[];
   readonly scores: readonly number[];
@@ -11,7 +11,8 @@ const firstBytePiece = 3;
 const bytePieces = 256;
 
 /**
- * Reads llama2.c's `tokenizer.bin`: the longest piece's length (i32), then for each piece score (f32), length (i32), bytes.
+ * Reads llama2.c's `tokenizer.bin`: the longest piece's length (i32), then for each piece score (f32), length (i32),
+ * bytes.
  * @throws FormatError when it ends inside a piece, or holds fewer or more pieces than the vocabulary
  */
 export function readLlama2cTokenizer(bytes: Uint8Array, vocabulary: number): ScoredPieces {
@@ -36,12 +37,13 @@ export function readLlama2cTokenizer(bytes: Uint8Array, vocabulary: number): Sco
 }
 
 /**
- * `tokenizer.json` of a SentencePiece BPE vocabulary. SentencePiece merges the adjacent pair whose merged piece has the
- * highest score; as ranked pairs: every split of every piece into two pieces, in the order of the whole's score.
+ * Makes `tokenizer.json` of a SentencePiece BPE vocabulary. SentencePiece merges the adjacent pair whose merged piece
+ * has the highest score. The ranked pairs are every split of every piece into two pieces, in the order of the whole
+ * piece's score.
  */
 export function toTokenizerJson({ pieces, scores }: ScoredPieces): object {
   const marked = pieces.map((piece) => piece.replaceAll(' ', '\u2581'));
-  // llama2.c writes the control pieces with line breaks around them.
+  // llama2.c writes line breaks before and after the control pieces.
   marked.splice(0, firstBytePiece, unknown, begin, end);
   const ids = new Map(marked.map((piece, id) => [piece, id]));
   const merges = marked

@@ -8,15 +8,15 @@ import type { Subject } from './subject.js';
 const layout = gptqLayout();
 
 export interface BudgetMeasureOptions {
-  /** Windows that sensitivities are found on. Default 16. */
+  /** Windows on which sensitivities are found. Default 16. */
   readonly windows?: number;
   /** Default `walk`. */
   readonly by?: 'walk' | 'one-pass';
 }
 
 /**
- * Measures recipes that choose the width of each unit within a budget by what the whole model loses. Sensitivities are
- * measured once, on the first calibration windows, and serve every budget.
+ * Measures recipes that choose the bits of each unit within a budget by the loss of the whole model. Sensitivities are
+ * measured once, on the first calibration windows, and used for every budget.
  */
 export function budgetMeasure(
   subject: Subject,

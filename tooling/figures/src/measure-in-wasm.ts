@@ -13,11 +13,14 @@ import type { Subject } from './subject.js';
 export interface WasmRun {
   readonly kl: number;
   readonly perplexity: number;
-  /** Of quantizing on all threads together: forward and backward passes, solving, training, and the folder written. */
+  /**
+   * Processor seconds of quantizing on all threads together: forward and backward passes, solving, training, and
+   * writing the folder.
+   */
   readonly processorSeconds: number;
 }
 
-/** Quantizes and scores with the engines of the wasm kernels alone, so that times of methods compare. */
+/** Quantizes and scores with only the engines of the wasm kernels, so times of methods can be compared. */
 export async function measureInWasm(
   { folder, calibration, valid }: Subject,
   { quantizer, tuner, scheme }: { readonly quantizer: Quantizer; readonly tuner?: Tuner; readonly scheme: Scheme },

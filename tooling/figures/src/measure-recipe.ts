@@ -23,18 +23,18 @@ import type { Subject } from './subject.js';
 export interface MeasuredRun {
   readonly perplexity: number;
   readonly kl: number;
-  /** Of quantizing, load and save included. */
+  /** Seconds of quantizing, with loading and saving. */
   readonly seconds: number;
-  /** The same in seconds of processors, of all threads together: what else the machine does hardly moves it. */
+  /** The same in processor seconds of all threads together. Other processes on the machine hardly change it. */
   readonly processorSeconds: number;
   readonly bitsPerWeight: number;
-  /** Parameters that training changed; 0 for methods that do not train. */
+  /** Number of trained parameters; 0 for methods that do not train. */
   readonly trainedParameters: number;
-  /** What the first layer's report says: of a training `steps`, `loss`, `secondsPerStep`. */
+  /** Figures of the first layer's report: for a training `steps`, `loss`, `secondsPerStep`. */
   readonly figures: Readonly<Record<string, number>>;
 }
 
-/** Asymmetric integers for the linears of the blocks, as all peers have them. */
+/** Asymmetric integers for the linears of the blocks, as in all peers. */
 export function asymmetric(bits: number, group: number) {
   return scheme({
     format: unsignedIntegers[bits - 2],
@@ -44,26 +44,26 @@ export function asymmetric(bits: number, group: number) {
 }
 
 export interface MeasureOptions {
-  /** Instead of the one rule of the quantizer and its scheme. */
+  /** Replaces the single rule with the quantizer and its scheme. */
   readonly rules?: Recipe['rules'];
-  /** Before quantization. */
+  /** Steps before quantization. */
   readonly transforms?: readonly ModelStep[];
   /** Default: the GPTQ layout. */
   readonly layout?: QuantizedLayout;
-  /** 0 when absent. */
+  /** Default: 0. */
   readonly seed?: number;
-  /** The best there is when absent. */
+  /** Default: the best backend that is available. */
   readonly backend?: BackendChoice;
   readonly tuner?: Tuner;
-  /** Instead of the subject's calibration windows. */
+  /** Replaces the subject's calibration windows. */
   readonly calibration?: Windows;
   readonly progress?: (event: ProgressEvent) => void;
-  /** Folder to write to; an unfinished run in it is continued. One in the temporary folder when absent. */
+  /** Folder for the result. An unfinished run in it is continued. Default: one in the temporary folder. */
   readonly out?: string;
   readonly signal?: AbortSignal;
 }
 
-/** Logits of the originals on their valid windows: every line of a table is compared with the same ones. */
+/** Logits of the originals on their valid windows. Every line of a table is compared with the same logits. */
 const originals = new WeakMap<Subject, Promise<LogitsSource>>();
 
 async function originalLogits({ folder, valid }: Subject, kernels: Kernels, backend: BackendChoice) {
@@ -90,7 +90,7 @@ async function originalLogits({ folder, valid }: Subject, kernels: Kernels, back
   };
 }
 
-/** Quantizes a subject to disk, reads it back, and compares it with the original on the valid windows. */
+/** Quantizes a subject to the disk, reads it back, and compares it with the original on the valid windows. */
 export async function measureRecipe(
   subject: Subject,
   quantizer: Quantizer,
@@ -131,7 +131,7 @@ export async function measureRecipe(
   return { perplexity, kl, seconds, processorSeconds, bitsPerWeight: plan.bitsPerWeight, trainedParameters, figures };
 }
 
-/** Seconds of all threads of this process, user and system. */
+/** Processor seconds of all threads of this process, user and system. */
 export function processorSecondsSince(before: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(before);
   return (user + system) / 1e6;

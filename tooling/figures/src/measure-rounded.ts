@@ -24,12 +24,12 @@ export interface RoundedLine {
   readonly kl: number;
 }
 
-/** Everything that one line of the table rounds, and its bits. */
+/** Everything that one line of the table rounds, with the bits. */
 interface Rounded {
   readonly what: string;
-  /** Inputs of the blocks' linears, per token. */
+  /** Bits of the inputs of the blocks' linears, per token. */
   readonly activations?: number;
-  /** Keys after positions and values, per token and head. */
+  /** Bits of keys after positions and of values, per token and head. */
   readonly cache?: number;
 }
 
@@ -42,7 +42,10 @@ const lines: readonly Rounded[] = [
   { what: 'activations and cache 4', activations: 4, cache: 4 },
 ];
 
-/** KL of a model whose activations or cache are rounded as they pass, without rotations and with them. */
+/**
+ * Measures the KL of a model whose activations or cache are rounded during the forward pass, without rotations and with
+ * them.
+ */
 export async function* measureRounded(
   { model: plain, config, weight }: Checkpoint,
   valid: Windows,

@@ -5,16 +5,16 @@ import { fileURLToPath } from 'node:url';
 const bin = fileURLToPath(new URL('../../../packages/cli/dist/bin.js', import.meta.url));
 
 export interface MeasuredCommand {
-  /** Start of the process included. */
+  /** Seconds, with the start of the process. */
   readonly seconds: number;
-  /** Of all its threads, to 20 ms before its end. Not a number where /proc is absent. */
+  /** Processor seconds of all its threads, up to 20 ms before its end. NaN if /proc is absent. */
   readonly processorSeconds: number;
-  /** Peak resident memory, bytes: the kernel's own high-water mark. Not a number where /proc is absent. */
+  /** Peak resident memory in bytes: the kernel's own high-water mark. NaN if /proc is absent. */
   readonly peakBytes: number;
   readonly out: string;
 }
 
-/** Runs the built command in a process of its own. Throws with its messages when it fails. */
+/** Runs the built command in a separate process. Throws with its messages when it fails. */
 export async function measureCommand(argv: readonly string[]): Promise<MeasuredCommand> {
   const started = performance.now();
   const child = spawn(process.execPath, [bin, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -29,11 +29,12 @@ export async function measureCommand(argv: readonly string[]): Promise<MeasuredC
     try {
       const found = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'));
       if (found) peak = 1024 * Number(found[1]);
-      // Behind the name, which may hold spaces: user and system time are fields 14 and 15, in hundredths of a second.
+      // The fields come after the name, which may contain spaces. User and system time are fields 14 and 15, in
+      // hundredths of a second.
       const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? [];
       processor = (Number(fields[11]) + Number(fields[12])) / 100;
     } catch {
-      // Ended between two readings, or not Linux.
+      // The process ended between two readings, or this is not Linux.
     }
   }, 20);
   const code = await new Promise<number | null>((resolve) => child.on('close', resolve));

@@ -6,13 +6,13 @@ import type { PeerLine } from './peers.js';
 export interface MethodLine extends Omit<MeasuredRun, 'figures'> {
   readonly model: string;
   readonly bits: number;
-  /** -1: per output channel. */
+  /** -1: one scale per output channel. */
   readonly group: number;
   readonly method: string;
 }
 
 const width = 1180;
-/** From the floor that all must beat (grey) to the best; other names get what is left. */
+/** Colours from the baseline (grey) to the best method. Other names get the remaining colours. */
 const colors: Readonly<Record<string, string>> = {
   rtn: '#9aa0a6',
   'rtn, search': '#5f6368',
@@ -31,8 +31,8 @@ const series = (method: string) => method.replace(/, budget .*$/, ', budget');
 const row = (group: number) => (group === -1 ? 'per channel' : 'in groups');
 
 /**
- * KL over bits per weight in one self-contained SVG: a column for each model, a row for grids per channel and one for groups.
- * Peers are marks without a line, at the bits per weight that the same bits and group take here.
+ * KL over bits per weight in one self-contained SVG, with a column for each model, a row for grids per channel and one
+ * for groups. Peers are marks without a line, at the bits per weight of the same bits and group in this toolkit.
  */
 export function methodsPlot(lines: readonly MethodLine[], peers: readonly PeerLine[] = []): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
@@ -94,7 +94,7 @@ const rank = (name: string) => {
 };
 const peerSymbol = (name: string) => (name === 'AutoRound' ? 'times' : 'plus');
 
-/** One row above the panels: Plot's own legend is HTML, which an image file cannot hold. */
+/** One row above the panels. Plot's own legend is HTML, which an image file cannot have. */
 function legend(names: readonly string[], color: ReadonlyMap<string, string>, peers: readonly string[]): string {
   let x = 64;
   const entry = (mark: string, name: string) => {

@@ -4,7 +4,10 @@ import type { MethodLine } from './methods-plot.js';
 
 const key = ({ model, bits, group, method }: MethodLine) => JSON.stringify([model, bits, group, method]);
 
-/** New lines take the place of old ones of the same model, bits, group and method; others stay. Sorted, so that runs compare. */
+/**
+ * Merges lines. A new line replaces the old one of the same model, bits, group and method; others stay. Lines are
+ * sorted, so that files of different runs can be compared.
+ */
 export function mergeLines(old: readonly MethodLine[], fresh: readonly MethodLine[]): MethodLine[] {
   const all = new Map([...old, ...fresh].map((line) => [key(line), line]));
   return [...all.values()].sort(
@@ -12,7 +15,7 @@ export function mergeLines(old: readonly MethodLine[], fresh: readonly MethodLin
   );
 }
 
-/** @throws Error naming the file when it is there and cannot be read */
+/** @throws Error naming the file when it exists and cannot be read */
 export async function readLines(file: URL): Promise<MethodLine[]> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return '[]';
@@ -25,7 +28,7 @@ export async function readLines(file: URL): Promise<MethodLine[]> {
   }
 }
 
-/** Written after every line: a run of many minutes that is stopped leaves what it has measured. */
+/** Writes the table. It is called after every line, so a run of many minutes that is stopped keeps its measurements. */
 export async function writeLines(file: URL, lines: readonly MethodLine[]): Promise<void> {
   await mkdir(dirname(file.pathname), { recursive: true });
   await writeFile(file, `${JSON.stringify(lines, null, 1)}\n`);

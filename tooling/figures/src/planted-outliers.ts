@@ -5,8 +5,8 @@ import { foldEdge, type Tensor } from '@q/core';
 import { createShardWriter, planShards } from '@q/safetensors';
 
 /**
- * Writes a model of the same function with outlier channels, as large language models have them: `channels` of the gains of
- * each norm before linears are multiplied by `factor`, and the columns that read them divided by it.
+ * Writes a model with the same function and with outlier channels, which large language models have. In each norm
+ * before linears, `channels` gains are multiplied by `factor`, and the columns that read them are divided by it.
  */
 export async function plantOutliers(folder: string, out: string, channels: number, factor: number): Promise<void> {
   const source = await openCheckpoint(folder, []);
@@ -23,7 +23,8 @@ export async function plantOutliers(folder: string, out: string, channels: numbe
       for (const name of names) if (source.tensors.has(name)) weights.set(name, await source.weight(name));
       const width = (weights.get(`${edge.producer.module}.weight`) as Tensor).shape[0];
       const scales = new Float32Array(width).fill(1);
-      // Evenly spread; which channels they are does not matter, they are the same in every block, as in real models.
+      // The channels are evenly spaced. Their positions do not matter; they are the same in every block, as in real
+      // models.
       for (let i = 0; i < channels; i++) scales[Math.floor(((i + 0.5) * width) / channels)] = 1 / factor;
       for (const [name, values] of foldEdge(edge, scales, weights).weights) changed.set(name, values);
     }

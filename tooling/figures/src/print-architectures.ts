@@ -1,6 +1,6 @@
 /**
- * The table of docs/architectures.md, from what the tests cover: for every kind of model the cases that are compared with
- * transformers, the edges that are scaled, what a rotation may turn.
+ * Prints the table of docs/architectures.md from the cases of the tests: for every kind of model the cases that are
+ * compared with transformers, the edges that are scaled, and the possible rotations.
  *
  *     pnpm figures:architectures > docs/architectures.md
  */

@@ -1,6 +1,7 @@
 /**
- * `pnpm figures:awq [MODEL ...] [--bits 4,3,2] [--groups=64,-1] [--samples 128] [--windows 60] [--variants 'a;b']`: AWQ by
- * both objectives, with and without clipping, beside round-to-nearest, HQQ and GPTQ: KL on held-out windows, and time.
+ * `pnpm figures:awq [MODEL ...] [--bits 4,3,2] [--groups=64,-1] [--samples 128] [--windows 60] [--variants 'a;b']`
+ * compares AWQ by both objectives, with and without clipping, with round-to-nearest, HQQ and GPTQ: KL on held-out
+ * windows, and time.
  */
 import { parseArgs } from 'node:util';
 import { type AwqOptions, awq } from '@q/awq';
@@ -29,9 +30,9 @@ const { positionals, values } = parseArgs({
 interface Variant {
   readonly quantizer: Quantizer;
   readonly awq?: AwqOptions;
-  /** Clipping of the weights as they are: no edge is scaled. */
+  /** Clips the original weights: no edge is scaled. */
   readonly clipAlone?: boolean;
-  /** Float zero points, in the layout that holds them. */
+  /** Float zero points, in the layout that can hold them. */
   readonly plain?: boolean;
 }
 const range = rtn({ fit: minMax() });

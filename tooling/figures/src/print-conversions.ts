@@ -1,6 +1,6 @@
 /**
- * `pnpm figures:conversions MODEL`: time and peak memory of `q convert`, without data, of a model folder to each usual type; the median of
- * three runs. Fails above 5 seconds or 600 MB.
+ * `pnpm figures:conversions MODEL` prints time and peak memory of `q convert`, without data, of a model folder to each
+ * usual type; the median of three runs. It fails above 5 seconds or 600 MB.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,7 +1,8 @@
 /**
- * `pnpm figures:distributed [--plot FILE] [--cores 8] [--costs JSON]`: what the parts of a run cost on one thread of this machine, and from
- * that, by simulation, runs of a 70B and a 671B model on 8 and 64 workers with links of 1 and 10 Gb/s: time by stage, bytes moved, and
- * what is busy longest. `--costs` takes the line of an earlier run instead of measuring.
+ * `pnpm figures:distributed [--plot FILE] [--cores 8] [--costs JSON]` measures the costs of the parts of a run on one
+ * thread of this machine. From these it simulates runs of a 70B and a 671B model on 8 and 64 workers with links of 1
+ * and 10 Gb/s, and prints time by stage, bytes moved, and the bottleneck. `--costs` uses the line of an earlier run
+ * instead of measuring.
  */
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';

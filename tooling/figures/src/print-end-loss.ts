@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:end-loss [MODEL ...] [--bits 4,3,2] [--group 64] [--methods a,b] [--samples 128] [--valid 60] [--again]`: KL on held-out windows of
- * what the end loss teaches a layer-wise solver, and of training, as shares of the default GPTQ's with the same windows, and time as
- * a multiple of its processor time. Each line is merged into `reference/end-loss.json` when it is done; lines that are there
- * are not measured again without `--again`. The table of all lines is printed at the end; `--table` prints it alone.
+ * `pnpm figures:end-loss [MODEL ...] [--bits 4,3,2] [--group 64] [--methods a,b] [--samples 128] [--valid 60]
+ * [--again]` compares layer-wise solvers that use the end loss, and trainings, with the default GPTQ on the same
+ * windows. It prints KL on held-out windows and processor time as multiples of GPTQ's. Each finished line is merged
+ * into `reference/end-loss.json`; lines that are there already are measured again only with `--again`. The table of all
+ * lines is printed at the end; `--table` prints only the table.
  */
 import { parseArgs } from 'node:util';
 import { endLossTable, mergeEndLossLine, readEndLossLines, sameRun } from './end-loss-figures.js';

@@ -1,7 +1,8 @@
 /**
- * `pnpm figures:finetune [MODEL] [--samples 128] [--epochs 5] [--parts peqa,lora]`: a model of TinyStories learns Tiny Shakespeare.
- * PEQA: the scales of two tasks over one set of integers, perplexity on both texts, bytes of a task, checksum of the integers.
- * QLoRA beside LoRA on the unquantized weights: loss, bits a weight, and memory predicted and measured, each in a process of its own.
+ * `pnpm figures:finetune [MODEL] [--samples 128] [--epochs 5] [--parts peqa,lora]`: a model of TinyStories learns Tiny
+ * Shakespeare. PEQA: the scales of two tasks for one set of integers, perplexity on both texts, bytes of a task,
+ * checksum of the integers. QLoRA compared with LoRA on the unquantized weights: loss, bits a weight, and memory
+ * predicted and measured, each in a separate process.
  */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -53,7 +54,10 @@ async function tune(method: string, from: string, text: keyof typeof texts, out:
   return { report: JSON.parse(json) as Report, peakBytes };
 }
 
-/** On windows outside of the training: for Shakespeare the last windows of a part after those of the training. */
+/**
+ * Perplexity on windows outside of the training. For Shakespeare these are the last windows of a part, after those of
+ * the training.
+ */
 async function perplexity(folder: string, text: keyof typeof texts, adapter?: string): Promise<number> {
   const argv = ['eval', folder, '--text', heldOut[text], '--length', length, '--engine', engine, '--json'];
   const beside = adapter === undefined ? [] : ['--adapter', at(adapter)];
@@ -61,7 +65,7 @@ async function perplexity(folder: string, text: keyof typeof texts, adapter?: st
   return JSON.parse((await measureCommand([...argv, '--windows', count, ...beside])).out).perplexity;
 }
 
-/** Of the linears in NF4 with double-quantized scales, as they lie in a file. */
+/** Bits a weight of the linears in NF4 with double-quantized scales, as stored in a file. */
 async function bitsOfNf4(): Promise<number> {
   const source = await openCheckpoint(model, []);
   const linears = source.model?.blocks.flatMap((block) => block.linears) ?? [];

@@ -1,7 +1,7 @@
 /**
- * `pnpm figures:formats [--each] [--markdown]`: bits per weight and signal to noise (dB) of every number format and
- * granularity on a Gaussian, a Laplace and the linears of llama-5m: by kind the mean over the layers, or with `--each` every
- * one of them.
+ * `pnpm figures:formats [--each] [--markdown]` prints bits per weight and signal to noise (dB) of every number format
+ * and granularity on a Gaussian, a Laplace and the linears of llama-5m: for each kind the mean over the layers, or with
+ * `--each` every layer.
  */
 import { parseArgs } from 'node:util';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';

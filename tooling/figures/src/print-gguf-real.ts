@@ -1,6 +1,7 @@
 /**
- * KL divergence to the model of a folder of GGUF files that were made of it, each with its bytes: `print-gguf-real.ts MODEL TEXT WINDOWS
- * FILE...`. Files of any tool will do; the forward pass is ours, with the values that a reader finds in the file.
+ * Prints the KL divergence of GGUF files to the folder of the original model, with the bytes of each file:
+ * `print-gguf-real.ts MODEL TEXT WINDOWS FILE...`. The files may come from any tool. The forward pass is ours, with the
+ * values of the file.
  */
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';

@@ -1,6 +1,7 @@
 /**
- * `pnpm figures:gguf [--markdown]`: what GGUF's block types cost on llama-5m: bits per weight, relative error of the linears, perplexity and KL
- * divergence over the 60 windows, with every linear of the blocks rounded but the one that no type fits (rows of 688 are not whole blocks).
+ * `pnpm figures:gguf [--markdown]` prints the figures of GGUF's block types on llama-5m: bits per weight, relative
+ * error of the linears, perplexity and KL divergence over the 60 windows. Every linear of the blocks is rounded, except
+ * one that no type fits (rows of 688 are not whole blocks).
  */
 import { parseArgs } from 'node:util';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';

@@ -1,6 +1,7 @@
 /**
- * `pnpm figures:gptq-best [MODEL ...] [--bits 2,3,4] [--group=-1] [--variants 'a;b']`: what each step beyond the paper's
- * GPTQ brings, by KL on held-out windows, beside the reference solver with act-order and AutoRound (reference/peers.json).
+ * `pnpm figures:gptq-best [MODEL ...] [--bits 2,3,4] [--group=-1] [--variants 'a;b']` prints the gain of each step
+ * beyond the paper's GPTQ, by KL on held-out windows, compared with the reference solver with act-order and AutoRound
+ * (reference/peers.json).
  */
 import { parseArgs } from 'node:util';
 import type { Quantizer } from '@q/core';
@@ -15,7 +16,7 @@ const { positionals, values } = parseArgs({
   options: { bits: { type: 'string', default: '4,3,2' }, group: { type: 'string' }, variants: { type: 'string' } },
 });
 
-/** One step after the other, so that each line says what its step brings. */
+/** Each variant adds one step, so each line shows the gain of its step. */
 const variants: Record<string, GptqOptions> = {
   paper: paperOptions,
   'GPTAQ, alpha 0.25': { ...paperOptions, asymmetric: 0.25 },

@@ -1,6 +1,7 @@
 /**
- * `pnpm figures:gptq [MODEL ...] [--bits 2,3,4] [--methods a,b] [--damping 0.01] [--engine auto]`: RTN and GPTQ on the shared models beside what the reference solver and
- * other tools reach with the same windows (reference/peers.json). Prints KL, perplexity and the ratio of each line.
+ * `pnpm figures:gptq [MODEL ...] [--bits 2,3,4] [--methods a,b] [--damping 0.01] [--engine auto]` compares RTN and GPTQ
+ * on the shared models with the reference solver and other tools on the same windows (reference/peers.json). It prints
+ * KL, perplexity and the ratio of each line.
  */
 import { parseArgs } from 'node:util';
 import { minMax, type Quantizer } from '@q/core';

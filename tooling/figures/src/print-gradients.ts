@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:gradients MODEL TEXT [--schemes none,int8,...] [--workers 1,2,4] [--samples 64] [--length 32] [--epochs 20]`: QAFT on the
- * text's labels at 2 bits by several processes, one thread each, with each compression of gradients, beside the uncompressed one:
- * loss, bytes on the wire, time of the command. Each line is merged into `tooling/figures/reference/gradients.json` when it is done, and
- * the whole table printed; `--table` prints it alone, `--plot FILE` writes the curves.
+ * `pnpm figures:gradients MODEL TEXT [--schemes none,int8,...] [--workers 1,2,4] [--samples 64] [--length 32] [--epochs
+ * 20]` runs QAFT on the text's labels at 2 bits by several processes, one thread each, with each compression of
+ * gradients and without compression. It prints loss, bytes sent, and time of the command. Each finished line is merged
+ * into `tooling/figures/reference/gradients.json`, and the whole table is printed. `--table` prints only the table,
+ * `--plot FILE` writes the curves.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -34,7 +35,7 @@ const { positionals, values } = parseArgs({
 });
 const bin = fileURLToPath(new URL('../../../packages/cli/src/bin.ts', import.meta.url));
 
-/** A run as a user starts it. */
+/** Measures a run that is started as a user starts it. */
 async function measure(model: string, text: string, compress: string, workers: number): Promise<GradientLine> {
   const folder = await mkdtemp(join(tmpdir(), 'q-gradients-'));
   const out = join(folder, 'out');

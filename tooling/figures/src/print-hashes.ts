@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:hashes [--golden FILE] [--only TEXT]`: one line for every method in every layout on the demo model, and
- * for the methods without training on the small shared models: the SHA-256 over the names and bytes of the weight files,
- * or why the plan refused. With `--golden` the lines are compared with a file; the exit code is 1 when one differs.
- * A change that is meant to keep all bytes is checked with it. Bytes are those of one platform and one Node version.
+ * `pnpm figures:hashes [--golden FILE] [--only TEXT]` prints one line for every method in every layout on the demo
+ * model, and for the methods without training on the small shared models: the SHA-256 over the names and bytes of the
+ * weight files, or the plan's reason for a refusal. With `--golden` the lines are compared with a file, and the exit
+ * code is 1 if one differs. Use it to check a change that must keep all bytes. Bytes are those of one platform and one
+ * Node version.
  */
 import { createHash } from 'node:crypto';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
@@ -18,7 +19,7 @@ const shared = process.env.QUANT_SHARED ?? fileURLToPath(new URL('../../../../sh
 
 const layouts = ['gptq', 'awq', 'plain', 'compressed-tensors-int8', 'bitsandbytes-int8'];
 const training = ['--epochs', '1', '--batch', '4'];
-/** The methods of commit ad4c4c6, with what keeps their trainings short. */
+/** The methods of commit ad4c4c6, with the options that keep their trainings short. */
 const methods: Readonly<Record<string, readonly string[]>> = {
   rtn: [],
   gptq: [],
@@ -126,7 +127,7 @@ for (const run of runs()) {
   const text = await line(run, folder);
   const [label, found] = text.split('\t');
   const before = expected.get(label);
-  // The words of a refusal may change; that it is refused may not.
+  // The text of a refusal may change; the refusal itself may not.
   const same =
     before === undefined || before === found || (before.startsWith('refused') && found.startsWith('refused'));
   if (!golden) console.log(text);

@@ -1,9 +1,9 @@
 /**
- * `pnpm figures:interruptions [--kind NAME] [--fault kill,full] [--every N] [--first N] [--until N] [--folder FOLDER]`: lets every
- * kind of run die before each of its write operations, and counts what the same command does afterwards. Exits with 1 when it ever
- * gives other bytes, and says which file differs. A FOLDER in memory (/dev/shm) saves the time of syncing.
- * `--kills 100` kills real processes of the built command at random moments instead of that, so many in all; `--keep` leaves the
- * first folder that differs, beside the undisturbed one.
+ * `pnpm figures:interruptions [--kind NAME] [--fault kill,full] [--every N] [--first N] [--until N] [--folder FOLDER]`
+ * makes every kind of run die before each of its write operations, and counts the results of the same command
+ * afterwards. It exits with 1 if a result has other bytes, and names the file that differs. A FOLDER in memory
+ * (/dev/shm) saves the time of syncing. `--kills 100` instead kills real processes of the built command at random
+ * moments, 100 in all. `--keep` leaves the first folder that differs, next to the folder of the uninterrupted run.
  */
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

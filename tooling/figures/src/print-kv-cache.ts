@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:kv-cache MODEL TEXT [--length 4096] [--windows 1] [--schemes int8,kivi4,...]`: perplexity of a model that reads earlier
- * tokens from a quantized cache, over the first 512, 1024, ... tokens of each window, as a share above that of an f32 cache on the
- * same tokens; bytes of a full cache; and processor time of one token behind a full cache on one thread, as a share of that with an
- * f32 cache, the smallest of eight tokens each in turn.
+ * `pnpm figures:kv-cache MODEL TEXT [--length 4096] [--windows 1] [--schemes int8,kivi4,...]` measures a model that
+ * reads earlier tokens from a quantized cache. It prints the perplexity over the first 512, 1024, ... tokens of each
+ * window, as a share above that of an f32 cache on the same tokens; the bytes of a full cache; and the processor time
+ * of one token after a full cache on one thread, as a share of the time with an f32 cache. The time is the smallest of
+ * eight tokens, with the caches in turns.
  */
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -33,7 +34,7 @@ const windows = Number(values.windows);
 const schemes = values.schemes.split(' ').filter((name) => name !== '');
 const decoded = Number(values.tokens);
 
-/** Tokens that go through the model at a time, as in `q eval --cache`. */
+/** Tokens that the model processes at a time, as in `q eval --cache`. */
 const part = 32;
 
 const checkpoint = await openCheckpoint(folder, []);
@@ -55,7 +56,9 @@ const optionsOf = (name: string | undefined): DecoderOptions => {
   return { cache: (layer) => new KvCache({ scheme, ...sizes[layer], capacity: length + 1 + decoded }) };
 };
 
-/** Negative log likelihoods of a window's tokens but the first, and the decoder with the whole window in its cache. */
+/**
+ * Negative log likelihoods of a window's tokens except the first, and the decoder with the whole window in its cache.
+ */
 async function scored<T>(runtime: Runtime<T>, window: number, name: string | undefined) {
   const decoder = createDecoder(model, runtime, 1, optionsOf(name));
   const own = Int32Array.from(ids.slice(window * length, (window + 1) * length));
@@ -119,7 +122,7 @@ async function main<T>(runtime: Runtime<T>): Promise<void> {
       else cached = decoder;
     }
     let [own, other] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-    // The f32 cache grows with each scheme, by a few of thousands of tokens.
+    // The f32 cache grows with each scheme, by a few tokens of thousands.
     for (let i = 0; i < decoded; i++) {
       own = Math.min(own, await step(cached as Decoder<T>, ids[i]));
       other = Math.min(other, await step(f32 as Decoder<T>, ids[i]));

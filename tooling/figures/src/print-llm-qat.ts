@@ -1,7 +1,8 @@
 /**
- * `pnpm figures:llm-qat [MODEL] [--settings 4-8-4,4-8-16] [--samples 128] [--epochs 20]`: bits of weights, inputs and cache (W-A-KV):
- * LLM-QAT, on text that the model writes itself, beside round-to-nearest and SmoothQuant at the same bits. Weights have one
- * scale per output channel, inputs and cache one per token, all symmetric; scored as they would run.
+ * `pnpm figures:llm-qat [MODEL] [--settings 4-8-4,4-8-16] [--samples 128] [--epochs 20]`, with bits of weights, inputs
+ * and cache (W-A-KV), compares LLM-QAT on text that the model writes itself with round-to-nearest and SmoothQuant at
+ * the same bits. Weights have one scale per output channel, inputs and cache one per token, all symmetric. Models are
+ * scored with inputs and cache quantized.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -61,7 +62,7 @@ const context = createContext({
   progress: ({ task, done, total, note }) => process.stderr.write(`\r${task} ${done}/${total} ${note ?? ''}      `),
 });
 
-/** 16: unquantized. */
+/** Undefined for 16 bits, which is unquantized. */
 const perTokenBits = (bits: number): Scheme | undefined =>
   bits < 16
     ? scheme({ format: signedIntegers[bits - 2], granularity: perToken, scaleStorage: f32Scale, dynamic: true })
@@ -71,7 +72,7 @@ const source = await openCheckpoint(folder, [layout]);
 const original = source.model;
 if (!original) throw source.unknownArchitecture as Error;
 
-/** Logits of a checkpoint on the scored windows, with inputs and cache as they would run. */
+/** Logits of a checkpoint on the scored windows, with quantized inputs and cache. */
 async function logitsOf(checkpoint: Checkpoint, activations?: Scheme, cache?: Scheme) {
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture as Error;
@@ -86,7 +87,7 @@ interface Method {
   readonly quantizer: Quantizer;
   readonly transforms?: readonly ModelStep[];
   readonly tuner?: Tuner;
-  /** On text that the model writes. */
+  /** True: trains on text that the model writes. */
   readonly writes?: boolean;
 }
 const minMax = rtn({ fit: absMax({ range: 'narrow' }) });

@@ -1,4 +1,7 @@
-/** `pnpm figures:logits [wasm|cpu|node]`: forward passes of the shared models beside PyTorch's. Needs QUANT_SHARED. */
+/**
+ * `pnpm figures:logits [wasm|cpu|node]` compares forward passes of the shared models with PyTorch's. It needs
+ * QUANT_SHARED.
+ */
 import { type BackendChoice, createEngine } from '@q/tfjs';
 import { measureReferenceFigures, sharedModels } from './reference-figures.js';
 import { sharedFolder } from './shared-model.js';

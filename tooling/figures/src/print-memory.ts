@@ -1,7 +1,8 @@
 /**
- * `pnpm figures:memory [--models a,b] [--kinds a,b] [--samples N] [--only real]`: time and peak memory of a plan for a 7B shape, and of RTN on a checkpoint of 1 GB. With
- * `QUANT_REAL`, also the forecasts of `q plan` for runs on published models, beside what these runs take: the peak within a factor
- * of 1.3. Times are those of a quiet machine; on a busy one processor time over its threads is nearer to them.
+ * `pnpm figures:memory [--models a,b] [--kinds a,b] [--samples N] [--only real]` prints time and peak memory of a plan
+ * for a 7B shape, and of RTN on a checkpoint of 1 GB. With `QUANT_REAL` it also compares the forecasts of `q plan` for
+ * runs on published models with the measured peaks, which must be within a factor of 1.3. Measure times on an idle
+ * machine; on a busy one processor time divided by threads is closer to them.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

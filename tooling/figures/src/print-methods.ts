@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:methods [MODEL ...] [--bits 4,3,2] [--groups=-1,64] [--methods 'rtn;gptq'] [--budgets 3,4] [--fresh]`: every
- * post-training method on the shared models with the windows that all tools were given: perplexity, KL, bits per weight and
- * time, beside the act-order reference and AutoRound. The table and its plot are in `.reports/methods.{json,svg}`; a run of some
- * models, bits or methods replaces their lines and leaves the others (`--budgets ''`: none; `--fresh`: a new table).
+ * `pnpm figures:methods [MODEL ...] [--bits 4,3,2] [--groups=-1,64] [--methods 'rtn;gptq'] [--budgets 3,4] [--fresh]`
+ * measures every post-training method on the shared models with the windows of all tools: perplexity, KL, bits per
+ * weight and time, compared with the act-order reference and AutoRound. The table and its plot are in
+ * `.reports/methods.{json,svg}`. A run of some models, bits or methods replaces their lines and keeps the others
+ * (`--budgets ''`: none; `--fresh`: a new table).
  */
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
@@ -54,14 +55,14 @@ const reports = new URL('../../../.reports/', import.meta.url);
 const file = new URL('methods.json', reports);
 let lines: readonly MethodLine[] = values.fresh ? [] : await readLines(file);
 
-/** @throws Error naming what is not there, and what is */
+/** @throws Error naming the unknown name, and the known ones */
 function known(option: string, given: readonly string[], all: readonly string[]): readonly string[] {
   const odd = given.find((name) => !all.includes(name));
   if (odd !== undefined) throw new Error(`${option} ${odd}: not known; there are ${all.join('; ')}`);
   return given;
 }
 
-/** The report's own figures belong to one layer, not to the table. */
+/** The report's own figures describe one layer, so the table does not have them. */
 const withoutFigures = ({ figures: _, ...run }: MeasuredRun): Omit<MeasuredRun, 'figures'> => run;
 
 async function print(model: string, bits: number, group: number, method: string, run: MeasuredRun): Promise<void> {

@@ -1,7 +1,7 @@
 /**
- * `pnpm figures:mixed [MODEL ...] [--bits 3,4] [--windows 16] [--method gptq|rtn] [--samples 128]`: mixed precision beside
- * uniform widths of the same number of bytes, and at exactly 3.0 and 4.0 bits per weight, by KL and perplexity on the
- * valid windows. Sensitivities come from the first calibration windows.
+ * `pnpm figures:mixed [MODEL ...] [--bits 3,4] [--windows 16] [--method gptq|rtn] [--samples 128]` compares mixed
+ * precision with uniform bits of the same number of bytes, and at exactly 3.0 and 4.0 bits per weight, by KL and
+ * perplexity on the valid windows. Sensitivities come from the first calibration windows.
  */
 import { parseArgs } from 'node:util';
 import { minMax, type Quantizer } from '@q/core';

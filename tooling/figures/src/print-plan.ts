@@ -1,6 +1,6 @@
 /**
- * `pnpm figures:plan [TENSORS ...]`: time and memory of `q plan` of a Llama of so many tensors, whose file is a header and a
- * hole, by default 10,000 and 400,000. Times of the machine as it is, and of the processor alone.
+ * `pnpm figures:plan [TENSORS ...]` prints time and memory of `q plan` for Llamas with these numbers of tensors
+ * (default 10,000 and 400,000), whose files are a header and a hole. It prints wall time and processor time.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,7 +1,7 @@
 /**
- * `pnpm figures:real [--models a,b] [--samples N] [--windows N]`: bytes and quality of three published models, through the command. They are
- * in the folder that `QUANT_REAL` names, the text in `QUANT_SHARED`. The first half of WikiText-2's test split is learnt from, the
- * second one judges.
+ * `pnpm figures:real [--models a,b] [--samples N] [--windows N]` prints bytes and quality of three published models,
+ * measured with the command. The models are in the folder of `QUANT_REAL`, the text is in `QUANT_SHARED`. The first
+ * half of WikiText-2's test split is for calibration, the second half for evaluation.
  */
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -37,7 +37,7 @@ interface Score {
   readonly topAgreement?: number;
 }
 
-/** Sentences of a text, one a line: between 40 and 240 letters, so that fragments and headings are left out. */
+/** Sentences of a text, one for each line with 40 to 240 letters, so fragments and headings are left out. */
 const sentencesOf = (text: string): readonly string[] =>
   text
     .split('\n')

@@ -1,8 +1,8 @@
 /**
- * `pnpm figures:rotate [MODEL ...] [--bits 4,3,2] [--methods rtn,gptq] [--variants none,r1,r2,r1+r2] [--seeds 0,1] [--groups=-1,64]
- * [--samples 128]`: what
- * rotations bring to weights, by KL on held-out windows. `--online` instead: what R3 and R4 bring to activations and to the
- * cache, which are rounded to integers as they pass (weights stay as they are).
+ * `pnpm figures:rotate [MODEL ...] [--bits 4,3,2] [--methods rtn,gptq] [--variants none,r1,r2,r1+r2] [--seeds 0,1]
+ * [--groups=-1,64] [--samples 128]` prints the effect of rotations on quantized weights, by KL on held-out windows.
+ * With `--online` it prints the effect of R3 and R4 on activations and the cache, which are rounded to integers during
+ * the forward pass (weights are not quantized).
  */
 import { parseArgs } from 'node:util';
 import { gptqLayout, openCheckpoint } from '@q/checkpoint';

@@ -1,7 +1,8 @@
 /**
- * `pnpm figures:salient [MODEL ...] [--bits 3] [--samples 128] [--windows 60]`: the experiment that AWQ starts from (arXiv 2306.00978, tables 1 and 2): round to
- * nearest, the same with 1 % of each linear's input channels left in full precision - chosen by the inputs' mean magnitude, by the
- * norm of the weights' columns, or at random - and with those channels scaled by 2 instead of keeping them; AWQ itself last.
+ * `pnpm figures:salient [MODEL ...] [--bits 3] [--samples 128] [--windows 60]` repeats the experiment that motivates
+ * AWQ (arXiv 2306.00978, tables 1 and 2): round-to-nearest; the same with 1 % of each linear's input channels in full
+ * precision, chosen by the inputs' mean magnitude, by the norm of the weights' columns, or at random; the same with
+ * these channels scaled by 2 instead; and AWQ itself.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

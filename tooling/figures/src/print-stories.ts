@@ -1,4 +1,7 @@
-/** `pnpm figures:stories`: perplexity of stories260K, converted from its llama2.c container. Needs QUANT_SHARED. */
+/**
+ * `pnpm figures:stories` prints the perplexity of stories260K, converted from its llama2.c container. It needs
+ * QUANT_SHARED.
+ */
 import { createEngine } from '@q/tfjs';
 import { sharedFolder } from './shared-model.js';
 import { measureStories, readStories, storiesReference, withConverted } from './stories.js';

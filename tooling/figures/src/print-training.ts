@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:training [MODEL ...] [--bits 2,3,4] [--groups=-1] [--methods a,b] [--epochs 20]`: what training brings beside
- * round-to-nearest and GPTQ, by perplexity and KL on held-out windows, time and trained parameters. Each line is merged into
- * `tooling/figures/reference/training.json` when it is done, and the whole table printed; `--table` prints it alone.
- * With `--work DIR --limit SECONDS` a run stops after that time (exit code 75), and the same command goes on from its last checkpoint.
+ * `pnpm figures:training [MODEL ...] [--bits 2,3,4] [--groups=-1] [--methods a,b] [--epochs 20]` compares trainings
+ * with round-to-nearest and GPTQ, by perplexity and KL on held-out windows, time and trained parameters. Each finished
+ * line is merged into `tooling/figures/reference/training.json`, and the whole table is printed; `--table` prints only
+ * the table. With `--work DIR --limit SECONDS` a run stops after that time (exit code 75), and the same command goes on
+ * from its last checkpoint.
  */
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -36,7 +37,7 @@ const unfinished = 75;
 const backend = values.engine as 'auto';
 const epochs = Number(values.epochs);
 const wanted = values.methods?.split(',') ?? Object.keys(trainingMethods);
-/** Of the runs of this line that a time limit ended. */
+/** Processor seconds of the runs of this line that a time limit ended. */
 const spentSeconds = async (out: string | undefined): Promise<number> =>
   out === undefined ? 0 : Number(await readFile(`${out}.seconds`, 'utf8').catch(() => 0));
 const stop = new AbortController();
@@ -48,7 +49,10 @@ if (!values.table) {
   const engine = probe.name;
   await probe.dispose();
   if (values.work) await mkdir(values.work, { recursive: true });
-  /** As much text as the calibration windows hold, kept in the work folder: other bits and a resumed run take it from there. */
+  /**
+   * As much written text as the calibration windows have. It is kept in the work folder for other bits and for a
+   * resumed run.
+   */
   const writtenBy = async ({ name, folder, calibration }: Subject): Promise<Windows> => {
     const source = await openCheckpoint(folder, []);
     const text = await writtenText(source, {

@@ -1,7 +1,8 @@
 /**
- * `pnpm figures:w8a8 [MODEL ...] [--alpha 0.5] [--only NAME,NAME] [--samples 128] [--windows 60]`: perplexity and KL to the original of W8A8 models that
- * run on integers: naive, SmoothQuant's O1 to O3 and its per-channel variant, LLM.int8(); on the shared models as they are,
- * and with planted outlier channels. Each is written, read back and run from its folder. `--alphas` adds the grid of alpha.
+ * `pnpm figures:w8a8 [MODEL ...] [--alpha 0.5] [--only NAME,NAME] [--samples 128] [--windows 60]` prints perplexity and
+ * KL to the original of W8A8 models that run on integers: naive, SmoothQuant's O1 to O3 and its per-channel variant,
+ * LLM.int8(). It measures the shared models with and without planted outlier channels. Each model is written, read back
+ * and run from its folder. `--alphas` adds the grid of alpha.
  */
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -8,18 +8,18 @@ import { differences, folderContent } from './folder-content.js';
 import { prepareModel, type RunKind } from './interruption-kinds.js';
 import { namesRemedy } from './interruptions.js';
 
-/** The command as it is built: a process of its own starts sooner with it than from the sources. */
+/** The built command, because a separate process starts faster with it than from the sources. */
 const bin = fileURLToPath(new URL('../../../packages/cli/dist/bin.js', import.meta.url));
 
-/** The outcome of processes that were killed at random moments. */
+/** The results of processes that were killed at random moments. */
 export interface KillOutcomes {
-  /** Processes ended by SIGKILL. */
+  /** Number of processes that were ended by SIGKILL. */
   killed: number;
-  /** Folders that a run ended in after its kills, with the bytes of an undisturbed run. */
+  /** Number of folders in which a run ended after kills, with the bytes of an uninterrupted run. */
   equal: number;
-  /** Runs after a kill that ended with an error which says what to do. */
+  /** Number of runs after a kill that ended with an error which states what to do. */
   refused: number;
-  /** Other bytes, or a foreign error: must stay 0. */
+  /** Results with other bytes or a foreign error: must stay empty. */
   readonly others: string[];
 }
 
@@ -27,11 +27,11 @@ interface Ended {
   readonly signal: NodeJS.Signals | null;
   readonly code: number | null;
   readonly err: string;
-  /** Milliseconds from the first word of the process to its end. */
+  /** Milliseconds from the first output of the process to its end. */
   readonly worked: number;
 }
 
-/** @param killAfter milliseconds from the first word of the process: before it nothing has been written */
+/** @param killAfter milliseconds from the first output of the process; before it nothing has been written */
 function runProcess(argv: readonly string[], killAfter?: number): Promise<Ended> {
   const child = spawn(process.execPath, [bin, ...argv], { stdio: ['ignore', 'ignore', 'pipe'] });
   let err = '';
@@ -49,8 +49,9 @@ function runProcess(argv: readonly string[], killAfter?: number): Promise<Ended>
 }
 
 /**
- * Kills real processes with SIGKILL, each at a random moment of the time that an undisturbed one works, and starts the same
- * command again in the folder that is left. When a process ends by itself its folder is judged, and the next one starts anew.
+ * Kills real processes with SIGKILL, each at a random moment of the time that an uninterrupted one works, and starts
+ * the same command again in the remaining folder. When a process ends by itself, its folder is checked, and the next
+ * one starts in a new folder.
  */
 export async function killRuns(
   kind: RunKind,
@@ -60,10 +61,10 @@ export async function killRuns(
     random,
     keep = false,
   }: {
-    /** Made anew. */
+    /** The folder is made again. */
     readonly folder: string;
     readonly random: Random;
-    /** Leave `folder` when a result differs: `differs` beside `undisturbed`. */
+    /** Keeps `folder` if a result differs: `differs` next to `undisturbed`. */
     readonly keep?: boolean;
   },
 ): Promise<KillOutcomes> {

@@ -10,17 +10,17 @@ export interface RealRun {
 }
 
 export interface MeasuredForecast {
-  /** Bytes, in MB. */
+  /** Predicted peak in MB. */
   readonly forecast: number;
   readonly peak: number;
-  /** Forecast over peak. */
+  /** Forecast divided by peak. */
   readonly ratio: number;
   readonly seconds: number;
   readonly took: number;
   readonly processor: number;
 }
 
-/** @param samples windows of 256 tokens that calibrated runs learn from */
+/** @param samples number of calibration windows of 256 tokens */
 export function realRuns(samples: string): readonly RealRun[] {
   const plain = ['--layout', 'plain'];
   const calibrated = ['--method', 'gptq', '--calib', 'default', '--samples', samples, ...plain];
@@ -35,7 +35,7 @@ export function realRuns(samples: string): readonly RealRun[] {
   );
 }
 
-/** Plans a run, does it, and forgets what it wrote. */
+/** Plans a run, runs it, and removes its files. */
 export async function measureForecast(
   model: string,
   out: string,

@@ -1,14 +1,14 @@
 /** The rows of `pnpm figures:real` for a published model, and their references. */
 export interface RealRow {
   readonly name: string;
-  /** Options of `q quantize`; without a calibration text where the method reads none. */
+  /** Options of `q quantize`, without a calibration text if the method reads none. */
   readonly options: readonly string[];
   readonly calibrated: boolean;
-  /** Bytes of all tensors, at most. */
+  /** The most bytes of all tensors. */
   readonly mostBytes: number;
-  /** Mean cosine of sentence embeddings to the original's, at least. */
+  /** The smallest allowed mean cosine of sentence embeddings to the original's. */
   readonly leastCosine?: number;
-  /** KL divergence to the original, at most, as a share of the last peer's. */
+  /** The largest allowed KL divergence to the original, as a share of the last peer's. */
   readonly shareOfPeer?: number;
 }
 
@@ -16,7 +16,9 @@ export interface RealModel {
   /** Folder in `QUANT_REAL`. */
   readonly folder: string;
   readonly title: string;
-  /** Files of llama.cpp's types, by options of `q convert`, whose blocks are llama.cpp's byte by byte (docs/gguf.md). */
+  /**
+   * Files of llama.cpp's types, by options of `q convert`. Their blocks equal llama.cpp's byte by byte (docs/gguf.md).
+   */
   readonly peers?: readonly { readonly name: string; readonly options: readonly string[] }[];
   readonly rows: readonly RealRow[];
 }
@@ -30,7 +32,7 @@ export const realModels: readonly RealModel[] = [
     title: 'all-MiniLM-L6-v2',
     rows: [
       {
-        // The linears lose more than the table does: bits are better spent on them.
+        // The linears lose more than the table does, so they get more bits.
         name: '5 bits, embeddings 3',
         options: gptq('--bits', '5', '--group', '64', '--embeddings', 'int3 g32', '--head', 'int8 g128'),
         calibrated: true,
@@ -71,7 +73,8 @@ export const realModels: readonly RealModel[] = [
     folder: 'gemma3-270m',
     title: 'Gemma 3 270M',
     peers: [
-      // The folder was decoded from a file of this type: its values lie on these grids, and rounding them again changes next to nothing.
+      // The folder was decoded from a file of this type. Its values are on these grids, and rounding them again changes
+      // almost nothing.
       { name: "llama.cpp's Q4_K_M", options: ['--type', 'q4_k_m'] },
       { name: "llama.cpp's Q4_0, table too", options: ['--type', 'q4_0', '--output', 'q4_0'] },
     ],

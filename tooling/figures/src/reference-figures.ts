@@ -13,7 +13,7 @@ import {
 /** The models that PyTorch has measured. */
 export const sharedModels = ['llama-5m', 'gpt2-3m', 'opt-3m'] as const;
 
-/** A model's figures beside those of `reference.json`. */
+/** A model's figures, compared with those of `reference.json`. */
 export interface ReferenceFigures {
   /** Largest absolute difference of the logits at the first 32 positions of the first window. */
   readonly logitsDifference: number;
@@ -23,9 +23,9 @@ export interface ReferenceFigures {
   readonly perplexity: number;
   readonly promptTokens: readonly number[];
   readonly greedyTokens: readonly number[];
-  /** Handles that the measurement has left on the engine: tables that stay until the engine goes. */
+  /** Number of handles that the measurement has left on the engine: tables that stay as long as the engine. */
   readonly leaked: number;
-  /** Of the forward passes over all windows. */
+  /** Tokens per second of the forward passes over all windows. */
   readonly tokensPerSecond: number;
   readonly reference: Reference;
 }

@@ -57,7 +57,7 @@ export async function channelMagnitudes<T>(
   return sums;
 }
 
-/** The share of a weight's input channels (at least one) that a criterion puts first. */
+/** The share of a weight's input channels (at least one) that a criterion ranks first. */
 export function chooseChannels(
   choice: Choice,
   share: number,
@@ -81,7 +81,7 @@ export function chooseChannels(
 const round = (weight: Float32Array, width: number, scheme: Scheme) =>
   dequantize(quantize(tensor('f32', [weight.length / width, width], weight), scheme, { fit: minMax() })).data;
 
-/** Rounds a weight but for the columns of some input channels, which stay as they are. */
+/** Rounds a weight, except the columns of some input channels, which are kept. */
 export function keepChannels(
   weight: Float32Array,
   width: number,
@@ -93,7 +93,9 @@ export function keepChannels(
   return out;
 }
 
-/** Rounds a weight with the columns of some input channels multiplied by `factor` before, and divided by it after. */
+/**
+ * Rounds a weight; the columns of some input channels are multiplied by `factor` before, and divided by it afterwards.
+ */
 export function scaleChannels(
   weight: Float32Array,
   width: number,

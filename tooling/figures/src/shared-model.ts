@@ -5,7 +5,7 @@ import type { ModelDescription, Ops, Runtime } from '@q/core';
 import { createRuntime, describeModel, forward, loadWeights, runBlock } from '@q/models';
 import { openShards } from '@q/safetensors';
 
-/** Folder of the models that PyTorch has measured; nothing when QUANT_SHARED is not set or lacks them. */
+/** Folder of the models that PyTorch has measured; undefined if QUANT_SHARED is not set or does not have them. */
 export function sharedFolder(...parts: string[]): string | undefined {
   const root = process.env['QUANT_SHARED'];
   const path = root && join(root, ...parts);
@@ -23,7 +23,7 @@ export interface Reference {
   readonly promptTokens: readonly number[];
   readonly prompt: string;
   readonly greedyTokens: readonly number[];
-  /** After the embedding and each block, the last one after the final norm. */
+  /** Norms after the embedding and each block; the last one is after the final norm. */
   readonly hiddenNorms: readonly number[];
 }
 

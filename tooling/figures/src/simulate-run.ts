@@ -1,7 +1,7 @@
 import { type LargeModel, type ShapedLinear, weightsOf } from './distributed-shapes.js';
 import { type SimulatedJob, simulateWorkers } from './simulate-workers.js';
 
-/** What the parts of a run cost on one thread, as `measureCosts` finds it. */
+/** Costs of the parts of a run on one thread, as `measureCosts` measures them. */
 export interface PartCosts {
   /** Seconds per GFLOP of products of a forward pass. */
   readonly forward: number;
@@ -9,7 +9,7 @@ export interface PartCosts {
   readonly gram: number;
   /** Seconds per GFLOP of Cholesky factors in f64. */
   readonly factor: number;
-  /** Seconds per million weights of GPTQ's ranges, rounding and report, its products left out. */
+  /** Seconds per million weights of GPTQ's ranges, rounding and report, without its products. */
   readonly sweep: number;
   /** Seconds per million weights that are rounded and packed without data. */
   readonly round: number;
@@ -19,11 +19,13 @@ export interface PartCosts {
 
 export interface Site {
   readonly workers: number;
-  /** Threads of a worker; parts are taken to scale with them. */
+  /** Threads of a worker. The speed of all parts is assumed to be proportional to them. */
   readonly cores: number;
-  /** Of each machine's link, and of the file server's. */
+  /** Speed of each machine's link, and of the file server's. */
   readonly gigabits: number;
-  /** `folder`: one file server, whose link all share. `bucket`: a store that serves all at once. */
+  /**
+   * `folder`: one file server, whose link all machines share. `bucket`: a store that serves all machines at full speed.
+   */
   readonly store: 'folder' | 'bucket';
 }
 
@@ -35,9 +37,9 @@ export interface RunStage {
 export interface SimulatedTotal {
   readonly stages: readonly RunStage[];
   readonly total: number;
-  /** Bytes over links, both ways, of all machines together. */
+  /** Bytes over links, in both directions, of all machines together. */
   readonly bytes: number;
-  /** What is busy for most of the time. */
+  /** The part that is busy for most of the time. */
   readonly bottleneck: string;
 }
 
@@ -53,7 +55,10 @@ function siteOf({ workers, gigabits, store }: Site) {
   return { workers, link, store: store === 'folder' ? link : Number.POSITIVE_INFINITY };
 }
 
-/** A data-free run: the coordinator fills the store, workers round linears, the coordinator writes what they have published. */
+/**
+ * A data-free run: the coordinator fills the store, workers round linears, and the coordinator writes the published
+ * results.
+ */
 export function simulateRun(model: LargeModel, costs: PartCosts, site: Site): SimulatedTotal {
   const { link } = siteOf(site);
   const weights = weightsOf(model);
@@ -70,10 +75,11 @@ export function simulateRun(model: LargeModel, costs: PartCosts, site: Site): Si
     ).flat(),
   );
   const all = (weights + model.copied) * sourceBytes;
-  // Four tensors at a time are read, hashed and sent: the slower of link and hash counts.
+  // Four tensors at a time are read, hashed and sent. The slower of link and hash decides.
   const filling = Math.max(all / link, (all * costs.hash) / Math.min(4, site.cores));
   const computed = simulateWorkers(jobs, siteOf(site));
-  // Results are fetched while later ones are computed: what is left is what the coordinator's link cannot follow.
+  // Results are fetched while later ones are computed. The remaining time is that for which the coordinator's link is
+  // too slow.
   const fetching = (weights * resultBytes) / link;
   const writing = Math.max(0, fetching - computed.seconds);
   const stages = [
@@ -86,7 +92,7 @@ export function simulateRun(model: LargeModel, costs: PartCosts, site: Site): Si
   return summary(stages, all + weights * (sourceBytes + 2 * resultBytes));
 }
 
-/** Calibration of a run that learns from text: windows, tokens of each, and the number of sample shards. */
+/** Calibration of a run: windows, tokens of each, and the number of sample shards. */
 export interface Calibration {
   readonly samples: number;
   readonly length: number;
@@ -94,8 +100,9 @@ export interface Calibration {
 }
 
 /**
- * GPTQ with windows over workers, stage after stage: each shard of the windows is computed by one worker, which publishes its sums; whoever
- * solves a linear reads the sums of all shards, in order. A worker keeps the activations of its shards.
+ * GPTQ with windows over workers, stage after stage. One worker computes each shard of the windows and publishes its
+ * sums. The worker that solves a linear reads the sums of all shards, in order. A worker keeps the activations of its
+ * shards.
  */
 export function simulateCalibrated(
   model: LargeModel,
@@ -117,7 +124,8 @@ export function simulateCalibrated(
       const weightBytes = own.reduce((sum, each) => sum + each.count * sizeOf(each), 0) * sourceBytes;
       const shard = simulateWorkers(
         Array.from({ length: shards }, () => ({
-          // The weights of the stage come once to each worker; a worker of several shards has them already.
+          // Each worker loads the weights of the stage once. A worker of several shards has them already for the later
+          // ones.
           read: (weightBytes * Math.min(site.workers, shards)) / shards,
           seconds: (flops * costs.forward + grams * costs.gram) / 1e9 / shards / site.cores,
           write: matrixBytes,
@@ -160,13 +168,16 @@ export function simulateCalibrated(
 
 const sizeOf = ({ outFeatures, inFeatures }: ShapedLinear) => outFeatures * inFeatures;
 
-/** On one thread: the factor of the Hessian, the products of the sweep over its columns, and what each weight takes. */
+/**
+ * Seconds on one thread: the factor of the Hessian, the products of the sweep over its columns, and the costs of each
+ * weight.
+ */
 const solveSeconds = ({ outFeatures, inFeatures }: ShapedLinear, { factor, forward, sweep }: PartCosts): number =>
   (factor * inFeatures ** 3) / 3e9 +
   (forward * outFeatures * inFeatures ** 2) / 1e9 +
   (sweep * outFeatures * inFeatures) / 1e6;
 
-/** Distinct inputs of a stage: an expert has one of its own. */
+/** Distinct inputs of a stage. Each expert has its own. */
 function inputsOf(linears: readonly ShapedLinear[]) {
   const found = new Map<string, { width: number; share: number; matrices: number }>();
   for (const { input, inFeatures, share, count, outFeatures } of linears) {

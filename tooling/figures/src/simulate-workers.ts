@@ -7,9 +7,11 @@ export interface SimulatedJob {
 
 export interface SimulatedSite {
   readonly workers: number;
-  /** Bytes a second of the link of each worker. */
+  /** Bytes per second of each worker's link. */
   readonly link: number;
-  /** Bytes a second of the store, for all workers together; Infinity for a store that grows with its clients. */
+  /**
+   * Bytes per second of the store, for all workers together; Infinity for a store whose speed grows with its clients.
+   */
   readonly store: number;
 }
 
@@ -24,16 +26,16 @@ export interface SimulatedRun {
 interface Hand {
   job: SimulatedJob;
   phase: 'read' | 'compute' | 'write';
-  /** Bytes or seconds that are left of the phase. */
+  /** Remaining bytes or seconds of the phase. */
   left: number;
 }
 
-/** Below this a phase is over: rates and times are floating point. */
+/** A phase with less than this remaining is over: rates and times are floating point. */
 const over = 1e-9;
 
 /**
- * Workers that take jobs in order, one at a time each. Bytes flow at the rate of the worker's link, or of an even share of the store
- * where that is less; computing is not slowed by others.
+ * Simulates workers that take jobs in order, one at a time each. Bytes flow at the rate of the worker's link, or of an
+ * equal share of the store if that is less. Other workers do not slow down a computation.
  */
 export function simulateWorkers(jobs: readonly SimulatedJob[], { workers, link, store }: SimulatedSite): SimulatedRun {
   let next = 0;

@@ -6,7 +6,7 @@ import type { TfjsEngine } from '@q/tfjs';
 import { convertLlama2c } from './convert-llama2c.js';
 import { loadFolder, negativeLogLikelihood, readJson } from './shared-model.js';
 
-/** Perplexity of stories260K on the stories that its source's figure was taken on, in f64 (SOURCES.md). */
+/** Perplexity of stories260K on the stories on which its source's figure was measured, in f64 (SOURCES.md). */
 export const storiesReference = { stories: 300, longest: 512, perplexity: 4.482 };
 
 export interface StoriesFigures {
@@ -21,7 +21,7 @@ export async function readStories(data: string): Promise<string[]> {
   return stories.filter((story) => story !== '').slice(0, storiesReference.stories);
 }
 
-/** Converts stories260K into a folder of its own, and removes it after `use`. */
+/** Converts stories260K into a temporary folder, and removes it after `use`. */
 export async function withConverted<R>(data: string, use: (folder: string) => Promise<R>): Promise<R> {
   const folder = await mkdtemp(join(tmpdir(), 'stories260k-'));
   try {
@@ -40,7 +40,7 @@ export async function openTokenizer(folder: string): Promise<Tokenizer> {
   });
 }
 
-/** Each story after BOS in a context of its own, cut at 512 tokens; mean over all predicted tokens. */
+/** Scores each story after BOS in a separate context, cut at 512 tokens. Returns the mean over all predicted tokens. */
 export async function measureStories(
   engine: TfjsEngine,
   folder: string,

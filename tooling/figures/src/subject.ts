@@ -5,7 +5,7 @@ import { cutWindows, readU16Windows, type Windows } from '@q/calib';
 import { convertLlama2c } from './convert-llama2c.js';
 import { openTokenizer } from './stories.js';
 
-/** A shared model with the windows that all peers were given. */
+/** A shared model with the windows of all peers. */
 export interface Subject {
   readonly name: string;
   readonly folder: string;
@@ -13,7 +13,9 @@ export interface Subject {
   readonly valid: Windows;
 }
 
-/** The shared models, and the group size that divides their layers (or nearly does: the tail of llama-5m is ragged). */
+/**
+ * The shared models, with the group size that divides their layers (nearly: the last groups of llama-5m are shorter).
+ */
 export const subjectGroups: Readonly<Record<string, number>> = { 'llama-5m': 128, 'gpt2-3m': 64, 'opt-3m': 64 };
 
 /** @throws Error when QUANT_SHARED is not set */
@@ -31,7 +33,7 @@ export async function openSubject(name: string): Promise<Subject> {
   };
 }
 
-/** stories260K, converted into the temporary folder, on the texts of the other models. */
+/** stories260K, converted into the temporary folder, with the texts of the other models. */
 async function openStories(shared: string): Promise<Subject> {
   const folder = join(tmpdir(), 'q-figures-stories260k');
   const source = join(shared, 'data', 'stories260k');
@@ -50,7 +52,7 @@ async function openStories(shared: string): Promise<Subject> {
   };
 }
 
-/** The same subject with fewer windows: for a look that takes seconds. */
+/** The same subject with fewer windows, for a measurement of seconds. */
 export function firstWindows(subject: Subject, samples: number, valid: number): Subject {
   return { ...subject, calibration: first(subject.calibration, samples), valid: first(subject.valid, valid) };
 }

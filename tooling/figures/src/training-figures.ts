@@ -1,22 +1,27 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { peerKl } from './peers.js';
 
-/** One trained (or compared) model. A line is known by its first five values: measuring it again replaces it. */
+/** A trained (or compared) model. Its first five values identify a line: measuring it again replaces it. */
 export interface TrainingLine {
   readonly model: string;
   readonly bits: number;
-  /** -1: per output channel. */
+  /** -1: one scale per output channel. */
   readonly group: number;
   readonly method: string;
-  /** Passes over the windows; 0 for methods that do not make any. */
+  /** Passes over the windows; 0 for methods without passes. */
   readonly epochs: number;
   readonly perplexity: number;
-  /** Nats a token, to the unquantized model. */
+  /** KL divergence to the unquantized model, in nats per token. */
   readonly kl: number;
-  /** Of the whole run on all threads together: the quantizer it starts from, training, and the folder written. */
+  /**
+   * Processor seconds of the whole run on all threads together: the first quantizer, training, and writing the folder.
+   */
   readonly processorSeconds: number;
   readonly trainedParameters: number;
-  /** Mean of the last tenth of the steps on their own windows: nats a token, against the labels or the teacher. */
+  /**
+   * Mean loss of the last tenth of the steps on their own windows, in nats per token, against the labels or the
+   * teacher.
+   */
   readonly loss?: number;
   readonly engine: string;
 }
@@ -27,7 +32,7 @@ export async function readTrainingLines(): Promise<TrainingLine[]> {
   return JSON.parse(await readFile(file, 'utf8').catch(() => '[]')) as TrainingLine[];
 }
 
-/** Puts a line in its place. The file is read anew: several runs may be adding to it. */
+/** Replaces a line, or adds it. The file is read again, because several runs may add to it. */
 export async function mergeTrainingLine(line: TrainingLine): Promise<void> {
   const others = (await readTrainingLines()).filter((other) => identity(other) !== identity(line));
   const all = [...others, line].sort(byModelBitsAndKl);
@@ -40,7 +45,7 @@ const identity = ({ model, bits, group, method, epochs }: TrainingLine): string 
 const byModelBitsAndKl = (a: TrainingLine, b: TrainingLine): number =>
   a.model.localeCompare(b.model) || b.bits - a.bits || a.group - b.group || b.kl - a.kl;
 
-/** A table in Markdown: every line beside the act-order reference of GPTQ and AutoRound at the same bits. */
+/** A table in Markdown: every line next to the act-order reference of GPTQ and AutoRound at the same bits. */
 export function trainingTable(lines: readonly TrainingLine[]): string {
   const head = [
     ...['model', 'bits', 'group', 'method', 'epochs', 'perplexity', 'KL', 'of act-order', 'of AutoRound'],

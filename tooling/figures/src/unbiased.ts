@@ -1,8 +1,9 @@
 import { type QuantizedTensor, type Quantizer, type Tensor, tiling } from '@q/core';
 
 /**
- * The same codes with the scale of each group (of one row) multiplied by `<w, w> / <w, q>`, so that the rounded group has no
- * systematic loss along its own weights. The least squared error has one: at 2 bits about a tenth of every linear's output.
+ * The same codes with the scale of each group (of one row) multiplied by `<w, w> / <w, q>`. So the rounded group has no
+ * systematic loss along its own weights. The least squared error has one: at 2 bits about a tenth of every linear's
+ * output.
  */
 export function withoutShrinkage(weight: Tensor<'f32'>, quantized: QuantizedTensor): QuantizedTensor {
   const { scheme, codes, zeroPoints } = quantized;
