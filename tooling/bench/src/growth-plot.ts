@@ -8,15 +8,15 @@ const width = 390;
 const height = 332;
 const colors = ['#1a56c4', '#9aa0a6', '#12805c', '#f29900'];
 
-/** What a growth has shown: a point for each size. */
+/** The measured growth: a point for each size. */
 interface Line {
   readonly name: string;
   readonly points: readonly { readonly size: number; readonly milliseconds: number }[];
 }
 
 /**
- * Time over size on doubly logarithmic axes, in one self-contained SVG: a panel for each quantity, a line for each comparison that
- * grows with it, its power at the end of its name.
+ * Time over size on doubly logarithmic axes, in one self-contained SVG, with a panel for each quantity and a line for
+ * each comparison that grows with it. A line's name ends with its power.
  */
 export function growthPlot(measured: readonly (Comparison & { readonly rows: readonly Measurement[] })[]): string {
   const panels = new Map<string, Line[]>();
@@ -44,7 +44,7 @@ function panel(quantity: string, lines: readonly Line[], x: number): string {
     width,
     height,
     marginLeft: 60,
-    // The axis has its label at the very top, above the legend.
+    // The label of the axis is at the very top, above the legend.
     marginTop: 42 + 18 * lines.length,
     marginBottom: 42,
     className: 'growth',

@@ -1,6 +1,6 @@
 /**
- * Power with which `values` grow with `sizes`: slope of the least-squares line through the points on doubly logarithmic axes,
- * so that time = c size^slope. Both must be positive; not a number when all sizes are equal.
+ * Power with which `values` grow with `sizes`: the slope of the least-squares line through the points on doubly
+ * logarithmic axes, so that time = c size^slope. Both must be positive. NaN if all sizes are equal.
  */
 export function growthPower(sizes: readonly number[], values: readonly number[]): number {
   const x = sizes.map(Math.log);

@@ -2,7 +2,8 @@ import { type Kernels, referenceKernels } from '@q/core';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { timedKernels } from './kernel-times.js';
 
-// The processor's clock is the test's own: other threads of the process, a compiler's or a collector's, would count too.
+// The processor's clock is the test's own: other threads of the process, a compiler's or a collector's, would count
+// too.
 let spent = 0;
 const work = (ms: number) => {
   spent += 1000 * ms;

@@ -1,9 +1,12 @@
 import type { Kernels } from '@q/core';
 
-/** Kernels that count the processor time, of all threads, which goes by in each of their asynchronous operations. */
+/** Kernels that count the processor time, of all threads, during each of their asynchronous operations. */
 export interface TimedKernels {
   readonly kernels: Kernels;
-  /** Milliseconds by operation since the last call, and what went by outside of all of them as `rest`; begins anew. */
+  /**
+   * Milliseconds by operation since the last call; the time outside of all operations is `rest`. Then the counts start
+   * from 0.
+   */
   take(): Readonly<Record<string, number>>;
 }
 

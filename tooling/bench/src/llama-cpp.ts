@@ -2,19 +2,22 @@ import { join } from 'node:path';
 import type { Command } from './measured-process.js';
 import { findPeers, type PeerEnvironment, peerScripts, startPeer } from './peer-process.js';
 
-/** llama.cpp's own quantizer; embeddings and output stay as they are. */
+/** llama.cpp's own quantizer. It keeps embeddings and output unquantized. */
 export interface LlamaCpp {
   /**
-   * In a process that is there already.
+   * Quantizes in a running process.
    * @param type `Q4_0` or `Q4_K`, for all linears
    */
   quantize(from: string, to: string, type: string): Promise<void>;
-  /** The same from the start of a process to its end. */
+  /** The same, from the start of a process to its end. */
   command(from: string, to: string, type: string): Command;
   close(): void;
 }
 
-/** llama-cpp-python compiles llama.cpp for many minutes, so its environment is made by hand and only looked for here. */
+/**
+ * Compiling llama.cpp for llama-cpp-python takes many minutes, so its environment is made by hand and only looked for
+ * here.
+ */
 const llamaCppEnvironment: PeerEnvironment = {
   name: 'llama-cpp',
   requirements: join(peerScripts, 'llama-cpp.txt'),

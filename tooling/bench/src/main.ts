@@ -1,8 +1,8 @@
 /**
- * `pnpm bench [NAME ...] [--only PATTERN] [--rounds n] [--cpu] [--check]`: runs the benchmarks of `src/benchmarks`, all of them when
- * none is named; `--only` leaves the contenders whose names a regular expression finds. `--cpu` counts the processor time of the
- * process instead of the time that passes: for work on one thread on a busy machine.
- * Prints the machine and a table a comparison; figures go to `.reports/bench-NAME.json`.
+ * `pnpm bench [NAME ...] [--only PATTERN] [--rounds n] [--cpu] [--check]` runs the named benchmarks of
+ * `src/benchmarks`, or all of them. `--only` keeps the contenders whose names match a regular expression. `--cpu`
+ * counts the processor time of the process instead of wall time, for work on one thread on a busy machine. It prints
+ * the machine and a table for each comparison; figures go to `.reports/bench-NAME.json`.
  */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';

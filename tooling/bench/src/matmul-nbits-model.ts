@@ -1,6 +1,9 @@
-/** The smallest ONNX model with one MatMulNBits of 4 bits (docs/reference/file-formats.md#matmulnbits): what onnxruntime is timed with. */
+/**
+ * The smallest ONNX model with one MatMulNBits of 4 bits (docs/reference/file-formats.md#matmulnbits). onnxruntime is
+ * timed with it.
+ */
 export interface MatmulNBits {
-  /** Inputs and outputs of the linear. */
+  /** Number of inputs and outputs of the linear. */
   readonly k: number;
   readonly n: number;
   readonly blockSize: number;
@@ -8,7 +11,7 @@ export interface MatmulNBits {
   readonly codes: Uint8Array;
   /** `[n, k / blockSize]` */
   readonly scales: Float32Array;
-  /** The least precise that the product may compute with: 4 is int8, f32 when absent. */
+  /** The lowest precision with which the product may compute: 4 is int8; absent: f32. */
   readonly accuracyLevel?: 4;
 }
 
@@ -49,7 +52,7 @@ const valueInfo = (name: string, width: number) => {
   return message([1, name], [2, message([1, message([1, float], [2, shape])])]);
 };
 
-/** Takes `x` `[tokens, k]`, gives `y` `[tokens, n]`. */
+/** A model with the input `x` `[tokens, k]` and the output `y` `[tokens, n]`. */
 export function matmulNBitsModel({ k, n, blockSize, codes, scales, accuracyLevel }: MatmulNBits): Uint8Array {
   const blocks = k / blockSize;
   const attributes = Object.entries({ K: k, N: n, bits: 4, block_size: blockSize, accuracy_level: accuracyLevel ?? 0 });

@@ -1,36 +1,36 @@
 import type { Comparison, Contender } from './benchmark.js';
 
 export interface MeasureOptions {
-  /** Rounds that count; each one times every contender once. Default 15. */
+  /** Number of rounds that count; each one times every contender once. Default 15. */
   readonly rounds?: number;
-  /** Rounds before them that do not. Default 2. */
+  /** Number of rounds before them that do not count. Default 2. */
   readonly warmUps?: number;
   /** A sample repeats a run until it takes this long, milliseconds. Default 20. */
   readonly sampleMilliseconds?: number;
-  /** Milliseconds since any moment. Default `performance.now`. */
+  /** Returns milliseconds since any moment. Default `performance.now`. */
   readonly clock?: () => number;
 }
 
-/** What was measured of one contender. */
+/** The measurement of one contender. */
 export interface Measurement {
   readonly name: string;
   /** Median of one run, milliseconds. */
   readonly milliseconds: number;
-  /** Half of what lies between the first and the third quartile, as a share of the median. */
+  /** Half of the distance between the first and the third quartile, as a share of the median. */
   readonly spread: number;
   /** `work` per second at the median. */
   readonly rate: number;
-  /** Speed as a share of {@link baseline}'s: median over rounds of what both took in the same round. */
+  /** Speed as a share of {@link baseline}'s: the median over rounds of the ratio of times in the same round. */
   readonly ratio: number;
-  /** Peak resident memory, bytes, of a contender with a process of its own. */
+  /** Peak resident memory, bytes, of a contender in a separate process. */
   readonly peakBytes?: number;
-  /** Runs in a sample. */
+  /** Number of runs in a sample. */
   readonly repeats: number;
 }
 
 /**
- * Times all contenders of a comparison in turn, round after round, each round in the opposite order of the one before, so
- * that a machine that slows down or is busy for a while slows all of them. Ratios are taken within a round.
+ * Times all contenders of a comparison in turns, round after round, each round in the opposite order of the previous
+ * one. So a machine that is slow or busy for a while slows all of them. Ratios are taken within a round.
  */
 export async function measure(comparison: Comparison, options: MeasureOptions = {}): Promise<Measurement[]> {
   const { rounds = 15, warmUps = 2, sampleMilliseconds = 20, clock = () => performance.now() } = options;
@@ -47,7 +47,7 @@ export async function measure(comparison: Comparison, options: MeasureOptions = 
   for (let round = 0; round < warmUps; round++) {
     for (let i = 0; i < contenders.length; i++) {
       const took = await time(i, repeats[i]);
-      // At most 200: a clock that ticks slowly must not make a run endless.
+      // At most 200, because a clock that ticks slowly must not make a run endless.
       repeats[i] = Math.max(1, Math.min(200, Math.ceil(sampleMilliseconds / Math.max(took, 1e-6))));
     }
   }
@@ -76,7 +76,10 @@ export async function measure(comparison: Comparison, options: MeasureOptions = 
   });
 }
 
-/** Index of the contender that the others are compared with: the fastest peer, the first one where there is none. */
+/**
+ * Index of the contender with which the others are compared: the fastest peer, or the first contender if there is no
+ * peer.
+ */
 export function baseline(contenders: readonly Contender[], milliseconds: readonly number[]): number {
   const peers = contenders.flatMap(({ peer }, i) => (peer ? [i] : []));
   return peers.reduce((best, i) => (milliseconds[i] < milliseconds[best] ? i : best), peers[0] ?? 0);

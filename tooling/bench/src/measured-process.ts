@@ -3,22 +3,21 @@ import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type { Contender } from './benchmark.js';
 
-/** A program and what it is started with. */
+/** A program with its arguments. */
 export interface Command {
   readonly file: string;
   readonly args: readonly string[];
-  /** Added to the variables of this process. */
+  /** Variables that are added to those of this process. */
   readonly env?: Readonly<Record<string, string>>;
 }
 
 /**
- * Runs a program to its end and returns its peak resident memory in bytes: the high-water mark that the kernel keeps, read until
- * the process has gone; undefined where there is no /proc. Programs that it starts in turn are not counted.
- *
- * @throws Error with the end of what it said when it does not end with 0.
+ * Runs a program to its end and returns its peak resident memory in bytes: the kernel's high-water mark, read until the
+ * process has ended. Undefined if there is no /proc. Programs that it starts are not counted.
+ * @throws Error with the end of its output when it does not end with 0
  */
 export async function runMeasured({ file, args, env }: Command): Promise<number | undefined> {
-  // GPTQModel writes logs to where it is started: not into the checkout.
+  // GPTQModel writes logs to its working folder, which must not be the checkout.
   const options = { cwd: tmpdir(), env: { ...process.env, ...env } };
   const child = spawn(file, args, { ...options, stdio: ['ignore', 'pipe', 'pipe'] });
   let said = '';
@@ -32,7 +31,8 @@ export async function runMeasured({ file, args, env }: Command): Promise<number 
   let timer: NodeJS.Timeout | undefined;
   const look = () => {
     peak = highWaterMark(statusOf(child.pid)) ?? peak;
-    // Often at first, for programs that end soon; seldom later, for the reader must not take time from the program.
+    // Readings are frequent at first, for programs that end soon, and rare later, because reading takes time from the
+    // program.
     timer = setTimeout(look, Math.min(100, 2 + (performance.now() - started) / 50));
   };
   look();
@@ -52,18 +52,18 @@ function statusOf(pid: number | undefined): string {
   try {
     return readFileSync(`/proc/${pid}/status`, 'utf8');
   } catch {
-    // It has ended, has not begun, or this is not Linux.
+    // The process has ended, has not begun, or this is not Linux.
     return '';
   }
 }
 
-/** Peak resident memory in bytes out of the text of /proc/PID/status. */
+/** Peak resident memory in bytes from the text of /proc/PID/status. */
 export function highWaterMark(status: string): number | undefined {
   const found = /^VmHWM:\s+(\d+) kB$/m.exec(status);
   return found ? 1024 * Number(found[1]) : undefined;
 }
 
-/** A contender that runs as a process of its own, from its start to its end; `command` is asked anew for each run. */
+/** A contender that runs as a separate process, from its start to its end. `command` is called for each run. */
 export function processContender(name: string, command: () => Command, peer = false): Contender {
   let peak: number | undefined;
   return {

@@ -1,6 +1,6 @@
 import type { Comparison } from './benchmark.js';
 
-/** The comparison with those contenders alone whose names `pattern` finds; sizes of a growth go with them. */
+/** The comparison with only those contenders whose names match `pattern`, and their sizes of a growth. */
 export function onlyMatching(comparison: Comparison, pattern: RegExp): Comparison {
   const { contenders, growth } = comparison;
   const left = contenders.map(({ name }) => pattern.test(name));

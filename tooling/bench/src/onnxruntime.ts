@@ -12,7 +12,10 @@ interface OnnxRuntime {
   readonly Tensor: new (type: 'float32', data: Float32Array, dims: readonly number[]) => unknown;
 }
 
-/** onnxruntime-node is 45 MB and no dependency: it is found where tooling/clients/webgpu/onnxruntime puts it. */
+/**
+ * onnxruntime-node has 45 MB and is not a dependency. It is looked for in the folder in which
+ * tooling/clients/webgpu/onnxruntime installs it.
+ */
 export function loadOnnxRuntime(): OnnxRuntime | undefined {
   const cache = process.env['QUANT_CACHE'] ?? join(homedir(), '.cache', 'q-ci');
   try {
@@ -30,7 +33,7 @@ export interface OnnxLinear {
   release(): Promise<void>;
 }
 
-/** A linear with 4-bit weights as onnxruntime computes it. */
+/** A linear with 4-bit weights that onnxruntime computes. */
 export async function onnxLinear(
   ort: OnnxRuntime,
   weight: MatmulNBits,

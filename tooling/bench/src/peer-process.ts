@@ -9,10 +9,10 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const cache = process.env.QUANT_CACHE || join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'q');
 
-/** Where the scripts of the peers are. */
+/** Folder of the peers' scripts. */
 export const peerScripts = fileURLToPath(new URL('../peers/', import.meta.url));
 
-/** A Python environment outside the checkout: one for each set of packages that agree on their versions. */
+/** A Python environment outside of the checkout: one for each set of packages with compatible versions. */
 export interface PeerEnvironment {
   /** Name of its folder in the cache. */
   readonly name: string;
@@ -22,30 +22,31 @@ export interface PeerEnvironment {
 
 /** PyTorch and transformers alone. */
 export const pytorch: PeerEnvironment = { name: 'peers', requirements: join(peerScripts, 'requirements.txt') };
-/** With AutoRound; wants a PyTorch and a transformers of its own. */
+/** Environment with AutoRound. It needs its own versions of PyTorch and transformers. */
 export const llmCompressor: PeerEnvironment = {
   name: 'llm-compressor',
   requirements: join(peerScripts, 'llm-compressor.txt'),
 };
-/** The environment of the client check of the same name, so that both share one where they share a cache. */
+/** The environment of the client check of the same name. Both share one environment if they share a cache. */
 export const gptqModel: PeerEnvironment = {
   name: 'gptqmodel',
   requirements: fileURLToPath(new URL('../../clients/gptqmodel/requirements.txt', import.meta.url)),
 };
 
-/** What every peer is started with: no GPU, no network, as many CPU workers as there are threads. */
+/** Environment variables of every peer: no GPU, no network, one CPU worker for each thread. */
 export const peerVariables: Readonly<Record<string, string>> = {
   CUDA_VISIBLE_DEVICES: '',
   HF_HUB_OFFLINE: '1',
   PYTHONDONTWRITEBYTECODE: '1',
   TOKENIZERS_PARALLELISM: 'false',
-  // GPTQModel 7.7 gives its pool of CPU workers half of the cores, then asks it for two: on two cores it cannot start.
+  // GPTQModel 7.7 gives its pool of CPU workers half of the cores, then needs two of them. On two cores it cannot
+  // start.
   GPTQMODEL_CPU_WORKERS: '2',
 };
 
 /**
- * Interpreter of an environment, which is made when it is absent or holds other versions (several GB are downloaded). Nothing
- * where that is not possible; a line then says which contenders are left out.
+ * Interpreter of an environment. The environment is made if it is absent or has other versions (several GB are
+ * downloaded). Undefined if that fails; a line then names the contenders that are left out.
  */
 export async function setUpPeers(environment: PeerEnvironment = pytorch): Promise<string | undefined> {
   const present = await findPeers(environment);
@@ -66,7 +67,7 @@ export async function setUpPeers(environment: PeerEnvironment = pytorch): Promis
   }
 }
 
-/** Interpreter of an environment that is set up; nothing where it is not. */
+/** Interpreter of an environment that is set up; undefined if it is not. */
 export async function findPeers(environment: PeerEnvironment = pytorch): Promise<string | undefined> {
   const [, stamp, python] = places(environment);
   const present = await readFile(stamp, 'utf8').catch(() => '');
@@ -78,7 +79,7 @@ function places({ name }: PeerEnvironment): readonly [folder: string, stamp: str
   return [folder, join(folder, 'requirements.txt'), join(folder, 'bin', 'python')];
 }
 
-/** A program that answers a line with a line. */
+/** A program that answers each line with a line. */
 export interface PeerServer {
   ask(question: object): Promise<unknown>;
   close(): void;

@@ -10,8 +10,8 @@ import { loadTokenizer } from '@q/models';
 const run = promisify(execFile);
 
 /**
- * Folder of a published model: in the folder that `QUANT_REAL` names, else in the cache, fetched on first use by the script of
- * `QUANT_SHARED`. Nothing, and a line that says so, where there is neither.
+ * Folder of a published model: in the folder of `QUANT_REAL`, else in the cache, to which the script of `QUANT_SHARED`
+ * downloads it on first use. Undefined, with a printed reason, if neither is possible.
  */
 export async function realModel(name: string): Promise<string | undefined> {
   const { QUANT_REAL: real, QUANT_SHARED: shared, QUANT_CACHE, XDG_CACHE_HOME } = process.env;
@@ -39,8 +39,8 @@ export interface WindowFiles {
 }
 
 /**
- * Writes windows of 256 token ids: the first ones of a text for calibration, and the next ones for scoring. Ids have 16 bits
- * (`.u16`), or 32 bits (`.u32`) when the tokenizer has more than 65,536 tokens.
+ * Writes windows of 256 token ids: the first ones of a text for calibration, and the next ones for scoring. Ids have 16
+ * bits (`.u16`), or 32 bits (`.u32`) if the tokenizer has more than 65,536 tokens.
  */
 export async function writeWindows(
   model: string,

@@ -12,8 +12,8 @@ import {
 import { gptq, paperOptions } from '@q/gptq';
 
 /**
- * GPTQ of an n by n layer of normal weights, 4 bits, groups of 128, act-order, from a Hessian of 2n inputs whose columns are of
- * different width and correlated. What it returns solves the layer once.
+ * GPTQ of an n by n layer of normal weights, 4 bits, groups of 128, act-order, from a Hessian of 2n inputs whose
+ * columns are correlated and have different scales. The returned function solves the layer once.
  */
 export async function solveLayer(n: number, kernels: Kernels, random = createRandom(1)): Promise<() => unknown> {
   const quantizer = gptq(paperOptions);

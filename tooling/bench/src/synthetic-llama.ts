@@ -5,7 +5,7 @@ import { createRandom, encodeBf16, tensor } from '@q/core';
 import { type LlamaShape, llamaConfig, llamaTensors } from '@q/figures/llama-shape';
 import { createShardWriter, planShards } from '@q/safetensors';
 
-/** 55.6 million parameters: large enough that products count and not what surrounds them, small enough for one round of minutes. */
+/** 55.6 million parameters: large enough that products dominate, and small enough for one round of minutes. */
 const syntheticShape: LlamaShape = {
   hidden: 1024,
   intermediate: 2816,
@@ -20,9 +20,9 @@ const length = 256;
 export const syntheticTokens = windows * length;
 
 /**
- * Writes a Llama that nobody has trained, and tokens for it, into `folder`: weights normal with standard deviation 0.02 in
- * bf16, norms one, `calib-128x256.u16` uniform over the vocabulary. A seed gives the same bytes. The tokenizer is the demo's, of fewer words: other tools load one, although
- * they are given ids.
+ * Writes an untrained Llama and tokens for it into `folder`: weights normal with standard deviation 0.02 in bf16, norms
+ * one, `calib-128x256.u16` uniform over the vocabulary. A seed gives the same bytes. The tokenizer is the demo's, with
+ * fewer tokens: other tools load one, although they get ids.
  */
 export async function writeSyntheticLlama(folder: string, seed = 1, shape = syntheticShape): Promise<void> {
   const random = createRandom(seed);

@@ -2,7 +2,7 @@ import type { Comparison } from './benchmark.js';
 import { growthPower } from './growth.js';
 import { baseline, type Measurement } from './measure.js';
 
-/** Contenders that stay below their least speed or above their most memory, in words. */
+/** Descriptions of the contenders below their least speed or above their most memory. */
 export function shortfalls(comparison: Comparison, rows: readonly Measurement[]): string[] {
   const { title, atLeast = {} } = comparison;
   const beside = rows[baselineOf(comparison, rows)].name;
@@ -62,7 +62,7 @@ function formatMemory(comparison: Comparison, rows: readonly Measurement[], row:
   return `${`${(row.peakBytes / 1e6).toFixed(0)} MB`.padStart(12)}${verdict}`;
 }
 
-/** Memory of a contender as a share of the leanest peer's, where both are known, and the most that is wanted. */
+/** Memory of a contender as a share of the leanest peer's, if both are known, and the allowed share. */
 function memoryShare(
   { contenders, atMostMemory = {} }: Comparison,
   rows: readonly Measurement[],
@@ -73,7 +73,7 @@ function memoryShare(
   return { taken: peakBytes / Math.min(...peers), wanted: atMostMemory[name] };
 }
 
-/** Three digits at most: 4 is 4, a third is 0.333. */
+/** At most three digits: 4 is 4, a third is 0.333. */
 const share = (value: number) => String(Number(value.toPrecision(3)));
 
 const baselineOf = ({ contenders }: Comparison, rows: readonly Measurement[]) =>

@@ -1,14 +1,15 @@
 import { createRequire } from 'node:module';
 import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 
-// tfjs' ES modules leave out extensions, which Node does not: the CommonJS builds.
+// The ES modules of tfjs import without file extensions, which Node does not resolve, so the CommonJS builds are
+// loaded.
 const require = createRequire(import.meta.url);
 
-/** Products of tfjs' WebGPU backend. */
+/** Products of tfjs's WebGPU backend. */
 export interface TfjsWebgpu {
   /** `[m, k] x [n, k]^T` or, with `transposed` false, `[m, k] x [k, n]`: `weight` stays on the device. */
   linear(weight: Float32Array, n: number, k: number, transposed?: boolean): TfjsLinear;
-  /** Ends its device. */
+  /** Destroys its device. */
   dispose(): void;
 }
 
@@ -18,14 +19,14 @@ interface TfjsLinear {
   dispose(): void;
 }
 
-/** tfjs 4.22 as in a browser, where it finds `gpu` as `navigator.gpu` when it is loaded and when its device is made. */
+/** tfjs 4.22 as in a browser: it reads `gpu` from `navigator.gpu` when it is loaded and when its device is made. */
 export async function createTfjsWebgpu(gpu: GPU): Promise<TfjsWebgpu> {
   const before = Object.getOwnPropertyDescriptor(globalThis, 'navigator');
   Object.defineProperty(globalThis, 'navigator', { value: { gpu }, configurable: true });
   const tf = require('@tensorflow/tfjs-core') as typeof import('@tensorflow/tfjs-core');
   require('@tensorflow/tfjs-backend-webgpu');
   await tf.setBackend('webgpu');
-  // Dawn keeps the process alive as long as it is referred to.
+  // References to Dawn keep the process alive.
   Object.defineProperty(globalThis, 'navigator', before ?? { value: undefined, configurable: true });
   return {
     linear(weight, n, k, transposed = true) {

@@ -20,27 +20,30 @@ import {
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const bin = join(root, 'packages/cli/dist/bin.js');
 
-/** A run of a whole model, asymmetric; with GPTQ in act-order with the grids of the original groups, block after block. */
+/**
+ * A run of a whole model with asymmetric grids. GPTQ runs with act-order and the grids of the original groups, block
+ * after block.
+ */
 export interface WholeRun {
-  /** Model folder, with a tokenizer for the tools that ask for one. */
+  /** Model folder, with a tokenizer for the tools that need one. */
   readonly model: string;
   /** Windows of 256 token ids, little-endian 16 bits. */
   readonly calib: string;
   /** -1: one scale per output channel. */
   readonly group: number;
-  /** Of a weight; 4 when absent. */
+  /** Bits of a weight. Default: 4. */
   readonly bits?: number;
-  /** A folder that is not there yet; asked for before each run. */
+  /** Returns a folder that does not exist yet; called before each run. */
   out(): string;
 }
 
-/** Runs of models into a temporary folder. */
+/** Makes runs of models into a temporary folder. */
 export interface RunFolder {
-  /** Where models that are written for a comparison may go, too. */
+  /** The temporary folder; models of a comparison may be written to it too. */
   readonly path: string;
-  /** A folder in it that is not there yet, another one each time. */
+  /** A folder in it that does not exist yet, another one for each call. */
   out(): string;
-  /** A run of a model folder that holds its windows as `calib-128x256.u16`. */
+  /** A run of a model folder that has its windows as `calib-128x256.u16`. */
   of(model: string, group: number): WholeRun;
   remove(): Promise<void>;
 }
@@ -58,14 +61,14 @@ export async function openRuns(): Promise<RunFolder> {
   };
 }
 
-/** Folder of a trained model; nothing, and a line that says so, where there are none. */
+/** Folder of a trained model; undefined, with a printed line, if there are none. */
 export function sharedModel(name: string): string | undefined {
   const shared = process.env.QUANT_SHARED;
   if (!shared) console.log(`  left out: ${name}: QUANT_SHARED does not name the folder of trained models`);
   return shared && join(shared, 'models', name);
 }
 
-/** Builds the command as it is installed: started by Node alone, without a compiler on the way. */
+/** Builds the command as it is installed: Node starts it directly, without a compiler. */
 export async function buildCommand(): Promise<void> {
   await promisify(execFile)('pnpm', ['exec', 'turbo', 'run', 'build', '--filter=@q/cli'], { cwd: root });
 }
@@ -73,7 +76,7 @@ export async function buildCommand(): Promise<void> {
 /** The built command with arguments. */
 export const ownCommand = (...args: readonly string[]) => ({ file: process.execPath, args: [bin, ...args] });
 
-/** `q quantize` with these options, which name it; `silent` ones do not. */
+/** `q quantize` with these options, which are its name; `silent` options are not part of the name. */
 export function ownRun(
   { model, calib, group, bits = 4, out }: WholeRun,
   options: readonly string[],
@@ -85,7 +88,7 @@ export function ownRun(
   );
 }
 
-/** `q quantize` on every engine that is there: wasm, and node where it is set up. */
+/** `q quantize` on every available engine: wasm, and node if it is set up. */
 export const ownEngineRuns = (
   whole: WholeRun,
   options: readonly string[],
@@ -99,16 +102,18 @@ export const ownEngineRuns = (
 export const ownGptqRuns = (whole: WholeRun): readonly Contender[] =>
   ownEngineRuns(whole, [], ['--method', 'gptq-paper']);
 
-/** The same with activations on the disk: what is asked for is less than the run is predicted to need with them. */
+/**
+ * The same with activations on the disk: the memory limit is less than the predicted need with activations in memory.
+ */
 export const frugalRun = (whole: WholeRun): Contender =>
   ownRun(whole, ['--engine', 'wasm', '--memory', '500000000'], ['--method', 'gptq-paper']);
 
-/** A script in `peers` and what it runs in. */
+/** A script in `peers`, with its environment. */
 interface PeerScript {
   readonly name: string;
   readonly script: string;
   readonly environment: PeerEnvironment;
-  /** Arguments after those that all have. */
+  /** Arguments after those of all scripts. */
   readonly rest: readonly string[];
 }
 
@@ -143,7 +148,7 @@ export const gptqModelRun = (batch: number): PeerScript => ({
   rest: [String(batch)],
 });
 
-/** Those of the scripts that can be run here. */
+/** The scripts that can run on this machine. */
 export async function peerRuns(
   { model, calib, group, bits = 4, out }: WholeRun,
   scripts: readonly PeerScript[],

@@ -1,4 +1,7 @@
-/** `pnpm bench:model FOLDER [SEED]` writes the model and the tokens of `pnpm bench llama`: for a profiler, or another tool. */
+/**
+ * `pnpm bench:model FOLDER [SEED]` writes the model and the tokens of `pnpm bench llama`, for a profiler or another
+ * tool.
+ */
 import { join } from 'node:path';
 import { writeSyntheticLlama } from './synthetic-llama.js';
 

@@ -4,7 +4,7 @@ import { processContender } from '../measured-process.js';
 import { findPeers, gptqModel, llmCompressor, peerVariables, pytorch } from '../peer-process.js';
 import { buildCommand, ownCommand } from '../whole-run.js';
 
-/** What a program of theirs starts with, and where. */
+/** The modules that a program of the peers imports at its start, and their environments. */
 const imports = [
   ['torch, transformers', pytorch],
   ['llmcompressor', llmCompressor],
@@ -14,7 +14,7 @@ const demo = fileURLToPath(new URL('../../../../packages/cli/demo/model', import
 
 export const benchmark: Benchmark = {
   description:
-    'cold start of the command and its peak memory, beside an interpreter that imports what its peers need and does nothing with it',
+    'cold start of the command and its peak memory, compared with an interpreter that imports what its peers need and does nothing with it',
   async *comparisons() {
     await buildCommand();
     const peers = [];

@@ -47,7 +47,7 @@ const fits: readonly (readonly [string, ScaleFit, Scheme])[] = [
 const goal = 0.2;
 
 export const benchmark: Benchmark = {
-  description: 'quantize, dequantize, fit and pack beside a plain copy of what is read or written',
+  description: 'quantize, dequantize, fit and pack compared with a plain copy of what is read or written',
   *comparisons() {
     const random = createRandom(1);
     const values = Float32Array.from({ length: elements }, () => random.normal());
@@ -74,7 +74,7 @@ export const benchmark: Benchmark = {
         }),
       ],
     };
-    // As large as weights are: HQQ leaves errors of up to 0.17 as they are, which is quicker.
+    // Values have the size of weights: HQQ leaves errors of up to 0.17 unchanged, which is faster.
     const part = tensor(
       'f32',
       [32, columns],

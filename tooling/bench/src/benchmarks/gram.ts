@@ -6,7 +6,7 @@ import type { Benchmark } from '../benchmark.js';
 
 export const benchmark: Benchmark = {
   description:
-    'X^T X of 2,048 tokens added to a Hessian in f64, at once and as a run gathers it over many batches, beside the plain product of tfjs, which does twice the work',
+    'X^T X of 2,048 tokens added to a Hessian in f64, at once and as a run gathers it over many batches, compared with the plain product of tfjs, which does twice the work',
   async *comparisons() {
     const cores = availableParallelism();
     const random = createRandom(1);
@@ -25,7 +25,7 @@ export const benchmark: Benchmark = {
         const turned = engines.map(({ ops }) => ops.scope(() => ops.transpose(ops.fromF32(x, [tokens, width]))));
         yield {
           title: `width ${width}`,
-          // Multiplications and additions that a symmetric result needs.
+          // Multiplications and additions of a symmetric result.
           work: tokens * width * (width + 1),
           unit: 'FLOP',
           contenders: [

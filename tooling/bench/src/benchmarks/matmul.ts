@@ -5,7 +5,7 @@ import { createEngine, nativeAbsence } from '@q/tfjs';
 import type { Benchmark } from '../benchmark.js';
 
 export const benchmark: Benchmark = {
-  description: 'f32 products beside tfjs (wasm, and node where it is set up) and one thread of the same kernels',
+  description: 'f32 products compared with tfjs (wasm, and node where it is set up) and one thread of the same kernels',
   async *comparisons() {
     const cores = availableParallelism();
     const random = createRandom(1);
@@ -35,7 +35,7 @@ export const benchmark: Benchmark = {
               name,
               run: () => {
                 const y = ops.linear(uploads[i][0], uploads[i][1]);
-                // The native engine computes when it is asked for values.
+                // The native engine computes only when values are read.
                 ops.dispose(y);
               },
             })),

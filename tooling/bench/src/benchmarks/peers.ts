@@ -9,7 +9,7 @@ import {
   sharedModel,
 } from '../whole-run.js';
 
-/** Groups that divide every width; llama-5m has 688 inputs, which only whole rows do for all tools. */
+/** Groups that divide every width. llama-5m has linears of 688 inputs, for which all tools only support whole rows. */
 const models: Readonly<Record<string, number>> = { 'llama-5m': -1, 'gpt2-3m': 64, 'opt-3m': 64 };
 
 export const benchmark: Benchmark = {
@@ -22,7 +22,7 @@ export const benchmark: Benchmark = {
         const model = sharedModel(name);
         if (!model) continue;
         const whole = runs.of(model, group);
-        // llm-compressor takes nn.Linear for linears; those of GPT-2 in transformers are Conv1D.
+        // llm-compressor only quantizes nn.Linear; the linears of GPT-2 in transformers are Conv1D.
         const compressor = name === 'gpt2-3m' ? [] : [llmCompressorRun(8)];
         if (compressor.length === 0) console.log(`  left out: llm-compressor on ${name}: it knows no Conv1D`);
         yield {

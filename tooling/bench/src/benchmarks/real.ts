@@ -17,7 +17,7 @@ import {
 
 const name = 'smollm2-135m';
 
-/** The default GPTQ on every engine that is there. */
+/** The default GPTQ on every available engine. */
 const defaultRuns = (whole: WholeRun) => ownEngineRuns(whole, ['--method', 'gptq']);
 
 export const benchmark: Benchmark = {
@@ -50,7 +50,7 @@ export const benchmark: Benchmark = {
           ...ownGptqRuns(own),
           ...defaultRuns(own),
         ],
-        // Native half of the fastest peer's time, wasm alone no more than it.
+        // Native: half of the fastest peer's time. Only wasm: not more than its time.
         atLeast: { 'q quantize --method gptq --engine node': 2, 'q quantize --method gptq --engine wasm': 1 },
         atMostMemory: { 'q quantize --method gptq --engine wasm': 1 / 3 },
       };

@@ -30,13 +30,13 @@ import { findLlamaCpp } from '../llama-cpp.js';
 import { processContender } from '../measured-process.js';
 import { openRuns, ownCommand, sharedModel } from '../whole-run.js';
 
-/** 108 million weights, 222 MB in bf16; few tokens, because embeddings are copied. */
+/** 108 million weights, 222 MB in bf16. There are few tokens, because embeddings are copied. */
 const shape = { hidden: 2048, intermediate: 5632, layers: 2, heads: 16, keyValueHeads: 16, vocabulary: 2000 };
 const zeroPoint = schemes.integer(4, { groupSize: 128, zeroPoint: 'integer' });
 
 export const benchmark: Benchmark = {
   description:
-    'round to nearest from a folder on the disk to a GPTQ folder on the disk, 4 bits in groups of 128, beside a copy of the file and llama.cpp',
+    'round to nearest from a folder on the disk to a GPTQ folder on the disk, 4 bits in groups of 128, compared with a copy of the file and llama.cpp',
   async *comparisons() {
     const runs = await openRuns();
     const folder = runs.path;
@@ -48,7 +48,7 @@ export const benchmark: Benchmark = {
       await writeLlama(model, shape, 'random');
       const weights = join(model, 'model.safetensors');
       const { size } = await stat(weights);
-      // A copy that stays in the cache is no contender: the disk would still be at it while the next one is timed.
+      // The copy is synced. Otherwise the disk would still write it while the next contender is timed.
       const copy = async () => {
         await copyFile(weights, join(folder, 'copy'));
         await synced(join(folder, 'copy'));
@@ -83,7 +83,7 @@ export const benchmark: Benchmark = {
   },
 };
 
-/** The whole of a run, into a folder that is made anew. */
+/** A whole run, into a folder that is made again. */
 async function quantizeFolder(
   model: string,
   out: string,
@@ -109,7 +109,10 @@ async function synced(file: string): Promise<void> {
   await handle.close();
 }
 
-/** A calibrated run, and one that is handed its results: whatever it still does is reading, packing, saving and the report. */
+/**
+ * A calibrated run, and one that gets its results as input: its remaining work is reading, packing, saving and the
+ * report.
+ */
 async function* besideCalibration(out: string, kernels: Kernels): ReturnType<Benchmark['comparisons']> {
   const model = sharedModel('opt-3m');
   if (!model) return;
@@ -150,7 +153,9 @@ async function* besideCalibration(out: string, kernels: Kernels): ReturnType<Ben
   };
 }
 
-/** The same f16 file by llama.cpp's quantizer and by ours, one type for all linears; embeddings and output stay as they are. */
+/**
+ * The same f16 file, quantized by llama.cpp and by ours, with one type for all linears; embeddings and output are kept.
+ */
 async function* besideLlamaCpp(
   folder: string,
   model: string,
@@ -179,7 +184,8 @@ async function* besideLlamaCpp(
     ],
   };
   try {
-    // Shares of the speed of llama.cpp without a process around it; with both around, the second share is higher.
+    // Shares of the speed of llama.cpp without a process around it. If both run in a process, the second share is
+    // higher.
     for (const [type, inside, whole] of [
       [q4_0, 1, 0.6],
       [q4_K, 2.5, 2],
@@ -224,7 +230,7 @@ async function requantizeFile(from: string, to: string, type: BlockFormat, kerne
   await source.close();
 }
 
-/** How many bytes of the tensors of two files are not the same. */
+/** Number of bytes that differ in the tensors of two files. */
 async function differentBytes(a: string, b: string): Promise<{ readonly different: number; readonly all: number }> {
   const [first, second] = [await openFile(a), await openFile(b)];
   const others = (await readGgufHeader(second)).tensors;

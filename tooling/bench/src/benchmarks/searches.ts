@@ -6,7 +6,7 @@ const steps = 50;
 
 export const benchmark: Benchmark = {
   description:
-    "AWQ's search beside llm-compressor's, SignRound beside AutoRound: opt-3m, 4 bits, groups of 64, 128 windows of 256 tokens, from the start of the process to the written folder",
+    "AWQ's search compared with llm-compressor's, SignRound compared with AutoRound: opt-3m, 4 bits, groups of 64, 128 windows of 256 tokens, from the start of the process to the written folder",
   async *comparisons() {
     const model = sharedModel('opt-3m');
     if (!model) return;
@@ -20,7 +20,7 @@ export const benchmark: Benchmark = {
         rounds: 3,
         contenders: [
           ...(await peerRuns(whole, [awqRun(8)])),
-          // Both rewrite the model and round to nearest; theirs knows no clipping.
+          // Both rewrite the model and round to nearest. The peer has no clipping.
           ownRun(whole, ['--method', 'awq', '--no-clip']),
           ownRun(whole, ['--method', 'awq', '--no-clip', '--objective', 'module']),
         ],

@@ -6,12 +6,12 @@ import { timedKernels } from '../kernel-times.js';
 import { findPeers, startPeer } from '../peer-process.js';
 import { solveLayer } from '../solve-layer.js';
 
-/** Least speed beside the reference algorithm. */
+/** Least speed compared with the reference algorithm. */
 const goals: Readonly<Record<number, number>> = { 1024: 4, 2048: 4, 4096: 2.5 };
 
 export const benchmark: Benchmark = {
   description:
-    'GPTQ of one square layer from its Hessian to its codes: 4 bits, groups of 128, act-order, beside the published algorithm in PyTorch on as many threads',
+    'GPTQ of one square layer from its Hessian to its codes: 4 bits, groups of 128, act-order, compared with the published algorithm in PyTorch on as many threads',
   async *comparisons() {
     const threads = availableParallelism();
     const kernels = await createWasmKernels({ threads });

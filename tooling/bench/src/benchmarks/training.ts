@@ -72,7 +72,10 @@ export async function trainingSteps<T>(engine: Engine<T>, kernels: Kernels): Pro
   };
 }
 
-/** The same step in a Python process: that of the peers, or one with PyTorch and transformers that `Q_PYTHON` names. */
+/**
+ * The same step in a Python process of the peers, or of the Python that `Q_PYTHON` names, which needs PyTorch and
+ * transformers.
+ */
 async function torchSteps(): Promise<{ step(): Promise<string>; stop(): void } | undefined> {
   const python = process.env.Q_PYTHON ?? (await findPeers());
   if (python === undefined) {

@@ -14,7 +14,7 @@ const normals = (count: number) => Float32Array.from({ length: count }, () => ra
 const words = (count: number) => Uint32Array.from({ length: count }, () => random.integer(2 ** 32));
 const groupSize = 128;
 
-/** `[rows, columns]` to `[columns, rows]`. */
+/** Transposes `[rows, columns]` to `[columns, rows]`. */
 function turn<T extends Float32Array | Uint32Array>(x: T, rows: number, columns: number): T {
   const out = x.slice() as T;
   for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) out[j * rows + i] = x[i * columns + j];
@@ -38,14 +38,14 @@ function dense({ ops }: WasmForwardEngine, w: Float32Array, n: number, k: number
   };
 }
 
-/** The same product of a weight with zero points of 8, from host to host, in all ways there are. */
+/** The same product of a weight with zero points of 8, from host to host, by every implementation. */
 async function contenders(
   engine: WasmForwardEngine,
   kernels: WasmPackedKernels,
   n: number,
   k: number,
 ): Promise<readonly Contender[]> {
-  // Rows of words are what onnxruntime reads, columns of words what GPTQ files have.
+  // onnxruntime reads rows of words; GPTQ files have columns of words.
   const rows = words((n * k) / 8);
   const scales = normals((n * k) / groupSize).map((x) => (0.5 + Math.abs(x)) / 64);
   const w = Float32Array.from({ length: n * k }, (_, i) => {
@@ -86,7 +86,7 @@ async function contenders(
   return list;
 }
 
-/** One new token over a cache of 4,096, from host to host; keys and values of the f32 contender are in its memory. */
+/** One new token with a cache of 4,096, from host to host. The f32 contender has keys and values in its memory. */
 function attention(engine: WasmForwardEngine, kernels: WasmPackedKernels): Comparison {
   const [heads, kvHeads, headDim, capacity] = [16, 8, 64, 4096];
   const cache = (bits: 4 | 8): PackedKv => ({
@@ -154,6 +154,6 @@ async function* comparisons({ processorTime }: BenchmarkOptions): AsyncGenerator
 
 export const benchmark: Benchmark = {
   description:
-    'products of packed 4- and 2-bit weights beside the f32 weight and onnxruntime, attention over packed caches (one thread with --cpu)',
+    'products of packed 4- and 2-bit weights compared with the f32 weight and onnxruntime, attention over packed caches (one thread with --cpu)',
   comparisons,
 };

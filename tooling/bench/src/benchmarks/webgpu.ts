@@ -117,6 +117,6 @@ async function* comparisons(): AsyncGenerator<Comparison> {
 
 export const benchmark: Benchmark = {
   description:
-    'linears with 4-bit weights beside onnxruntime and tfjs on the same adapter, and products beside tfjs and wasm, from host to host',
+    'linears with 4-bit weights compared with onnxruntime and tfjs on the same adapter, and products compared with tfjs and wasm, from host to host',
   comparisons,
 };
