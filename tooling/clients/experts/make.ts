@@ -1,4 +1,4 @@
-/** Writes small gpt-oss folders in every form that readers know, each with the logits of our own forward pass. */
+/** Writes small gpt-oss folders in every form that readers support, each with the logits of our own forward pass. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { joinStacks, mxfp4Layout, openCheckpoint, planCast, writeCast } from '@q/checkpoint';
@@ -45,7 +45,7 @@ async function writeModel(folder: string): Promise<void> {
   await writer.finish();
 }
 
-/** The logits of the first window, for the check. */
+/** Writes the logits of the first window, for the check. */
 async function writeLogits(folder: string): Promise<void> {
   const checkpoint = await openCheckpoint(folder, [layout]);
   if (!checkpoint.model) throw checkpoint.unknownArchitecture;

@@ -1,14 +1,17 @@
-/** A small model of an architecture: rows of whole blocks of 256, so that every type of GGUF fits, and the tests' settings. */
+/**
+ * A small model of an architecture, with the settings of the tests. Its rows are whole blocks of 256, so every type of
+ * GGUF fits.
+ */
 export interface SmallModel {
   readonly name: string;
   readonly config: Readonly<Record<string, unknown>>;
   /** Gains of norms are stored as their difference from 1. */
   readonly shiftedNorms?: true;
-  /** An encoder's text is cut by this kind of tokenizer; decoders have byte pairs. */
+  /** Kind of an encoder's tokenizer; decoders have byte pairs. */
   readonly encoder?: 'words' | 'bytes';
 }
 
-/** Tokens of a text: more than a window of the models that have windows. */
+/** Number of tokens of a text: more than a window of the models that have windows. */
 export const textLength = 40;
 const window = 16;
 
@@ -114,7 +117,7 @@ export const smallModels: readonly SmallModel[] = [
   },
 ];
 
-/** Types of the table, by what `q convert` calls them and by what the table does. */
+/** Types of the table: the name for `q convert`, and the title of the column. */
 export const onnxColumns: readonly (readonly [type: string, title: string])[] = [
   ['fp32', 'fp32'],
   ['q8', 'q8'],

@@ -5,17 +5,20 @@ export interface Cell {
   readonly type: string;
   readonly file: string;
   readonly ids: readonly number[];
-  /** What our forward pass of the same codes gives: f32 logits `[tokens, width]`, or the vector of the text. */
+  /**
+   * File with the result of our forward pass of the same codes: f32 logits `[tokens, width]`, or the vector of the
+   * text.
+   */
   readonly reference: string;
   readonly encoder: boolean;
 }
 
-/** What became of a cell. */
+/** The result of a cell. */
 export interface CellResult {
   readonly key: string;
-  /** Nats of divergence of a decoder, one minus the cosine of an encoder. */
+  /** KL divergence of a decoder in nats, or one minus the cosine of an encoder. */
   readonly off?: number;
-  /** Why there is no figure, in the words of whoever refused. */
+  /** The reason for a missing figure, in the words of the program that refused. */
   readonly reason?: string;
 }
 

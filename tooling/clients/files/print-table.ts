@@ -1,7 +1,7 @@
 /**
- * The table of docs/runtimes.md: every architecture as a file of every type, each loaded by its runtime and compared with our own
- * forward pass of the same codes. `print-table.ts WORK ONNX_MODULES LLAMA_MODULE REPORT [NAME...]`; names are those of
- * architectures, all of them when absent.
+ * Prints the table of docs/runtimes.md: every architecture as a file of every type, each loaded by its runtime and
+ * compared with our own forward pass of the same codes. `print-table.ts WORK ONNX_MODULES LLAMA_MODULE REPORT
+ * [NAME...]`; names are those of architectures, by default all of them.
  */
 import { spawn } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
@@ -16,23 +16,27 @@ const [work, modules, llama, report, ...names] = process.argv.slice(2) as [strin
 const models = smallModels.filter(({ name }) => names.length === 0 || names.includes(name));
 
 /**
- * Where a runtime rounds the inputs of products to 8 bits: onnxruntime in q8, llama.cpp in all types but floats. Decoders: nats of
- * divergence. Encoders: one minus the cosine. Where a token has two experts of about the same weight, rounding sends it to the other one.
+ * Limits for runtimes that round the inputs of products to 8 bits: onnxruntime in q8, llama.cpp in all types except
+ * floats. Decoders: KL divergence in nats. Encoders: one minus the cosine. If two experts have about the same weight
+ * for a token, rounding sends the token to the other one.
  */
 const allowed = { decoder: 1e-3, experts: 2e-2, encoder: 5e-4 };
-/** Where it computes with the inputs as they are, in f32 or f16: the graph is right, or is not. */
+/** Limit for runtimes that do not round the inputs and compute in f32 or f16: the graph must be correct. */
 const allowedUnrounded = 1e-5;
 const roundsInputs = ({ runtime, type }: Pick<Cell, 'runtime' | 'type'>) =>
   runtime === 'onnx' ? type === 'q8' : type !== 'f32';
 const kindOf = ({ config, encoder }: SmallModel): keyof typeof allowed =>
   encoder ? 'encoder' : 'num_experts' in config || 'num_local_experts' in config ? 'experts' : 'decoder';
 
-/** What the runtime of a file has no operator or model for, in the words of the table. */
+/** Operators and models that the runtime of a file does not have, in the words of the table. */
 const known: Readonly<Record<string, string>> = {
   'gguf mpnet': 'no MPNet',
 };
 
-/** Runs cells in a process of their own. One that dies is the fault of the file that it had; the others are run again. */
+/**
+ * Runs cells in a separate process. If the process dies, its current file counts as failed, and the other files are run
+ * again.
+ */
 async function runCells(script: string, module: string, cells: readonly Cell[]): Promise<CellResult[]> {
   if (cells.length === 0) return [];
   const list = join(work, `${script}.json`);

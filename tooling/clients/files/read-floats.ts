@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 
-/** A file of f32 values. */
+/** Reads a file of f32 values. */
 export async function readFloats(path: string): Promise<Float32Array> {
   const bytes = await readFile(path);
   return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));

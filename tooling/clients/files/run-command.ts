@@ -1,6 +1,6 @@
 import { main } from '@q/cli';
 
-/** Runs `q` in this process, and gives what it says in JSON. */
+/** Runs `q` in this process, and returns its JSON output. */
 export async function runCommand(...words: string[]): Promise<Record<string, unknown>> {
   let out = '';
   const quiet = { write: () => {} };

@@ -1,4 +1,7 @@
-/** Runs GGUF files with llama.cpp, and says of each how far it is off: `run-llama.ts CELLS MODULE`, one line of JSON a file. */
+/**
+ * Runs GGUF files with llama.cpp, and prints the deviation of each: `run-llama.ts CELLS MODULE`, one line of JSON a
+ * file.
+ */
 import { readFile } from 'node:fs/promises';
 import { type Llama, startLlama } from '../gguf/node-llama-cpp.js';
 import { cosine, divergence } from '../onnx/compare-values.js';

@@ -1,4 +1,7 @@
-/** Runs ONNX files with onnxruntime-node, and says of each how far it is off: `run-onnx.ts CELLS MODULES`, one line of JSON a file. */
+/**
+ * Runs ONNX files with onnxruntime-node, and prints the deviation of each: `run-onnx.ts CELLS MODULES`, one line of
+ * JSON a file.
+ */
 import { readFile } from 'node:fs/promises';
 import { cosine, divergence } from '../onnx/compare-values.js';
 import { loadOnnxruntime } from '../onnx/onnxruntime.js';
@@ -10,7 +13,7 @@ const cells = JSON.parse(await readFile(list, 'utf8')) as Cell[];
 const { open, emptyPast, decode, encode } = await loadOnnxruntime(modules);
 const ones = (count: number) => [new Array<number>(count).fill(1)];
 
-/** Half of the text at once, the rest token by token behind the cache. */
+/** Runs half of the text at once, then the rest token by token with the cache. */
 async function logitsOf({ file, ids }: Cell): Promise<Float32Array> {
   const session = await open(file);
   const half = ids.length >> 1;

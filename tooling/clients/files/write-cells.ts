@@ -14,7 +14,7 @@ import { runCommand } from './run-command.js';
 import { writeSmallModel } from './write-small-model.js';
 
 /**
- * Converts small models to every type with `q convert`, and computes what our own forward pass gives on the codes of each file.
+ * Converts small models to every type with `q convert`, and computes our own forward pass on the codes of each file.
  * @returns cells to run, and those that the command refuses
  */
 export async function writeCells(
@@ -28,7 +28,7 @@ export async function writeCells(
   const cells: Cell[] = [];
   const refused: CellResult[] = [];
 
-  /** Our forward pass of a checkpoint, some of whose weights are others. */
+  /** Runs our forward pass of a checkpoint in which some weights are replaced. */
   async function computed(checkpoint: Checkpoint, ids: readonly number[], changed: ReadonlyMap<string, Tensor<'f32'>>) {
     const model = checkpoint.model!;
     const weights = new Map<string, ReturnType<typeof ops.fromTensor>>();
@@ -43,7 +43,7 @@ export async function writeCells(
     return model.head ? values : sentenceVectors(meanOfTokens, values, 1, ids.length)[0];
   }
 
-  /** The values of the codes that `q convert` has made: the same file is written again, and what it is made of is kept. */
+  /** The values of the codes that `q convert` has computed. The same file is written again, and the values are kept. */
   async function onnxValues(checkpoint: Checkpoint, type: string, file: string, again: string) {
     const values = new Map<string, Tensor<'f32'>>();
     await writeOnnxFolder(checkpoint, again, {
@@ -67,7 +67,7 @@ export async function writeCells(
   );
   for (const [index, model] of models.entries()) {
     const { name: architecture, encoder } = model;
-    // A file has its folder's name, and llama.cpp asks for tokens of Phi-3 where that is phi3.
+    // A file has its folder's name, and llama.cpp adds tokens of Phi-3 if that name is phi3.
     const folder = join(work, `model-${index}`);
     const ids = await writeSmallModel(folder, model);
     const add = async (

@@ -6,10 +6,10 @@ import { writeSafetensorsFile } from '@q/safetensors';
 import { type SmallModel, textLength } from './architectures.js';
 
 const demo = new URL('../../../packages/cli/demo/model/', import.meta.url);
-/** Tokens that begin and end the text of an encoder, and the one for padding. */
+/** Tokens at the beginning and end of an encoder's text, and the token for padding. */
 const marks = ['<s>', '<pad>', '</s>', '<unk>', '<mask>'];
 
-/** Writes the folder of a model with random weights and a tokenizer, and gives the ids of a text. */
+/** Writes the folder of a model with random weights and a tokenizer, and returns the ids of a text. */
 export async function writeSmallModel(
   folder: string,
   { name, config, shiftedNorms, encoder }: SmallModel,
@@ -58,7 +58,7 @@ const template = {
 };
 const added = marks.map((content, id) => ({ id, content, special: true }));
 
-/** The demo model's byte pairs behind the marks of RoBERTa. */
+/** The demo model's byte pairs after the special tokens of RoBERTa. */
 function markedBytes(tokenizer: { model: { vocab: Record<string, number> } }): object {
   const pieces = Object.entries(tokenizer.model.vocab).filter(([piece]) => !piece.startsWith('<|'));
   const ordered = pieces.sort(([, a], [, b]) => a - b).map(([piece]) => piece);

@@ -1,6 +1,7 @@
 /**
- * Loads the Llamas of make.ts with llama.cpp and scores a window: the f16 file as PyTorch does the original, quantized ones nearly so. Where
- * llama.cpp cannot start, one line says so. `llama.ts WORK MODULE`; results to llama.json.
+ * Loads the Llamas of make.ts with llama.cpp and scores a window. The loss of the f16 file must equal PyTorch's of the
+ * original, and that of quantized files must be close to it. If llama.cpp cannot start, one line states the reason.
+ * `llama.ts WORK MODULE`; results go to llama.json.
  */
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -15,7 +16,7 @@ const check = (good: boolean, words: string) => {
   else result.failed++;
 };
 
-/** How much each type may add to the loss of the f16 file. */
+/** The most that each type may add to the loss of the f16 file. */
 const allowed: Readonly<Record<string, number>> = {
   F16: 1e-3,
   Q8_0: 0.01,
@@ -40,7 +41,7 @@ async function start(): Promise<Llama | undefined> {
   }
 }
 
-/** Mean negative log-likelihood of every token but the first. */
+/** Mean negative log-likelihood of every token except the first. */
 async function loss(model: LlamaModel, tokens: readonly number[]): Promise<number> {
   const context = await model.createContext({ contextSize: 256 });
   const sequence = context.getSequence();
@@ -54,7 +55,7 @@ async function loss(model: LlamaModel, tokens: readonly number[]): Promise<numbe
   return sum / (tokens.length - 1);
 }
 
-/** The first of the shared windows, or as much of the demo model's held-out text. */
+/** The first of the shared windows, or as many tokens of the demo model's held-out text. */
 async function window(model: LlamaModel): Promise<readonly number[]> {
   if (!shared) {
     const text = await readFile(join(folder, '..', 'text', 'held-out.txt'), 'utf8');

@@ -1,6 +1,6 @@
 /**
- * Writes a file with a tensor of every type that we encode and metadata of every type, the values that we read in it, and a small Llama in
- * f16 with what we make of it.
+ * Writes a file with a tensor of every type that we encode and metadata of every type, and the values that we read from
+ * it. Also writes a small Llama in f16 and our quantized files of it.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -56,7 +56,7 @@ const metadata = new Map<string, GgufValue>([
   ['a.bools', { type: 'array', of: 'bool', value: [true, false] }],
 ]);
 
-// Weights as they are usual, all on one side, sparse, on a grid with ties, and zeros.
+// Usual weights, weights of one sign, sparse weights, weights on a grid with ties, and zeros.
 const rows = 40;
 const values = Float32Array.from({ length: rows * 512 }, (_, i) => {
   const x = random.normal() * 0.02;
@@ -88,7 +88,8 @@ await writeFile(
   JSON.stringify(ggufTensorTypes.map(({ name, id, values, bytes }) => ({ name, id, values, bytes }))),
 );
 
-// Rows of the shared model are whole blocks of 256, but for one linear; those of the demo model are blocks of 32 alone.
+// Rows of the shared model are whole blocks of 256, except in one linear. Rows of the demo model are only whole blocks
+// of 32.
 const shared = process.env.QUANT_SHARED && join(process.env.QUANT_SHARED, 'models', 'llama-5m');
 if (!shared)
   console.log('the shared model is left out: QUANT_SHARED does not name its folder; the demo model is run instead');
@@ -104,7 +105,7 @@ for (const type of shared
   await requantize(source, plan, join(out, `llama-${type.name}.gguf`), { kernels });
 }
 await source.close();
-// The same model by way of its folder: another file for the same client.
+// The same model, converted from its folder: another file for the same client.
 const checkpoint = await openCheckpoint(model, []);
 const folder = await conversionSource(checkpoint);
 const converted = convertModel(folder);

@@ -1,6 +1,6 @@
 import { pathToFileURL } from 'node:url';
 
-/** What is used of node-llama-cpp, which is installed outside of the workspace. */
+/** The used part of node-llama-cpp, which is installed outside of the workspace. */
 export interface Llama {
   loadModel(options: { modelPath: string }): Promise<LlamaModel>;
   dispose(): Promise<void>;
@@ -32,14 +32,14 @@ interface LlamaContext {
 }
 
 interface LlamaEmbeddingContext {
-  /** Tokens that begin and end a text are put around it where they are absent. */
+  /** Tokens that begin and end a text are added if they are absent. */
   getEmbeddingFor(input: readonly number[] | string): Promise<{ readonly vector: readonly number[] }>;
   calculateInputLength(input: readonly number[]): number;
   dispose(): Promise<void>;
 }
 
 /**
- * llama.cpp on the processor, as it came with the package.
+ * Starts llama.cpp on the processor, in the build of the package.
  * @param module path of node-llama-cpp's `dist/index.js`
  */
 export async function startLlama(module: string): Promise<Llama> {

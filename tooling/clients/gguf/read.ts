@@ -1,4 +1,4 @@
-/** Reads the file that the Python package wrote, and puts all sides' results into one report. */
+/** Reads the file that the Python package wrote, and writes the results of all sides to one report. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readGgufHeader, readGgufTensor } from '@q/gguf';

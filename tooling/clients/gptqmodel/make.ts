@@ -1,4 +1,7 @@
-/** `make.ts OUT [PATTERN]` writes quantized folders of every kind (or those whose name matches), each with the logits of our own forward on the weights that were written. */
+/**
+ * `make.ts OUT [PATTERN]` writes quantized folders of every kind (or those whose name matches), each with the logits of
+ * our own forward pass on the written weights.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,9 +24,9 @@ interface Variant {
   readonly group: number;
   readonly symmetric: boolean;
   readonly staticGroups?: boolean;
-  /** Bits of some linears, instead of the variant's (an override in the config's `dynamic`). */
+  /** Bits of some linears that differ from the variant's (an override in the config's `dynamic`). */
   readonly others?: { readonly match: RegExp; readonly bits: number };
-  /** AWQ (scales, clipping, rounding to nearest) in AutoAWQ's layout; GPTQ in its own when absent. */
+  /** True: AWQ (scales, clipping, rounding to nearest) in AutoAWQ's layout. Default: GPTQ in its own layout. */
   readonly awq?: boolean;
 }
 
@@ -51,7 +54,7 @@ const variants: Variant[] = [
   { name: 'demo-awq-sym', model: demo, bits: 4, group: 32, symmetric: true, awq: true },
   ...(shared
     ? [
-        // 688 inputs are no whole number of groups of 128, which this layout needs.
+        // 688 inputs are not a whole number of groups of 128, which this layout needs.
         {
           name: 'llama-5m-awq',
           model: join(shared, 'models/llama-5m'),

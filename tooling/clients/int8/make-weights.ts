@@ -1,6 +1,6 @@
 /**
- * Writes folders whose weights alone are quantized, of every layout that transformers runs on a processor, each with the logits of our
- * forward pass of the same codes, and of the original model: `make-weights.ts WORK`.
+ * Writes folders in which only weights are quantized, in every layout that transformers runs on a processor. Each has
+ * the logits of our forward pass of the same codes, and of the original model: `make-weights.ts WORK`.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -53,9 +53,9 @@ for (const [name, folder] of Object.entries(models)) {
     linears.every(({ inFeatures }) => inFeatures % 64 === 0),
   );
   for (const [kind, options] of Object.entries(kinds)) {
-    // transformers builds GPT-2 with Conv1D, which compressed-tensors does not look for: the plan says so.
-    // On a processor bitsandbytes 0.50 begins a block with each row, where files have blocks of the flattened weight: its own weights
-    // come back wrong where a row is not whole blocks of 64.
+    // transformers builds GPT-2 with Conv1D, which compressed-tensors does not support; the plan states this. On a
+    // processor bitsandbytes 0.50 begins a block with each row, but files have blocks of the flattened weight. So it
+    // decodes its own weights wrongly unless rows are whole blocks of 64.
     if (options[1].startsWith('bitsandbytes') && !wholeBlocks) continue;
     if (name === 'gpt2-3m' && !options[1].startsWith('bitsandbytes')) continue;
     const target = join(out, `${name}-${kind}`);

@@ -1,4 +1,7 @@
-/** Writes int8 folders of every kind, each with the logits of our own forward on integers, and of the original model. */
+/**
+ * Writes int8 folders of every kind, each with the logits of our own forward pass on integers, and of the original
+ * model.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -62,7 +65,7 @@ const recipes: Record<string, Recipe> = {
   'w8a8-o3': smooth(o3),
   'w8a8-per-channel': smooth(perChannelPerToken),
   'llm-int8-6': mixed(6),
-  // Low enough that every layer has outlier columns.
+  // A threshold so low that every layer has outlier columns.
   'llm-int8-2': mixed(2),
 };
 
@@ -75,14 +78,15 @@ for (const [name, folder] of Object.entries(models)) {
     config: await json('tokenizer_config.json'),
     model: await json('config.json'),
   });
-  // All four models were trained with token 0 before each document; only the demo model's tokenizer says so. Without
+  // All four models were trained with token 0 before each document, but only the demo model's tokenizer has it. Without
   // it the first token is one that the model has never seen there.
   const trained = { ...tokenizer, opening: [0] };
   const calibration = cutWindows(tokenStream(splitDocuments(text), trained), 128, { count: 16 });
   const window = { ids: calibration.ids.slice(0, 64), count: 1, length: 64 };
   const logits = async (checkpoint: Checkpoint) => {
     if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
-    // The same bytes on every machine: a code on the border moves others behind it, and how many is a matter of the last bits.
+    // The wasm engine gives the same bytes on every machine. The last bits of a value near a tie decide its code, and
+    // another code changes later codes.
     const engine = await createEngine({ kernels, backend: 'wasm' });
     const execution = await integerExecution(checkpoint, kernels);
     const source = await runWindows(checkpoint.model, engine, (tensor) => checkpoint.weight(tensor), window, execution);
@@ -92,7 +96,7 @@ for (const [name, folder] of Object.entries(models)) {
   };
   const layouts: QuantizedLayout[] = [integers, bitsandbytesInt8Layout()];
   for (const [kind, recipe] of Object.entries(recipes)) {
-    // transformers builds GPT-2 with Conv1D, which compressed-tensors does not look for: the plan says so.
+    // transformers builds GPT-2 with Conv1D, which compressed-tensors does not support; the plan states this.
     if (name === 'gpt2-3m' && recipe.layout === integers) continue;
     const source = await openCheckpoint(folder, layouts);
     const target = join(out, `${name}-${kind}`);

@@ -1,7 +1,8 @@
 /**
- * Writes f32 values and, format by format, what our encoders make of them: `values.f32`; `NAME.quantize` (saturating, the
- * loop that quantizing uses; values without NaN and infinities) and `NAME.convert` (plain conversion), `NAME.decode` (the value
- * of every code); `formats.json` names them. Ten million values in all, in equal parts to the formats.
+ * Writes f32 values and, for each format, the results of our encoders: `values.f32`; `NAME.quantize` (saturating, with
+ * the loop that quantizing uses; values without NaN and infinities), `NAME.convert` (plain conversion) and
+ * `NAME.decode` (the value of every code); `formats.json` names them. Ten million values in all, in equal parts for the
+ * formats.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,7 +27,8 @@ for (const { format, theirs } of formats) {
     .filter(Number.isFinite)
     .sort((a, b) => a - b);
   for (let i = 0; i < count; i++) {
-    // A third each: any pattern at all; around the format's range on a logarithmic scale; on and beside the middles of levels.
+    // A third each: any bit pattern; values near the format's range on a logarithmic scale; values at and next to the
+    // middles of levels.
     if (i % 3 === 0) words[i] = random.integer(2 ** 32);
     else if (i % 3 === 1) values[i] = (random.uniform() * 2 - 1) * format.max * 2 ** (1 - random.integer(20));
     else {
@@ -40,7 +42,7 @@ for (const { format, theirs } of formats) {
   const { codes } = quantize(tensor('f32', [count], finite), of);
   await writeFile(join(out, `${format.name}.f32`), values);
   await writeFile(join(out, `${format.name}.quantize`), codes as Uint8Array);
-  // Formats of finite values have no code for NaN: ml_dtypes' own choice is not compared.
+  // Formats of finite values have no code for NaN, so ml_dtypes' own choice is not compared.
   const hasNaN = Number.isNaN(format.decode(2 ** (format.bits - 1) - 1));
   const convert = Uint8Array.from(values, (x) => (Number.isNaN(x) && !hasNaN ? 0 : format.convert(x)));
   await writeFile(join(out, `${format.name}.convert`), convert);

@@ -1,4 +1,4 @@
-/** Mean of the divergences of the rows' distributions, in nats. Rows of logits of `width`. */
+/** Mean KL divergence of the rows' distributions, in nats. Rows have `width` logits. */
 export function divergence(reference: Float32Array, actual: Float32Array, width: number): number {
   let sum = 0;
   const rows = reference.length / width;

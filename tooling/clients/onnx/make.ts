@@ -1,6 +1,7 @@
 /**
- * Writes ONNX folders: small models of every architecture whose logits transformers has computed, in floats; trained ones in
- * every type, with the logits that our own forward pass gives on the same codes; and quantized folders. `make.ts WORK`.
+ * Writes ONNX folders: small models of every architecture in floats, whose logits transformers has computed; trained
+ * models in every type, with the logits of our own forward pass on the same codes; and quantized folders. `make.ts
+ * WORK`.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,7 +17,7 @@ import { writeSafetensorsFile } from '@q/safetensors';
 import { createEngine } from '@q/tfjs';
 import { goldenTensor } from '../../../packages/models/src/testing/golden-weights.js';
 
-/** What a client has to find in a folder. Files of f32 lie beside it. */
+/** The expected results of a client for a folder. Files of f32 are next to it. */
 export interface ClientCase {
   readonly name: string;
   readonly folder: string;
@@ -24,18 +25,18 @@ export interface ClientCase {
   readonly file: string;
   readonly dtype: string;
   readonly ids: readonly (readonly number[])[];
-  /** The output that is judged; one of an encoder has no cache. */
+  /** The output that is compared. An encoder's output has no cache. */
   readonly output: 'logits' | 'last_hidden_state' | 'pooler_output';
   readonly encoder?: true;
-  /** `[batch, kept, width]` at the places of `kept`, or at all of them. */
+  /** File with `[batch, kept, width]` at the positions of `kept`, or at all positions. */
   readonly values: string;
   readonly kept?: readonly number[];
   readonly width: number;
-  /** Largest difference as a share of the largest logit, or nothing where the divergence is judged. */
+  /** Largest difference as a share of the largest logit; undefined if the divergence is compared. */
   readonly tolerance?: number;
-  /** Largest divergence, nats. Default 1e-3. */
+  /** Largest KL divergence in nats. Default 1e-3. */
   readonly nats?: number;
-  /** A prompt that transformers.js is given, and what our pass continues it with. */
+  /** A prompt for transformers.js, and the continuation of our forward pass. */
   readonly text?: { readonly prompt: string; readonly ids: readonly number[]; readonly next: readonly number[] };
 }
 
@@ -48,7 +49,7 @@ const cases: ClientCase[] = [];
 const layouts = [gptqLayout(), plainLayout()];
 const plainQuantizer = rtn();
 
-/** A quantizer that keeps the values of what it has made. */
+/** A quantizer that keeps the values of its results. */
 function remembering() {
   const values = new Map<string, Tensor<'f32'>>();
   return {
@@ -61,7 +62,7 @@ function remembering() {
   };
 }
 
-/** Our forward pass of a checkpoint, some of whose weights are others. */
+/** Our forward pass of a checkpoint in which some weights are replaced. */
 async function ourPass(checkpoint: Checkpoint, changed: ReadonlyMap<string, Tensor<'f32'>>) {
   const model = checkpoint.model!;
   const weights = new Map<string, ReturnType<typeof ops.fromTensor>>();
@@ -87,7 +88,7 @@ async function write(name: string, values: ArrayLike<number>): Promise<string> {
   return name;
 }
 
-// Every architecture, as transformers computes it.
+// Every architecture, with the logits of transformers.
 interface Golden {
   readonly name: string;
   readonly config: Readonly<Record<string, unknown>>;
@@ -95,7 +96,7 @@ interface Golden {
   readonly ids: readonly (readonly number[])[];
   readonly kept?: readonly number[];
   readonly logits?: readonly number[];
-  /** Of encoders. */
+  /** For encoders. */
   readonly tensors?: Readonly<Record<string, readonly number[]>>;
   readonly hidden?: readonly number[];
   readonly pooled?: readonly number[];
@@ -103,7 +104,7 @@ interface Golden {
 }
 const goldenFolder = new URL('../../../packages/models/src/testing/', import.meta.url);
 const refused: string[] = [];
-/** Tokens that a file is for whose positions turn otherwise in long sequences. */
+/** Context length of a file, for models whose rotary angles change in long sequences. */
 const contextOf = ({ config }: Golden, length: number) => {
   const original = config.original_max_position_embeddings as number | undefined;
   return original !== undefined && length > original ? { context: length } : {};
@@ -120,7 +121,7 @@ for (const file of ['transformers-logits.json', 'transformers-decoders.json', 't
     const tensors = [...expected].map(([name, shape]): [string, Tensor] => [name, goldenTensor(name, shape, stacks)]);
     await writeSafetensorsFile(join(source, 'model.safetensors'), new Map(tensors));
     const checkpoint = await openCheckpoint(source, layouts);
-    // Longer sequences than the model has positions for have no place in a file.
+    // Files cannot have sequences longer than the model's positions.
     const length = golden.ids[0].length;
     const { maxPositions } = checkpoint.model!;
     for (const portable of length > maxPositions ? [] : [false, true]) {
@@ -189,7 +190,7 @@ for (const [name, path] of Object.entries(models)) {
       const folder = join(out, `${name}-${type.name}${portable ? '-portable' : ''}`);
       await writeOnnxFolder(checkpoint, folder, {
         ...{ type, quantizer, portable, producer },
-        // One folder with data files.
+        // One folder has data files.
         ...(type === q4 ? { modelFileBytes: 0, dataFileBytes: 5e5 } : {}),
       });
       const pass = await ourPass(checkpoint, values);
@@ -209,7 +210,10 @@ for (const [name, path] of Object.entries(models)) {
   await checkpoint.close();
 }
 
-/** The prompt's tokens, with what the tokenizer puts before them, and the 16 that our pass finds most likely behind. */
+/**
+ * The prompt's tokens, with the tokenizer's special tokens before them, and the 16 most likely next tokens of our
+ * forward pass.
+ */
 async function continued(path: string, checkpoint: Checkpoint, pass: Awaited<ReturnType<typeof ourPass>>) {
   const json = async (file: string) => JSON.parse(await readFile(join(path, file), 'utf8'));
   const { loadTokenizer } = await import('@q/models');

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-/** What is used of onnxruntime-node, which is installed outside of the workspace. */
+/** The used part of onnxruntime-node, which is installed outside of the workspace. */
 export interface OrtTensor {
   readonly type: string;
   readonly dims: readonly number[];
@@ -21,14 +21,14 @@ export interface Session {
 
 type Rows = readonly (readonly number[])[];
 
-/** Sessions of onnxruntime-node, and the inputs that a text model takes. */
+/** Sessions of onnxruntime-node, and the inputs of a text model. */
 export interface Onnxruntime {
   open(path: string, options?: object): Promise<Session>;
   /** `[rows, length]` */
   integers(rows: Rows): OrtTensor;
   /** The cache of a session before its first token. */
   emptyPast(session: Session, batch: number): Record<string, OrtTensor>;
-  /** Logits of a decoder, and its cache for the tokens behind. */
+  /** Logits of a decoder, and its cache for the next tokens. */
   decode(
     session: Session,
     ids: Rows,
@@ -39,7 +39,7 @@ export interface Onnxruntime {
   encode(session: Session, ids: Rows, mask: Rows): Promise<Record<string, OrtTensor>>;
 }
 
-/** @param modules the folder `node_modules` that onnxruntime-node is in */
+/** @param modules the folder `node_modules` that contains onnxruntime-node */
 export async function loadOnnxruntime(modules: string): Promise<Onnxruntime> {
   const ort = (await import(pathToFileURL(join(modules, 'onnxruntime-node/dist/index.js')).href)) as {
     Tensor: new (type: string, data: unknown, dims: readonly number[]) => OrtTensor;

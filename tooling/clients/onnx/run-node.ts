@@ -1,6 +1,6 @@
 /**
- * Runs the folders of make.ts with onnxruntime-node, token by token with the cache and in a batch padded on the left, and with
- * transformers.js. `run-node.ts WORK MODULES REPORT`.
+ * Runs the folders of make.ts with onnxruntime-node, token by token with the cache and in a batch padded on the left,
+ * and with transformers.js. `run-node.ts WORK MODULES REPORT`.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -81,7 +81,7 @@ for (const {
       continue;
     }
     judge('whole', pick((await decode(session, ids, mask, emptyPast(session, ids.length))).logits));
-    // Token by token behind a prompt of half the length.
+    // Token by token after a prompt of half the length.
     let { logits: own, past } = await decode(
       session,
       ids.map((row) => row.slice(0, length >> 1)),
@@ -136,7 +136,7 @@ for (const {
     check(same(numbers(inputs.input_ids), text.ids), `${name}, transformers.js (${dtype}): same tokens`);
     const made = await model.generate({ ...inputs, max_new_tokens: text.next.length, do_sample: false });
     const next = numbers(made).slice(text.ids.length);
-    // It ends where the model says so.
+    // Generation ends at the model's end token.
     check(
       next.length > 0 && same(next, text.next.slice(0, next.length)),
       `${name}, transformers.js: same text: ${tokenizer.decode(next.map(BigInt))}`,

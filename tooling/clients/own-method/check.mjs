@@ -1,6 +1,6 @@
 /**
- * Does what docs/write-a-method.md says, outside of the repository: packs the packages, writes the page's files, runs its steps,
- * and looks at what came out. `node check.mjs WORK REPORT`; the packages have been built.
+ * Follows docs/write-a-method.md outside of the repository: packs the packages, writes the page's files, runs its
+ * steps, and checks the results. `node check.mjs WORK REPORT`; the packages must be built.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ function expectThat(what, condition, seen = '') {
   console.log(`${condition ? 'ok' : 'FAILED'}  ${what}`);
 }
 
-/** Runs a command; ends the check when it fails, because nothing after it can work. */
+/** Runs a command. If it fails the check ends, because later steps depend on it. */
 function run(command, words, options) {
   const { status, stdout, stderr, error } = spawnSync(command, words, { encoding: 'utf8', ...options });
   if (status === 0) return stdout;

@@ -9,7 +9,7 @@ import { createEngine } from '@q/tfjs';
 
 const shared = process.env.QUANT_SHARED;
 
-/** Folders of the models that are tried, by name. */
+/** Folders of the tested models, by name. */
 export const models: Readonly<Record<string, string>> = {
   demo: fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url)),
   ...(shared
@@ -19,7 +19,7 @@ export const models: Readonly<Record<string, string>> = {
 
 export const ids = Int32Array.from({ length: 48 }, (_, i) => (i * 37 + 5) % 700);
 
-/** Logits of one window with an adapter merged in, our own forward pass. */
+/** Logits of our own forward pass on one window, with a merged adapter. */
 export async function adaptedLogits(
   checkpoint: Checkpoint,
   adapter: LowRankAdapter,

@@ -1,4 +1,7 @@
-/** Reads the adapters that PEFT has written and compares our logits with its own; adds to the report of check.py. */
+/**
+ * Reads the adapters that PEFT has written and compares our logits with PEFT's. Adds the results to the report of
+ * check.py.
+ */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openCheckpoint, readAdapter } from '@q/checkpoint';

@@ -1,6 +1,7 @@
 /**
- * Runs of `q quantize --queue` over workers that are real processes, on a real Redis: kills, freezes, a server that loses all jobs, a
- * store that is slow and fails, workers that must not take part. What comes out is compared with a run on one machine, byte for byte.
+ * Runs `q quantize --queue` with workers that are real processes, on a real Redis: kills, freezes, a server that loses
+ * all jobs, a store that is slow and fails, workers that must not take part. The results are compared with a run on one
+ * machine, byte for byte.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
@@ -21,7 +22,10 @@ import {
 const [work, redisBinary, s3Module, reportPath, postgresBinaries] = process.argv.slice(2);
 const model = 'packages/cli/demo/model';
 const secret = 'a-password';
-/** The built command where there is one: a worker that is killed and started again should not compile sources each time. */
+/**
+ * The built command if there is one, because a worker that is killed and started again should not compile sources each
+ * time.
+ */
 const built = process.env.Q_BIN;
 const command = built ? [built] : ['--conditions=@q/source', '--import', 'tsx', 'packages/cli/src/bin.ts'];
 const results: { name: string; ok: boolean }[] = [];
@@ -36,7 +40,7 @@ interface Running {
   said(): string;
 }
 
-/** All processes that were started: none of them outlives the check. */
+/** All started processes. The check ends each of them. */
 const children = new Set<ChildProcess>();
 
 function q(words: readonly string[], environment: Record<string, string> = {}): Running {
@@ -69,7 +73,7 @@ async function waitFor(what: string, condition: () => boolean | Promise<boolean>
   throw new Error(`waited ${seconds} s for ${what}`);
 }
 
-/** All files of a folder but its reports, and its report without times and paths. */
+/** All files of a folder except its reports, and its report without times and paths. */
 async function contentOf(folder: string): Promise<Record<string, unknown>> {
   const files: Record<string, unknown> = {};
   for (const name of (await readdir(folder)).sort())
@@ -78,7 +82,7 @@ async function contentOf(folder: string): Promise<Record<string, unknown>> {
   return { ...files, report };
 }
 
-/** All files of a folder, or one file. */
+/** Contents of all files of a folder, or of one file. */
 async function bytesOf(path: string): Promise<Record<string, string>> {
   const names = (await stat(path)).isDirectory() ? await readdir(path, { recursive: true, withFileTypes: true }) : [];
   const files = names.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
@@ -93,7 +97,7 @@ async function bytesOf(path: string): Promise<Record<string, string>> {
 
 const dataFree = ['--method', 'hqq', '--bits', '4', '--group', '32', '--no-eval'];
 const text = ['--calib', 'packages/cli/demo/text/calibration.txt', '--samples', '8', '--length', '64', '--no-eval'];
-/** Runs that learn from text: statistics of every kind, transforms, static scales, moments of outputs. */
+/** Runs with calibration: statistics of every kind, transforms, static scales, moments of outputs. */
 const calibrated: Readonly<Record<string, readonly string[]>> = {
   gptq: ['--method', 'gptq', '--bits', '4', '--group', '32', ...text],
   awq: ['--method', 'awq', '--bits', '4', '--group', '32', ...text],
@@ -157,7 +161,7 @@ async function main(): Promise<void> {
     await waitFor('first results', async () => (await results()) > 0 || troubled.child.exitCode !== null);
     let kills = 0;
     const kill = () => {
-      // Not the frozen one.
+      // The frozen worker is not chosen.
       const index = 1 + randomInt(workers.length - 1);
       workers[index].child.kill('SIGKILL');
       workers[index] = startWorker();
@@ -169,7 +173,7 @@ async function main(): Promise<void> {
     await pause(500);
     redis = await startRedis({ binary: redisBinary, port, password: secret, folder: work });
     children.add(redis);
-    // A kill for every few results, whatever the speed of the machine: some worker always gets something done.
+    // Kills follow the number of results, so workers make progress on slow machines too.
     let [seen, looking] = [await results(), false];
     const killing = setInterval(async () => {
       if (looking) return;
@@ -192,7 +196,7 @@ async function main(): Promise<void> {
     console.log(`   ${kills} kills, ${proxy.failed()} requests that the store failed so far`);
   }
 
-  // 3: what else learns from text, and a coordinator that is killed.
+  // 3: other runs with calibration, and a coordinator that is killed.
   for (const [name, settings] of Object.entries(calibrated).slice(1)) {
     const [alone, shared] = ['alone', 'shared'].map((each) => join(work, `${each} ${name}`));
     const expected = quantize(alone, [], { settings });
@@ -263,7 +267,8 @@ async function main(): Promise<void> {
     const queue = server.queue('q');
     const count = await queue.count();
     await queue.close();
-    // Jobs of the run before may still be there: the list of this one's tensors tells.
+    // Jobs of the previous run may still be in the queue. The list of this run's tensors shows whether its jobs are
+    // there.
     const listed = await modelList(lacking).catch(() => undefined);
     return (count > 0 && listed !== undefined) || first.child.exitCode !== null;
   });
@@ -285,7 +290,7 @@ async function main(): Promise<void> {
   last.child.kill('SIGTERM');
   check('a worker that is interrupted ends by itself', (await last.ended) !== null, last.said());
 
-  // 6: a server that does not let in.
+  // 6: a server that refuses the login.
   const stranger = quantize(join(work, 'stranger'), ['--queue', `redis://:guess@127.0.0.1:${port}`]);
   check(
     'a wrong password is refused, and is not shown',
@@ -300,7 +305,7 @@ async function main(): Promise<void> {
   await fullStore(address);
 }
 
-/** Workers of a queue, and the bytes that a run gets from them. */
+/** Compares the bytes of a run on workers of a queue with the expected bytes. */
 async function sameOn(name: string, address: string, out: string, environment: Record<string, string> = {}) {
   const workers = [1, 2].map(() => q(['worker', address, '--threads', '1'], environment));
   for (const [kind, settings, expected] of [

@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import { connect, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 
-/** A TCP port of the loopback that nobody uses. */
+/** A free TCP port of the loopback. */
 export const freePort = () =>
   new Promise<number>((resolve) => {
     const server = createTcpServer().listen(0, '127.0.0.1', () => {
@@ -28,7 +28,7 @@ async function answers(port: number): Promise<void> {
   throw new Error(`nothing answers at port ${port}`);
 }
 
-/** Files of a certificate that signs itself, for 127.0.0.1. */
+/** Files of a self-signed certificate for 127.0.0.1. */
 export interface Certificate {
   readonly certificate: string;
   readonly key: string;
@@ -43,7 +43,7 @@ export async function makeCertificate(folder: string): Promise<Certificate> {
   return { certificate, key };
 }
 
-/** A program that ends by itself. @returns what it has written */
+/** Runs a program that ends by itself. @returns its output */
 export function runToEnd(
   program: string,
   words: readonly string[],
@@ -68,11 +68,11 @@ export interface RedisOptions {
   readonly port: number;
   readonly password: string;
   readonly folder: string;
-  /** The server speaks TLS alone. */
+  /** With it the server only accepts TLS. */
   readonly tls?: Certificate;
 }
 
-/** A Redis server with a password, that keeps nothing on the disk: when it is started again, all jobs are lost. */
+/** A Redis server with a password that keeps nothing on the disk: all jobs are lost when it is started again. */
 export async function startRedis({ binary, port, password, folder, tls }: RedisOptions): Promise<ChildProcess> {
   const libraries = process.env.Q_REDIS_LIBRARIES;
   const listens = tls
@@ -98,11 +98,14 @@ export interface PostgresOptions {
   readonly binaries: string;
   readonly port: number;
   readonly password: string;
-  /** An empty folder of its own. */
+  /** An empty folder for the server. */
   readonly folder: string;
 }
 
-/** A PostgreSQL server with a user `q` and a password, on the loopback alone. It refuses to run as root: nobody runs it there. */
+/**
+ * A PostgreSQL server with a user `q` and a password, only on the loopback. PostgreSQL refuses to run as root, so
+ * root starts it as the user nobody.
+ */
 export async function startPostgres({ binaries, port, password, folder }: PostgresOptions): Promise<ChildProcess> {
   const root = process.getuid?.() === 0;
   const owner = root ? { uid: 65534, gid: 65534 } : {};
@@ -136,7 +139,7 @@ export async function startS3(module: string, folder: string): Promise<{ port: n
   return { port, close: () => server.close() };
 }
 
-/** Passes requests on after a while, and answers one in ten with 503. */
+/** Passes requests on after a pause, and answers one in ten with 503. */
 export async function startTroubledProxy(
   target: number,
   { delay, every }: { readonly delay: number; readonly every: number },
@@ -155,7 +158,7 @@ export async function startTroubledProxy(
     const { host: _, connection: __, ...headers } = request.headers;
     const answer = await fetch(`http://127.0.0.1:${target}${request.url}`, {
       method: request.method,
-      // The signature is over the host that the client knows.
+      // The signature contains the host that the client knows.
       headers: { ...(headers as Record<string, string>), host: `127.0.0.1:${port}` },
       ...(chunks.length > 0 ? { body: Buffer.concat(chunks) } : {}),
     }).catch(() => undefined);

@@ -1,4 +1,4 @@
-/** Writes folders of shards with every dtype, and damaged headers with what our reader said of each. */
+/** Writes folders of shards with every dtype, and damaged headers with our reader's answer to each. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createRandom, elementCount } from '@q/core';
@@ -16,7 +16,7 @@ const out = process.argv[2];
 const random = createRandom(7);
 const shapes: readonly (readonly number[])[] = [[], [0], [8], [3, 8], [2, 0, 5], [2, 3, 4]];
 
-// The Python package knows these by name; the sub-byte ones are read as raw bytes.
+// The Python package knows these dtypes by name. The sub-byte ones are read as raw bytes.
 const tensors: PlannedTensor[] = (Object.keys(fileDtypes) as FileDtype[]).flatMap((dtype) =>
   shapes
     .map((shape, i) => ({ name: `${dtype.toLowerCase()}.${i}`, dtype, shape }))

@@ -1,4 +1,4 @@
-/** Reads the folder that the Python package wrote, and puts both sides' results into one report. */
+/** Reads the folder that the Python package wrote, and writes both sides' results to one report. */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openShards } from '@q/safetensors';

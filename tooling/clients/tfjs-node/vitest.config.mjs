@@ -3,7 +3,7 @@ import { packageTests } from '@q/presets/vitest';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
-/** The suites of the engine on the backend that `Q_TEST_BACKENDS` names, and those beside this file. */
+/** The suites of the engine on the backend that `Q_TEST_BACKENDS` names, and those next to this file. */
 export default packageTests({
   root,
   include: [
@@ -13,7 +13,7 @@ export default packageTests({
     'packages/models/src/transformers-logits.test.ts',
     'tooling/figures/src/reference-figures.test.ts',
   ],
-  // The runners are shared and slow, and the shared models are scored whole.
+  // The runners are shared and slow, and the shared models are scored as a whole.
   testTimeout: 600_000,
   outputFile: { json: `${root}/.reports/${process.env['Q_REPORT_NAME'] ?? 'client-tfjs-node'}.json` },
 });

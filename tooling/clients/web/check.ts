@@ -18,7 +18,7 @@ const run = promisify(execFile);
 interface Case {
   readonly name: string;
   readonly file: string;
-  /** DynamicQuantizeLinear and MatMulInteger have no WebGPU kernels there: they run on the processor. */
+  /** DynamicQuantizeLinear and MatMulInteger have no WebGPU kernels there, so they run on the processor. */
   readonly webgpu: boolean;
 }
 const cases: Case[] = [];
@@ -28,7 +28,7 @@ for (const type of ['fp32', 'q8', 'q4', 'q4f16', 'q2', 'uint8', 'int8']) {
   cases.push({ name: type, file: join(out, (files as string[])[0]), webgpu: !type.includes('int8') });
 }
 
-/** Logits of a provider of onnxruntime-node, in a process of its own: one that crashes is a failed case. */
+/** Logits of a provider of onnxruntime-node in a separate process. A process that crashes is a failed case. */
 async function inNode(file: string, provider: string): Promise<Float32Array> {
   const script = fileURLToPath(new URL('logits.mjs', import.meta.url));
   const { Q_VULKAN_LIBRARIES: libraries, Q_VULKAN_DRIVER: driver } = process.env;
@@ -44,7 +44,7 @@ async function inNode(file: string, provider: string): Promise<Float32Array> {
 }
 
 const result = { passed: 0, failed: 0, skipped: 0 };
-/** Types that round to 8 or 16 bits on the way give other last bits in other kernels. */
+/** Types with intermediate results of 8 or 16 bits have other last bits in other kernels. */
 const limits: Readonly<Record<string, number>> = { fp32: 1e-9, q4: 1e-9, q2: 1e-9 };
 function check(name: string, type: string, reference: Float32Array, actual: Float32Array | Error): void {
   const off = actual instanceof Error ? Number.NaN : divergence(reference, actual, width);

@@ -1,4 +1,4 @@
-/** What a decoder takes for a text and an empty cache; in Node and in browsers. */
+/** The inputs of a decoder for a text and an empty cache, for Node and browsers. */
 export function feedsOf({ Tensor }, session, ids) {
   const integers = (values) => new Tensor('int64', BigInt64Array.from(values, BigInt), [1, values.length]);
   const past = session.inputMetadata

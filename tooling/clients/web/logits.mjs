@@ -1,4 +1,4 @@
-/** Logits of a provider of onnxruntime-node, f32: `logits.mjs MODULES FILE PROVIDER IDS OUT`. */
+/** Writes logits of a provider of onnxruntime-node, f32: `logits.mjs MODULES FILE PROVIDER IDS OUT`. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

@@ -8,18 +8,18 @@ import type { Readable } from 'node:stream';
 export interface Page {
   /** Folder for the browser's profile. */
   readonly work: string;
-  /** What is at a path of the server. */
+  /** The content at a path of the server. */
   files(path: string): Readable | undefined;
   /** The module that the page runs. */
   readonly script: string;
-  /** At `/settings.json`. */
+  /** Settings of the page, served at `/settings.json`. */
   readonly settings: object;
 }
 
 const patience = 300_000;
 const types: Readonly<Record<string, string>> = { '.mjs': 'text/javascript', '.wasm': 'application/wasm' };
 
-/** Opens a page in headless Chromium, and gives what it posts to `/found/NAME` until it posts to `/done`. */
+/** Opens a page in headless Chromium, and returns the data that it posts to `/found/NAME` until it posts to `/done`. */
 export async function openPage(chromium: string, page: Page): Promise<ReadonlyMap<string, number[] | string>> {
   const found = new Map<string, number[] | string>();
   const feeds = await readFile(new URL('feeds.mjs', import.meta.url), 'utf8');

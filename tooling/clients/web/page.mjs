@@ -1,4 +1,4 @@
-/** Runs each file with onnxruntime-web on wasm, and posts logits or what went wrong. */
+/** Runs each file with onnxruntime-web on wasm, and posts logits or the error. */
 
 import * as ort from '/ort/ort.wasm.min.mjs';
 import { feedsOf } from './feeds.mjs';

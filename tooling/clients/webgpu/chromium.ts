@@ -1,6 +1,6 @@
 /**
- * Core's conformance suite, and products with quantized weights, in headless Chromium: a page on localhost runs them on the
- * browser's own WebGPU and posts what it found. `chromium.ts CHROMIUM REPORT`.
+ * Runs core's conformance suite, and products with quantized weights, in headless Chromium. A page on localhost runs
+ * them on the browser's own WebGPU and posts the results. `chromium.ts CHROMIUM REPORT`.
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';

@@ -1,4 +1,4 @@
-/** What runs in the browser (see chromium.ts): `navigator` is touched here, and nowhere in the package. */
+/** The program in the browser (see chromium.ts). Only it uses `navigator`; the package does not. */
 /// <reference types="@webgpu/types" />
 import { kernelConformance } from '@q/conformance';
 import {
@@ -48,7 +48,7 @@ async function run(): Promise<void> {
   const kernels = createWebgpuKernels(options);
   const gpu = openGpu(options);
   name = `${gpu.description} ${JSON.stringify(gpu.capabilities)}`;
-  // The reference does these two, and has its own tests.
+  // The reference computes these two, and it has its own tests.
   const cases = kernelConformance.filter(({ name }) => !/^(cholesky|triangularSolve)/.test(name));
   for (const { name, run } of cases) await attempt(name, () => run(kernels));
 

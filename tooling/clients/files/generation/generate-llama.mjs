@@ -1,4 +1,4 @@
-/** Greedy text of node-llama-cpp on two threads: `generate-llama.mjs MODULE FILE PROMPT TOKENS`. */
+/** Generates greedy text with node-llama-cpp on two threads: `generate-llama.mjs MODULE FILE PROMPT TOKENS`. */
 import { pathToFileURL } from 'node:url';
 
 const [module, file, prompt, count] = process.argv.slice(2);

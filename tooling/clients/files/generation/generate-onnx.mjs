@@ -1,4 +1,7 @@
-/** Greedy text of transformers.js with onnxruntime-node on two threads: `generate-onnx.mjs MODULES FOLDER PROMPT TOKENS`. */
+/**
+ * Generates greedy text with transformers.js and onnxruntime-node on two threads: `generate-onnx.mjs MODULES FOLDER
+ * PROMPT TOKENS`.
+ */
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -18,7 +21,7 @@ const streamer = { put: () => times.push(performance.now()), end() {} };
 const inputs = tokenizer(prompt);
 const made = await model.generate({ ...inputs, max_new_tokens: Number(count), do_sample: false, streamer });
 const ids = [...made.data].map(Number).slice(inputs.input_ids.dims[1]);
-// The streamer is given the prompt first.
+// The streamer gets the prompt first.
 const [, first] = times;
 const peakBytes = 1024 * process.resourceUsage().maxRSS;
 console.log(JSON.stringify({ ids, tokensPerSecond: (1000 * (times.length - 2)) / (times.at(-1) - first), peakBytes }));

@@ -1,6 +1,7 @@
 /**
- * Prints tokens a second behind the prompt, and peak memory, of engines that run a model at 4 bits: `print-generation.ts WORK MODULES
- * LLAMA MODEL [TOKENS] [ROUNDS]`. Engines take turns; each run has a process of its own, greedy, from the same prompt.
+ * Prints tokens per second after the prompt, and peak memory, of engines that run a model at 4 bits:
+ * `print-generation.ts WORK MODULES LLAMA MODEL [TOKENS] [ROUNDS]`. Engines run in turns. Each run is a separate
+ * process, greedy, from the same prompt.
  */
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';

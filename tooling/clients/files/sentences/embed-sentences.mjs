@@ -1,6 +1,7 @@
 /**
- * Vectors of sentences by transformers.js, and how long one takes: `embed-sentences.mjs MODULES FOLDER DTYPE SENTENCES OUT`. Two threads; the
- * median of three passes over all sentences, behind one that warms up.
+ * Computes vectors of sentences with transformers.js, and the time of one: `embed-sentences.mjs MODULES FOLDER DTYPE
+ * SENTENCES OUT`. It uses two threads; the time is the median of three passes over all sentences, after one pass of
+ * warm-up.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

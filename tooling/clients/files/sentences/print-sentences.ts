@@ -1,6 +1,6 @@
 /**
- * Prints bytes, cosines and milliseconds of an encoder's files in transformers.js: `print-sentences.ts WORK MODULES PYTHON MODEL TEXT
- * [SENTENCES]`. Sentences are run one by one; each file has a process of its own.
+ * Prints bytes, cosines and milliseconds of an encoder's files in transformers.js: `print-sentences.ts WORK MODULES
+ * PYTHON MODEL TEXT [SENTENCES]`. Sentences are run one by one; each file has a separate process.
  */
 import { execFile } from 'node:child_process';
 import { copyFile, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
@@ -33,7 +33,7 @@ for (const type of ['fp32', 'fp16', 'q8', 'uint8', 'int8', 'q4']) {
   const { files } = await runCommand('convert', model, folder, '--to', 'onnx', '--type', type);
   rows.push({ words: `q convert --type ${type}`, folder, dtype: type, file: (files as string[])[0] });
 }
-/** Weights whose codes a method makes, and inputs whose scales are calibrated. */
+/** Types whose codes a method computes, and whose input scales are calibrated. */
 const calibrated = [
   ['uint8', 'smoothquant', ['--level', 'o3']],
   ['int8', 'gptq', []],
@@ -50,7 +50,8 @@ for (const [type, method, more] of calibrated) {
     file: (files as string[])[0],
   });
 }
-// In operators of ONNX alone, as other exporters write it: onnxruntime's quantizer does not see through its own operators.
+// This file only has operators of ONNX, like those of other exporters, because onnxruntime's quantizer does not support
+// onnxruntime's own operators.
 const plain = join(work, 'plain');
 await runCommand('convert', model, plain, '--to', 'onnx', '--type', 'fp32', '--portable');
 for (const how of [['uint8'], ['int8'], ['int8', 'per-channel']]) {
