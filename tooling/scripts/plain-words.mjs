@@ -19,6 +19,10 @@ const inProse = [
   [/\bstretch(?:es)?\b/i, 'chunk, part'],
   [/\bguests?\b/i, 'process, plugin'],
   [/\b(?:held|holds?) (?:\w+ )?against\b/i, 'compared with, checked against'],
+  [/\bbeside\b/i, 'next to, compared with, in addition to'],
+  [/\banew\b/i, 'again, a new one'],
+  [/\basked for\b/i, 'requested'],
+  [/\btold apart\b/i, 'distinguished'],
 ];
 /** Texts for models are content. Tests describe cases in their own words. docs/writing.md names the words. */
 const content = /default-text\/|testing\/|\.test\.ts$|docs\/writing\.md$|plain-words\.mjs$|docs\/reference\//;

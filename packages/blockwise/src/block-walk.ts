@@ -364,7 +364,7 @@ export class BlockWalk<T> {
       const runtime = this.runtimeWith(uploaded);
       for (const state of states) {
         await yieldToEventLoop(this.options.signal);
-        // They are looked at beside the states themselves, and are few: they stay in memory.
+        // They are used together with the states and are few, so they stay in memory.
         out.push(
           await this.download(() => steps.reduce((current, step) => step(runtime, current), this.upload(state)), {
             store: memoryStates(),

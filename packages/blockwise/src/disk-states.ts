@@ -4,9 +4,9 @@ import { createHolders, createSpare } from './held-parts.js';
 import type { HostPart, StateStore } from './state-store.js';
 
 /**
- * In a file, for states that are not to take memory: a part is written when it is put there and read each time that it is
- * looked at. All of that is synchronous, through the system's cache: an activation is looked at in the midst of a computation.
- * @param path made anew; removed when the last fork ends
+ * Keeps states in a file, so they take no memory. A part is written when it is stored, and read each time that it is
+ * used. Both are synchronous, through the system's cache, because an activation is used in the middle of a computation.
+ * @param path of the file that is made; it is removed when the last fork ends
  * @throws WriteError when the disk is full or not writable
  */
 export function diskStates(path: string): StateStore {

@@ -14,7 +14,7 @@ export interface BlockPass {
   readonly progress?: (event: ProgressEvent) => void;
   /** Shown in progress. Default `forward`. */
   readonly task?: string;
-  /** Shown in progress beside the block's number. */
+  /** Text after the block's number in the progress. */
   readonly note?: (block: BlockDescription) => string;
   /** Told how long the model ran. */
   readonly profile?: Profile;

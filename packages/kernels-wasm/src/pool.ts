@@ -14,7 +14,7 @@ const nextWord = 1;
 const finishedWord = 2;
 const argumentsByte = 256;
 const maxArguments = 24;
-/** The module's static data ends below this address. Memory from here on is allocated anew for each call. */
+/** The module's static data ends below this address. Memory from here on is allocated again for each call. */
 export const heapStart = 65536;
 export const pageBytes = 65536;
 /** The module has edge tiles of `matmulTile` for this many threads. */

@@ -7,7 +7,7 @@ const lengths = [...Array.from({ length: 24 }, (_, i) => i + 1), 28, 32, 64, 128
 const limitMilliseconds = 30;
 /** A busy machine makes single measurements too long. */
 const measurements = 3;
-/** Characters of the expression itself that are tried beside {@link usualTexts}. */
+/** Characters of the expression itself that are tried in addition to {@link usualTexts}. */
 const mostOwn = 8;
 const usualTexts = ['a', 'A', '0', ' ', '\n', '.', 'é', '中', 'a ', 'a.'];
 

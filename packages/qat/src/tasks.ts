@@ -51,7 +51,9 @@ export function tasks(base: ReadonlyMap<string, QuantizedTensor>): Tasks {
   const moduleBase = (module: string): QuantizedTensor => {
     const found = base.get(module);
     if (found) return found;
-    throw new ShapeError(`the task has scales for ${module}, which the model does not have: it belongs to another model`);
+    throw new ShapeError(
+      `the task has scales for ${module}, which the model does not have: it belongs to another model`,
+    );
   };
   const quantized = (module: string): QuantizedTensor => {
     const own = moduleBase(module);

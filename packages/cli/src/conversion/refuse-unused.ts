@@ -4,9 +4,9 @@ import { recipeFlagNames } from '../recipe-flags.js';
 import { UsageError } from '../usage-error.js';
 
 /**
- * A flag that a conversion would not look at must not be passed over: without it the file would be another one than was asked for.
+ * Refuses flags that a conversion would ignore: the file would not be the requested one.
  * @param flags that were given
- * @param unused keys of flags that this conversion has no use for
+ * @param unused keys of flags that this conversion does not read
  * @param why in words, and what to do
  * @throws UsageError naming the flag
  */

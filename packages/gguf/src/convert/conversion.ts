@@ -56,7 +56,7 @@ export interface ModelTensor {
   readonly from: readonly string[];
   /** Index in `from` of each row; the same order when absent. */
   readonly order?: Int32Array;
-  /** The rows are not all rows of `from`: see {@link StridedRows}. Never beside `order`. */
+  /** The rows are not all rows of `from`: see {@link StridedRows}. Never together with `order`. */
   readonly strided?: StridedRows;
   /** Added to every value. */
   readonly plus?: number;
