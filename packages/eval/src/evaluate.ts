@@ -5,7 +5,7 @@ import type { LogitsSource } from './logits-source.js';
 export interface EvaluateOptions {
   /** The original model. With it the result has KL divergence and top-1 agreement. */
   readonly against?: LogitsSource;
-  /** Windows at a time. Default: 4. */
+  /** Windows at a time, at most. Default: 4. Fewer where their logits would take more than 256 MB. */
   readonly batch?: number;
   /** The kernels that compare the logits. Default: the reference, which is slow for a large vocabulary. */
   readonly kernels?: Kernels;
@@ -30,6 +30,9 @@ export interface Evaluation {
   readonly againstPerplexity?: number;
 }
 
+/** Bytes of logits of a model in memory at a time: a window of 256 tokens of Gemma 3 (262,144 tokens) has 268 MB. */
+const mostLogitBytes = 2 ** 28;
+
 /**
  * Scores a model on fixed windows. Sums run in f64 in the order of the tokens, so the result does not depend on
  * `batch`.
@@ -40,14 +43,34 @@ export async function evaluate(
   windows: Windows,
   options: EvaluateOptions = {},
 ): Promise<Evaluation> {
-  const { against, batch = 4, kernels = referenceKernels, progress, signal } = options;
+  const { against } = options;
   const vocabulary = model.vocabularySize;
   if (against && against.vocabularySize !== vocabulary) {
     throw new SchemeError(
       `the models have vocabularies of ${vocabulary} and ${against.vocabularySize} tokens: KL divergence needs equal vocabularies`,
     );
   }
-  const { ids, count, length } = windows;
+  const releases: (() => void)[] = [];
+  const keep = async (source: LogitsSource, other?: LogitsSource) => {
+    const release = await source.keepHead?.(other);
+    if (release) releases.unshift(release);
+  };
+  try {
+    if (against) await keep(against);
+    await keep(model, against);
+    return await score(model, windows, options);
+  } finally {
+    for (const release of releases) release();
+  }
+}
+
+async function score(
+  model: LogitsSource,
+  { ids, count, length }: Windows,
+  { against, batch: most = 4, kernels = referenceKernels, progress, signal }: EvaluateOptions,
+): Promise<Evaluation> {
+  const vocabulary = model.vocabularySize;
+  const batch = Math.max(1, Math.min(most, Math.floor(mostLogitBytes / (4 * length * vocabulary))));
   let nll = 0;
   let againstNll = 0;
   let agree = 0;

@@ -16,6 +16,7 @@ import {
   schemes,
   type Tensor,
   tensor,
+  uint3,
   uint4,
   uint8,
 } from '@q/core';
@@ -66,6 +67,29 @@ describe('the compressed-tensors layout', () => {
     expect(tensors.get('m.weight_scale')).toEqual(tensor('f16', [1, 1], Uint16Array.of(0x3800)));
     expect(tensors.get('m.weight_shape')).toEqual(tensor('i64', [2], BigInt64Array.of(1n, 8n)));
     expect([...tensors.keys()]).not.toContain('m.weight_zero_point');
+  });
+
+  it('reads 3 bits that cross words, as compressed-tensors 0.19 packs them, and refuses those of old releases', async () => {
+    // pack_to_int32 of v[i][j] = (5i + 3j) % 8 - 4, and with packed_dim=0 of z[i][j] = (3i + j) % 8 - 4.
+    const packed = [
+      ...[-1733573736, 3, -983687995, 12, 720430634, 6, 1468477783, 1, -1137079620, 10, -506702367, 5],
+      ...[241348366, 15, 1930786931, 8, -1733573736, 3, -983687995, 12, 720430634, 6, 1468477783, 1],
+    ];
+    const zeros = [-1733573736, -506702367, 720430634, 3, 5, 6];
+    const of = scheme({ format: uint3, granularity: perGroup(4), zeroPoint: 'integer', scaleStorage: f32Scale });
+    const reader = readerOf(layout, configOf([{ linear: linear(12, 12), scheme: of }]));
+    const tensors = new Map<string, Tensor>([
+      ['m.weight_packed', tensor('i32', [12, 2], Int32Array.from(packed))],
+      ['m.weight_scale', tensor('f32', [12, 3], new Float32Array(36).fill(1))],
+      ['m.weight_shape', tensor('i64', [2], BigInt64Array.of(12n, 12n))],
+      ['m.weight_zero_point', tensor('i32', [2, 3], Int32Array.from(zeros))],
+    ]);
+    const read = await reader.read('m', tensorLookup(tensors));
+    expect(read.codes).toEqual(Uint8Array.from({ length: 144 }, (_, k) => (5 * Math.floor(k / 12) + 3 * (k % 12)) % 8));
+    expect(read.zeroPoints).toEqual(Float32Array.from({ length: 36 }, (_, k) => (3 * Math.floor(k / 3) + (k % 3)) % 8));
+    const wide = new Map(tensors).set('m.weight_shape', tensor('i64', [2], BigInt64Array.of(12n, 640n)));
+    wide.set('m.weight_packed', tensor('i32', [12, 64], new Int32Array(12 * 64)));
+    await expect(reader.read('m', tensorLookup(wide))).rejects.toThrow('10 codes of 3 bits in each word');
   });
 
   it('packs zero points along the output features', () => {
@@ -226,7 +250,7 @@ describe('the compressed-tensors layout', () => {
   });
 
   it.each([
-    [{ num_bits: 3 }, '3 bits'],
+    [{ num_bits: 9 }, '9 bits'],
     [{ type: 'float' }, 'float'],
     [{ strategy: 'block' }, 'per block'],
     [{ group_size: 0 }, 'group_size is 0'],

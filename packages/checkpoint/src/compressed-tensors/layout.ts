@@ -21,8 +21,10 @@ import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 import { cautionConv1d, compressedConfig, groupOf } from './config.js';
 import { type StoredScaleType, storedAs } from './stored-scales.js';
 
-/** Widths whose codes never cross a word: every release of the library packs them in the same way. */
+/** Widths that are written: their codes never cross a word, so every release of the library packs them in the same way. */
 const supportedBits = [2, 4, 8];
+/** Widths that are read: release 0.19 lets codes cross words, as here; early releases left bits of a word unused. */
+const readBits = [2, 3, 4, 5, 6, 7, 8];
 /** Group sizes and multiples of vLLM's Marlin kernels, which run these files on its usual GPUs. */
 const marlin = { groups: [32, 64, 128], outFeatures: 64, inFeatures: 128 };
 
@@ -185,9 +187,9 @@ function settings(config: Readonly<Record<string, unknown>>, module: string): Mo
     );
   const { num_bits: bits = 8, type = 'int', symmetric = true, group_size: size = null } = group.weights;
   const { strategy = size === null || size === -1 ? 'channel' : 'group' } = group.weights;
-  if (type !== 'int' || !supportedBits.includes(bits as number) || (strategy !== 'group' && strategy !== 'channel'))
+  if (type !== 'int' || !readBits.includes(bits as number) || (strategy !== 'group' && strategy !== 'channel'))
     throw new FormatError(
-      `${module}: packed weights of ${shownValue(bits)} bits, ${shownValue(type)}, per ${shownValue(strategy)} cannot be read; integers of ${supportedBits.join(', ')} bits per group or channel can`,
+      `${module}: packed weights of ${shownValue(bits)} bits, ${shownValue(type)}, per ${shownValue(strategy)} cannot be read; integers of ${readBits.join(', ')} bits per group or channel can`,
     );
   return {
     bits: bits as number,
@@ -204,6 +206,10 @@ async function read(
   const stated = await readIntegers<BigInt64Array>(tensors, `${module}.weight_shape`, 'i64', [2]);
   const packed = shapeOf(tensors, `${module}.weight_packed`, 2);
   const [outFeatures, inFeatures] = Array.from(stated, Number);
+  if (packed[1] !== wordsOf(inFeatures, bits) && packed[1] === Math.ceil(inFeatures / Math.floor(32 / bits)))
+    throw new FormatError(
+      `${module}.weight_packed: ${Math.floor(32 / bits)} codes of ${bits} bits in each word, as old releases of compressed-tensors wrote them, cannot be read: quantize the original model with a current release`,
+    );
   if (packed[0] !== outFeatures || packed[1] !== wordsOf(inFeatures, bits))
     throw new FormatError(
       `${module}.weight_packed: shape [${packed}] does not fit weight_shape [${[outFeatures, inFeatures]}] at ${bits} bits; [${[outFeatures, wordsOf(inFeatures, bits)]}] was expected`,
