@@ -3,8 +3,8 @@ import { NumericError } from './contracts/errors.js';
 import type { Kernels } from './contracts/kernels.js';
 import type { ScaleFit } from './contracts/scale-fit.js';
 import type { Scheme, StoredScales } from './contracts/scheme.js';
+import type { Tensor } from './contracts/tensor.js';
 import { tiling } from './schemes/granularity.js';
-import type { Tensor } from './tensor.js';
 
 export interface FittedScales {
   /** The scales that a reader gets, row-major over the tiles. */

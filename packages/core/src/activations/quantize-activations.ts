@@ -1,11 +1,11 @@
 import { SchemeError } from '../contracts/errors.js';
 import type { QuantizedTensor } from '../contracts/quantized-tensor.js';
 import type { Scheme } from '../contracts/scheme.js';
+import type { Tensor } from '../contracts/tensor.js';
 import { absMax } from '../fit/abs-max.js';
 import { minMax } from '../fit/min-max.js';
 import type { FittedScales } from '../fit-scales.js';
 import { quantize } from '../quantize.js';
-import type { Tensor } from '../tensor.js';
 
 /** The bound of the Llama 3 report (section 6.2) on the magnitudes that a dynamic FP8 scale covers. */
 export const llama3Bound = 1200;

@@ -1,7 +1,7 @@
-import type { Tensor } from '../tensor.js';
 import type { GatheredGrams, Kernels } from './kernels.js';
 import type { KvCacheContent } from './kv-attention.js';
 import type { SummedPackedWeight } from './packed-products.js';
+import type { Tensor } from './tensor.js';
 
 /**
  * Position tables of rotary embeddings: `cos` and `sin` are `[positions, headDim/2]` f32. `headDim` counts the features

@@ -1,8 +1,8 @@
-import type { Tensor } from '../tensor.js';
 import type { Context } from './context.js';
 import type { QuantizedTensor } from './quantized-tensor.js';
 import type { Scheme } from './scheme.js';
 import type { Statistic, Statistics } from './statistic.js';
+import type { Tensor } from './tensor.js';
 
 /**
  * A method that quantizes one weight. Pure: no file, no model, no state between calls. A factory makes it from the

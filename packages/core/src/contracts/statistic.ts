@@ -1,5 +1,5 @@
-import type { Tensor } from '../tensor.js';
 import type { Kernels } from './kernels.js';
+import type { Tensor } from './tensor.js';
 
 /** A batch of inputs of one linear, row-major `[tokens, width]`. */
 export interface ActivationBatch {

@@ -1,6 +1,7 @@
 import { CalibrationError } from '../contracts/errors.js';
 import type { Statistic } from '../contracts/statistic.js';
-import { type Tensor, tensor } from '../tensor.js';
+import type { Tensor } from '../contracts/tensor.js';
+import { tensor } from '../tensor.js';
 
 /** Sum of `x x^T` over tokens, not scaled: a method that needs the mean divides by `count`. */
 export interface HessianState {
