@@ -1,5 +1,7 @@
 export * from './activations/activation-fit.js';
+export * from './activations/int8-input.js';
 export * from './activations/quantize-activations.js';
+export * from './activations/static-input-scale.js';
 export * from './all-finite.js';
 export * from './context.js';
 export * from './contracts/activation-scheme.js';
@@ -11,6 +13,7 @@ export * from './contracts/dtype.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';
 export * from './contracts/grid-kernels.js';
+export * from './contracts/int8-product.js';
 export * from './contracts/kernels.js';
 export * from './contracts/kv-attention.js';
 export * from './contracts/method.js';
@@ -78,10 +81,6 @@ export {
   tableFormat,
   ternary,
 } from './formats/table.js';
-export * from './int8/int8-input.js';
-export * from './int8/int8-linear.js';
-export * from './int8/int8-weight.js';
-export * from './int8/static-input-scale.js';
 export * from './kernels/bitwise-matmul.js';
 export { eagerGrams } from './kernels/eager-grams.js';
 export * from './kernels/fallback-kernels.js';
