@@ -5,7 +5,7 @@ import type { Pool } from './pool.js';
 const panelRows = 8;
 /** Panels that go through the sweep together: what they share of the factor is read once for 64 rows. */
 const panelsAtOnce = 8;
-/** Values of a chunk of rows, as they come and in panels: a layer's memory is its factor and three of these. */
+/** Values of a chunk of rows, as they come and in panels: a linear's memory is its factor and three of these. */
 const chunkValues = 4 << 20;
 
 /** The sweep in f32, rows side by side, in chunks of rows; sums run over at most 256 earlier columns, then over these. */

@@ -61,7 +61,7 @@ export interface TrainResult {
  * The loop of everything that trains. The order of windows is drawn anew for each epoch, from the seed and the number of the epoch alone; so
  * a training that goes on from a checkpoint takes the steps that an undisturbed one takes, to the same bytes. With a group in the
  * context each worker takes a share of the windows of a step, and all apply the mean of their gradients.
- * @throws NumericError when the loss or a gradient is not finite, naming the step and the layer; nothing is saved then
+ * @throws NumericError when the loss or a gradient is not finite, naming the step and the linear; nothing is saved then
  */
 export async function train(options: TrainOptions, context: Context): Promise<TrainResult> {
   const { tensors, objective, optimizer, schedule, rates, steps, batch, accumulate = 1, clipNorm, store } = options;

@@ -222,16 +222,16 @@ function groupBySetting(results: readonly StudyResult[]): Map<string, StudyResul
 
 const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-export interface LayerSensitivity {
+export interface ModuleSensitivity {
   readonly module: string;
-  /** Rank correlation of this layer's error with the held-out loss, over the runs of one width. */
+  /** Rank correlation of this module's error with the held-out loss, over the runs of one width. */
   readonly correlation: RankCorrelation;
-  /** Mean share of this layer in the summed error. */
+  /** Mean share of this module in the summed error. */
   readonly share: number;
 }
 
-/** Whose error matters: the correlation of each layer's error with the loss, at one width over all granularities. */
-export function layerSensitivities(results: readonly StudyResult[], bits: number): readonly LayerSensitivity[] {
+/** Whose error matters: the correlation of each module's error with the loss, at one width over all granularities. */
+export function moduleSensitivities(results: readonly StudyResult[], bits: number): readonly ModuleSensitivity[] {
   const here = results.filter(({ job }) => job.bits === bits);
   const modules = Object.keys(here[0]?.modules ?? {});
   return modules

@@ -20,7 +20,7 @@ export const packedErrorBounds = {
   attention: 5e-6,
 } as const;
 
-/** A backend's way to take a weight in. */
+/** The kernels' way to take a weight in. */
 export type LoadPacked<L> = (weight: PackedWeight) => Promise<L>;
 type FloatLinear = Pick<PackedLinear, 'multiply' | 'dispose'>;
 

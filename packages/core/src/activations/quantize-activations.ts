@@ -41,6 +41,6 @@ export function quantizeActivations(
   if (bound !== undefined && scheme.zeroPoint !== 'none') {
     throw new SchemeError('a bound on the dynamic scale is for symmetric schemes');
   }
-  const rule = scheme.zeroPoint === 'none' ? absMax({ range: 'narrow', bound }) : minMax();
-  return quantize(x, scheme, { fit: rule });
+  const fit = scheme.zeroPoint === 'none' ? absMax({ range: 'narrow', bound }) : minMax();
+  return quantize(x, scheme, { fit });
 }

@@ -52,7 +52,7 @@ export interface PackedLinear {
   dispose(): void;
 }
 
-/** Products with packed weights on one backend, for few tokens (decoding) and for many (prompts). */
+/** Products with packed weights of one set of kernels, for few tokens (decoding) and for many (prompts). */
 export interface PackedProducts {
   /** Unique, for reports: `reference`, `wasm-simd128`, `wasm-relaxed`. */
   readonly name: string;

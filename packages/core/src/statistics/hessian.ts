@@ -54,7 +54,7 @@ export function checkWidth(name: string, expected: number, found: number): void 
   if (expected !== found) throw new CalibrationError(`${name} was made for ${expected} features and got ${found}`);
 }
 
-/** `X^T X` of a layer's inputs, accumulated in f64. */
+/** `X^T X` of a linear's inputs, accumulated in f64. */
 export const hessian = hessianStatistic('hessian', 'f64');
 
 /** The same in f32: half the memory, for wide layers. */

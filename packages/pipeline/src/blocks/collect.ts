@@ -5,10 +5,10 @@ import { yieldToEventLoop } from '@q/core';
 import { commonTokens } from './stage-inputs.js';
 
 /** The unquantized model at the same stage, for statistics that compare with it. */
-export interface ReferenceStream<T> {
-  readonly stream: BlockWalk<T>;
+export interface ReferenceWalk<T> {
+  readonly walk: BlockWalk<T>;
   readonly stage: Stage;
-  /** Factors that bring its inputs to the channels' scale in the stream, when transforms have scaled them. */
+  /** Factors that bring its inputs to the channels' scale in the walk, when transforms have scaled them. */
   readonly inputScales?: Float32Array;
   /** The linear whose outputs statistics want, see {@link comparedOutput}. */
   readonly output?: string;
@@ -29,18 +29,18 @@ export function comparedOutput(
  */
 export async function collect<T>(
   collector: Collector,
-  stream: BlockWalk<T>,
+  walk: BlockWalk<T>,
   context: Context,
-  original?: ReferenceStream<T>,
+  original?: ReferenceWalk<T>,
   part = 'input',
   tokenWeights?: Float32Array,
 ): Promise<void> {
-  const gathered = stream.gatherGrams(context.kernels);
+  const gathered = walk.gatherGrams(context.kernels);
   const { kernels } = gathered;
   try {
-    const all = Array.from({ length: stream.batches }, (_, batch) => batch);
+    const all = Array.from({ length: walk.batches }, (_, batch) => batch);
     const [first, rest] = original
-      ? [all.filter((batch) => original.stream.has(batch)), all.filter((batch) => !original.stream.has(batch))]
+      ? [all.filter((batch) => original.walk.has(batch)), all.filter((batch) => !original.walk.has(batch))]
       : [all, []];
     for (const batch of [...first, ...rest]) {
       if (batch === rest[0]) {
@@ -49,15 +49,15 @@ export async function collect<T>(
         collector.endPaired();
       }
       await yieldToEventLoop(context.signal);
-      const here = stream.part(batch, part);
-      const paired = original?.stream.has(batch) ? original : undefined;
-      const there = paired?.stream.part(batch, part);
+      const here = walk.part(batch, part);
+      const paired = original?.walk.has(batch) ? original : undefined;
+      const there = paired?.walk.part(batch, part);
       if (!here || (paired && !there)) continue;
       const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
       if (own.tokens === 0) continue;
       const reference = other && scaled(other.x, paired?.inputScales);
       const { profile } = context;
-      const compared = paired?.stage.addsToResidual ? await compareStreams(batch, stream, paired, profile) : undefined;
+      const compared = paired?.stage.addsToResidual ? await compareStreams(batch, walk, paired, profile) : undefined;
       const seen = {
         ...own,
         ...(reference ? { reference } : {}),
@@ -65,7 +65,7 @@ export async function collect<T>(
         ...(original && !paired ? { unpaired: true } : {}),
       };
       await collector.update(
-        tokenWeights ? weighTokens(seen, tokenWeights, batch * stream.batchTokens) : seen,
+        tokenWeights ? weighTokens(seen, tokenWeights, batch * walk.batchTokens) : seen,
         kernels,
         profile,
       );
@@ -80,11 +80,11 @@ export async function collect<T>(
 /** What statistics see of the residual stream that a stage adds to. */
 async function compareStreams<T>(
   batch: number,
-  stream: BlockWalk<T>,
-  { stream: other, stage, output }: ReferenceStream<T>,
+  walk: BlockWalk<T>,
+  { walk: other, stage, output }: ReferenceWalk<T>,
   profile: Profile,
 ): Promise<{ batch: Pick<StatisticInput, 'residual' | 'residualError' | 'wanted'>; release?(): void }> {
-  const [own, residual] = [stream.residual(batch), other.residual(batch)];
+  const [own, residual] = [walk.residual(batch), other.residual(batch)];
   if (!output) return { batch: { residual, residualError: subtract(residual, own) } };
   const { output: wanted, release } = await profile.stage('forward', () => other.advance(batch, stage, output));
   for (let i = 0; i < wanted.length; i++) wanted[i] += residual[i] - own[i];

@@ -1,6 +1,6 @@
 import type { Statistic, Statistics } from '@q/core';
 
-/** What errors of a layer's output are measured with, when a statistic that was collected has it. */
+/** What errors of a linear's output are measured with, when a statistic that was collected has it. */
 export function metricOf(collected: readonly Statistic<any>[], statistics: Statistics): ArrayLike<number> | undefined {
   const whole = collected.find(({ metric }) => metric !== undefined);
   if (whole) return whole.metric?.(statistics.get(whole));

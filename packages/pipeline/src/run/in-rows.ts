@@ -44,7 +44,7 @@ export async function inRows(
   return { quantized: joined, report: { ...report, figures: figuresOf(parts), notes } };
 }
 
-/** Losses are sums over rows; what else a method says of a layer is that of its worst part. */
+/** Losses are sums over rows; what else a method says of a module is that of its worst part. */
 function figuresOf(parts: readonly QuantizeResult[]): Record<string, number> {
   const figures: Record<string, number> = {};
   for (const { report } of parts)

@@ -11,7 +11,7 @@ import {
 import type { QuantizedParameterization } from './parameterization.js';
 
 export interface RefittedOptions {
-  /** How scales are found, anew for every forward pass. Default: the scheme's own rule. */
+  /** How scales are found, anew for every forward pass. Default: the scheme's own fit. */
   readonly fit?: ScaleFit;
   /**
    * No gradient for weights of at least this magnitude. The code of LLM-QAT has 2 (docs/reference/papers.md#llm-qat), which is lossy where
