@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { contractBreaches, importBreaches } from './allowed-imports.mjs';
 import { bundleBreaches } from './bundle-sizes.mjs';
 import { forgottenKernels } from './kernels-handed-on.mjs';
 import { manifestBreaches } from './package-manifest.mjs';
@@ -12,6 +13,7 @@ import { publicNameBreaches } from './public-names.mjs';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const maxLines = 500;
 const breaches = [];
+const packages = [];
 
 function sources(folder) {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
@@ -28,15 +30,13 @@ for (const name of readdirSync(join(root, 'packages'))) {
   if (!existsSync(manifestPath)) continue;
   const manifest = JSON.parse(readFileSync(manifestPath, 'utf8'));
   const dependencies = Object.keys(manifest.dependencies ?? {});
-  const ours = dependencies.filter((dependency) => dependency.startsWith('@q/'));
+  packages.push({ name, manifest });
   if (name === 'core' && dependencies.length > 0)
     breaches.push(`packages/core depends on ${dependencies}: it has no dependency`);
   breaches.push(...manifestBreaches(name, manifest));
   if (manifest.q?.kind === 'method' && dependencies.some((dependency) => dependency !== '@q/core')) {
     breaches.push(`packages/${name} is a method and depends on ${dependencies}: @q/core alone is allowed`);
   }
-  if (name !== 'cli' && ours.includes('@q/pipeline'))
-    breaches.push(`packages/${name} depends on @q/pipeline: only cli may`);
   if (!existsSync(join(folder, 'README.md'))) breaches.push(`packages/${name} has no README.md`);
   for (const path of existsSync(join(folder, 'src')) ? sources(join(folder, 'src')) : []) {
     const text = readFileSync(path, 'utf8');
@@ -46,9 +46,12 @@ for (const name of readdirSync(join(root, 'packages'))) {
     if (name !== 'tfjs' && /from '@tensorflow\//.test(text))
       breaches.push(`${shown} imports tfjs: only packages/tfjs may`);
     if (/\b(it|test|describe)\.(skip|only)\(/.test(text)) breaches.push(`${shown}: a test is skipped or alone`);
+    breaches.push(...contractBreaches(shown, text));
     if (/\bexport default\b/.test(text)) breaches.push(`${shown}: default export`);
   }
 }
+breaches.push(...importBreaches(root, packages));
+
 /** Anchors of a page's headings, as GitHub makes them. */
 function anchorsOf(page) {
   const anchors = new Set();

@@ -23,8 +23,8 @@ export interface Collector {
   readonly statistics: Statistics;
 }
 
-/** @param layer named in messages */
-export function createCollector(wanted: readonly Statistic<any>[], width: number, layer: string): Collector {
+/** @param module named in messages */
+export function createCollector(wanted: readonly Statistic<any>[], width: number, module: string): Collector {
   const states = new Map(wanted.map((statistic) => [statistic.name, { statistic, state: statistic.create(width) }]));
   let tokens = 0;
   // Reading all inputs once more costs as much as a twentieth of their Gram matrix: a statistic that shows it saves that.
@@ -34,7 +34,7 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
     if (allFinite(x)) return;
     const bad = x.findIndex((value) => !Number.isFinite(value));
     throw new CalibrationError(
-      `${layer}: input feature ${bad % width} of token ${tokens + Math.floor(bad / width)} is ${x[bad]}: a layer before it overflows, or the calibration text is broken`,
+      `${module}: input feature ${bad % width} of token ${tokens + Math.floor(bad / width)} is ${x[bad]}: a linear before it overflows, or the calibration text is broken`,
     );
   };
 
@@ -43,7 +43,7 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
       const found = states.get(statistic.name);
       if (!found)
         throw new CalibrationError(
-          `${layer}: statistic ${statistic.name} was not collected: name it in the method's needs`,
+          `${module}: statistic ${statistic.name} was not collected: name it in the method's needs`,
         );
       return found.state as State;
     },
@@ -57,20 +57,22 @@ export function createCollector(wanted: readonly Statistic<any>[], width: number
     },
     async update(batch, kernels, profile = noProfile) {
       if (batch.width !== width)
-        throw new CalibrationError(`${layer}: its input has ${width} features, a batch has ${batch.width}`);
+        throw new CalibrationError(`${module}: its input has ${width} features, a batch has ${batch.width}`);
       if (!watching) refuseNotFinite(batch.x);
       for (const { statistic, state } of states.values()) {
         if (statistic.paired && batch.unpaired) continue;
         if (statistic.paired && !batch.reference) {
           throw new CalibrationError(
-            `${layer}: statistic ${statistic.name} needs the unquantized model's inputs beside the quantized ones`,
+            `${module}: statistic ${statistic.name} needs the unquantized model's inputs beside the quantized ones`,
           );
         }
         await profile.stage(`statistic ${statistic.name}`, () => statistic.update(state, batch, kernels));
       }
       if (watching && !watching.statistic.finite?.(watching.state)) {
         refuseNotFinite(batch.x);
-        throw new CalibrationError(`${layer}: the squares of its inputs overflow: a layer before it gives huge values`);
+        throw new CalibrationError(
+          `${module}: the squares of its inputs overflow: a linear before it gives huge values`,
+        );
       }
       tokens += batch.tokens;
     },

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { adapterConfigName, type Checkpoint, readAdapter } from '@q/checkpoint';
 import { dequantize, type LowRankAdapter } from '@q/core';
 import { checkAdapter, mergeLowRank } from '@q/qat';
-import type { Weights } from './fine-tuning/fine-tuning.js';
-import { readTask, taskConfigName } from './fine-tuning/task-folder.js';
+import type { Weights } from './adapter-tuners/adapter-tuner.js';
+import { readTask, taskConfigName } from './adapter-tuners/task-folder.js';
 import { UsageError } from './usage-error.js';
 
 /** The weights of a checkpoint with an adapter of PEFT, or a task of `q finetune --method peqa`, in `folder`. */

@@ -5,7 +5,7 @@ import { watchStreams } from './watch-streams.js';
 const controller = new AbortController();
 let interrupts = 0;
 process.on('SIGINT', () => {
-  // The second signal does not wait for the current layer.
+  // The second signal does not wait for the current module.
   if (++interrupts > 1) process.exit(130);
   process.stderr.write('\nStopping after the step in progress (again: at once) …\n');
   controller.abort();

@@ -6,8 +6,8 @@ import { ownForwardPays, ownTrainingPays } from './own-engine-pays.js';
 import { UsageError } from './usage-error.js';
 import { openWebgpuKernels } from './webgpu-kernels.js';
 
-const backends = ['auto', 'wasm', 'cpu', 'node'] as const;
-export type Backend = (typeof backends)[number];
+const engineNames = ['auto', 'wasm', 'cpu', 'node'] as const;
+export type EngineName = (typeof engineNames)[number];
 const kernelChoices = ['wasm', 'webgpu'] as const;
 
 export interface Compute {
@@ -38,16 +38,16 @@ export async function createCompute(options: {
   /** `wasm`, or `webgpu`; without a GPU, or when it fails, the others go on, and the notes say so. Default `wasm`. */
   readonly kernels?: string;
 }): Promise<Compute> {
-  const backend = (options.engine ?? 'auto') as Backend;
-  if (!backends.includes(backend))
-    throw new UsageError(`--engine ${options.engine}: ${backends.join(', ')} was expected`);
+  const requested = (options.engine ?? 'auto') as EngineName;
+  if (!engineNames.includes(requested))
+    throw new UsageError(`--engine ${options.engine}: ${engineNames.join(', ')} was expected`);
   const choice = options.kernels ?? 'wasm';
   if (!kernelChoices.some((known) => known === choice))
     throw new UsageError(`--kernels ${choice}: ${kernelChoices.join(', ')} was expected`);
   const notes: string[] = [];
   const host = await openHostKernels(options.threads, (note) => notes.push(note));
   const { threads } = options;
-  const engine = () => createEngine({ backend, kernels: host, threads });
+  const engine = () => createEngine({ backend: requested, kernels: host, threads });
   const kernels =
     choice === 'webgpu'
       ? await openWebgpuKernels(host, (note) => notes.push(note)).catch((error: Error) => {
@@ -62,11 +62,11 @@ export async function createCompute(options: {
     notes,
     engine,
     forward: async (model) =>
-      has && ownForwardPays(backend, model, nativePresent) ? createForwardEngine({ threads }) : engine(),
+      has && ownForwardPays(requested, model, nativePresent) ? createForwardEngine({ threads }) : engine(),
     generation: async () =>
-      has && (backend === 'auto' || backend === 'wasm') ? createForwardEngine({ threads }) : engine(),
+      has && (requested === 'auto' || requested === 'wasm') ? createForwardEngine({ threads }) : engine(),
     training: async (model, blockByBlock) =>
-      has && ownTrainingPays(backend, model, nativePresent, blockByBlock)
+      has && ownTrainingPays(requested, model, nativePresent, blockByBlock)
         ? createTrainingEngine({ threads })
         : engine(),
     dispose: () => kernels.dispose(),

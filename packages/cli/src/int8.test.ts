@@ -11,7 +11,8 @@ import {
   type QuantizedTensor,
   quantizeInt8Input,
 } from '@q/core';
-import { type IntegerExecution, integerExecution, runWindows, type WindowRunOptions } from '@q/eval';
+import { runWindows, type WindowRunOptions } from '@q/eval';
+import { type IntegerExecution, integerExecution } from '@q/execution';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { wrapRuntime } from '@q/models';
 import { planRun, runPlan } from '@q/pipeline';

@@ -28,7 +28,7 @@ function timeProducts<T>({ ops }: Engine<T>, random: Random, n: number, count: n
   const [x, weight] = [matrix(), matrix()];
   const once = () => {
     const begun = performance.now();
-    // Reads one row: every backend has computed by then, and the copy of the rest is not timed.
+    // Reads one row: every engine has computed by then, and the copy of the rest is not timed.
     const row = ops.scope(() => ops.rows(ops.linear(x, weight), 0, 1));
     ops.dataSync(row);
     ops.dispose(row);

@@ -2,7 +2,7 @@ import type { NamedParts, Option, OptionRecord } from '@q/core';
 import type { Command } from 'commander';
 import { addFlag, defaultNote } from './command.js';
 
-/** An object with a name and options: a method, a fine-tuning. */
+/** An object with a name and options: a method, a tuner. */
 export interface Named {
   readonly name: string;
   readonly options: OptionRecord;

@@ -1,5 +1,5 @@
 import type { ModelDescription } from '@q/core';
-import type { Backend } from './engine.js';
+import type { EngineName } from './engine.js';
 
 /**
  * Hidden size from which `auto` prefers an installed native engine. Below it, its start and its overhead for each
@@ -10,11 +10,11 @@ const nativePaysFrom = 512;
 
 /** Whether forward passes of a model run on the kernels' own engine instead of on tfjs. */
 export function ownForwardPays(
-  backend: Backend,
+  requested: EngineName,
   { hiddenSize }: Pick<ModelDescription, 'hiddenSize'>,
   nativePresent: boolean,
 ): boolean {
-  return backend === 'wasm' || (backend === 'auto' && (hiddenSize < nativePaysFrom || !nativePresent));
+  return requested === 'wasm' || (requested === 'auto' && (hiddenSize < nativePaysFrom || !nativePresent));
 }
 
 /**
@@ -22,10 +22,10 @@ export function ownForwardPays(
  * (`pnpm bench training`); a training of single blocks has none.
  */
 export function ownTrainingPays(
-  backend: Backend,
+  requested: EngineName,
   model: Pick<ModelDescription, 'hiddenSize'>,
   nativePresent: boolean,
   blockByBlock: boolean,
 ): boolean {
-  return ownForwardPays(backend, model, nativePresent) && (blockByBlock || backend === 'wasm' || !nativePresent);
+  return ownForwardPays(requested, model, nativePresent) && (blockByBlock || requested === 'wasm' || !nativePresent);
 }

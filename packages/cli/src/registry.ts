@@ -72,9 +72,9 @@ import { efficientQatMethod, gsqMethod, llmQatMethod, peqaMethod, qaftMethod, si
 import { rotateStep } from '@q/rotate';
 import { rtnMethod } from '@q/rtn';
 import { smoothquantMethod, smoothquantStep } from '@q/smoothquant';
-import type { FineTuning } from './fine-tuning/fine-tuning.js';
-import { loraTuning, qloraTuning } from './fine-tuning/low-rank.js';
-import { peqaTuning } from './fine-tuning/task-scales.js';
+import type { AdapterTuner } from './adapter-tuners/adapter-tuner.js';
+import { loraTuner, qloraTuner } from './adapter-tuners/low-rank.js';
+import { peqaTuner } from './adapter-tuners/task-scales.js';
 
 export const builtin: Vocabulary = {
   methods: [
@@ -115,7 +115,7 @@ export const builtin: Vocabulary = {
 };
 
 /** The methods of `q finetune`. */
-export const fineTuners: readonly Declaration<FineTuning>[] = [qloraTuning, loraTuning, peqaTuning];
+export const adapterTuners: readonly Declaration<AdapterTuner>[] = [qloraTuner, loraTuner, peqaTuner];
 
 /** Readers of every layout of a vocabulary, for opening folders. */
 export function readersOf(vocabulary: Vocabulary): readonly QuantizedLayout[] {

@@ -26,10 +26,10 @@ export const storeOption = (otherwise: string) =>
   });
 
 export const budgetOptions = {
-  /** How a budget measures the loss of each layer at each width. */
+  /** How a budget measures the loss of each module at each width. */
   sensitivities: choice(['one-pass', 'walk'], {
     otherwise: 'one-pass; walk for models with experts',
-    help: 'With --budget, estimate the loss of each layer from one pass of gradients, or run the model for each width',
+    help: 'With --budget, estimate the loss of each module from one pass of gradients, or run the model for each width',
   }),
 };
 

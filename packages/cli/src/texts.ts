@@ -25,7 +25,7 @@ export const defaultText = 'default';
 
 /** The note when a method calibrates on it by default. */
 export const defaultTextNote =
-  'no --calib was given: the text that comes with q calibrates the layers; text similar to the later input may give a better model';
+  'no --calib was given: the text that comes with q calibrates the linears; text similar to the later input may give a better model';
 
 export interface WindowRequest {
   /**

@@ -1,6 +1,6 @@
 import { plainStream, type QuantizedTensor, quantize, type Scheme, type StreamKernels, type Tensor } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
-import { layerData } from './layer-data.js';
+import { linearData } from './linear-data.js';
 
 interface Module {
   readonly linear: {
@@ -54,7 +54,7 @@ export function layoutConformance(
       const module: Module = { linear, scheme: of };
       const refusal = layout.refuse(module);
       expectThat(refusal === undefined, () => `${layout.name} refuses: ${refusal}`);
-      const quantized = quantize(layerData('layout', outFeatures, inFeatures).weight, of);
+      const quantized = quantize(linearData('layout', outFeatures, inFeatures).weight, of);
       const tensors = layout.encode(module, quantized, plainStream);
       for (const { name, dtype, shape: planned } of layout.plan(module)) {
         const written = tensors.get(name);

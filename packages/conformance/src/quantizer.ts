@@ -9,13 +9,13 @@ import {
   uint4,
 } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
-import { collect, definition, type LayerData, layerData, outputError, roundToNearest } from './layer-data.js';
+import { collect, definition, type LinearData, linearData, outputError, roundToNearest } from './linear-data.js';
 
 export interface QuantizerConformanceOptions {
   /** Schemes with which the quantizer is checked. Default: uint4 with zero points, groups of 16. */
   readonly schemes?: readonly Scheme[];
   /**
-   * Largest allowed error of the layer's outputs, as a multiple of round-to-nearest's error on the range of the values.
+   * Largest allowed error of the linear's outputs, as a multiple of round-to-nearest's error on the range of the values.
    * Default 1.05: the quantizer must not be worse, except for the rounding of scales to f16, which round-to-nearest
    * does not have here.
    */
@@ -32,7 +32,7 @@ export function quantizerConformance(options: QuantizerConformanceOptions = {}):
   return schemes.flatMap((of) => checksFor(of, largestError));
 }
 
-async function quantizeLayer(quantizer: Quantizer, data: LayerData, of: Scheme): Promise<QuantizedTensor> {
+async function quantizeLinear(quantizer: Quantizer, data: LinearData, of: Scheme): Promise<QuantizedTensor> {
   const before = data.weight.data.slice();
   const context = createContext({ seed: 7 });
   const { quantized, report } = await quantizer.quantize(
@@ -52,7 +52,7 @@ async function quantizeLayer(quantizer: Quantizer, data: LayerData, of: Scheme):
 }
 
 /** Checks that codes, scales and zero points exist, are complete and are finite. */
-function checkTensor(quantized: QuantizedTensor, { rows, columns }: LayerData): void {
+function checkTensor(quantized: QuantizedTensor, { rows, columns }: LinearData): void {
   const { scheme: of, shape, codes, scales, zeroPoints } = quantized;
   expectThat(`${shape}` === `${[rows, columns]}`, () => `shape is [${shape}], [${rows},${columns}] was expected`);
   expectThat(codes.length === rows * columns, () => `there are ${codes.length} codes, ${rows * columns} were expected`);
@@ -80,8 +80,8 @@ function checksFor(of: Scheme, largestError: number): readonly Check<Quantizer>[
       ([name, rows, columns]): Check<Quantizer> => ({
         name: `${label}, ${name}: codes, scales and the error of the outputs`,
         async run(quantizer) {
-          const data = layerData(name, rows, columns);
-          const quantized = await quantizeLayer(quantizer, data, of);
+          const data = linearData(name, rows, columns);
+          const quantized = await quantizeLinear(quantizer, data, of);
           checkTensor(quantized, data);
           const error = outputError(definition(quantized, data), data);
           const nearest = outputError(roundToNearest(data, of), data);
@@ -96,8 +96,8 @@ function checksFor(of: Scheme, largestError: number): readonly Check<Quantizer>[
     {
       name: `${label}: the same bytes twice`,
       async run(quantizer) {
-        const data = layerData('twice', 8, 48);
-        const [first, second] = [await quantizeLayer(quantizer, data, of), await quantizeLayer(quantizer, data, of)];
+        const data = linearData('twice', 8, 48);
+        const [first, second] = [await quantizeLinear(quantizer, data, of), await quantizeLinear(quantizer, data, of)];
         expectThat(
           `${first.codes}` === `${second.codes}` && `${first.scales}` === `${second.scales}`,
           () => 'two runs of one seed gave other codes or scales',
@@ -108,9 +108,9 @@ function checksFor(of: Scheme, largestError: number): readonly Check<Quantizer>[
       (value): Check<Quantizer> => ({
         name: `${label}: all weights ${value}`,
         async run(quantizer) {
-          const data = layerData('constant', 4, 32);
+          const data = linearData('constant', 4, 32);
           const constant = { ...data, weight: tensor('f32', [4, 32], new Float32Array(128).fill(value)) };
-          const quantized = await quantizeLayer(quantizer, constant, of);
+          const quantized = await quantizeLinear(quantizer, constant, of);
           checkTensor(quantized, constant);
           const values = definition(quantized, constant);
           expectThat(values.every(Number.isFinite), () => 'a value is not finite');

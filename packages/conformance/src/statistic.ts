@@ -1,6 +1,6 @@
 import { createContext, type Statistic, type Tensor } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
-import { layerData } from './layer-data.js';
+import { linearData } from './linear-data.js';
 
 /** The checks of a statistic: merging, counting, serialising, and different widths. */
 export const statisticConformance: readonly Check<Statistic<any>>[] = [
@@ -39,7 +39,7 @@ export const statisticConformance: readonly Check<Statistic<any>>[] = [
 ];
 
 async function seen(statistic: Statistic<any>, parts: readonly (readonly [number, number])[]): Promise<any> {
-  const { inputs, columns: width, rows } = layerData('statistic', 4, 24);
+  const { inputs, columns: width, rows } = linearData('statistic', 4, 24);
   const state = statistic.create(width);
   for (const [begin, end] of parts) {
     const x = inputs.slice(begin * width, end * width);

@@ -11,7 +11,7 @@ import {
   uint4,
 } from '@q/core';
 import { type Check, expectThat } from './conformance-case.js';
-import { collect, layerData } from './layer-data.js';
+import { collect, linearData } from './linear-data.js';
 
 /** The checks of a transform: the function of the model stays the same, inputs are not modified, and two runs agree. */
 export function transformConformance(
@@ -21,7 +21,7 @@ export function transformConformance(
     {
       name: 'gain times weight stays what it was on an edge behind a norm',
       async run(transform) {
-        const data = layerData('transform', 16, 32);
+        const data = linearData('transform', 16, 32);
         const gain = tensor(
           'f32',
           [32],

@@ -1,7 +1,8 @@
 import type { QuantizedTensor } from './contracts/quantized-tensor.js';
+import type { Tensor } from './contracts/tensor.js';
 import { forEachRun } from './encode.js';
 import { tiling } from './schemes/granularity.js';
-import { type Tensor, tensor } from './tensor.js';
+import { tensor } from './tensor.js';
 
 /** Values `(decode(code) - zeroPoint) * scale` in f32, in the original shape. */
 export function dequantize(quantized: QuantizedTensor): Tensor<'f32'> {

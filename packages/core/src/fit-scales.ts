@@ -3,8 +3,8 @@ import { NumericError } from './contracts/errors.js';
 import type { Kernels } from './contracts/kernels.js';
 import type { ScaleFit } from './contracts/scale-fit.js';
 import type { Scheme, StoredScales } from './contracts/scheme.js';
+import type { Tensor } from './contracts/tensor.js';
 import { tiling } from './schemes/granularity.js';
-import type { Tensor } from './tensor.js';
 
 export interface FittedScales {
   /** The scales that a reader gets, row-major over the tiles. */
@@ -23,7 +23,7 @@ export interface FittedScales {
 export function fitScales(
   weight: Tensor<'f32'>,
   scheme: Scheme,
-  rule: ScaleFit,
+  fit: ScaleFit,
   importance?: Float32Array,
   kernels?: Pick<Kernels, 'grids'>,
 ): FittedScales {
@@ -45,7 +45,7 @@ export function fitScales(
       for (let group = 0; group < scaleColumns; group++) {
         const left = group * tileColumns;
         const width = Math.min(tileColumns, columns - left);
-        rule.fit({
+        fit.fit({
           values: gather(data, columns, [top, height], [left, width]),
           rows: panelRows,
           columns: flat ? width : width * height,
@@ -82,7 +82,7 @@ export function fitScales(
     scale: scales,
     zero: zeros,
   };
-  if (!(kernels && flat && scales.length > 0 && rule.fitGroups?.(groups, kernels.grids))) fitTiles();
+  if (!(kernels && flat && scales.length > 0 && fit.fitGroups?.(groups, kernels.grids))) fitTiles();
   if (!allFinite(scales)) throw notFinite(data);
   const storedScales = scheme.scaleStorage.store(scales);
   return {

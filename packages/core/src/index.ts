@@ -1,5 +1,7 @@
 export * from './activations/activation-fit.js';
+export * from './activations/int8-input.js';
 export * from './activations/quantize-activations.js';
+export * from './activations/static-input-scale.js';
 export * from './all-finite.js';
 export * from './context.js';
 export * from './contracts/activation-scheme.js';
@@ -7,9 +9,11 @@ export * from './contracts/adapter.js';
 export * from './contracts/block-kernels.js';
 export * from './contracts/context.js';
 export * from './contracts/descent.js';
+export * from './contracts/dtype.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';
 export * from './contracts/grid-kernels.js';
+export * from './contracts/int8-product.js';
 export * from './contracts/kernels.js';
 export * from './contracts/kv-attention.js';
 export * from './contracts/method.js';
@@ -26,6 +30,7 @@ export * from './contracts/scale-fit.js';
 export * from './contracts/scheme.js';
 export * from './contracts/statistic.js';
 export * from './contracts/stream-kernels.js';
+export * from './contracts/tensor.js';
 export * from './contracts/training-group.js';
 export * from './contracts/transform.js';
 export * from './contracts/tuner.js';
@@ -76,10 +81,6 @@ export {
   tableFormat,
   ternary,
 } from './formats/table.js';
-export * from './int8/int8-input.js';
-export * from './int8/int8-linear.js';
-export * from './int8/int8-weight.js';
-export * from './int8/static-input-scale.js';
 export * from './kernels/bitwise-matmul.js';
 export { eagerGrams } from './kernels/eager-grams.js';
 export * from './kernels/fallback-kernels.js';

@@ -2,13 +2,13 @@ import type { Kernels } from './contracts/kernels.js';
 import type { QuantizedTensor } from './contracts/quantized-tensor.js';
 import type { ScaleFit } from './contracts/scale-fit.js';
 import type { Scheme } from './contracts/scheme.js';
+import type { Tensor } from './contracts/tensor.js';
 import { encodeLevels, encodeLinear } from './encode.js';
 import { minMax } from './fit/min-max.js';
 import { type FittedScales, fitScales, notFinite } from './fit-scales.js';
 import { levelEncoder } from './formats/level-encoder.js';
 import { levelTable } from './formats/level-table.js';
 import { type Tiling, tiling } from './schemes/granularity.js';
-import type { Tensor } from './tensor.js';
 
 export interface QuantizeOptions {
   /**

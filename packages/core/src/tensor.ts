@@ -1,12 +1,7 @@
+import type { DType, DTypeData } from './contracts/dtype.js';
 import { ShapeError } from './contracts/errors.js';
-import { allocate, type DType, type DTypeData } from './dtypes/dtype.js';
-
-/** Row-major values in host memory. Immutable by convention: only the code that made the tensor writes to it. */
-export interface Tensor<D extends DType = DType> {
-  readonly dtype: D;
-  readonly shape: readonly number[];
-  readonly data: DTypeData[D];
-}
+import type { Tensor } from './contracts/tensor.js';
+import { allocate } from './dtypes/dtype.js';
 
 /** Number of elements of a shape; 1 for a scalar. */
 export function elementCount(shape: readonly number[]): number {

@@ -61,7 +61,7 @@ export async function outputGradients<T>(
   const routed = model.blocks.find(({ experts }) => experts && experts.length > 0);
   if (routed)
     throw new SchemeError(
-      `${routed.prefix} has experts, whose linears see only some tokens: gradients of the end loss cannot be assigned to tokens there. Use the layer's own objective`,
+      `${routed.prefix} has experts, whose linears see only some tokens: gradients of the end loss cannot be assigned to tokens there. Use the objective of the linears themselves (layer)`,
     );
   const weights = new Map<string, T>();
   try {

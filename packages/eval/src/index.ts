@@ -3,7 +3,6 @@ export { compareEmbeddings, type EmbeddingComparison, pearson, spearman } from '
 export { divergenceFrom } from './divergence.js';
 export { classifySequences, embedSequences, type TextVectors } from './embed-sequences.js';
 export * from './evaluate.js';
-export * from './integer-execution.js';
 export * from './layer-error.js';
 export * from './logits-source.js';
 export type { WindowRunOptions } from './run-blocks.js';

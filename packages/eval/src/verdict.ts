@@ -23,7 +23,7 @@ const levels: readonly { readonly below: number; readonly level: DivergenceLevel
   {
     below: 0.2,
     level: 'changed',
-    words: 'changed: other words in many places. Test your own task; more bits, smaller groups or kept layers help',
+    words: 'changed: other words in many places. Test your own task; more bits, smaller groups or kept modules help',
   },
   {
     below: Number.POSITIVE_INFINITY,

@@ -3,7 +3,7 @@ import type { GptqProblem, GptqSolution } from './solve.js';
 
 /**
  * The column sweep of GPTAQ (Li et al., arXiv 2504.02692; docs/reference/papers.md#correction-of-earlier-errors): GPTQ
- * against the output `W X` of the unquantized model, while the inputs of the layer are X'. With `E = (X - X') X'^T`, U
+ * against the output `W X` of the unquantized model, while the inputs of the linear are X'. With `E = (X - X') X'^T`, U
  * the upper Cholesky factor of H^-1 and `P = alpha striu(E U^T) U`, rounding column i changes the later ones by
  *
  *     w_j += w_i P_ij - (w_i - q_i) / U_ii U_ij

@@ -54,11 +54,11 @@ function solved(a: Float64Array, b: Float64Array, n: number): Float64Array {
   return right;
 }
 
-/** Inputs `[tokens, n]` of the unquantized model, what the layer sees instead, and the residual stream's error. */
+/** Inputs `[tokens, n]` of the unquantized model, what the linear sees instead, and the residual stream's error. */
 function noisyPrefix(tokens: number, n: number, outputs: number) {
   const mixture = normals(n * n, 1 / Math.sqrt(n));
   const x = Float32Array.from(product(normals(tokens * n), mixture, tokens, n, n));
-  // The error of an earlier layer depends on what it computes from.
+  // The error of an earlier linear depends on what it computes from.
   const error = product(x, normals(n * n, 0.2 / Math.sqrt(n)), tokens, n, n);
   const seen = x.map((value, i) => value + error[i] + 0.05 * random.normal());
   const residualError = Float32Array.from(product(x, normals(n * outputs, 0.8 / Math.sqrt(n)), tokens, n, outputs));
@@ -77,7 +77,7 @@ async function collect(data: ReturnType<typeof noisyPrefix>, tokens: number, n: 
 }
 
 describe('retarget', () => {
-  it('is the ridge regression of the unquantized outputs and the missing residual on what the layer sees', async () => {
+  it('is the ridge regression of the unquantized outputs and the missing residual on what the linear sees', async () => {
     const [tokens, n, rows] = [60, 12, 5];
     const { x, seen, residualError } = noisyPrefix(tokens, n, rows);
     const weight = normals(rows * n);

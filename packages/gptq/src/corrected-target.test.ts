@@ -2,13 +2,13 @@ import { createContext, createRandom, hessian, inputShift, residualCross } from 
 import { describe, expect, it } from 'vitest';
 import { correctedTarget } from './corrected-target.js';
 import { factorize } from './factorize.js';
-import { correctionOf } from './layer-inputs.js';
+import { correctionOf } from './linear-inputs.js';
 
 const { kernels } = createContext();
 const permutation = Int32Array.of(4, 2, 0, 5, 1, 3);
 const [tokens, n] = [400, 6];
 
-/** Statistics of a layer whose inputs and stream are off, with and without the outputs of the unquantized model. */
+/** Statistics of a linear whose inputs and stream are off, with and without the outputs of the unquantized model. */
 async function layer(rows: number, outputs: boolean, huge = 0) {
   const random = createRandom(`corrected target ${rows}`);
   const normals = (count: number, size = 1) => Float32Array.from({ length: count }, () => size * random.normal());

@@ -1,10 +1,10 @@
 import { type Kernels, permuteColumns, type ResidualCrossState, restoreColumns } from '@q/core';
-import type { InputCorrection } from './layer-inputs.js';
+import type { InputCorrection } from './linear-inputs.js';
 import { correctionHelps } from './residual-correction.js';
 import { retarget } from './retarget.js';
 
-/** A layer that shall compensate for the errors of earlier ones. */
-export interface UncorrectedLayer {
+/** A linear that shall compensate for the errors of earlier ones. */
+export interface UncorrectedLinear {
   /** W `[rows, columns]`, columns in their own order. */
   readonly weight: Float32Array;
   readonly rows: number;
@@ -25,12 +25,12 @@ export interface CorrectedTarget {
 }
 
 /**
- * The target of a layer's rounding, `W + share (W' - W)` with W' of {@link retarget}. The right side of its regression
+ * The target of a linear's rounding, `W + share (W' - W)` with W' of {@link retarget}. The right side of its regression
  * comes from the shift of the inputs and the error of the stream. If the wanted outputs were collected it comes from
  * these: `Z X'^T - W H`.
  */
-export async function correctedTarget(layer: UncorrectedLayer, kernels: Kernels): Promise<CorrectedTarget> {
-  const { weight, rows, correction, permutation, residual, share } = layer;
+export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernels): Promise<CorrectedTarget> {
+  const { weight, rows, correction, permutation, residual, share } = linear;
   const n = permutation.length;
   const own = permuteColumns(weight, rows, permutation);
   const times = (matrix: Float32Array) => kernels.matmul({ a: own, b: matrix, m: rows, n, k: n });

@@ -6,7 +6,7 @@ export interface Factorization {
   readonly factor: Float32Array;
   /**
    * The same in f64, for solves. Like `damped` it is absent unless requested, since these are the largest matrices of a
-   * wide layer.
+   * wide linear.
    */
   readonly exact?: Float64Array;
   /** The damped Hessian, f32 `[n, n]`, columns in their own order. */
@@ -48,7 +48,7 @@ export async function factorize(
     const diagonal = hessian[j * n + j];
     if (!Number.isFinite(diagonal) || diagonal < 0) {
       throw new NumericError(
-        `the Hessian has ${diagonal} on its diagonal at feature ${j}: the layer's calibration inputs overflow or are broken`,
+        `the Hessian has ${diagonal} on its diagonal at feature ${j}: the linear's calibration inputs overflow or are broken`,
       );
     }
     if (diagonal === 0) deadColumns++;
@@ -71,7 +71,7 @@ export async function factorize(
     }
   }
   throw new NumericError(
-    `the Hessian of ${n} features could not be factored even with damping ${share / 10}: use more calibration samples`,
+    `the Hessian of ${n} features could not be factored even with damping ${share / 10}: use more calibration windows`,
   );
 }
 

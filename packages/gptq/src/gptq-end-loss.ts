@@ -63,7 +63,7 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
 
 /**
  * `share G + (1 - share) mean(diag G) I` with mean diagonal 1: the moments are sums over drawn labels, and their
- * product with H is only an estimate. Undefined if the end loss does not depend on the layer.
+ * product with H is only an estimate. Undefined if the end loss does not depend on the linear.
  */
 function dampedMoments({ sum, width }: HessianState, share: number): Float32Array | undefined {
   let trace = 0;

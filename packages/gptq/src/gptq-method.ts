@@ -5,12 +5,12 @@ import { endLossOptions, gptqEndLoss } from './gptq-end-loss.js';
 const methodOptions = {
   ...gptqOptions,
   /**
-   * The error to minimise: the squared error of the layer's outputs, or an estimate of its effect on the loss at the
+   * The error to minimise: the squared error of the linear's outputs, or an estimate of its effect on the loss at the
    * end of the model.
    */
   objective: choice(['layer', 'end-loss'], {
     default: 'layer',
-    help: 'Error that is minimised: that of the layer, or an estimate of the loss at the end of the model, from gradients.',
+    help: 'Error that is minimised: that of the linear, or an estimate of the loss at the end of the model, from gradients.',
   }),
   ...endLossOptions,
 };
@@ -33,7 +33,7 @@ export const gptqMethod: Method<typeof methodOptions> = {
       );
     return gptq(options);
   },
-  // No layer comes after the head to compensate for its error, and its inputs are those of the unquantized model, so
+  // No linear comes after the head to compensate for its error, and its inputs are those of the unquantized model, so
   // nothing is corrected.
   head: ({ objective: _objective, tokens: _tokens, outputs: _outputs, asymmetric: _asymmetric, ...options }) =>
     gptq({ ...options, retarget: 0, residual: false }),

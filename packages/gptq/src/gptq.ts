@@ -17,7 +17,7 @@ import {
   SchemeError,
   weightedSearch,
 } from '@q/core';
-import { type GptqSettings, quantizeLayer } from './quantize-layer.js';
+import { type GptqSettings, quantizeLinear } from './quantize-linear.js';
 
 export const gptqOptions = {
   /** Round the columns with the largest inputs first. Default true. */
@@ -48,19 +48,19 @@ export const gptqOptions = {
    */
   importance: choice(['none', 'diagonal', 'conditional', 'reference'], {
     default: 'diagonal',
-    help: 'Weights of the columns when grids are fitted: equal, or from the inputs of the layer.',
+    help: 'Weights of the columns when grids are fitted: equal, or from the inputs of the linear.',
   }),
   /**
-   * Share of the correction for the errors that earlier quantized layers cause in this layer's inputs, 0 to 1
+   * Share of the correction for the errors that earlier quantized linears cause in this linear's inputs, 0 to 1
    * (default). Above 0 the run also runs the unquantized model ({@link retarget}).
    */
   retarget: number({
     min: 0,
     max: 1,
     otherwise: '1, or 0 with asymmetric',
-    help: 'Share of the errors of earlier layers that is corrected.',
+    help: 'Share of the errors of earlier linears that is corrected.',
   }),
-  /** With `retarget`: layers that add to the residual stream also compensate for its error so far. Default true. */
+  /** With `retarget`: linears that add to the residual stream also compensate for its error so far. Default true. */
   residual: boolean({ default: true, help: 'With retarget, correct the error of the residual stream too.' }),
   /**
    * With `retarget`: share of the calibration tokens on which the unquantized model runs, above 0 and at most 1. The
@@ -116,7 +116,7 @@ export const paperOptions: GptqOptions = {
 
 /**
  * GPTQ (Frantar et al., arXiv 2210.17323) in its inverse-free form. By default it also corrects targets for the errors
- * of earlier layers, weights its grids, and refines the result of the sweep, which lowers the KL divergence further.
+ * of earlier linears, weights its grids, and refines the result of the sweep, which lowers the KL divergence further.
  * {@link paperOptions} turns all of that off. It works on any granularity whose scales belong to single rows (channel,
  * group), on per-tensor grids, and on any number format.
  *
@@ -198,7 +198,7 @@ export function gptqWith(options: GptqOptions, further?: FurtherStep): Quantizer
       return scheme.format.bits > 8 ? `gptq quantizes to at most 8 bits, not to ${scheme.format.name}` : undefined;
     },
     async quantize(weight, statistics, scheme, context) {
-      return quantizeLayer(weight, statistics, scheme, context, {
+      return quantizeLinear(weight, statistics, scheme, context, {
         ...settings,
         ...(further ? { refineFurther: further.refine } : {}),
       });

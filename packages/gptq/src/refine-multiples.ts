@@ -1,5 +1,5 @@
 import type { BlockMultiples, Kernels, RoundingGrid } from '@q/core';
-import { type Candidate, eachBlock, type Layer } from './block-layer.js';
+import { type BlockMatrix, type Candidate, eachBlock } from './block-matrix.js';
 import { type RefineProblem, refine } from './refine.js';
 
 /** The single level 1, which a minimum multiplies. */
@@ -13,17 +13,17 @@ const one: RoundingGrid = { kind: 'levels', levels: Float32Array.of(1), codes: U
  * @param found codes and bytes, replaced in place; its scales and zeros are undefined afterwards
  */
 export function refineMultiples(
-  layer: Layer,
+  matrix: BlockMatrix,
   found: Candidate,
   problem: RefineProblem,
   rounds: number,
   kernels: Kernels,
 ): void {
-  const { grid, rows, columns, groups } = layer;
+  const { grid, rows, columns, groups } = matrix;
   const multiples = grid.multiples as BlockMultiples;
   const { levels, group } = grid;
   const { target, codes } = problem;
-  const steps = stepsOf(layer, found.bytes, multiples);
+  const steps = stepsOf(matrix, found.bytes, multiples);
   const [scales, minima] = [found.scales.slice(), new Float32Array(rows * groups)];
   if (grid.affine) for (let at = 0; at < minima.length; at++) minima[at] = found.zeros[at] * scales[at];
   const zeros = new Float32Array(rows * groups);
@@ -51,8 +51,8 @@ export function refineMultiples(
     const minimumProblem = { ...problem, target: shifted, codes: units, grid: one, scales: minima, zeros };
     refine({ ...minimumProblem, refitScales: true, store: storeMinimum }, 1, kernels);
   }
-  const each = layer.format.values / group;
-  eachBlock(layer, found.bytes, (to, block) => {
+  const each = matrix.format.values / group;
+  eachBlock(matrix, found.bytes, (to, block) => {
     const whole = (values: Float32Array, of: Float32Array) =>
       Int32Array.from({ length: each }, (_, j) => {
         const step = of[block * each + j];
@@ -67,10 +67,10 @@ function nearest(wanted: number, step: number, [least, most]: readonly [number, 
 }
 
 /** The step of each group's scale and minimum, `[rows, groups]`. */
-function stepsOf(layer: Layer, bytes: Uint8Array, multiples: BlockMultiples) {
-  const each = layer.format.values / layer.grid.group;
-  const [scales, minima] = [1, 1].map(() => new Float32Array(layer.rows * layer.groups));
-  eachBlock(layer, bytes, (from, block) => {
+function stepsOf(matrix: BlockMatrix, bytes: Uint8Array, multiples: BlockMultiples) {
+  const each = matrix.format.values / matrix.grid.group;
+  const [scales, minima] = [1, 1].map(() => new Float32Array(matrix.rows * matrix.groups));
+  eachBlock(matrix, bytes, (from, block) => {
     const own = multiples.steps(from);
     scales.fill(own.scale, block * each, (block + 1) * each);
     minima.fill(own.minimum, block * each, (block + 1) * each);

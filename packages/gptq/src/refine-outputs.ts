@@ -2,7 +2,7 @@ import type { Kernels, RoundingGrid } from '@q/core';
 import type { RefineProblem } from './refine.js';
 import { codeLevels } from './rounding-grid.js';
 
-/** A rounded layer, and the curvature of the end loss in its outputs. */
+/** A rounded linear, and the curvature of the end loss in its outputs. */
 export interface RefineOutputsProblem extends RefineProblem {
   /**
    * Damped second moments of the end loss's derivatives with respect to the outputs, G `[rows, rows]`, f32, symmetric,

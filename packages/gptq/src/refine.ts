@@ -1,6 +1,6 @@
 import type { Descent, Kernels, RoundingGrid, ScaleStorage } from '@q/core';
 
-/** A rounded layer. `codes` and `scales` are improved in place. */
+/** A rounded linear. `codes` and `scales` are improved in place. */
 export interface RefineProblem {
   readonly rows: number;
   readonly columns: number;

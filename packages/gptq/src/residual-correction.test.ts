@@ -6,7 +6,7 @@ import { retarget } from './retarget.js';
 const { kernels } = createContext();
 const [tokens, n, rows, ridge] = [200, 6, 4, 0.5];
 
-/** A layer's tokens: inputs, the stream they add to, and its error; `huge` tokens have a large stream and a large error. */
+/** A linear's tokens: inputs, the stream they add to, and its error; `huge` tokens have a large stream and a large error. */
 async function layer(seed: string, huge: number, predictable: number) {
   const random = createRandom(seed);
   const normals = (count: number, size = 1) => Float32Array.from({ length: count }, () => size * random.normal());

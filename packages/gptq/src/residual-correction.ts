@@ -18,7 +18,7 @@ export interface ResidualCorrection {
  *
  *     sum_t ||e_t - share D x_t||^2 / ||r_t + W x_t||^2
  *
- * compared with the same sum without D. The norm after the layer divides every token by its size, so later layers see
+ * compared with the same sum without D. The norm after the linear divides every token by its size, so later linears see
  * this error. The regression itself minimises the plain sum. If a few tokens are many times larger than all others (a
  * weight of 1e4 causes such tokens), the regression repairs a share of their error, and adds more error to all other
  * tokens than they had. With `state.wholeOutput`, `e_t` is the difference between the wanted and the real output.

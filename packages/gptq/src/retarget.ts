@@ -1,13 +1,13 @@
 import type { Kernels } from '@q/core';
 
 /**
- * The target of GPTQ for a layer after quantized layers (docs/reference/papers.md#correction-of-earlier-errors). With X
- * the inputs in the unquantized model, X' the real inputs of the layer, `H = X' X'^T`, `C = X X'^T` and a ridge on
+ * The target of GPTQ for a linear after quantized linears (docs/reference/papers.md#correction-of-earlier-errors). With X
+ * the inputs in the unquantized model, X' the real inputs of the linear, `H = X' X'^T`, `C = X X'^T` and a ridge on
  * both,
  *
  *     ||W X - Q X'||^2 = ||(W' - Q) X'||^2 + const,   W' = W (C + ridge I) (H + ridge I)^-1 = W + W (C - H) (H + ridge I)^-1
  *
- * A layer that adds to the residual stream can also compensate for the error E that earlier layers left in it. Its
+ * A linear that adds to the residual stream can also compensate for the error E that earlier linears left in it. Its
  * target output is then `W X + E`, which adds `E X'^T` to the right side.
  *
  * Returns `W' - W`, the change of the weight.

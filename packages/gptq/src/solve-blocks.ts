@@ -23,11 +23,11 @@ import {
   uint4,
   uint5,
 } from '@q/core';
-import { type Candidate, eachBlock, type Grids, type Layer } from './block-layer.js';
+import { type BlockMatrix, type Candidate, eachBlock, type Grids } from './block-matrix.js';
 import { activationOrder } from './column-order.js';
 import { correctedTarget } from './corrected-target.js';
 import { factorize } from './factorize.js';
-import { openCorrection } from './layer-inputs.js';
+import { openCorrection } from './linear-inputs.js';
 import { refine } from './refine.js';
 import { refineMultiples } from './refine-multiples.js';
 import { roundingGrid } from './rounding-grid.js';
@@ -36,7 +36,7 @@ import { gptqSolve } from './solve.js';
 export interface SolveBlocksOptions {
   /** Added to the diagonal of the Hessian, as a share of its mean. Default 0.01. */
   readonly damping?: number;
-  /** Share of the errors of earlier layers that is corrected. Default 1. */
+  /** Share of the errors of earlier linears that is corrected. Default 1. */
   readonly retarget?: number;
   /** Multiples of the fitted scales, each tried with a whole sweep. Default 0.8, 0.9, 1, 1.1. */
   readonly ranges?: readonly number[];
@@ -97,23 +97,23 @@ export async function solveBlocks(
     (_, j) => state.sum[j * columns + j] / state.count || 1e-12,
   );
 
-  const layer: Layer = { format, grid, rows, columns, groups: columns / grid.group };
+  const matrix: BlockMatrix = { format, grid, rows, columns, groups: columns / grid.group };
   const group = Int32Array.from(permutation, (column) => Math.floor(column / grid.group));
   const solved = blockScheme(format, grid);
-  const fitted = fitGroups(layer, target, importance);
+  const fitted = fitGroups(matrix, target, importance);
   let chosen: Candidate | undefined;
   for (const range of ranges) {
     const bytes = new Uint8Array((rows * columns * format.bytes) / format.values);
-    const grids = storeScales(layer, fitted, range, bytes);
+    const grids = storeScales(matrix, fitted, range, bytes);
     const solution = await gptqSolve(
       {
-        ...{ rows, columns, weight: target, factor, scheme: solved, grids, group, groups: layer.groups },
+        ...{ rows, columns, weight: target, factor, scheme: solved, grids, group, groups: matrix.groups },
         ...{ fit: minMax(), blockSize: 128, order: permutation },
       },
       kernels,
     );
     const candidate: Candidate = { bytes, ...solution };
-    if (chosen) keepBetterRows(layer, chosen, candidate);
+    if (chosen) keepBetterRows(matrix, chosen, candidate);
     else chosen = candidate;
   }
   if (!chosen) throw new SchemeError('gptq: ranges must be one or more numbers above 0');
@@ -121,13 +121,13 @@ export async function solveBlocks(
   const { codes, scales, zeros } = chosen;
   const problem = {
     ...{ rows, columns, target, hessian: factorization.damped as Float32Array, grid: roundingGrid(solved.format) },
-    ...{ storage: f16Scale, groups: layer.groups, blockSize: 128, codes, scales, zeros, refitScales: free },
+    ...{ storage: f16Scale, groups: matrix.groups, blockSize: 128, codes, scales, zeros, refitScales: free },
     group: Int32Array.from({ length: columns }, (_, column) => Math.floor(column / grid.group)),
   };
-  if (grid.multiples) refineMultiples(layer, chosen, problem, refineRounds, kernels);
+  if (grid.multiples) refineMultiples(matrix, chosen, problem, refineRounds, kernels);
   else refine(problem, refineRounds, kernels);
-  if (free) writeScales(layer, chosen);
-  eachBlock(layer, chosen.bytes, (to, block) =>
+  if (free) writeScales(matrix, chosen);
+  eachBlock(matrix, chosen.bytes, (to, block) =>
     grid.putCodes(codes.subarray(block * format.values, (block + 1) * format.values), to),
   );
 
@@ -166,7 +166,7 @@ function blockScheme(format: BlockFormat, grid: BlockGrid): Scheme {
 }
 
 /** Scales and minima of all groups before rounding, `[rows, groups]`. */
-function fitGroups({ grid, rows, columns, groups }: Layer, target: Float32Array, importance: Float32Array) {
+function fitGroups({ grid, rows, columns, groups }: BlockMatrix, target: Float32Array, importance: Float32Array) {
   const { group } = grid;
   const [scales, minima] = [new Float32Array(rows * groups), new Float32Array(rows * groups)];
   for (let at = 0; at < rows * groups; at++) {
@@ -184,16 +184,16 @@ function fitGroups({ grid, rows, columns, groups }: Layer, target: Float32Array,
  * zero point.
  */
 function storeScales(
-  layer: Layer,
+  matrix: BlockMatrix,
   fitted: { readonly scales: Float32Array; readonly minima: Float32Array },
   range: number,
   bytes: Uint8Array,
 ): Grids {
-  const { format, grid } = layer;
+  const { format, grid } = matrix;
   const each = format.values / grid.group;
   const scales = fitted.scales.map((scale) => scale * range);
   const zeros = fitted.minima.map((minimum) => minimum * range);
-  eachBlock(layer, bytes, (to, block) => {
+  eachBlock(matrix, bytes, (to, block) => {
     const [own, minima] = [scales, zeros].map((of) => of.subarray(block * each, (block + 1) * each));
     grid.putScales(own, minima, to);
     for (let j = 0; j < each; j++) {
@@ -205,15 +205,15 @@ function storeScales(
 }
 
 /** Writes scales that a refit has changed; blocks of one group store them as they are. */
-function writeScales(layer: Layer, { bytes, scales }: Candidate): void {
+function writeScales(matrix: BlockMatrix, { bytes, scales }: Candidate): void {
   const [scale, minimum] = [new Float32Array(1), new Float32Array(1)];
-  eachBlock(layer, bytes, (to, block) => {
+  eachBlock(matrix, bytes, (to, block) => {
     scale[0] = Math.abs(scales[block]) <= vanishing ? 0 : scales[block];
-    layer.grid.putScales(scale, minimum, to);
+    matrix.grid.putScales(scale, minimum, to);
   });
 }
 
-function keepBetterRows({ rows, columns, groups }: Layer, best: Candidate, found: Candidate): void {
+function keepBetterRows({ rows, columns, groups }: BlockMatrix, best: Candidate, found: Candidate): void {
   const rowBytes = best.bytes.length / rows;
   for (let row = 0; row < rows; row++) {
     if (!(found.loss[row] < best.loss[row])) continue;

@@ -2,10 +2,10 @@ import type { Kernels } from '@q/core';
 import { type GptqProblem, type GptqSolution, gptqSolve } from './solve.js';
 
 /**
- * Solves a layer once for each multiple of its fixed scales, and keeps, row by row, the solution with the least loss. A
+ * Solves a linear once for each multiple of its fixed scales, and keeps, row by row, the solution with the least loss. A
  * fit measures only the error of rounding to nearest. Later columns compensate for a part of the error, so a wider or
  * narrower grid may be better; only the loss of the sweep shows it. Rows are independent, so the best rows make the
- * best layer.
+ * best linear.
  *
  * @param ranges multiples of `problem.grids.scales`; without fixed grids there is nothing to multiply, and one sweep is
  *   done

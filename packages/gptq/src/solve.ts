@@ -1,7 +1,7 @@
 import { type Kernels, permuteColumns, restoreColumns, type ScaleFit, type Scheme } from '@q/core';
 import { roundingGrid } from './rounding-grid.js';
 
-/** One layer to solve. Columns are in the order of rounding. */
+/** One linear to solve. Columns are in the order of rounding. */
 export interface GptqProblem {
   readonly rows: number;
   readonly columns: number;

@@ -85,7 +85,7 @@ describe('hqq', () => {
     expect(zeros.every((zero) => Number.isInteger(zero) && zero >= 0 && zero <= 7)).toBe(true);
   });
 
-  it('a layer of zeros and constant rows come through', async () => {
+  it('a linear of zeros and constant rows come through', async () => {
     for (const value of [0, 3, -3]) {
       const constant = tensor('f32', [2, 32], new Float32Array(64).fill(value));
       const { quantized: own } = await hqq().quantize(constant, none, float, createContext());

@@ -5,7 +5,7 @@ import type { Pool } from './pool.js';
 const panelRows = 8;
 /** Panels that a thread sweeps together: the thread reads their common part of the factor once for 64 rows. */
 const panelsAtOnce = 8;
-/** Values of a chunk of rows, row-major and in panels: a layer's memory is its factor and three of these. */
+/** Values of a chunk of rows, row-major and in panels: a linear's memory is its factor and three of these. */
 const chunkValues = 4 << 20;
 
 /**

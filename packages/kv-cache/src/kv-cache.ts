@@ -11,7 +11,7 @@ export interface KvCacheOptions extends HeadSizes {
 
 const magic = 'qkv1';
 
-/** Bytes of a cache of one layer with this many tokens, as {@link KvCache.bytes} counts; it allocates nothing. */
+/** Bytes of a cache of one block with this many tokens, as {@link KvCache.bytes} counts; it allocates nothing. */
 export function cacheBytes(scheme: CacheScheme, sizes: HeadSizes, tokens: number): number {
   checkCacheScheme(scheme, sizes.headDim);
   const together = tokensTogether(scheme);
@@ -22,7 +22,7 @@ export function cacheBytes(scheme: CacheScheme, sizes: HeadSizes, tokens: number
 }
 
 /**
- * Keys and values of one layer and one sequence; the interface has `[tokens, kvHeads * headDim]` in f32. Inside, the
+ * Keys and values of one block and one sequence; the interface has `[tokens, kvHeads * headDim]` in f32. Inside, the
  * first `sinks` tokens and at least the `window` newest ones are f32. All tokens between them are packed, each as soon
  * as its group is complete and outside the window. So appending one token at a time gives the same bits as one call for
  * all.

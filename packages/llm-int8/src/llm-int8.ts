@@ -10,10 +10,11 @@ import {
   perToken,
   type Quantizer,
   quantize,
+  refuseInt8Input,
   type Scheme,
+  SchemeError,
   scheme,
 } from '@q/core';
-import { checkThreshold } from './mixed-linears.js';
 
 /** Weights of LLM.int8(): one absolute maximum per output row, kept in f32. */
 export const llmInt8Weight: Scheme = scheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale });
@@ -21,20 +22,25 @@ export const llmInt8Weight: Scheme = scheme({ format: int8, granularity: perChan
 /** Smallest magnitude of an outlier (section 3.2.1). */
 export const paperThreshold = 6;
 
-/** Inputs of LLM.int8(): per token, dynamic, outlier columns apart. */
+/**
+ * Inputs of LLM.int8(): per token, dynamic, outlier columns apart.
+ * @throws SchemeError when the threshold is negative or not finite
+ */
 export function llmInt8Input(threshold: number = paperThreshold): ActivationScheme {
-  checkThreshold(threshold, 'llm-int8');
-  return {
+  const activation = {
     scheme: scheme({ format: int8, granularity: perToken, scaleStorage: f32Scale, dynamic: true }),
     outlierThreshold: threshold,
   };
+  const refusal = refuseInt8Input(activation);
+  if (refusal) throw new SchemeError(`llm-int8: ${refusal}`);
+  return activation;
 }
 
 const fit = absMax({ range: 'narrow' });
 
 /**
- * Quantizes the weights for LLM.int8(): `code = round(127 w / max|row|)`, half to even. Data-free; outliers are found
- * in the activations when the layer runs ({@link mixedLinears}).
+ * Quantizes the weights for LLM.int8(): `code = round(127 w / max|row|)`, half to even. Data-free: the
+ * outliers are found in the inputs when the linear runs (`int8Linears` of `@q/execution`).
  */
 export function llmInt8(): Quantizer {
   return {

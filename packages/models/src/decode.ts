@@ -27,10 +27,10 @@ export interface Decoder<T> {
 }
 
 /**
- * Stores keys and values of one layer and one sequence on the host, instead of on the engine. `KvCache` of
+ * Stores keys and values of one block and one sequence on the host, instead of on the engine. `KvCache` of
  * `@q/kv-cache` is one.
  */
-export interface LayerCache {
+export interface BlockCache {
   /** Takes `[tokens, kvHeads * headDim]`, positions applied. */
   append(keys: Float32Array, values: Float32Array, position?: number): void;
   /** All tokens so far. */
@@ -48,8 +48,8 @@ export interface LayerCache {
 }
 
 export interface DecoderOptions {
-  /** Makes the cache of a layer, for one sequence. When absent, keys and values stay on the engine in f32. */
-  readonly cache?: (layer: number) => LayerCache;
+  /** Makes the cache of a block, for one sequence. When absent, keys and values stay on the engine in f32. */
+  readonly cache?: (block: number) => BlockCache;
 }
 
 /**
@@ -65,8 +65,8 @@ export function createDecoder<T>(
   { cache }: DecoderOptions = {},
 ): Decoder<T> {
   const { ops } = runtime;
-  if (cache && batch !== 1) throw new ShapeError(`a cache of layers is for one sequence, not for ${batch}`);
-  const caches = new Map<number, LayerCache>();
+  if (cache && batch !== 1) throw new ShapeError(`a cache of blocks is for one sequence, not for ${batch}`);
+  const caches = new Map<number, BlockCache>();
   const past = new Map<string, T>();
   let length = 0;
   const onEngine = (start: number): RuntimeWrapper<T> => ({
@@ -74,7 +74,7 @@ export function createDecoder<T>(
     cache(site, x, inner) {
       const own = inner(site, x);
       if (site.stage === 'beforeRope') return own;
-      const key = `${site.kind} ${site.layer}`;
+      const key = `${site.kind} ${site.block}`;
       const before = past.get(key);
       const whole = ops.keep(before === undefined ? ops.scale(own, 1) : ops.append(before, own));
       if (before !== undefined) ops.dispose(before);
@@ -111,7 +111,7 @@ export function createDecoder<T>(
     dispose() {
       for (const handle of past.values()) ops.dispose(handle);
       past.clear();
-      for (const layer of caches.values()) layer.dispose();
+      for (const cache of caches.values()) cache.dispose();
       caches.clear();
     },
   };
@@ -125,25 +125,25 @@ export function createDecoder<T>(
   }
 }
 
-/** Keys and values of new tokens go through the layer's cache before attention, which reads the output of the cache. */
+/** Keys and values of new tokens go through the block's cache before attention, which reads the output of the cache. */
 function throughCaches<T>(
   ops: Ops<T>,
   start: number,
-  caches: Map<number, LayerCache>,
-  make: (layer: number) => LayerCache,
+  caches: Map<number, BlockCache>,
+  make: (block: number) => BlockCache,
 ): RuntimeWrapper<T> {
-  let layer = 0;
+  let block = 0;
   return {
     start,
     query(at, x, inner) {
-      layer = at;
+      block = at;
       return inner(at, x);
     },
     ops: {
       ...ops,
       attention(args) {
-        const held = caches.get(layer) ?? make(layer);
-        caches.set(layer, held);
+        const held = caches.get(block) ?? make(block);
+        caches.set(block, held);
         held.append(ops.dataSync(args.k), ops.dataSync(args.v), start);
         const plain = args.bias === undefined && !args.softCap && args.sinks === undefined && args.causal !== false;
         const codes = plain && ops.attentionOnCodes ? held.codes?.() : undefined;

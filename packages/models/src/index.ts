@@ -22,7 +22,7 @@ export { qwen3Moe } from './architectures/qwen3-moe.js';
 export { smollm3 } from './architectures/smollm3.js';
 export { stablelm } from './architectures/stablelm.js';
 export { ConfigReader } from './config-reader.js';
-export { createDecoder, type Decoder, type DecoderOptions, type LayerCache } from './decode.js';
+export { type BlockCache, createDecoder, type Decoder, type DecoderOptions } from './decode.js';
 export { architectures, describeModel, stacksOf } from './describe-model.js';
 export { conventionalHead, guessLinears } from './guess-linears.js';
 export { loadWeights } from './load-weights.js';

@@ -49,9 +49,9 @@ describe('a runtime', () => {
   });
 
   it('passes keys and values through the cache', () => {
-    const site = { layer: 3, kind: 'key', stage: 'afterRope' } as const;
+    const site = { block: 3, kind: 'key', stage: 'afterRope' } as const;
     const runtime = wrapRuntime(createRuntime(ops, weights()), {
-      cache: (at, x, inner) => ops.scale(inner(at, x), at.layer),
+      cache: (at, x, inner) => ops.scale(inner(at, x), at.block),
     });
     expect(values(runtime.cache(site, vector(1, 2)))).toEqual([3, 6]);
   });
@@ -59,7 +59,7 @@ describe('a runtime', () => {
   it('passes queries by', () => {
     const plain = createRuntime(ops, weights());
     expect(values(plain.query(3, vector(1, 2)))).toEqual([1, 2]);
-    const runtime = wrapRuntime(plain, { query: (layer, x, inner) => ops.scale(inner(layer, x), layer) });
+    const runtime = wrapRuntime(plain, { query: (block, x, inner) => ops.scale(inner(block, x), block) });
     expect(values(runtime.query(3, vector(1, 2)))).toEqual([3, 6]);
   });
 

@@ -12,7 +12,7 @@ interface Layer<T> {
   weight(name: string, self: Runtime<T>): T;
   has(name: string): boolean;
   linear(module: string, x: T, self: Runtime<T>): T;
-  query(layer: number, x: T, self: Runtime<T>): T;
+  query(block: number, x: T, self: Runtime<T>): T;
   cache(site: CacheSite, x: T, self: Runtime<T>): T;
 }
 
@@ -43,7 +43,7 @@ export function createRuntime<T>(
       const bias = `${module}.bias`;
       return ops.linear(x, self.weight(`${module}.weight`), self.has(bias) ? self.weight(bias) : undefined);
     },
-    query: (_layer, x) => x,
+    query: (_block, x) => x,
     cache: (_site, x) => x,
   });
 }
@@ -66,9 +66,9 @@ export function wrapRuntime<T>(runtime: Runtime<T>, wrapper: RuntimeWrapper<T>):
       const plain = (asked: string, input: T) => inner.linear(asked, input, self);
       return wrapper.linear ? wrapper.linear(module, x, plain, self) : plain(module, x);
     },
-    query(layer, x, self) {
+    query(block, x, self) {
       const plain = (asked: number, input: T) => inner.query(asked, input, self);
-      return wrapper.query ? wrapper.query(layer, x, plain, self) : plain(layer, x);
+      return wrapper.query ? wrapper.query(block, x, plain, self) : plain(block, x);
     },
     cache(site, x, self) {
       const plain = (asked: CacheSite, input: T) => inner.cache(asked, input, self);

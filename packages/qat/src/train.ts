@@ -65,7 +65,7 @@ export interface TrainResult {
  * epoch alone. So a training that continues from a checkpoint takes the steps of an uninterrupted one, to the same
  * bytes. With a group in the context each worker takes a share of the windows of a step, and all apply the mean of
  * their gradients.
- * @throws NumericError when the loss or a gradient is not finite, naming the step and the layer; nothing is saved then
+ * @throws NumericError when the loss or a gradient is not finite, naming the step and the linear; nothing is saved then
  */
 export async function train(options: TrainOptions, context: Context): Promise<TrainResult> {
   const { tensors, objective, optimizer, schedule, rates, steps, batch, accumulate = 1, clipNorm, store } = options;

@@ -11,18 +11,18 @@ export interface OnlineRotation<T> extends RuntimeWrapper<T> {
 /**
  * R3: rotates keys and queries after positions, each head by the same Q; their products do not change. For caches with
  * keys in few bits: wrap it around the wrapper that quantizes the keys, so that wrapper gets rotated keys.
- * @param random gives every layer's Q; use the run's own
+ * @param random gives every block's Q; use the run's own
  */
 export function rotateKeys<T>(model: ModelDescription, ops: Ops<T>, random: Random): OnlineRotation<T> {
   const matrices = new Matrices(ops);
   const rotations = model.blocks.map(({ index }) => keyRotation(model, index, random));
-  const turn = (layer: number, x: T): T => {
-    const rotation = rotations[layer];
+  const turn = (block: number, x: T): T => {
+    const rotation = rotations[block];
     return rotation ? matrices.apply(rotation, x) : x;
   };
   return {
-    query: (layer, x, inner) => inner(layer, turn(layer, x)),
-    cache: (site, x, inner) => inner(site, site.kind === 'key' && site.stage === 'afterRope' ? turn(site.layer, x) : x),
+    query: (block, x, inner) => inner(block, turn(block, x)),
+    cache: (site, x, inner) => inner(site, site.kind === 'key' && site.stage === 'afterRope' ? turn(site.block, x) : x),
     dispose: () => matrices.dispose(),
   };
 }

@@ -32,9 +32,9 @@ export function valueRotations(
   return { value, output: repeatHeads(value, heads / kvHeads) };
 }
 
-/** R3 of every layer: the same for keys and queries, and for all heads, so scores do not change. */
-export function keyRotation(model: ModelDescription, layer: number, random: Random): Rotation | undefined {
-  const block = model.blocks[layer];
+/** R3 of every block: the same for keys and queries, and for all heads, so scores do not change. */
+export function keyRotation(model: ModelDescription, index: number, random: Random): Rotation | undefined {
+  const block = model.blocks[index];
   return block?.attention && randomRotation(block.attention.headDim, random.fork(`rotate/keys/${block.prefix}`));
 }
 

@@ -40,7 +40,7 @@ export type RtnOptions = OptionValues<typeof rtnOptions>;
 export function rtn(options: RtnOptions = {}): Quantizer {
   const { fit, importance } = checkOptions('rtn', rtnOptions, options);
   const search = weightedSearch();
-  const ruleOf = ({ scaleStorage, format }: Scheme) => fit ?? scaleStorage.fit ?? format.fit ?? search;
+  const fitOf = ({ scaleStorage, format }: Scheme) => fit ?? scaleStorage.fit ?? format.fit ?? search;
   const shown = fit ?? search;
   return {
     name: 'rtn',
@@ -50,7 +50,7 @@ export function rtn(options: RtnOptions = {}): Quantizer {
       const inputs = importance === 'diagonal' ? meanSquares(statistics) : undefined;
       const weights = inputs?.values ?? rowWeights(statistics, scheme, weight.shape);
       return {
-        quantized: quantize(weight, scheme, { fit: ruleOf(scheme), importance: weights, kernels, into }),
+        quantized: quantize(weight, scheme, { fit: fitOf(scheme), importance: weights, kernels, into }),
         report: { method: 'rtn', tokens: inputs?.tokens ?? 0, figures: {}, notes: [] },
       };
     },

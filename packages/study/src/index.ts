@@ -12,12 +12,12 @@ export {
 } from './landscape.js';
 export { createLayerMeter, type LayerErrors, type LayerMeter, type LayerMeterOptions } from './layer-meter.js';
 export {
-  type LayerSensitivity,
   type LocalGlobalOptions,
-  layerSensitivities,
   localGlobalJobs,
   localGlobalMethods,
   type MethodSummary,
+  type ModuleSensitivity,
+  moduleSensitivities,
   summarize,
   type WidthSummary,
 } from './local-global.js';

@@ -1,7 +1,7 @@
 import { createRandom, SchemeError } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { conclude } from './conclusion.js';
-import { layerSensitivities, localGlobalJobs, localGlobalMethods, summarize } from './local-global.js';
+import { localGlobalJobs, localGlobalMethods, moduleSensitivities, summarize } from './local-global.js';
 import { runStudy } from './run-study.js';
 import { studyCsv } from './study-csv.js';
 import type { StudyJob, StudyResult } from './study-job.js';
@@ -85,7 +85,7 @@ describe('a study of local and global losses', () => {
     const said = conclude(summaries, 3);
     expect(said[0]).toMatch(/^4 bits, groups of 64: The local loss wins/);
     expect(said[1]).toMatch(/^2 bits, groups of 64: The global loss wins/);
-    const [first] = layerSensitivities(results, 4);
+    const [first] = moduleSensitivities(results, 4);
     expect(first.share).toBeGreaterThan(0);
   });
 

@@ -225,19 +225,19 @@ function groupBySetting(results: readonly StudyResult[]): Map<string, StudyResul
 
 const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-export interface LayerSensitivity {
+export interface ModuleSensitivity {
   readonly module: string;
-  /** Rank correlation of this layer's error with the held-out loss, over the runs of the same bits. */
+  /** Rank correlation of this linear's error with the held-out loss, over the runs of the same bits. */
   readonly correlation: RankCorrelation;
-  /** Mean share of this layer in the summed error. */
+  /** Mean share of this module in the summed error. */
   readonly share: number;
 }
 
 /**
- * The correlation of each layer's error with the loss, for one number of bits over all granularities. It shows which
- * layers' errors matter.
+ * The correlation of each linear's error with the loss, for one number of bits over all granularities. It shows which
+ * modules' errors matter.
  */
-export function layerSensitivities(results: readonly StudyResult[], bits: number): readonly LayerSensitivity[] {
+export function moduleSensitivities(results: readonly StudyResult[], bits: number): readonly ModuleSensitivity[] {
   const here = results.filter(({ job }) => job.bits === bits);
   const modules = Object.keys(here[0]?.modules ?? {});
   return modules

@@ -14,7 +14,8 @@ import {
   type QuantizedLayout,
 } from '@q/checkpoint';
 import { absMax, createContext } from '@q/core';
-import { integerExecution, runWindows } from '@q/eval';
+import { runWindows } from '@q/eval';
+import { integerExecution } from '@q/execution';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
 import { loadTokenizer } from '@q/models';

@@ -46,14 +46,14 @@ if (ids.length < length * windows + 1) throw new Error(`${textFile}: has ${ids.l
 const engine = await createForwardEngine({ threads: 1 });
 const loaded = await loadModel(model, engine, checkpoint);
 const sizes = model.blocks.map(({ attention }) => {
-  if (!attention) throw new Error('a layer has no cache');
+  if (!attention) throw new Error('a block has no cache');
   return attention;
 });
 
 const optionsOf = (name: string | undefined): DecoderOptions => {
   if (name === undefined) return {};
   const scheme = parseCacheScheme(name);
-  return { cache: (layer) => new KvCache({ scheme, ...sizes[layer], capacity: length + 1 + decoded }) };
+  return { cache: (block) => new KvCache({ scheme, ...sizes[block], capacity: length + 1 + decoded }) };
 };
 
 /**

@@ -105,7 +105,7 @@ const methods = (activations?: Scheme, cache?: Scheme): Record<string, Method> =
 
 const started = performance.now();
 const written = values.methods.includes('llm-qat')
-  ? await writtenText(source, { context, seed: 0, engine, samples, length })
+  ? await writtenText(source, { context, seed: 0, engine, count: samples, length })
   : undefined;
 if (written)
   console.log(`${samples * length} tokens written in ${((performance.now() - started) / 1000).toFixed(1)} s`);

@@ -57,7 +57,7 @@ if (!values.table) {
     const source = await openCheckpoint(folder, []);
     const text = await writtenText(source, {
       ...{ context: createContext({ kernels, seed: 0 }), seed: 0, engine: () => createEngine({ kernels, backend }) },
-      ...{ samples: calibration.count, length: calibration.length },
+      ...{ count: calibration.count, length: calibration.length },
       ...(values.work ? { file: join(values.work, `${name} text.jsonl`) } : {}),
     });
     await source.close();

@@ -16,7 +16,8 @@ import {
   type QuantizedLayout,
 } from '@q/checkpoint';
 import { absMax, createContext, type Kernels, type ModelStep, type Quantizer } from '@q/core';
-import { evaluate, integerExecution, type LogitsSource, runWindows } from '@q/eval';
+import { evaluate, type LogitsSource, runWindows } from '@q/eval';
+import { integerExecution } from '@q/execution';
 
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
 import { planRun, type Rule, runPlan } from '@q/pipeline';

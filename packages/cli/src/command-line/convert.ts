@@ -22,7 +22,7 @@ export const convert = command({
     output: text({
       placeholder: 'name',
       otherwise: 'q6_k, or more',
-      help: 'Gguf: type of the output layer, or like-llama.',
+      help: 'Gguf: type of the head, or like-llama.',
     }),
     embeddings: text({ placeholder: 'name', otherwise: 'as --type', help: 'Gguf: type of the embeddings.' }),
     imatrix: textFile('Gguf: importance matrix of q imatrix or llama-imatrix: weights of the columns.'),

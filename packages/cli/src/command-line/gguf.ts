@@ -11,7 +11,7 @@ export const gguf = command({
     output: text({
       placeholder: 'name',
       otherwise: 'q6_k, or more',
-      help: 'Type of the output layer, keep, or like-llama.',
+      help: 'Type of the head, keep, or like-llama.',
     }),
     embeddings: text({
       placeholder: 'name',

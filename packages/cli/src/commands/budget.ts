@@ -26,7 +26,7 @@ export interface BudgetRequest extends FileOptions {
   readonly requested: RequestedRecipe;
   readonly calib?: string;
   readonly shuffle?: boolean;
-  readonly shape: { readonly samples: number; readonly length: number };
+  readonly shape: { readonly count: number; readonly length: number };
   /** File for sensitivities. */
   readonly sensitivity?: string;
   /** `one-pass` or `walk`. Default: one pass, if all linears of the model see all tokens. */
@@ -51,14 +51,14 @@ export async function settleBudget(request: BudgetRequest): Promise<{ recipe: Re
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (calib === undefined)
-    throw new UsageError('--calib FILE is needed: a budget is divided by the effect of each layer on text');
+    throw new UsageError('--calib FILE is needed: a budget is divided by the effect of each module on text');
   if (calib === ownText)
     throw new UsageError('--calib self and --budget exclude each other: a budget is measured on given text');
   if (shape.length > model.maxPositions)
     throw new CalibrationError(`--length ${shape.length} is longer than the model's ${model.maxPositions} positions`);
   if (out !== undefined) await checkOutputFolder(out, { files });
   const { compute, context } = await request.start();
-  const count = Math.min(measuredWindows, shape.samples);
+  const count = Math.min(measuredWindows, shape.count);
   const shuffle = request.shuffle ? createRandom(recipe.seed).fork('calibration') : undefined;
   const windows = await loadWindows(path, { path: calib, length: shape.length, count, shuffle });
   const file = request.sensitivity ?? (out === undefined ? undefined : join(out, sensitivityName));

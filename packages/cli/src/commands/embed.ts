@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { checkVocabulary, textLines, textSequences } from '@q/calib';
 import { readSentenceModules } from '@q/checkpoint';
-import { embedSequences, integerExecution } from '@q/eval';
+import { embedSequences } from '@q/eval';
+import { integerExecution } from '@q/execution';
 import { meanOfTokens } from '@q/models';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';

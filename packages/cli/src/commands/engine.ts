@@ -1,6 +1,6 @@
 import { closest, createRandom, referenceKernels } from '@q/core';
 import type { CommandContext } from '../command.js';
-import { type Backend, createCompute } from '../engine.js';
+import { createCompute, type EngineName } from '../engine.js';
 import { setUpTfjsNode } from '../engine-setup/setup-tfjs-node.js';
 import { measureProducts, type ProductSpeed } from '../measure-engine.js';
 import { formatTable } from '../units.js';
@@ -8,11 +8,11 @@ import { UsageError } from '../usage-error.js';
 import { openWebgpuKernels } from '../webgpu-kernels.js';
 
 /** The order in which `auto` tries them. */
-const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly Backend[];
+const automaticOrder = ['node', 'wasm', 'cpu'] as const satisfies readonly EngineName[];
 
 interface EngineRow {
   /** A value of `--engine`. */
-  readonly choice: Backend;
+  readonly choice: EngineName;
   readonly available: boolean;
   /** The engine's own name, or null. */
   readonly engine: string | null;
@@ -58,7 +58,7 @@ export async function engineListCommand(
   terminal.print('GFLOP/s: product of two f32 matrices, median of 7');
 }
 
-async function tryEngine(choice: Backend, threads: number | undefined): Promise<EngineRow> {
+async function tryEngine(choice: EngineName, threads: number | undefined): Promise<EngineRow> {
   const compute = await createCompute({ engine: choice, threads });
   try {
     const engine = await compute.engine();

@@ -9,10 +9,10 @@ import {
   compareEmbeddings,
   type EmbeddingComparison,
   embedSequences,
-  integerExecution,
   pearson,
   spearman,
 } from '@q/eval';
+import { integerExecution } from '@q/execution';
 import { meanOfTokens, type SentenceModules } from '@q/models';
 import type { Compute } from '../engine.js';
 import { type ScoredPair, scoredPairs } from '../scored-pairs.js';

@@ -1,7 +1,7 @@
 import type { ExpertRow } from '@q/pipeline';
 import { formatTable } from '../units.js';
 
-/** One line for each layer: the number of calibration tokens of its experts, and the experts with too few. */
+/** One line for each block: the number of calibration tokens of its experts, and the experts with too few. */
 export function expertsText(experts: readonly ExpertRow[]): string {
   const layers = new Map<string, ExpertRow[]>();
   for (const row of experts) {

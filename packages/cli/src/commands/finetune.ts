@@ -14,13 +14,13 @@ import {
 import { writeFileDurably } from '@q/durable-files';
 import { evaluate, runWindows } from '@q/eval';
 import { type RunRecord, reportName, resumableTraining } from '@q/pipeline';
+import type { AdapterTuner, AdapterTunerResult, Weights } from '../adapter-tuners/adapter-tuner.js';
 import { type CommandContext, type FlagValues, flagOf } from '../command.js';
 import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
-import type { FineTuning, FineTuningResult, Weights } from '../fine-tuning/fine-tuning.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { openModel } from '../open-model.js';
-import { fineTuners } from '../registry.js';
+import { adapterTuners } from '../registry.js';
 import type { Terminal } from '../terminal.js';
 import { loadWindows } from '../texts.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
@@ -38,7 +38,7 @@ export interface FineTuneOptions extends FlagValues, HeldOutFlags {
 }
 
 /** The report of `q finetune`; also `q-report.json` in the output folder. */
-export interface FineTuneReport extends Omit<FineTuningResult, 'variants'> {
+export interface FineTuneReport extends Omit<AdapterTunerResult, 'variants'> {
   readonly model: string;
   readonly out: string;
   readonly method: string;
@@ -63,7 +63,7 @@ export async function fineTuneCommand(
   options: FineTuneOptions,
   { terminal, signal, vocabulary, files }: CommandContext,
 ): Promise<FineTuneReport> {
-  const { method, tuning } = fineTuningFrom(options);
+  const { method, tuner } = tunerFrom(options);
   if (!options.text) throw new UsageError('--text FILE is needed: the text to learn');
   const { length = 256, samples: count = 128, seed = 0 } = options;
   const checkpoint = await openModel(path, vocabulary);
@@ -74,12 +74,12 @@ export async function fineTuneCommand(
   try {
     const { model } = checkpoint;
     if (!model) throw checkpoint.unknownArchitecture as Error;
-    const refusal = tuning.refuse?.(checkpoint);
+    const refusal = tuner.refuse?.(checkpoint);
     if (refusal) throw new SchemeError(refusal);
     if (length > model.maxPositions)
       throw new CalibrationError(`--length ${length} is longer than the model's ${model.maxPositions} positions`);
     const { text } = options;
-    await tuning.forecast(checkpoint, { count, length });
+    await tuner.forecast(checkpoint, { count, length });
     const shuffle = options.shuffle ? createRandom(seed).fork('text') : undefined;
     const windows = await loadWindows(path, { path: text, length, count, shuffle });
     checkVocabulary(windows, model.vocabularySize, text);
@@ -88,7 +88,7 @@ export async function fineTuneCommand(
 
     const { logger, progress } = terminal;
     const context = createContext({ kernels: compute.kernels, seed, logger, progress, signal });
-    const identity = { method, options: tuning.options, seed };
+    const identity = { method, options: tuner.options, seed };
     let engineName = 'none';
     const ended: { report?: FineTuneReport; failure?: QuantError } = {};
     const earlier = await resumableTraining({
@@ -97,7 +97,7 @@ export async function fineTuneCommand(
       work(engine, store) {
         engineName = engine.name;
         notes.push(...engine.notes);
-        return tuning.run({ checkpoint, engine, windows, store, out, context, files });
+        return tuner.run({ checkpoint, engine, windows, store, out, context, files });
       },
       written: ({ files: names }) => names,
       async finish({ variants: taught, ...figures }, { resumed, run }) {
@@ -112,7 +112,7 @@ export async function fineTuneCommand(
         }
         const perplexity = scores;
         ended.report = {
-          ...{ model: path, out, method, options: tuning.options, resumed, engine: engineName },
+          ...{ model: path, out, method, options: tuner.options, resumed, engine: engineName },
           text: { name: text, windows: windows.count, length },
           ...figures,
           ...(held && perplexity ? { evaluation: { text: held.name, windows: held.windows.count, perplexity } } : {}),
@@ -139,21 +139,21 @@ export async function fineTuneCommand(
 }
 
 /**
- * The fine-tuning that the flags request.
+ * The tuner that the flags request.
  * @throws UsageError naming the flag that the method does not have
  */
-function fineTuningFrom(flags: FineTuneOptions): { method: string; tuning: FineTuning } {
-  const method = flags.method ?? fineTuners[0].name;
-  const found = fineTuners.find(({ name }) => name === method);
-  if (!found) throw new UsageError(`--method ${method}: ${fineTuners.map(({ name }) => name).join(', ')} are known`);
+function tunerFrom(flags: FineTuneOptions): { method: string; tuner: AdapterTuner } {
+  const method = flags.method ?? adapterTuners[0].name;
+  const found = adapterTuners.find(({ name }) => name === method);
+  if (!found) throw new UsageError(`--method ${method}: ${adapterTuners.map(({ name }) => name).join(', ')} are known`);
   const known = found.options as OptionRecord;
-  const keys = new Set(fineTuners.flatMap((tuner) => Object.keys(tuner.options as OptionRecord)));
+  const keys = new Set(adapterTuners.flatMap((tuner) => Object.keys(tuner.options as OptionRecord)));
   const given = [...keys].filter((key) => flags[key] !== undefined);
   const odd = given.find((key) => !Object.hasOwn(known, key));
   if (odd !== undefined)
     throw new UsageError(`${flagOf(odd)}: --method ${method} ${unknownOption(odd, Object.keys(known))}`);
   const values = Object.fromEntries(given.map((key) => [key, flags[key]]));
-  return { method, tuning: found.make({ memory: totalmem(), ...values }) };
+  return { method, tuner: found.make({ memory: totalmem(), ...values }) };
 }
 
 async function scoreAll(

@@ -1,11 +1,11 @@
 import { languageModel } from '@q/core';
-import { integerExecution } from '@q/eval';
 import {
   chatPrompt,
   createSampler,
   createTextStream,
   findChatTemplate,
   generate,
+  integerExecution,
   loadModel,
   mostLikely,
   stopTokens,

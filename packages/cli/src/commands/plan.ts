@@ -104,7 +104,7 @@ export function calibrationShape(options: {
   readonly memory?: number;
 }) {
   return {
-    samples: options.samples ?? 128,
+    count: options.samples ?? 128,
     length: options.length ?? 256,
     memory: options.memory ?? totalmem(),
   };

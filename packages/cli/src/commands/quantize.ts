@@ -123,12 +123,12 @@ export async function quantizeCommand(
       : writes
         ? await writtenText(checkpoint, {
             ...{ context, seed: recipe.seed, engine: compute.engine, file: join(out, writtenTextName) },
-            ...{ samples: shape.samples, length: shape.length, files },
+            ...{ count: shape.count, length: shape.length, files },
           })
         : await loadWindows(path, {
             path: calib,
             length: shape.length,
-            count: shape.samples,
+            count: shape.count,
             shuffle,
             sequences: plan.model?.head === undefined,
           });

@@ -29,7 +29,7 @@ export function enginePeakOf<T>({ ops }: ForwardEngine<T>): number {
   const [x, weight, times] = [upload(), upload(), [] as number[]];
   for (let i = 0; i < repetitions; i++) {
     const begun = performance.now();
-    // Reads one row: every backend has computed by then, and the copy of the rest is not timed.
+    // Reads one row: every engine has computed by then, and the copy of the rest is not timed.
     const row = ops.scope(() => ops.rows(ops.linear(x, weight), 0, 1));
     ops.dataSync(row);
     ops.dispose(row);

@@ -1,8 +1,8 @@
 import { checkVocabulary, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import { CalibrationError, languageModel } from '@q/core';
-import { type Evaluation, evaluate, integerExecution, runWindows } from '@q/eval';
-import { cachedLogits, loadModel } from '@q/execution';
+import { type Evaluation, evaluate, runWindows } from '@q/eval';
+import { cachedLogits, integerExecution, loadModel } from '@q/execution';
 import { quantizedCache } from '../cache-option.js';
 import type { Compute } from '../engine.js';
 import { formatBytes } from '../units.js';

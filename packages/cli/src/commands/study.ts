@@ -5,9 +5,9 @@ import { type FileSystem, makeFolders, writeFileDurably } from '@q/durable-files
 import { evaluate } from '@q/eval';
 import {
   conclude,
-  layerSensitivities,
   localGlobalJobs,
   localGlobalMethods,
+  moduleSensitivities,
   runStudy,
   type StudyJob,
   type StudyMethod,
@@ -137,7 +137,7 @@ async function study(path: string, out: string, options: StudyOptions, command: 
       const report: StudyReport = {
         ...{ model: path, data: options.data, samples, length, heldOut: heldOut.count, quick },
         ...{ originalNll, methods, summaries, conclusions: conclude(summaries, originalNll), landscapes, results },
-        layers: layerSensitivities(results, widths[0]),
+        layers: moduleSensitivities(results, widths[0]),
       };
       await writeFileDurably(join(out, 'study.json'), `${JSON.stringify(report, null, 2)}\n`);
       await writeFileDurably(join(out, 'study.csv'), studyCsv(results));

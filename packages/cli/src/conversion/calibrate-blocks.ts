@@ -15,7 +15,7 @@ import { hashCheckpoint, hashWindows, walkLinears } from '@q/pipeline';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';
 import { loadWindows } from '../texts.js';
-import { openSolvedStore, type SolvedLayer } from './solved-store.js';
+import { openSolvedStore, type SolvedModule } from './solved-store.js';
 
 export interface CalibrationFlags {
   readonly calib?: string;
@@ -106,7 +106,7 @@ export interface WeightsToSolve {
 }
 
 /**
- * Solves every matrix of the blocks for the type that the plan gives it, one layer after the other.
+ * Solves every matrix of the blocks for the type that the plan gives it, one module after the other.
  * @throws UsageError when the folder is that of another run
  */
 export async function solveWeights(
@@ -129,7 +129,7 @@ export async function solveWeights(
     hashWindows(hash, windows);
     for (const [name, { name: type }] of formats) hash.update(`${name} ${type};`);
     const store = await openSolvedStore(folder, hash.digest('hex'), command.files);
-    const note = ({ module, bytes, loss, encoderLoss }: SolvedLayer) => {
+    const note = ({ module, bytes, loss, encoderLoss }: SolvedModule) => {
       encoded.set(`${module}.weight`, bytes);
       layers.push({ module, loss, encoderLoss });
     };

@@ -59,7 +59,7 @@ export const ggufTarget: ConversionTarget = {
     const started = performance.now();
     if (options.queue !== undefined && options.method !== undefined)
       throw new UsageError(
-        `--queue: --method ${options.method} solves layer after layer on one machine: leave one of them out`,
+        `--queue: --method ${options.method} solves module after module on one machine: leave one of them out`,
       );
     const queueRun = await openQueueRun(out, options, context);
     const checkpoint = await openModel(path, vocabulary);

@@ -3,7 +3,7 @@ import { type FileSystem, makeFolders, removeFolders, writeFileDurably } from '@
 import { UsageError } from '../usage-error.js';
 
 /** A solved weight. */
-export interface SolvedLayer {
+export interface SolvedModule {
   readonly module: string;
   /** Rows in blocks. */
   readonly bytes: Uint8Array;
@@ -13,9 +13,9 @@ export interface SolvedLayer {
 
 /** Solved weights in a folder next to the output file, so an interrupted conversion can go on. */
 export interface SolvedStore {
-  read(module: string): Promise<SolvedLayer | undefined>;
-  /** Writes a layer, completely or not at all, even if the process ends. */
-  write(layer: SolvedLayer): Promise<void>;
+  read(module: string): Promise<SolvedModule | undefined>;
+  /** Writes a module, completely or not at all, even if the process ends. */
+  write(solved: SolvedModule): Promise<void>;
   remove(): Promise<void>;
 }
 

@@ -1,12 +1,12 @@
 import { type DType, FormatError, type Tensor, viewBytes } from '@q/core';
 import { type Coordinator, type Job, objectName, packParts, type Store, unpackParts } from '@q/distributed';
-import type { LayerRow, RemoteModule } from '@q/pipeline';
+import type { ModuleRow, RemoteModule } from '@q/pipeline';
 import { errorOf, failureOf, type JobFailure } from './job-failure.js';
 
 /** A linear in an object of the store. */
 type ResultHeader =
   | {
-      readonly row: LayerRow;
+      readonly row: ModuleRow;
       readonly reordered: boolean;
       readonly tensors: readonly { readonly name: string; readonly dtype: DType; readonly shape: readonly number[] }[];
     }

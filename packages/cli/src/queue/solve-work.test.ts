@@ -57,7 +57,7 @@ it('solves experts, and those that no token reached, to the bytes of one process
   const calibration = readU16Windows((await readFile(join(model, 'ids.u16'))).subarray(0, 24 * 32), 16);
   const flags = { method: 'gptq', bits: 4, group: 16, seed: 3 };
   const { recipe } = await recipeFrom(flags, builtin);
-  const plan = planRun(checkpoint, recipe, { samples: 24, length: 16, memory: 1e9 });
+  const plan = planRun(checkpoint, recipe, { count: 24, length: 16, memory: 1e9 });
   const compute = { kernels: referenceKernels } as Compute;
   const store = await openStore(join(folder, 'store'), { make: true });
   const { run, computed } = localQueue(store, compute);

@@ -29,8 +29,8 @@ function logTicks(low: number, high: number): number[] {
   return ticks.filter((tick) => tick >= low && tick <= high);
 }
 
-/** Relative error of each layer, of the method and of round-to-nearest, on a log axis. */
-export function layerErrorPlot({ layers }: RunReport): string {
+/** Relative error of each module, of the method and of round-to-nearest, on a log axis. */
+export function errorPlot({ layers }: RunReport): string {
   const names = layers.map(({ module }) => module);
   const points = layers.flatMap(({ module, error, rtnError }) => [
     { module, error: Math.max(floor, rtnError), method: 'rtn' },

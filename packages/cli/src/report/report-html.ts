@@ -2,7 +2,7 @@ import type { RunProfile, RunReport } from '@q/pipeline';
 import { peakText, profileTable } from '../commands/run-profile.js';
 import { formatBytes, formatSeconds } from '../units.js';
 import { escapeHtml, figure, page } from './page.js';
-import { barPlot, layerErrorPlot } from './plots.js';
+import { barPlot, errorPlot } from './plots.js';
 
 const card = (value: string, label: string) =>
   `<div class="card"><b>${escapeHtml(value)}</b><span>${escapeHtml(label)}</span></div>`;
@@ -45,7 +45,7 @@ export function reportHtml(report: RunReport): string {
 <div class="cards">${cards.join('')}</div>
 <h2>Before and after</h2>
 <div class="pair">${plots.join('')}</div>
-${layers.length > 0 ? layerSections(report, columns) : ''}
+${layers.length > 0 ? moduleSections(report, columns) : ''}
 ${report.profile ? profileSection(report.profile) : ''}
 <h2>Notes</h2>
 ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('')}</ul>` : '<p>Everything was done as requested.</p>'}
@@ -60,11 +60,11 @@ ${report.notes.length > 0 ? `<ul>${report.notes.map((note) => `<li>${escapeHtml(
   );
 }
 
-/** Plot and table of the quantized layers; a run that only rewrites has none. */
-function layerSections(report: RunReport, columns: readonly Column[]): string {
-  return `<h2>Error of each layer</h2>
-${figure(layerErrorPlot(report), '<span class="dot own"></span>as written <span class="dot"></span>round-to-nearest; a line joins the two. Further left is better.')}
-<h2>Layers</h2>
+/** Plot and table of the quantized modules; a run that only rewrites has none. */
+function moduleSections(report: RunReport, columns: readonly Column[]): string {
+  return `<h2>Error of each module</h2>
+${figure(errorPlot(report), '<span class="dot own"></span>as written <span class="dot"></span>round-to-nearest; a line joins the two. Further left is better.')}
+<h2>Modules</h2>
 <div class="scroll"><table><thead><tr>${columns.map(({ title, text }) => `<th${text ? ' class="text"' : ''}>${title}</th>`).join('')}</tr></thead><tbody>
 ${report.layers.map((row) => `<tr>${columns.map(({ cell, text }) => `<td${text ? ' class="text"' : ''}>${escapeHtml(cell(row))}</td>`).join('')}</tr>`).join('\n')}
 </tbody></table></div>`;
@@ -89,18 +89,18 @@ function pair(before: number, after: number, format: (value: number) => string) 
   ];
 }
 
-type Layer = RunReport['layers'][number];
+type Module = RunReport['layers'][number];
 
 interface Column {
   readonly title: string;
   readonly text?: boolean;
-  /** Also shown when its value is the same for every layer. */
+  /** Also shown when its value is the same for every module. */
   readonly always?: boolean;
-  readonly cell: (layer: Layer) => string;
+  readonly cell: (module: Module) => string;
 }
 
 const tableColumns: readonly Column[] = [
-  { title: 'layer', text: true, always: true, cell: ({ module }) => module },
+  { title: 'module', text: true, always: true, cell: ({ module }) => module },
   { title: 'shape', text: true, always: true, cell: ({ shape }) => shape.join(' × ') },
   { title: 'scheme', text: true, cell: ({ scheme }) => scheme },
   { title: 'method', text: true, cell: ({ method }) => method },
@@ -116,8 +116,8 @@ const tableColumns: readonly Column[] = [
   },
 ];
 
-/** Geometric mean of the error over that of round-to-nearest; layers without any error do not count. */
-function meanShare(layers: readonly Layer[]): number {
+/** Geometric mean of the error over that of round-to-nearest; modules without any error do not count. */
+function meanShare(layers: readonly Module[]): number {
   const logs = layers.filter(({ error, rtnError }) => error > 0 && rtnError > 0);
   return Math.exp(logs.reduce((sum, { error, rtnError }) => sum + Math.log(error / rtnError), 0) / (logs.length || 1));
 }

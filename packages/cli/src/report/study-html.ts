@@ -46,7 +46,7 @@ ${summaries
     )}</div>`;
   })
   .join('')}
-${layersSection(report)}
+${modulesSection(report)}
 <h2>The loss around the model</h2>
 <p>The loss rises by ${report.landscapes.basin.rise} nats at a distance of ${report.landscapes.basin.radius.toPrecision(3)} along random directions. Round-to-nearest moves the weights by ${report.landscapes.displacement.map(({ bits, ratio }) => `${ratio.toFixed(2)} of it at ${bits} bits`).join(', ')}.</p>
 ${report.landscapes.widths
@@ -120,13 +120,13 @@ function table({ summaries, originalNll }: StudyReport): string {
   return tableOf(head, rows);
 }
 
-function layersSection({ layers }: StudyReport): string {
+function modulesSection({ layers }: StudyReport): string {
   const known = layers.filter(({ correlation }) => correlation.value !== undefined);
   if (known.length === 0) return '';
   const rows = known
     .slice(0, 20)
     .map(({ module, correlation, share }) => [module, shown(correlation), `${(100 * share).toFixed(1)} %`]);
-  return `<h2>Layers whose error matters</h2><p>Rank correlation of a layer's own error with the loss at the lowest width, the ${rows.length} highest.</p>${tableOf(['layer', 'correlation', 'share of the summed error'], rows)}`;
+  return `<h2>Modules whose error matters</h2><p>Rank correlation of a module's own error with the loss at the lowest width, the ${rows.length} highest.</p>${tableOf(['layer', 'correlation', 'share of the summed error'], rows)}`;
 }
 
 function dataSection({ results, samples, originalNll }: StudyReport): string {

@@ -22,7 +22,7 @@ export interface StudyGround {
   readonly original: LogitsSource;
   readonly heldOut: Windows;
   /** Calibration windows of a seed. */
-  calibration(seed: number, samples: number): Windows;
+  calibration(seed: number, count: number): Windows;
   readonly compute: Compute;
   readonly vocabulary: Vocabulary;
   /** Settings of a quick study, by the toolkit's method. */
@@ -89,7 +89,7 @@ async function quantizeFor(job: StudyJob, ground: StudyGround, out: string) {
   const { checkpoint, compute, signal, model } = ground;
   const recipe = recipeOf(job, ground);
   const calibration = ground.calibration(job.seed, job.samples);
-  const plan = planRun(checkpoint, recipe, { samples: calibration.count, length: calibration.length });
+  const plan = planRun(checkpoint, recipe, { count: calibration.count, length: calibration.length });
   const context = createContext({ kernels: compute.kernels, seed: job.seed, signal });
   const { seconds } = await runPlan(plan, {
     out,

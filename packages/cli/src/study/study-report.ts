@@ -1,4 +1,4 @@
-import type { LayerSensitivity, StudyMethod, StudyResult, WidthSummary } from '@q/study';
+import type { ModuleSensitivity, StudyMethod, StudyResult, WidthSummary } from '@q/study';
 import type { Landscapes } from './scan-landscapes.js';
 
 /** The contents of study.json. */
@@ -17,7 +17,7 @@ export interface StudyReport {
   /** One or two sentences for each width. */
   readonly conclusions: readonly string[];
   /** At the lowest width. */
-  readonly layers: readonly LayerSensitivity[];
+  readonly layers: readonly ModuleSensitivity[];
   readonly landscapes: Landscapes;
   readonly results: readonly StudyResult[];
 }

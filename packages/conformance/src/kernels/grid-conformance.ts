@@ -66,7 +66,7 @@ function same(what: string, found: ArrayLike<number>, expected: ArrayLike<number
       throw new Error(`${what}: value ${i} is ${found[i]}, ${expected[i]} was expected`);
 }
 
-const rules: readonly (readonly [string, ScaleFit])[] = [
+const fits: readonly (readonly [string, ScaleFit])[] = [
   ['minMax', minMax()],
   ['absMax full', absMax({ range: 'full' })],
   ['absMax narrow', absMax({ range: 'narrow', bound: 0.03 })],
@@ -282,8 +282,8 @@ export const gridConformance: readonly GridConformanceCase[] = [
       }
     },
   },
-  ...rules.map(([ruleName, fit]) => ({
-    name: `grids: ${ruleName} gives the scales, zero points and codes of the plain rule`,
+  ...fits.map(([fitName, fit]) => ({
+    name: `grids: ${fitName} gives the scales, zero points and codes of the plain fit`,
     run(grids: GridKernels) {
       const { values } = shapes[2];
       for (const [name, of] of schemes) {

@@ -21,7 +21,7 @@ export const packedErrorBounds = {
   attention: 5e-6,
 } as const;
 
-/** A backend's function that loads a weight. */
+/** The kernels' function that loads a weight. */
 export type LoadPacked<L> = (weight: PackedWeight) => Promise<L>;
 type FloatLinear = Pick<PackedLinear, 'multiply' | 'dispose'>;
 

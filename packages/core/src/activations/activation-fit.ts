@@ -12,7 +12,7 @@ import { movingAverageRange } from '../statistics/moving-average-range.js';
 import { minMaxStat } from '../statistics/per-feature.js';
 import { tensor } from '../tensor.js';
 
-/** Finds the static grid of a layer's input from the statistics of calibration. */
+/** Finds the static grid of a linear's input from the statistics of calibration. */
 export interface ActivationFit {
   readonly name: string;
   readonly options: Readonly<Record<string, unknown>>;
@@ -34,8 +34,8 @@ function gridOf(name: string, low: number, high: number, scheme: Scheme): Fitted
     const seen = low > high ? 'no values were seen' : 'the inputs hold NaN or infinities';
     throw new CalibrationError(`${name}: activations range from ${low} to ${high}: ${seen}`);
   }
-  const rule = scheme.zeroPoint === 'none' ? symmetricActivations : minMax();
-  return fitScales(tensor('f32', [2], Float32Array.of(low, high)), { ...scheme, granularity: perTensor }, rule);
+  const fit = scheme.zeroPoint === 'none' ? symmetricActivations : minMax();
+  return fitScales(tensor('f32', [2], Float32Array.of(low, high)), { ...scheme, granularity: perTensor }, fit);
 }
 
 /** The range of all values, from the smallest to the largest. */

@@ -1,11 +1,11 @@
 import { SchemeError } from '../contracts/errors.js';
 import type { QuantizedTensor } from '../contracts/quantized-tensor.js';
 import type { Scheme } from '../contracts/scheme.js';
+import type { Tensor } from '../contracts/tensor.js';
 import { absMax } from '../fit/abs-max.js';
 import { minMax } from '../fit/min-max.js';
 import type { FittedScales } from '../fit-scales.js';
 import { quantize } from '../quantize.js';
-import type { Tensor } from '../tensor.js';
 
 /** The bound of the Llama 3 report (section 6.2) on the magnitudes that a dynamic FP8 scale covers. */
 export const llama3Bound = 1200;
@@ -41,6 +41,6 @@ export function quantizeActivations(
   if (bound !== undefined && scheme.zeroPoint !== 'none') {
     throw new SchemeError('a bound on the dynamic scale is for symmetric schemes');
   }
-  const rule = scheme.zeroPoint === 'none' ? absMax({ range: 'narrow', bound }) : minMax();
-  return quantize(x, scheme, { fit: rule });
+  const fit = scheme.zeroPoint === 'none' ? absMax({ range: 'narrow', bound }) : minMax();
+  return quantize(x, scheme, { fit });
 }

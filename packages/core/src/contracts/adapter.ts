@@ -1,4 +1,4 @@
-import type { Tensor } from '../tensor.js';
+import type { Tensor } from './tensor.js';
 
 /** Two factors for one linear: `y = W x + (alpha / rank) B A x`. */
 export interface LowRankPair {

@@ -29,7 +29,7 @@ export class NumericError extends QuantError {
   override name = 'NumericError';
 }
 
-/** Statistics that are absent, of another width, or without any sample. */
+/** Statistics that are absent, of another width, or without any token. */
 export class CalibrationError extends QuantError {
   override name = 'CalibrationError';
 }

@@ -53,7 +53,7 @@ export interface Kernels {
   /** Encoding of GGUF's blocks. Core's own: `plainBlocks`. */
   readonly blocks: BlockKernels;
   /**
-   * The operations that can be called inside a synchronous forward pass; `undefined` for backends without them, such as
+   * The operations that can be called inside a synchronous forward pass; `undefined` for kernels without them, such as
    * a GPU.
    */
   readonly sync: SyncKernels | undefined;

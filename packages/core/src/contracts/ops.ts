@@ -1,7 +1,7 @@
-import type { Tensor } from '../tensor.js';
 import type { GatheredGrams, Kernels } from './kernels.js';
 import type { KvCacheContent } from './kv-attention.js';
 import type { SummedPackedWeight } from './packed-products.js';
+import type { Tensor } from './tensor.js';
 
 /**
  * Position tables of rotary embeddings: `cos` and `sin` are `[positions, headDim/2]` f32. `headDim` counts the features
@@ -67,7 +67,7 @@ export interface TokenRouting<T> {
 }
 
 /**
- * The operations of forward passes. Synchronous: a backend that computes later returns a handle. `T` is a handle of f32
+ * The operations of forward passes. Synchronous: an engine that computes later returns a handle. `T` is a handle of f32
  * values (i32 where stated). tfjs is one implementation; an implementation can also write a graph.
  */
 export interface Ops<T> {
@@ -163,7 +163,7 @@ export interface DifferentiableOps<T> extends Ops<T> {
   rowMax(x: T): T;
 }
 
-/** A backend for forward passes, ready to use. */
+/** An engine for forward passes, ready to use. */
 export interface ForwardEngine<T> {
   /** Unique: `wasm-relaxed`, `tfjs-wasm`, `tfjs-node`. */
   readonly name: string;
@@ -186,7 +186,7 @@ export interface ForwardEngine<T> {
   dispose(): Promise<void>;
 }
 
-/** A backend that also differentiates. */
+/** An engine that also differentiates. */
 export interface Engine<T> extends ForwardEngine<T> {
   readonly ops: DifferentiableOps<T>;
   /**

@@ -1,12 +1,4 @@
-/** Inputs of a linear in 8-bit integers: `x[t,j] = codes[t,j] * scales[t]`. */
-export interface Int8Input {
-  readonly tokens: number;
-  readonly width: number;
-  /** `[tokens, width]` */
-  readonly codes: Int8Array;
-  /** `[tokens]`, or `[1]` when all tokens share one. */
-  readonly scales: Float32Array;
-}
+import type { Int8Input } from './int8-product.js';
 
 /**
  * Integers in groups whose codes stay packed, in the form of GPTQ files
@@ -60,7 +52,7 @@ export interface PackedLinear {
   dispose(): void;
 }
 
-/** Products with packed weights on one backend, for few tokens (decoding) and for many (prompts). */
+/** Products with packed weights of one set of kernels, for few tokens (decoding) and for many (prompts). */
 export interface PackedProducts {
   /** Unique, for reports: `reference`, `wasm-simd128`, `wasm-relaxed`. */
   readonly name: string;

@@ -1,8 +1,8 @@
-import type { Tensor } from '../tensor.js';
 import type { Context } from './context.js';
 import type { QuantizedTensor } from './quantized-tensor.js';
 import type { Scheme } from './scheme.js';
 import type { Statistic, Statistics } from './statistic.js';
+import type { Tensor } from './tensor.js';
 
 /**
  * A method that quantizes one weight. Pure: no file, no model, no state between calls. A factory makes it from the
@@ -28,7 +28,7 @@ export interface Quantizer {
    * (`paired`). Above 0 and at most 1: this share of the batches, evenly spaced. Such statistics count their own
    * tokens. All tokens when absent.
    * @param tokens of the calibration
-   * @param inFeatures of the layer
+   * @param inFeatures of the linear
    */
   pairedTokens?(tokens: number, inFeatures: number): number;
   /** Returns the reason why a scheme cannot be used, or undefined. The plan calls it before anything is computed. */
@@ -49,19 +49,19 @@ export interface Quantizer {
 
 export interface QuantizeResult {
   readonly quantized: QuantizedTensor;
-  readonly report: LayerReport;
+  readonly report: ModuleReport;
   /**
    * `[out, in]`: the matrix that the codes approximate, when it is not the weight. A method that corrects for the
-   * errors of earlier layers returns its corrected weight here, so its error is measured against that.
+   * errors of earlier linears returns its corrected weight here, so its error is measured against that.
    */
   readonly target?: Tensor<'f32'>;
 }
 
-/** Why a layer did not get the requested method: `worse` than round-to-nearest, not finite, or too few tokens. */
+/** Why a module did not get the requested method: `worse` than round-to-nearest, not finite, or too few tokens. */
 export type FallbackReason = 'worse' | 'notFinite' | 'fewTokens';
 
-/** The result of the request for a layer. */
-export type LayerOutcome =
+/** The result of the request for a module. */
+export type ModuleOutcome =
   | { readonly kind: 'requested' }
   | {
       readonly kind: 'fallback';
@@ -72,8 +72,8 @@ export type LayerOutcome =
       readonly why: string;
     };
 
-/** Report of a method on one layer. It is plain JSON. */
-export interface LayerReport {
+/** Report of a method on one module. It is plain JSON. */
+export interface ModuleReport {
   /** The method that was really applied (a fallback has its own name here). */
   readonly method: string;
   /** Calibration tokens seen; 0 for data-free methods. */
@@ -83,5 +83,5 @@ export interface LayerReport {
   /** Sentences about everything that was not done as requested. */
   readonly notes: readonly string[];
   /** Absent: the method did what was requested. */
-  readonly outcome?: LayerOutcome;
+  readonly outcome?: ModuleOutcome;
 }

@@ -2,7 +2,8 @@ import type { Ops } from './ops.js';
 
 /** The point at which a key or value is passed on. */
 export interface CacheSite {
-  readonly layer: number;
+  /** Index of the block. */
+  readonly block: number;
   readonly kind: 'key' | 'value';
   /** Keys are passed on twice in models with rotary positions; values once (`afterRope`). */
   readonly stage: 'beforeRope' | 'afterRope';
@@ -22,7 +23,7 @@ export interface Runtime<T> {
   /** Applies the linear `module` (`model.layers.0.self_attn.q_proj`): weight and, if there is one, bias. */
   linear(module: string, x: T): T;
   /** Called with the queries before attention, positions applied `[batch, length, heads*headDim]`. */
-  query(layer: number, x: T): T;
+  query(block: number, x: T): T;
   /** Called with the keys and values before attention `[batch, length, kvHeads*headDim]`. */
   cache(site: CacheSite, x: T): T;
 }
@@ -34,6 +35,6 @@ export interface RuntimeWrapper<T> {
   readonly ops?: Ops<T>;
   weight?(name: string, inner: (name: string) => T, runtime: Runtime<T>): T;
   linear?(module: string, x: T, inner: (module: string, x: T) => T, runtime: Runtime<T>): T;
-  query?(layer: number, x: T, inner: (layer: number, x: T) => T, runtime: Runtime<T>): T;
+  query?(block: number, x: T, inner: (block: number, x: T) => T, runtime: Runtime<T>): T;
   cache?(site: CacheSite, x: T, inner: (site: CacheSite, x: T) => T, runtime: Runtime<T>): T;
 }

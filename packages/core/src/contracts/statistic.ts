@@ -1,5 +1,5 @@
-import type { Tensor } from '../tensor.js';
 import type { Kernels } from './kernels.js';
+import type { Tensor } from './tensor.js';
 
 /** A batch of inputs of one linear, row-major `[tokens, width]`. */
 export interface ActivationBatch {
@@ -48,7 +48,7 @@ export interface Statistic<State> {
    * @param statistics the other statistics of the same tokens
    */
   endPaired?(state: State, statistics: Statistics): void;
-  /** `X^T X` `[width, width]`, if the state has it: the metric for errors of a layer's output. */
+  /** `X^T X` `[width, width]`, if the state has it: the metric for errors of a linear's output. */
   metric?(state: State): ArrayLike<number>;
   /**
    * The diagonal of `X^T X` `[width]`, for states without the whole matrix: errors are then measured as if inputs were
@@ -75,7 +75,7 @@ export interface Statistic<State> {
 export interface Statistics {
   /**
    * The state of a statistic.
-   * @throws CalibrationError naming the statistic and the layer when it was not collected
+   * @throws CalibrationError naming the statistic and the linear when it was not collected
    */
   get<State>(statistic: Statistic<State>): State;
   has(statistic: Statistic<unknown>): boolean;

@@ -1,9 +1,9 @@
-import type { Tensor } from '../tensor.js';
 import type { Context } from './context.js';
 import type { LinearRole, ModelDescription } from './model.js';
 import type { Scheme } from './scheme.js';
 import type { Statistic, Statistics } from './statistic.js';
 import type { StreamKernels } from './stream-kernels.js';
+import type { Tensor } from './tensor.js';
 
 /** Rows of a linear's weight `[out, in]`. */
 export interface RowSelection {

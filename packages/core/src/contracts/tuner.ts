@@ -77,7 +77,7 @@ export interface Tuner {
     windows: Pick<TokenWindows, 'count' | 'length'>,
   ): TunerForecast;
   /**
-   * @throws NumericError when the loss is not finite, naming the step and the layer; the store keeps the last good
+   * @throws NumericError when the loss is not finite, naming the step and the linear; the store keeps the last good
    *   state
    */
   tune<T>(input: TunerInput<T>, context: Context): Promise<TunerResult>;

@@ -1,6 +1,7 @@
+import type { DType } from '../contracts/dtype.js';
 import { ShapeError } from '../contracts/errors.js';
-import { type Tensor, tensor } from '../tensor.js';
-import type { DType } from './dtype.js';
+import type { Tensor } from '../contracts/tensor.js';
+import { tensor } from '../tensor.js';
 import { decodeBf16, decodeF16, encodeBf16, encodeF16 } from './half.js';
 
 /**

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import type { Tensor } from '../contracts/tensor.js';
 import type { ScalableEdge } from '../contracts/transform.js';
 import { createRandom } from '../random.js';
-import { type Tensor, tensor } from '../tensor.js';
+import { tensor } from '../tensor.js';
 import { edgeChannels, foldEdge } from './fold-edge.js';
 
 const random = createRandom('fold');

@@ -1,6 +1,7 @@
 import { SchemeError, ShapeError } from '../contracts/errors.js';
+import type { Tensor } from '../contracts/tensor.js';
 import type { BlockWeights, ScalableEdge } from '../contracts/transform.js';
-import { type Tensor, tensor } from '../tensor.js';
+import { tensor } from '../tensor.js';
 import { selectedRows } from './selected-rows.js';
 
 /** Names of the tensors that change when scales are folded into an edge; a producer may lack the bias. */

@@ -76,7 +76,7 @@ export type AbsMaxOptions = OptionValues<typeof absMaxOptions>;
  */
 export function absMax(options: AbsMaxOptions = {}): ScaleFit {
   const { range, bound } = checkOptions('absMax', absMaxOptions, options);
-  const rule: ScaleFit = {
+  const fit: ScaleFit = {
     name: 'absMax',
     options: { range, ...(bound === undefined ? {} : { bound }) },
     fit(panel) {
@@ -85,5 +85,5 @@ export function absMax(options: AbsMaxOptions = {}): ScaleFit {
       zero.fill(scheme.zeroPoint === 'none' ? 0 : (middleOf(scheme) ?? 0), 0, rows);
     },
   };
-  return { ...rule, fitGroups: fitExtremes(rule) };
+  return { ...fit, fitGroups: fitExtremes(fit) };
 }

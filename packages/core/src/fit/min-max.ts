@@ -8,7 +8,7 @@ import { fitExtremes } from './fit-extremes.js';
  * (docs/reference/papers.md#grids, asym). On a symmetric scheme it is GPTQ's symmetric fit, `s = 2m / (2^b - 1)`.
  */
 export function minMax(): ScaleFit {
-  const rule: ScaleFit = {
+  const fit: ScaleFit = {
     name: 'minMax',
     options: {},
     fit(panel) {
@@ -35,5 +35,5 @@ export function minMax(): ScaleFit {
       }
     },
   };
-  return { ...rule, fitGroups: fitExtremes(rule) };
+  return { ...fit, fitGroups: fitExtremes(fit) };
 }

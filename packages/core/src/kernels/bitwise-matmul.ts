@@ -1,7 +1,8 @@
 import { ShapeError } from '../contracts/errors.js';
 import type { QuantizedTensor } from '../contracts/quantized-tensor.js';
+import type { Tensor } from '../contracts/tensor.js';
 import { tiling } from '../schemes/granularity.js';
-import { type Tensor, tensor } from '../tensor.js';
+import { tensor } from '../tensor.js';
 
 /**
  * Products of matrices of one and two bits by xor, and, and popcount: readable references, i32 and exact. All compute

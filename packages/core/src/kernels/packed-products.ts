@@ -1,5 +1,6 @@
 import { QuantError, ShapeError } from '../contracts/errors.js';
-import type { Int8Input, PackedLinear, PackedProducts, PackedWeight } from '../contracts/packed-products.js';
+import type { Int8Input } from '../contracts/int8-product.js';
+import type { PackedLinear, PackedProducts, PackedWeight } from '../contracts/packed-products.js';
 
 /** Number of groups of a packed weight, and the inputs of each group except the last. */
 export interface PackedGroups {

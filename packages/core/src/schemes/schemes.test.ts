@@ -9,7 +9,7 @@ import { tensor } from '../tensor.js';
 import { doubleQuantizedScale, doubleScale, dynamicMap } from './double-quantized-scale.js';
 import { perTensor } from './granularity.js';
 import { schemes } from './presets.js';
-import { unitScale } from './scale-storage.js';
+import { absMax127Scale, unitScale } from './scale-storage.js';
 import { bitsPerWeight, scheme } from './scheme.js';
 import { schemeFromJSON } from './scheme-json.js';
 import { e8m0Scale, sharedExponentScale } from './shared-exponent-scale.js';
@@ -198,5 +198,12 @@ describe('codebooks', () => {
       ...(fitCodebook(values, 1, Float32Array.of(3, 1, 1, 1)) as unknown as { levels: Float32Array }).levels,
     ]).toEqual([0.25, 10.5]);
     expect(() => fitCodebook(values, 9)).toThrow('1 to 8 bits');
+  });
+});
+
+describe('absMax127Scale', () => {
+  it('keeps scales that survive being multiplied and divided by 127 in f32', () => {
+    const { effective } = absMax127Scale.store(gaussian(4000).data.map((x) => Math.abs(x) / 500));
+    for (const scale of effective) expect(Math.fround(Math.fround(scale * 127) / 127)).toBe(scale);
   });
 });

@@ -1,6 +1,7 @@
 import { CalibrationError } from '../contracts/errors.js';
 import type { Statistic } from '../contracts/statistic.js';
-import { type Tensor, tensor } from '../tensor.js';
+import type { Tensor } from '../contracts/tensor.js';
+import { tensor } from '../tensor.js';
 
 /** Sum of `x x^T` over tokens, not scaled: a method that needs the mean divides by `count`. */
 export interface HessianState {
@@ -53,7 +54,7 @@ export function checkWidth(name: string, expected: number, found: number): void 
   if (expected !== found) throw new CalibrationError(`${name} was made for ${expected} features and got ${found}`);
 }
 
-/** `X^T X` of a layer's inputs, accumulated in f64. */
+/** `X^T X` of a linear's inputs, accumulated in f64. */
 export const hessian = hessianStatistic('hessian', 'f64');
 
 /** The same in f32: half the memory, for wide layers. */

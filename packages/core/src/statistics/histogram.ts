@@ -10,7 +10,7 @@ const octaves = 64;
 const lowestExponent = -32;
 const binsPerSign = binsPerOctave * octaves;
 
-/** Counts of magnitudes, by sign, over all features of a layer's input. */
+/** Counts of magnitudes, by sign, over all features of a linear's input. */
 export interface HistogramState {
   readonly width: number;
   /** Bins of the negative values, then of the others; each by ascending magnitude `[2 * 4096]`. */

@@ -19,8 +19,8 @@ export interface InputShiftState {
 }
 
 /**
- * Sum of `(x_ref - x) x^T` over tokens in f64: the difference between the unquantized model's inputs of a layer and its
- * inputs after quantized layers, `C - H` of docs/reference/papers.md#correction-of-earlier-errors. Row: feature of the
+ * Sum of `(x_ref - x) x^T` over tokens in f64: the difference between the unquantized model's inputs of a linear and its
+ * inputs after quantized linears, `C - H` of docs/reference/papers.md#correction-of-earlier-errors. Row: feature of the
  * difference; column: feature of `x`. Not symmetric. The difference is taken before the product, so rounding affects
  * the small difference and not two large sums. If a batch has a `wanted` output, another statistic compares with that,
  * and this product is skipped.

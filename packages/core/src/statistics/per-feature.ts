@@ -1,5 +1,6 @@
 import type { ActivationBatch, Statistic } from '../contracts/statistic.js';
-import { type Tensor, tensor } from '../tensor.js';
+import type { Tensor } from '../contracts/tensor.js';
+import { tensor } from '../tensor.js';
 import { checkWidth } from './hessian.js';
 
 /** One f64 value a feature (two for a range). */

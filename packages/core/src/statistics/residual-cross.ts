@@ -5,18 +5,18 @@ import { checkWidth } from './hessian.js';
 import { createTokenSample, type TokenSample } from './token-sample.js';
 
 /**
- * Sum of `e x^T` over tokens, where `e` is the error of the residual stream that a layer adds to. With `wholeOutput` it
- * is the sum of `z x^T`, where `z` is the output for which the stream after the layer equals that of the unquantized
+ * Sum of `e x^T` over tokens, where `e` is the error of the residual stream that a linear adds to. With `wholeOutput` it
+ * is the sum of `z x^T`, where `z` is the output for which the stream after the linear equals that of the unquantized
  * model.
  */
 export interface ResidualCrossState {
   readonly width: number;
-  /** `[hidden, width]`, f64; empty for layers that do not add to the residual stream. */
+  /** `[hidden, width]`, f64; empty for linears that do not add to the residual stream. */
   sum: Float64Array;
   count: number;
   wholeOutput: boolean;
   /**
-   * Single tokens: `x` `[width]`, `e` or `z` `[hidden]` and the residual stream that the layer adds to `[hidden]`. The
+   * Single tokens: `x` `[width]`, `e` or `z` `[hidden]` and the residual stream that the linear adds to `[hidden]`. The
    * few tokens with the largest activations dominate a sum over tokens; the sample shows the effect of a change on all
    * others.
    */
@@ -27,7 +27,7 @@ export interface ResidualCrossState {
 const sampledTokens = 256;
 
 /**
- * The error of the residual stream multiplied by a layer's inputs. A layer that writes to the stream can then
+ * The error of the residual stream multiplied by a linear's inputs. A linear that writes to the stream can then
  * compensate for errors of earlier layers. Needs `wanted` or `residualError` next to `x`; without them the state stays
  * empty. Without `residual` the sample stays empty. With `wanted` one product of `[hidden, width]` a token replaces the
  * `[width, width]` product of {@link inputShift} and the one of this statistic without it: this saves 5.4 of 9.1 MFLOP

@@ -27,7 +27,7 @@ export function createBuffers(device: GPUDevice): Buffers {
     if (size > largest) {
       const limit = largest === maxBufferSize ? 'maxBufferSize' : 'maxStorageBufferBindingSize';
       throw new KernelError(
-        `${label} needs ${size} bytes in one binding, the device allows ${largest} (${limit}): request the device with a larger limit, or use another backend`,
+        `${label} needs ${size} bytes in one binding, the device allows ${largest} (${limit}): request the device with a larger limit, or use other kernels`,
       );
     }
     const usage = GPU_STORAGE | GPU_COPY_SRC | GPU_COPY_DST;

@@ -84,7 +84,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
   const check = () => {
     if (lost) {
       throw new KernelError(
-        `the WebGPU device is lost (${lost.reason || 'unknown'}: ${lost.message || 'no message'}): request a new one, or use another backend`,
+        `the WebGPU device is lost (${lost.reason || 'unknown'}: ${lost.message || 'no message'}): request a new one, or use other kernels`,
       );
     }
   };
@@ -127,7 +127,7 @@ export function openGpu({ device, wgslLanguageFeatures, without = [], ...options
       const [[invalid, memory], unmapped] = await wait(Promise.all([scopes, mapped]));
       if (memory) {
         throw new KernelError(
-          `the WebGPU device is out of memory (${buffers.bytes} bytes are held by these kernels): free weights, or use another backend`,
+          `the WebGPU device is out of memory (${buffers.bytes} bytes are held by these kernels): free weights, or use other kernels`,
         );
       }
       if (invalid) throw new KernelError(`the WebGPU device refuses a kernel: ${invalid.message}`);

@@ -4,7 +4,8 @@ import { linear } from './linear-description.js';
 import { applyNorm, applyNormPerHead, type Norm, tensorsOfNorm } from './norm.js';
 
 export interface AttentionOptions {
-  readonly layer: number;
+  /** Index of the block. */
+  readonly block: number;
   readonly hidden: number;
   readonly heads: number;
   readonly kvHeads: number;
@@ -30,7 +31,7 @@ export interface AttentionOptions {
   readonly sinks?: string;
   /** False: queries see the keys after them. */
   readonly causal?: boolean;
-  /** Absent in layers without positions. */
+  /** Absent in blocks without positions. */
   readonly rotary?: RotaryPositions;
   /**
    * Norms of queries and keys before their rotation: of each head when they are `headDim` wide, else of all heads
@@ -109,8 +110,8 @@ export function describeAttention(options: AttentionOptions): Attention {
 
 function mix<T>(runtime: Runtime<T>, options: AttentionOptions, x: T): T {
   const { ops, start = 0 } = runtime;
-  const { layer, heads, kvHeads, headDim, norms, rotary, sinks } = options;
-  const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ layer, kind, stage });
+  const { block, heads, kvHeads, headDim, norms, rotary, sinks } = options;
+  const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ block, kind, stage });
   const [q, k, v] = queriesKeysValues(runtime, options, x);
   const normed = (norm: Norm | undefined, y: T): T => {
     if (!norm) return y;
@@ -122,7 +123,7 @@ function mix<T>(runtime: Runtime<T>, options: AttentionOptions, x: T): T {
   const factors = options.queryFactors?.(start, ops.shape(x)[1]!);
   const keys = runtime.cache(site('key', 'beforeRope'), normed(norms?.key, k));
   return ops.attention({
-    q: runtime.query(layer, factors ? ops.mul(queries, ops.fromF32(factors, [1, factors.length, 1])) : queries),
+    q: runtime.query(block, factors ? ops.mul(queries, ops.fromF32(factors, [1, factors.length, 1])) : queries),
     k: runtime.cache(site('key', 'afterRope'), placed(keys, kvHeads)),
     v: runtime.cache(site('value', 'afterRope'), v),
     heads,

@@ -116,7 +116,7 @@ function describeBlock(variant: EncoderVariant, index: number): BlockDescription
     linear(up, hidden, intermediate, true, 'up'),
     linear(down, intermediate, hidden, true, 'down'),
   ];
-  const site = (kind: CacheSite['kind']): CacheSite => ({ layer: index, kind, stage: 'afterRope' });
+  const site = (kind: CacheSite['kind']): CacheSite => ({ block: index, kind, stage: 'afterRope' });
   return {
     index,
     prefix,

@@ -122,7 +122,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
     conv1d(up, width, inner, 'up'),
     conv1d(down, inner, width, 'down'),
   ];
-  const site = (kind: CacheSite['kind']): CacheSite => ({ layer: index, kind, stage: 'afterRope' });
+  const site = (kind: CacheSite['kind']): CacheSite => ({ block: index, kind, stage: 'afterRope' });
   return {
     index,
     prefix,

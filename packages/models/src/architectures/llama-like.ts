@@ -348,7 +348,7 @@ function attentionOptions(sizes: Sizes, layer: number, prefix: string): Attentio
   const normed = (name: string, count: number) =>
     normOf(sizes, within(name), variant.queryKeyNorm === 'head' ? headDim : count * headDim);
   return {
-    layer,
+    block: layer,
     hidden,
     heads,
     kvHeads,

@@ -145,7 +145,7 @@ function describeBlock(sizes: Sizes, index: number, reach: Reach): BlockDescript
     linear(down, intermediate, hidden, sizes.mlpBias, 'down'),
   ];
   const headDim = hidden / heads;
-  const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ layer: index, kind, stage });
+  const site = (kind: CacheSite['kind'], stage: CacheSite['stage']): CacheSite => ({ block: index, kind, stage });
   const normed = <T>(runtime: Runtime<T>, norm: string | undefined, x: T): T =>
     norm === undefined ? x : layerNorm(runtime, norm, x, epsilon);
   const fromNorm = (id: string, norm: string | undefined, consumer: string): ScalableEdge[] =>

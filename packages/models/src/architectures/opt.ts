@@ -130,7 +130,7 @@ function describeBlock(sizes: Sizes, index: number): BlockDescription {
     linear(up, hidden, feedForward, bias, 'up'),
     linear(down, feedForward, hidden, bias, 'down'),
   ];
-  const site = (kind: CacheSite['kind']): CacheSite => ({ layer: index, kind, stage: 'afterRope' });
+  const site = (kind: CacheSite['kind']): CacheSite => ({ block: index, kind, stage: 'afterRope' });
   const before = <T>(runtime: Runtime<T>, norm: string, x: T): T => (normFirst ? layerNorm(runtime, norm, x) : x);
   const after = <T>(runtime: Runtime<T>, norm: string, x: T): T => (normFirst ? x : layerNorm(runtime, norm, x));
   return {

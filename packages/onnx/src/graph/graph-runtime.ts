@@ -23,7 +23,7 @@ export function createGraphRuntime(ops: Ops<GraphValue>, model: GraphModel): Run
   };
   return wrapRuntime(createRuntime(ops, weights), {
     linear: (module, x) => model.matrix(module).product(x, model.bias(module)),
-    cache: (site, x) => (site.stage === 'beforeRope' ? x : marked(x, site.layer)),
+    cache: (site, x) => (site.stage === 'beforeRope' ? x : marked(x, site.block)),
   });
 }
 

@@ -14,16 +14,16 @@ export class BlockProbe<T> {
 
   constructor(
     private readonly block: BlockDescription,
-    private readonly stream: BlockWalk<T>,
+    private readonly walk: BlockWalk<T>,
   ) {}
 
-  /** Records the current states of the stream: once before `begin`, then after `begin` and after each stage. */
-  record(stream: BlockWalk<T>): void {
-    this.states.push(stream.snapshot(probeBatches));
+  /** Records the current states of the walk: once before `begin`, then after `begin` and after each stage. */
+  record(walk: BlockWalk<T>): void {
+    this.states.push(walk.snapshot(probeBatches));
   }
 
   dispose(): void {
-    for (const states of this.states) this.stream.drop(states);
+    for (const states of this.states) this.walk.drop(states);
     this.states.length = 0;
   }
 
@@ -40,7 +40,7 @@ export class BlockProbe<T> {
     );
     const last = end < 0 ? stages.length - 1 : end;
     const start = Math.min(own + 1, ...[...weights.keys()].map((name) => this.firstStep(name)));
-    const changed = await this.stream.compute(this.states[start], steps.slice(start, last + 2), weights);
+    const changed = await this.walk.compute(this.states[start], steps.slice(start, last + 2), weights);
     let sum = 0;
     let count = 0;
     this.states[last + 2].forEach(({ parts }, batch) => {

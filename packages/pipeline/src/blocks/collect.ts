@@ -5,8 +5,8 @@ import { yieldToEventLoop } from '@q/core';
 import { commonTokens } from './stage-inputs.js';
 
 /** The unquantized model at the same stage, for statistics that compare with it. */
-export interface ReferenceStream<T> {
-  readonly stream: BlockWalk<T>;
+export interface ReferenceWalk<T> {
+  readonly walk: BlockWalk<T>;
   readonly stage: Stage;
   /**
    * Factors that bring the unquantized model's inputs to the scale of the quantized model's, if transforms have scaled
@@ -35,18 +35,18 @@ export function comparedOutput(
  */
 export async function collect<T>(
   collector: Collector,
-  stream: BlockWalk<T>,
+  walk: BlockWalk<T>,
   context: Context,
-  original?: ReferenceStream<T>,
+  original?: ReferenceWalk<T>,
   part = 'input',
   tokenWeights?: Float32Array,
 ): Promise<void> {
-  const gathered = stream.gatherGrams(context.kernels);
+  const gathered = walk.gatherGrams(context.kernels);
   const { kernels } = gathered;
   try {
-    const all = Array.from({ length: stream.batches }, (_, batch) => batch);
+    const all = Array.from({ length: walk.batches }, (_, batch) => batch);
     const [first, rest] = original
-      ? [all.filter((batch) => original.stream.has(batch)), all.filter((batch) => !original.stream.has(batch))]
+      ? [all.filter((batch) => original.walk.has(batch)), all.filter((batch) => !original.walk.has(batch))]
       : [all, []];
     for (const batch of [...first, ...rest]) {
       if (batch === rest[0]) {
@@ -55,15 +55,15 @@ export async function collect<T>(
         collector.endPaired();
       }
       await yieldToEventLoop(context.signal);
-      const here = stream.part(batch, part);
-      const paired = original?.stream.has(batch) ? original : undefined;
-      const there = paired?.stream.part(batch, part);
+      const here = walk.part(batch, part);
+      const paired = original?.walk.has(batch) ? original : undefined;
+      const there = paired?.walk.part(batch, part);
       if (!here || (paired && !there)) continue;
       const { own, other } = there ? commonTokens(here, there) : { own: here, other: undefined };
       if (own.tokens === 0) continue;
       const reference = other && scaled(other.x, paired?.inputScales);
       const { profile } = context;
-      const compared = paired?.stage.addsToResidual ? await compareStreams(batch, stream, paired, profile) : undefined;
+      const compared = paired?.stage.addsToResidual ? await compareStreams(batch, walk, paired, profile) : undefined;
       const seen = {
         ...own,
         ...(reference ? { reference } : {}),
@@ -71,7 +71,7 @@ export async function collect<T>(
         ...(original && !paired ? { unpaired: true } : {}),
       };
       await collector.update(
-        tokenWeights ? weighTokens(seen, tokenWeights, batch * stream.batchTokens) : seen,
+        tokenWeights ? weighTokens(seen, tokenWeights, batch * walk.batchTokens) : seen,
         kernels,
         profile,
       );
@@ -86,11 +86,11 @@ export async function collect<T>(
 /** Gives statistics the residual stream to which a stage adds. */
 async function compareStreams<T>(
   batch: number,
-  stream: BlockWalk<T>,
-  { stream: other, stage, output }: ReferenceStream<T>,
+  walk: BlockWalk<T>,
+  { walk: other, stage, output }: ReferenceWalk<T>,
   profile: Profile,
 ): Promise<{ batch: Pick<StatisticInput, 'residual' | 'residualError' | 'wanted'>; release?(): void }> {
-  const [own, residual] = [stream.residual(batch), other.residual(batch)];
+  const [own, residual] = [walk.residual(batch), other.residual(batch)];
   if (!output) return { batch: { residual, residualError: subtract(residual, own) } };
   const { output: wanted, release } = await profile.stage('forward', () => other.advance(batch, stage, output));
   for (let i = 0; i < wanted.length; i++) wanted[i] += residual[i] - own[i];

@@ -85,7 +85,7 @@ describe('guard', () => {
     expect(found.values).toEqual(dequantize(found.quantized));
   });
 
-  it('rounds to nearest what is not finite; refuses a layer that is not finite then either', async () => {
+  it('rounds to nearest what is not finite; refuses a linear that is not finite then either', async () => {
     const of = scheme({ format: int4, granularity: perGroup(8) });
     const good = quantize(weight, of, { fit: minMax() });
     for (const wantsValues of [true, false]) {

@@ -3,7 +3,7 @@ import {
   dequantize,
   type FallbackReason,
   type Kernels,
-  type LayerReport,
+  type ModuleReport,
   minMax,
   NumericError,
   type QuantizedTensor,
@@ -28,12 +28,12 @@ const measuredRows = 256;
 const tolerated = 1.05;
 
 /** A weight, and what is known about its inputs. */
-export interface JudgedLayer {
+export interface JudgedModule {
   /** `[out, in]`. */
   readonly weight: Tensor<'f32'>;
   readonly result?: Pick<QuantizeResult, 'target'>;
   /**
-   * `X^T X` of the layer's inputs `[in, in]`, or its diagonal `[in]`. Without it errors are those of the weights alone.
+   * `X^T X` of the linear's inputs `[in, in]`, or its diagonal `[in]`. Without it errors are those of the weights alone.
    */
   readonly hessian?: ArrayLike<number>;
   /** True if the caller needs the quantized weight's values, because they replace the weight in the model. */
@@ -41,7 +41,7 @@ export interface JudgedLayer {
 }
 
 /** A weight and the result of a method for it. */
-export interface GuardedLayer extends JudgedLayer {
+export interface GuardedModule extends JudgedModule {
   readonly module: string;
   /** Name of the method that was requested. */
   readonly method: string;
@@ -52,7 +52,7 @@ export interface GuardedLayer extends JudgedLayer {
 /** The result that is written, and its errors. */
 export interface GuardedResult {
   readonly quantized: QuantizedTensor;
-  readonly report: LayerReport;
+  readonly report: ModuleReport;
   /** `[out, in]`, if `wantsValues`. */
   readonly values?: Tensor<'f32'>;
   /** `tr(D H D^T) / tr(T H T^T)`, with T the method's target or else the weight, and D the values minus T. */
@@ -65,13 +65,13 @@ export interface GuardedResult {
 
 /**
  * Judges the result of every method. Its values must be finite, and its error on the calibration inputs (of the weights
- * alone for data-free methods) must not be larger than that of round-to-nearest. Otherwise the layer is rounded to
+ * alone for data-free methods) must not be larger than that of round-to-nearest. Otherwise the module is rounded to
  * nearest, and its report states this in `outcome` and in its notes.
  * @throws NumericError naming the module when round-to-nearest is not finite either
  */
-export async function guard(layer: GuardedLayer, kernels: Kernels): Promise<GuardedResult> {
-  const { module, method, scheme, weight, result } = layer;
-  const judged = await judge(layer, result.quantized, kernels);
+export async function guard(guarded: GuardedModule, kernels: Kernels): Promise<GuardedResult> {
+  const { module, method, scheme, weight, result } = guarded;
+  const judged = await judge(guarded, result.quantized, kernels);
   const worse = judged && !(judged.error <= tolerated * judged.rtnError);
   if (judged && !worse) return { quantized: result.quantized, report: result.report, ...judged };
   const reason: FallbackReason = judged ? 'worse' : 'notFinite';
@@ -81,7 +81,7 @@ export async function guard(layer: GuardedLayer, kernels: Kernels): Promise<Guar
   let best: GuardedResult | undefined;
   for (const fit of [minMax(), weightedSearch()]) {
     const quantized = nearest(weight, scheme, fit, kernels);
-    const found = await judge(layer, quantized, kernels);
+    const found = await judge(guarded, quantized, kernels);
     if (!found || (best && !(found.error < best.error))) continue;
     const notes = [...result.report.notes, `${method} was replaced by round-to-nearest here: ${why}`];
     const outcome = { kind: 'fallback', to: 'rtn', reason, why } as const;
@@ -89,7 +89,7 @@ export async function guard(layer: GuardedLayer, kernels: Kernels): Promise<Guar
   }
   if (!best)
     throw new NumericError(
-      `${module}: ${method} produced values that are not finite, and so does round-to-nearest: use f32 scales or keep this layer with a rule`,
+      `${module}: ${method} produced values that are not finite, and so does round-to-nearest: use f32 scales or keep this module with a rule`,
     );
   return best;
 }
@@ -102,7 +102,7 @@ export type Judgement = Pick<GuardedResult, 'values' | 'error' | 'rtnError' | 't
 
 /** The errors of a quantized weight; undefined if its values are not finite. */
 export async function judge(
-  { weight, result: { target } = {}, hessian, wantsValues }: JudgedLayer,
+  { weight, result: { target } = {}, hessian, wantsValues }: JudgedModule,
   quantized: QuantizedTensor,
   kernels: Kernels,
 ): Promise<Judgement | undefined> {

@@ -1,6 +1,6 @@
 import type { Statistic, Statistics } from '@q/core';
 
-/** The Hessian or its diagonal with which errors of a layer's output are measured, if a collected statistic has one. */
+/** The Hessian or its diagonal with which errors of a linear's output are measured, if a collected statistic has one. */
 export function metricOf(collected: readonly Statistic<any>[], statistics: Statistics): ArrayLike<number> | undefined {
   const whole = collected.find(({ metric }) => metric !== undefined);
   if (whole) return whole.metric?.(statistics.get(whole));

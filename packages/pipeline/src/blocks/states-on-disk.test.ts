@@ -30,7 +30,7 @@ const at = workbench();
 async function run(name: string, memory: number | undefined, progress?: (event: ProgressEvent) => void) {
   const source = await openCheckpoint(demoModel, [layout]);
   const calibration = await demoWindows(32, 12);
-  const plan = planRun(source, recipe, { samples: 12, length: 32, batch: 8, ...(memory ? { memory } : {}) });
+  const plan = planRun(source, recipe, { count: 12, length: 32, batch: 8, ...(memory ? { memory } : {}) });
   const out = join(at.folder, name);
   try {
     await runPlan(plan, {
@@ -64,7 +64,7 @@ it('gives the same bytes with activations on the disk, says so, and leaves none 
 
 it('computes half as many windows at a time under a limit, when nothing is said', async () => {
   const source = await openCheckpoint(demoModel, [layout]);
-  const shape = { samples: 12, length: 32 };
+  const shape = { count: 12, length: 32 };
   const { total } = planRun(source, recipe, shape).forecast.memory;
   const batches = [undefined, total, total - 1].map(
     (memory) => planRun(source, recipe, { ...shape, ...(memory ? { memory } : {}) }).forecast.batch,

@@ -32,17 +32,17 @@ export interface TransformedBlock {
 }
 
 /**
- * Applies the recipe's transforms to a block whose weights are loaded in `stream`, one after the other. Each transform
- * gets statistics of the block after the transforms before it. The stream stays at the block's input, and gets the
+ * Applies the recipe's transforms to a block whose weights are loaded in `walk`, one after the other. Each transform
+ * gets statistics of the block after the transforms before it. The walk stays at the block's input, and gets the
  * changed weights.
- * @param loaded all tensors of the block that the stream has
+ * @param loaded all tensors of the block that the walk has
  * @throws CalibrationError, NumericError or SchemeError naming the transform and the tensor
  */
 export async function transformBlock<T>(
   plan: Plan,
   block: BlockDescription,
   loaded: BlockWeights,
-  stream: BlockWalk<T>,
+  walk: BlockWalk<T>,
   context: Context,
 ): Promise<TransformedBlock> {
   const weights: BlockWeights = new Map();
@@ -53,7 +53,7 @@ export async function transformBlock<T>(
   if (transforms.length === 0) return { weights, clipped, inputScales, rows };
   const all: BlockWeights = new Map(loaded);
   for (const transform of transforms) {
-    const result = await applyTransform(transform, plan, block, all, stream, context);
+    const result = await applyTransform(transform, plan, block, all, walk, context);
     for (const [name, tensor] of result.weights) {
       if (!plan.changed.get(name)?.scaled)
         throw new SchemeError(
@@ -63,7 +63,7 @@ export async function transformBlock<T>(
       all.set(name, tensor);
       weights.set(name, tensor);
       clipped.delete(name);
-      stream.setWeight(name, tensor);
+      walk.setWeight(name, tensor);
     }
     for (const [name, tensor] of result.clipped ?? []) {
       checkChanged(transform, name, tensor, all.get(name));
@@ -85,17 +85,17 @@ async function applyTransform<T>(
   plan: Plan,
   block: BlockDescription,
   weights: BlockWeights,
-  stream: BlockWalk<T>,
+  walk: BlockWalk<T>,
   context: Context,
 ): Promise<TransformResult> {
   const edges = transform.edges(block.edges);
-  const walk = stream.fork();
-  const probe = new BlockProbe(block, stream);
+  const ahead = walk.fork();
+  const probe = new BlockProbe(block, walk);
   try {
-    return await transformOnce({ transform, plan, block, weights, edges, walk, probe }, context);
+    return await transformOnce({ transform, plan, block, weights, edges, ahead, probe }, context);
   } finally {
     probe.dispose();
-    walk.dispose();
+    ahead.dispose();
   }
 }
 
@@ -105,27 +105,27 @@ interface TransformWork<T> {
   readonly block: BlockDescription;
   readonly weights: BlockWeights;
   readonly edges: readonly ScalableEdge[];
-  /** Walks through the block; the stream itself stays before it. */
-  readonly walk: BlockWalk<T>;
+  /** Walks through the block; the walk itself stays before it. */
+  readonly ahead: BlockWalk<T>;
   readonly probe: BlockProbe<T>;
 }
 
 async function transformOnce<T>(work: TransformWork<T>, context: Context): Promise<TransformResult> {
-  const { transform, plan, block, weights, edges, walk, probe } = work;
+  const { transform, plan, block, weights, edges, ahead, probe } = work;
   const collectors = new Map<string, Collector>();
-  probe.record(walk);
-  await walk.begin(block);
+  probe.record(ahead);
+  await ahead.begin(block);
   for (const stage of block.stages) {
-    probe.record(walk);
+    probe.record(ahead);
     for (const { part, modules } of transform.needs.length > 0 ? judgedInputs(stage, edges) : []) {
       const { inFeatures } = block.linears.find(({ module }) => module === modules[0]) as LinearDescription;
       const collector = createCollector(transform.needs, inFeatures, modules[0]);
-      await collect(collector, walk, context, undefined, part);
+      await collect(collector, ahead, context, undefined, part);
       for (const module of modules) collectors.set(module, collector);
     }
-    await walk.run(stage);
+    await ahead.run(stage);
   }
-  probe.record(walk);
+  probe.record(ahead);
   // An expert that no token reached has no statistics, so its edge is not changed.
   const lost = edges.filter(({ consumers }) => consumers.some((module) => collectors.get(module)?.tokens === 0));
   const result = await transform.apply(
@@ -183,6 +183,6 @@ function checkChanged(
   const bad = data.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0)
     throw new NumericError(
-      `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this layer out or use another method`,
+      `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this module out or use another method`,
     );
 }

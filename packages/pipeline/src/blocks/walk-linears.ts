@@ -36,16 +36,16 @@ export interface LinearWalk<T> {
  * Runs a model block by block, stage by stage, and collects the inputs of its linears. If a statistic compares with the
  * unquantized model, that model runs too.
  */
-export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
-  const { model, engine, windows, batch, context, needs, visit } = walk;
+export async function walkLinears<T>(pass: LinearWalk<T>): Promise<void> {
+  const { model, engine, windows, batch, context, needs, visit } = pass;
   const open = () => new BlockWalk({ model, engine, windows, batch, signal: context.signal });
-  const stream = open();
+  const walk = open();
   const original = needs.some((statistic) => statistic.paired) ? open() : undefined;
-  const streams: Walks<T> = original ? [original, stream] : [stream];
-  const read = (name: string) => walk.weight(name);
+  const walks: Walks<T> = original ? [original, walk] : [walk];
+  const read = (name: string) => pass.weight(name);
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   const visitBlock = async (block: BlockDescription): Promise<void> => {
-    for (const each of streams) await each.begin(block);
+    for (const each of walks) await each.begin(block);
     for (const stage of block.stages) {
       const output = comparedOutput(stage, needs);
       const parts = new Map<string, string[]>();
@@ -54,30 +54,30 @@ export async function walkLinears<T>(walk: LinearWalk<T>): Promise<void> {
         parts.set(part, [...(parts.get(part) ?? []), module]);
       }
       for (const [part, modules] of parts) {
-        const done = await Promise.all(modules.map((module) => walk.finished?.(module)));
+        const done = await Promise.all(modules.map((module) => pass.finished?.(module)));
         if (done.every((weight) => weight !== undefined)) {
           for (const [index, module] of modules.entries())
-            stream.setWeight(`${module}.weight`, done[index] as Tensor<'f32'>);
+            walk.setWeight(`${module}.weight`, done[index] as Tensor<'f32'>);
           continue;
         }
-        const weights = await Promise.all(modules.map((module) => walk.weight(`${module}.weight`)));
+        const weights = await Promise.all(modules.map((module) => pass.weight(`${module}.weight`)));
         const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
-        await collect(collector, stream, context, original && { stream: original, stage, output }, part);
+        await collect(collector, walk, context, original && { walk: original, stage, output }, part);
         for (const [index, module] of modules.entries()) {
           await yieldToEventLoop(context.signal);
           const { statistics, tokens } = collector;
           const replaced = await visit({ module, weight: weights[index], statistics, tokens });
-          if (replaced) stream.setWeight(`${module}.weight`, replaced);
+          if (replaced) walk.setWeight(`${module}.weight`, replaced);
         }
       }
-      if (stage !== lastStage) for (const each of streams) await each.run(stage);
+      if (stage !== lastStage) for (const each of walks) await each.run(stage);
     }
   };
   try {
-    await embedWindows(streams, read);
+    await embedWindows(walks, read);
     const { progress } = context;
-    await walkBlocks(streams, { read, visit: visitBlock, progress, task: 'calibrate' });
+    await walkBlocks(walks, { read, visit: visitBlock, progress, task: 'calibrate' });
   } finally {
-    for (const each of streams) each.dispose();
+    for (const each of walks) each.dispose();
   }
 }

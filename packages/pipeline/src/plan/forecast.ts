@@ -9,7 +9,8 @@ import type { PlannedModule } from './plan.js';
 
 /** The calibration for which a plan predicts memory and time. */
 export interface CalibrationShape {
-  readonly samples: number;
+  /** Windows, and tokens of each. */
+  readonly count: number;
   readonly length: number;
   /** Windows at a time. Default: {@link calibrationBatch}, or half of it if states are on the disk. */
   readonly batch?: number;
@@ -62,7 +63,7 @@ export function forecast(
     const memory = { runtime: baseBytes, copies: 32e6, tensor: largest };
     return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed + weights / rates.round };
   }
-  const tokens = calibration.samples * calibration.length;
+  const tokens = calibration.count * calibration.length;
   const blockElements = Math.max(
     ...model.blocks.map(({ linears }) => linears.reduce((sum, l) => sum + l.inFeatures * l.outFeatures, 0)),
   );
@@ -123,7 +124,7 @@ export function forecast(
   }
   const seconds = 2 + streamed + rounded / rates.round + products / rates.matmul + solves / rates.solve;
   if (!tuner) return { memory: total(memory), ...disk, batch, seconds };
-  const training = tuner.forecast(model, modules, { count: calibration.samples, length: calibration.length });
+  const training = tuner.forecast(model, modules, { count: calibration.count, length: calibration.length });
   // When training begins, quantizing is finished and its memory is free: the larger of the two is the peak.
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory, ...(onDisk ? {} : kept) };
   const larger = total(trained).total > total(memory).total ? trained : memory;

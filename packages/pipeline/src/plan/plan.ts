@@ -145,7 +145,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       continue;
     }
     if (refusal)
-      throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this layer with a rule`);
+      throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this module with a rule`);
     const [why, bytes] = [described[index], stored.bytesOf(planned)];
     modules.set(
       linear.module,
@@ -154,7 +154,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   }
   const [first] = odd;
   if (first && modules.size === 0)
-    throw new SchemeError(`${first[0]}: ${first[1]}. Choose another scheme, or keep this layer with a rule`);
+    throw new SchemeError(`${first[0]}: ${first[1]}. Choose another scheme, or keep this module with a rule`);
   for (const [refusal, [module, ...more]] of byText(new Map([...odd, ...leaves])))
     notes.push(
       more.length > 0 ? `${module} and ${more.length} more are kept: ${refusal}` : `${module} is kept: ${refusal}`,
@@ -404,7 +404,7 @@ function checkTuner(
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (!model.head)
     throw new SchemeError(
-      `${tuner.name} trains language models; ${model.architecture} is an encoder: use a method that quantizes layer by layer (gptq, awq, smoothquant)`,
+      `${tuner.name} trains language models; ${model.architecture} is an encoder: use a method that quantizes linear by linear (gptq, awq, smoothquant)`,
     );
   const [transform] = transformsOf(recipe);
   if (transform)
@@ -413,7 +413,7 @@ function checkTuner(
     );
   for (const { linear, scheme, activation } of modules.values()) {
     const refusal = isStatic(activation)
-      ? `${tuner.name} changes what the layers see, so calibrated scales of inputs would no longer fit: use dynamic ones`
+      ? `${tuner.name} changes what the linears see, so calibrated scales of inputs would no longer fit: use dynamic ones`
       : linear.module === model.head?.module
         ? `${tuner.name} trains the linears of the blocks, not the head: keep it with a rule`
         : tuner.refuse?.(scheme);

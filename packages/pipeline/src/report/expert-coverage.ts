@@ -1,5 +1,5 @@
 import type { ModelDescription } from '@q/core';
-import type { LayerRow } from './report.js';
+import type { ModuleRow } from './report.js';
 
 /** The calibration coverage of one expert. */
 export interface ExpertRow {
@@ -7,7 +7,7 @@ export interface ExpertRow {
   readonly expert: string;
   /** The number of calibration tokens with which its linears were quantized: the fewest of them. */
   readonly tokens: number;
-  /** Share of all tokens that the router gave to experts of this layer. */
+  /** Share of all tokens that the router gave to experts of this block. */
   readonly share: number;
   /** False if there were too few tokens: the expert was rounded to nearest instead of by the requested method. */
   readonly calibrated: boolean;
@@ -19,7 +19,7 @@ export interface ExpertRow {
  */
 export function expertCoverage(
   model: ModelDescription,
-  layers: readonly LayerRow[],
+  layers: readonly ModuleRow[],
   calibrated: (module: string) => boolean,
 ): readonly ExpertRow[] {
   const byModule = new Map(layers.map((row) => [row.module, row]));
@@ -35,4 +35,4 @@ export function expertCoverage(
   });
 }
 
-const reachedByEnough = ({ outcome }: LayerRow) => outcome.kind !== 'fallback' || outcome.reason !== 'fewTokens';
+const reachedByEnough = ({ outcome }: ModuleRow) => outcome.kind !== 'fallback' || outcome.reason !== 'fewTokens';

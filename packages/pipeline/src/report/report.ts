@@ -1,16 +1,16 @@
-import type { LayerOutcome, StageTime } from '@q/core';
+import type { ModuleOutcome, StageTime } from '@q/core';
 import type { DivergenceVerdict, Evaluation } from '@q/eval';
 import type { Budget, BudgetChoice } from '../plan/budget.js';
 import type { RunRecord } from '../resume/run-record.js';
 import type { ExpertRow } from './expert-coverage.js';
 
 /** The result for one quantized linear. */
-export interface LayerRow {
+export interface ModuleRow {
   readonly module: string;
   /** The method that was applied. */
   readonly method: string;
   /** Whether it is the requested method; if not, which one was applied instead and why. */
-  readonly outcome: LayerOutcome;
+  readonly outcome: ModuleOutcome;
   readonly scheme: string;
   readonly shape: readonly number[];
   readonly bytesBefore: number;
@@ -75,7 +75,7 @@ export interface RunReport {
   readonly bytesBefore: number;
   readonly bytesAfter: number;
   readonly bitsPerWeight: number;
-  readonly layers: readonly LayerRow[];
+  readonly layers: readonly ModuleRow[];
   readonly transforms: readonly TransformRow[];
   /** Calibration tokens of every expert, if the model has experts and the run was calibrated. */
   readonly experts?: readonly ExpertRow[];

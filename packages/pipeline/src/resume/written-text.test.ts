@@ -21,7 +21,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 
 const write = (options: { length?: number; seed?: number; context?: Parameters<typeof createContext>[0] } = {}) =>
   writtenText(checkpoint, {
-    ...{ samples: 4, length: options.length ?? 12, batch: 2, seed: options.seed ?? 0 },
+    ...{ count: 4, length: options.length ?? 12, batch: 2, seed: options.seed ?? 0 },
     context: createContext({ seed: options.seed, ...options.context }),
     engine: () => createEngine({ backend: 'wasm' }),
     file: join(folder, 'out', writtenTextName),

@@ -17,7 +17,7 @@ export interface WrittenTextRun<T> extends FileOptions {
   readonly context: Context;
   readonly seed: number;
   readonly engine: () => Promise<Engine<T>>;
-  readonly samples: number;
+  readonly count: number;
   readonly length: number;
   /** Windows that are written together. */
   readonly batch?: number;
@@ -33,7 +33,7 @@ export interface WrittenTextRun<T> extends FileOptions {
  */
 export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun<T>): Promise<Windows> {
   const { model } = checkpoint;
-  const { context, samples, length, batch = 64, file, files = nodeFiles } = run;
+  const { context, count, length, batch = 64, file, files = nodeFiles } = run;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (length > model.maxPositions)
     throw new CalibrationError(
@@ -44,10 +44,10 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
     [...(journal?.finished ?? [])].map(([unit, ids]) => [Number(unit), Int32Array.from(ids)] as const),
   );
   try {
-    if (finished.size === samples) {
-      const ids = new Int32Array(samples * length);
+    if (finished.size === count) {
+      const ids = new Int32Array(count * length);
       for (const [i, window] of finished) ids.set(window, i * length);
-      return { ids, count: samples, length };
+      return { ids, count, length };
     }
     const engine = await run.engine();
     try {
@@ -64,7 +64,7 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
           decoder: (size) => createDecoder(model, runtime, size),
         },
         {
-          ...{ count: samples, length, batch, finished },
+          ...{ count, length, batch, finished },
           async onBatch(first, windows) {
             for (const [i, ids] of windows.entries()) await journal?.append({ unit: `${first + i}`, rows: [...ids] });
           },
@@ -85,16 +85,16 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
 async function openText(
   file: string,
   checkpoint: Checkpoint,
-  run: { seed: number; samples: number; length: number; batch: number } & FileOptions,
+  run: { seed: number; count: number; length: number; batch: number } & FileOptions,
 ) {
-  const { seed, samples, length, batch } = run;
+  const { seed, count, length, batch } = run;
   const hash = createHash('sha256');
   await hashCheckpoint(hash, checkpoint);
-  hash.update(JSON.stringify(['written text', seed, samples, length, batch]));
+  hash.update(JSON.stringify(['written text', seed, count, length, batch]));
   return openPreparation<number>(
     file,
     hash.digest('hex'),
-    'holds text written by another model, or with another seed, length or number of samples: give the same ones, or another folder',
+    'holds text written by another model, or with another seed, length or number of windows: give the same ones, or another folder',
     { files: run.files },
   );
 }

@@ -1,7 +1,7 @@
 import type { CheckpointWriter } from '@q/checkpoint';
 import type { Context } from '@q/core';
 import type { Plan } from '../plan/plan.js';
-import type { LayerRow } from '../report/report.js';
+import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 import type { RemoteModules } from './remote-modules.js';
 import { journalBytes } from './run-data-free.js';
@@ -13,14 +13,14 @@ import { journalBytes } from './run-data-free.js';
 export async function assemble(
   plan: Plan,
   writer: CheckpointWriter,
-  journal: Journal<LayerRow>,
+  journal: Journal<ModuleRow>,
   context: Context,
   remote: RemoteModules,
 ): Promise<void> {
   const done = new Set([...journal.finished.values()].flat().map(({ module }) => module));
   const modules = [...plan.modules.values()].filter(({ linear }) => !done.has(linear.module));
   if (modules.length === 0) return;
-  let pending: LayerRow[] = [];
+  let pending: ModuleRow[] = [];
   let bytes = 0;
   let count = done.size;
   for await (const { row, ...encoded } of remote(plan, modules)) {
@@ -31,7 +31,7 @@ export async function assemble(
     bytes += row.bytesBefore;
     context.progress({
       ...{ task: 'quantize', done: ++count, total: plan.modules.size },
-      ...{ unit: 'layers', note: row.module },
+      ...{ unit: 'modules', note: row.module },
     });
     if (bytes <= journalBytes && count < plan.modules.size) continue;
     const tensors = await writer.sync();

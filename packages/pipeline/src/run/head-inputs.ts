@@ -4,7 +4,7 @@ import type { BlockDescription, Context, ForwardEngine, ModelDescription, Statis
 import { collect } from '../blocks/collect.js';
 import type { ModelSource } from '../plan/model-source.js';
 import type { PlannedModule } from '../plan/plan.js';
-import type { LayerRow } from '../report/report.js';
+import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 
 /**
@@ -32,7 +32,7 @@ export interface HeadPass<T> {
  */
 export async function headInputs<T>(
   { tables, heads }: { readonly tables: readonly PlannedModule[]; readonly heads: readonly PlannedModule[] },
-  journal: Journal<LayerRow>,
+  journal: Journal<ModuleRow>,
   { source, model, engine, windows, context, batch, store }: HeadPass<T>,
 ): Promise<Statistics | undefined> {
   const needs = new Map<string, Statistic<any>>();
@@ -40,26 +40,26 @@ export async function headInputs<T>(
     if (!journal.finished.has(linear.module))
       for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
   if (needs.size === 0) return undefined;
-  const stream = new BlockWalk({
+  const walk = new BlockWalk({
     ...{ model, engine, windows: spreadWindows(windows), batch, signal: context.signal, store: store() },
   });
   const { profile, progress } = context;
   const read = (name: string) => profile.stage('read', () => source.weight(name));
   try {
-    await embedWindows([stream], read, profile);
+    await embedWindows([walk], read, profile);
     const note = ({ prefix }: BlockDescription) => prefix;
-    await walkBlocks([stream], { ...{ read, note, progress, profile }, task: 'inputs of the head' });
+    await walkBlocks([walk], { ...{ read, note, progress, profile }, task: 'inputs of the head' });
     const head = `${model.head?.module}.weight`;
     // Only the final norm is computed; nothing is multiplied by the head here.
     const norm = model.headTensors.filter((name) => name !== (model.ties.get(head) ?? head));
-    await stream.load(norm, read);
-    await profile.stage('forward', () => stream.norm());
+    await walk.load(norm, read);
+    await profile.stage('forward', () => walk.norm());
     const collector = createCollector([...needs.values()], model.hiddenSize, model.head?.module ?? 'the head');
-    await collect(collector, stream, context);
+    await collect(collector, walk, context);
     return collector.statistics;
   } finally {
-    stream.clearWeights();
-    stream.dispose();
+    walk.clearWeights();
+    walk.dispose();
   }
 }
 

@@ -37,7 +37,7 @@ it('are in the forecast where a tuner reads them and they are kept', async () =>
   const foretold = (paired: boolean, memory?: number) => {
     const quantizer = gptq(paired ? {} : paperOptions);
     const rules = [{ match: /layers/, quantizer, scheme: target }];
-    const plan = planRun(source, { layout, rules, tuner: signRound(), seed: 0 }, { samples: 64, length: 64, memory });
+    const plan = planRun(source, { layout, rules, tuner: signRound(), seed: 0 }, { count: 64, length: 64, memory });
     return { kept: plan.forecast.memory.hiddenStates, onDisk: plan.forecast.disk !== undefined, model: plan.model };
   };
   const { kept, model } = foretold(true);

@@ -48,7 +48,7 @@ export async function inRows(
   return { quantized: joined, report: { ...report, figures: figuresOf(parts), notes } };
 }
 
-/** Losses are sums over rows. Other figures of a layer are those of its worst part. */
+/** Losses are sums over rows. Other figures of a module are those of its worst part. */
 function figuresOf(parts: readonly QuantizeResult[]): Record<string, number> {
   const figures: Record<string, number> = {};
   for (const { report } of parts)

@@ -14,8 +14,8 @@ import { metricOf } from '../blocks/metric-of.js';
 import { isHead, isTable } from '../plan/embedding-tables.js';
 import type { ModelSource } from '../plan/model-source.js';
 import { isStatic, type Plan, type PlannedModule } from '../plan/plan.js';
-import { layerRow } from '../report/layer-row.js';
-import type { LayerRow } from '../report/report.js';
+import { moduleRow } from '../report/module-row.js';
+import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 import { inRows } from './in-rows.js';
 
@@ -66,7 +66,7 @@ export async function quantizeOutside(
     );
     await writer.writeModule(module, guarded.quantized);
     const tensors = await writer.sync();
-    await journal.append({ unit: module, rows: [layerRow(plan, planned, guarded)], tensors });
+    await journal.append({ unit: module, rows: [moduleRow(plan, planned, guarded)], tensors });
     written.set(name, dequantize(guarded.quantized));
   }
   return written;
@@ -76,7 +76,7 @@ export interface OutsideWork {
   readonly plan: Plan;
   readonly source: ModelSource;
   readonly writer: CheckpointWriter;
-  readonly journal: Journal<LayerRow>;
+  readonly journal: Journal<ModuleRow>;
   readonly context: Context;
   /** Statistics of the output projection's inputs, if its method reads them. */
   readonly inputs?: Statistics;

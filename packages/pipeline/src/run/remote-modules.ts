@@ -5,13 +5,13 @@ import { guard } from '../blocks/guard.js';
 import type { ModelSource } from '../plan/model-source.js';
 import type { Plan, PlannedModule } from '../plan/plan.js';
 import { recipeJSON } from '../recipe/recipe.js';
-import { layerRow } from '../report/layer-row.js';
-import type { LayerRow } from '../report/report.js';
+import { moduleRow } from '../report/module-row.js';
+import type { ModuleRow } from '../report/report.js';
 import { type SolverInputs, solveModule } from './solve-module.js';
 
 /** A linear that another process has quantized and encoded. */
 export interface RemoteModule extends EncodedModule {
-  readonly row: LayerRow;
+  readonly row: ModuleRow;
 }
 
 /** Quantizes linears in other processes. The results come in the order of `modules`, so the report stays the same. */
@@ -79,7 +79,7 @@ export async function computeModule(
   const result = await quantizer.quantize(weight, noStatistics, scheme, context);
   const guarded = await guard({ module: name, method: quantizer.name, scheme, weight, result }, context.kernels);
   const encoded = encodeModule(plan.recipe.layout, planned, guarded.quantized, context.kernels.stream);
-  return { ...encoded, row: layerRow(plan, planned, guarded) };
+  return { ...encoded, row: moduleRow(plan, planned, guarded) };
 }
 
 /**
@@ -90,5 +90,5 @@ export async function computeSolved(plan: Plan, inputs: SolverInputs, context: C
   const guarded = await solveModule(plan, inputs, context);
   const { planned } = inputs;
   const encoded = encodeModule(plan.recipe.layout, planned, guarded.quantized, context.kernels.stream);
-  return { ...encoded, row: layerRow(plan, planned, guarded) };
+  return { ...encoded, row: moduleRow(plan, planned, guarded) };
 }

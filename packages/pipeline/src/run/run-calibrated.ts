@@ -29,8 +29,8 @@ import { type TransformedBlock, transformBlock } from '../blocks/transform-block
 import { type ModelSource, rewriteModel } from '../plan/model-source.js';
 import { pairedShare } from '../plan/paired-share.js';
 import { isStatic, type Plan, type PlannedModule } from '../plan/plan.js';
-import { layerRow } from '../report/layer-row.js';
-import type { LayerRow } from '../report/report.js';
+import { moduleRow } from '../report/module-row.js';
+import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 import { headInputs } from './head-inputs.js';
 import type { HiddenStates } from './hidden-states.js';
@@ -85,10 +85,10 @@ export async function runCalibrated<T>(
     new BlockWalk({
       ...{ model, engine, windows, batch: plan.forecast.batch, signal: context.signal, store: store(name) },
     });
-  const stream = open(ownStates);
+  const walk = open(ownStates);
   // The unquantized model on the same windows, if a method compares with it.
   const original = pairedTokens > 0 ? open(originalStates) : undefined;
-  const streams = original ? [stream, original] : [stream];
+  const walks = original ? [walk, original] : [walk];
   try {
     // Tables come first, because the blocks are calibrated with the written tables.
     const tables = await quantizeOutside(outside.tables, work);
@@ -98,7 +98,7 @@ export async function runCalibrated<T>(
       model,
       writer,
       journal,
-      stream,
+      walk,
       original,
       pairedTokens,
       context,
@@ -108,7 +108,7 @@ export async function runCalibrated<T>(
       solver,
     });
   } finally {
-    for (const each of streams) {
+    for (const each of walks) {
       each.clearWeights();
       each.dispose();
     }
@@ -116,31 +116,31 @@ export async function runCalibrated<T>(
   await quantizeHeads();
 }
 
-interface Walk<T> {
+interface BlocksRun<T> {
   readonly plan: Plan;
   readonly source: ModelSource;
   readonly model: ModelDescription;
   readonly writer: CheckpointWriter;
-  readonly journal: Journal<LayerRow>;
-  readonly stream: BlockWalk<T>;
+  readonly journal: Journal<ModuleRow>;
+  readonly walk: BlockWalk<T>;
   readonly original: BlockWalk<T> | undefined;
   /** Share of the batches that go through the unquantized model. */
   readonly pairedTokens: number;
   readonly context: Context;
   readonly hiddenStates?: HiddenStates;
-  /** Quantized tables of embeddings. The stream reads them instead of the source's tables. */
+  /** Quantized tables of embeddings. The walk reads them instead of the source's tables. */
   readonly tables: Map<string, Tensor<'f32'>>;
   readonly endLoss?: EndLoss;
   readonly solver?: RemoteSolver;
 }
 
-async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
-  const { plan, source, model, writer, journal, stream, original, context, hiddenStates, endLoss, solver } = walk;
-  const streams = original ? [stream, original] : [stream];
+async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
+  const { plan, source, model, writer, journal, walk, original, context, hiddenStates, endLoss, solver } = run;
+  const walks = original ? [walk, original] : [walk];
   const { profile, progress } = context;
-  await embedWindows(walk);
+  await embedWindows(run);
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
-  // Each tensor of a block is read once. The streams, the transforms and the methods all take it from this map.
+  // Each tensor of a block is read once. The walks, the transforms and the methods all take it from this map.
   const weights: BlockWeights = new Map();
   let replayed = false;
   const quantizeBlock = async (block: BlockDescription): Promise<void> => {
@@ -148,19 +148,19 @@ async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
     // Transforms keep the function, so the unquantized model is not changed. Its inputs are scaled where they are used.
     const transformed = replayed
       ? undefined
-      : await profile.stage('transform', () => transformBlock(plan, block, weights, stream, context));
+      : await profile.stage('transform', () => transformBlock(plan, block, weights, walk, context));
     if (transformed) await writeScaled(plan, block, weights, transformed, writer);
-    else await replayScaled(plan, block, writer, stream);
-    for (const each of streams) await profile.stage('forward', () => each.begin(block));
-    const rows: LayerRow[] = [];
+    else await replayScaled(plan, block, writer, walk);
+    for (const each of walks) await profile.stage('forward', () => each.begin(block));
+    const rows: ModuleRow[] = [];
     for (const stage of block.stages) {
-      if (!transformed) await replay(plan, stage, writer, stream);
+      if (!transformed) await replay(plan, stage, writer, walk);
       else {
-        const work = { ...{ plan, weights, stage, transformed, stream, original, writer, context }, endLoss, solver };
+        const work = { ...{ plan, weights, stage, transformed, walk, original, writer, context }, endLoss, solver };
         rows.push(...(await quantizeStage(work)));
       }
       // Nothing reads the output of the last stage.
-      if (stage !== lastStage) for (const each of streams) await profile.stage('forward', () => each.run(stage));
+      if (stage !== lastStage) for (const each of walks) await profile.stage('forward', () => each.run(stage));
     }
     weights.clear();
     if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
@@ -168,7 +168,7 @@ async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
     const tensors = await profile.stage('pack and write', () => writer.sync());
     await journal.append({ unit: block.prefix, rows, transforms: transformed?.rows ?? [], tensors });
   };
-  await walkBlocks(original ? [original, stream] : [stream], {
+  await walkBlocks(original ? [original, walk] : [walk], {
     async read(name) {
       const tensor = await profile.stage('read', () => source.weight(name));
       weights.set(name, tensor);
@@ -187,32 +187,32 @@ async function quantizeBlocks<T>(walk: Walk<T>): Promise<void> {
 async function embedWindows<T>({
   source,
   model,
-  stream,
+  walk,
   original,
   pairedTokens,
   tables,
   context,
-}: Walk<T>): Promise<void> {
+}: BlocksRun<T>): Promise<void> {
   const { profile } = context;
   // Without an unquantized model, no stream reads the original of a quantized table.
   const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
   const weights: BlockWeights = new Map();
   for (const name of names) weights.set(name, await profile.stage('read', () => source.weight(name)));
-  for (const [name, tensor] of weights) (original ?? stream).setWeight(name, tensor);
-  if (original) stream.borrowWeights(original);
+  for (const [name, tensor] of weights) (original ?? walk).setWeight(name, tensor);
+  if (original) walk.borrowWeights(original);
   await profile.stage('forward', async () => original?.embed(pairedTokens));
   if (original && tables.size > 0) {
     // One table is loaded at a time, because the engine's memory grows and does not shrink.
-    stream.clearWeights();
+    walk.clearWeights();
     original.clearWeights();
-    for (const [name, values] of weights) if (!tables.has(name)) stream.setWeight(name, values);
+    for (const [name, values] of weights) if (!tables.has(name)) walk.setWeight(name, values);
     weights.clear();
   }
-  for (const [name, values] of tables) stream.setWeight(name, values);
+  for (const [name, values] of tables) walk.setWeight(name, values);
   tables.clear();
-  await profile.stage('forward', () => stream.embed());
-  // The stream that borrows is cleared first: see `clearWeights`.
-  stream.clearWeights();
+  await profile.stage('forward', () => walk.embed());
+  // The walk that borrows is cleared first: see `clearWeights`.
+  walk.clearWeights();
   original?.clearWeights();
 }
 
@@ -235,14 +235,14 @@ async function replayScaled<T>(
   plan: Plan,
   block: BlockDescription,
   writer: CheckpointWriter,
-  stream: BlockWalk<T>,
+  walk: BlockWalk<T>,
 ): Promise<void> {
-  for (const name of scaledTensors(plan, block)) stream.setWeight(name, await writer.readTensor(name));
+  for (const name of scaledTensors(plan, block)) walk.setWeight(name, await writer.readTensor(name));
 }
 
-async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, stream: BlockWalk<T>): Promise<void> {
+async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, walk: BlockWalk<T>): Promise<void> {
   for (const module of stage.linears) {
-    if (plan.modules.has(module)) stream.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
+    if (plan.modules.has(module)) walk.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
   }
 }
 
@@ -252,7 +252,7 @@ interface StageWork<T> {
   readonly weights: BlockWeights;
   readonly stage: Stage;
   readonly transformed: TransformedBlock;
-  readonly stream: BlockWalk<T>;
+  readonly walk: BlockWalk<T>;
   readonly original: BlockWalk<T> | undefined;
   readonly writer: CheckpointWriter;
   readonly context: Context;
@@ -260,10 +260,10 @@ interface StageWork<T> {
   readonly solver: RemoteSolver | undefined;
 }
 
-async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
-  const { plan, weights, stage, transformed, stream, original, context, endLoss, solver } = work;
+async function quantizeStage<T>(work: StageWork<T>): Promise<ModuleRow[]> {
+  const { plan, weights, stage, transformed, walk, original, context, endLoss, solver } = work;
   const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
-  const rows: LayerRow[] = [];
+  const rows: ModuleRow[] = [];
   // Linears of a stage read the states before it, so other processes solve some linears while the next input is
   // collected.
   const elsewhere: Promise<readonly RemoteModule[]>[] = [];
@@ -285,10 +285,10 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
       const collector = createCollector([...needs.values()], first.inFeatures, first.module);
       const inputScales = transformed.inputScales.get(first.module);
       const output = comparedOutput(stage, needs.values());
-      const reference = original && { stream: original, stage, inputScales, output };
+      const reference = original && { walk: original, stage, inputScales, output };
       await collect(
         collector,
-        stream,
+        walk,
         context,
         reference,
         part,
@@ -297,10 +297,10 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
       // Weights of tokens are for sums. A range is that of the unweighted inputs.
       const ranges =
         wantsRange && weighted > 0 ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
-      if (ranges !== collector) await collect(ranges, stream, context, undefined, part);
+      if (ranges !== collector) await collect(ranges, walk, context, undefined, part);
       const { statistics, tokens } = collector;
       const input: CollectedInput = { statistics, kinds: [...needs.values()], tokens };
-      const tasks = modules.map((module): SolverInputs => {
+      const requests = modules.map((module): SolverInputs => {
         const tensorName = `${module.linear.module}.weight`;
         const weight = (transformed.weights.get(tensorName) ?? weights.get(tensorName)) as Tensor<'f32'>;
         const outputs = module.quantizer.endLoss?.outputs ? endLoss?.outputs.get(module.linear.module) : undefined;
@@ -312,9 +312,9 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<LayerRow[]> {
         };
       });
       if (solver) {
-        elsewhere.push(watched(solver.solve(tasks)));
+        elsewhere.push(watched(solver.solve(requests)));
         if (elsewhere.length >= inputsElsewhere) await settle();
-      } else for (const task of tasks) rows.push(await quantizeHere(work, task));
+      } else for (const inputs of requests) rows.push(await quantizeHere(work, inputs));
     }
     while (elsewhere.length > 0) await settle();
   } finally {
@@ -335,16 +335,19 @@ function watched<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-async function quantizeHere<T>({ plan, stream, writer, context }: StageWork<T>, task: SolverInputs): Promise<LayerRow> {
-  const { planned } = task;
+async function quantizeHere<T>(
+  { plan, walk, writer, context }: StageWork<T>,
+  inputs: SolverInputs,
+): Promise<ModuleRow> {
+  const { planned } = inputs;
   const { module } = planned.linear;
-  const guarded = await solveModule(plan, task, context);
+  const guarded = await solveModule(plan, inputs, context);
   await context.profile.stage('pack and write', () =>
     writer.writeModule(module, guarded.quantized, planned.activation),
   );
   for (const text of guarded.report.notes) context.logger.warn(`${module}: ${text}`);
-  stream.setWeight(`${module}.weight`, guarded.values as Tensor<'f32'>);
-  return layerRow(plan, planned, guarded);
+  walk.setWeight(`${module}.weight`, guarded.values as Tensor<'f32'>);
+  return moduleRow(plan, planned, guarded);
 }
 
 /**
@@ -352,13 +355,13 @@ async function quantizeHere<T>({ plan, stream, writer, context }: StageWork<T>, 
  * earlier run.
  */
 async function writeRemote<T>(
-  { stream, writer, context }: StageWork<T>,
+  { walk, writer, context }: StageWork<T>,
   { row, ...encoded }: RemoteModule,
-): Promise<LayerRow> {
+): Promise<ModuleRow> {
   const { module } = row;
   await context.profile.stage('pack and write', () => writer.writeEncoded(module, encoded));
   for (const text of row.notes) context.logger.warn(`${module}: ${text}`);
-  stream.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
+  walk.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
   return row;
 }
 

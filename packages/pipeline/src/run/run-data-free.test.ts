@@ -5,7 +5,7 @@ import { createContext, int4, type Kernels, perGroup, referenceKernels, scheme }
 import { rtn } from '@q/rtn';
 import { expect, it } from 'vitest';
 import { planRun } from '../plan/plan.js';
-import type { LayerRow } from '../report/report.js';
+import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 import { demoModel } from '../testing/demo-model.js';
 import { workbench } from '../testing/workbench.js';
@@ -26,7 +26,7 @@ async function run(
   name: string,
   kernels: Kernels,
   abortAfter = Number.POSITIVE_INFINITY,
-): Promise<{ readonly bytes: Buffer; readonly layers: readonly LayerRow[] }> {
+): Promise<{ readonly bytes: Buffer; readonly layers: readonly ModuleRow[] }> {
   const { source, plan } = await openPlan();
   const abort = new AbortController();
   const progress = ({ done }: { done: number }) => {
@@ -55,7 +55,7 @@ it('gives the same bytes with kernels and without, and after an interrupt', asyn
   expect(Buffer.compare((await run('resumed', at.kernels)).bytes, plain.bytes)).toBe(0);
 });
 
-it('names a layer in the journal only when all before it is written and synced, and ends with the error of a write', async () => {
+it('names a linear in the journal only when all before it is written and synced, and ends with the error of a write', async () => {
   const { source, plan } = await openPlan();
   const events: string[] = [];
   const slowly = () => new Promise((resolve) => setTimeout(resolve, 5));
@@ -73,10 +73,10 @@ it('names a layer in the journal only when all before it is written and synced, 
     }) as unknown as CheckpointWriter;
   const journal = {
     finished: new Map(),
-    async append({ rows }: { rows: readonly LayerRow[] }) {
+    async append({ rows }: { rows: readonly ModuleRow[] }) {
       events.push(`${rows.length} rows`);
     },
-  } as unknown as Journal<LayerRow>;
+  } as unknown as Journal<ModuleRow>;
   const context = createContext({ kernels: at.kernels });
   await runDataFree(plan, writer(-1), journal, context);
   const count = plan.modules.size;

@@ -4,8 +4,8 @@ import { type Context, type StreamKernels, type Tensor, type WeightBuffers, yiel
 import { guard } from '../blocks/guard.js';
 import { rewriteModel } from '../plan/model-source.js';
 import type { Plan, PlannedModule } from '../plan/plan.js';
-import { layerRow } from '../report/layer-row.js';
-import type { LayerRow } from '../report/report.js';
+import { moduleRow } from '../report/module-row.js';
+import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
 
 /**
@@ -27,7 +27,7 @@ const readAheadBytes = 256e6;
 export async function runDataFree(
   plan: Plan,
   writer: CheckpointWriter,
-  journal: Journal<LayerRow>,
+  journal: Journal<ModuleRow>,
   context: Context,
 ): Promise<void> {
   const done = new Set([...journal.finished.values()].flat().map(({ module }) => module));
@@ -41,9 +41,9 @@ export async function runDataFree(
   let reading: Promise<Tensor<'f32'>> | undefined;
   let writing: Promise<void> = Promise.resolve();
   let syncing: Promise<void> = Promise.resolve();
-  let pending: LayerRow[] = [];
+  let pending: ModuleRow[] = [];
   let bytes = 0;
-  const flush = async (written: Promise<void>, rows: readonly LayerRow[]) => {
+  const flush = async (written: Promise<void>, rows: readonly ModuleRow[]) => {
     await written;
     const tensors = await writer.sync();
     await journal.append({ unit: `modules ..${rows[rows.length - 1].module}`, rows, tensors });
@@ -62,10 +62,10 @@ export async function runDataFree(
       await writing;
       writing = watched(writer.writeModule(module, guarded.quantized));
       for (const text of guarded.report.notes) context.logger.warn(`${module}: ${text}`);
-      const row = layerRow(plan, planned, guarded);
+      const row = moduleRow(plan, planned, guarded);
       pending.push(row);
       bytes += row.bytesBefore;
-      context.progress({ task: 'quantize', done: done.size + index + 1, total, unit: 'layers', note: module });
+      context.progress({ task: 'quantize', done: done.size + index + 1, total, unit: 'modules', note: module });
       if (bytes > journalBytes || index + 1 === modules.length) {
         await syncing;
         syncing = watched(flush(writing, pending));

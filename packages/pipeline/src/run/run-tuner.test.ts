@@ -51,7 +51,7 @@ async function run<T>(
   const source = await openCheckpoint(demoModel, [layout]);
   try {
     const recipe = { layout, rules: [{ match: /layers/, quantizer, scheme: target }], tuner: use, seed: 0 };
-    return await runPlan(planRun(source, recipe, { samples: 4, length: 32, batch: 8 }), {
+    return await runPlan(planRun(source, recipe, { count: 4, length: 32, batch: 8 }), {
       out: join(folder, name),
       context: createContext(options),
       calibration,

@@ -9,8 +9,8 @@ import {
 } from '@q/core';
 import { judge } from '../blocks/guard.js';
 import { rewriteModel } from '../plan/model-source.js';
-import { layerRow } from '../report/layer-row.js';
-import type { LayerRow } from '../report/report.js';
+import { moduleRow } from '../report/module-row.js';
+import type { ModuleRow } from '../report/report.js';
 import type { RunWork } from './run-work.js';
 import { sendStart, type WorkerGroup } from './shared-training.js';
 
@@ -48,7 +48,7 @@ export async function runTuner<T>(
     { model, engine, source, start, windows, store, hiddenStates },
     workers ? { ...context, group: workers.group } : context,
   );
-  const rows: LayerRow[] = [];
+  const rows: ModuleRow[] = [];
   await journal.overwrite();
   for (const [module, quantized] of modules) {
     const planned = plan.modules.get(module);
@@ -61,7 +61,7 @@ export async function runTuner<T>(
     const judged = await judge({ weight }, quantized, context.kernels);
     if (!judged)
       throw new NumericError(`${module}: ${tuner.name} gave values that are not finite: use a smaller learning rate`);
-    rows.push(layerRow(plan, planned, { quantized, report, ...judged }));
+    rows.push(moduleRow(plan, planned, { quantized, report, ...judged }));
   }
   const tensors = await writer.sync();
   await journal.append({ unit: tunedUnit, rows, tensors, notes });

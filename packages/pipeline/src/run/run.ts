@@ -8,7 +8,7 @@ import type { EndLoss } from '@q/end-loss';
 import { rewriteModel } from '../plan/model-source.js';
 import { type Plan, walksModel } from '../plan/plan.js';
 import { recipeJSON } from '../recipe/recipe.js';
-import type { LayerRow, RunReport, TransformRow } from '../report/report.js';
+import type { ModuleRow, RunReport, TransformRow } from '../report/report.js';
 import { interrupted, isFinal } from '../resume/interrupted-run.js';
 import { type Journal, journalName, openJournal } from '../resume/journal.js';
 import { type OutputFolder, OutputFolderError, openOutputFolder, otherEngine } from '../resume/output-folder.js';
@@ -56,9 +56,9 @@ export interface RunOptions<T, F = T> extends FileOptions {
 }
 
 export interface RunResult {
-  readonly layers: readonly LayerRow[];
+  readonly layers: readonly ModuleRow[];
   readonly transforms: readonly TransformRow[];
-  /** Notes of the training. The layers' own notes are in their rows. */
+  /** Notes of the training. The modules' own notes are in their rows. */
   readonly notes: readonly string[];
   readonly files: readonly string[];
   readonly seconds: number;
@@ -130,7 +130,7 @@ async function carryOut<T, F>(
 ): Promise<RunResult> {
   const { out, context, files, finish } = options;
   const resumed = folder.state === 'interrupted';
-  const journal = await openJournal<LayerRow>(join(out, journalName), identity, { files }).catch(async (error) => {
+  const journal = await openJournal<ModuleRow>(join(out, journalName), identity, { files }).catch(async (error) => {
     if (!resumed) await folder.settle().catch(() => {});
     throw error;
   });
@@ -186,7 +186,7 @@ async function carryOut<T, F>(
 async function writeAll<T, F>(
   plan: Plan,
   writer: CheckpointWriter,
-  journal: Journal<LayerRow>,
+  journal: Journal<ModuleRow>,
   options: RunOptions<T, F>,
   progress: { training: boolean },
 ): Promise<readonly FileRecord[]> {
@@ -298,7 +298,7 @@ async function using<E extends { dispose(): Promise<void> }>(
 async function copyTensors(
   plan: Plan,
   writer: CheckpointWriter,
-  journal: Journal<LayerRow>,
+  journal: Journal<ModuleRow>,
   context: Context,
 ): Promise<void> {
   if (journal.finished.has(copiedUnit)) return;

@@ -58,10 +58,10 @@ export async function solveModule(
           quantizer.quantize(clipped, withOutputs(input.statistics, outputs), scheme, context),
         );
   if (learns && !routed && result.report.tokens === 0)
-    throw new CalibrationError(`${module}: no calibration token reached this layer`);
+    throw new CalibrationError(`${module}: no calibration token reached this module`);
   const metric = tokens > 0 ? metricOf(kinds, input.statistics) : undefined;
-  const layer = { module, method: quantizer.name, scheme, weight, result, hessian: metric, wantsValues: true };
-  return profile.stage('guard', () => guard(layer, kernels));
+  const guarded = { module, method: quantizer.name, scheme, weight, result, hessian: metric, wantsValues: true };
+  return profile.stage('guard', () => guard(guarded, kernels));
 }
 
 /** The collected statistics, with the moments of the linear's own outputs. */

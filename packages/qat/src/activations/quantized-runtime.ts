@@ -38,8 +38,8 @@ export function quantizedRuntime<T>(
       inner(module, activations && module !== head?.module ? fakeQuantize(ops, x, activations) : x),
     cache(site, x, inner) {
       if (!cache) return inner(site, x);
-      if (site.kind === 'key' && site.stage === 'beforeRope') rotated.add(site.layer);
-      const done = site.kind === 'key' && site.stage === 'afterRope' && rotated.has(site.layer);
+      if (site.kind === 'key' && site.stage === 'beforeRope') rotated.add(site.block);
+      const done = site.kind === 'key' && site.stage === 'afterRope' && rotated.has(site.block);
       return inner(site, done ? x : fakeQuantize(ops, x, cache));
     },
   };

@@ -197,7 +197,7 @@ describe('qlora', () => {
     await expect(learn({ memory: 1.5e5, batch: 6 })).rejects.toThrow(/a batch of \d fits/);
   });
 
-  it('stops at a loss that is not finite, with the step and the layer', async () => {
+  it('stops at a loss that is not finite, with the step and the linear', async () => {
     await expect(learn({ rate: 1e30, clipNorm: 1e30, epochs: 5 })).rejects.toThrow(/training: .* step \d+ of 15/);
   });
 });

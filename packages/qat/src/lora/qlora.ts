@@ -121,7 +121,7 @@ export interface Qlora {
   /** @throws SchemeError when the prediction is more memory than is allowed, naming the batch that fits */
   forecast(model: ModelDescription, windows: Pick<TokenWindows, 'count' | 'length'>): TunerForecast;
   /**
-   * @throws NumericError when the loss is not finite, naming the step and the layer; the store keeps the last good
+   * @throws NumericError when the loss is not finite, naming the step and the linear; the store keeps the last good
    *   state
    */
   train<T>(input: QloraInput<T>, context: Context): Promise<QloraResult>;

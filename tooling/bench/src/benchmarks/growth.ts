@@ -4,7 +4,7 @@ import { createWasmKernels } from '@q/kernels-wasm';
 import type { Benchmark } from '../benchmark.js';
 import { growthPlot } from '../growth-plot.js';
 import { processContender } from '../measured-process.js';
-import { solveLayer } from '../solve-layer.js';
+import { solveLinear } from '../solve-linear.js';
 import { openRuns, ownCommand, sharedModel } from '../whole-run.js';
 
 const sizes = [256, 512, 1024, 2048];
@@ -21,7 +21,7 @@ export const benchmark: Benchmark = {
     const kernels = await createWasmKernels({ threads: cores });
     try {
       const layers = [];
-      for (const n of sizes) layers.push(await solveLayer(n, kernels));
+      for (const n of sizes) layers.push(await solveLinear(n, kernels));
       yield {
         title: 'GPTQ of a layer',
         work: 1,
@@ -54,7 +54,7 @@ export const benchmark: Benchmark = {
     const engines = await Promise.all(threads.map((count) => createWasmKernels({ threads: count })));
     try {
       const solves = [];
-      for (const engine of engines) solves.push(await solveLayer(2048, engine));
+      for (const engine of engines) solves.push(await solveLinear(2048, engine));
       yield {
         title: 'GPTQ of a layer of 2048',
         work: 1,

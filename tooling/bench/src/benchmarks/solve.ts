@@ -4,7 +4,7 @@ import { createWasmKernels } from '@q/kernels-wasm';
 import type { Benchmark } from '../benchmark.js';
 import { timedKernels } from '../kernel-times.js';
 import { findPeers, startPeer } from '../peer-process.js';
-import { solveLayer } from '../solve-layer.js';
+import { solveLinear } from '../solve-linear.js';
 
 /** Least speed compared with the reference algorithm. */
 const goals: Readonly<Record<number, number>> = { 1024: 4, 2048: 4, 4096: 2.5 };
@@ -21,7 +21,7 @@ export const benchmark: Benchmark = {
     const random = createRandom(1);
     try {
       for (const [n, atLeast] of Object.entries(goals).map(([size, goal]) => [Number(size), goal])) {
-        const own = { name: '@q/gptq', run: await solveLayer(n, kernels, random) };
+        const own = { name: '@q/gptq', run: await solveLinear(n, kernels, random) };
         yield {
           title: `${n} x ${n}`,
           work: n * n,
@@ -30,7 +30,7 @@ export const benchmark: Benchmark = {
           atLeast: { [own.name]: atLeast },
         };
         const { kernels: timed, take } = timedKernels(kernels);
-        const once = await solveLayer(n, timed, random);
+        const once = await solveLinear(n, timed, random);
         await once();
         take();
         await once();

@@ -52,7 +52,7 @@ export const topOptions = {
   budget: {
     ...number({
       placeholder: 'size',
-      help: 'Choose the bits of each layer: bits per weight (3.0), or bytes of all tensors (900MB).',
+      help: 'Choose the bits of each module: bits per weight (3.0), or bytes of all tensors (900MB).',
     }),
     expected: 'bits per weight (3.0) or a size of all tensors (900MB)',
     accepts: (value: unknown): value is number | string => typeof value === 'number' || typeof value === 'string',

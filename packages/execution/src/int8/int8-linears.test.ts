@@ -4,7 +4,6 @@ import {
   createRandom,
   f32Scale,
   int8,
-  int8Weight,
   type Ops,
   perChannel,
   perTensor,
@@ -13,11 +12,14 @@ import {
   quantizeInt8Input,
   type Runtime,
   referenceKernels,
+  type SyncKernels,
   scheme,
   tensor,
 } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { int8Linears } from './int8-linears.js';
+import { int8Weight } from './int8-weight.js';
+import { mixedProduct } from './mixed-product.js';
 
 interface Handle {
   readonly data: Float32Array;
@@ -102,5 +104,31 @@ describe('int8Linears', () => {
     );
     const x = { data: normals(16).fill(Number.POSITIVE_INFINITY, 3, 4), shape: [1, 1, 16] };
     expect(() => wrapper.linear?.('m', x, unchanged, runtime)).toThrow(/^m: .*Infinity at element 3/);
+  });
+});
+
+describe('int8Linears with an outlier threshold', () => {
+  const mixed = { weight, activation: { ...activation(perToken, true), outlierThreshold: 6 } };
+
+  it('keeps the shape, adds the bias, and tells the outliers; other linears stay as they are', () => {
+    const seen: [string, number, number[]][] = [];
+    const wrapper = int8Linears<Handle>(new Map([['biased', mixed]]), referenceKernels, {
+      onOutliers: (module, columns, outliers) => seen.push([module, columns, [...outliers]]),
+    });
+    const x = { data: normals(2 * 3 * 16), shape: [2, 3, 16] };
+    x.data[18] = 50;
+    expect(wrapper.linear?.('other', x, unchanged, runtime)).toBe(x);
+    const y = wrapper.linear?.('biased', x, unchanged, runtime);
+    expect(y?.shape).toEqual([2, 3, 5]);
+    expect(y?.data).toEqual(mixedProduct(x.data, weight, bias.data, 6, referenceKernels.sync as SyncKernels).y);
+    expect(seen).toEqual([['biased', 16, [2]]]);
+  });
+
+  it('names the module whose input is not finite, or whose threshold is negative', () => {
+    const x = { data: normals(16).fill(Number.NaN, 3, 4), shape: [1, 1, 16] };
+    const wrapper = int8Linears<Handle>(new Map([['m', mixed]]), referenceKernels);
+    expect(() => wrapper.linear?.('m', x, unchanged, runtime)).toThrow(/^m: .*NaN/);
+    const negative = { weight, activation: { ...mixed.activation, outlierThreshold: -1 } };
+    expect(() => int8Linears(new Map([['m', negative]]), referenceKernels)).toThrow(/^m: .*threshold of -1/);
   });
 });

@@ -1,16 +1,4 @@
-import { SchemeError, ShapeError } from '../contracts/errors.js';
-import type { QuantizedTensor } from '../contracts/quantized-tensor.js';
-import { describeScheme } from '../schemes/scheme.js';
-
-/** A weight in the form for integer products: `w[o,i] = codes[o,i] * scales[o]`. */
-export interface Int8Weight {
-  readonly outFeatures: number;
-  readonly inFeatures: number;
-  /** `[out, in]` */
-  readonly codes: Int8Array;
-  /** `[out]`, or `[1]` when the whole weight shares one. */
-  readonly scales: Float32Array;
-}
+import { describeScheme, type Int8Weight, type QuantizedTensor, SchemeError, ShapeError } from '@q/core';
 
 /**
  * A quantized weight in two's complement.

@@ -10,7 +10,7 @@ import { largestInt8Code } from './int8-input.js';
  */
 export function staticInputScale({ values, count }: FeatureState): number {
   if (count === 0)
-    throw new CalibrationError('no calibration token reached this layer: a static input scale needs some');
+    throw new CalibrationError('no calibration token reached this linear: a static input scale needs some');
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0) {
     throw new NumericError(

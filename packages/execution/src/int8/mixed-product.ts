@@ -3,12 +3,12 @@ import {
   f32Scale,
   type Int8Weight,
   int8,
-  int8Linear,
   perToken,
   quantizeInt8Input,
   type SyncKernels,
   scheme,
 } from '@q/core';
+import { int8Linear } from './int8-linear.js';
 import { outlierColumns } from './outlier-columns.js';
 
 export interface MixedProduct {

@@ -1,7 +1,7 @@
 import type { BlockFormat, BlockGrid } from '@q/core';
 
 /** A weight to be written as blocks. */
-export interface Layer {
+export interface BlockMatrix {
   readonly format: BlockFormat;
   readonly grid: BlockGrid;
   readonly rows: number;
@@ -22,7 +22,11 @@ export interface Candidate extends Grids {
 }
 
 /** Blocks in the order of the rows. */
-export function eachBlock({ format }: Layer, bytes: Uint8Array, use: (to: Uint8Array, block: number) => void): void {
+export function eachBlock(
+  { format }: BlockMatrix,
+  bytes: Uint8Array,
+  use: (to: Uint8Array, block: number) => void,
+): void {
   for (let block = 0; block * format.bytes < bytes.length; block++)
     use(bytes.subarray(block * format.bytes, (block + 1) * format.bytes), block);
 }

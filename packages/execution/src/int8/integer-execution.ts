@@ -1,8 +1,7 @@
-import { type ActivationScheme, describeActivation, int8Weight, type Kernels, type QuantizedTensor } from '@q/core';
-import { type Int8Module, int8Linears } from '@q/int8';
-import { type MixedModule, mixedLinears } from '@q/llm-int8';
+import { type ActivationScheme, describeActivation, type Kernels, type QuantizedTensor, type Runtime } from '@q/core';
 import { wrapRuntime } from '@q/models';
-import type { WindowRunOptions } from './run-blocks.js';
+import { type Int8Module, int8Linears } from './int8-linears.js';
+import { int8Weight } from './int8-weight.js';
 
 /** The parts of a quantized folder that are read; a checkpoint has them. */
 export interface QuantizedFolder {
@@ -13,18 +12,22 @@ export interface QuantizedFolder {
 }
 
 export interface IntegerExecution {
-  readonly wrap: NonNullable<WindowRunOptions['wrap']>;
+  /**
+   * A runtime whose quantized linears run on integers. Reads the weights of the named tensors, and no others, so a
+   * caller can wrap the runtime of one block at a time.
+   */
+  readonly wrap: <T>(runtime: Runtime<T>, tensors: readonly string[]) => Promise<Runtime<T>>;
   /** A description for the report. */
   readonly note: string;
 }
 
 /**
- * The execution of a folder with quantized inputs: its linears run as products of 8-bit integers. The weights of a
- * block are read together with the block. Undefined for folders with quantized weights only, whose products are f32.
+ * Runs the linears of a folder with quantized inputs as products of 8-bit integers.
+ * @returns undefined for a folder of quantized weights alone, whose products are f32
  */
 export async function integerExecution(
   folder: QuantizedFolder,
-  kernels: Kernels,
+  kernels: Pick<Kernels, 'sync' | 'name'>,
 ): Promise<IntegerExecution | undefined> {
   const activations = new Map<string, ActivationScheme>();
   for (const module of folder.quantizedModules) {
@@ -36,18 +39,14 @@ export async function integerExecution(
   return {
     note: `${activations.size} linears run as int8 products on the ${kernels.name} kernels; inputs ${kinds.join('; ')}`,
     async wrap(runtime, tensors) {
-      const plain = new Map<string, Int8Module>();
-      const mixed = new Map<string, MixedModule>();
+      const modules = new Map<string, Int8Module>();
       for (const name of tensors) {
         const module = name.replace(/\.weight$/, '');
         const activation = name.endsWith('.weight') ? activations.get(module) : undefined;
         const quantized = activation && (await folder.quantized(module));
-        if (!quantized) continue;
-        const weight = int8Weight(quantized);
-        if (activation.outlierThreshold === undefined) plain.set(module, { weight, activation });
-        else mixed.set(module, { weight, threshold: activation.outlierThreshold });
+        if (quantized) modules.set(module, { weight: int8Weight(quantized), activation });
       }
-      return wrapRuntime(wrapRuntime(runtime, int8Linears(plain, kernels)), mixedLinears(mixed, kernels));
+      return wrapRuntime(runtime, int8Linears(modules, kernels));
     },
   };
 }

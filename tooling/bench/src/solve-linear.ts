@@ -15,7 +15,7 @@ import { gptq, paperOptions } from '@q/gptq';
  * GPTQ of an n by n layer of normal weights, 4 bits, groups of 128, act-order, from a Hessian of 2n inputs whose
  * columns are correlated and have different scales. The returned function solves the layer once.
  */
-export async function solveLayer(n: number, kernels: Kernels, random = createRandom(1)): Promise<() => unknown> {
+export async function solveLinear(n: number, kernels: Kernels, random = createRandom(1)): Promise<() => unknown> {
   const quantizer = gptq(paperOptions);
   const target = scheme({ format: int4, granularity: perGroup(128), zeroPoint: 'integer' });
   const x = new Float32Array(2 * n * n);

@@ -7,11 +7,11 @@ import {
   SchemeError,
 } from '@q/core';
 import { measuredBytes, type PeqaOptions, peqa, peqaOptions, tasks, tunedModules } from '@q/qat';
-import type { FineTuning, Weights } from './fine-tuning.js';
+import type { AdapterTuner, Weights } from './adapter-tuner.js';
 import { integersChecksum, quantizedLinears, writeTask } from './task-folder.js';
 
 /** PEQA for a quantized model: its integers stay, and the scales of a task are written to another folder. */
-function taskScales(options: PeqaOptions): FineTuning {
+function taskScales(options: PeqaOptions): AdapterTuner {
   const tuner = peqa(options);
   return {
     options: { ...tuner.options },
@@ -60,7 +60,7 @@ const options = pickOptions(
   ...(['epochs', 'batch', 'rate', 'heldOut', 'checkpointing', 'memory'] as const),
 );
 
-export const peqaTuning: Declaration<FineTuning, typeof options> = {
+export const peqaTuner: Declaration<AdapterTuner, typeof options> = {
   name: 'peqa',
   summary: 'the scales of a quantized model, its integers stay',
   options,

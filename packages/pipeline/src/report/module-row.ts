@@ -2,14 +2,14 @@ import { describeScheme, elementCount } from '@q/core';
 import { byteLength } from '@q/safetensors';
 import type { GuardedResult } from '../blocks/guard.js';
 import type { Plan, PlannedModule } from '../plan/plan.js';
-import type { LayerRow } from './report.js';
+import type { ModuleRow } from './report.js';
 
-/** The report's row of a layer. */
-export function layerRow(
+/** The report's row of a module. */
+export function moduleRow(
   plan: Plan,
   { linear, scheme, ...planned }: PlannedModule,
   { report, error, rtnError, targetShift }: GuardedResult,
-): LayerRow {
+): ModuleRow {
   const { module, outFeatures, inFeatures } = linear;
   const shape = [outFeatures, inFeatures];
   return {

@@ -9,8 +9,8 @@ import {
   tensor,
 } from '@q/core';
 
-/** A layer with calibration inputs `[tokens, columns]`. A few columns are much larger than the others. */
-export interface LayerData {
+/** A linear with calibration inputs `[tokens, columns]`. A few columns are much larger than the others. */
+export interface LinearData {
   readonly weight: Tensor<'f32'>;
   readonly rows: number;
   readonly columns: number;
@@ -19,7 +19,7 @@ export interface LayerData {
 }
 
 /** Makes weights and inputs with a seeded generator. */
-export function layerData(seed: string, rows: number, columns: number, tokens = 96): LayerData {
+export function linearData(seed: string, rows: number, columns: number, tokens = 96): LinearData {
   const random = createRandom(`conformance ${seed}`);
   const size = Float64Array.from({ length: columns }, (_, j) => (j % 17 === 3 ? 8 : 1));
   return {
@@ -34,7 +34,7 @@ export function layerData(seed: string, rows: number, columns: number, tokens = 
 }
 
 /** Collects the statistics that a method needs from the inputs. The unquantized model has the same statistics here. */
-export async function collect(needs: readonly Statistic<any>[], data: LayerData): Promise<Statistics> {
+export async function collect(needs: readonly Statistic<any>[], data: LinearData): Promise<Statistics> {
   const { inputs: x, tokens, columns: width, rows } = data;
   const { kernels } = createContext();
   const states = new Map<string, unknown>();
@@ -58,7 +58,7 @@ export async function collect(needs: readonly Statistic<any>[], data: LayerData)
  * The values of a quantized matrix in f64 by the definition: `(decode(code) - zero) * scale` of the group of the
  * column.
  */
-export function definition(quantized: QuantizedTensor, { rows, columns }: LayerData): Float64Array {
+export function definition(quantized: QuantizedTensor, { rows, columns }: LinearData): Float64Array {
   const { scheme, codes, scales, zeroPoints, groupIndex } = quantized;
   const size = groupSize(scheme, columns);
   const groups = Math.ceil(columns / size);
@@ -74,7 +74,7 @@ function groupSize({ granularity }: Scheme, columns: number): number {
 }
 
 /** `||X (W - Q)^T||^2` in f64. */
-export function outputError(values: ArrayLike<number>, { weight, inputs, rows, columns, tokens }: LayerData): number {
+export function outputError(values: ArrayLike<number>, { weight, inputs, rows, columns, tokens }: LinearData): number {
   let sum = 0;
   for (let t = 0; t < tokens; t++)
     for (let row = 0; row < rows; row++) {
@@ -87,7 +87,7 @@ export function outputError(values: ArrayLike<number>, { weight, inputs, rows, c
 }
 
 /** Round-to-nearest on the range of each group, in f64. Every method is compared with it. */
-export function roundToNearest(data: LayerData, scheme: Scheme): Float64Array {
+export function roundToNearest(data: LinearData, scheme: Scheme): Float64Array {
   const { weight, rows, columns } = data;
   const { min, max } = scheme.format;
   const size = groupSize(scheme, columns);

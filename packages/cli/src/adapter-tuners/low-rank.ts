@@ -12,12 +12,12 @@ import {
   type Tensor,
 } from '@q/core';
 import { mergeLowRank, type QloraOptions, qlora, qloraOptions } from '@q/qat';
-import type { FineTuning, Weights } from './fine-tuning.js';
+import type { AdapterTuner, Weights } from './adapter-tuner.js';
 
 /**
  * Trains low-rank factors, for a quantized base (QLoRA) or the original weights (LoRA), and writes an adapter of PEFT.
  */
-function lowRankTuning(base: Scheme | 'none', options: QloraOptions): FineTuning {
+function lowRankTuner(base: Scheme | 'none', options: QloraOptions): AdapterTuner {
   const trainer = qlora({ ...options, base });
   return {
     options: trainer.options,
@@ -85,16 +85,16 @@ const options = pickOptions(
   ...(['rank', 'alpha', 'dropout', 'epochs', 'batch', 'rate', 'heldOut', 'checkpointing', 'memory'] as const),
 );
 
-export const qloraTuning: Declaration<FineTuning, typeof options> = {
+export const qloraTuner: Declaration<AdapterTuner, typeof options> = {
   name: 'qlora',
   summary: 'low-rank factors over weights that are frozen in NF4',
   options,
-  make: (given) => lowRankTuning(schemes.nf4DoubleQuantized, given),
+  make: (given) => lowRankTuner(schemes.nf4DoubleQuantized, given),
 };
 
-export const loraTuning: Declaration<FineTuning, typeof options> = {
+export const loraTuner: Declaration<AdapterTuner, typeof options> = {
   name: 'lora',
   summary: 'low-rank factors over the weights as they are',
   options,
-  make: (given) => lowRankTuning('none', given),
+  make: (given) => lowRankTuner('none', given),
 };

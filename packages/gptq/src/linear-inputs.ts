@@ -5,7 +5,7 @@ import { type Factorization, factorize } from './factorize.js';
  * The parts that linears with the same inputs share. The f32 factor is in the kernels' memory, and is written there for
  * each linear.
  */
-export interface LayerInputs {
+export interface LinearInputs {
   readonly factorization: Factorization;
   /** Corrects for earlier errors; absent when no token went through the unquantized model. */
   readonly correction?: InputCorrection;
@@ -37,7 +37,7 @@ interface Known {
   readonly permutation: Int32Array;
   /** Of the whole Hessian. */
   readonly factor: Float32Array;
-  readonly inputs: LayerInputs;
+  readonly inputs: LinearInputs;
 }
 
 /** Keyed by the sums of a Hessian; an entry lives as long as these sums do. */
@@ -47,11 +47,11 @@ const known = new WeakMap<object, Known>();
  * Computed for the first of the linears that share a Hessian.
  * @throws NumericError as {@link factorize}
  */
-export async function layerInputs(
+export async function linearInputs(
   hessian: HessianState,
   { damping, permutation, buffer, shift: state }: Wanted,
   kernels: Kernels,
-): Promise<LayerInputs> {
+): Promise<LinearInputs> {
   const found = known.get(hessian.sum);
   const same =
     found?.count === hessian.count &&
@@ -66,7 +66,7 @@ export async function layerInputs(
     exact: false,
     damped: true,
   });
-  const inputs: LayerInputs = {
+  const inputs: LinearInputs = {
     factorization,
     ...(state.count > 0 ? { correction: await openCorrection(state, hessian, permutation, damping, kernels) } : {}),
   };
@@ -83,7 +83,7 @@ export async function layerInputs(
 const ridgePerFeature = 4;
 
 /**
- * The regression of the unquantized model's inputs on the layer's inputs.
+ * The regression of the unquantized model's inputs on the linear's inputs.
  * @param damping at least this share of the mean diagonal is added
  */
 export async function openCorrection(

@@ -22,7 +22,7 @@ import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
 import { correctedTarget } from './corrected-target.js';
 import { type Factorization, factorize } from './factorize.js';
-import { layerInputs, shiftOf } from './layer-inputs.js';
+import { linearInputs, shiftOf } from './linear-inputs.js';
 import { type RefineProblem, refine } from './refine.js';
 import { roundingGrid } from './rounding-grid.js';
 import { separateStorages } from './separate-storages.js';
@@ -53,8 +53,8 @@ export interface GptqSettings {
   ) => Promise<string | undefined>;
 }
 
-/** Quantizes one layer from its statistics. Its factor stays in the kernels' memory, and is only read there. */
-export async function quantizeLayer(
+/** Quantizes one linear from its statistics. Its factor stays in the kernels' memory, and is only read there. */
+export async function quantizeLinear(
   weight: Tensor<'f32'>,
   statistics: Statistics,
   scheme: Scheme,
@@ -65,13 +65,13 @@ export async function quantizeLayer(
   const { bytes, release } = context.kernels.stream.reserve(4 * width ** 2);
   try {
     const buffer = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
-    return await solveLayer(weight, statistics, scheme, context, settings, buffer);
+    return await solveLinear(weight, statistics, scheme, context, settings, buffer);
   } finally {
     release();
   }
 }
 
-async function solveLayer(
+async function solveLinear(
   weight: Tensor<'f32'>,
   statistics: Statistics,
   scheme: Scheme,
@@ -90,7 +90,7 @@ async function solveLayer(
   const retargets = settings.retarget > 0;
   const inputs = retargets
     ? await profile.stage('factor', () =>
-        layerInputs(
+        linearInputs(
           state,
           { damping: settings.damping, permutation, buffer, shift: statistics.get(inputShift) },
           kernels,
@@ -114,8 +114,15 @@ async function solveLayer(
   if (correction) {
     const { retarget: share } = settings;
     const residual = settings.residual ? statistics.get(residualCross) : undefined;
-    const layer = { weight: weight.data, rows, correction, permutation, share, ...(residual ? { residual } : {}) };
-    ({ target, leftOut } = await profile.stage('retarget', () => correctedTarget(layer, kernels)));
+    const uncorrected = {
+      weight: weight.data,
+      rows,
+      correction,
+      permutation,
+      share,
+      ...(residual ? { residual } : {}),
+    };
+    ({ target, leftOut } = await profile.stage('retarget', () => correctedTarget(uncorrected, kernels)));
   }
   const moved = correction ? tensor('f32', weight.shape, target) : undefined;
 
@@ -154,7 +161,7 @@ async function solveLayer(
   if (settings.refineRounds > 0) {
     const { scales, zeros } = solution;
     const damped = factorization.damped as Float32Array;
-    const layer = {
+    const rounded = {
       ...{ rows, columns, scales, zeros, grid: roundingGrid(scheme.format), storage: scheme.scaleStorage },
       ...{ groups, blockSize, refitScales: freeScales },
     };
@@ -162,7 +169,7 @@ async function solveLayer(
     const swept = !fixed && actOrder;
     const own = { target, codes: solution.codes, hessian: damped, group: groupIndex };
     const ordered = swept ? sweptOrder(own, rows, permutation, group) : own;
-    const refined = { ...layer, ...ordered };
+    const refined = { ...rounded, ...ordered };
     await profile.stage('refine', () => refine(refined, settings.refineRounds, kernels));
     further = await profile.stage('refine further', () =>
       settings.refineFurther?.(refined, statistics, settings.refineRounds, kernels),

@@ -1,6 +1,6 @@
 import type { ActivationScheme } from '../contracts/activation-scheme.js';
 import { NumericError, SchemeError, ShapeError } from '../contracts/errors.js';
-import type { Int8Input } from '../contracts/packed-products.js';
+import type { Int8Input } from '../contracts/int8-product.js';
 import { describeScheme } from '../schemes/scheme.js';
 
 /** A description: `int8 per token sym, f32 scales, dynamic`. */
@@ -16,7 +16,7 @@ export const largestInt8Code = 127;
 const roundingMagic = 6755399441055744;
 
 /** The reason why inputs cannot be quantized by this scheme, or undefined. */
-export function refuseInt8Input({ scheme, scale }: ActivationScheme): string | undefined {
+export function refuseInt8Input({ scheme, scale, outlierThreshold }: ActivationScheme): string | undefined {
   const { kind } = scheme.granularity;
   if (scheme.format.name !== 'int8' || scheme.zeroPoint !== 'none' || (kind !== 'tensor' && kind !== 'token'))
     return `${describeScheme(scheme)}: inputs of integer products are symmetric int8, per token or per tensor`;
@@ -24,6 +24,11 @@ export function refuseInt8Input({ scheme, scale }: ActivationScheme): string | u
     return `${describeScheme(scheme)}: later tokens are not known, so scales per token must be dynamic`;
   if (scale !== undefined && !(scale > 0 && Number.isFinite(scale)))
     return `a static scale of ${scale} cannot be used: calibrate it on inputs that are finite and not all zero`;
+  if (outlierThreshold === undefined) return undefined;
+  if (!(outlierThreshold >= 0 && Number.isFinite(outlierThreshold)))
+    return `an outlier threshold of ${outlierThreshold} is not 0 or a positive number; the paper's is 6`;
+  if (!scheme.dynamic || kind !== 'token')
+    return `${describeScheme(scheme)}: inputs with outlier columns have dynamic scales per token`;
   return undefined;
 }
 

@@ -1,7 +1,4 @@
-import { ShapeError } from '../contracts/errors.js';
-import type { SyncKernels } from '../contracts/kernels.js';
-import type { Int8Input } from '../contracts/packed-products.js';
-import type { Int8Weight } from './int8-weight.js';
+import { type Int8Input, type Int8Weight, ShapeError, type SyncKernels } from '@q/core';
 
 /**
  * `y = (x int8) (w int8)^T`, summed exactly in i32, times both scales, plus the bias (SmoothQuant, eq. 2; LLM.int8(),

@@ -5,7 +5,7 @@ import type { FileOptions } from '@q/durable-files';
 /** Weights of a model by checkpoint name, f32, linears `[out, in]`. */
 export type Weights = (name: string) => Promise<Tensor<'f32'>>;
 
-interface FineTuningInput<T> extends FileOptions {
+interface AdapterTunerInput<T> extends FileOptions {
   readonly checkpoint: Checkpoint;
   readonly engine: Engine<T>;
   readonly windows: TokenWindows;
@@ -15,7 +15,7 @@ interface FineTuningInput<T> extends FileOptions {
   readonly context: Context;
 }
 
-export interface FineTuningResult {
+export interface AdapterTunerResult {
   readonly files: readonly string[];
   readonly steps: number;
   /** Mean loss of the last tenth of the steps, nats a token. */
@@ -34,11 +34,11 @@ export interface FineTuningResult {
 }
 
 /** A way to train a model on a text without changing its stored weights. */
-export interface FineTuning {
+export interface AdapterTuner {
   readonly options: Readonly<Record<string, unknown>>;
   /** The reason why this model cannot be trained with it, or undefined. */
   refuse?(checkpoint: Checkpoint): string | undefined;
   /** @throws SchemeError when it needs more memory than allowed, naming a batch that fits */
   forecast(checkpoint: Checkpoint, windows: Pick<TokenWindows, 'count' | 'length'>): Promise<void>;
-  run<T>(input: FineTuningInput<T>): Promise<FineTuningResult>;
+  run<T>(input: AdapterTunerInput<T>): Promise<AdapterTunerResult>;
 }

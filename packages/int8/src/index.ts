@@ -1,1 +1,0 @@
-export * from './int8-linears.js';

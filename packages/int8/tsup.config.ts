@@ -1,3 +1,0 @@
-import { packageBuild } from '@q/presets/tsup';
-
-export default packageBuild();

@@ -1,3 +1,0 @@
-import { packageTests } from '@q/presets/vitest';
-
-export default packageTests();
