@@ -10,6 +10,7 @@ export * from './contracts/descent.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';
 export * from './contracts/grid-kernels.js';
+export * from './contracts/half-matrix.js';
 export * from './contracts/kernels.js';
 export * from './contracts/kv-attention.js';
 export * from './contracts/method.js';
