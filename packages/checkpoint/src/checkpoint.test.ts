@@ -267,3 +267,48 @@ it('a single file counts, not the shards of an index beside it', async () => {
   expect(source.notes).toHaveLength(1);
   await source.close();
 });
+
+describe('a matrix of 16 bits', () => {
+  const table = 'model.embed_tokens.weight';
+
+  /** A tied folder whose table and one more linear are bf16. */
+  async function write(edit = (_patterns: Uint16Array) => {}): Promise<Uint16Array> {
+    const tensors = tinyTensors();
+    for (const name of [table, `${query}.weight`]) {
+      const { shape, data } = tensors.get(name) as Tensor<'f32'>;
+      tensors.set(name, tensor('bf16', shape, encodeBf16(data)));
+    }
+    tensors.delete('lm_head.weight');
+    const patterns = tensors.get(table)?.data as Uint16Array;
+    edit(patterns);
+    await writeModelFolder(folder, { ...tinyConfig, tie_word_embeddings: true }, tensors);
+    return patterns;
+  }
+
+  it('is given as it is stored, by rows, under both names of a tied table', async () => {
+    const patterns = await write();
+    const source = await open();
+    for (const name of [table, 'lm_head.weight']) {
+      const matrix = source.halves(name);
+      expect(matrix).toMatchObject({ dtype: 'bf16', shape: [24, 16] });
+      expect(await matrix?.rows(3, 7)).toEqual(patterns.subarray(48, 112));
+      expect(await matrix?.rows(23, 24)).toEqual(patterns.subarray(368));
+    }
+    expect(source.halves(`${query}.weight`)?.shape).toEqual([16, 16]);
+    for (const name of ['model.norm.weight', 'model.layers.0.mlp.up_proj.weight', 'absent'])
+      expect(source.halves(name)).toBeUndefined();
+    await source.close();
+  });
+
+  it('is refused where it is not finite', async () => {
+    await write((patterns) => {
+      patterns[50] = 0xff80;
+    });
+    const source = await open();
+    expect(await source.halves(table)?.rows(0, 3)).toHaveLength(48);
+    await expect(source.halves(table)?.rows(3, 24)).rejects.toThrow(
+      /embed_tokens.weight holds -Infinity at element 50:/,
+    );
+    await source.close();
+  });
+});

@@ -6,6 +6,7 @@ import {
   allFinite,
   dequantize,
   FormatError,
+  type HalfMatrix,
   linearsOf,
   type ModelDescription,
   NumericError,
@@ -33,6 +34,7 @@ import { type FolderListing, listModelFolder } from './model-folder.js';
 import { ownHead } from './own-head.js';
 import { layoutReader, refuseCodes } from './quantization-settings.js';
 import { stackedShards } from './stacks/index.js';
+import { storedHalves } from './stored-halves.js';
 import { transpose } from './transpose.js';
 
 /** A Hugging Face model folder or a model in a GGUF file, opened for reading. */
@@ -86,6 +88,11 @@ export interface Checkpoint {
    * @throws FormatError when absent, NumericError naming the first NaN or infinity
    */
   weight(name: string, into?: WeightBuffers): Promise<Tensor<'f32'>>;
+  /**
+   * A matrix that the files store in 16 bits, `[out, in]`, ties resolved. Undefined for all others: codes, f32, and linears
+   * that the files store `[in, out]`.
+   */
+  halves(name: string): HalfMatrix | undefined;
   quantized(module: string): Promise<QuantizedTensor | undefined>;
   /** The quantization of a module's inputs at run time; undefined when only its weight is quantized. */
   activation(module: string): Promise<ActivationScheme | undefined>;
@@ -293,6 +300,14 @@ async function describe(
       return name.endsWith('.weight') && isTurned(module)
         ? transpose(tensor('f32', read.shape, values))
         : tensor('f32', read.shape, values);
+    },
+    halves(name) {
+      const stored = shards.entries.has(name) ? name : model?.ties.get(name);
+      const entry = stored === undefined ? undefined : shards.entries.get(stored);
+      if (stored === undefined || !entry) return undefined;
+      const modules = [name, stored].map((each) => each.replace(/\.weight$/, ''));
+      if (modules.some((module) => isQuantized.has(module) || isTurned(module))) return undefined;
+      return storedHalves(path, shards, entry);
     },
     quantized,
     activation: async (module) =>

@@ -13,6 +13,7 @@ export * from './contracts/dtype.js';
 export * from './contracts/errors.js';
 export * from './contracts/granularity.js';
 export * from './contracts/grid-kernels.js';
+export * from './contracts/half-matrix.js';
 export * from './contracts/int8-product.js';
 export * from './contracts/kernels.js';
 export * from './contracts/kv-attention.js';

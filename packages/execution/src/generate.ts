@@ -36,6 +36,8 @@ export async function* generate<T>(
     );
   const { ops } = runtime;
   const decoder = createDecoder(model, runtime, 1, cache ? { cache } : {});
+  // One for all tokens: V8 frees arrays of the logits only once they are 64 MB.
+  const values = new Float32Array(model.vocabularySize);
   try {
     let logits: T | undefined;
     for (let start = 0; start < prompt.length; start += promptPart) {
@@ -45,7 +47,7 @@ export async function* generate<T>(
     }
     for (let written = 0; written < tokens && logits !== undefined; written++) {
       signal?.throwIfAborted();
-      const id = sampler(await ops.data(logits));
+      const id = sampler(await ops.data(logits, values));
       ops.dispose(logits);
       logits = undefined;
       yield id;

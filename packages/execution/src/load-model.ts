@@ -1,5 +1,6 @@
 import {
   type ForwardEngine,
+  type HalfMatrix,
   linearsOf,
   type ModelDescription,
   type QuantizedTensor,
@@ -14,6 +15,8 @@ export interface WeightSource {
   readonly quantizedModules: readonly string[];
   /** A tensor as f32, linears `[out, in]`. */
   weight(name: string): Promise<Tensor<'f32'>>;
+  /** A matrix that is stored in 16 bits, `[out, in]`; undefined for all others. */
+  halves?(name: string): HalfMatrix | undefined;
   quantized(module: string): Promise<QuantizedTensor | undefined>;
 }
 
@@ -30,7 +33,7 @@ export interface LoadedModel<T> {
 
 /**
  * Loads a model once and for all passes. Quantized linears stay packed where the engine multiplies by packed codes and the
- * scheme suits it; everything else is f32.
+ * scheme suits it; linears and tables of tokens in 16 bits stay so where the engine takes them; everything else is f32.
  * @param ops what the forward pass calls instead of the engine's operations, when something wraps them
  */
 export async function loadModel<T>(
@@ -40,7 +43,7 @@ export async function loadModel<T>(
   ops = engine.ops,
 ): Promise<LoadedModel<T>> {
   const quantized = new Set(source.quantizedModules);
-  // The first table is that of tokens, which look-ups and a tied head read, and both take packed rows.
+  // The first table is that of tokens, which look-ups and a tied head read: both take packed rows, and rows of 16 bits.
   const tokens = model.embeddingTensors[0]?.replace(/\.weight$/, '');
   const linears = new Set([...linearsOf(model).map(({ module }) => module), tokens]);
   const [packed, decoded]: [string[], string[]] = [[], []];
@@ -58,11 +61,18 @@ export async function loadModel<T>(
     (parts ? packed : decoded).push(module);
     return parts && ops.keep(engine.packedWeight!(parts));
   };
+  /** The same in 16 bits, where the source stores it so. */
+  const halfWeight = async (name: string): Promise<T | undefined> => {
+    const suits = name.endsWith('.weight') && linears.has(name.replace(/\.weight$/, ''));
+    const matrix = suits && engine.halfWeight ? source.halves?.(name) : undefined;
+    return matrix && ops.keep(await engine.halfWeight!(matrix));
+  };
   try {
     for (const name of new Set(names)) {
       const tied = model.ties.get(name);
       if (tied !== undefined && names.includes(tied)) continue;
-      weights.set(name, (await packedWeight(name)) ?? ops.keep(ops.fromTensor(await source.weight(name))));
+      const stored = (await packedWeight(name)) ?? (await halfWeight(name));
+      weights.set(name, stored ?? ops.keep(ops.fromTensor(await source.weight(name))));
     }
   } catch (error) {
     dispose();

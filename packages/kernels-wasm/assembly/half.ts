@@ -28,7 +28,7 @@ export function decodeHalves(patterns: usize, exponentBits: i32, values: usize, 
  */
 // @ts-expect-error: decorator
 @inline
-function fromF16(x: v128): v128 {
+export function fromF16(x: v128): v128 {
   const magnitude = i32x4.shl(v128.and(x, i32x4.splat(0x7fff)), 13);
   const sign = i32x4.shl(v128.and(x, i32x4.splat(0x8000)), 16);
   return v128.or(f32x4.mul(magnitude, f32x4.splat(5.192296858534828e33)), sign);

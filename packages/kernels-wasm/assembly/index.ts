@@ -14,6 +14,7 @@ export { shrinkGroups } from './grid-shrink';
 export { sweepBytes, sweepGroups } from './grid-sweep';
 export { gramTile } from './gram';
 export { decodeHalves } from './half';
+export { halfPanels, halfVector } from './half-products';
 export { hadamardRows } from './hadamard';
 export { kvAttention } from './kv-attention';
 export { crossEntropyRows, divergenceRows } from './losses';

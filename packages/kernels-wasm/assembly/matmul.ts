@@ -197,9 +197,10 @@ export function microStep(a: usize, step: usize, b: usize, c: usize, stride: usi
   put(c + 3 * stride, c30, c31, bias, accumulate);
 }
 
+/** Eight values of a row: stored, added to what is there, or added to the row at `bias` (0: none). */
 // @ts-expect-error: decorator
 @inline
-function put(at: usize, low: v128, high: v128, bias: usize, accumulate: bool): void {
+export function put(at: usize, low: v128, high: v128, bias: usize, accumulate: bool): void {
   if (accumulate) {
     low = f32x4.add(low, v128.load(at));
     high = f32x4.add(high, v128.load(at, 16));

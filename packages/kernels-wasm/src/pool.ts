@@ -77,6 +77,8 @@ const functions = [
   'shrinkGroups',
   'squaredErrors',
   'decodeHalves',
+  'halfVector',
+  'halfPanels',
   'packRowsOfWords',
   'encodeQ4_0',
   'encodeQ8_0',

@@ -16,8 +16,11 @@ export interface ShardReader {
    * @throws FormatError when there is no such tensor
    */
   read(name: string, out?: Uint8Array): Promise<Tensor>;
-  /** Bytes `[start, end)` of a tensor's data; all when absent. */
-  readBytes(name: string, start?: number, end?: number): Promise<Uint8Array>;
+  /**
+   * Bytes `[start, end)` of a tensor's data; all when absent.
+   * @param out receives them if it is large enough and the reader supports it; the result is then a view of it
+   */
+  readBytes(name: string, start?: number, end?: number, out?: Uint8Array): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
@@ -104,12 +107,13 @@ export async function openShards(from: string | ModelFolder): Promise<ShardReade
         const { entry, source } = find(name);
         return readTensor(source, entry, out);
       },
-      readBytes: async (name, start = 0, end) => {
+      readBytes: async (name, start = 0, end, out) => {
         const { entry, source } = find(name);
-        if (end === undefined && start === 0) return readTensorBytes(source, entry);
+        if (end === undefined && start === 0) return readTensorBytes(source, entry, out);
         return source.slice(
           entry.begin + start,
           Math.min(entry.end, end === undefined ? entry.end : entry.begin + end),
+          out,
         );
       },
       close,

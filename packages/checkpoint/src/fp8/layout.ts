@@ -118,9 +118,10 @@ async function read(module: string, tensors: TensorLookup, { suffix, tile }: Sto
   if (nan >= 0) throw new FormatError(`${module}.weight: element ${nan} is NaN: repair the file`);
   await refuseZeroPoints(module, tensors, 'FP8 weights have no zero points');
   const tiles = tile ? [Math.ceil(rows / tile[0]), Math.ceil(columns / tile[1])] : [];
-  const scale = await readScales(tensors, `${module}.${suffix}`, [[1], [rows, 1], tiles, []]);
+  // A fused expert has its one scale as `[1, 1]`.
+  const scale = await readScales(tensors, `${module}.${suffix}`, [[1], [rows, 1], tile ? tiles : [1, 1], []]);
   const granularity =
-    scale.values.length === 1 && scale.shape.length < 2
+    scale.values.length === 1 && (scale.shape.length < 2 || !tile)
       ? perTensor
       : `${scale.shape}` === `${[rows, 1]}`
         ? perChannel

@@ -23,8 +23,9 @@ export function stackedShards(shards: ShardReader, stacks: TensorStacks): ShardR
       entries.set(stack, entry);
       continue;
     }
-    const each = (parts[0] ?? []).length;
     const [count, rows = 1, ...rest] = entry.shape;
+    /** Tensors that a slice is divided into: one where its only row is that of all of them. */
+    const each = rows === 1 ? 1 : (parts[0] ?? []).length;
     const bytes = (entry.end - entry.begin) / (count * each);
     if (parts.length !== count || !Number.isInteger(bytes) || (entry.shape.length > 1 && rows % each !== 0))
       throw new FormatError(
@@ -36,7 +37,7 @@ export function stackedShards(shards: ShardReader, stacks: TensorStacks): ShardR
           throw new FormatError(
             `${entry.file}: tensor ${stack} holds ${name}, which is also a tensor of its own: remove one of them`,
           );
-        const offset = bytes * (index * each + part);
+        const offset = bytes * (index * each + (part % each));
         const begin = entry.begin + offset;
         const shape = entry.shape.length > 1 ? [rows / each, ...rest] : [];
         entries.set(name, { ...entry, name, shape, begin, end: begin + bytes });
@@ -44,11 +45,11 @@ export function stackedShards(shards: ShardReader, stacks: TensorStacks): ShardR
       }
   }
   if (slices.size === 0) return shards;
-  const readBytes: ShardReader['readBytes'] = async (name, start = 0, end) => {
+  const readBytes: ShardReader['readBytes'] = async (name, start = 0, end, out) => {
     const slice = slices.get(name);
-    if (!slice) return shards.readBytes(name, start, end);
+    if (!slice) return shards.readBytes(name, start, end, out);
     const stop = Math.min(end ?? slice.bytes, slice.bytes);
-    return shards.readBytes(slice.stack, slice.offset + start, slice.offset + stop);
+    return shards.readBytes(slice.stack, slice.offset + start, slice.offset + stop, out);
   };
   return {
     ...shards,

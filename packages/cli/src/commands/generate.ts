@@ -16,7 +16,7 @@ import { quantizedCache } from '../cache-option.js';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
-import { packedSource } from '../packed-source.js';
+import { packedSource, valueSource } from '../packed-source.js';
 import { openTokenizer, readModelJson, readModelText } from '../texts.js';
 import { UsageError } from '../usage-error.js';
 
@@ -58,7 +58,7 @@ export async function generateCommand(
     const stop = stopTokens(await readModelJson(path, 'generation_config.json'), checkpoint.config);
     const engine = await compute.generation();
     const source = options.adapter
-      ? { ...checkpoint, quantizedModules: [], weight: await adaptedWeights(options.adapter, checkpoint) }
+      ? valueSource(await adaptedWeights(options.adapter, checkpoint))
       : packedSource(checkpoint);
     try {
       const execution = options.adapter ? undefined : await integerExecution(checkpoint, compute.kernels);

@@ -5,6 +5,7 @@ import { type Evaluation, evaluate, runWindows } from '@q/eval';
 import { cachedLogits, integerExecution, loadModel } from '@q/execution';
 import { quantizedCache } from '../cache-option.js';
 import type { Compute } from '../engine.js';
+import { valueSource } from '../packed-source.js';
 import { formatBytes } from '../units.js';
 import { UsageError } from '../usage-error.js';
 import type { ScoreOptions } from './evaluate.js';
@@ -42,7 +43,7 @@ export async function scoreWithCache(
         ...options,
         task: 'original',
       }));
-    const source = weights ? { ...checkpoint, quantizedModules: [], weight: weights } : checkpoint;
+    const source = weights ? valueSource(weights) : checkpoint;
     const loaded = await loadModel(model, engine, source);
     const logits = cachedLogits(model, loaded.runtime, windows, { ...cache.decoder, signal });
     const result = await evaluate(logits, windows, {

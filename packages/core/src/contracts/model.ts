@@ -208,7 +208,7 @@ export function languageModel(model: ModelDescription, purpose: string): Languag
 export interface TensorStacks {
   /**
    * The model's tensors in one tensor of a file: one list for each slice of its first axis. If a slice has several
-   * tensors, each is an equal part of its rows. Undefined for a tensor that is not a stack.
+   * tensors, each is an equal part of its rows; a single row, or number, is that of each. Undefined for a tensor that is not a stack.
    * @throws FormatError naming the tensor when its shape is not that of a stack
    */
   split(name: string, shape: readonly number[]): readonly (readonly string[])[] | undefined;

@@ -1,3 +1,4 @@
+import type { HalfMatrix } from './half-matrix.js';
 import type { GatheredGrams, Kernels } from './kernels.js';
 import type { KvCacheContent } from './kv-attention.js';
 import type { SummedPackedWeight } from './packed-products.js';
@@ -178,6 +179,11 @@ export interface ForwardEngine<T> {
    * @throws ShapeError when a part does not fit {@link PackedWeight}, or the parts or the order do not fit together
    */
   packedWeight?(weight: SummedPackedWeight): T;
+  /**
+   * Loads a matrix `[out, in]` that stays in 16 bits: as for {@link packedWeight}, only `linear` and `embed` take it. They
+   * give the bits that they give for its f32 values. Absent if the engine has no such products.
+   */
+  halfWeight?(matrix: HalfMatrix): Promise<T>;
   /**
    * As `Kernels.gatherGrams`, for Gram matrices of the engine's activations, if its own products are faster than those
    * of the kernels.

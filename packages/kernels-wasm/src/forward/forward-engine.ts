@@ -1,4 +1,5 @@
 import type { ForwardEngine } from '@q/core';
+import { loadHalfMatrix } from '../packed/half-matrix.js';
 import { createPool, defaultThreads } from '../pool.js';
 import type { WasmKernelOptions } from '../wasm-kernels.js';
 import { createElementwise } from './elementwise.js';
@@ -41,6 +42,7 @@ export async function createForwardEngine(options: WasmKernelOptions = {}): Prom
     notes: [],
     independentSequences: true,
     packedWeight: (weight) => values.packed(loadPackedMatrix(pool, heap, weight)) as unknown as ForwardValue,
+    halfWeight: async (matrix) => values.packed(await loadHalfMatrix(pool, heap, matrix)) as unknown as ForwardValue,
     memory: () => ({ values: values.alive, bytes: heap.used }),
     dispose: () => pool.dispose(),
   };

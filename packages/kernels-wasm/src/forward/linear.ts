@@ -25,25 +25,19 @@ export function createLinear(pool: Pool, heap: Heap, values: Values) {
       throw new ShapeError(`linear: input [${x.shape}] does not fit the weight [${weight.shape}] ([out, in])`);
     const m = x.count / k;
     const out = values.make([...x.shape.slice(0, -1), n]);
+    const row = bias ? values.address(bias) : 0;
     const { packed } = weight.buffer;
     if (packed) {
-      packed.product(values.address(x), m, values.address(out));
-      if (bias) addToRows(values.read(out), values.read(bias));
+      packed.product(values.address(x), m, values.address(out), row);
       return out;
     }
     const packedB = panelsOf(weight, n, k);
     const panels = Math.ceil(m / panelRows);
     const packedA = heap.allocate(4 * panels * panelRows * k);
     const grain = tileSize(panels, pool.threads);
-    const row = bias ? values.address(bias) : 0;
     pool.run('packA', [values.address(x), k, 1, m, k, packedA], panels, grain);
     pool.run('matmulTile', [packedA, packedB, values.address(out), m, n, k, row, 0], panels, grain);
     heap.free(packedA);
     return out;
   };
-}
-
-function addToRows(rows: Float32Array, bias: Float32Array): void {
-  for (let start = 0; start < rows.length; start += bias.length)
-    for (let i = 0; i < bias.length; i++) rows[start + i] += bias[i];
 }

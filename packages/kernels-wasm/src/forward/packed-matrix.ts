@@ -3,14 +3,15 @@ import { loadPackedLinear } from '../packed/packed-linear.js';
 import type { Pool } from '../pool.js';
 import type { Heap } from './heap.js';
 
-/** A weight of a forward pass whose codes stay packed in the pool's memory. */
+/** A weight of a forward pass that stays as it is stored in the pool's memory: packed codes, or values of 16 bits. */
 export interface PackedMatrix {
   readonly outFeatures: number;
   readonly inFeatures: number;
   /**
    * Multiplies inputs `[tokens, in]` at address `x` of the pool's memory, and writes outputs `[tokens, out]` at `out`.
+   * Adds the row at address `bias`, unless it is 0.
    */
-  product(x: number, tokens: number, out: number): void;
+  product(x: number, tokens: number, out: number, bias: number): void;
   /** Writes output `index` of the dequantized weight, `[in]`, to `into`. */
   row(index: number, into: Float32Array): void;
   dispose(): void;
@@ -37,7 +38,7 @@ export function loadPackedMatrix(pool: Pool, heap: Heap, { parts, order }: Summe
   return {
     outFeatures,
     inFeatures,
-    product(x, tokens, out) {
+    product(x, tokens, out, bias) {
       const [first, ...others] = linears;
       const input = order ? heap.allocate(4 * tokens * inFeatures) : x;
       if (order) reorder(floatsAt(x, tokens * inFeatures), order, floatsAt(input, tokens * inFeatures));
@@ -50,6 +51,7 @@ export function loadPackedMatrix(pool: Pool, heap: Heap, { parts, order }: Summe
       }
       if (order) heap.free(input);
       if (others.length > 0) heap.free(other);
+      if (bias !== 0) addToRows(floatsAt(out, tokens * outFeatures), floatsAt(bias, outFeatures));
     },
     row(index, into) {
       summed.fill(0);
@@ -61,6 +63,11 @@ export function loadPackedMatrix(pool: Pool, heap: Heap, { parts, order }: Summe
       for (const linear of linears) linear.dispose();
     },
   };
+}
+
+function addToRows(rows: Float32Array, bias: Float32Array): void {
+  for (let start = 0; start < rows.length; start += bias.length)
+    for (let i = 0; i < bias.length; i++) rows[start + i] += bias[i];
 }
 
 function reorder(x: Float32Array, order: Int32Array, out: Float32Array): void {

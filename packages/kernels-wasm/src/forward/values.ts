@@ -34,7 +34,7 @@ export interface Value {
 /** Makes and frees values. A value that is made in a scope and not returned from it is freed at the scope's end. */
 export interface Values {
   make(shape: readonly number[]): Value;
-  /** A weight whose codes stay packed. */
+  /** A weight that stays as it is stored. */
   packed(matrix: PackedMatrix): Value;
   /** Writes a row of a matrix `[rows, columns]` to `into`, for rows, panels and packed weights. */
   row(value: Value, index: number, into: Float32Array): void;

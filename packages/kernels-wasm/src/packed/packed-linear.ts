@@ -10,6 +10,7 @@ import {
 import type { Heap } from '../forward/heap.js';
 import { panelColumns, panelRows, tilePanels } from '../matmul.js';
 import type { Pool } from '../pool.js';
+import { createScratch } from './scratch.js';
 
 /**
  * For f32 inputs of at most this many tokens, codes are unpacked in registers; more tokens are multiplied with
@@ -134,36 +135,17 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
    */
   const grain = Math.max(2, Math.min(16, Math.ceil(panels / (8 * pool.threads))));
 
+  const scratch = createScratch(pool, heap);
+  const floatsAt = scratch.floats;
+
   /** Runs `compute` with the addresses of buffers of `sizes` bytes. */
   function withRoom(sizes: readonly number[], compute: (...addresses: number[]) => void): void {
     if (disposed) throw new QuantError('this packed weight is disposed: load it again');
-    const addresses: number[] = [];
-    try {
-      for (const size of sizes) addresses.push(heap.allocate(size));
-      compute(...addresses);
-    } finally {
-      for (const at of addresses) heap.free(at);
-    }
+    scratch.during(sizes, compute);
   }
 
-  const floatsAt = (at: number, count: number) => new Float32Array(pool.memory.buffer, at, count);
-
-  /**
-   * Writes outputs of `rows` rows, whole panels wide, to `[tokens, out]` at `out`. They are computed there directly if
-   * they have that shape.
-   */
-  function outputs(tokens: number, rows: number, out: number, compute: (y: number) => void): void {
-    if (rows === tokens && stride === outFeatures) {
-      compute(out);
-      return;
-    }
-    withRoom([4 * rows * stride], (y) => {
-      compute(y);
-      const to = floatsAt(out, tokens * outFeatures);
-      for (let token = 0; token < tokens; token++)
-        to.set(floatsAt(y + 4 * token * stride, outFeatures), token * outFeatures);
-    });
-  }
+  const outputs = (tokens: number, rows: number, out: number, compute: (y: number) => void) =>
+    scratch.outputs({ tokens, width: outFeatures, rows, stride }, out, compute);
 
   const whole = groups.count - 1;
   const chunks = (inputs: number) => Math.ceil(inputs / Math.min(groups.size, floatChunk));
@@ -195,14 +177,14 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
     const rowPanels = Math.ceil(tokens / panelRows);
     const rows = rowPanels * panelRows;
     const scratchBytes = 4 * grain * panelDepth * panelColumns;
-    withRoom([4 * rows * inFeatures, pool.threads * scratchBytes], (a, scratch) => {
+    withRoom([4 * rows * inFeatures, pool.threads * scratchBytes], (a, decoded) => {
       pool.run('packA', [x, inFeatures, 1, tokens, inFeatures, a], rowPanels, tilePanels);
       outputs(tokens, rows, out, (y) => {
         pool.run(
           `packedPanels${bits}`,
           [
             ...[a, address, scalesAt, zerosAt, zeroStep, y, rows, words, groupWords, groups.count, stride],
-            ...[panelRows * tilePanels, scratch, scratchBytes],
+            ...[panelRows * tilePanels, decoded, scratchBytes],
           ],
           panels,
           grain,
@@ -225,7 +207,7 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
       4 * tokens * outFeatures,
     ];
     let result = new Float32Array(0);
-    withRoom(sizes, (from, arranged, sums, factors, scratch, out) => {
+    withRoom(sizes, (from, arranged, sums, factors, unpacked, out) => {
       new Int8Array(pool.memory.buffer, from, codes.length).set(codes);
       const factor = floatsAt(factors, rows).fill(0);
       if (scales.length === 1) factor.fill(scales[0], 0, tokens);
@@ -239,7 +221,7 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
       outputs(tokens, rows, out, (y) => {
         const weights = weightOf(intChunk[bits], y);
         if (tokens > fewTokens) {
-          const args = [arranged, sums, factors, ...weights, tiles, scratch];
+          const args = [arranged, sums, factors, ...weights, tiles, unpacked];
           pool.run(`packedInt8Panels${bits}`, args, panels, grain);
         } else {
           const args = [arranged, sums, groups.count, factors, ...weights, tiles];

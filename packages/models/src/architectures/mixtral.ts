@@ -4,6 +4,7 @@ import { describeLlamaLike } from './llama-like.js';
 import { gatedExpertStacks, mixtureOfExperts } from './mixture-of-experts.js';
 
 const names = { gate: 'w1', up: 'w3', down: 'w2' };
+const intermediateSize = (config: ConfigReader) => config.positiveInteger('intermediate_size');
 
 /** Mixtral: Mistral's attention, and in every layer `num_local_experts` MLPs; each token uses the best few. */
 export const mixtral: Architecture = {
@@ -31,7 +32,7 @@ export const mixtral: Architecture = {
         mixtureOfExperts({
           prefix,
           hidden,
-          intermediate: config.positiveInteger('intermediate_size'),
+          intermediate: intermediateSize(config),
           activation,
           experts,
           perToken,
@@ -40,5 +41,8 @@ export const mixtral: Architecture = {
         }),
     });
   },
-  stacks: (json) => gatedExpertStacks(new ConfigReader(json), names),
+  stacks(json) {
+    const config = new ConfigReader(json);
+    return gatedExpertStacks(config, names, () => intermediateSize(config));
+  },
 };

@@ -191,26 +191,52 @@ function sharedExpert(prefix: string, hidden: number, intermediate: number) {
   };
 }
 
+/** Parts of an expert's linear by the ends of their stacks' names: `gate_up_proj_scale_inv` has scales of FP8 weights. */
+const stackedParts: Readonly<Record<string, string>> = {
+  '': 'weight',
+  _scale_inv: 'weight_scale_inv',
+  _activation_scale: 'activation_scale',
+};
+
 /**
  * Experts of a layer in tensors of three dimensions, as in transformers 5, in memory and in files on request:
  * `experts.gate_up_proj` `[experts, 2 * intermediate, hidden]` (rows of the gate, then those of up) and
- * `experts.down_proj` `[experts, hidden, intermediate]`. Files that we write have a tensor for each expert, which every
- * reader supports.
+ * `experts.down_proj` `[experts, hidden, intermediate]`; of FP8 weights (`FP8Experts` of transformers) also scales
+ * `..._scale_inv` `[experts, rows of tiles, columns of tiles]`, and `..._activation_scale` `[experts]`. Files that we write
+ * have a tensor for each expert, which every reader supports.
+ * @param intermediate reads the intermediate size of an expert
  */
-export function gatedExpertStacks(config: ConfigReader, names: ExpertNames): TensorStacks {
+export function gatedExpertStacks(config: ConfigReader, names: ExpertNames, intermediate: () => number): TensorStacks {
   return {
     split(name, shape) {
-      const found = /^(.*\.experts)\.(gate_up_proj|down_proj)$/.exec(name);
+      const found = /^(.*\.experts)\.(gate_up_proj|down_proj)(|_scale_inv|_activation_scale)$/.exec(name);
       if (!found) return undefined;
-      const [, prefix, kind] = found;
+      const [, prefix, kind, suffix] = found;
       const hidden = config.positiveInteger('hidden_size');
       const [experts = 0, rows, columns] = shape;
-      if (shape.length !== 3 || (kind === 'down_proj' ? rows : columns) !== hidden)
+      if (suffix === '_scale_inv' && kind === 'gate_up_proj') checkHalves(name, shape, config, intermediate());
+      if (suffix === '' && (shape.length !== 3 || (kind === 'down_proj' ? rows : columns) !== hidden))
         throw new FormatError(
           `tensor ${name} has shape [${shape}]; ${kind === 'down_proj' ? `[experts, ${hidden}, intermediate]` : `[experts, 2 x intermediate, ${hidden}]`} was expected: load the model with transformers 5 and write it with save_pretrained`,
         );
       const parts = kind === 'down_proj' ? [names.down] : [names.gate, names.up];
-      return Array.from({ length: experts }, (_, index) => parts.map((part) => `${prefix}.${index}.${part}.weight`));
+      return Array.from({ length: experts }, (_, index) =>
+        parts.map((part) => `${prefix}.${index}.${part}.${stackedParts[suffix as string]}`),
+      );
     },
   };
+}
+
+/**
+ * Scales of gate and up in one tensor are those of either: one for both, one for each, one a row, or rows of tiles of
+ * which none has rows of both.
+ */
+function checkHalves(name: string, shape: readonly number[], config: ConfigReader, intermediate: number): void {
+  const tile = config.object('quantization_config').integers('weight_block_size')?.[0];
+  const [, rows] = shape;
+  const halved = tile === undefined ? rows === 2 : intermediate % tile === 0 && rows === (2 * intermediate) / tile;
+  if (shape.length === 3 && (rows === 1 || rows === 2 * intermediate || halved)) return;
+  throw new FormatError(
+    `tensor ${name} has shape [${shape}]: these scales are not those of gate and up apart, ${intermediate} rows each${tile === undefined ? '' : `, in tiles of ${tile} rows`}: write the model with a tensor for each expert (save_pretrained of transformers)`,
+  );
 }

@@ -5,6 +5,7 @@ import { gatedExpertStacks, mixtureOfExperts } from './mixture-of-experts.js';
 import { readSparseLayers, readWindows } from './qwen2.js';
 
 const names = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
+const intermediateSize = (config: ConfigReader) => config.positiveInteger('moe_intermediate_size', 1408);
 
 /**
  * Qwen1.5-MoE and Qwen2-MoE: Qwen2's attention. Sparse layers (every `decoder_sparse_step`-th, except
@@ -29,7 +30,7 @@ export const qwen2Moe: Architecture = {
           ? mixtureOfExperts({
               prefix,
               hidden,
-              intermediate: config.positiveInteger('moe_intermediate_size', 1408),
+              intermediate: intermediateSize(config),
               activation,
               experts,
               perToken,
@@ -40,5 +41,8 @@ export const qwen2Moe: Architecture = {
           : undefined,
     });
   },
-  stacks: (json) => gatedExpertStacks(new ConfigReader(json), names),
+  stacks(json) {
+    const config = new ConfigReader(json);
+    return gatedExpertStacks(config, names, () => intermediateSize(config));
+  },
 };

@@ -5,6 +5,7 @@ import { gatedExpertStacks, mixtureOfExperts } from './mixture-of-experts.js';
 import { readSparseLayers, readWindows } from './qwen2.js';
 
 const names = { gate: 'gate_proj', up: 'up_proj', down: 'down_proj' };
+const intermediateSize = (config: ConfigReader) => config.positiveInteger('moe_intermediate_size', 768);
 
 /** Qwen3-MoE: Qwen3's attention; experts without a shared one in the sparse layers. */
 export const qwen3Moe: Architecture = {
@@ -29,7 +30,7 @@ export const qwen3Moe: Architecture = {
           ? mixtureOfExperts({
               prefix,
               hidden,
-              intermediate: config.positiveInteger('moe_intermediate_size', 768),
+              intermediate: intermediateSize(config),
               activation,
               experts,
               perToken,
@@ -39,5 +40,8 @@ export const qwen3Moe: Architecture = {
           : undefined,
     });
   },
-  stacks: (json) => gatedExpertStacks(new ConfigReader(json), names),
+  stacks(json) {
+    const config = new ConfigReader(json);
+    return gatedExpertStacks(config, names, () => intermediateSize(config));
+  },
 };

@@ -1,0 +1,39 @@
+import { type HalfMatrix, NumericError, tensor, toF32, viewBytes } from '@q/core';
+import type { ShardEntry, ShardReader } from '@q/safetensors';
+import { firstNotFinite } from './first-not-finite.js';
+
+const dtypes = { F16: 'f16', BF16: 'bf16' } as const;
+
+/**
+ * A matrix that the files store in 16 bits; undefined for tensors of other dtypes and shapes. All rows are read into one buffer.
+ * @param path for messages
+ * @throws NumericError from `rows`, naming the first NaN or infinity
+ */
+export function storedHalves(
+  path: string,
+  { readBytes }: ShardReader,
+  { name, dtype: stored, shape }: ShardEntry,
+): HalfMatrix | undefined {
+  if ((stored !== 'F16' && stored !== 'BF16') || shape.length !== 2) return undefined;
+  const dtype = dtypes[stored];
+  const [rows, columns] = shape as [number, number];
+  let buffer = new Uint8Array(0);
+  return {
+    dtype,
+    shape: [rows, columns],
+    async rows(first, end) {
+      const [from, to] = [2 * first * columns, 2 * end * columns];
+      if (buffer.length < to - from) buffer = new Uint8Array(to - from);
+      const bytes = await readBytes(name, from, to, buffer);
+      const patterns = viewBytes(dtype, bytes) as Uint16Array;
+      const bad = firstNotFinite(stored, bytes);
+      if (bad >= 0) {
+        const [value] = toF32(tensor(dtype, [1], patterns.subarray(bad / 2, bad / 2 + 1)));
+        throw new NumericError(
+          `${path}: tensor ${name} holds ${value} at element ${first * columns + bad / 2}: repair the checkpoint first`,
+        );
+      }
+      return patterns;
+    },
+  };
+}
