@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import {
   type ActivationScheme,
   type Architecture,
+  type AttentionDescription,
   allFinite,
+  type CacheScales,
   dequantize,
   FormatError,
   type HalfMatrix,
@@ -12,6 +14,7 @@ import {
   NumericError,
   plainStream,
   type QuantizedTensor,
+  type Scheme,
   SchemeError,
   ShapeError,
   type Tensor,
@@ -36,6 +39,15 @@ import { layoutReader, refuseCodes } from './quantization-settings.js';
 import { stackedShards } from './stacks/index.js';
 import { storedHalves } from './stored-halves.js';
 import { transpose } from './transpose.js';
+
+/** Static scales of a cache of keys and values that a folder has. */
+export interface StoredCache {
+  readonly scheme: Scheme;
+  /** Names of the tensors that contain the scales. */
+  readonly tensors: readonly string[];
+  /** @throws FormatError naming the tensor that is absent or not a scale */
+  scales(attention: AttentionDescription): Promise<CacheScales>;
+}
 
 /** A Hugging Face model folder or a model in a GGUF file, opened for reading. */
 export interface Checkpoint {
@@ -70,6 +82,8 @@ export interface Checkpoint {
   readonly layout?: string;
   /** Modules that are stored quantized. */
   readonly quantizedModules: readonly string[];
+  /** Absent when the folder has no static scales that can be read. */
+  readonly cache?: StoredCache;
   /** Files to copy, relative to the folder: all files that are not weights, in order. */
   readonly otherFiles: readonly string[];
   /** Weight files of other kinds, which are not copied. */
@@ -256,6 +270,7 @@ async function describe(
     });
   const quantized = async (module: string) =>
     reader && isQuantized.has(module) ? inFolder(reader.read(module, lookup)) : undefined;
+  const cache = reader?.cache;
   return {
     path,
     files: modelFiles,
@@ -268,6 +283,15 @@ async function describe(
     ...(stacks ? { stacks } : {}),
     ...(reader ? { layout: reader.layout } : {}),
     quantizedModules,
+    ...(cache && model
+      ? {
+          cache: {
+            scheme: cache.scheme,
+            tensors: model.blocks.flatMap(({ attention }) => (attention ? cache.tensors(attention) : [])),
+            scales: (attention) => inFolder(cache.read(attention, lookup)),
+          },
+        }
+      : {}),
     otherFiles: listing.others,
     ignoredFiles: listing.weights.filter((name) => !files.has(name) && name !== 'model.safetensors.index.json'),
     notes,

@@ -1,5 +1,7 @@
 import type {
   ActivationScheme,
+  AttentionDescription,
+  CacheScales,
   LinearDescription,
   OptionRecord,
   OptionValues,
@@ -32,6 +34,32 @@ export interface LayoutRecord {
   readonly options: Readonly<Record<string, unknown>>;
   /** Module of the model's output projection. Absent in models without one. */
   readonly head?: string;
+  /** The scheme of a cache whose static scales are in the folder; only where the layout has {@link CacheScaleLayout}. */
+  readonly cache?: Scheme;
+}
+
+/** How a layout stores static scales of a cache of keys and values: one for each side of each attention. */
+export interface CacheScaleLayout {
+  /**
+   * The module of an attention, with which the names of its scales begin. Undefined when readers of this layout look
+   * for none in such an attention.
+   */
+  module(attention: AttentionDescription): string | undefined;
+  /** Tensors of an attention's scales. */
+  plan(module: string, scheme: Scheme): readonly PlannedTensor[];
+  /** Their content. Names as in `plan`. */
+  encode(module: string, scheme: Scheme, scales: CacheScales): ReadonlyMap<string, Tensor>;
+  /** What readers do with a folder of this scheme; it becomes a note in the plan. */
+  note(scheme: Scheme): string;
+}
+
+/** Reads static scales of a cache of one folder. */
+export interface CacheScaleReader {
+  readonly scheme: Scheme;
+  /** Tensors that belong to an attention's scales; a file may lack some. */
+  tensors(attention: AttentionDescription): readonly string[];
+  /** @throws FormatError naming the tensor that is absent or not a scale */
+  read(attention: AttentionDescription, tensors: TensorLookup): Promise<CacheScales>;
 }
 
 /** Reads tensors of a folder by name. */
@@ -60,6 +88,8 @@ export interface QuantizedLayout {
    * True when its readers support experts that the model's own files store in one tensor (`LinearDescription.stacked`).
    */
   readonly stacks?: true;
+  /** Static scales of the cache; absent when its readers take none. */
+  readonly cacheScales?: CacheScaleLayout;
   /**
    * The reason why linears of a kind stay as they are in every folder of this layout, or undefined. The plan calls it
    * and does not quantize them. For linears that were requested otherwise see {@link refuse}.
@@ -127,4 +157,6 @@ export interface LayoutReader {
    * quantizes inputs.
    */
   activation?(module: string, tensors: TensorLookup): Promise<ActivationScheme | undefined>;
+  /** Static scales of the cache; absent when the folder's settings name none that can be read. */
+  readonly cache?: CacheScaleReader;
 }

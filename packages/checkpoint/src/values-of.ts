@@ -24,7 +24,10 @@ export function valuesOf(checkpoint: Checkpoint): Checkpoint {
   const turned = new Set(linearsOf(model).flatMap(({ module, transposed }) => (transposed ? [module] : [])));
   const entries = new Map<string, TensorEntry & { readonly file: string }>();
   const storedBytes = new Map<string, number>();
+  // They hold for keys and values of the weights that they were calibrated with.
+  const cacheScales = new Set(checkpoint.cache?.tensors);
   for (const [name, entry] of checkpoint.tensors) {
+    if (cacheScales.has(name)) continue;
     const module = name.replace(/\.[^.]*$/, '');
     if (!quantized.has(module) || name.endsWith('.bias')) {
       entries.set(name, entry);
@@ -46,7 +49,7 @@ export function valuesOf(checkpoint: Checkpoint): Checkpoint {
     }
     return last.values;
   };
-  const { layout: _, ...rest } = checkpoint;
+  const { layout: _, cache: __, ...rest } = checkpoint;
   return {
     ...rest,
     config: Object.fromEntries(Object.entries(checkpoint.config).filter(([key]) => !settingKeys.includes(key))),

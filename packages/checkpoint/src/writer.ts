@@ -2,10 +2,13 @@ import { stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import {
   type ActivationScheme,
+  type CacheScales,
   FormatError,
   NumericError,
   plainStream,
   type QuantizedTensor,
+  type Scheme,
+  SchemeError,
   type StreamKernels,
   type Tensor,
 } from '@q/core';
@@ -35,7 +38,7 @@ import type { Checkpoint } from './checkpoint.js';
 import { editedConfigText } from './config-text.js';
 import { firstNotFinite } from './first-not-finite.js';
 import { refuseLostScales } from './held-scales.js';
-import type { LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
+import type { CacheScaleLayout, LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
 import { copyModelFile } from './model-files.js';
 import { joinStacks } from './stacks/index.js';
 import { transpose } from './transpose.js';
@@ -46,6 +49,14 @@ export interface RewrittenTensor {
   readonly shape: readonly number[];
   /** The file stores it `[in, out]`. */
   readonly transposed: boolean;
+}
+
+/** Static scales of a cache that a folder gets. */
+export interface PlannedCache {
+  /** `scaleStorage` is the dtype of the scales in the file. */
+  readonly scheme: Scheme;
+  /** Modules of the attentions (`CacheScaleLayout.module`), in the order of the blocks. */
+  readonly modules: readonly string[];
 }
 
 export interface CheckpointPlan {
@@ -60,6 +71,7 @@ export interface CheckpointPlan {
   readonly modules: ReadonlyMap<string, QuantizedModule>;
   /** Linears that runtimes expect in quantized form and that are not quantized. */
   readonly kept: readonly string[];
+  readonly cache?: PlannedCache;
 }
 
 export interface CheckpointPlanOptions {
@@ -67,6 +79,8 @@ export interface CheckpointPlanOptions {
   readonly kept?: readonly string[];
   readonly rewritten?: ReadonlyMap<string, RewrittenTensor>;
   readonly config?: Readonly<Record<string, unknown>>;
+  /** Only for a layout with `cacheScales`. */
+  readonly cache?: PlannedCache;
 }
 
 /**
@@ -79,7 +93,7 @@ export function planCheckpoint(
   modules: readonly QuantizedModule[],
   options: CheckpointPlanOptions = {},
 ): CheckpointPlan {
-  const { kept = [], rewritten = new Map<string, RewrittenTensor>(), config = {} } = options;
+  const { kept = [], rewritten = new Map<string, RewrittenTensor>(), config = {}, cache } = options;
   const inFile = ({ shape, transposed }: RewrittenTensor) => (transposed ? [...shape].reverse() : shape);
   const byWeight = new Map(modules.map((module) => [`${module.linear.module}.weight`, module]));
   const planned: PlannedTensor[] = [];
@@ -97,6 +111,7 @@ export function planCheckpoint(
   for (const [name, anew] of rewritten)
     if (!source.tensors.has(name)) planned.push({ name, dtype: 'F32', shape: inFile(anew) });
   for (const [weight, module] of byWeight) if (!source.tensors.has(weight)) planned.push(...layout.plan(module));
+  if (cache) for (const module of cache.modules) planned.push(...cacheScalesOf(layout).plan(module, cache.scheme));
   return {
     shards: planShards(joinStacks(planned, source.stacks), options),
     copied,
@@ -104,7 +119,14 @@ export function planCheckpoint(
     config,
     modules: new Map(modules.map((module) => [module.linear.module, module])),
     kept,
+    ...(cache ? { cache } : {}),
   };
+}
+
+/** @throws SchemeError when the layout stores no static scales of a cache */
+function cacheScalesOf({ name, cacheScales }: QuantizedLayout): CacheScaleLayout {
+  if (!cacheScales) throw new SchemeError(`the ${name} layout stores no static scales of a cache`);
+  return cacheScales;
 }
 
 /** A quantized module in the form of its layout. */
@@ -139,6 +161,8 @@ export interface CheckpointWriter {
   writeEncoded(module: string, encoded: EncodedModule): Promise<void>;
   /** Reads a written module back, for a resumed run. */
   readModule(module: string): Promise<QuantizedTensor>;
+  /** Writes the static scales of the cache of one attention. */
+  writeCacheScales(attention: string, scales: CacheScales): Promise<void>;
   /** Writes a rewritten tensor; linears `[out, in]`. */
   writeTensor(name: string, values: Tensor<'f32'>): Promise<void>;
   /** Reads a rewritten tensor back, for a resumed run. */
@@ -222,6 +246,11 @@ export async function createCheckpointWriter(
       if (quantized.groupIndex) reordered.add(name);
       return quantized;
     },
+    async writeCacheScales(attention, scales) {
+      if (!plan.cache) throw new FormatError(`${out}: no static scales of a cache are planned`);
+      const { encode } = cacheScalesOf(layout);
+      for (const [name, scale] of encode(attention, plan.cache.scheme, scales)) await shards.write(name, scale);
+    },
     async writeTensor(name, values) {
       await shards.write(name, plan.rewritten.get(name)?.transposed ? transpose(values) : values);
     },
@@ -250,9 +279,10 @@ export async function createCheckpointWriter(
     async finish(record) {
       const records = [...(await shards.finish())];
       const modules = [...plan.modules].map(([name, module]) => ({ ...module, reordered: reordered.has(name) }));
+      const cache = plan.cache ? { cache: plan.cache.scheme } : {};
       const { config, files } =
-        modules.length > 0
-          ? layout.config(modules, plan.kept, { ...record, head: headOf(source) })
+        modules.length > 0 || plan.cache
+          ? layout.config(modules, plan.kept, { ...record, ...cache, head: headOf(source) })
           : { config: undefined, files: new Map<string, string>() };
       for (const name of source.otherFiles) {
         if (files.has(name)) continue;

@@ -117,6 +117,7 @@ export * from './schemes/scale-storage.js';
 export * from './schemes/scheme.js';
 export * from './schemes/scheme-json.js';
 export * from './schemes/shared-exponent-scale.js';
+export * from './schemes/static-cache.js';
 export * from './schemes/two-level-scale.js';
 export { type HessianState, hessian, hessianF32, outputMoments } from './statistics/hessian.js';
 export * from './statistics/histogram.js';

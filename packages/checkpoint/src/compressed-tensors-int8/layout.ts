@@ -11,6 +11,7 @@ import {
   type Tensor,
   tensor,
 } from '@q/core';
+import { cacheScaleReader, compressedCacheScales } from '../compressed-tensors/cache-scales.js';
 import { cautionConv1d, compressedConfig, inputSchemeOf } from '../compressed-tensors/config.js';
 import { type StoredScaleType, storedAs } from '../compressed-tensors/stored-scales.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
@@ -26,6 +27,7 @@ import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 export function compressedTensorsInt8Layout(): QuantizedLayout {
   return {
     name: 'compressed-tensors-int8',
+    cacheScales: compressedCacheScales,
     refuse,
     caution,
     plan: (module) => {
@@ -88,6 +90,7 @@ function caution(module: QuantizedModule): string | undefined {
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   return {
     layout: 'compressed-tensors-int8',
+    cache: cacheScaleReader(config),
     has: (module, tensors) => tensors.has(`${module}.weight_scale`),
     tensors: (module) => ['weight', 'weight_scale', 'input_scale'].map((part) => `${module}.${part}`),
     read,

@@ -17,7 +17,7 @@ import { shownValue } from '../shown-value.js';
  * `QuantizationArgs` of compressed-tensors (docs/reference/file-formats.md#config-of-compressed-tensors). Unknown keys
  * are an error there, so this list is complete.
  */
-interface QuantizationArgs {
+export interface QuantizationArgs {
   readonly num_bits: number;
   readonly type: 'int' | 'float';
   readonly symmetric: boolean;
@@ -34,7 +34,8 @@ export interface ConfigGroup {
   readonly output_activations: null;
 }
 
-const args = ({ format, granularity, zeroPoint, dynamic = false }: Scheme): QuantizationArgs => ({
+/** A scheme in the form of the library. */
+export const quantizationArgs = ({ format, granularity, zeroPoint, dynamic = false }: Scheme): QuantizationArgs => ({
   num_bits: format.bits,
   type: format.family === 'float' ? 'float' : 'int',
   symmetric: zeroPoint === 'none',
@@ -50,8 +51,8 @@ const args = ({ format, granularity, zeroPoint, dynamic = false }: Scheme): Quan
 function configGroups(modules: readonly QuantizedModule[]): Record<string, ConfigGroup> {
   const groups = new Map<string, { names: string[]; weights: QuantizationArgs; inputs: QuantizationArgs | null }>();
   for (const { linear, scheme, activation } of modules) {
-    const weights = args(scheme);
-    const inputs = activation ? args(activation.scheme) : null;
+    const weights = quantizationArgs(scheme);
+    const inputs = activation ? quantizationArgs(activation.scheme) : null;
     const key = JSON.stringify([weights, inputs]);
     const group = groups.get(key) ?? { names: [], weights, inputs };
     group.names.push(linear.module);
@@ -87,7 +88,7 @@ export function compressedConfig(
       quantization_status: 'compressed',
       config_groups: configGroups(modules),
       ignore: [...keptHead(modules, record), ...kept],
-      kv_cache_scheme: null,
+      kv_cache_scheme: record.cache ? quantizationArgs(record.cache) : null,
     },
     files: new Map<string, string>(),
   };
@@ -103,7 +104,7 @@ export const cautionConv1d = ({ linear }: QuantizedModule): string | undefined =
     : undefined;
 
 /** Arguments in another tool's file. */
-type ReadArgs = Partial<Record<keyof QuantizationArgs, unknown>>;
+export type ReadArgs = Partial<Record<keyof QuantizationArgs, unknown>>;
 
 /** A group in another tool's file. */
 export interface ReadGroup {

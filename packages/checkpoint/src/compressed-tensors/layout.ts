@@ -18,6 +18,7 @@ import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule,
 import { refuseZeroPoints } from '../refuse-zero-points.js';
 import { shownValue } from '../shown-value.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
+import { cacheScaleReader, compressedCacheScales } from './cache-scales.js';
 import { cautionConv1d, compressedConfig, groupOf } from './config.js';
 import { type StoredScaleType, storedAs } from './stored-scales.js';
 
@@ -36,6 +37,7 @@ const marlin = { groups: [32, 64, 128], outFeatures: 64, inFeatures: 128 };
 export function compressedTensorsLayout(): QuantizedLayout {
   return {
     name: 'compressed-tensors',
+    cacheScales: compressedCacheScales,
     refuse,
     caution,
     plan({ linear: { module, inFeatures, outFeatures }, scheme }) {
@@ -165,6 +167,7 @@ interface ModuleConfig {
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   return {
     layout: 'compressed-tensors',
+    cache: cacheScaleReader(config),
     has: (module, tensors) => tensors.has(`${module}.weight_packed`),
     tensors: (module) =>
       ['weight_packed', 'weight_scale', 'weight_shape', 'weight_zero_point', 'weight_g_idx'].map(

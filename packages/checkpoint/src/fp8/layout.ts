@@ -11,6 +11,7 @@ import {
   type Tensor,
   tensor,
 } from '@q/core';
+import { cacheScaleReader, compressedCacheScales } from '../compressed-tensors/cache-scales.js';
 import { cautionConv1d, compressedConfig, groupOf } from '../compressed-tensors/config.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { refuseZeroPoints } from '../refuse-zero-points.js';
@@ -24,6 +25,7 @@ import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 export function fp8Layout(): QuantizedLayout {
   return {
     name: 'fp8',
+    cacheScales: compressedCacheScales,
     refuse,
     caution: cautionConv1d,
     plan: ({ linear: { module, inFeatures, outFeatures }, scheme }) => [
@@ -65,6 +67,7 @@ function refuse({ scheme: { format, granularity, scaleStorage }, activation, cod
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
   return {
     layout: 'fp8',
+    cache: cacheScaleReader(config),
     has: (module, tensors) => tensors.has(`${module}.weight_scale`),
     tensors: (module) => ['weight', 'weight_scale'].map((part) => `${module}.${part}`),
     read: (module, tensors) => read(module, tensors, { suffix: 'weight_scale', tile: [128, 128] }),
