@@ -2,6 +2,7 @@ import { type WindowBatch, type Windows, windowBatches } from '@q/calib';
 import type {
   BlockDescription,
   BlockWeights,
+  CacheSite,
   ForwardEngine,
   GatheredGrams,
   Kernels,
@@ -32,6 +33,9 @@ export interface StagePart {
   /** Which tokens of the batch the rows are, in rising order; absent when they are all of them. */
   readonly tokenOf?: Float32Array;
 }
+
+/** Called with keys or values of one batch as a cache gets them, positions applied: `[tokens, kvHeads*headDim]`. */
+export type SeeCache = (site: CacheSite, values: Float32Array) => void;
 
 export interface BlockWalkOptions<T> {
   readonly model: ModelDescription;
@@ -209,9 +213,12 @@ export class BlockWalk<T> {
     await this.each(blockStep(block));
   }
 
-  /** All batches through a stage; those that {@link advance} has sent there already stay. */
-  async run(stage: Stage): Promise<void> {
-    await this.each(stageStep(stage));
+  /**
+   * All batches through a stage; those that {@link advance} has sent there already stay.
+   * @param see called with the keys and values that the stage computes; not for batches that {@link advance} has sent
+   */
+  async run(stage: Stage, see?: SeeCache): Promise<void> {
+    await this.each(stageStep(stage), see);
     this.ahead.clear();
   }
 
@@ -393,8 +400,10 @@ export class BlockWalk<T> {
     );
   }
 
-  private async each(step: Step): Promise<void> {
-    const runtime = this.runtime();
+  private async each(step: Step, see?: SeeCache): Promise<void> {
+    const { ops } = this.options.engine;
+    const seen: { readonly site: CacheSite; readonly handle: T }[] = [];
+    const runtime = see ? this.tapped(seen) : this.runtime();
     for (let i = 0; i < this.states.length; i++) {
       if (this.ahead.has(i)) continue;
       await yieldToEventLoop(this.options.signal);
@@ -402,7 +411,23 @@ export class BlockWalk<T> {
       const uploaded = new Map<T, HostPart>();
       this.states[i] = await this.download(() => step(runtime, this.upload(state, uploaded)), { uploaded });
       this.drop([state]);
+      for (const { site, handle } of seen.splice(0)) {
+        see?.(site, await ops.data(handle));
+        ops.dispose(handle);
+      }
     }
+  }
+
+  /** The runtime, which also puts copies of all keys and values of the cache into `seen`. The caller disposes of them. */
+  private tapped(seen: { readonly site: CacheSite; readonly handle: T }[]): Runtime<T> {
+    const { ops } = this.options.engine;
+    return wrapRuntime(this.runtime(), {
+      cache(site, x, inner) {
+        const own = inner(site, x);
+        if (site.stage === 'afterRope') seen.push({ site, handle: ops.keep(ops.scale(own, 1)) });
+        return own;
+      },
+    });
   }
 
   /** @param uploaded handles whose values the host has already: what a stage passes on is not downloaded again */

@@ -154,7 +154,7 @@ export function planText(plan: Plan): string {
       row.dtype,
       formatBytes(row.bytesBefore),
       formatBytes(row.bytesAfter),
-      row.action === 'quantize' ? `${row.method} ${row.scheme}` : row.action === 'rewrite' ? 'f32' : 'as it is',
+      becomes(row),
       row.why,
     ]),
   );
@@ -172,6 +172,13 @@ export function planText(plan: Plan): string {
     `memory about ${formatBytes(memory.total)} (${parts.join(', ')})${disk === undefined ? '' : `, ${formatBytes(disk)} of activations on the disk`}; time about ${formatSeconds(seconds)}`,
     ...plan.notes.map((note) => `note: ${note}`),
   ].join('\n');
+}
+
+/** What a tensor becomes, in words. */
+function becomes({ action, method, scheme, dtype }: PlannedRow): string {
+  if (action === 'quantize') return `${method} ${scheme}`;
+  if (action === 'rewrite') return 'f32';
+  return action === 'add' ? dtype.toLowerCase() : 'as it is';
 }
 
 /** Bytes afterwards of each kind of tensor, and its share of the total. */

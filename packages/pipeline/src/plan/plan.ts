@@ -1,4 +1,11 @@
-import { type Checkpoint, type CheckpointPlan, planCheckpoint, type QuantizedModule, sourceBytes } from '@q/checkpoint';
+import {
+  type Checkpoint,
+  type CheckpointPlan,
+  type PlannedCache,
+  planCheckpoint,
+  type QuantizedModule,
+  sourceBytes,
+} from '@q/checkpoint';
 import {
   type ActivationScheme,
   describeActivation,
@@ -13,6 +20,7 @@ import {
   SchemeError,
   type Tuner,
 } from '@q/core';
+import { byteLength, type PlannedTensor } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
@@ -22,6 +30,7 @@ import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { rewriteModel } from './model-source.js';
 import { refuseModule } from './refuse-module.js';
 import { type RowGroup, RowGroups } from './row-groups.js';
+import { planCache } from './static-cache.js';
 import { StoredBytes } from './stored-bytes.js';
 import { UnreadTensors } from './unread-tensors.js';
 
@@ -31,8 +40,11 @@ export type TensorKind = 'linears' | 'embeddings' | 'head' | 'the rest';
 /** One tensor of the source, and the plan for it. */
 export interface PlannedRow {
   readonly name: string;
-  /** `rewrite`: the tensor is not quantized, but its values change. It is written in f32. */
-  readonly action: 'quantize' | 'rewrite' | 'copy';
+  /**
+   * `rewrite`: the tensor is not quantized, but its values change. It is written in f32. `add`: the source does not have
+   * the tensor, a scale of the cache.
+   */
+  readonly action: 'quantize' | 'rewrite' | 'copy' | 'add';
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly bytesBefore: number;
@@ -69,6 +81,8 @@ export interface Plan {
   /** The rows in groups: rows whose names differ only in numbers are one group. */
   readonly groups: readonly RowGroup[];
   readonly modules: ReadonlyMap<string, PlannedModule>;
+  /** Static scales of the cache, which the run collects. */
+  readonly cache?: PlannedCache;
   /** Headers and offsets of all files that are written, made on first use. */
   readonly files: CheckpointPlan;
   /** True if a method needs statistics, so the model has to run. */
@@ -180,6 +194,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     );
   const { tuner } = recipe;
   if (tuner) checkTuner(tuner, checkpoint, recipe, model, modules);
+  const cache = planCache(checkpoint, recipe, model);
   const calibrated = tuner !== undefined || walksModel(recipe, modules);
   if (calibrated && !model) throw checkpoint.unknownArchitecture as Error;
   const cautions = new Map<string, string>();
@@ -189,6 +204,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   }
   for (const [caution, names] of byText(cautions))
     notes.push(`${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''}: ${caution}`);
+  if (cache && recipe.layout.cacheScales) notes.push(recipe.layout.cacheScales.note(cache.scheme));
   notes.push(...checkpoint.notes);
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 
@@ -239,6 +255,9 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       yield rowOf(name, entry, sourceBytes(checkpoint, entry), entry.end - entry.begin);
     for (const [name, { shape }] of changed)
       if (!checkpoint.tensors.has(name)) yield rowOf(name, { dtype: 'F32', shape }, 0, 0);
+    for (const module of cache?.modules ?? [])
+      for (const part of recipe.layout.cacheScales?.plan(module, (cache as PlannedCache).scheme) ?? [])
+        yield addedRow(part, `static scale of the cache, ${cache?.scheme.format.name}`);
   };
   const sums = new RowGroups();
   const unread = new UnreadTensors(checkpoint, model);
@@ -257,6 +276,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
         [...changed].filter(([name]) => !name.endsWith('.weight') || !modules.has(name.replace(/\.weight$/, ''))),
       ),
       config: source.config,
+      ...(cache ? { cache } : {}),
     });
   let files: CheckpointPlan | undefined;
   let rows: readonly PlannedRow[] | undefined;
@@ -284,6 +304,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     tensors,
     groups,
     modules,
+    ...(cache ? { cache } : {}),
     get files() {
       files ??= filesOf();
       return files;
@@ -298,6 +319,18 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     eachRow,
   };
 }
+
+/** The row of a tensor that the source does not have. */
+const addedRow = (part: PlannedTensor, why: string): PlannedRow => ({
+  name: part.name,
+  kind: 'the rest',
+  action: 'add',
+  dtype: part.dtype,
+  shape: part.shape,
+  bytesBefore: 0,
+  bytesAfter: byteLength(part),
+  why,
+});
 
 /** Modules by the text about them, in their order. */
 function byText(texts: ReadonlyMap<string, string>): ReadonlyMap<string, readonly string[]> {
@@ -344,7 +377,7 @@ function linearOfBias(
 
 /** Whether quantizing runs the model block by block. Otherwise tensors are quantized one after the other. */
 export const walksModel = (recipe: Recipe, modules: ReadonlyMap<string, PlannedModule>): boolean =>
-  transformsOf(recipe).length > 0 || readsStatistics(modules);
+  recipe.kvCache !== undefined || transformsOf(recipe).length > 0 || readsStatistics(modules);
 
 function readsStatistics(modules: ReadonlyMap<string, PlannedModule>): boolean {
   for (const { quantizer, activation } of modules.values())

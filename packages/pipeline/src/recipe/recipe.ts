@@ -50,6 +50,11 @@ export interface Recipe {
   readonly rules: readonly Rule[];
   /** Trains all quantized linears. The rules' quantizers compute the initial values. */
   readonly tuner?: Tuner;
+  /**
+   * Static scales of the cache are calibrated and written (`staticCacheSchemes`). The dtype of the scales follows the
+   * model.
+   */
+  readonly kvCache?: Scheme;
   readonly seed: number;
   /** Round weights that a source has rounded already. Without it such a source is refused. */
   readonly requantize?: boolean;
@@ -95,7 +100,18 @@ export function describeRule(rule: Rule, index: number): string {
 
 /** The recipe as plain JSON: it is the recipe's identity, and a part of the report. */
 export function recipeJSON(recipe: Recipe): Record<string, unknown> {
-  const { layout, transforms = [], rules, tuner, seed, requantize, maxShardBytes, expertTokens, uses } = recipe;
+  const {
+    layout,
+    transforms = [],
+    rules,
+    tuner,
+    kvCache,
+    seed,
+    requantize,
+    maxShardBytes,
+    expertTokens,
+    uses,
+  } = recipe;
   return {
     layout: layout.name,
     seed,
@@ -104,6 +120,7 @@ export function recipeJSON(recipe: Recipe): Record<string, unknown> {
     ...(expertTokens === undefined ? {} : { expertTokens }),
     ...(uses === undefined ? {} : { uses }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
+    ...(kvCache ? { kvCache: JSON.parse(JSON.stringify(kvCache)) } : {}),
     ...(tuner ? { tuner: { method: tuner.name, options: tuner.options } } : {}),
     rules: rules.map(({ match, only, except, keep, quantizer, scheme, activation }) => ({
       match: match instanceof RegExp ? `${match}` : match,

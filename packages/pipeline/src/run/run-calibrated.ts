@@ -23,6 +23,7 @@ import {
 } from '@q/core';
 import { type EndLoss, solverWeights } from '@q/end-loss';
 import { activationFiles } from '../blocks/activation-files.js';
+import { CacheRanges } from '../blocks/cache-ranges.js';
 import { collect, comparedOutput } from '../blocks/collect.js';
 import { stageInputs } from '../blocks/stage-inputs.js';
 import { type TransformedBlock, transformBlock } from '../blocks/transform-block.js';
@@ -152,6 +153,8 @@ async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
     if (transformed) await writeScaled(plan, block, weights, transformed, writer);
     else await replayScaled(plan, block, writer, walk);
     for (const each of walks) await profile.stage('forward', () => each.begin(block));
+    const attention = plan.cache?.modules[block.index];
+    const ranges = transformed && attention !== undefined ? new CacheRanges(attention) : undefined;
     const rows: ModuleRow[] = [];
     for (const stage of block.stages) {
       if (!transformed) await replay(plan, stage, writer, walk);
@@ -160,9 +163,12 @@ async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
         rows.push(...(await quantizeStage(work)));
       }
       // Nothing reads the output of the last stage.
-      if (stage !== lastStage) for (const each of walks) await profile.stage('forward', () => each.run(stage));
+      if (stage === lastStage) continue;
+      for (const each of walks)
+        await profile.stage('forward', () => each.run(stage, each === walk ? ranges?.see : undefined));
     }
     weights.clear();
+    if (ranges && plan.cache) await writer.writeCacheScales(ranges.attention, ranges.scales(plan.cache.scheme));
     if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
     if (replayed) return;
     const tensors = await profile.stage('pack and write', () => writer.sync());

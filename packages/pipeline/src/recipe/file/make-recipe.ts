@@ -111,11 +111,16 @@ export function makeRecipe(
   ];
   const maxShardBytes = value<number>('maxShardBytes');
   const expertTokens = value<number>('expertTokens');
+  const kvCacheSetting = settings.get('kvCache');
+  const kvCache = topOptions.kvCache.resolve(kvCacheSetting?.value, parts);
+  const layout = layoutOf(layoutFor(main, namedSchemesOf(settings, rules), vocabulary), settings, vocabulary);
+  if (kvCacheSetting && !layout.cacheScales) throw new SchemeError(noCacheScales(kvCacheSetting, layout, vocabulary));
   const recipe: Recipe = {
-    layout: layoutOf(layoutFor(main, namedSchemesOf(settings, rules), vocabulary), settings, vocabulary),
+    layout,
     ...(steps.length > 0 ? { transforms: steps } : {}),
     rules,
     ...(main.tuner ? { tuner: main.tuner } : {}),
+    ...(kvCache ? { kvCache } : {}),
     seed: value<number>('seed') ?? 0,
     ...(value<boolean>('requantize') ? { requantize: true } : {}),
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
@@ -123,6 +128,12 @@ export function makeRecipe(
     ...(vocabulary.uses.length > 0 ? { uses: vocabulary.uses } : {}),
   };
   return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };
+}
+
+function noCacheScales({ shown, value }: Setting, layout: QuantizedLayout, vocabulary: Vocabulary): string {
+  const names = vocabulary.layouts.flatMap(({ name, make }) => (make({}, vocabulary).cacheScales ? [name] : []));
+  const instead = names.length > 0 ? `use --layout ${names.join(' or ')}` : 'leave the option out';
+  return `${shown} ${value}: the ${layout.name} layout stores no scales of a cache: ${instead}`;
 }
 
 /** A layout's default settings; none without a layout. The layout's name is checked elsewhere. */

@@ -1,6 +1,7 @@
 import {
   boolean,
   choice,
+  choiceOf,
   integer,
   list,
   type ModelStep,
@@ -8,6 +9,7 @@ import {
   number,
   type Option,
   type OptionRecord,
+  staticCacheSchemes,
   text,
 } from '@q/core';
 import { methodOptions } from './method-options.js';
@@ -80,6 +82,10 @@ export const topOptions = {
     placeholder: 'format',
     otherwise: 'keep',
     help: 'Scheme of the output head, a pooler and the table that the head is tied to, or keep.',
+  }),
+  kvCache: choiceOf(staticCacheSchemes, {
+    otherwise: 'none',
+    help: 'Calibrate static scales for a cache of keys and values in this format, and write them.',
   }),
   expertTokens: integer({
     min: 0,
