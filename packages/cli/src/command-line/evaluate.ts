@@ -11,7 +11,7 @@ export const evaluate = command({
     cache: text({
       placeholder: 'scheme',
       otherwise: 'f32',
-      help: 'Read earlier tokens from a quantized cache: int8, int4, kivi2, ..., as in kivi2,rotate,window=64.',
+      help: 'Read earlier tokens from a quantized cache: int8, int4, kivi2,rotate,window=64, or static (scales of the folder).',
     }),
     against: text({ placeholder: 'model', help: 'The original, for KL divergence.' }),
     text: textFile('Text to score, JSON Lines, or .u16 or .u32 token ids.'),

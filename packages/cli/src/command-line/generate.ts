@@ -29,7 +29,7 @@ export const generate = command({
     cache: text({
       placeholder: 'scheme',
       otherwise: 'f32',
-      help: 'Quantize keys and values: int8, int4, kivi2, ..., as in kivi2,rotate,window=64.',
+      help: 'Quantize keys and values: int8, int4, kivi2,rotate,window=64, or static (scales of the folder).',
     }),
     engine: computeOptions.engine,
     threads: computeOptions.threads,

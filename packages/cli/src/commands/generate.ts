@@ -12,7 +12,7 @@ import {
 } from '@q/execution';
 import type { Tokenizer } from '@q/models';
 import { adaptedWeights } from '../adapter-option.js';
-import { quantizedCache } from '../cache-option.js';
+import { cacheOf } from '../cache-option.js';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
@@ -52,7 +52,7 @@ export async function generateCommand(
     if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
     const model = languageModel(checkpoint.model, 'q generate');
     for (const note of checkpoint.notes) terminal.note(`note: ${path}: ${note}`);
-    const cache = options.cache === undefined ? undefined : quantizedCache(options.cache, model);
+    const cache = options.cache === undefined ? undefined : await cacheOf(options.cache, model, checkpoint);
     const tokenizer = await openTokenizer(path);
     const ids = await promptIds(path, tokenizer, prompt, options);
     const stop = stopTokens(await readModelJson(path, 'generation_config.json'), checkpoint.config);

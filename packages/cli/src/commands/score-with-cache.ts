@@ -3,7 +3,7 @@ import type { Checkpoint } from '@q/checkpoint';
 import { CalibrationError, languageModel } from '@q/core';
 import { type Evaluation, evaluate, runWindows } from '@q/eval';
 import { cachedLogits, integerExecution, loadModel } from '@q/execution';
-import { quantizedCache } from '../cache-option.js';
+import { cacheOf } from '../cache-option.js';
 import type { Compute } from '../engine.js';
 import { valueSource } from '../packed-source.js';
 import { formatBytes } from '../units.js';
@@ -33,7 +33,7 @@ export async function scoreWithCache(
     throw new UsageError(
       '--cache needs a model of which only the weights are quantized: this folder also quantizes inputs',
     );
-  const cache = quantizedCache(scheme, model);
+  const cache = await cacheOf(scheme, model, checkpoint);
   const engine = await compute.generation();
   try {
     const options = { progress: terminal.progress, signal };
