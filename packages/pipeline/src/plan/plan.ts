@@ -30,7 +30,7 @@ import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { rewriteModel } from './model-source.js';
 import { refuseModule } from './refuse-module.js';
 import { type RowGroup, RowGroups } from './row-groups.js';
-import { planCache } from './static-cache.js';
+import { cacheNotes, planCache } from './static-cache.js';
 import { StoredBytes } from './stored-bytes.js';
 import { UnreadTensors } from './unread-tensors.js';
 
@@ -204,7 +204,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   }
   for (const [caution, names] of byText(cautions))
     notes.push(`${names[0]}${names.length > 1 ? ` and ${names.length - 1} more` : ''}: ${caution}`);
-  if (cache && recipe.layout.cacheScales) notes.push(recipe.layout.cacheScales.note(cache.scheme));
+  if (cache) notes.push(...cacheNotes(checkpoint, recipe, cache));
   notes.push(...checkpoint.notes);
   for (const file of checkpoint.ignoredFiles) notes.push(`${file} is a weight file of another kind and is not copied`);
 

@@ -10,7 +10,7 @@ import { describeModel } from '@q/models';
 import { expect, it } from 'vitest';
 import { writeSmallLlama } from '../testing/small-llama.js';
 import { workbench } from '../testing/workbench.js';
-import { planCache } from './static-cache.js';
+import { cacheNotes, planCache } from './static-cache.js';
 
 const at = workbench();
 const layout = compressedTensorsLayout();
@@ -35,6 +35,10 @@ it('gives each attention scales of the dtype of its weights, and nothing to a re
     expect(cache?.modules).toEqual(['model.layers.0.self_attn']);
     expect(cache?.scheme.scaleStorage.name).toBe('f32');
     expect(planCache(checkpoint, { ...recipe(), kvCache: undefined })).toBeUndefined();
+    const notesOf = (config: object) =>
+      cache ? cacheNotes({ ...checkpoint, config: { ...config } }, recipe(), cache).join() : '';
+    expect(notesOf({ num_key_value_heads: 2 })).toMatch(/^vLLM reads the scales of the cache[^,]*$/);
+    expect(notesOf({})).toMatch(/config.json has no num_key_value_heads/);
   });
 });
 

@@ -5,6 +5,18 @@ import type { Recipe } from '../recipe/recipe.js';
 /** Scales have the dtype of the attention's weights, as compressed-tensors writes them; f32 for any other dtype. */
 const storages: Readonly<Record<string, ScaleStorage>> = { F16: f16Scale, BF16: bf16Scale };
 
+/** What a person has to know of the readers of a folder with scales of a cache. */
+export function cacheNotes({ config }: Checkpoint, { layout }: Recipe, { scheme }: PlannedCache): readonly string[] {
+  return [
+    ...(layout.cacheScales ? [layout.cacheScales.note(scheme)] : []),
+    ...('num_key_value_heads' in config
+      ? []
+      : [
+          'config.json has no num_key_value_heads: where the architecture has no such setting (OPT, GPT-J), compressed-tensors does not load a folder with scales of a cache in transformers',
+        ]),
+  ];
+}
+
 /**
  * The static scales of the cache that a recipe wants; undefined when it wants none.
  * @throws SchemeError when the layout, the model or the method does not go with them
