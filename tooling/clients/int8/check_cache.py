@@ -50,7 +50,6 @@ def check(folder):
     worst = 0.0
     maxima = torch.zeros(len(attentions), 2)
     for _, module in model.named_modules():
-        # Inputs of linears stay quantized, where the folder quantizes them.
         if hasattr(module, "k_scale"):
             module.quantization_enabled = False
     with torch.no_grad():

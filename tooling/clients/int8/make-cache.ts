@@ -6,15 +6,15 @@ import { runCommand } from '../files/run-command.js';
 
 const out = process.argv[2];
 const shared = process.env.QUANT_SHARED;
+// compressed-tensors asks for num_key_value_heads, which OPT's config does not have: the plan says so.
 const models: Record<string, string> = {
   demo: fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url)),
-  ...(shared ? Object.fromEntries(['llama-5m', 'opt-3m'].map((name) => [name, join(shared, 'models', name)])) : {}),
+  ...(shared ? Object.fromEntries([['llama-5m', join(shared, 'models/llama-5m')]]) : {}),
 };
 const kinds: Record<string, readonly string[]> = {
   'fp8-fp8': ['--method', 'rtn', '--layout', 'fp8', '--kv-cache', 'fp8'],
   'w4a16-fp8': ['--layout', 'compressed-tensors', '--group', '-1', '--kv-cache', 'fp8'],
   'w4a16-int8': ['--method', 'rtn', '--layout', 'compressed-tensors', '--group', '-1', '--kv-cache', 'int8'],
-  'w8a8-fp8': ['--method', 'smoothquant', '--kv-cache', 'fp8'],
 };
 const [samples, length] = [4, 64];
 const ids = Uint16Array.from({ length: samples * length }, (_, i) => (i % length === 0 ? 0 : (i * 37 + 11) % 500));
