@@ -2,7 +2,7 @@ import { CalibrationError, NumericError, staticCacheSchemes } from '@q/core';
 import { expect, it } from 'vitest';
 import { CacheRanges } from './cache-ranges.js';
 
-const site = (kind: 'key' | 'value') => ({ layer: 3, kind, stage: 'afterRope' }) as const;
+const site = (kind: 'key' | 'value') => ({ block: 3, kind, stage: 'afterRope' }) as const;
 const { fp8, int8 } = staticCacheSchemes;
 
 it('divides the largest magnitude of all batches by the largest code', () => {

@@ -51,7 +51,7 @@ async function run(recipe: Recipe, name: string, signal?: AbortSignal): Promise<
   const out = join(at.folder, name);
   try {
     // Two windows at a time: the last batch has one.
-    await runPlan(planRun(source, recipe, { samples: 3, length: 24, batch: 2 }), {
+    await runPlan(planRun(source, recipe, { count: 3, length: 24, batch: 2 }), {
       ...{ out, calibration, context: createContext({ kernels: at.kernels, signal }) },
       forward: () => createForwardEngine({ threads: 1 }),
     });
