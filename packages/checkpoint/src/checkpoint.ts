@@ -219,6 +219,8 @@ async function describe(
     configChanges = await ownHead(path, model, shards, notes);
     if (Object.keys(configChanges).length > 0) model = describeModel({ ...stated, ...configChanges }, known, names);
   } catch (error) {
+    if (error instanceof FormatError && !error.message.startsWith(path))
+      throw new FormatError(`${path}: ${error.message}`);
     if (!(error instanceof SchemeError)) throw error;
     unknownArchitecture = new SchemeError(`${configFile}: ${error.message}`);
   }

@@ -56,6 +56,16 @@ async function editTensors(change: (name: string, read: Tensor) => Tensor | unde
 }
 
 describe('a model folder', () => {
+  it('whose heads have no pairs of values to rotate', async () => {
+    await editConfig((config) => {
+      config.head_dim = 15;
+    });
+    const message = /model: config\.json: "head_dim" is 15: rotary positions need an even size/;
+    await fails(['plan', model, ...rtn], message);
+    await fails(['convert', model, join(folder, 'out.gguf'), '--to', 'gguf', '--type', 'q4_k_m'], message);
+    await expect(access(join(folder, 'out.gguf'))).rejects.toThrow();
+  });
+
   it('that does not exist or has no config', async () => {
     await fails([...quantize, join(folder, 'absent'), 'OUT', ...rtn], /absent: is not a folder/);
     await rm(join(model, 'config.json'));

@@ -1,4 +1,4 @@
-import { type Activation, SchemeError } from '@q/core';
+import { type Activation, FormatError, SchemeError } from '@q/core';
 
 /** Values of `hidden_act` and `activation_function`, with their names in transformers. */
 const activations: Readonly<Record<string, Activation>> = {
@@ -13,7 +13,7 @@ const activations: Readonly<Record<string, Activation>> = {
 
 /**
  * Reads a `config.json`. Every method throws a {@link SchemeError} that names the key, what was found and what was
- * expected. A default replaces a key that is absent or null.
+ * expected; `refuseAsInvalid` a {@link FormatError}. A default replaces a key that is absent or null.
  */
 export class ConfigReader {
   constructor(
@@ -113,7 +113,16 @@ export class ConfigReader {
   }
 
   refuse(key: string, why: string): never {
-    throw new SchemeError(`${this.where}: "${key}" is ${JSON.stringify(this.config[key]) ?? 'absent'}: ${why}`);
+    throw new SchemeError(this.refusal(key, why));
+  }
+
+  /** Refuses a value that no program can run, so that methods which never run the model do not take it either. */
+  refuseAsInvalid(key: string, why: string): never {
+    throw new FormatError(this.refusal(key, why));
+  }
+
+  private refusal(key: string, why: string): string {
+    return `${this.where}: "${key}" is ${JSON.stringify(this.config[key]) ?? 'absent'}: ${why}`;
   }
 
   private typed<V extends number | boolean | string>(key: string, type: string, absent: V | undefined): V {

@@ -1,4 +1,4 @@
-import { type ModelDescription, SchemeError } from '@q/core';
+import { FormatError, type ModelDescription, SchemeError } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { describeModel } from './describe-model.js';
 import { published } from './testing/published-models.js';
@@ -136,7 +136,6 @@ describe('describeModel', () => {
     ['llama', { rope_parameters: { rope_type: 'longrope' } }, /rope_parameters: "short_factor" is absent: 32 numbers/],
     ['llama', { rope_scaling: { type: 'linear' } }, /rope_scaling has no "factor"/],
     ['llama', { partial_rotary_factor: 0.55 }, /0.55 of 64 features a head are 35: an even number/],
-    ['llama', { head_dim: 63 }, /even size/],
     ['gpt2', { add_cross_attention: true }, /cross attention/],
     ['gpt2', { n_head: 7 }, /must divide n_embd 768/],
     ['opt', { word_embed_proj_dim: 512 }, /"word_embed_proj_dim" is 512: embeddings projected/],
@@ -145,6 +144,23 @@ describe('describeModel', () => {
     const base = cases.find(({ config }) => config['model_type'] === type)!.config;
     expect(() => describeModel({ ...base, ...change })).toThrow(message);
     expect(() => describeModel({ ...base, ...change })).toThrow(SchemeError);
+  });
+
+  it.each([
+    ['llama', { head_dim: 63 }, /^config.json: "head_dim" is 63: rotary positions need an even size, not 63$/],
+    [
+      'llama',
+      { head_dim: undefined, hidden_size: 60, num_attention_heads: 4, num_key_value_heads: 2 },
+      /"head_dim" is absent: .* not 15$/,
+    ],
+    ['gpt_neox', { hidden_size: 60, num_attention_heads: 4, rotary_pct: 0.5 }, /even size, not 15/],
+    ['modernbert', { hidden_size: 60, num_attention_heads: 4 }, /even size, not 15/],
+  ])('says of heads without pairs that the config is invalid: %s %j', (type, change, message) => {
+    const base = cases.find(({ config }) => config['model_type'] === type)?.config ?? { model_type: type };
+    const describeIt = () => describeModel({ ...base, ...change });
+    expect(describeIt).toThrow(message);
+    // A SchemeError would let methods that never run the model take it.
+    expect(describeIt).toThrow(FormatError);
   });
 });
 

@@ -56,6 +56,7 @@ export const architectures: readonly Architecture[] = [
  * Describes the model of a `config.json` by the first of `known` that has its `model_type`.
  * @param tensorNames names in the checkpoint, if known; see {@link Architecture.describe}
  * @throws SchemeError for an unknown `model_type`, or naming the key that is missing or not supported
+ * @throws FormatError naming a key whose value no program can run
  */
 export function describeModel(
   config: Readonly<Record<string, unknown>>,

@@ -31,12 +31,16 @@ const mostHeadDim = 2 ** 16;
 /**
  * Reads both forms of the config: `rope_theta` with `rope_scaling` (transformers 4), and `rope_parameters`
  * (transformers 5). An unknown kind is refused by name.
+ * @throws FormatError when the size of a head is no even number
  */
 export function readRotaryPositions(
   config: ConfigReader,
   headDim: number,
   defaults: RotaryDefaults = {},
 ): RotaryPositions {
+  // Positions rotate pairs of values.
+  if (!Number.isInteger(headDim / 2))
+    config.refuseAsInvalid('head_dim', `rotary positions need an even size, not ${headDim}`);
   // Tables of this size are allocated in one piece: a config must not exhaust the memory.
   if (headDim > mostHeadDim)
     config.refuse('head_dim', `the size of a head is ${headDim}, at most ${mostHeadDim} is supported`);

@@ -161,6 +161,13 @@ describe('convertModel', () => {
       {},
       /linear, yarn and llama3/,
     ],
+    [
+      'heads without pairs of values',
+      { ...llama, head_dim: 3 },
+      shapes,
+      {},
+      /"head_dim" is 3: rotary positions need an even size/,
+    ],
     ['gpt-oss with another limit', { ...llama, model_type: 'gpt_oss', swiglu_limit: 6 }, shapes, {}, /takes it as 7/],
     [
       'gpt-oss without biases',

@@ -239,7 +239,6 @@ function readSizes(config: ConfigReader, variant: LlamaVariant): Sizes {
   const headDim = config.has('head_dim')
     ? config.positiveInteger('head_dim')
     : (variant.defaultHeadDim ?? hidden / heads);
-  if (!Number.isInteger(headDim / 2)) config.refuse('head_dim', `rotary positions need an even size, not ${headDim}`);
   const theta = variant.defaultTheta;
   const shared = variant.rotary
     ? undefined

@@ -30,8 +30,13 @@ export const decoderRules: NameRules = {
 
 export const headsOf = (config: ModelConfig): number => config.number('num_attention_heads');
 export const keyHeadsOf = (config: ModelConfig): number => config.number('num_key_value_heads', headsOf(config));
-export const headSizeOf = (config: ModelConfig): number =>
-  config.number('head_dim', config.number('hidden_size') / headsOf(config));
+
+/** @throws SchemeError for a size without pairs of values to rotate */
+export function headSizeOf(config: ModelConfig): number {
+  const size = config.number('head_dim', config.number('hidden_size') / headsOf(config));
+  if (!Number.isInteger(size / 2)) config.refuse('head_dim', `rotary positions need an even size, not ${size}`);
+  return size;
+}
 
 /** Names by `naming`; a head that is tied to the embeddings is not written twice. */
 export function decoderTensors(

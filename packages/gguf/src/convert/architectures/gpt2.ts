@@ -2,7 +2,8 @@ import type { GgufArchitecture } from '../conversion.js';
 import { splitFusedHeads } from '../row-orders.js';
 import { nameTensors } from '../tensor-names.js';
 import { bool, f32, u32 } from '../values.js';
-import { headsOf, ropeSettingsShare } from './partial-rotary.js';
+import { headSizeOf, headsOf } from './decoder.js';
+import { ropeSettingsShare } from './partial-rotary.js';
 import { usualSizes } from './usual-sizes.js';
 
 /** GPT-2. The source gives its linears as `[out, in]`, as in the file. */
@@ -57,7 +58,7 @@ export const gptNeoxGguf: GgufArchitecture = {
   modelTypes: ['gpt_neox'],
   hyperparameters(config) {
     const { theta, share } = ropeSettingsShare(config, 'rotary_pct', 0.25);
-    const size = config.number('hidden_size') / headsOf(config);
+    const size = headSizeOf(config);
     return new Map([
       ['block_count', u32(config.number('num_hidden_layers'))],
       ['context_length', u32(config.number('max_position_embeddings'))],

@@ -1,7 +1,5 @@
 import { type ModelConfig, ropeSettings } from '../config.js';
 
-export { headsOf } from './decoder.js';
-
 /** Base of the rotary frequencies, and the share of a head's values that is rotated. */
 export function ropeSettingsShare(
   config: ModelConfig,
