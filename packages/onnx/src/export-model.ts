@@ -24,17 +24,13 @@ import type { GraphValue } from './graph/graph-value.js';
 import { writeSentenceVector } from './graph/sentence-vector.js';
 import { createSequence, type FloatType, type Sequence } from './graph/sequence.js';
 import { floatMatrix } from './matrices/float-matrix.js';
-import type { GraphMatrix, MatrixForm, MatrixSource, MatrixTarget, PackedSource } from './matrices/matrix.js';
+import type { GraphMatrix, MatrixSource, MatrixTarget, PackedSource } from './matrices/matrix.js';
+import type { MatrixForms } from './onnx-type.js';
 import type { ModelProto } from './proto/schema.js';
 
-export interface ExportOptions {
+export interface ExportOptions extends MatrixForms {
   /** Type of the values inside of layers. The residual stream, the norms and the outputs are f32. */
   readonly type: FloatType;
-  /** Form of the blocks' linears. */
-  readonly linears: MatrixForm;
-  /** Form of the embedding table, and of the head if both are the same matrix. */
-  readonly embeddings: MatrixForm;
-  readonly head: MatrixForm;
   /** Use only ONNX's own operators. Default false: also onnxruntime's, if they are faster. */
   readonly portable?: boolean;
   /**
@@ -118,7 +114,8 @@ function trace(
   const graph = new Graph(model.architecture, floats);
   const notes = new Set<string>();
   const sequence = createSequence(graph, model.head !== undefined);
-  const use = matrixUser(model, { graph, type, portable, tensorBytes }, matrices, options);
+  const target = { graph, type, portable, tensorBytes };
+  const use = matrixUser(model, target, matrices, { ...options, note: (words) => notes.add(words) });
   const ops = createGraphOps(
     {
       ...{ graph, sequence, type, portable },
@@ -189,12 +186,12 @@ const decoderAttention =
     return (portable || refusal ? plainAttention : groupQueryAttention)(graph, sequence, args);
   };
 
-/** Gives each matrix the form for its use, once. */
+/** Gives each matrix the form for its use, once. A matrix that cannot have it is stored in floats, which is noted. */
 function matrixUser(
   model: ModelDescription,
   target: MatrixTarget,
   matrices: (name: string) => MatrixSource,
-  { linears, embeddings, head }: ExportOptions,
+  { linears, embeddings, head, note }: MatrixForms & { readonly note: (words: string) => void },
 ): (name: string) => GraphMatrix {
   const headName = model.head && `${model.head.module}.weight`;
   const headTensor = headName && (model.ties.get(headName) ?? headName);
@@ -207,7 +204,11 @@ function matrixUser(
     const rows = model.embeddingTensors.includes(name);
     // Tables of positions and segments, poolers and classifiers are small.
     const form = name === tokens ? embeddings : name === headTensor ? head : inBlocks.has(name) ? linears : floatMatrix;
-    const made = form.add(target, matrices(name), { rows, product: name === headTensor || !rows });
+    const source = matrices(name);
+    const own = { rows, product: name === headTensor || !rows };
+    const refusal = form.refusal?.(source, own);
+    if (refusal !== undefined) note(`${name} is stored as ${target.type} instead of ${form.name}: ${refusal}`);
+    const made = (refusal === undefined ? form : floatMatrix).add(target, source, own);
     added.set(name, made);
     return made;
   };

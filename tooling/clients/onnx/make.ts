@@ -11,7 +11,7 @@ import { type Checkpoint, gptqLayout, openCheckpoint, plainLayout } from '@q/che
 import { createContext, dequantize, type Tensor } from '@q/core';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { createRuntime, describeModel, forward, stacksOf } from '@q/models';
-import { fp16, fp32, type OnnxType, onnxTypes, q4, writeOnnxFolder } from '@q/onnx';
+import { fp16, fp32, type OnnxType, onnxTypes, q2, q4, q4f16, q8, writeOnnxFolder } from '@q/onnx';
 import { rtn } from '@q/rtn';
 import { writeSafetensorsFile } from '@q/safetensors';
 import { createEngine } from '@q/tfjs';
@@ -88,6 +88,20 @@ async function write(name: string, values: ArrayLike<number>): Promise<string> {
   return name;
 }
 
+/** Makes a model folder with the weights that the golden logits were computed with. */
+async function writeGoldenWeights(
+  folder: string,
+  config: Readonly<Record<string, unknown>>,
+  names?: readonly string[],
+): Promise<void> {
+  await mkdir(folder);
+  await writeFile(join(folder, 'config.json'), JSON.stringify(config));
+  const { expected } = describeModel(config, undefined, names && new Set(names));
+  const stacks = stacksOf(config);
+  const tensors = [...expected].map(([name, shape]): [string, Tensor] => [name, goldenTensor(name, shape, stacks)]);
+  await writeSafetensorsFile(join(folder, 'model.safetensors'), new Map(tensors));
+}
+
 // Every architecture, with the logits of transformers.
 interface Golden {
   readonly name: string;
@@ -113,13 +127,8 @@ for (const file of ['transformers-logits.json', 'transformers-decoders.json', 't
   const text = await readFile(new URL(file, goldenFolder), 'utf8').catch(() => '{"cases":[]}');
   for (const [index, golden] of (JSON.parse(text).cases as Golden[]).entries()) {
     const source = join(out, `golden-${file.replace(/\W/g, '-')}-${index}`);
-    await mkdir(source);
-    await writeFile(join(source, 'config.json'), JSON.stringify(golden.config));
     const names = golden.names ?? (golden.tensors && Object.keys(golden.tensors));
-    const { expected } = describeModel(golden.config, undefined, names && new Set(names));
-    const stacks = stacksOf(golden.config);
-    const tensors = [...expected].map(([name, shape]): [string, Tensor] => [name, goldenTensor(name, shape, stacks)]);
-    await writeSafetensorsFile(join(source, 'model.safetensors'), new Map(tensors));
+    await writeGoldenWeights(source, golden.config, names);
     const checkpoint = await openCheckpoint(source, layouts);
     // Files cannot have sequences longer than the model's positions.
     const length = golden.ids[0].length;
@@ -206,6 +215,31 @@ for (const [name, path] of Object.entries(models)) {
       });
       pass.dispose();
     }
+  }
+  await checkpoint.close();
+}
+
+// Rows that are not whole blocks: the table of tokens stays in floats.
+const oddConfig = {
+  ...{ model_type: 'llama', vocab_size: 49, hidden_size: 60, intermediate_size: 91, num_hidden_layers: 2 },
+  ...{ num_attention_heads: 2, max_position_embeddings: 64 },
+};
+for (const tied of [false, true]) {
+  const source = join(out, tied ? 'odd-tied' : 'odd');
+  await writeGoldenWeights(source, { ...oddConfig, tie_word_embeddings: tied });
+  const checkpoint = await openCheckpoint(source, layouts);
+  const ids = [Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % oddConfig.vocab_size)];
+  for (const type of [q8, q4, q4f16, q2]) {
+    const { quantizer, values } = remembering();
+    const folder = `${source}-${type.name}`;
+    await writeOnnxFolder(checkpoint, folder, { type, quantizer, producer });
+    const pass = await ourPass(checkpoint, values);
+    cases.push({
+      ...{ name: `odd sizes${tied ? ', tied' : ''}, ${type.name}`, folder, dtype: type.name, ids },
+      ...{ file: `onnx/model${type.suffix}.onnx`, output: 'logits', width: oddConfig.vocab_size },
+      values: await write(`${folder.split('/').at(-1)}.f32`, await pass.logits(ids)),
+    });
+    pass.dispose();
   }
   await checkpoint.close();
 }

@@ -25,8 +25,21 @@ export function blockMatrix(options: BlockMatrixOptions): MatrixForm {
   const { format, granularity } = options.scheme;
   return {
     name: `${format.bits} bits in blocks of ${granularity.kind === 'group' ? granularity.size : 'a row'}`,
+    refusal({ name, rows, columns, packed }, use) {
+      if (packed || !use.rows) return undefined;
+      return lookUpRefusal(blockShape(name, options.scheme, rows, columns), columns);
+    },
     add: (target, source, use) => addBlocks(options, target, source, use),
   };
+}
+
+/** Why GatherBlockQuantized cannot look up rows of such blocks; undefined if it can. */
+function lookUpRefusal({ blockSize, zeroPoint, bits }: BlockShape, columns: number): string | undefined {
+  if (columns % blockSize !== 0)
+    return `rows of ${columns} values are not whole blocks of ${blockSize}, and onnxruntime looks up only those`;
+  return zeroPoint !== 'none' && bits !== 8
+    ? `blocks of ${bits} bits have zero points, and onnxruntime looks up only rows without them`
+    : undefined;
 }
 
 function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: MatrixSource, use: MatrixUse) {
@@ -36,9 +49,10 @@ function addBlocks(options: BlockMatrixOptions, target: MatrixTarget, source: Ma
   const shape = blockShape(name, scheme, rows, columns, groupIndex);
   const { bits, blockSize, blocks } = shape;
   const blob = (blockSize * bits) / 8;
-  if (use.rows && (columns % blockSize !== 0 || (shape.zeroPoint !== 'none' && bits !== 8)))
+  const refusal = use.rows ? lookUpRefusal(shape, columns) : undefined;
+  if (refusal !== undefined)
     throw new SchemeError(
-      `${name}: rows of ${columns} in blocks of ${blockSize}${shape.zeroPoint === 'none' ? '' : ' with zero points'} cannot be looked up: give the embeddings symmetric blocks that divide the rows`,
+      `${name}: ${refusal}: give the embeddings symmetric blocks that divide the rows, or leave them in floats`,
     );
   const quantized = async (): Promise<QuantizedTensor> => {
     if (source.packed) {

@@ -52,5 +52,10 @@ export interface MatrixTarget {
 export interface MatrixForm {
   /** `f32`, `4 bits in blocks of 32`: for reports. */
   readonly name: string;
+  /**
+   * Why a matrix without codes cannot have this form for its use, in words, so that it is stored in floats. Undefined if
+   * it can; absent if every matrix can.
+   */
+  refusal?(source: MatrixSource, use: MatrixUse): string | undefined;
   add(target: MatrixTarget, source: MatrixSource, use: MatrixUse): GraphMatrix;
 }
