@@ -125,6 +125,18 @@ describe('q convert --to gguf', () => {
     expect(err).toMatch(message);
   });
 
+  it('says which matrices do not get the type, and why', async () => {
+    const words =
+      '28 of 29 matrices are not TQ2_0: rows of 128 and 352 values are not multiples of its block of 256: 28 are Q4_0';
+    const type = ['--to', 'gguf', '--type', 'tq2_0'];
+    expect((await runCommand(['convert', demo.model, out, ...type])).err).toContain(`note: ${words}\n`);
+    await rm(out);
+    const { out: printed } = await runCommand(['convert', demo.model, out, ...type, '--json']);
+    expect(JSON.parse(printed).notes).toEqual([words]);
+    const { tensors } = await readGgufHeader(fromBytes(await readFile(out)));
+    expect([...tensors.values()].filter(({ type: { name } }) => name === 'Q4_0')).toHaveLength(28);
+  });
+
   it('does not write over a file', async () => {
     await writeFile(out, 'mine');
     const { code, err } = await runCommand(['convert', demo.model, out, '--to', 'gguf']);

@@ -64,3 +64,4 @@ export {
   type RequantizePlan,
 } from './requantize-plan.js';
 export { type GgufTensorType, ggufTensorTypeFor, ggufTensorTypeOf, ggufTensorTypes } from './tensor-type.js';
+export { describeUnfitRows } from './unfit-rows.js';

@@ -40,6 +40,8 @@ export interface RequantizedTensor {
   readonly to: GgufTensorType;
   /** The reason, in words. */
   readonly why: string;
+  /** The type that the rules chose, if rows of this length are not whole blocks of it and `to` is in its stead. */
+  readonly unfit?: BlockFormat;
   readonly bytes: number;
   /** Weights of the columns; if the tensor has several matrices, those of one after the other. */
   readonly importance?: Float32Array;
@@ -143,8 +145,10 @@ function decide(
   const own = options.types?.get(from.name);
   const [wanted, role] = own ? ([own, 'a type of its own'] as const) : choose(from.name, row, header, options, place);
   if (wanted === 'keep') return keep(`${role}, kept`);
-  const [format, why] = fitting(wanted, row, role);
-  if (format === from.type.format) return keep(why);
+  const format = fitting(wanted, row);
+  const unfit = format === wanted ? undefined : wanted;
+  const why = unfit ? `${role}; rows of ${row} are not whole blocks of ${unfit.values}, so not ${unfit.name}` : role;
+  if (format === from.type.format) return { ...keep(why), ...(unfit ? { unfit } : {}) };
   // Rounding a quantized matrix again would lose more accuracy than usual for the type.
   if (!from.type.format || (from.type.values > 1 && !options.requantize))
     throw new SchemeError(
@@ -159,7 +163,11 @@ function decide(
       `${name}: the importance matrix has ${weights.length} weights for ${from.name} of shape [${from.shape.join(', ')}]: ` +
         'it belongs to another model',
     );
-  return { from, to, why, bytes: (count / to.values) * to.bytes, ...(weights ? { importance: weights } : {}) };
+  return {
+    ...{ from, to, why, bytes: (count / to.values) * to.bytes },
+    ...(unfit ? { unfit } : {}),
+    ...(weights ? { importance: weights } : {}),
+  };
 }
 
 function choose(
@@ -187,9 +195,8 @@ function choose(
 }
 
 /** The format, or its replacement for rows of this length. */
-function fitting(wanted: BlockFormat, row: number, role: string): readonly [format: BlockFormat, why: string] {
-  if (row % wanted.values === 0) return [wanted, role];
+function fitting(wanted: BlockFormat, row: number): BlockFormat {
+  if (row % wanted.values === 0) return wanted;
   const next = narrower.get(wanted);
-  const format = next && row % next.values === 0 ? next : f16Block;
-  return [format, `${role}; rows of ${row} are not whole blocks of ${wanted.values}, so not ${wanted.name}`];
+  return next && row % next.values === 0 ? next : f16Block;
 }

@@ -3,6 +3,7 @@ import { type BlockFormat, SchemeError } from '@q/core';
 import {
   type ConvertedModel,
   convertModel,
+  describeUnfitRows,
   type ImportanceMatrix,
   importanceMatrix,
   LostTensorError,
@@ -86,6 +87,8 @@ export const ggufTarget: ConversionTarget = {
       let plan = planModel(model, choice, path);
       const run = { signal, files, progress: terminal.progress };
       const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
+      const unfit = describeUnfitRows(plan);
+      if (unfit !== undefined) notes.push(unfit);
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));
       for (const note of notes) terminal.note(`note: ${note}`);
       let solved: SolvedWeights | undefined;
