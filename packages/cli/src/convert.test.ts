@@ -137,6 +137,16 @@ describe('q convert --to gguf', () => {
     expect([...tensors.values()].filter(({ type: { name } }) => name === 'Q4_0')).toHaveLength(28);
   });
 
+  it.each([
+    ['convert', ['--to', 'gguf'], /plain: its name does not end in \.gguf: .*: write .*plain\.gguf/],
+    ['imatrix', calibration, /plain: its name does not end in \.gguf or \.dat: .*: write .*plain\.gguf/],
+  ])('refuses to %s to a name that readers do not know', async (command, options, message) => {
+    const { code, err } = await runCommand([command, demo.model, join(folder, 'plain'), ...options]);
+    expect(err).toMatch(message);
+    expect(code).toBe(1);
+    expect(await readdir(folder)).toEqual([]);
+  });
+
   it('does not write over a file', async () => {
     await writeFile(out, 'mine');
     const { code, err } = await runCommand(['convert', demo.model, out, '--to', 'gguf']);

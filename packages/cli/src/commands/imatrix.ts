@@ -5,6 +5,7 @@ import type { CommandContext } from '../command.js';
 import { type CalibrationFlags, collectImportance } from '../conversion/calibrate-blocks.js';
 import { lockedOutput } from '../conversion/locked-output.js';
 import { refuseExisting } from '../conversion/refuse-existing.js';
+import { refuseOtherEnding } from '../conversion/refuse-other-ending.js';
 import { InterruptedError } from '../interrupted-error.js';
 import { openModel } from '../open-model.js';
 
@@ -19,6 +20,7 @@ export async function imatrixCommand(
   options: ImatrixOptions,
   context: CommandContext,
 ): Promise<void> {
+  refuseOtherEnding(out, ['.gguf', '.dat'], '.gguf is the form of today, .dat the one for older programs');
   await refuseExisting(path, out, context.files);
   const checkpoint = await openModel(path, context.vocabulary);
   try {
@@ -28,7 +30,7 @@ export async function imatrixCommand(
     const data = await lockedOutput(out, files, async () => {
       await refuseExisting(path, out, files);
       const collected = await collectImportance(checkpoint, converted, options, context);
-      await writeFileDurably(out, writeImportance(collected, out.endsWith('.dat')), { files });
+      await writeFileDurably(out, writeImportance(collected, /\.dat$/i.test(out)), { files });
       return collected;
     });
     if (options.json) terminal.printJson({ model: path, output: out, matrices: data.sums.size, chunks: data.chunks });

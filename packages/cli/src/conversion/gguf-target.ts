@@ -26,6 +26,7 @@ import { ggufType, outputChoice, typeOrKeep } from './gguf-types.js';
 import { lockedOutput } from './locked-output.js';
 import { openImportance } from './open-importance.js';
 import { refuseExisting } from './refuse-existing.js';
+import { refuseOtherEnding } from './refuse-other-ending.js';
 import { refuseRecipe, refuseUnused } from './refuse-unused.js';
 
 /** A file for llama.cpp, node-llama-cpp and wllama: names, hyperparameters, tokenizer and weights in one. */
@@ -34,6 +35,7 @@ export const ggufTarget: ConversionTarget = {
   async run(path, out, options, context) {
     const { terminal, signal, files, vocabulary } = context;
     const { within } = options;
+    refuseOtherEnding(out, ['.gguf'], 'no command opens a GGUF file by another name');
     refuseWithin(options);
     refuseUnused(options, ['portable', 'context', 'maxTensor'], 'is of --to onnx: leave it out');
     refuseRecipe(

@@ -37,23 +37,28 @@ async function interruptedAt(task: string, argv: readonly string[]): Promise<{ c
 
 const importance = ['--calib', demo.calibration, '--samples', '2', '--length', '16'];
 describe.each([
-  ['convert to onnx', 'write', (out: string) => ['convert', demo.model, out, '--to', 'onnx', '--type', 'q8']],
-  ['convert to gguf', 'convert', (out: string) => ['convert', demo.model, out, '--to', 'gguf', '--type', 'q8_0']],
-  ['imatrix', 'calibrate', (out: string) => ['imatrix', demo.model, out, ...importance]],
-  ['cast', 'cast', (out: string) => ['cast', demo.model, out, '--dtype', 'f32']],
-])('%s', (_name, task, argv) => {
+  ['convert to onnx', 'out', 'write', (out: string) => ['convert', demo.model, out, '--to', 'onnx', '--type', 'q8']],
+  [
+    'convert to gguf',
+    'out.gguf',
+    'convert',
+    (out: string) => ['convert', demo.model, out, '--to', 'gguf', '--type', 'q8_0'],
+  ],
+  ['imatrix', 'out.gguf', 'calibrate', (out: string) => ['imatrix', demo.model, out, ...importance]],
+  ['cast', 'out', 'cast', (out: string) => ['cast', demo.model, out, '--dtype', 'f32']],
+])('%s', (_name, file, task, argv) => {
   it('leaves nothing when it is interrupted, and is done by the same command', async () => {
-    const out = join(folder, 'out');
+    const out = join(folder, file);
     const { code, err } = await interruptedAt(task, argv(out));
     expect(err).toMatch(/Interrupted\. (Nothing|No incomplete model) was left behind/);
     expect(code).toBe(130);
     expect(await readdir(folder)).toEqual([]);
     expect((await runCommand(argv(out))).code).toBe(0);
-    expect(await readdir(folder)).toEqual(['out']);
+    expect(await readdir(folder)).toEqual([file]);
   });
 
   it('is refused while another process writes there', async () => {
-    const out = join(folder, 'out');
+    const out = join(folder, file);
     const both = await Promise.all([runCommand(argv(out)), runCommand(argv(out))]);
     expect(both.map(({ code }) => code).sort()).toEqual([0, 1]);
     const { err = '' } = both.find(({ code }) => code === 1) ?? {};
