@@ -140,6 +140,8 @@ describe('a model folder', () => {
       config.model_type = 'quux';
     });
     await fails([...quantize, model, 'OUT', '--group', '32', ...calibration], /quux.*llama.*gpt2/s);
+    // The group is too wide as well, but no group would help.
+    await fails([...quantize, model, 'OUT', '--group', '4096', ...calibration], /quux.*llama.*gpt2/s);
     const { code, err } = await runCommand([...quantize, model, join(folder, 'out'), ...rtn]);
     expect(err).toContain('is taken as a linear');
     expect(code).toBe(0);

@@ -58,12 +58,36 @@ describe('q generate', () => {
       [[demo.model, ...run, '--chat'], /has no chat template/],
       [[demo.model, ...run, '--system', 'x'], /--system needs --chat/],
       [[demo.model, ...run, '--top-p', '2'], /--top-p/],
+      [[demo.model, '--prompt', ''], /--prompt "": a text that is not empty was expected/],
     ] as const) {
       const { code, err, out } = await runCommand(['generate', ...args]);
       expect(code).not.toBe(0);
       expect(err).toMatch(message);
       expect(out).toBe('');
     }
+  });
+});
+
+describe('q generate without a draw', () => {
+  it.each([
+    ['--greedy', '--temperature', '0.5'],
+    ['--greedy', '--top-k', '5'],
+    ['--greedy', '--top-p', '0.9'],
+    ['--greedy', '--seed', '0'],
+    ['--temperature 0', '--top-k', '5'],
+    ['--temperature 0', '--top-p', '0.9'],
+    ['--temperature 0', '--seed', '0'],
+  ])('refuses %s with %s', async (choice, flag, value) => {
+    const { code, err, out } = await runCommand(['generate', demo.model, ...run, ...choice.split(' '), flag, value]);
+    expect(code).toBe(1);
+    expect(err).toContain(`${flag}: has no effect with ${choice}`);
+    expect(out).toBe('');
+  });
+
+  it('writes the same at temperature 0 as with --greedy', async () => {
+    const ids = async (...choice: string[]) =>
+      JSON.parse((await runCommand(['generate', demo.model, ...run, ...choice, '--json'])).out).ids;
+    expect(await ids('--temperature', '0')).toEqual(await ids('--greedy'));
   });
 });
 

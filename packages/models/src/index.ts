@@ -24,7 +24,7 @@ export { stablelm } from './architectures/stablelm.js';
 export { ConfigReader } from './config-reader.js';
 export { type BlockCache, createDecoder, type Decoder, type DecoderOptions } from './decode.js';
 export { architectures, describeModel, stacksOf } from './describe-model.js';
-export { conventionalHead, guessLinears } from './guess-linears.js';
+export { conventionalHead, type GuessedMatrices, guessLinears } from './guess-linears.js';
 export { loadWeights } from './load-weights.js';
 export { encode, forward, greedy, runBlock } from './run.js';
 export { createRuntime, type RuntimeOptions, wrapRuntime } from './runtime.js';

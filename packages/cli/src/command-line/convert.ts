@@ -21,7 +21,7 @@ export const convert = command({
     }),
     output: text({
       placeholder: 'name',
-      otherwise: 'q6_k, or more',
+      otherwise: 'like-llama: q6_k; q8_0 if 256 does not divide rows; --type if that is q8_0 or floats',
       help: 'Gguf: type of the head, or like-llama.',
     }),
     embeddings: text({ placeholder: 'name', otherwise: 'as --type', help: 'Gguf: type of the embeddings.' }),

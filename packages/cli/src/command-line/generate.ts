@@ -12,8 +12,14 @@ export const generate = command({
     chat: boolean({ help: "Put the prompt into the model's chat template." }),
     system: text({ placeholder: 'text', help: 'With --chat, the system message.' }),
     tokens: integer({ min: 1, default: 128, help: 'Largest number of tokens to write.' }),
-    greedy: boolean({ help: 'Take the most likely token each time.' }),
-    temperature: number({ min: 0, default: 1, help: 'Divides the logits before a token is drawn.' }),
+    greedy: boolean({
+      help: 'Take the most likely token each time. Excludes --temperature, --top-k, --top-p and --seed.',
+    }),
+    temperature: number({
+      min: 0,
+      default: 1,
+      help: 'Divides the logits before a token is drawn; 0 is the same as --greedy.',
+    }),
     topK: integer({ min: 1, otherwise: 'all', help: 'Draw only from this many most likely tokens.' }),
     topP: number({
       above: 0,

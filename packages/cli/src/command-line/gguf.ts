@@ -10,7 +10,7 @@ export const gguf = command({
     type: text({ placeholder: 'name', help: `Type of matrices: ${types}.` }),
     output: text({
       placeholder: 'name',
-      otherwise: 'q6_k, or more',
+      otherwise: 'like-llama: q6_k; q8_0 if 256 does not divide rows; --type if that is q8_0 or floats',
       help: 'Type of the head, keep, or like-llama.',
     }),
     embeddings: text({

@@ -14,6 +14,7 @@ import type { Tokenizer } from '@q/models';
 import { adaptedWeights } from '../adapter-option.js';
 import { cacheOf } from '../cache-option.js';
 import type { CommandContext } from '../command.js';
+import { refuseUnused } from '../conversion/refuse-unused.js';
 import { createCompute } from '../engine.js';
 import { openModel } from '../open-model.js';
 import { packedSource, valueSource } from '../packed-source.js';
@@ -46,6 +47,7 @@ export async function generateCommand(
   const { prompt, tokens = 128, json = false } = options;
   if (prompt === undefined) throw new UsageError('--prompt TEXT is needed: the text that the model continues');
   if (options.system !== undefined && !options.chat) throw new UsageError('--system needs --chat');
+  refuseUndrawn(options);
   const checkpoint = await openModel(path, vocabulary);
   const compute = await createCompute(options);
   try {
@@ -105,6 +107,18 @@ export async function generateCommand(
     await compute.dispose();
     await checkpoint.close();
   }
+}
+
+/**
+ * Refuses options of the draw when no token is drawn.
+ * @throws UsageError naming the option
+ */
+function refuseUndrawn(options: GenerateCommandOptions): void {
+  const { greedy, temperature } = options;
+  const why = (flag: string) =>
+    `has no effect with ${flag}, which takes the most likely token each time: leave one of them out`;
+  if (greedy) refuseUnused({ ...options }, ['temperature', 'topK', 'topP', 'seed'], why('--greedy'));
+  if (temperature === 0) refuseUnused({ ...options }, ['topK', 'topP', 'seed'], why('--temperature 0'));
 }
 
 /**

@@ -168,7 +168,7 @@ export function planText(plan: Plan): string {
     '',
     `${formatBytes(plan.bytesBefore)} -> ${formatBytes(plan.bytesAfter)} (${((100 * plan.bytesAfter) / plan.bytesBefore).toFixed(1)} %), ` +
       `${plan.bitsPerWeight.toFixed(3)} bits per weight in ${plan.modules.size} quantized linears, layout ${plan.recipe.layout.name}`,
-    `of that ${sharesText(plan)}`,
+    `of these: ${sharesText(plan)}`,
     `memory about ${formatBytes(memory.total)} (${parts.join(', ')})${disk === undefined ? '' : `, ${formatBytes(disk)} of activations on the disk`}; time about ${formatSeconds(seconds)}`,
     ...plan.notes.map((note) => `note: ${note}`),
   ].join('\n');

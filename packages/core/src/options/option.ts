@@ -172,7 +172,7 @@ export function text(described: Described<string>): any {
     {
       type: 'text',
       placeholder: 'text',
-      expected: 'a text',
+      expected: 'a text that is not empty',
       accepts: (value): value is string => typeof value === 'string' && value.trim() !== '',
       parse: (word) => word,
       schema: { type: 'string', minLength: 1 },

@@ -47,4 +47,20 @@ describe('parseScheme', () => {
   ])('refuses %j', (text, message) => {
     expect(() => parseScheme(text)).toThrow(message);
   });
+
+  it('lists every name once in a refusal, schemes first', () => {
+    let message = '';
+    try {
+      parseScheme('int9');
+    } catch (error) {
+      message = (error as Error).message;
+    }
+    const [, schemesText, formatsText] = /Schemes: (.*)\. Other number formats, as in "int3 g64": (.*)$/.exec(
+      message,
+    ) as RegExpExecArray;
+    const listed = [...schemesText.split(', '), ...formatsText.split(', ')];
+    expect(schemesText.split(', ')).toEqual(namedSchemes.map(({ name }) => name));
+    expect(new Set(listed).size).toBe(listed.length);
+    expect(new Set(listed)).toEqual(new Set([...namedSchemes, ...builtinFormats].map(({ name }) => name)));
+  });
 });

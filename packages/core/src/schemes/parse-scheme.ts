@@ -50,10 +50,12 @@ export function parseScheme(from: unknown, names: SchemeNames = {}): Scheme {
   const found = known.find(({ name }) => name === first);
   const format = found?.scheme.format ?? formats.find(({ name }) => name === first);
   if (!format) {
-    const all = [...known, ...formats].map(({ name }) => name);
-    const slip = closest(first, all);
+    const named = new Set(known.map(({ name }) => name));
+    // Several names are both: `int4` is a scheme, and the format of `int4 g64`. They are listed once, as schemes.
+    const others = new Set(formats.map(({ name }) => name).filter((name) => !named.has(name)));
+    const slip = closest(first, [...named, ...others]);
     throw new SchemeError(
-      `${JSON.stringify(from)}: ${JSON.stringify(first)} is neither a scheme nor a number format${slip ? `; did you mean ${slip}?` : '.'} Known are ${all.join(', ')}`,
+      `${JSON.stringify(from)}: ${JSON.stringify(first)} is neither a scheme nor a number format${slip ? `; did you mean ${slip}?` : '.'} Schemes: ${[...named].join(', ')}. Other number formats, as in "int3 g64": ${[...others].join(', ')}`,
     );
   }
   const words = readWords(from, rest.join(' '), names);

@@ -93,9 +93,9 @@ function unitOf(linears: readonly LinearDescription[], rule: Rule, recipe: Recip
   let reason = '';
   const candidates = all.filter((scheme) => {
     const refused = linears
-      .map((linear) => refuseModule({ linear, scheme, quantizer, ...(activation ? { activation } : {}) }, recipe))
+      .map((linear) => refuseModule({ linear, scheme, quantizer, ...(activation ? { activation } : {}) }, recipe, rule))
       .find(Boolean);
-    reason = refused ?? reason;
+    reason = refused?.reason ?? reason;
     return !refused;
   });
   if (candidates.length === 0) throw new SchemeError(`${modules[0]}: no candidate of the budget fits: ${reason}`);

@@ -1,22 +1,22 @@
 import type { Checkpoint } from '@q/checkpoint';
 import { type LinearDescription, linearsOf } from '@q/core';
-import { guessLinears } from '@q/models';
+import { type GuessedMatrices, guessLinears } from '@q/models';
 import type { ModelSource } from './model-source.js';
 
-/** Linears of the blocks. For an unknown architecture, the linears that the names of its tensors suggest. */
-export function findLinears(
-  checkpoint: Checkpoint,
-  source: ModelSource,
-  notes: string[],
-): readonly LinearDescription[] {
+/**
+ * Linears of the blocks. For an unknown architecture, the linears that the names of its tensors suggest, and the reasons
+ * for which its other matrices are kept.
+ */
+export function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): GuessedMatrices {
   const { model } = source;
   if (model) {
     const { pooler, classifier } = model;
     const outputs = linearsOf({ blocks: [], ...(pooler ? { pooler } : {}), ...(classifier ? { classifier } : {}) });
-    return [...model.blocks.flatMap(({ linears }) => linears), ...untiedHead(checkpoint, source), ...outputs];
+    const linears = [...model.blocks.flatMap((block) => block.linears), ...untiedHead(checkpoint, source), ...outputs];
+    return { linears, kept: new Map() };
   }
   notes.push(
-    `${(checkpoint.unknownArchitecture as Error).message}. Every matrix named *.weight that is not an embedding, norm, router or head is taken as a linear [out, in].`,
+    `${(checkpoint.unknownArchitecture as Error).message}. Every matrix named *.weight that is not an embedding, a table of positions, a norm, a router or a head by its name is taken as a linear [out, in].`,
   );
   return guessLinears(checkpoint.tensors);
 }

@@ -75,3 +75,25 @@ it('keeps linears that a data-free method cannot round, and says so once for all
     'model.layers.0.self_attn.q_proj and 5 more are kept: groupSize 40 is larger than its 32 input features',
   ]);
 });
+
+it('keeps tables of positions of an unknown architecture, with the reason', async () => {
+  const table = new Map([['model.layers.0.self_attn.relative_attention_bias.weight', tensor('f32', [32, 2])]]);
+  const { rows, notes, modules } = await planOf(8, table, { model_type: 'of another kind' });
+  expect(rows.find(({ name }) => name.includes('relative_attention_bias'))).toMatchObject({
+    action: 'copy',
+    why: 'kept: a table of positions, by its name',
+  });
+  expect(modules.size).toBe(7);
+  expect(notes.filter((note) => note.includes('groupSize'))).toEqual([]);
+});
+
+it('refuses all modules that do not fit in one message', async () => {
+  // Neither 32 nor 40 features hold a group of 64.
+  await expect(planOf(64)).rejects.toThrow(
+    'model.layers.0.self_attn.q_proj, model.layers.0.self_attn.k_proj, model.layers.0.self_attn.v_proj, ' +
+      'model.layers.0.self_attn.o_proj, model.layers.0.mlp.gate_proj and model.layers.0.mlp.up_proj: ' +
+      'groupSize 64 is larger than its 32 input features; model.layers.0.mlp.down_proj: ' +
+      'groupSize 64 is larger than its 40 input features. ' +
+      'Choose another scheme, or keep such modules with --keep or a rule',
+  );
+});

@@ -28,7 +28,8 @@ import { embeddingTables, isHead, isTable } from './embedding-tables.js';
 import { findLinears } from './find-linears.js';
 import { type CalibrationShape, type Forecast, forecast } from './forecast.js';
 import { rewriteModel } from './model-source.js';
-import { refuseModule } from './refuse-module.js';
+import { refusalText } from './refusal-text.js';
+import { type Refusal, refuseModule } from './refuse-module.js';
 import { type RowGroup, RowGroups } from './row-groups.js';
 import { cacheNotes, planCache } from './static-cache.js';
 import { StoredBytes } from './stored-bytes.js';
@@ -115,7 +116,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const notes: string[] = [];
   const source = rewriteModel(checkpoint, recipe, referenceKernels);
   const { model } = source;
-  const linears = findLinears(checkpoint, source, notes);
+  const { linears, kept: guessed } = findLinears(checkpoint, source, notes);
   refuseUnmatched(recipe, checkpoint.path, linears);
   const modules = new Map<string, DecidedModule>();
   /** Linears and tables that are not quantized, and the reasons. */
@@ -124,7 +125,9 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const tests = recipe.rules.map(ruleTest);
   const stored = new StoredBytes(recipe.layout, checkpoint);
   /** Linears of a data-free run that cannot be quantized. One such matrix does not refuse the others. */
-  const odd = new Map<string, string>();
+  const odd = new Map<string, Refusal>();
+  /** The other linears and tables that cannot be quantized. Together they are one error. */
+  const refused = new Map<string, Refusal>();
   /** Linears that the layout cannot hold in any folder. */
   const leaves = new Map<string, string>();
   for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
@@ -151,25 +154,29 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     const planned: PlannedModule = activation
       ? { linear, scheme, quantizer, activation }
       : { linear, scheme, quantizer };
-    const refusal = refuseModule(planned, recipe);
+    const refusal = refuseModule(planned, recipe, rule);
     // A table is quantized only if the recipe names it. So a table that cannot be quantized is refused, not left out.
     if (refusal && !isTable(linear) && streams(recipe, planned)) {
       odd.set(linear.module, refusal);
-      kept.set(linear.module, { linear, why: `kept: ${refusal}` });
+      kept.set(linear.module, { linear, why: `kept: ${refusal.reason}` });
       continue;
     }
-    if (refusal)
-      throw new SchemeError(`${linear.module}: ${refusal}. Choose another scheme, or keep this module with a rule`);
+    if (refusal) {
+      // No choice of schemes helps a method that runs a model of unknown architecture.
+      if (!model && quantizer.needs.length > 0) throw checkpoint.unknownArchitecture as Error;
+      refused.set(linear.module, refusal);
+      continue;
+    }
     const [why, bytes] = [described[index], stored.bytesOf(planned)];
     modules.set(
       linear.module,
       activation ? { linear, scheme, quantizer, activation, why, bytes } : { linear, scheme, quantizer, why, bytes },
     );
   }
-  const [first] = odd;
-  if (first && modules.size === 0)
-    throw new SchemeError(`${first[0]}: ${first[1]}. Choose another scheme, or keep this module with a rule`);
-  for (const [refusal, [module, ...more]] of byText(new Map([...odd, ...leaves])))
+  if (refused.size > 0) throw new SchemeError(refusalText(refused));
+  if (odd.size > 0 && modules.size === 0) throw new SchemeError(refusalText(odd));
+  const reasons = [...odd].map(([module, { reason }]) => [module, reason] as const);
+  for (const [refusal, [module, ...more]] of byText(new Map([...reasons, ...leaves])))
     notes.push(
       more.length > 0 ? `${module} and ${more.length} more are kept: ${refusal}` : `${module} is kept: ${refusal}`,
     );
@@ -226,7 +233,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     const linear = planned?.linear ?? left?.linear ?? linearOfBias(name, modules, kept);
     const kind = tables.has(name) ? 'embeddings' : linear ? kindOf(linear) : 'the rest';
     const change = changed.size === 0 ? undefined : changed.get(name)?.why;
-    const reason = planned?.why ?? left?.why;
+    const reason = planned?.why ?? left?.why ?? guessed.get(name);
     const why =
       change === undefined ? (reason ?? 'not a linear of a block') : [reason, change].filter(Boolean).join('; ');
     if (planned)

@@ -102,7 +102,8 @@ function readSettings(
  * whole number from 2 to 8 was expected`.
  */
 export function notAllowed(shown: string, value: unknown, expected: string, names?: readonly string[]): string {
-  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  // Without quotation marks an empty value cannot be seen.
+  const text = typeof value === 'string' && value.trim() !== '' ? value : JSON.stringify(value);
   // A flag is followed by its value as typed; a key of a file is followed by a colon and its value.
   const typed = /^--[\w-]+$/.test(shown);
   if (!names || typeof value !== 'string')

@@ -66,7 +66,7 @@ export const topOptions = {
     min: 1,
     placeholder: 'bytes',
     otherwise: 'none',
-    help: 'Bytes of all tensors; the same as --budget with a size.',
+    help: 'Bytes of all tensors, without headers and the other files; the same as --budget with a size.',
   }),
   candidateBits: list(bits, { otherwise: '2 to 8', help: 'With a budget, the bits to choose from.' }),
   candidates: list(text({ help: 'A scheme.' }), {
