@@ -1,7 +1,10 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openCheckpoint, plainLayout } from '@q/checkpoint';
+import { type Checkpoint, openCheckpoint, plainLayout } from '@q/checkpoint';
+import type { ModelDescription } from '@q/core';
+import { createRuntime, encode, loadWeights } from '@q/models';
+import { createEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { demo } from './testing/demo.js';
 import { runCommand } from './testing/run-command.js';
@@ -27,6 +30,23 @@ const succeed = async (argv: readonly string[]) => {
 };
 const judge = (own: string, ...more: readonly string[]) =>
   succeed(['eval', own, '--against', model, '--text', lines, ...compute, ...more]);
+
+/** Scores `[token][class]` of texts one by one, by the description that is compared with transformers. */
+async function tokenScores(checkpoint: Checkpoint, texts: readonly string[]): Promise<number[][]> {
+  const { vocab } = JSON.parse(await readFile(join(model, 'tokenizer.json'), 'utf8')).model;
+  const described = checkpoint.model as ModelDescription;
+  const { ops, dispose } = await createEngine({ backend: 'cpu' });
+  const weights = await loadWeights(ops, described, (name) => checkpoint.weight(name));
+  const runtime = createRuntime(ops, weights);
+  const scores = texts.flatMap((text) => {
+    const ids = Int32Array.from(['[CLS]', ...text.split(' '), '[SEP]'], (word) => vocab[word]);
+    const states = encode(described, runtime, ids, 1, ids.length);
+    const values = [...ops.dataSync(described.tokenClassifier!.run(runtime, states))];
+    return Array.from(ids, (_, i) => values.slice(3 * i, 3 * i + 3));
+  });
+  await dispose();
+  return scores;
+}
 
 describe('encoders', () => {
   it('are themselves', async () => {
@@ -72,6 +92,67 @@ describe('encoders', () => {
     expect(found.kl).toBeGreaterThan(0);
     expect(found.kl).toBeLessThan(1e-3);
     expect([found.pooling, found.cosine]).toEqual(['classifier', undefined]);
+  });
+
+  it('that classify tokens are judged by the classes of each token', async () => {
+    const [own, out] = [join(folder, 'tokens'), join(folder, 'tokens-8')];
+    await writeTinyEncoder(own, { architectures: ['BertForTokenClassification'], num_labels: 3 });
+    await succeed(['quantize', own, out, '--method', 'rtn', '--bits', '8', '--group', '32', '--format', 'plain']);
+    const found = await succeed(['eval', out, '--against', own, '--text', lines, ...compute]);
+    expect([found.pooling, found.cosine]).toEqual(['classifier of tokens', undefined]);
+    const opened = await Promise.all([out, own].map((path) => openCheckpoint(path, [plainLayout()])));
+    const texts = (await readFile(lines, 'utf8')).trim().split('\n');
+    const scores = await Promise.all(opened.map((checkpoint) => tokenScores(checkpoint, texts)));
+    await Promise.all(opened.map((checkpoint) => checkpoint.close()));
+    const [mine, theirs] = scores as [number[][], number[][]];
+    expect(mine.length).toBe(found.tokens);
+    const softmax = (row: readonly number[]) => {
+      const sum = row.reduce((all, x) => all + Math.exp(x), 0);
+      return row.map((x) => Math.exp(x) / sum);
+    };
+    let [kl, same] = [0, 0];
+    for (const [i, row] of theirs.entries()) {
+      const [p, q] = [softmax(row), softmax(mine[i] as number[])];
+      kl += p.reduce((sum, x, k) => sum + x * Math.log(x / (q[k] as number)), 0);
+      if (p.indexOf(Math.max(...p)) === q.indexOf(Math.max(...q))) same++;
+    }
+    expect(found.agreement).toBeCloseTo(same / mine.length, 2);
+    expect(found.kl / (kl / mine.length)).toBeGreaterThan(0.98);
+    expect(found.kl / (kl / mine.length)).toBeLessThan(1.02);
+  }, 30000);
+
+  describe('with a head that nothing here computes', () => {
+    const heads = {
+      BertForMaskedLM: { 'cls.predictions.bias': [45], 'cls.predictions.transform.dense.weight': [32, 32] },
+      BertForQuestionAnswering: { 'qa_outputs.bias': [2], 'qa_outputs.weight': [2, 32] },
+    };
+    it.each(Object.entries(heads))('%s: the head is named wherever it is lost', async (architecture, tensors) => {
+      const own = join(folder, architecture);
+      await writeTinyEncoder(own, { architectures: [architecture] }, tensors);
+      const [weight] = Object.keys(tensors).filter((name) => name.endsWith('.weight')) as [string];
+      const judged = await runCommand(['eval', own, '--against', own, '--text', lines, ...compute]);
+      expect(judged.err).toContain(`note: the head ${weight}`);
+      expect(judged.err).toContain(`of ${architecture} is not scored`);
+      const gguf = await runCommand(['convert', own, `${own}.gguf`, '--to', 'gguf']);
+      expect(gguf.err).toContain(`the head ${weight} and 1 more of ${architecture} is not written`);
+      // Readers of a sentence-transformers folder take its vectors.
+      const sentences = await runCommand(['convert', own, `${own} vectors`, '--to', 'onnx', '--type', 'q8']);
+      expect([sentences.code, sentences.err]).toEqual([0, expect.stringContaining(`the head ${weight}`)]);
+      await rm(join(own, 'modules.json'));
+      for (const method of [[], ['--method', 'rtn']]) {
+        const refused = await runCommand(['convert', own, `${own} onnx`, '--to', 'onnx', '--type', 'q8', ...method]);
+        expect(refused.code).toBe(1);
+        expect(refused.err).toContain(`${own}: config.json states ${architecture}, and its head (${weight}`);
+        expect(refused.err).toContain('set "architectures": ["BertModel"]');
+        expect(await stat(`${own} onnx`).catch(() => 'absent')).toBe('absent');
+      }
+      const base = `${own} base`;
+      await cp(own, base, { recursive: true });
+      const config = JSON.parse(await readFile(join(own, 'config.json'), 'utf8'));
+      await writeFile(join(base, 'config.json'), JSON.stringify({ ...config, architectures: ['BertModel'] }));
+      const written = await runCommand(['convert', base, `${base} onnx`, '--to', 'onnx', '--type', 'q8']);
+      expect([written.code, written.err]).toEqual([0, expect.stringContaining(`the head ${weight}`)]);
+    });
   });
 
   it('are measured on scored pairs', async () => {

@@ -4,7 +4,7 @@ import type { TextVectors } from './embed-sequences.js';
 
 /** The difference of a classifier's scores from those of the original. */
 export interface ClassComparison {
-  /** Share of texts to which both models give the same class. */
+  /** Share of texts, or of tokens, to which both models give the same class. */
   readonly agreement: number;
   /** Mean KL(original || model) of the classes, in nats. */
   readonly kl: number;
@@ -13,7 +13,7 @@ export interface ClassComparison {
 }
 
 /**
- * Compares the scores of two models on the same texts.
+ * Compares the scores of two models on the same texts, or on their tokens.
  * @throws SchemeError when counts or numbers of classes differ
  */
 export function compareClasses(own: TextVectors, original: TextVectors): ClassComparison {

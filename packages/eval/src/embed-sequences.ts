@@ -1,9 +1,9 @@
 import type { Sequences } from '@q/calib';
-import type { ForwardEngine, ModelDescription, Runtime, SequenceOutput, Tensor } from '@q/core';
+import type { ForwardEngine, ModelDescription, Runtime, SequenceOutput, Tensor, TokenOutput } from '@q/core';
 import { type SentenceModules, sentenceVectors } from '@q/models';
 import { runBlocks, type WindowRunOptions } from './run-blocks.js';
 
-/** Vectors of texts, in the order of the texts. */
+/** Vectors of texts, or of their tokens, in the order of the texts. */
 export interface TextVectors {
   /** `[count, width]`, row-major. */
   readonly values: Float32Array;
@@ -44,6 +44,27 @@ export function classifySequences<T>(
   });
 }
 
+/** Computes a token classifier's scores for each token of texts, the tokenizer's special ones among them. */
+export function classifyTokens<T>(
+  model: ModelDescription & { readonly tokenClassifier: TokenOutput },
+  engine: ForwardEngine<T>,
+  weight: (name: string) => Promise<Tensor<'f32'>>,
+  sequences: Sequences,
+  options: WindowRunOptions = {},
+): Promise<TextVectors> {
+  const { tokenClassifier } = model;
+  return vectors(model, engine, weight, sequences, {
+    ...options,
+    tensors: tokenClassifier.tensors,
+    width: tokenClassifier.size,
+    step: (runtime, hidden) => tokenClassifier.run(runtime, hidden),
+    rows: (scores, count) =>
+      Array.from({ length: count }, (_, i) =>
+        scores.subarray((i * scores.length) / count, ((i + 1) * scores.length) / count),
+      ),
+  });
+}
+
 interface VectorOptions<T> extends WindowRunOptions {
   /** Names of tensors that are loaded in addition to those of the head. */
   readonly tensors: readonly string[];
@@ -52,6 +73,8 @@ interface VectorOptions<T> extends WindowRunOptions {
    * themselves.
    */
   step?(runtime: Runtime<T>, hidden: T): T;
+  /** Values of a vector. Default: all of a sequence's row. */
+  readonly width?: number;
   /** One row for each sequence of a batch, from the last values on the engine. */
   rows(values: Float32Array, count: number, length: number): readonly Float32Array[];
 }
@@ -61,7 +84,7 @@ async function vectors<T>(
   engine: ForwardEngine<T>,
   weight: (name: string) => Promise<Tensor<'f32'>>,
   sequences: Sequences,
-  { tensors, step = (_, hidden) => hidden, rows, ...options }: VectorOptions<T>,
+  { tensors, width: own, step = (_, hidden) => hidden, rows, ...options }: VectorOptions<T>,
 ): Promise<TextVectors> {
   const walk = await runBlocks(model, engine, weight, sequences, options);
   const found: Float32Array[] = [];
@@ -75,8 +98,12 @@ async function vectors<T>(
     walk.clearWeights();
     walk.dispose();
   }
-  const width = found[0].length;
-  const values = new Float32Array(found.length * width);
-  for (const [i, row] of found.entries()) values.set(row, i * width);
-  return { values, count: found.length, width };
+  const values = new Float32Array(found.reduce((sum, row) => sum + row.length, 0));
+  let filled = 0;
+  for (const row of found) {
+    values.set(row, filled);
+    filled += row.length;
+  }
+  const width = own ?? found[0].length;
+  return { values, count: values.length / width, width };
 }

@@ -1,4 +1,4 @@
-import { FormatError, type ModelDescription, SchemeError } from '@q/core';
+import { FormatError, languageModel, type ModelDescription, SchemeError } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { describeModel } from './describe-model.js';
 import { published } from './testing/published-models.js';
@@ -36,6 +36,24 @@ describe('describeModel', () => {
     // A tied head needs no tensor of its own.
     expect(bare.head === undefined).toBe(config['tie_word_embeddings'] !== true);
     expect(bare.logits === undefined).toBe(bare.head === undefined);
+  });
+
+  it('says why a model gives no logits of tokens', () => {
+    const llama = published['Llama-2-7b']!.config;
+    const pythia = published['pythia-70m']!.config;
+    const classes = { architectures: ['LlamaForSequenceClassification'], num_labels: 3 };
+    const bert = { ...{ model_type: 'bert', vocab_size: 40 }, architectures: ['BertModel'] };
+    const refused = (config: Record<string, unknown>, ...names: string[]) =>
+      expect(() => languageModel(describeModel(config, undefined, new Set(names)), 'q generate folder'));
+    refused(llama, 'norm.weight').toThrow(
+      'q generate folder needs the logits of a language model; this checkpoint of llama has no output head (lm_head.weight)',
+    );
+    refused(pythia, 'final_layer_norm.weight').toThrow('has no output head (embed_out.weight)');
+    refused({ ...llama, ...classes }, 'model.norm.weight').toThrow(
+      'this checkpoint of llama is a classifier: score.weight gives the scores of 3 classes',
+    );
+    refused(bert).toThrow('bert is an encoder');
+    refused({ ...bert, architectures: ['BertForTokenClassification'] }).toThrow('classifier.weight gives the scores');
   });
 
   it('knows decoders that classify sequences', () => {

@@ -21,10 +21,14 @@ describe.each(backends)('encoders on %s beside transformers', (backend) => {
     const runtime = createRuntime(ops, weights);
     const states = encode(model, runtime, Int32Array.from(ids.flat()), ids.length, ids[0]!.length);
     expectClose(await ops.data(states), hidden);
-    const { pooled, classes } = outputs as { pooled?: number[]; classes?: number[] };
+    const { pooled, classes, tokenClasses } = outputs as Partial<
+      Record<'pooled' | 'classes' | 'tokenClasses', number[]>
+    >;
     expect(model.classifier !== undefined).toBe(classes !== undefined);
+    expect(model.tokenClassifier !== undefined).toBe(tokenClasses !== undefined);
     if (pooled) expectClose(await ops.data(model.pooler!.run(runtime, states)), pooled);
     if (classes) expectClose(await ops.data(model.classifier!.run(runtime, states)), classes);
+    if (tokenClasses) expectClose(await ops.data(model.tokenClassifier!.run(runtime, states)), tokenClasses);
     expect(model.head).toBeUndefined();
   });
 });

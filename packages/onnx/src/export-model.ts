@@ -23,6 +23,7 @@ import { createGraphRuntime } from './graph/graph-runtime.js';
 import type { GraphValue } from './graph/graph-value.js';
 import { writeSentenceVector } from './graph/sentence-vector.js';
 import { createSequence, type FloatType, type Sequence } from './graph/sequence.js';
+import { lostHead } from './lost-head.js';
 import { floatMatrix } from './matrices/float-matrix.js';
 import type { GraphMatrix, MatrixSource, MatrixTarget, PackedSource } from './matrices/matrix.js';
 import type { MatrixForms } from './onnx-type.js';
@@ -57,15 +58,19 @@ export interface ExportedModel {
 
 /**
  * A model as a graph, with the names that transformers.js and onnxruntime-genai use. A decoder takes token ids, a mask
- * and the cache, and gives logits and the longer cache. An encoder gives `last_hidden_state`, or a classifier's
- * `logits`. Existing codes of the checkpoint are kept.
- * @throws SchemeError naming the part that cannot be written as a graph
+ * and the cache, and gives logits and the longer cache. An encoder gives `last_hidden_state`, or the `logits` of
+ * a classifier of sequences or tokens. Existing codes of the checkpoint are kept.
+ * @throws SchemeError naming the part that cannot be written as a graph, such as a head of another kind
  */
 export async function exportModel(checkpoint: Checkpoint, options: ExportOptions): Promise<ExportedModel> {
   const { model } = checkpoint;
   if (!model) throw checkpoint.unknownArchitecture ?? new SchemeError('the model is of no known architecture');
+  const lost = lostHead(checkpoint, options.sentence);
   const matrices = await collectMatrices(checkpoint, model);
-  const write = (length: number) => trace(checkpoint, model, matrices, length, options);
+  const write = (length: number) => {
+    const traced = trace(checkpoint, model, matrices, length, options);
+    return lost === undefined ? traced : { ...traced, notes: [lost, ...traced.notes] };
+  };
   const { context = model.maxPositions } = options;
   if (context > model.maxPositions)
     throw new SchemeError(`a context of ${context} is longer than the model's ${model.maxPositions} positions`);
@@ -168,8 +173,9 @@ function writeEncoder(
 ): void {
   const states = encode(model, runtime, tracedIds, tracedBatch, length);
   const output = (value: GraphValue, name: string) => graph.output(named(graph, graph.cast(value, 'f32'), name));
-  if (model.classifier) {
-    output(model.classifier.run(runtime, states), 'logits');
+  const classifier = model.classifier ?? model.tokenClassifier;
+  if (classifier) {
+    output(classifier.run(runtime, states), 'logits');
     return;
   }
   output(states, 'last_hidden_state');

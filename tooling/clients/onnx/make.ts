@@ -115,6 +115,7 @@ interface Golden {
   readonly hidden?: readonly number[];
   readonly pooled?: readonly number[];
   readonly classes?: readonly number[];
+  readonly tokenClasses?: readonly number[];
 }
 const goldenFolder = new URL('../../../packages/models/src/testing/', import.meta.url);
 const refused: string[] = [];
@@ -150,8 +151,10 @@ for (const file of ['transformers-logits.json', 'transformers-decoders.json', 't
         continue;
       }
       const judged = Object.entries({
-        logits: golden.logits ?? golden.classes,
-        ...(golden.classes ? {} : { last_hidden_state: golden.hidden, pooler_output: golden.pooled }),
+        logits: golden.logits ?? golden.classes ?? golden.tokenClasses,
+        ...(golden.classes || golden.tokenClasses
+          ? {}
+          : { last_hidden_state: golden.hidden, pooler_output: golden.pooled }),
       });
       for (const [output, values] of judged) {
         if (!values) continue;

@@ -5,7 +5,8 @@ For packages/models/src/testing/transformers-encoders.json, and with `headless` 
     pip install torch transformers && python tooling/figures/reference/transformers_encoders.py [headless] > FILE
 
 Weights follow from the tensor's name and the element's index (`weight` of transformers_logits.py). Each case holds the last
-hidden states of two sequences, the pooler's output where the checkpoint has a pooler, and the scores of its classifier.
+hidden states of two sequences, the pooler's output where the checkpoint has a pooler, and the scores of its classifier,
+of sequences or of tokens.
 """
 
 import json
@@ -105,6 +106,23 @@ CASES = {
             "num_labels": 3,
         },
     ),
+    "bert, five classes of tokens": (
+        "BertForTokenClassification",
+        {**BERT, "model_type": "bert", "pad_token_id": 0, "num_labels": 5},
+    ),
+    "distilbert, three classes of tokens": (
+        "DistilBertForTokenClassification",
+        {**DISTILBERT, "model_type": "distilbert", "num_labels": 3},
+    ),
+    "roberta, four classes of tokens": (
+        "RobertaForTokenClassification",
+        {**BERT, "model_type": "roberta", "type_vocab_size": 1, "num_labels": 4},
+    ),
+    "mpnet, two classes of tokens": ("MPNetForTokenClassification", {**BERT, "model_type": "mpnet"}),
+    "modernbert, three classes of tokens": (
+        "ModernBertForTokenClassification",
+        {**MODERNBERT, "model_type": "modernbert", "local_attention": 6, "classifier_bias": True, "num_labels": 3},
+    ),
     "gemma3_text in both directions, windows of 4 on either side": ("Gemma3TextModel", EMBEDDING_GEMMA),
 }
 HEADLESS = {
@@ -139,6 +157,8 @@ def golden(name: str, architecture: str, config: dict) -> dict:
             out["pooled"] = numbers(base.pooler_output)
         if architecture.endswith("ForSequenceClassification"):
             out["classes"] = numbers(model(torch.tensor(ids)).logits)
+        if architecture.endswith("ForTokenClassification"):
+            out["tokenClasses"] = numbers(model(torch.tensor(ids)).logits)
     return {
         "name": name,
         "config": {**config, "architectures": [architecture]},

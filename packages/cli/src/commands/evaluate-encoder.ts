@@ -1,10 +1,11 @@
 import { readFile } from 'node:fs/promises';
 import { checkVocabulary, textLines, textSequences } from '@q/calib';
-import type { Checkpoint } from '@q/checkpoint';
-import type { ForwardEngine, SequenceOutput } from '@q/core';
+import { type Checkpoint, unreadHead } from '@q/checkpoint';
+import type { ForwardEngine, ModelDescription } from '@q/core';
 import {
   type ClassComparison,
   classifySequences,
+  classifyTokens,
   compareClasses,
   compareEmbeddings,
   type EmbeddingComparison,
@@ -48,7 +49,7 @@ const batch = 8;
 
 /**
  * `q eval ENCODER --against ORIGINAL --text LINES.txt`: the change of the embeddings of each line or, for a classifier,
- * of its classes.
+ * of its classes of lines or tokens.
  */
 export async function evaluateEncoder(
   { path, model, against, sentences = meanOfTokens }: ComparedEncoders,
@@ -57,7 +58,10 @@ export async function evaluateEncoder(
   terminal: Terminal,
   signal: AbortSignal,
 ): Promise<void> {
-  if (!against) throw new UsageError('--against ORIGINAL is needed: an encoder is scored by the change of its vectors');
+  if (!against)
+    throw new UsageError(
+      '--against ORIGINAL is needed: a model without an output head is scored by the change of its vectors',
+    );
   if (!model.model) throw model.unknownArchitecture as Error;
   if (!against.model) throw against.unknownArchitecture as Error;
   const text = options.text as string;
@@ -74,7 +78,12 @@ export async function evaluateEncoder(
   const sequences = textSequences(lines, tokenizer, longest, text);
   checkVocabulary(sequences, model.model.vocabularySize, text);
   const engine = await compute.forward(model.model);
-  const classify = model.model.classifier !== undefined && against.model.classifier !== undefined;
+  const classes = classesOf(model.model, against.model);
+  const [unscored] = [model, against].flatMap((checkpoint) => unreadHead(checkpoint) ?? []);
+  if (unscored)
+    terminal.note(
+      `note: the head ${unscored.names}${unscored.stated === undefined ? '' : ` of ${unscored.stated}`} is not scored: the hidden states that it reads are compared`,
+    );
   try {
     const vectorsOf = async (checkpoint: Checkpoint, task: string) => {
       const execution = await integerExecution(checkpoint, compute.kernels);
@@ -82,19 +91,15 @@ export async function evaluateEncoder(
       const run = { batch, progress: terminal.progress, signal, task, ...(execution ? { wrap: execution.wrap } : {}) };
       const own = checkpoint.model as NonNullable<Checkpoint['model']>;
       const weight = (name: string) => checkpoint.weight(name);
-      return classify
-        ? classifySequences(
-            own as typeof own & { classifier: SequenceOutput },
-            engine as ForwardEngine<unknown>,
-            weight,
-            sequences,
-            run,
-          )
-        : embedSequences(own, engine as ForwardEngine<unknown>, weight, sequences, { ...run, modules: sentences });
+      const source = [engine as ForwardEngine<unknown>, weight, sequences] as const;
+      const { classifier, tokenClassifier } = own;
+      if (classes && classifier) return classifySequences({ ...own, classifier }, ...source, run);
+      if (classes && tokenClassifier) return classifyTokens({ ...own, tokenClassifier }, ...source, run);
+      return embedSequences(own, ...source, { ...run, modules: sentences });
     };
     const original = await vectorsOf(against, 'original');
     const own = await vectorsOf(model, 'model');
-    const compared: EncoderEvaluation = classify
+    const compared: EncoderEvaluation = classes
       ? compareClasses(own, original)
       : {
           ...compareEmbeddings(own, original),
@@ -106,7 +111,7 @@ export async function evaluateEncoder(
       tokens: sequences.ids.length,
       bytes: model.bytes,
       originalBytes: against.bytes,
-      pooling: classify ? 'classifier' : sentences.name,
+      pooling: classes ?? sentences.name,
       model: path,
       against: options.against,
     };
@@ -115,6 +120,12 @@ export async function evaluateEncoder(
   } finally {
     await engine.dispose();
   }
+}
+
+/** What both models give classes to, in words; undefined if they are compared by their vectors. */
+function classesOf(own: ModelDescription, original: ModelDescription): string | undefined {
+  if (own.classifier && original.classifier) return 'classifier';
+  return own.tokenClassifier && original.tokenClassifier ? 'classifier of tokens' : undefined;
 }
 
 /** Compares cosines of pairs with the scores that people gave them. */

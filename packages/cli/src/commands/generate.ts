@@ -52,7 +52,7 @@ export async function generateCommand(
   const compute = await createCompute(options);
   try {
     if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
-    const model = languageModel(checkpoint.model, 'q generate');
+    const model = languageModel(checkpoint.model, `q generate ${path}`);
     for (const note of checkpoint.notes) terminal.note(`note: ${path}: ${note}`);
     const cache = options.cache === undefined ? undefined : await cacheOf(options.cache, model, checkpoint);
     const tokenizer = await openTokenizer(path);

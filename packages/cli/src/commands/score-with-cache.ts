@@ -23,7 +23,7 @@ export async function scoreWithCache(
 ): Promise<Evaluation & { readonly cacheBytes: number }> {
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   if (against && !against.model) throw against.unknownArchitecture as Error;
-  const model = languageModel(checkpoint.model, 'q eval --cache');
+  const model = languageModel(checkpoint.model, `q eval ${checkpoint.path} --cache`);
   if (windows.length > model.maxPositions)
     throw new CalibrationError(
       `${checkpoint.path}: windows of ${windows.length} tokens are longer than the model's ${model.maxPositions} positions: give a smaller --length`,

@@ -88,7 +88,7 @@ export const ggufTarget: ConversionTarget = {
       }
       let plan = planModel(model, choice, path);
       const run = { signal, files, progress: terminal.progress };
-      const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
+      const notes = [...checkpoint.notes, ...model.notes].map((note) => `${path}: ${note}`);
       const unfit = describeUnfitRows(plan);
       if (unfit !== undefined) notes.push(unfit);
       const kernels = await openHostKernels(options.threads, (note) => notes.push(note));

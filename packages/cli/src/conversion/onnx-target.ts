@@ -1,6 +1,7 @@
+import { readSentenceModules } from '@q/checkpoint';
 import { closest, SchemeError } from '@q/core';
 import { removeFolders } from '@q/durable-files';
-import { type OnnxType, onnxTypes, writeOnnxFolder } from '@q/onnx';
+import { lostHead, type OnnxType, onnxTypes, writeOnnxFolder } from '@q/onnx';
 import type { CommandContext } from '../command.js';
 import type { ConversionTarget, ConvertOptions } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
@@ -31,7 +32,10 @@ export const onnxTarget: ConversionTarget = {
     }
     const started = performance.now();
     const between = options.method === undefined ? undefined : `${out}.quantized`;
-    if (between !== undefined) await quantizeFirst(path, between, type, options, command);
+    if (between !== undefined) {
+      await refuseLostHead(path, vocabulary);
+      await quantizeFirst(path, between, type, options, command);
+    }
     const checkpoint = await openModel(between ?? path, vocabulary);
     const notes = checkpoint.notes.map((note) => `${path}: ${note}`);
     const kernels = await openHostKernels(options.threads, (note) => {
@@ -77,6 +81,16 @@ function typeOf(name: string): OnnxType {
   const known = onnxTypes.map((type) => type.name);
   const near = closest(name, known);
   throw new UsageError(`--type ${name}: ${known.join(', ')} are known${near ? `; did you mean ${near}?` : ''}`);
+}
+
+/** Finds out before a long run whether its result can be written. */
+async function refuseLostHead(path: string, vocabulary: CommandContext['vocabulary']): Promise<void> {
+  const checkpoint = await openModel(path, vocabulary);
+  try {
+    lostHead(checkpoint, await readSentenceModules(path));
+  } finally {
+    await checkpoint.close();
+  }
 }
 
 /** Runs `q quantize` into a folder next to the output; its codes are copied. After an interruption the folder stays. */

@@ -46,8 +46,15 @@ const tokenizer = {
   },
 };
 
-/** A sentence-transformers folder of a BERT with random weights, and a text of its words, `lines.txt`. */
-export async function writeTinyEncoder(folder: string, own: Record<string, unknown> = {}): Promise<void> {
+/**
+ * A sentence-transformers folder of a BERT with random weights, and a text of its words, `lines.txt`.
+ * @param more shapes of further tensors: a head that the model's description does not have
+ */
+export async function writeTinyEncoder(
+  folder: string,
+  own: Record<string, unknown> = {},
+  more: Readonly<Record<string, readonly number[]>> = {},
+): Promise<void> {
   await mkdir(join(folder, '1_Pooling'), { recursive: true });
   const json = (name: string, value: unknown) => writeFile(join(folder, name), JSON.stringify(value));
   await json('config.json', { ...config, ...own });
@@ -60,12 +67,13 @@ export async function writeTinyEncoder(folder: string, own: Record<string, unkno
   ]);
   await json('1_Pooling/config.json', { word_embedding_dimension: 32, pooling_mode_mean_tokens: true });
   const { expected } = describeModel({ ...config, ...own });
+  const tensors = [...expected, ...Object.entries(more)];
   const writer = await createShardWriter(
     folder,
-    planShards([...expected].map(([name, shape]) => ({ name, dtype: 'F32', shape }))),
+    planShards(tensors.map(([name, shape]) => ({ name, dtype: 'F32', shape }))),
   );
   const random = createRandom('tiny encoder');
-  for (const [name, shape] of expected) {
+  for (const [name, shape] of tensors) {
     const [rows, columns = 1] = shape;
     const scale = shape.length === 1 ? 0.1 : 1 / Math.sqrt(columns);
     const values = Float32Array.from({ length: rows * columns }, () => scale * random.normal());

@@ -142,6 +142,12 @@ export interface SequenceOutput {
   run<T>(runtime: Runtime<T>, hidden: T): T;
 }
 
+/** Computes the classes' scores of every token of a sequence from its last hidden states. */
+export interface TokenOutput extends Omit<SequenceOutput, 'run'> {
+  /** Last hidden states `[batch, length, hiddenSize]` (final norm included) -> `[batch, length, size]`. */
+  run<T>(runtime: Runtime<T>, hidden: T): T;
+}
+
 /** A model: its tensors, and how they are used. An {@link Architecture} makes it from a config. */
 export interface ModelDescription {
   readonly architecture: string;
@@ -157,6 +163,10 @@ export interface ModelDescription {
   /** The pooler or classifier of an encoder. */
   readonly pooler?: SequenceOutput;
   readonly classifier?: SequenceOutput;
+  /** The classifier of an encoder that gives every token a class. */
+  readonly tokenClassifier?: TokenOutput;
+  /** The module of the output projection that this checkpoint of a language model lacks: `lm_head`. */
+  readonly absentHead?: string;
   /** Tensors that are absent from the file and equal another one: `lm_head.weight` -> `model.embed_tokens.weight`. */
   readonly ties: ReadonlyMap<string, string>;
   /** Absent if the architecture does not declare it: such a model cannot be rotated. */
@@ -177,16 +187,23 @@ export interface ModelDescription {
 }
 
 /** Linears of all blocks, of the head, and of a pooler or classifier. */
-export function linearsOf({
-  blocks,
-  head,
+export function linearsOf(
+  model: Pick<ModelDescription, 'blocks' | 'head' | 'pooler' | 'classifier' | 'tokenClassifier'>,
+): readonly LinearDescription[] {
+  const { blocks, head } = model;
+  const own = [...blocks.flatMap(({ linears }) => linears), ...(head ? [head] : [])];
+  return [...own, ...outputLinearsOf(model)];
+}
+
+/** Linears of a pooler or classifier alone. */
+export function outputLinearsOf({
   pooler,
   classifier,
-}: Pick<ModelDescription, 'blocks' | 'head' | 'pooler' | 'classifier'>): readonly LinearDescription[] {
-  const own = [...blocks.flatMap(({ linears }) => linears), ...(head ? [head] : [])];
-  const outputs = [pooler, classifier].flatMap((output) => output?.linears ?? []);
+  tokenClassifier,
+}: Pick<ModelDescription, 'pooler' | 'classifier' | 'tokenClassifier'>): readonly LinearDescription[] {
+  const linears = [pooler, classifier, tokenClassifier].flatMap((output) => output?.linears ?? []);
   // A classifier reads the output of its model's pooler, so both list the pooler's linears.
-  return [...own, ...new Map(outputs.map((linear) => [linear.module, linear])).values()];
+  return [...new Map(linears.map((linear) => [linear.module, linear])).values()];
 }
 
 /** A model that computes logits of tokens. */
@@ -194,14 +211,24 @@ export type LanguageModel = ModelDescription & Required<Pick<ModelDescription, '
 
 /**
  * The same model, with the type of a model that computes logits.
- * @param purpose the operation that needs logits, for the message
- * @throws SchemeError when the model is an encoder
+ * @param purpose the operation that needs logits, and its folder if known, for the message: `q generate FOLDER`
+ * @throws SchemeError when the model has no output head
  */
 export function languageModel(model: ModelDescription, purpose: string): LanguageModel {
   if (model.head && model.logits) return model as LanguageModel;
   throw new SchemeError(
-    `${purpose} needs the logits of a language model; ${model.architecture} is an encoder, which gives hidden states alone`,
+    `${purpose} needs the logits of a language model; ${withoutHead(model)}. q embed and q eval --against ORIGINAL work with it`,
   );
+}
+
+/** Says what a model without an output head is, for messages. */
+export function withoutHead({ architecture, classifier, tokenClassifier, absentHead }: ModelDescription): string {
+  const classes = classifier ?? tokenClassifier;
+  if (classes)
+    return `this checkpoint of ${architecture} is a classifier: ${classes.linears.at(-1)?.module}.weight gives the scores of ${classes.size} classes, and there is no output head`;
+  if (absentHead !== undefined)
+    return `this checkpoint of ${architecture} has no output head (${absentHead}.weight): it gives hidden states alone`;
+  return `${architecture} is an encoder, which gives hidden states alone`;
 }
 
 /** How files store several tensors of a model in one: all experts of a layer in a tensor of three dimensions. */

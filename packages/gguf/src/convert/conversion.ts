@@ -74,6 +74,11 @@ export interface GgufArchitecture {
   accepts?(config: ModelConfig): boolean;
   /** The number of layers after the pooling that the runtime supports; none when absent. */
   readonly denseLayers?: number;
+  /**
+   * Modules of an encoder's heads, by the start of their names. llama.cpp runs these models for their embeddings, so
+   * `tensors` leaves the heads out, and a note names them.
+   */
+  readonly heads?: RegExp;
   /** Keys are written as `<name>.<key>`. */
   hyperparameters(config: ModelConfig, source: ConversionSource): ReadonlyMap<string, GgufValue>;
   tensors(config: ModelConfig, source: Pick<ConversionSource, 'name' | 'shapes' | 'dense'>): readonly ModelTensor[];
@@ -97,4 +102,6 @@ export interface TokenizerDefaults {
 export interface ConvertedModel {
   readonly metadata: GgufMetadata;
   readonly tensors: readonly ModelTensor[];
+  /** Sentences about everything in the source that the file does not have. */
+  readonly notes: readonly string[];
 }

@@ -90,6 +90,14 @@ describe('convertModel', () => {
     await file.close();
   });
 
+  it.each(['score.weight', 'qa_outputs.weight'])('refuses a decoder with %s in plain words', (head) => {
+    const classifier = source(llama, { ...shapes, [head]: [2, 4] });
+    expect(() => convertModel(classifier)).toThrow(
+      new RegExp(`models/tiny: tensor ${head} is a head that gives .* only a head for the next token`),
+    );
+    expect(convertModel(source(llama, shapes)).notes).toEqual([]);
+  });
+
   it('stacks the experts of a block in their order', () => {
     const mixture = { ...llama, model_type: 'mixtral', num_local_experts: 2, num_experts_per_tok: 1 };
     const experts = Object.fromEntries(

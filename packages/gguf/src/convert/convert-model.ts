@@ -78,7 +78,19 @@ export function convertModel(source: ConversionSource, options: ConvertOptions =
     ...(preTokenizer === undefined ? {} : { preTokenizer }),
   });
   for (const [key, value] of tokenizer) metadata.set(key, value);
-  return { metadata, tensors };
+  return { metadata, tensors, notes: headNotes(source, architecture) };
+}
+
+/** Names the head of an encoder that is left out. */
+function headNotes({ shapes, config }: ConversionSource, { heads }: GgufArchitecture): readonly string[] {
+  const isWeight = (name: string) => Number(name.endsWith('.weight'));
+  const [first, ...others] = [...shapes.keys()]
+    .filter((name) => heads?.test(name))
+    .sort((a, b) => isWeight(b) - isWeight(a));
+  if (first === undefined) return [];
+  const more = others.length > 0 ? ` and ${others.length} more` : '';
+  const stated = Array.isArray(config.architectures) ? ` of ${config.architectures.join(', ')}` : '';
+  return [`the head ${first}${more}${stated} is not written: the file gives embeddings alone`];
 }
 
 /** The family of a model. */

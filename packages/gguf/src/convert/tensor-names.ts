@@ -1,4 +1,4 @@
-import { FormatError } from '@q/core';
+import { FormatError, SchemeError } from '@q/core';
 import type { ConversionSource, ModelTensor, StridedRows } from './conversion.js';
 
 /** Name and form of the tensors of one module in a file. */
@@ -35,7 +35,7 @@ interface Found {
 /**
  * The tensors of a file: those of a checkpoint with other names, with the rows of a block's experts one after the
  * other.
- * @throws FormatError for a tensor without a rule
+ * @throws FormatError for a tensor without a rule, SchemeError for a decoder's head that has no place in the file
  */
 export function nameTensors(
   source: Pick<ConversionSource, 'name' | 'shapes'>,
@@ -46,8 +46,7 @@ export function nameTensors(
     const bare = from.replace(prefix, '');
     if (dropped?.test(bare)) continue;
     const found = findRules(bare, rules);
-    if (found.length === 0)
-      throw new FormatError(`${source.name}: tensor ${from} has no name in a GGUF file of this architecture`);
+    if (found.length === 0) throw withoutName(source.name, from, bare);
     for (const { name, rule, expert } of found) {
       const entry = merged.get(name) ?? { rule, parts: [] };
       entry.parts.push({ from, expert });
@@ -70,6 +69,22 @@ export function nameTensors(
       };
     })
     .sort((a, b) => blockOf(a.name) - blockOf(b.name));
+}
+
+/** Heads of decoders that give classes or answers, by the names that transformers gives to them. */
+const decoderHeads: Readonly<Record<string, string>> = {
+  score: 'gives the scores of classes',
+  classifier: 'gives the scores of classes',
+  qa_outputs: 'gives the start and the end of an answer',
+};
+
+function withoutName(source: string, tensor: string, bare: string): Error {
+  const head = decoderHeads[bare.replace(/\..*$/, '')];
+  if (head === undefined)
+    return new FormatError(`${source}: tensor ${tensor} has no name in a GGUF file of this architecture`);
+  return new SchemeError(
+    `${source}: tensor ${tensor} is a head that ${head}, and a GGUF file of a decoder has only a head for the next token. A file for embeddings can be made of the model without the head: AutoModel.from_pretrained(FOLDER).save_pretrained(OTHER) of transformers writes it`,
+  );
 }
 
 /** Embeddings first, then blocks, then the tensors after them. */

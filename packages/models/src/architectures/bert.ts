@@ -1,7 +1,13 @@
 import type { Architecture, ModelDescription } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { describeEncoderLike, type EncoderBlockNames, type EncoderVariant } from './encoder-like.js';
-import { classifiesSequences, labelCount, sequenceOutput } from './sequence-output.js';
+import {
+  classifies,
+  classifiesSequences,
+  labelCount,
+  linearTokenClassifier,
+  sequenceOutput,
+} from './sequence-output.js';
 
 /** Module names of the blocks of BERT and RoBERTa. */
 const names: EncoderBlockNames = {
@@ -36,6 +42,7 @@ export const bert: Architecture = {
         : {
             classifier: sequenceOutput([...pooling, { linear: 'classifier', bias: true, out: labels }], sizes.hidden),
           }),
+      ...linearTokenClassifier(config, sizes.hidden),
     });
   },
 };
@@ -71,6 +78,7 @@ function describeRoberta(
       ? { pooler: sequenceOutput([{ linear: pooler, bias: true, out: hidden }, { activation: 'tanh' }], hidden) }
       : {}),
     ...(classifiesSequences(config) ? { classifier: denseClassifier(hidden, labelCount(config)) } : {}),
+    ...linearTokenClassifier(config, hidden),
   });
 }
 
@@ -96,7 +104,7 @@ function readSizes(
   config.only('position_embedding_type', ['absolute'], 'only absolute positions are supported');
   const hidden = config.positiveInteger('hidden_size', 768);
   const heads = headCount(config, 'num_attention_heads', 'hidden_size', hidden);
-  const own = rootOf(root, tensorNames, classifiesSequences(config));
+  const own = rootOf(root, tensorNames, classifies(config));
   return {
     hidden,
     heads,

@@ -2,7 +2,13 @@ import type { Architecture } from '@q/core';
 import { ConfigReader } from '../config-reader.js';
 import { headCount, rootOf } from './bert.js';
 import { describeEncoderLike } from './encoder-like.js';
-import { classifiesSequences, labelCount, sequenceOutput } from './sequence-output.js';
+import {
+  classifies,
+  classifiesSequences,
+  labelCount,
+  linearTokenClassifier,
+  sequenceOutput,
+} from './sequence-output.js';
 
 /** DistilBERT: BERT without segments and pooler (arXiv 1910.01108). */
 export const distilbert: Architecture = {
@@ -11,8 +17,7 @@ export const distilbert: Architecture = {
   describe(json, tensorNames) {
     const config = new ConfigReader(json);
     const hidden = config.positiveInteger('dim', 768);
-    const classifies = classifiesSequences(config);
-    const root = rootOf('distilbert.', tensorNames, classifies);
+    const root = rootOf('distilbert.', tensorNames, classifies(config));
     return describeEncoderLike({
       architecture: 'distilbert',
       hidden,
@@ -37,7 +42,7 @@ export const distilbert: Architecture = {
         down: 'ffn.lin2',
         outputNorm: 'output_layer_norm',
       },
-      ...(classifies
+      ...(classifiesSequences(config)
         ? {
             classifier: sequenceOutput(
               [
@@ -49,6 +54,7 @@ export const distilbert: Architecture = {
             ),
           }
         : {}),
+      ...linearTokenClassifier(config, hidden),
     });
   },
 };

@@ -7,9 +7,11 @@ import {
   type Runtime,
   type SequenceOutput,
   ShapeError,
+  type TokenOutput,
 } from '@q/core';
 import { layerNorm } from './layer-norm.js';
 import { linear, linearTensors, normTensors } from './linear-description.js';
+import type { WithShapes } from './sequence-output.js';
 
 /** Module names of a block, below its prefix. */
 export interface EncoderBlockNames {
@@ -49,11 +51,10 @@ export interface EncoderVariant {
     /** `[heads, length, length]` */
     scores<T>(runtime: Runtime<T>, length: number): T;
   };
-  readonly pooler?: Output;
-  readonly classifier?: Output;
+  readonly pooler?: SequenceOutput & WithShapes;
+  readonly classifier?: SequenceOutput & WithShapes;
+  readonly tokenClassifier?: TokenOutput & WithShapes;
 }
-
-type Output = SequenceOutput & { readonly shapes: readonly [string, readonly number[]][] };
 
 /** Encoders with norms after the residual sums, learned positions and attention both ways (BERT, arXiv 1810.04805). */
 export function describeEncoderLike(variant: EncoderVariant): ModelDescription {
@@ -64,7 +65,9 @@ export function describeEncoderLike(variant: EncoderVariant): ModelDescription {
   const norm = `${root}embeddings.LayerNorm`;
   const blocks = Array.from({ length: variant.layers }, (_, index) => describeBlock(variant, index));
   const maxPositions = positions - firstPosition;
-  const outputs = [variant.pooler, variant.classifier].filter((output) => output !== undefined);
+  const outputs = [variant.pooler, variant.classifier, variant.tokenClassifier].filter(
+    (output) => output !== undefined,
+  );
   return {
     architecture: variant.architecture,
     hiddenSize: hidden,
@@ -76,6 +79,7 @@ export function describeEncoderLike(variant: EncoderVariant): ModelDescription {
     ties: new Map(),
     ...(variant.pooler ? { pooler: variant.pooler } : {}),
     ...(variant.classifier ? { classifier: variant.classifier } : {}),
+    ...(variant.tokenClassifier ? { tokenClassifier: variant.tokenClassifier } : {}),
     expected: new Map([
       [tokens, [vocabulary, hidden]],
       [places, [positions, hidden]],

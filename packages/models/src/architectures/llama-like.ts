@@ -160,6 +160,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     ],
     ...(head ? { head } : {}),
     ...(classifier ? { classifier } : {}),
+    ...(head || classifier || variant.headless ? {} : { absentHead: names.head }),
     ties: new Map(head && tied ? [[`${head.module}.weight`, embedding]] : []),
     ...(root === '' ? { headless: true } : {}),
     expected,

@@ -12,7 +12,15 @@ import { type RotaryPositions, readRotaryPositions } from '../rotary-positions.j
 import { headCount, rootOf } from './bert.js';
 import { layerNorm } from './layer-norm.js';
 import { linear, linearTensors, normTensors } from './linear-description.js';
-import { classifiesSequences, labelCount, sequenceOutput } from './sequence-output.js';
+import {
+  classifies,
+  classifiesSequences,
+  classifiesTokens,
+  labelCount,
+  type OutputStep,
+  sequenceOutput,
+  tokenOutput,
+} from './sequence-output.js';
 
 interface Sizes {
   readonly hidden: number;
@@ -39,7 +47,6 @@ export const modernbert: Architecture = {
   describe(json, tensorNames) {
     const config = new ConfigReader(json);
     const hidden = config.positiveInteger('hidden_size', 768);
-    const classifies = classifiesSequences(config);
     const heads = headCount(config, 'num_attention_heads', 'hidden_size', hidden);
     const sizes: Sizes = {
       hidden,
@@ -50,7 +57,7 @@ export const modernbert: Architecture = {
       normBias: config.boolean('norm_bias', false),
       attentionBias: config.boolean('attention_bias', false),
       mlpBias: config.boolean('mlp_bias', false),
-      root: rootOf('model.', tensorNames, classifies),
+      root: rootOf('model.', tensorNames, classifies(config)),
     };
     const layers = config.positiveInteger('num_hidden_layers', 22);
     const full: Reach = { rotary: rotaryOf(config, 'full_attention', 'global_rope_theta', 160000, hidden / heads) };
@@ -68,7 +75,8 @@ export const modernbert: Architecture = {
       `${root}final_norm`,
     ];
     const names = (norm: string) => normTensors([norm], hidden, normBias).map(([name]) => name);
-    const classifier = classifies ? classifierOf(config, sizes) : undefined;
+    const classifier = classifiesSequences(config) ? classifierOf(config, sizes) : undefined;
+    const tokenClassifier = classifiesTokens(config) ? tokenOutput(scoringSteps(config, sizes), hidden) : undefined;
     return {
       architecture: 'modernbert',
       hiddenSize: hidden,
@@ -79,6 +87,7 @@ export const modernbert: Architecture = {
       headTensors: names(lastNorm),
       ties: new Map(),
       ...(classifier ? { classifier } : {}),
+      ...(tokenClassifier ? { tokenClassifier } : {}),
       expected: new Map([
         [tokens, [vocabulary, hidden]],
         ...normTensors([embeddingNorm], hidden, normBias),
@@ -88,6 +97,7 @@ export const modernbert: Architecture = {
         ]),
         ...normTensors([lastNorm], hidden, normBias),
         ...(classifier?.shapes ?? []),
+        ...(tokenClassifier?.shapes ?? []),
       ]),
       embed: (runtime, ids, batch, length) =>
         layerNorm(runtime, embeddingNorm, runtime.ops.embed(runtime.weight(tokens), ids, batch, length), epsilon),
@@ -116,19 +126,19 @@ function layerTypes(config: ConfigReader, layers: number): readonly string[] {
   return types;
 }
 
-function classifierOf(config: ConfigReader, { hidden, epsilon, normBias }: Sizes) {
+function classifierOf(config: ConfigReader, sizes: Sizes) {
   config.only('classifier_pooling', ['cls', 'mean'], 'a classifier pools by cls or mean');
-  return sequenceOutput(
-    [
-      { linear: 'head.dense', bias: config.boolean('classifier_bias', false), out: hidden },
-      { activation: config.activation('classifier_activation', 'gelu') },
-      { norm: 'head.norm', bias: normBias, epsilon },
-      { linear: 'classifier', bias: true, out: labelCount(config) },
-    ],
-    hidden,
-    config.string('classifier_pooling', 'cls') === 'mean' ? 'mean' : 'first',
-  );
+  const pooling = config.string('classifier_pooling', 'cls') === 'mean' ? 'mean' : 'first';
+  return sequenceOutput(scoringSteps(config, sizes), sizes.hidden, pooling);
 }
+
+/** From hidden states to the scores of classes, of sequences or of tokens. */
+const scoringSteps = (config: ConfigReader, { hidden, epsilon, normBias }: Sizes): readonly OutputStep[] => [
+  { linear: 'head.dense', bias: config.boolean('classifier_bias', false), out: hidden },
+  { activation: config.activation('classifier_activation', 'gelu') },
+  { norm: 'head.norm', bias: normBias, epsilon },
+  { linear: 'classifier', bias: true, out: labelCount(config) },
+];
 
 function describeBlock(sizes: Sizes, index: number, reach: Reach): BlockDescription {
   const { hidden, intermediate, heads, epsilon, activation, normBias } = sizes;

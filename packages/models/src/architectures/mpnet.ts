@@ -3,7 +3,13 @@ import { ConfigReader } from '../config-reader.js';
 import { denseClassifier, headCount, rootOf } from './bert.js';
 import { describeEncoderLike } from './encoder-like.js';
 import { relativePositionBuckets } from './relative-positions.js';
-import { classifiesSequences, labelCount, sequenceOutput } from './sequence-output.js';
+import {
+  classifies,
+  classifiesSequences,
+  labelCount,
+  linearTokenClassifier,
+  sequenceOutput,
+} from './sequence-output.js';
 
 /** Buckets of relative positions; transformers uses this number for any config. */
 const buckets = 32;
@@ -18,8 +24,7 @@ export const mpnet: Architecture = {
     const config = new ConfigReader(json);
     const hidden = config.positiveInteger('hidden_size', 768);
     const heads = headCount(config, 'num_attention_heads', 'hidden_size', hidden);
-    const classifies = classifiesSequences(config);
-    const root = rootOf('mpnet.', tensorNames, classifies);
+    const root = rootOf('mpnet.', tensorNames, classifies(config));
     config.only('relative_attention_num_buckets', [buckets], `MPNet has ${buckets} buckets of relative positions`);
     const table = `${root}encoder.relative_attention_bias.weight`;
     const pooler = `${root}pooler.dense`;
@@ -61,7 +66,8 @@ export const mpnet: Architecture = {
       ...(tensorNames?.has(`${pooler}.weight`)
         ? { pooler: sequenceOutput([{ linear: pooler, bias: true, out: hidden }, { activation: 'tanh' }], hidden) }
         : {}),
-      ...(classifies ? { classifier: denseClassifier(hidden, labelCount(config)) } : {}),
+      ...(classifiesSequences(config) ? { classifier: denseClassifier(hidden, labelCount(config)) } : {}),
+      ...linearTokenClassifier(config, hidden),
     });
   },
 };

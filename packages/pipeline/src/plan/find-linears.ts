@@ -1,5 +1,5 @@
 import type { Checkpoint } from '@q/checkpoint';
-import { type LinearDescription, linearsOf } from '@q/core';
+import { type LinearDescription, outputLinearsOf } from '@q/core';
 import { type GuessedMatrices, guessLinears } from '@q/models';
 import type { ModelSource } from './model-source.js';
 
@@ -10,9 +10,11 @@ import type { ModelSource } from './model-source.js';
 export function findLinears(checkpoint: Checkpoint, source: ModelSource, notes: string[]): GuessedMatrices {
   const { model } = source;
   if (model) {
-    const { pooler, classifier } = model;
-    const outputs = linearsOf({ blocks: [], ...(pooler ? { pooler } : {}), ...(classifier ? { classifier } : {}) });
-    const linears = [...model.blocks.flatMap((block) => block.linears), ...untiedHead(checkpoint, source), ...outputs];
+    const linears = [
+      ...model.blocks.flatMap((block) => block.linears),
+      ...untiedHead(checkpoint, source),
+      ...outputLinearsOf(model),
+    ];
     return { linears, kept: new Map() };
   }
   notes.push(

@@ -19,6 +19,7 @@ import {
   type Scheme,
   SchemeError,
   type Tuner,
+  withoutHead,
 } from '@q/core';
 import { byteLength, type PlannedTensor } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
@@ -444,7 +445,7 @@ function checkTuner(
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (!model.head)
     throw new SchemeError(
-      `${tuner.name} trains language models; ${model.architecture} is an encoder: use a method that quantizes linear by linear (gptq, awq, smoothquant)`,
+      `${tuner.name} trains language models; ${withoutHead(model)}. Use a method that quantizes linear by linear (gptq, awq, smoothquant)`,
     );
   const [transform] = transformsOf(recipe);
   if (transform)

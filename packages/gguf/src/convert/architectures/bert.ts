@@ -41,20 +41,23 @@ const bertRules: NameRules = {
   'encoder.layer.N.output.LayerNorm': 'blk.N.layer_output_norm',
 };
 
-/** Heads and poolers are left out: llama.cpp runs these models for their embeddings. */
-const heads = /^(?:pooler|cls|lm_head|classifier|vocab_|pre_classifier|qa_outputs)|position_ids$/;
+const heads = /^(?:cls|lm_head|classifier|vocab_|pre_classifier|qa_outputs)/;
+
+/** Heads are left out, and the poolers that only they read. */
+const dropped = new RegExp(`${heads.source}|^pooler|position_ids$`);
 
 /** BERT, RoBERTa and XLM-RoBERTa. */
 export const bertGguf: GgufArchitecture = {
   name: 'bert',
   modelTypes: ['bert', 'roberta', 'xlm-roberta', 'camembert'],
+  heads,
   hyperparameters: encoderKeys,
   tensors(config, source) {
     const skipped = positionsBefore(config);
     const order = (rows: number) => rowRange(skipped, rows);
     return nameTensors(source, {
       prefix: /^(?:bert|roberta|camembert)\./,
-      dropped: heads,
+      dropped,
       rules: {
         ...bertRules,
         'embeddings.position_embeddings': { to: 'position_embd', ...(skipped > 0 ? { order } : {}) },
@@ -87,11 +90,12 @@ const distilBertConfig = (file: FileSettings) => ({
 export const distilBertGguf: GgufArchitecture = {
   name: 'bert',
   modelTypes: ['distilbert'],
+  heads,
   hyperparameters: encoderKeys,
   tensors: (_, source) =>
     nameTensors(source, {
       prefix: /^distilbert\./,
-      dropped: heads,
+      dropped,
       rules: {
         'embeddings.word_embeddings': 'token_embd',
         'embeddings.position_embeddings': 'position_embd',

@@ -27,10 +27,13 @@ function thetaOf(config: ModelConfig, layers: string, key: string, absent: numbe
   return theta;
 }
 
+const heads = /^(?:head|decoder|classifier)\./;
+
 /** ModernBERT: rotary positions, windows in most layers, gate and up in one matrix. */
 export const modernBertGguf: GgufArchitecture = {
   name: 'modern-bert',
   modelTypes: ['modernbert'],
+  heads,
   hyperparameters(config, { pooling = 'none' }) {
     for (const key of ['norm_bias', 'attention_bias', 'mlp_bias'])
       if (config.boolean(key, false)) config.refuse(key, 'llama.cpp supports ModernBERT only without biases');
@@ -56,8 +59,7 @@ export const modernBertGguf: GgufArchitecture = {
   tensors: (_, source) =>
     nameTensors(source, {
       prefix: /^model\./,
-      // Heads are left out: llama.cpp runs these models for their embeddings.
-      dropped: /^(?:head|decoder|classifier)\./,
+      dropped: heads,
       rules: {
         'embeddings.tok_embeddings': 'token_embd',
         'embeddings.norm': 'token_embd_norm',
