@@ -2,7 +2,7 @@ import type { Heap } from '../forward/heap.js';
 import type { Pool } from '../pool.js';
 
 /** Outputs of a product: `[tokens, width]`, computed as `[rows, stride]`, whole panels wide and tiles of tokens high. */
-export interface OutputShape {
+interface OutputShape {
   readonly tokens: number;
   readonly width: number;
   readonly rows: number;
