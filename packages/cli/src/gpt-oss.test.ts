@@ -69,7 +69,7 @@ describe('gpt-oss, whose experts are in one tensor', () => {
   it('is refused by layouts whose readers want a tensor for each expert, in words', async () => {
     const { code, err } = await runCommand(['quantize', model, join(folder, 'no'), ...text, '--group', '16']);
     expect(code).not.toBe(0);
-    expect(err).toContain('use --layout mxfp4 (transformers, vLLM) or plain');
+    expect(err).toContain('which the layouts mxfp4 (transformers, vLLM) and plain hold. Use --layout mxfp4 or plain');
   });
 
   it('is a source in MXFP4: read as values, quantized again when that is allowed', async () => {
