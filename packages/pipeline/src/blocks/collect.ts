@@ -5,7 +5,7 @@ import { yieldToEventLoop } from '@q/core';
 import { commonTokens } from './stage-inputs.js';
 
 /** The unquantized model at the same stage, for statistics that compare with it. */
-export interface ReferenceWalk<T> {
+interface ReferenceWalk<T> {
   readonly walk: BlockWalk<T>;
   readonly stage: Stage;
   /**
@@ -29,6 +29,16 @@ export function comparedOutput(
   return [...statistics].some(({ outputs }) => outputs) ? linears[0] : undefined;
 }
 
+/** The input of a stage that is collected, and how its tokens count. */
+interface CollectOptions<T> {
+  /** The unquantized model, for statistics that compare with it. */
+  readonly original?: ReferenceWalk<T>;
+  /** Name of the input, for a stage with several. Default: `input`. */
+  readonly part?: string;
+  /** Weights of all calibration tokens in the sums. Default: all tokens weigh the same. */
+  readonly tokenWeights?: Float32Array;
+}
+
 /**
  * Collects statistics for linears of a stage that read the same input: one pass serves all of them. If a router chose
  * the tokens of the input, only tokens that both models send there count.
@@ -37,9 +47,7 @@ export async function collect<T>(
   collector: Collector,
   walk: BlockWalk<T>,
   context: Context,
-  original?: ReferenceWalk<T>,
-  part = 'input',
-  tokenWeights?: Float32Array,
+  { original, part = 'input', tokenWeights }: CollectOptions<T> = {},
 ): Promise<void> {
   const gathered = walk.gatherGrams(context.kernels);
   const { kernels } = gathered;

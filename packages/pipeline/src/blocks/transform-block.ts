@@ -53,7 +53,7 @@ export async function transformBlock<T>(
   if (transforms.length === 0) return { weights, clipped, inputScales, rows };
   const all: BlockWeights = new Map(loaded);
   for (const transform of transforms) {
-    const result = await applyTransform(transform, plan, block, all, walk, context);
+    const result = await applyTransform({ transform, plan, block, weights: all }, walk, context);
     for (const [name, tensor] of result.weights) {
       if (!plan.changed.get(name)?.scaled)
         throw new SchemeError(
@@ -79,39 +79,40 @@ export async function transformBlock<T>(
   return { weights, clipped, inputScales, rows };
 }
 
+/** One transform of one block. */
+interface TransformWork {
+  readonly transform: Transform;
+  readonly plan: Plan;
+  readonly block: BlockDescription;
+  /** All tensors of the block, after the transforms before this one. */
+  readonly weights: BlockWeights;
+}
+
 /** Runs the block once to collect the statistics, then applies one transform. */
-async function applyTransform<T>(
-  transform: Transform,
-  plan: Plan,
-  block: BlockDescription,
-  weights: BlockWeights,
-  walk: BlockWalk<T>,
-  context: Context,
-): Promise<TransformResult> {
-  const edges = transform.edges(block.edges);
+async function applyTransform<T>(work: TransformWork, walk: BlockWalk<T>, context: Context): Promise<TransformResult> {
+  const { block } = work;
   const ahead = walk.fork();
   const probe = new BlockProbe(block, walk);
   try {
-    return await transformOnce({ transform, plan, block, weights, edges, ahead, probe }, context);
+    return await transformOnce(work, { ahead, probe }, context);
   } finally {
     probe.dispose();
     ahead.dispose();
   }
 }
 
-interface TransformWork<T> {
-  readonly transform: Transform;
-  readonly plan: Plan;
-  readonly block: BlockDescription;
-  readonly weights: BlockWeights;
-  readonly edges: readonly ScalableEdge[];
+interface OpenWalks<T> {
   /** Walks through the block; the walk itself stays before it. */
   readonly ahead: BlockWalk<T>;
   readonly probe: BlockProbe<T>;
 }
 
-async function transformOnce<T>(work: TransformWork<T>, context: Context): Promise<TransformResult> {
-  const { transform, plan, block, weights, edges, ahead, probe } = work;
+async function transformOnce<T>(
+  { transform, plan, block, weights }: TransformWork,
+  { ahead, probe }: OpenWalks<T>,
+  context: Context,
+): Promise<TransformResult> {
+  const edges = transform.edges(block.edges);
   const collectors = new Map<string, Collector>();
   probe.record(ahead);
   await ahead.begin(block);
@@ -120,7 +121,7 @@ async function transformOnce<T>(work: TransformWork<T>, context: Context): Promi
     for (const { part, modules } of transform.needs.length > 0 ? judgedInputs(stage, edges) : []) {
       const { inFeatures } = block.linears.find(({ module }) => module === modules[0]) as LinearDescription;
       const collector = createCollector(transform.needs, inFeatures, modules[0]);
-      await collect(collector, ahead, context, undefined, part);
+      await collect(collector, ahead, context, { part });
       for (const module of modules) collectors.set(module, collector);
     }
     await ahead.run(stage);

@@ -62,7 +62,8 @@ export async function walkLinears<T>(pass: LinearWalk<T>): Promise<void> {
         }
         const weights = await Promise.all(modules.map((module) => pass.weight(`${module}.weight`)));
         const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
-        await collect(collector, walk, context, original && { walk: original, stage, output }, part);
+        const reference = original && { walk: original, stage, output };
+        await collect(collector, walk, context, { original: reference, part });
         for (const [index, module] of modules.entries()) {
           await yieldToEventLoop(context.signal);
           const { statistics, tokens } = collector;

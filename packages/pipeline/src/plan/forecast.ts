@@ -43,14 +43,21 @@ const rates = { matmul: 40e9, solve: 8e9, stream: 250e6, training: 20e9, round: 
 /** Bytes of the runtime itself: Node, the engine, the command. */
 const baseBytes = 150e6;
 
-export function forecast(
-  checkpoint: Checkpoint,
-  model: ModelDescription | undefined,
-  recipe: Recipe,
-  modules: readonly PlannedModule[],
-  calibration?: CalibrationShape,
-  tuner?: Tuner,
-): Forecast {
+/** The run for which memory and time are predicted. */
+export interface ForecastInput {
+  readonly checkpoint: Checkpoint;
+  /** Absent for a checkpoint of an unknown architecture, whose weights can only be rounded. */
+  readonly model?: ModelDescription;
+  readonly recipe: Recipe;
+  readonly modules: readonly PlannedModule[];
+  /** Absent for a run that rounds the weights without inputs. */
+  readonly calibration?: CalibrationShape;
+  /** Trains the quantized model after it is made. */
+  readonly tuner?: Tuner;
+}
+
+/** Predicts memory and time of a run from shapes, before the run reads a weight. */
+export function forecast({ checkpoint, model, recipe, modules, calibration, tuner }: ForecastInput): Forecast {
   const streamed = checkpoint.bytes / rates.stream;
   if (!calibration || !model) {
     // Copied tensors are read in chunks, of which two are in memory at a time. Of rounded tensors one is in memory at a

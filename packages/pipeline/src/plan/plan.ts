@@ -293,7 +293,10 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const weights = quantized.reduce((sum, group) => sum + weightsOf(group), 0);
   const bytesOfModules = quantized.reduce((sum, group) => sum + group.bytesAfter, 0);
   const planned = [...modules.values()];
-  const predicted = forecast(checkpoint, model, recipe, planned, calibrated ? calibration : undefined, tuner);
+  const predicted = forecast({
+    ...{ checkpoint, model, recipe, modules: planned, tuner },
+    calibration: calibrated ? calibration : undefined,
+  });
   if (predicted.disk !== undefined)
     notes.push(
       `${Math.ceil(predicted.disk / 1e6)} MB of activations wait in the output folder while it is made: with them in memory the run would need more than it may take; ${predicted.batch} windows are computed at a time`,

@@ -292,18 +292,12 @@ async function quantizeStage<T>(work: StageWork<T>): Promise<ModuleRow[]> {
       const inputScales = transformed.inputScales.get(first.module);
       const output = comparedOutput(stage, needs.values());
       const reference = original && { walk: original, stage, inputScales, output };
-      await collect(
-        collector,
-        walk,
-        context,
-        reference,
-        part,
-        weighted > 0 ? weightsOf(modules, weighted, endLoss) : undefined,
-      );
+      const tokenWeights = weighted > 0 ? weightsOf(modules, weighted, endLoss) : undefined;
+      await collect(collector, walk, context, { original: reference, part, tokenWeights });
       // Weights of tokens are for sums. A range is that of the unweighted inputs.
       const ranges =
         wantsRange && weighted > 0 ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
-      if (ranges !== collector) await collect(ranges, walk, context, undefined, part);
+      if (ranges !== collector) await collect(ranges, walk, context, { part });
       const { statistics, tokens } = collector;
       const input: CollectedInput = { statistics, kinds: [...needs.values()], tokens };
       const requests = modules.map((module): SolverInputs => {
