@@ -65,19 +65,26 @@ export async function quantizeLinear(
   const { bytes, release } = context.kernels.stream.reserve(4 * width ** 2);
   try {
     const buffer = new Float32Array(bytes.buffer, bytes.byteOffset, width ** 2);
-    return await solveLinear(weight, statistics, scheme, context, settings, buffer);
+    return await solveLinear({ weight, statistics, scheme, buffer }, settings, context);
   } finally {
     release();
   }
 }
 
+/** A linear that is solved, and the memory for it. */
+interface LinearWork {
+  /** `[out, in]` */
+  readonly weight: Tensor<'f32'>;
+  readonly statistics: Statistics;
+  readonly scheme: Scheme;
+  /** `[in, in]` in the kernels' memory. The factor is written here. */
+  readonly buffer: Float32Array;
+}
+
 async function solveLinear(
-  weight: Tensor<'f32'>,
-  statistics: Statistics,
-  scheme: Scheme,
-  { kernels, profile }: Context,
+  { weight, statistics, scheme, buffer }: LinearWork,
   settings: GptqSettings,
-  buffer: Float32Array,
+  { kernels, profile }: Context,
 ): Promise<QuantizeResult> {
   const [rows, columns] = weight.shape;
   const state = statistics.get(hessian);
@@ -85,25 +92,25 @@ async function solveLinear(
     throw new ShapeError(`the weight has ${columns} input features, its Hessian ${state.width}`);
   if (state.count === 0) throw new CalibrationError('the Hessian has seen no token');
 
-  const { actOrder, staticGroups, fit, blockSize } = settings;
+  const { actOrder, staticGroups, fit, blockSize, refineRounds, asymmetric, retarget: share } = settings;
   const permutation = actOrder ? activationOrder(state.sum, columns) : naturalOrder(columns);
-  const retargets = settings.retarget > 0;
-  const inputs = retargets
-    ? await profile.stage('factor', () =>
-        linearInputs(
-          state,
-          { damping: settings.damping, permutation, buffer, shift: statistics.get(inputShift) },
-          kernels,
-        ),
-      )
-    : undefined;
+  const inputs =
+    share > 0
+      ? await profile.stage('factor', () =>
+          linearInputs(
+            state,
+            { damping: settings.damping, permutation, buffer, shift: statistics.get(inputShift) },
+            kernels,
+          ),
+        )
+      : undefined;
   const factorization =
     inputs?.factorization ??
     (await profile.stage('factor', () =>
       factorize(state.sum, permutation, settings.damping, kernels, {
         factor: buffer,
         exact: false,
-        damped: settings.refineRounds > 0,
+        damped: refineRounds > 0,
       }),
     ));
   const { factor, damping, retries, deadColumns } = factorization;
@@ -112,7 +119,6 @@ async function solveLinear(
   const correction = inputs?.correction;
   let leftOut = false;
   if (correction) {
-    const { retarget: share } = settings;
     const residual = settings.residual ? statistics.get(residualCross) : undefined;
     const uncorrected = {
       weight: weight.data,
@@ -144,13 +150,8 @@ async function solveLinear(
     ...(actOrder ? { order: permutation } : {}),
   };
   const solution = await profile.stage('sweep', () =>
-    settings.asymmetric > 0
-      ? asymmetricSolve(
-          { ...problem, grids },
-          shiftOf(statistics.get(inputShift), permutation),
-          settings.asymmetric,
-          kernels,
-        )
+    asymmetric > 0
+      ? asymmetricSolve({ ...problem, grids }, shiftOf(statistics.get(inputShift), permutation), asymmetric, kernels)
       : solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels),
   );
   const groupIndex = new Int32Array(columns);
@@ -158,7 +159,7 @@ async function solveLinear(
     groupIndex[column] = group[j];
   });
   let further: string | undefined;
-  if (settings.refineRounds > 0) {
+  if (refineRounds > 0) {
     const { scales, zeros } = solution;
     const damped = factorization.damped as Float32Array;
     const rounded = {
@@ -170,9 +171,9 @@ async function solveLinear(
     const own = { target, codes: solution.codes, hessian: damped, group: groupIndex };
     const ordered = swept ? sweptOrder(own, rows, permutation, group) : own;
     const refined = { ...rounded, ...ordered };
-    await profile.stage('refine', () => refine(refined, settings.refineRounds, kernels));
+    await profile.stage('refine', () => refine(refined, refineRounds, kernels));
     further = await profile.stage('refine further', () =>
-      settings.refineFurther?.(refined, statistics, settings.refineRounds, kernels),
+      settings.refineFurther?.(refined, statistics, refineRounds, kernels),
     );
     if (swept) solution.codes.set(restoreColumns(ordered.codes, rows, permutation));
   }
