@@ -89,7 +89,7 @@ export function modelObjective<T>(options: ModelObjectiveOptions<T>): Objective 
     for (const block of [...model.blocks].reverse()) {
       const input = inputs.pop() as T;
       const own = Object.fromEntries(Object.entries(trained).filter(([name]) => belongsTo(block, name)));
-      const derived = backwardThrough(ops, block, (values) => runtimeWith(values, batch), own, input, arriving);
+      const derived = backwardThrough(ops, block, (values) => runtimeWith(values, batch), { own, input, arriving });
       for (const handle of [input, arriving]) ops.dispose(handle);
       arriving = derived.input;
       Object.assign(gradients, derived.gradients);
@@ -152,6 +152,15 @@ interface Derived<T> {
   readonly gradients: Readonly<Record<string, T>>;
 }
 
+/** What a block's backward pass reads, on the engine. */
+interface BlockHandles<T> {
+  /** Trained tensors of the block, by name. */
+  readonly own: Readonly<Record<string, T>>;
+  readonly input: T;
+  /** Derivative of the loss by the block's output. */
+  readonly arriving: T;
+}
+
 /**
  * Derivatives by a block's tensors and input from the derivatives by its output: the gradient of `sum(output *
  * arriving)`.
@@ -160,9 +169,7 @@ function backwardThrough<T>(
   ops: DifferentiableOps<T>,
   block: BlockDescription,
   runtimeWith: (trained: Readonly<Record<string, T>>) => Runtime<T>,
-  own: Readonly<Record<string, T>>,
-  input: T,
-  arriving: T,
+  { own, input, arriving }: BlockHandles<T>,
 ): { input: T; gradients: Record<string, T> } {
   const inputKey = 'block input';
   const { value, gradients } = ops.valueAndGradients(
