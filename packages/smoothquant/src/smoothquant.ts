@@ -18,10 +18,11 @@ import {
   type ScalableEdge,
   SchemeError,
   type Statistic,
+  type Statistics,
   type Transform,
   type TransformInput,
 } from '@q/core';
-import { type InputRowsState, inputRows } from './input-rows.js';
+import { inputRows } from './input-rows.js';
 import { type Level, levels, o1, perChannelPerToken } from './levels.js';
 import { type Consumer, productError } from './product-error.js';
 import { smoothingScales } from './smoothing-scales.js';
@@ -82,7 +83,7 @@ export function smoothquant(options: SmoothQuantOptions = {}): Transform {
       const notes: string[] = [];
       for (const edge of this.edges(input.edges)) {
         const weights = new Map([...input.weights, ...changed]);
-        const found = await edgeScales(edge, weights, input, alpha, level, context);
+        const found = await edgeScales(edge, weights, input, { alpha, level }, context);
         if (typeof found === 'string') {
           notes.push(`edge ${edge.id}: ${found}`);
           continue;
@@ -102,8 +103,7 @@ async function edgeScales(
   edge: ScalableEdge,
   weights: BlockWeights,
   input: TransformInput,
-  alpha: number | 'search',
-  level: Level,
+  { alpha, level }: { readonly alpha: number | 'search'; readonly level: Level },
   context: Context,
 ): Promise<{ scales: Float32Array; alpha: number } | string> {
   const statistics = input.statistics(edge.consumers[0]);
@@ -132,19 +132,20 @@ async function edgeScales(
       ),
     );
   if (alpha !== 'search') return { scales: scalesFor(alpha), alpha };
-  const best = await searchAlpha(statistics.get(searchRows), maxima, consumers, scalesFor, level, context);
+  const best = await searchAlpha(statistics, consumers, scalesFor, level, context);
   return { scales: scalesFor(best), alpha: best };
 }
 
 /** The alpha of the grid with the smallest error of the quantized product; the smaller of equal ones. */
 async function searchAlpha(
-  { rows, kept, width }: InputRowsState,
-  maxima: ArrayLike<number>,
+  statistics: Statistics,
   consumers: readonly Consumer[],
   scalesFor: (alpha: number) => Float32Array,
   level: Level,
   { kernels, signal }: Context,
 ): Promise<number> {
+  const { rows, kept, width } = statistics.get(searchRows);
+  const { values: maxima } = statistics.get(absMaxStat);
   const shared = { rows: rows.subarray(0, kept * width), width, maxima };
   let best = { alpha: Number.NaN, error: Number.POSITIVE_INFINITY };
   for (const alpha of alphaGrid) {
