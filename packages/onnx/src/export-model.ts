@@ -147,7 +147,7 @@ function trace(
     bias: (module) => (shapes.has(`${module}.bias`) ? floats(`${module}.bias`, type) : undefined),
   });
   if (model.head) writeLogits(graph, model, runtime, length);
-  else writeEncoder(graph, sequence, model, runtime, length, options.sentence);
+  else writeEncoder({ graph, sequence }, model, runtime, length, options.sentence);
   return {
     model: graph.model(options.producer, new Map()),
     payloads: graph.payloads,
@@ -164,8 +164,7 @@ function writeLogits(graph: Graph, model: ModelDescription, runtime: Runtime<Gra
 
 /** A classifier's logits, or the hidden states and the outputs computed from them. */
 function writeEncoder(
-  graph: Graph,
-  sequence: Sequence,
+  { graph, sequence }: { readonly graph: Graph; readonly sequence: Sequence },
   model: ModelDescription,
   runtime: Runtime<GraphValue>,
   length: number,
