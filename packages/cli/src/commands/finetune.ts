@@ -104,7 +104,7 @@ export async function fineTuneCommand(
         const variants = new Map<string, Weights>([['before', (name) => checkpoint.weight(name)], ...taught]);
         let scores: Record<string, number> | undefined;
         try {
-          scores = held && (await scoreAll(model, variants, held.windows, compute, terminal, signal));
+          scores = held && (await scoreAll(model, variants, held.windows, compute, { progress, signal }));
         } catch (error) {
           if (!endsAgain(error)) throw error;
           ended.failure = error;
@@ -161,8 +161,7 @@ async function scoreAll(
   variants: ReadonlyMap<string, Weights>,
   windows: Windows,
   compute: Compute,
-  { progress }: Terminal,
-  signal: AbortSignal,
+  { progress, signal }: Pick<CommandContext, 'signal'> & Pick<Terminal, 'progress'>,
 ): Promise<Record<string, number>> {
   checkVocabulary(windows, model.vocabularySize, 'the text');
   const engine = await compute.forward(model);
