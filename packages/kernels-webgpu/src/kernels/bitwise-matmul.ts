@@ -3,32 +3,28 @@ import type { Gpu } from '../device/gpu.js';
 import { type BitwiseKind, bitwiseInvocations, bitwiseProduct } from '../wgsl/bitwise-product.js';
 
 /** Core's `matmulSigns` on the device: `[a.rows, b.rows]`. */
-export const gpuMatmulSigns = (gpu: Gpu, a: BitRows, b: BitRows) => product(gpu, 'signs', a, b, a.words, b.words);
+export const gpuMatmulSigns = (gpu: Gpu, a: BitRows, b: BitRows) => product(gpu, 'signs', a, b);
 
 /** Core's `matmulBits` on the device. */
-export const gpuMatmulBits = (gpu: Gpu, a: BitRows, b: BitRows) => product(gpu, 'bits', a, b, a.words, b.words);
+export const gpuMatmulBits = (gpu: Gpu, a: BitRows, b: BitRows) => product(gpu, 'bits', a, b);
 
 /** Core's `matmulTernary` on the device. */
 export const gpuMatmulTernary = (gpu: Gpu, a: TernaryRows, b: TernaryRows) =>
-  product(gpu, 'ternary', a.nonZero, b.nonZero, interleaved(a), interleaved(b));
+  product(gpu, 'ternary', interleaved(a), interleaved(b));
 
-function interleaved({ nonZero, negative }: TernaryRows): Uint32Array {
+/** Rows as the kernel reads them. Ternary rows have two words for each word of {@link BitRows}. */
+type Operand = Pick<BitRows, 'rows' | 'columns' | 'stride' | 'words'>;
+
+function interleaved({ nonZero, negative }: TernaryRows): Operand {
   const words = new Uint32Array(2 * nonZero.words.length);
   for (let i = 0; i < nonZero.words.length; i++) {
     words[2 * i] = nonZero.words[i];
     words[2 * i + 1] = negative.words[i];
   }
-  return words;
+  return { ...nonZero, words };
 }
 
-async function product(
-  gpu: Gpu,
-  kind: BitwiseKind,
-  a: BitRows,
-  b: BitRows,
-  left: Uint32Array,
-  right: Uint32Array,
-): Promise<Int32Array> {
+async function product(gpu: Gpu, kind: BitwiseKind, a: Operand, b: Operand): Promise<Int32Array> {
   if (a.columns !== b.columns)
     throw new ShapeError(`rows of ${a.columns} and of ${b.columns} bits cannot be multiplied`);
   const [m, n] = [a.rows, b.rows];
@@ -36,8 +32,8 @@ async function product(
   if (out.length === 0) return out;
   const { buffers } = gpu;
   const storage = [
-    buffers.upload(left, `${kind} a`),
-    buffers.upload(right, `${kind} b`),
+    buffers.upload(a.words, `${kind} a`),
+    buffers.upload(b.words, `${kind} b`),
     buffers.create(out.byteLength, `${kind} c`),
   ];
   try {

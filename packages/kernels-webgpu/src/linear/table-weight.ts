@@ -61,7 +61,7 @@ export interface Float4Weight {
 /** OCP MXFP4: groups of 32, scales are powers of two (docs/reference/file-formats.md#mx-blocks). */
 export function mxfp4Weight(gpu: Gpu, weight: Float4Weight): Promise<GpuWeight> {
   if (weight.scales.includes(255)) throw new NumericError('mxfp4: a scale of 0xff is NaN');
-  return float4Weight(gpu, weight, 'mxfp4', 32, 'e8m0', {});
+  return float4Weight(gpu, weight, { label: 'mxfp4', groupSize: 32, storage: 'e8m0' });
 }
 
 /**
@@ -71,16 +71,23 @@ export function mxfp4Weight(gpu: Gpu, weight: Float4Weight): Promise<GpuWeight> 
 export function nvfp4Weight(gpu: Gpu, weight: Float4Weight & { readonly global: number }): Promise<GpuWeight> {
   const bad = weight.scales.find((byte) => byte >= 0x7f);
   if (bad !== undefined) throw new NumericError(`nvfp4: a scale of 0x${bad.toString(16)} is NaN or negative`);
-  return float4Weight(gpu, weight, 'nvfp4', 16, 'e4m3', { global: weight.global });
+  const parameters = { global: weight.global };
+  return float4Weight(gpu, weight, { label: 'nvfp4', groupSize: 16, storage: 'e4m3', parameters });
+}
+
+/** A kind of FP4: its groups, and the format of their scales. */
+interface Float4Kind {
+  readonly label: string;
+  readonly groupSize: number;
+  readonly storage: 'e8m0' | 'e4m3';
+  /** Parameters of the kernel. Default: none. */
+  readonly parameters?: Readonly<Record<string, number>>;
 }
 
 async function float4Weight(
   gpu: Gpu,
   { outFeatures, inFeatures, codes, scales }: Float4Weight,
-  label: string,
-  groupSize: number,
-  storage: 'e8m0' | 'e4m3',
-  parameters: Record<string, number>,
+  { label, groupSize, storage, parameters = {} }: Float4Kind,
 ): Promise<GpuWeight> {
   if (inFeatures % groupSize !== 0)
     throw new ShapeError(`${label}: ${inFeatures} inputs are not a multiple of its groups of ${groupSize}`);

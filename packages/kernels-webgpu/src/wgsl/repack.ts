@@ -6,14 +6,19 @@ import { type KernelSource, linearIndex, wgslModule } from './module.js';
 
 export const repackInvocations = 64;
 
-function repack(
-  label: string,
-  parameters: KernelSource['parameters'],
-  inputs: readonly string[],
-  outputs: readonly string[],
-  items: string,
-  body: string,
-): KernelSource {
+interface Repacking {
+  readonly label: string;
+  readonly parameters: KernelSource['parameters'];
+  /** Names of the bindings that are read and written, all `array<u32>`. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  /** Number of invocations, as an expression of the parameters. */
+  readonly items: string;
+  /** Statements of invocation `i`. */
+  readonly body: string;
+}
+
+function repack({ label, parameters, inputs, outputs, items, body }: Repacking): KernelSource {
   return wgslModule({
     label,
     parameters,
@@ -45,13 +50,13 @@ export function repackGptq(bits: 2 | 3 | 4 | 8): KernelSource {
   const wide = bits === 3 ? 4 : bits;
   const count = 32 / wide;
   const straddles = bits === 3;
-  return repack(
-    `repack gptq ${bits}-bit`,
-    { n: 'u32', k: 'u32' },
-    ['qweight', 'order'],
-    ['codes'],
-    `p.n * (p.k / ${count}u)`,
-    `  let row = i / (p.k / ${count}u);
+  return repack({
+    label: `repack gptq ${bits}-bit`,
+    parameters: { n: 'u32', k: 'u32' },
+    inputs: ['qweight', 'order'],
+    outputs: ['codes'],
+    items: `p.n * (p.k / ${count}u)`,
+    body: `  let row = i / (p.k / ${count}u);
   let k0 = ${count}u * (i % (p.k / ${count}u));
   var word = 0u;
   for (var j = 0u; j < ${count}u; j++) {
@@ -67,18 +72,18 @@ export function repackGptq(bits: 2 | 3 | 4 | 8): KernelSource {
     word |= (code & ${2 ** bits - 1}u) << (${wide}u * j);
   }
   codes[i] = word;`,
-  );
+  });
 }
 
 /** AWQ `gemm`: eight outputs a word, output j of them in nibble [0,4,1,5,2,6,3,7][j]. */
 export function repackAwq(): KernelSource {
-  return repack(
-    'repack awq',
-    { n: 'u32', k: 'u32' },
-    ['qweight'],
-    ['codes'],
-    'p.n * (p.k / 8u)',
-    `  let row = i / (p.k / 8u);
+  return repack({
+    label: 'repack awq',
+    parameters: { n: 'u32', k: 'u32' },
+    inputs: ['qweight'],
+    outputs: ['codes'],
+    items: 'p.n * (p.k / 8u)',
+    body: `  let row = i / (p.k / 8u);
   let k0 = 8u * (i % (p.k / 8u));
   let j = row % 8u;
   let shift = 4u * (j / 2u + 4u * (j % 2u));
@@ -87,20 +92,20 @@ export function repackAwq(): KernelSource {
     word |= ((qweight[(k0 + c) * (p.n / 8u) + row / 8u] >> shift) & 15u) << (4u * c);
   }
   codes[i] = word;`,
-  );
+  });
 }
 
 const halfAt = (offset: string) => `(blocks[(${offset}) / 4u] >> (8u * ((${offset}) % 4u))) & 0xffffu`;
 
 /** GGUF Q4_0: an f16 scale and 16 bytes, byte j with codes j (low) and j + 16 (high); zero 8 (f16 0x4800). */
 export function repackQ4_0(): KernelSource {
-  return repack(
-    'repack q4_0',
-    { blocks: 'u32' },
-    ['blocks'],
-    ['codes', 'scales'],
-    'p.blocks',
-    `  let base = 18u * i;
+  return repack({
+    label: 'repack q4_0',
+    parameters: { blocks: 'u32' },
+    inputs: ['blocks'],
+    outputs: ['codes', 'scales'],
+    items: 'p.blocks',
+    body: `  let base = 18u * i;
   scales[i] = (${halfAt('base')}) | 0x48000000u;
   for (var half = 0u; half < 2u; half++) {
     var low = 0u;
@@ -113,23 +118,23 @@ export function repackQ4_0(): KernelSource {
     codes[4u * i + half] = low;
     codes[4u * i + 2u + half] = high;
   }`,
-  );
+  });
 }
 
 /** GGUF Q8_0: an f16 scale and 32 signed bytes; codes get an offset of 128, which is the zero (f16 0x5800). */
 export function repackQ8_0(): KernelSource {
-  return repack(
-    'repack q8_0',
-    { blocks: 'u32' },
-    ['blocks'],
-    ['codes', 'scales'],
-    'p.blocks',
-    `  let base = 34u * i;
+  return repack({
+    label: 'repack q8_0',
+    parameters: { blocks: 'u32' },
+    inputs: ['blocks'],
+    outputs: ['codes', 'scales'],
+    items: 'p.blocks',
+    body: `  let base = 34u * i;
   scales[i] = (${halfAt('base')}) | 0x58000000u;
   for (var j = 0u; j < 8u; j++) {
     let first = ${halfAt('base + 2u + 4u * j')};
     let second = ${halfAt('base + 4u + 4u * j')};
     codes[8u * i + j] = (first | (second << 16u)) ^ 0x80808080u;
   }`,
-  );
+  });
 }
