@@ -1,5 +1,5 @@
 import type { CholeskyArgs, TriangularSolveArgs } from '@q/core';
-import type { Pool } from './pool.js';
+import type { BlockArguments, Pool } from './pool.js';
 
 /**
  * Columns of a block: its diagonal block (64 x 64 f64 = 32 kB, of which half is read) stays in the first-level cache.
@@ -47,9 +47,9 @@ export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: C
     const next = () => takeRows(start + blockSize);
     if (start > 0) pool.run('subtractEarlier', [factor, n, start, width, kind, columns], below, 4, next);
     else next();
-    if (pool.exports.factorBlock(columns, start, size, width, block, factor, n, kind) === 0) return false;
+    const blockArgs: BlockArguments = [columns, start, size, width, block, factor, n, kind];
+    if (pool.exports.factorBlock(...blockArgs) === 0) return false;
     if (start + size === n) break;
-    const blockArgs = [columns, start, size, width, block, factor, n, kind];
     pool.run('solveBelow', blockArgs, below - size / panelRows, 4);
   }
   const resident = pool.addressOf(out);

@@ -60,8 +60,8 @@ export function gptqBlock(pool: Pool, args: GptqBlockArgs): void {
       staging.set(feedback.subarray(start * columns, (start + count) * columns));
       pool.run('packRows', [staging.byteOffset, count, columns, 0, sharedDifference.byteOffset], panels, panelsAtOnce);
     }
-    panelsOf(scales, start, count, groups, 1, sharedScales);
-    panelsOf(zeros, start, count, groups, 0, sharedZeros);
+    panelsOf(scales, { start, count, width: groups, fill: 1 }, sharedScales);
+    panelsOf(zeros, { start, count, width: groups, fill: 0 }, sharedZeros);
     sharedLoss.fill(0, 0, stride);
     pool.run(
       'sweepPanels',
@@ -137,15 +137,17 @@ function packFactor(pool: Pool, factor: Float32Array, columns: number, staging: 
   }
 }
 
-/** Writes `[rows, width]` as `[panel][width][8]`. Rows that the last panel lacks get `fill`. */
-function panelsOf(
-  from: Float32Array,
-  start: number,
-  count: number,
-  width: number,
-  fill: number,
-  to: Float32Array,
-): void {
+/** Rows of a matrix that go into panels. */
+interface PanelRows {
+  readonly start: number;
+  readonly count: number;
+  readonly width: number;
+  /** Value of the rows that the last panel lacks. */
+  readonly fill: number;
+}
+
+/** Writes rows of `[rows, width]` as `[panel][width][8]`. */
+function panelsOf(from: Float32Array, { start, count, width, fill }: PanelRows, to: Float32Array): void {
   for (let row = 0; row < Math.ceil(count / panelRows) * panelRows; row++) {
     const at = Math.floor(row / panelRows) * width * panelRows + (row % panelRows);
     for (let j = 0; j < width; j++) to[at + j * panelRows] = row < count ? from[(start + row) * width + j] : fill;

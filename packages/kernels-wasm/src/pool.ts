@@ -97,18 +97,21 @@ const functions = [
 
 export type PoolFunction = (typeof functions)[number];
 
+/** Arguments of `factorBlock` and `solveBelow` in `assembly`, which take them by position. */
+export type BlockArguments = readonly [
+  columns: number,
+  start: number,
+  size: number,
+  width: number,
+  diagonal: number,
+  l: number,
+  n: number,
+  narrow: number,
+];
+
 type Exports = Record<PoolFunction, (...args: number[]) => void> & {
   sweepBytes(points: number): number;
-  factorBlock(
-    columns: number,
-    start: number,
-    size: number,
-    width: number,
-    diagonal: number,
-    l: number,
-    n: number,
-    narrow: number,
-  ): number;
+  factorBlock(...args: BlockArguments): number;
 };
 
 /** A worker's whole program. It is text because it runs in its own scope. A worker spins briefly before it sleeps. */

@@ -207,7 +207,8 @@ export function loadPackedLinear(pool: Pool, heap: Heap, weight: PackedWeight): 
       4 * tokens * outFeatures,
     ];
     let result = new Float32Array(0);
-    withRoom(sizes, (from, arranged, sums, factors, unpacked, out) => {
+    withRoom(sizes, (...addresses) => {
+      const [from, arranged, sums, factors, unpacked, out] = addresses;
       new Int8Array(pool.memory.buffer, from, codes.length).set(codes);
       const factor = floatsAt(factors, rows).fill(0);
       if (scales.length === 1) factor.fill(scales[0], 0, tokens);
