@@ -66,15 +66,18 @@ function erf(x: number): number {
   return (2 / Math.sqrt(Math.PI)) * sum;
 }
 
-/** @param rotated features of a head that are rotated; all when absent */
-export function rotary(
-  x: Values,
-  length: number,
-  heads: number,
-  headDim: number,
-  theta: number,
-  rotated = headDim,
-): number[] {
+/** Sizes of a rotary embedding's input, `[batch, length, heads, headDim]`. */
+interface RotaryCase {
+  readonly length: number;
+  readonly heads: number;
+  readonly headDim: number;
+  readonly theta: number;
+  /** Features of a head that are rotated. Default: all. */
+  readonly rotated?: number;
+}
+
+/** Rotates the first and the second half of each head's rotated features by the token's position. */
+export function rotary(x: Values, { length, heads, headDim, theta, rotated = headDim }: RotaryCase): number[] {
   const out = [...x];
   const half = rotated / 2;
   for (let row = 0; row < x.length / headDim; row++) {
@@ -96,11 +99,22 @@ export interface AttentionCase extends Omit<AttentionArgs<never>, 'q' | 'k' | 'v
   readonly length: number;
 }
 
-/**
- * @param bias `[heads, length, length]`
- * @param sinks `[heads]`
- */
-export function attention(q: Values, k: Values, v: Values, c: AttentionCase, bias?: Values, sinks?: Values): number[] {
+/** The values that an attention reads. */
+interface AttentionInputs {
+  /** `[batch, length, heads, headDim]` */
+  readonly q: Values;
+  /** `[batch, length, kvHeads, headDim]` */
+  readonly k: Values;
+  /** `[batch, length, kvHeads, headDim]` */
+  readonly v: Values;
+  /** `[heads, length, length]` */
+  readonly bias?: Values;
+  /** `[heads]` */
+  readonly sinks?: Values;
+}
+
+/** Softmax attention, `[batch, length, heads, headDim]`. */
+export function attention({ q, k, v, bias, sinks }: AttentionInputs, c: AttentionCase): number[] {
   const { batch, length, heads, kvHeads, headDim, causal = true } = c;
   const at = (b: number, t: number, h: number, of: number) => ((b * length + t) * of + h) * headDim;
   const out = new Array<number>(batch * length * heads * headDim).fill(0);

@@ -117,26 +117,26 @@ const cases: readonly Case[] = [
     name: 'attention',
     variables: { q: [2, 4, 16], k: [2, 4, 8], v: [2, 4, 8] },
     engine: (ops, { q, k, v }) => ops.attention({ ...attentionCase, q, k, v }),
-    exact: ({ q, k, v }) => brute.attention(q, k, v, attentionCase),
+    exact: ({ q, k, v }) => brute.attention({ q, k, v }, attentionCase),
   },
   {
     name: 'attention with limited scores',
     variables: { q: [2, 4, 16], k: [2, 4, 8], v: [2, 4, 8] },
     engine: (ops, { q, k, v }) => ops.attention({ ...attentionCase, softCap: 0.8, q, k, v }),
-    exact: ({ q, k, v }) => brute.attention(q, k, v, { ...attentionCase, softCap: 0.8 }),
+    exact: ({ q, k, v }) => brute.attention({ q, k, v }, { ...attentionCase, softCap: 0.8 }),
   },
   {
     name: 'attention with sinks that are constants',
     variables: { q: [2, 4, 16], k: [2, 4, 8], v: [2, 4, 8] },
     engine: (ops, { q, k, v }) =>
       ops.attention({ ...attentionCase, window: 3, q, k, v, sinks: upload(ops, sinks, [4]) }),
-    exact: ({ q, k, v }) => brute.attention(q, k, v, { ...attentionCase, window: 3 }, undefined, sinks),
+    exact: ({ q, k, v }) => brute.attention({ q, k, v, sinks }, { ...attentionCase, window: 3 }),
   },
   {
     name: 'rotary of the first features alone',
     variables: { x: [1, 3, 12] },
     engine: (ops, { x }) => ops.rotary(x, 2, rotaryTable(3, 4, 10000)),
-    exact: ({ x }) => brute.rotary(x, 3, 2, 6, 10000, 4),
+    exact: ({ x }) => brute.rotary(x, { length: 3, heads: 2, headDim: 6, theta: 10000, rotated: 4 }),
   },
   {
     name: 'rotary',
@@ -146,7 +146,7 @@ const cases: readonly Case[] = [
       const sin = Float32Array.of(0, 0, Math.sin(1), Math.sin(0.01), Math.sin(2), Math.sin(0.02));
       return ops.rotary(x, 2, { cos, sin, positions: 3, headDim: 4 });
     },
-    exact: ({ x }) => brute.rotary(x, 3, 2, 4, 10000),
+    exact: ({ x }) => brute.rotary(x, { length: 3, heads: 2, headDim: 4, theta: 10000 }),
   },
   {
     name: 'transpose',
@@ -255,7 +255,7 @@ const large: readonly (Case & { readonly tolerance: number })[] = [
       });
     },
     exact: ({ q, k, v }: Arrays) =>
-      brute.attention(q, k, v, c, biased ? normals(c.heads * c.length * c.length, 'bias') : undefined),
+      brute.attention({ q, k, v, bias: biased ? normals(c.heads * c.length * c.length, 'bias') : undefined }, c),
     tolerance: 1e-4,
   })),
   {

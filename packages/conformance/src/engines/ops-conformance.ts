@@ -172,7 +172,7 @@ const rowCases: OpsConformanceCase[] = [
         const x = normals(2 * length * heads * headDim, 'x');
         const table = rotaryTable(16, headDim, 10000);
         const shape = [2, length, heads * headDim];
-        const expected = brute.rotary(x, length, heads, headDim, 10000);
+        const expected = brute.rotary(x, { length, heads, headDim, theta: 10000 });
         expectValues(ops, () => ops.rotary(upload(ops, x, shape), heads, table), shape, expected, 2e-6);
         const last = x.slice(3 * heads * headDim, 5 * heads * headDim);
         const tail = () => ops.rotary(upload(ops, last, [1, 2, heads * headDim]), heads, table, 3);
@@ -195,7 +195,7 @@ const rowCases: OpsConformanceCase[] = [
         const shape = [2, length, heads * headDim];
         const x = normals(2 * length * heads * headDim, 'x');
         const table = rotaryTable(16, rotated, 10000);
-        const expected = brute.rotary(x, length, heads, headDim, 10000, rotated);
+        const expected = brute.rotary(x, { length, heads, headDim, theta: 10000, rotated });
         expectValues(ops, () => ops.rotary(upload(ops, x, shape), heads, table), shape, expected, 2e-6);
       }
       const wide = rotaryTable(16, 8, 10000);
@@ -216,7 +216,13 @@ const rowCases: OpsConformanceCase[] = [
       const table = rotaryTable(16, 8, 10000);
       const x = normals(6 * 24, 'x');
       const rotated = () => ops.rotary(upload(ops, x.slice(4 * 24), [1, 2, 24]), 3, table, 4);
-      expectValues(ops, rotated, [1, 2, 24], brute.rotary(x, 6, 3, 8, 10000).slice(4 * 24), 2e-6);
+      expectValues(
+        ops,
+        rotated,
+        [1, 2, 24],
+        brute.rotary(x, { length: 6, heads: 3, headDim: 8, theta: 10000 }).slice(4 * 24),
+        2e-6,
+      );
     },
   },
 ];
@@ -254,7 +260,7 @@ const attentionCases: OpsConformanceCase[] = [
         v: upload(ops, v, [batch, length, kvHeads * headDim]),
         ...(bias ? { bias: upload(ops, bias, [heads, length, length]) } : {}),
       });
-    expectValues(ops, compute, [batch, length, heads * headDim], brute.attention(q, k, v, c, bias), 5e-6);
+    expectValues(ops, compute, [batch, length, heads * headDim], brute.attention({ q, k, v, bias }, c), 5e-6);
   },
 }));
 
@@ -298,7 +304,7 @@ const cappedCases: OpsConformanceCase[] = [
         v: upload(ops, v, [batch, length, kvHeads * headDim]),
         ...(sinks ? { sinks: upload(ops, sinks, [heads]) } : {}),
       });
-    expectValues(ops, compute, [batch, asked, width], from(brute.attention(q, k, v, c, undefined, sinks)), 5e-6);
+    expectValues(ops, compute, [batch, asked, width], from(brute.attention({ q, k, v, sinks }, c)), 5e-6);
   },
 }));
 
@@ -323,7 +329,7 @@ const lastQueryCases: OpsConformanceCase[] = [
       ops.append(upload(ops, part(values, 8, 0, 5), [2, 5, 8]), upload(ops, part(values, 8, 5, 9), [2, 4, 8]));
     const compute = () =>
       ops.attention({ ...c, q: upload(ops, last(q), [2, queries, 16]), k: cached(k), v: cached(v) });
-    expectValues(ops, compute, [2, queries, 16], last(brute.attention(q, k, v, c)), 3e-6);
+    expectValues(ops, compute, [2, queries, 16], last(brute.attention({ q, k, v }, c)), 3e-6);
   },
 }));
 
