@@ -43,15 +43,15 @@ describe.each(cases)('$name', ({ config }) => {
 
   it('computes the same logits after rotation, online parts included', async () => {
     const { ops } = engine;
-    const before = await logitsOf(plain, source, ops, ids, 2);
+    const before = await logitsOf(plain, source, ops, { ids, batch: 2 });
     const variants = [{}, { values: false }, { residual: false }, { mlpInner: true }];
     for (const options of variants) {
       const { model, rewritten } = rewrite(config, source, rotate(options), 5);
       const online = options.mlpInner ? [rotateMlpInner(model, ops, createContext({ seed: 5 }).random)] : [];
-      const after = await logitsOf(model, rewritten, ops, ids, 2, online);
+      const after = await logitsOf(model, rewritten, ops, { ids, batch: 2 }, online);
       expect(relativeDifference(after, before), JSON.stringify(options)).toBeLessThan(2e-6);
       if (online.length === 0) continue;
-      const without = await logitsOf(model, rewritten, ops, ids, 2);
+      const without = await logitsOf(model, rewritten, ops, { ids, batch: 2 });
       expect(relativeDifference(without, before)).toBeGreaterThan(0.1);
       online[0].dispose();
     }
@@ -60,8 +60,8 @@ describe.each(cases)('$name', ({ config }) => {
   it('computes the same logits with rotated keys and queries', async () => {
     const { ops } = engine;
     const online = rotateKeys(plain, ops, createRandom(1));
-    const after = await logitsOf(plain, source, ops, ids, 2, [online]);
-    expect(relativeDifference(after, await logitsOf(plain, source, ops, ids, 2))).toBeLessThan(2e-6);
+    const after = await logitsOf(plain, source, ops, { ids, batch: 2 }, [online]);
+    expect(relativeDifference(after, await logitsOf(plain, source, ops, { ids, batch: 2 }))).toBeLessThan(2e-6);
     online.dispose();
   });
 
@@ -95,10 +95,10 @@ describe.each(Object.entries(normsBehindLinears))('%s', (_, config) => {
       /post_attention_layernorm comes between a linear and the residual sum.*Rotate only the values of the heads/,
     );
     const source = sourceOf(plain, randomWeights(config));
-    const before = await logitsOf(plain, source, ops, ids, 2);
+    const before = await logitsOf(plain, source, ops, { ids, batch: 2 });
     const { model, rewritten } = rewrite(config, source, rotate({ residual: false }), 5);
     expect(rewritten.changed.size).toBe(4);
-    expect(relativeDifference(await logitsOf(model, rewritten, ops, ids, 2), before)).toBeLessThan(2e-6);
+    expect(relativeDifference(await logitsOf(model, rewritten, ops, { ids, batch: 2 }), before)).toBeLessThan(2e-6);
   });
 });
 
@@ -216,11 +216,11 @@ describe.runIf(shared)('the shared model', () => {
     const windows = await readFile(join(folder, 'valid-60x256.u16'));
     const valid = Int32Array.from({ length: 32 }, (_, i) => windows.readUInt16LE(2 * i));
     const wasm = await createEngine({ backend: 'wasm' });
-    const before = await logitsOf(model, source, wasm.ops, valid, 1);
+    const before = await logitsOf(model, source, wasm.ops, { ids: valid, batch: 1 });
     const rotated = rewrite(config, source, rotate({ mlpInner: true }));
     const { random } = createContext({ seed: 0 });
     const online = [rotateMlpInner(rotated.model, wasm.ops, random), rotateKeys(rotated.model, wasm.ops, random)];
-    const after = await logitsOf(rotated.model, rotated.rewritten, wasm.ops, valid, 1, online);
+    const after = await logitsOf(rotated.model, rotated.rewritten, wasm.ops, { ids: valid, batch: 1 }, online);
     expect(relativeDifference(after, before)).toBeLessThan(1e-5);
     for (const each of online) each.dispose();
     await shards.close();

@@ -23,13 +23,18 @@ function transpose({ shape: [rows, columns], data }: Tensor<'f32'>): Tensor<'f32
   return tensor('f32', [columns, rows], out);
 }
 
+/** Token ids, `[batch, length]`. */
+interface TokenBatch {
+  readonly ids: Int32Array;
+  readonly batch: number;
+}
+
 /** Logits of a model whose weights come from `source`, `[batch * length, vocabulary]`. */
 export async function logitsOf<T>(
   model: ModelDescription,
   source: WeightSource,
   ops: Ops<T>,
-  ids: Int32Array,
-  batch: number,
+  { ids, batch }: TokenBatch,
   wrappers: readonly RuntimeWrapper<T>[] = [],
 ): Promise<Float32Array> {
   const weights = new Map<string, T>();
