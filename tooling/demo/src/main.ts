@@ -64,7 +64,8 @@ const kernels = await createWasmKernels();
 const engine = await createEngine({ kernels });
 console.log(`${[...parameters.values()].reduce((sum, values) => sum + values.length, 0)} parameters on ${engine.name}`);
 let smoothed = Number.NaN;
-await train(engine, model, parameters, Int32Array.from(ids), seed.fork('windows'), {
+const windows = { stream: Int32Array.from(ids), random: seed.fork('windows') };
+await train(engine, model, parameters, windows, {
   steps,
   batch: 16,
   length: 128,

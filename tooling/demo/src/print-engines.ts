@@ -24,7 +24,8 @@ async function trainingSeconds(engine: TfjsEngine): Promise<number[]> {
   const parameters = initialize(model, createRandom('figures'));
   const times: number[] = [];
   let last = performance.now();
-  await train(engine, model, parameters, stream, createRandom('windows'), {
+  const text = { stream, random: createRandom('windows') };
+  await train(engine, model, parameters, text, {
     ...{ steps, batch, length, rate: 1e-3, warmUp: 1, clip: 1 },
     report(step) {
       const now = performance.now();

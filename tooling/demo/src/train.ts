@@ -32,6 +32,14 @@ export function initialize(model: ModelDescription, random: Random): Map<string,
   return parameters;
 }
 
+/** The text to learn, and where its windows begin. */
+interface TrainingText {
+  /** Token ids. */
+  readonly stream: Int32Array;
+  /** Chooses the windows. */
+  readonly random: Random;
+}
+
 /**
  * Next-token training on random windows of a stream, with a warm-up and then a cosine down to a tenth. Changes
  * `parameters`.
@@ -40,8 +48,7 @@ export async function train<T>(
   { ops }: Engine<T>,
   model: ModelDescription,
   parameters: Map<string, Float32Array>,
-  stream: Int32Array,
-  random: Random,
+  { stream, random }: TrainingText,
   settings: TrainingSettings,
 ): Promise<void> {
   const { steps, batch, length, rate, warmUp, clip } = settings;

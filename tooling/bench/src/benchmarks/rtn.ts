@@ -53,7 +53,8 @@ export const benchmark: Benchmark = {
         await copyFile(weights, join(folder, 'copy'));
         await synced(join(folder, 'copy'));
       };
-      const own = (scheme: Scheme, fit: ScaleFit) => quantizeFolder(model, out, rtn({ fit }), scheme, kernels);
+      const own = (scheme: Scheme, fit: ScaleFit) =>
+        quantizeFolder({ model, out }, { quantizer: rtn({ fit }), scheme }, kernels);
       yield {
         title: `${size} bytes of bf16 to GPTQ`,
         work: size,
@@ -85,10 +86,8 @@ export const benchmark: Benchmark = {
 
 /** A whole run, into a folder that is made again. */
 async function quantizeFolder(
-  model: string,
-  out: string,
-  quantizer: Quantizer,
-  scheme: Scheme,
+  { model, out }: { readonly model: string; readonly out: string },
+  { quantizer, scheme }: { readonly quantizer: Quantizer; readonly scheme: Scheme },
   kernels: Kernels,
   calibration?: Windows,
 ): Promise<void> {
@@ -136,17 +135,21 @@ async function* besideCalibration(out: string, kernels: Kernels): ReturnType<Ben
     needs: [],
     quantize: async (weight) => results.get(keyOf(weight)) as QuantizeResult,
   };
-  const target = schemes.integer(4, { groupSize: 64, zeroPoint: 'integer' });
+  const scheme = schemes.integer(4, { groupSize: 64, zeroPoint: 'integer' });
+  const folders = { model, out };
   yield {
     title: 'opt-3m with --method gptq-paper, 128 windows of 256 tokens, and the same run handed its results',
     work: 1,
     unit: 'runs',
     rounds: 2,
     contenders: [
-      { name: 'calibrated', run: () => quantizeFolder(model, out, recording, target, kernels, calibration) },
+      {
+        name: 'calibrated',
+        run: () => quantizeFolder(folders, { quantizer: recording, scheme }, kernels, calibration),
+      },
       {
         name: 'reading, packing and saving',
-        run: () => quantizeFolder(model, out, replaying, target, kernels),
+        run: () => quantizeFolder(folders, { quantizer: replaying, scheme }, kernels),
       },
     ],
     atLeast: { 'reading, packing and saving': 20 },
