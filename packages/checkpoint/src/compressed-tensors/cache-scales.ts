@@ -38,7 +38,7 @@ export const compressedCacheScales: CacheScaleLayout = {
     ),
   note: ({ format }) =>
     format.family === 'float'
-      ? 'vLLM reads the scales of the cache and then keeps keys and values in FP8; transformers calculates with them too'
+      ? 'vLLM reads the scales of the cache and then keeps keys and values in FP8; transformers 5.17 calculates with them too; 5.24 leaves them unread'
       : 'vLLM has no int8 cache with these scales: it keeps keys and values in FP8 for every folder with scales of the cache. Use --kv-cache fp8 for vLLM',
 };
 
