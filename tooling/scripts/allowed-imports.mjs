@@ -17,7 +17,7 @@ function rowsOf(root) {
 }
 
 /**
- * A line for each import of a package that the table does not allow, and one for a package that has no row.
+ * A line for each dependency of a package's manifest that the table does not allow, and one for a package without a row.
  * @param {string} root of the repository
  * @param {{ name: string, manifest: Record<string, any> }[]} packages
  * @returns {string[]}

@@ -50,16 +50,17 @@ export interface BlockWalkOptions<T> {
   /** Weights that are on the engine already; whoever uploaded them disposes of them. */
   readonly weights?: ReadonlyMap<string, T>;
   /**
-   * Wraps the runtime of the weights that {@link BlockWalk.load} has loaded: quantized activations, int8 linears, a quantized cache. It
-   * is told the names of the tensors in the runtime, so that it can prepare what it needs for them, and no more.
+   * Wraps the runtime of the weights that {@link BlockWalk.load} has loaded: quantized activations, int8 linears, a
+   * quantized cache. It is told the names of the tensors in the runtime, so that it can prepare what it needs for them,
+   * and no more.
    */
   readonly wrap?: (runtime: Runtime<T>, tensors: readonly string[]) => Runtime<T> | Promise<Runtime<T>>;
 }
 
 /**
- * Windows on their way through a model, stage by stage or block by block: for calibration, evaluation, sensitivities and training of
- * blocks. Between two steps every batch waits on the host, so the engine holds one block's weights and one batch, and a stage is
- * computed once, with its final weights.
+ * Windows on their way through a model, stage by stage or block by block: for calibration, evaluation, sensitivities
+ * and training of blocks. Between two steps every batch waits on the host, so the engine holds one block's weights and
+ * one batch, and a stage is computed once, with its final weights.
  */
 export class BlockWalk<T> {
   readonly model: ModelDescription;
@@ -94,8 +95,8 @@ export class BlockWalk<T> {
   }
 
   /**
-   * What sums Gram matrices of this walk's activations. Kernels that keep no sums, such as a GPU's, were requested: the engine does not
-   * take over from them.
+   * What sums Gram matrices of this walk's activations. Kernels that keep no sums, such as a GPU's, were requested: the
+   * engine does not take over from them.
    */
   gatherGrams(kernels: Kernels): GatheredGrams {
     const own = kernels.gatherGrams();
@@ -223,8 +224,8 @@ export class BlockWalk<T> {
   }
 
   /**
-   * Sends one batch through a stage and gives what one of its linears gave on the way, without its bias: `[tokens, out]`, which may be
-   * changed. It and what the state before held stay readable until `release` is called.
+   * Sends one batch through a stage. The output of one of its linears without its bias, `[tokens, out]`, may be changed
+   * by the caller. It and the state before stay readable until `release` is called.
    */
   async advance(batch: number, stage: Stage, module: string): Promise<{ output: Float32Array; release(): void }> {
     const state = this.state(batch);
@@ -418,7 +419,9 @@ export class BlockWalk<T> {
     }
   }
 
-  /** The runtime, which also puts copies of all keys and values of the cache into `seen`. The caller disposes of them. */
+  /**
+   * The runtime, which also puts copies of all keys and values of the cache into `seen`. The caller disposes of them.
+   */
   private tapped(seen: { readonly site: CacheSite; readonly handle: T }[]): Runtime<T> {
     const { ops } = this.options.engine;
     return wrapRuntime(this.runtime(), {

@@ -8,7 +8,10 @@ export interface BlockPass {
   readonly read: ReadWeight;
   /** In order; all blocks of the model when absent. */
   readonly blocks?: readonly BlockDescription[];
-  /** Called at each block, whose weights are loaded. It takes the states through the block; they run through it when absent. */
+  /**
+   * Called at each block, whose weights are loaded. It takes the states through the block; they run through it when
+   * absent.
+   */
   readonly visit?: (block: BlockDescription) => Promise<void>;
   /** Told after each block. */
   readonly progress?: (event: ProgressEvent) => void;
@@ -20,17 +23,25 @@ export interface BlockPass {
   readonly profile?: Profile;
 }
 
-/** The first walk loads weights, the others, which are of the same engine, borrow them: each weight is read and uploaded once. */
+/**
+ * The first walk loads weights, the others, which are of the same engine, borrow them: each weight is read and uploaded
+ * once.
+ */
 export type Walks<T> = readonly [BlockWalk<T>, ...BlockWalk<T>[]];
 
-/** Token ids -> the inputs of the first block, in all walks. The tables of embeddings are freed: they may be most of a model. */
+/**
+ * Token ids -> the inputs of the first block, in all walks. The tables of embeddings are freed: they may be most of a
+ * model.
+ */
 export async function embedWindows<T>(walks: Walks<T>, read: ReadWeight, profile: Profile = noProfile): Promise<void> {
   await withWeights(walks, walks[0].model.embeddingTensors, read, async () => {
     for (const walk of walks) await profile.stage('forward', () => walk.embed());
   });
 }
 
-/** Takes all windows of the walks through blocks, one block after the other: the engine holds the weights of one block. */
+/**
+ * Takes all windows of the walks through blocks, one block after the other: the engine holds the weights of one block.
+ */
 export async function walkBlocks<T>(walks: Walks<T>, pass: BlockPass): Promise<void> {
   const { read, visit, progress, task = 'forward', note, profile = noProfile } = pass;
   const [{ model }] = walks;

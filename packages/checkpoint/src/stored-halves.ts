@@ -5,7 +5,8 @@ import { firstNotFinite } from './first-not-finite.js';
 const dtypes = { F16: 'f16', BF16: 'bf16' } as const;
 
 /**
- * A matrix that the files store in 16 bits; undefined for tensors of other dtypes and shapes. All rows are read into one buffer.
+ * A matrix that the files store in 16 bits; undefined for tensors of other dtypes and shapes. All rows are read into
+ * one buffer, so rows are valid until the next call of `rows`.
  * @param path for messages
  * @throws NumericError from `rows`, naming the first NaN or infinity
  */

@@ -87,7 +87,7 @@ describe('q quantize --kv-cache', () => {
     const encoder = join(folder, 'encoder');
     await writeTinyEncoder(encoder);
     expect(await fail('plan', encoder, '--layout', 'fp8', '--kv-cache', 'fp8')).toMatch(
-      /encoder, which keeps no cache/,
+      /encoder, which gives hidden states alone, so nothing keeps a cache/,
     );
     expect(await fail('convert', demo.model, join(folder, 'x.gguf'), '--to', 'gguf', '--kv-cache', 'fp8')).toMatch(
       /--kv-cache/,

@@ -26,42 +26,27 @@ export function embedSequences<T>(
   });
 }
 
-/** Computes a classifier's scores for texts. */
+/**
+ * Computes a classifier's scores of texts, or of each token of texts, the tokenizer's special ones among them.
+ * `output` is the classifier of the model: `model.classifier` or `model.tokenClassifier`.
+ * @returns vectors `[texts or tokens, output.size]`
+ */
 export function classifySequences<T>(
-  model: ModelDescription & { readonly classifier: SequenceOutput },
+  model: ModelDescription,
   engine: ForwardEngine<T>,
   weight: (name: string) => Promise<Tensor<'f32'>>,
   sequences: Sequences,
-  options: WindowRunOptions = {},
+  { output, ...options }: WindowRunOptions & { readonly output: SequenceOutput | TokenOutput },
 ): Promise<TextVectors> {
-  const { classifier } = model;
   return vectors(model, engine, weight, sequences, {
     ...options,
-    tensors: classifier.tensors,
-    step: (runtime, hidden) => classifier.run(runtime, hidden),
-    rows: (scores, count) =>
-      Array.from({ length: count }, (_, i) => scores.subarray(i * classifier.size, (i + 1) * classifier.size)),
-  });
-}
-
-/** Computes a token classifier's scores for each token of texts, the tokenizer's special ones among them. */
-export function classifyTokens<T>(
-  model: ModelDescription & { readonly tokenClassifier: TokenOutput },
-  engine: ForwardEngine<T>,
-  weight: (name: string) => Promise<Tensor<'f32'>>,
-  sequences: Sequences,
-  options: WindowRunOptions = {},
-): Promise<TextVectors> {
-  const { tokenClassifier } = model;
-  return vectors(model, engine, weight, sequences, {
-    ...options,
-    tensors: tokenClassifier.tensors,
-    width: tokenClassifier.size,
-    step: (runtime, hidden) => tokenClassifier.run(runtime, hidden),
-    rows: (scores, count) =>
-      Array.from({ length: count }, (_, i) =>
-        scores.subarray((i * scores.length) / count, ((i + 1) * scores.length) / count),
-      ),
+    tensors: output.tensors,
+    width: output.size,
+    step: (runtime, hidden) => output.run(runtime, hidden),
+    rows: (scores, count) => {
+      const own = scores.length / count;
+      return Array.from({ length: count }, (_, i) => scores.subarray(i * own, (i + 1) * own));
+    },
   });
 }
 

@@ -1,4 +1,4 @@
-import { createRandom, tensor } from '@q/core';
+import { createRandom, type Kernels, referenceKernels, tensor } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { evaluate } from './evaluate.js';
 import { layerError } from './layer-error.js';
@@ -63,6 +63,29 @@ describe('evaluate', () => {
       logits: async (_: number, many: number) => new Float32Array(many * length * vocabulary),
     };
     expect((await evaluate(even, windows)).perplexity).toBeCloseTo(vocabulary, 10);
+  });
+
+  it('takes fewer windows at a time when their logits would take more than 256 MB', async () => {
+    const wide = 2 ** 24;
+    const asked: number[][] = [];
+    const none = new Float64Array(length);
+    const kernels: Kernels = {
+      ...referenceKernels,
+      scoreLogits: async () => ({ logs: none, tops: new Int32Array(length) }),
+    };
+    // Untouched memory costs nothing: 268 MB of zeros for each window.
+    const large: LogitsSource = {
+      vocabularySize: wide,
+      logits: async (first, many) => {
+        asked.push([first, many]);
+        return new Float32Array(many * length * wide);
+      },
+    };
+    await evaluate(large, { ...windows, ids: windows.ids.subarray(0, 2 * length), count: 2 }, { kernels });
+    expect(asked).toEqual([
+      [0, 1],
+      [1, 1],
+    ]);
   });
 
   it('refuses NaN logits and other vocabularies', async () => {

@@ -32,9 +32,9 @@ export interface LoadedModel<T> {
 }
 
 /**
- * Loads a model once and for all passes. Quantized linears stay packed where the engine multiplies by packed codes and the
- * scheme suits it; linears and tables of tokens in 16 bits stay so where the engine takes them; everything else is f32.
- * @param ops what the forward pass calls instead of the engine's operations, when something wraps them
+ * Loads a model once, for all passes. Quantized linears stay packed if the engine multiplies by packed codes of their
+ * scheme. Linears and the table of tokens stay in 16 bits if the engine takes them so. All other tensors become f32.
+ * @param ops operations that the forward pass calls instead of the engine's own: these, wrapped
  */
 export async function loadModel<T>(
   model: ModelDescription,
@@ -43,7 +43,7 @@ export async function loadModel<T>(
   ops = engine.ops,
 ): Promise<LoadedModel<T>> {
   const quantized = new Set(source.quantizedModules);
-  // The first table is that of tokens, which look-ups and a tied head read: both take packed rows, and rows of 16 bits.
+  // The first table is that of tokens. Look-ups and a tied head read it, and both take packed rows and rows of 16 bits.
   const tokens = model.embeddingTensors[0]?.replace(/\.weight$/, '');
   const linears = new Set([...linearsOf(model).map(({ module }) => module), tokens]);
   const [packed, decoded]: [string[], string[]] = [[], []];
@@ -52,7 +52,7 @@ export async function loadModel<T>(
   const dispose = () => {
     for (const handle of weights.values()) ops.dispose(handle);
   };
-  /** The weight of a module that only linears and look-ups use, packed; nothing where that is not possible. */
+  /** The weight of a module that only linears and look-ups read, packed; undefined if it cannot be packed. */
   const packedWeight = async (name: string): Promise<T | undefined> => {
     const module = name.replace(/\.weight$/, '');
     if (!name.endsWith('.weight') || !quantized.has(module)) return undefined;
@@ -61,7 +61,7 @@ export async function loadModel<T>(
     (parts ? packed : decoded).push(module);
     return parts && ops.keep(engine.packedWeight!(parts));
   };
-  /** The same in 16 bits, where the source stores it so. */
+  /** The same weight in 16 bits; undefined if the source does not store it so. */
   const halfWeight = async (name: string): Promise<T | undefined> => {
     const suits = name.endsWith('.weight') && linears.has(name.replace(/\.weight$/, ''));
     const matrix = suits && engine.halfWeight ? source.halves?.(name) : undefined;

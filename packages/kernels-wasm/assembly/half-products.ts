@@ -2,8 +2,9 @@ import { fromF16 } from './half';
 import { madd } from './madd';
 import { DEPTH, micro, MR, put } from './matmul';
 
-// A matrix of 16-bit patterns is in panels of 32 outputs: for each input 16 words, so that a product reads memory in order. Four
-// words are 8 outputs, the first 4 of them in the low halves: one instruction makes 4 values of bf16 from them.
+// A matrix of 16-bit patterns is in panels of 32 outputs: for each input 16 words, so that a product reads memory in
+// order. Four words are 8 outputs, the first 4 of them in the low halves: one instruction makes 4 values of bf16 from
+// them.
 
 /** Bytes of a panel's patterns for one input. */
 const INPUT: usize = 64;
@@ -25,8 +26,9 @@ function high(words: v128, short: bool): v128 {
 }
 
 /**
- * A panel times one token. A product waits for the one before it in the same sum: the 8 sums of a panel fill that time. Sums run
- * over 256 inputs in a register, then over these blocks in `y`, as in `matmulTile`: results are the bits of that product.
+ * A panel times one token. A product waits for the one before it in the same sum: the 8 sums of a panel fill that time.
+ * Sums run over 256 inputs in a register, then over these blocks in `y`, as in `matmulTile`: results are the bits of
+ * that product.
  */
 // @ts-expect-error: decorator
 @inline
@@ -58,8 +60,8 @@ function panelVector(x: usize, words: usize, k: usize, bias: usize, y: usize, sh
 }
 
 /**
- * One token `x` `[k]` times panels `[first, last)` of f16 (`exponentBits` 5) or bf16 (8), to `y`. `bias` is a row that is added, or 0;
- * it may be read to the end of a panel.
+ * One token `x` `[k]` times panels `[first, last)` of f16 (`exponentBits` 5) or bf16 (8), to `y`. `bias` is a row that
+ * is added, or 0; it may be read to the end of a panel.
  */
 export function halfVector(x: usize, panels: usize, exponentBits: i32, k: usize, bias: usize, y: usize, first: usize, last: usize, worker: usize): void {
   for (let panel = first; panel < last; panel++) {
@@ -86,8 +88,8 @@ function decodePanel(words: usize, depth: usize, to: usize, short: bool): void {
 }
 
 /**
- * `rows` rows of a packed A times panels `[first, last)`, to rows of `stride` values at `y`: each panel is made f32 256 inputs at a time
- * in `scratch` (32 kB for each worker), and multiplied as `matmulTile` does.
+ * `rows` rows of a packed A times panels `[first, last)`, to rows of `stride` values at `y`: each panel is made f32 256
+ * inputs at a time in `scratch` (32 kB for each worker), and multiplied as `matmulTile` does.
  */
 export function halfPanels(
   a: usize, panels: usize, exponentBits: i32, k: usize, bias: usize, y: usize, rows: usize, stride: usize, scratch: usize,

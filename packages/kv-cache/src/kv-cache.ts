@@ -1,4 +1,5 @@
-import { FormatError, type KvCacheContent, NumericError, QuantError, SchemeError, ShapeError } from '@q/core';
+import { FormatError, type KvCacheContent, QuantError, SchemeError, ShapeError } from '@q/core';
+import { checkAppended } from './appended-tokens.js';
 import { type CacheScheme, type CacheSide, checkCacheScheme, tokensTogether } from './cache-scheme.js';
 import { type HeadSizes, PackedSide } from './packed-side.js';
 import { rotateHeads } from './rotate-heads.js';
@@ -77,24 +78,10 @@ export class KvCache {
    */
   append(keys: Float32Array, values: Float32Array, position = this.#position): void {
     this.#alive();
-    const tokens = keys.length / this.#width;
-    if (!Number.isInteger(tokens) || keys.length !== values.length)
-      throw new ShapeError(
-        `${keys.length} keys and ${values.length} values are not the same tokens of ${this.#width} features each`,
-      );
-    if (position !== this.#position)
-      throw new ShapeError(`tokens at position ${position} are out of order: position ${this.#position} is next`);
-    if (this.length + tokens > this.options.capacity)
-      throw new ShapeError(
-        `the cache overflows: it holds ${this.length} of ${this.options.capacity} tokens and cannot take ${tokens} more; evict some or make a larger one`,
-      );
-    for (const [what, array] of Object.entries({ key: keys, value: values })) {
-      const bad = array.findIndex((value) => !Number.isFinite(value));
-      if (bad >= 0)
-        throw new NumericError(
-          `the ${what} at position ${position + Math.floor(bad / this.#width)} holds ${array[bad]} at feature ${bad % this.#width}`,
-        );
-    }
+    const tokens = checkAppended(keys, values, position, {
+      ...{ width: this.#width, length: this.length, capacity: this.options.capacity, position: this.#position },
+      advice: 'evict some or make a larger one',
+    });
     const { scheme, headDim } = this.options;
     const own = [scheme.rotate ? rotateHeads(keys, headDim) : keys, values] as const;
     const first = Math.min(tokens * this.#width, scheme.sinks * this.#width - this.#sinks[0].length);

@@ -1,4 +1,5 @@
-import { type CacheScales, NumericError, QuantError, type Scheme, ShapeError } from '@q/core';
+import { type CacheScales, QuantError, type Scheme } from '@q/core';
+import { checkAppended } from './appended-tokens.js';
 import type { HeadSizes } from './packed-side.js';
 
 export interface StaticCacheOptions extends HeadSizes {
@@ -47,19 +48,12 @@ export class StaticCache {
    */
   append(keys: Float32Array, values: Float32Array, position = this.#tokens): void {
     this.#alive();
-    const tokens = keys.length / this.#width;
-    if (!Number.isInteger(tokens) || keys.length !== values.length)
-      throw new ShapeError(
-        `${keys.length} keys and ${values.length} values are not the same tokens of ${this.#width} features each`,
-      );
-    if (position !== this.#tokens)
-      throw new ShapeError(`tokens at position ${position} are out of order: position ${this.#tokens} is next`);
     const { capacity, scales } = this.options;
-    if (this.#tokens + tokens > capacity)
-      throw new ShapeError(
-        `the cache overflows: it holds ${this.#tokens} of ${capacity} tokens and cannot take ${tokens} more; make a larger one`,
-      );
-    const own = [this.#codes(keys, scales.key, 'key'), this.#codes(values, scales.value, 'value')] as const;
+    const tokens = checkAppended(keys, values, position, {
+      ...{ width: this.#width, length: this.#tokens, capacity, position: this.#tokens },
+      advice: 'make a larger one',
+    });
+    const own = [this.#codes(keys, scales.key), this.#codes(values, scales.value)] as const;
     this.#reserve(this.#tokens + tokens);
     const at = this.#tokens * this.#width;
     this.#keys.set(own[0], at);
@@ -87,15 +81,9 @@ export class StaticCache {
     this.#values = new Uint8Array(0);
   }
 
-  #codes(from: Float32Array, scale: number, what: string): Uint8Array {
+  #codes(from: Float32Array, scale: number): Uint8Array {
     const { format } = this.options.scheme;
-    return Uint8Array.from(from, (value, i) => {
-      if (!Number.isFinite(value))
-        throw new NumericError(
-          `the ${what} at position ${this.#tokens + Math.floor(i / this.#width)} holds ${value} at feature ${i % this.#width}`,
-        );
-      return format.encode(value / scale);
-    });
+    return Uint8Array.from(from, (value) => format.encode(value / scale));
   }
 
   /** Grows the arrays to this many tokens. */

@@ -1,15 +1,16 @@
 /**
  * `pnpm figures:peers [--models a,b] [--bits 4,3,2] [--group 64] [--only REGEXP]`: KL divergence to the original of
- * published models after GPTQ by `q` and by other tools, at several widths. `--only` picks tools by their names. All calibrate on the same 128 windows of 256 tokens of WikiText-2
- * and are scored by `q eval` on the next 40 windows. The command needs `QUANT_SHARED`, and takes minutes for each line.
+ * published models after GPTQ by `q` and by other tools, at several widths. `--only` picks tools by their names. All
+ * calibrate on the same 128 windows of 256 tokens of WikiText-2 and are scored by `q eval` on the next 40 windows. The
+ * command needs `QUANT_SHARED`, takes minutes for each line, and exits with 1 when a tool fails.
  */
-import { execFile } from 'node:child_process';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseArgs, promisify } from 'node:util';
+import { parseArgs } from 'node:util';
 import type { Contender } from './benchmark.js';
 import { realModel, writeWindows } from './real-model.js';
-import { gptqModelRun, llmCompressorRun, openRuns, ownCommand, ownRun, peerRuns, type WholeRun } from './whole-run.js';
+import { scoreFolder } from './score-folder.js';
+import { gptqModelRun, llmCompressorRun, openRuns, ownRun, peerRuns, type WholeRun } from './whole-run.js';
 
 const { values: asked } = parseArgs({
   options: {
@@ -20,18 +21,6 @@ const { values: asked } = parseArgs({
     only: { type: 'string', default: '' },
   },
 });
-
-interface Score {
-  readonly kl: number;
-  readonly perplexity: number;
-  readonly topAgreement: number;
-}
-
-async function score(folder: string, model: string, heldOut: string): Promise<Score> {
-  const { file, args } = ownCommand('eval', folder, '--against', model, '--text', heldOut, '--json');
-  const { stdout } = await promisify(execFile)(file, args, { maxBuffer: 1 << 26 });
-  return JSON.parse(stdout) as Score;
-}
 
 const runs = await openRuns();
 try {
@@ -57,12 +46,13 @@ try {
         try {
           await contender.run();
           const seconds = (performance.now() - started) / 1000;
-          const { kl, perplexity, topAgreement } = await score(out, model, heldOut);
+          const { kl, perplexity, topAgreement } = await scoreFolder(out, model, heldOut);
           const peak = contender.peakBytes === undefined ? '' : (contender.peakBytes / 1e6).toFixed(0);
           const cells = [name, bits, contender.name, kl.toFixed(5), perplexity.toFixed(2)];
           const rest = [`${(100 * topAgreement).toFixed(1)} %`, seconds.toFixed(0), peak];
           console.log(`| ${[...cells, ...rest].join(' | ')} |`);
         } catch (error) {
+          process.exitCode = 1;
           console.log(`| ${name} | ${bits} | ${contender.name} | failed: ${(error as Error).message.slice(-300)} |`);
         } finally {
           await rm(out, { recursive: true, force: true });

@@ -1,4 +1,7 @@
-/** Writes folders with static scales of a cache, each with the windows that they were calibrated on: `make-cache.ts WORK`. */
+/**
+ * Writes folders with static scales of a cache, each with the windows that they were calibrated on: `make-cache.ts
+ * WORK`.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +12,7 @@ const shared = process.env.QUANT_SHARED;
 // compressed-tensors asks for num_key_value_heads, which OPT's config does not have: the plan says so.
 const models: Record<string, string> = {
   demo: fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url)),
-  ...(shared ? Object.fromEntries([['llama-5m', join(shared, 'models/llama-5m')]]) : {}),
+  ...(shared ? { 'llama-5m': join(shared, 'models/llama-5m') } : {}),
 };
 const kinds: Record<string, readonly string[]> = {
   'fp8-fp8': ['--method', 'rtn', '--layout', 'fp8', '--kv-cache', 'fp8'],

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const bin = fileURLToPath(new URL('../../../packages/cli/dist/bin.js', import.meta.url));
+const ownBin = fileURLToPath(new URL('../../../packages/cli/dist/bin.js', import.meta.url));
 
 export interface MeasuredCommand {
   /** Seconds, with the start of the process. */
@@ -14,8 +14,11 @@ export interface MeasuredCommand {
   readonly out: string;
 }
 
-/** Runs the built command in a separate process. Throws with its messages when it fails. */
-export async function measureCommand(argv: readonly string[]): Promise<MeasuredCommand> {
+/**
+ * Runs the built command in a separate process. Throws with its messages when it fails.
+ * @param bin the command of another checkout
+ */
+export async function measureCommand(argv: readonly string[], bin = ownBin): Promise<MeasuredCommand> {
   const started = performance.now();
   const child = spawn(process.execPath, [bin, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] });
   let [out, err, peak, processor] = ['', '', Number.NaN, Number.NaN];

@@ -5,7 +5,6 @@ import type { ForwardEngine, ModelDescription } from '@q/core';
 import {
   type ClassComparison,
   classifySequences,
-  classifyTokens,
   compareClasses,
   compareEmbeddings,
   type EmbeddingComparison,
@@ -92,10 +91,10 @@ export async function evaluateEncoder(
       const own = checkpoint.model as NonNullable<Checkpoint['model']>;
       const weight = (name: string) => checkpoint.weight(name);
       const source = [engine as ForwardEngine<unknown>, weight, sequences] as const;
-      const { classifier, tokenClassifier } = own;
-      if (classes && classifier) return classifySequences({ ...own, classifier }, ...source, run);
-      if (classes && tokenClassifier) return classifyTokens({ ...own, tokenClassifier }, ...source, run);
-      return embedSequences(own, ...source, { ...run, modules: sentences });
+      const output = classes === undefined ? undefined : (own.classifier ?? own.tokenClassifier);
+      return output
+        ? classifySequences(own, ...source, { ...run, output })
+        : embedSequences(own, ...source, { ...run, modules: sentences });
     };
     const original = await vectorsOf(against, 'original');
     const own = await vectorsOf(model, 'model');

@@ -12,7 +12,8 @@ const panelOutputs = 32;
 const valuesAtOnce = 1 << 20;
 
 /**
- * A matrix whose values stay in 16 bits in the pool's memory. Products and rows have the bits that they have with its f32 values.
+ * A matrix whose values stay in 16 bits in the pool's memory. Products and rows have the bits that they have with its
+ * f32 values.
  * @throws ShapeError when rows do not have as many values as its shape says
  */
 export async function loadHalfMatrix(pool: Pool, heap: Heap, matrix: HalfMatrix): Promise<PackedMatrix> {

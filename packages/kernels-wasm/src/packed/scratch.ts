@@ -1,7 +1,9 @@
 import type { Heap } from '../forward/heap.js';
 import type { Pool } from '../pool.js';
 
-/** Outputs of a product: `[tokens, width]`, computed as `[rows, stride]`, whole panels wide and tiles of tokens high. */
+/**
+ * Outputs of a product: `[tokens, width]`, computed as `[rows, stride]`, whole panels wide and tiles of tokens high.
+ */
 interface OutputShape {
   readonly tokens: number;
   readonly width: number;
@@ -13,7 +15,10 @@ interface OutputShape {
 export interface Scratch {
   /** Runs `compute` with addresses of `sizes` bytes, and frees them. */
   during(sizes: readonly number[], compute: (...addresses: number[]) => void): void;
-  /** Runs `compute` with the address where it writes `[rows, stride]`, and brings `[tokens, width]` to `out`: the same memory where the shapes are equal. */
+  /**
+   * Runs `compute` with the address where it writes `[rows, stride]`, and brings `[tokens, width]` to `out`: the same
+   * memory where the shapes are equal.
+   */
   outputs(shape: OutputShape, out: number, compute: (y: number) => void): void;
   floats(address: number, count: number): Float32Array;
 }

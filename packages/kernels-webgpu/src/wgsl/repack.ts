@@ -97,14 +97,19 @@ export function repackAwq(): KernelSource {
 
 const halfAt = (offset: string) => `(blocks[(${offset}) / 4u] >> (8u * ((${offset}) % 4u))) & 0xffffu`;
 
+/** An invocation for each block of GGUF. */
+const wholeBlocks: Pick<Repacking, 'parameters' | 'inputs' | 'outputs' | 'items'> = {
+  parameters: { blocks: 'u32' },
+  inputs: ['blocks'],
+  outputs: ['codes', 'scales'],
+  items: 'p.blocks',
+};
+
 /** GGUF Q4_0: an f16 scale and 16 bytes, byte j with codes j (low) and j + 16 (high); zero 8 (f16 0x4800). */
 export function repackQ4_0(): KernelSource {
   return repack({
     label: 'repack q4_0',
-    parameters: { blocks: 'u32' },
-    inputs: ['blocks'],
-    outputs: ['codes', 'scales'],
-    items: 'p.blocks',
+    ...wholeBlocks,
     body: `  let base = 18u * i;
   scales[i] = (${halfAt('base')}) | 0x48000000u;
   for (var half = 0u; half < 2u; half++) {
@@ -125,10 +130,7 @@ export function repackQ4_0(): KernelSource {
 export function repackQ8_0(): KernelSource {
   return repack({
     label: 'repack q8_0',
-    parameters: { blocks: 'u32' },
-    inputs: ['blocks'],
-    outputs: ['codes', 'scales'],
-    items: 'p.blocks',
+    ...wholeBlocks,
     body: `  let base = 34u * i;
   scales[i] = (${halfAt('base')}) | 0x58000000u;
   for (var j = 0u; j < 8u; j++) {

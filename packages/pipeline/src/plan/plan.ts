@@ -24,6 +24,7 @@ import {
 import { byteLength, type PlannedTensor } from '@q/safetensors';
 import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
+import { byText } from './by-text.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
 import { embeddingTables, isHead, isTable } from './embedding-tables.js';
 import { findLinears } from './find-linears.js';
@@ -342,17 +343,6 @@ const addedRow = (part: PlannedTensor, why: string): PlannedRow => ({
   bytesAfter: byteLength(part),
   why,
 });
-
-/** Modules by the text about them, in their order. */
-function byText(texts: ReadonlyMap<string, string>): ReadonlyMap<string, readonly string[]> {
-  const names = new Map<string, string[]>();
-  for (const [module, text] of texts) {
-    const present = names.get(text);
-    if (present) present.push(module);
-    else names.set(text, [module]);
-  }
-  return names;
-}
 
 /**
  * Refuses a pattern that matches no linear: it is probably a typing error, and it would have no effect.

@@ -1,3 +1,4 @@
+import { byText } from './by-text.js';
 import type { Refusal } from './refuse-module.js';
 
 /** Largest number of names for one reason. Names that differ only in numbers count as one. */
@@ -10,25 +11,14 @@ const mostNamed = 8;
  * @param refusals by module, at least one
  */
 export function refusalText(refusals: ReadonlyMap<string, Refusal>): string {
-  const reasons = new Map<string, string[]>();
-  for (const [module, { reason }] of refusals) {
-    const modules = reasons.get(reason);
-    if (modules) modules.push(module);
-    else reasons.set(reason, [module]);
-  }
+  const reasons = byText([...refusals].map(([module, { reason }]) => [module, reason] as const));
   const parts = [...reasons].map(([reason, modules]) => `${namesOf(modules)}: ${reason}`);
   const advice = new Set([...refusals.values()].map((refusal) => refusal.advice));
   return [parts.join('; '), ...advice].join('. ');
 }
 
 function namesOf(modules: readonly string[]): string {
-  const groups = new Map<string, string[]>();
-  for (const module of modules) {
-    const pattern = module.replace(/\d+/g, '*');
-    const alike = groups.get(pattern);
-    if (alike) alike.push(module);
-    else groups.set(pattern, [module]);
-  }
+  const groups = byText(modules.map((module) => [module, module.replace(/\d+/g, '*')] as const));
   const named = [...groups].slice(0, mostNamed);
   const names = named.map(([pattern, alike]) =>
     alike.length === 1 ? alike[0] : `${pattern} (${alike.length} modules)`,

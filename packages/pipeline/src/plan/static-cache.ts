@@ -1,5 +1,13 @@
 import type { Checkpoint, PlannedCache } from '@q/checkpoint';
-import { bf16Scale, f16Scale, f32Scale, type ModelDescription, type ScaleStorage, SchemeError } from '@q/core';
+import {
+  bf16Scale,
+  f16Scale,
+  f32Scale,
+  type ModelDescription,
+  type ScaleStorage,
+  SchemeError,
+  withoutHead,
+} from '@q/core';
 import type { Recipe } from '../recipe/recipe.js';
 
 /** Scales have the dtype of the attention's weights, as compressed-tensors writes them; f32 for any other dtype. */
@@ -32,7 +40,7 @@ export function planCache(
   if (!cacheScales)
     throw refuse(`the ${layout.name} layout stores no scales of a cache: use one of compressed-tensors`);
   if (!model) throw unknownArchitecture as Error;
-  if (!model.head) throw refuse(`${model.architecture} is an encoder, which keeps no cache: leave the option out`);
+  if (!model.head) throw refuse(`${withoutHead(model)}, so nothing keeps a cache: leave the option out`);
   if (tuner)
     throw refuse(`${tuner.name} changes keys and values after they were calibrated: use a method that does not train`);
   const modules = model.blocks.map(({ attention, prefix }) => {

@@ -1,14 +1,12 @@
-import { execFile } from 'node:child_process';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Benchmark } from '../benchmark.js';
 import { realModel, writeWindows } from '../real-model.js';
+import { scoreFolder } from '../score-folder.js';
 import {
   gptqModelRun,
   llmCompressorRun,
   openRuns,
-  ownCommand,
   ownEngineRuns,
   ownGptqRuns,
   peerRuns,
@@ -54,26 +52,12 @@ export const benchmark: Benchmark = {
         atLeast: { 'q quantize --method gptq --engine node': 2, 'q quantize --method gptq --engine wasm': 1 },
         atMostMemory: { 'q quantize --method gptq --engine wasm': 1 / 3 },
       };
-      for (const result of written) console.log(`  ${await divergence(result, model, heldOut)}`);
+      for (const [run, result] of written.entries()) {
+        const { kl } = await scoreFolder(result, model, heldOut, 'wasm');
+        console.log(`  KL of run ${run}, in the order of the table: ${kl.toFixed(4)}`);
+      }
     } finally {
       await runs.remove();
     }
   },
 };
-
-async function divergence(result: string, model: string, heldOut: string): Promise<string> {
-  const { file, args } = ownCommand(
-    'eval',
-    result,
-    '--against',
-    model,
-    '--text',
-    heldOut,
-    '--engine',
-    'wasm',
-    '--json',
-  );
-  const { stdout } = await promisify(execFile)(file, args, { maxBuffer: 1 << 26 });
-  const { kl } = JSON.parse(stdout) as { kl: number };
-  return `KL of run ${result.split('/').at(-1)}, in the order of the table: ${kl.toFixed(4)}`;
-}
