@@ -48,6 +48,16 @@ describe('text that a model writes itself', () => {
     }
   });
 
+  it('puts the opening of the tokenizer before each window', async () => {
+    const { ids } = await write({ count: 2 * vocabularySize, length: 10, opening: [3, 5] });
+    const rows = Array.from({ length: 2 * vocabularySize }, (_, i) => [...ids.subarray(10 * i, 10 * (i + 1))]);
+    for (const [a, b, first, second, third] of rows) {
+      expect([a, b]).toEqual([3, 5]);
+      expect([second, third]).toEqual([likeliest(first), likeliest(second)]);
+    }
+    expect(new Set(rows.slice(0, vocabularySize).map((row) => row[2])).size).toBe(vocabularySize);
+  });
+
   it('draws from the softmax of the logits', async () => {
     const { ids } = await write({ count: 400, length: 60 });
     const counts = Array.from({ length: vocabularySize }, () => new Float64Array(vocabularySize));

@@ -15,6 +15,8 @@ export interface SelfGeneratedOptions {
   readonly length: number;
   /** Windows that are written together. Default 64. */
   readonly batch?: number;
+  /** Tokens that the tokenizer puts before a text; each window begins with them. Default: none. */
+  readonly opening?: readonly number[];
   /** Lengths up to which the likeliest token is taken, in turns. Default 3, 4, 5. */
   readonly greedyLengths?: readonly number[];
   /** Windows that are there already, by index: the model goes on after them. */
@@ -25,8 +27,8 @@ export interface SelfGeneratedOptions {
 
 /**
  * Text that a model writes itself, to train its quantized form on when there is no other (LLM-QAT, arXiv 2305.17888, section
- * 2.1): each window begins with another token of the vocabulary; up to a length of 3, 4 or 5 the likeliest token follows, then
- * tokens are drawn from the model's distribution. Greedy text repeats itself and sampling from the first token on wanders off;
+ * 2.1): each window begins with another token of the vocabulary, after the opening; up to a length of 3, 4 or 5 the likeliest
+ * token follows, then tokens are drawn from the model's distribution. Greedy text repeats itself and sampling from the first token on wanders off;
  * the mixture is what the paper found best.
  *
  * Draws of a window depend on the seed and its index alone.
@@ -36,9 +38,10 @@ export async function selfGeneratedWindows<T>(
   options: SelfGeneratedOptions,
   context: Context,
 ): Promise<Windows> {
-  const { count, length, batch = 64, greedyLengths = [3, 4, 5], finished = new Map(), onBatch } = options;
+  const { count, length, batch = 64, greedyLengths = [3, 4, 5], finished = new Map(), opening = [], onBatch } = options;
   const { ops, vocabularySize } = writer;
-  if (!(count >= 1 && length >= 2)) throw new SchemeError(`${count} windows of ${length} tokens cannot be written`);
+  if (!(count >= 1 && length >= 2 + opening.length))
+    throw new SchemeError(`${count} windows of ${length} tokens cannot be written`);
   const ids = new Int32Array(count * length);
   const starts = firstTokens(vocabularySize, context);
   for (let first = 0; first < count; first += batch) {
@@ -52,19 +55,23 @@ export async function selfGeneratedWindows<T>(
       continue;
     }
     const random = windows.map((_, i) => context.random.fork(`written window ${first + i}`));
-    for (const [i, window] of windows.entries()) window[0] = starts[(first + i) % vocabularySize];
+    for (const [i, window] of windows.entries()) window.set([...opening, starts[(first + i) % vocabularySize]]);
     const decoder = writer.decoder(size);
     try {
       for (let position = 1; position < length; position++) {
         await yieldToEventLoop(context.signal);
         const handle = decoder.append(Int32Array.from(windows, (window) => window[position - 1]));
+        if (position <= opening.length) {
+          ops.dispose(handle);
+          continue;
+        }
         const logits = await ops.data(handle);
         ops.dispose(handle);
         for (const [i, window] of windows.entries()) {
           const row = logits.subarray(i * vocabularySize, (i + 1) * vocabularySize);
           const index = first + i;
           const turn = (index % vocabularySize) + Math.floor(index / vocabularySize);
-          const greedy = position < greedyLengths[turn % greedyLengths.length];
+          const greedy = position - opening.length < greedyLengths[turn % greedyLengths.length];
           window[position] = greedy ? likeliest(row) : drawToken(row, random[i].uniform());
         }
         const done = first * length + size * (position + 1);

@@ -23,7 +23,9 @@ describe.skipIf(!shared).each(['llama-5m', 'gpt2-3m', 'opt-3m'])('windows of %s'
     const documents = splitDocuments(await readFile(join(shared, 'data', 'text', text), 'utf8'));
     // They were cut with a token before every document, which these tokenizers themselves do not put there.
     const opening = [tokenizer.bosId as number];
-    const windows = cutWindows(tokenStream(documents, { ...tokenizer, opening }, count * 256), 256, { count });
+    const windows = cutWindows(tokenStream(documents, { ...tokenizer, opening }, { limit: count * 256 }), 256, {
+      count,
+    });
     expect(windows).toEqual(readU16Windows(await readFile(join(folder, ids)), 256));
   });
 });

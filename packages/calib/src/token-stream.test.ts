@@ -53,7 +53,9 @@ describe('tokenStream', () => {
       },
     };
     const text = words(100_000);
-    expect([...tokenStream([text], counting, 256)]).toEqual(marked.encode(text.slice(0, 4096)).slice(0, 256));
+    expect([...tokenStream([text], counting, { limit: 256 })]).toEqual(
+      marked.encode(text.slice(0, 4096)).slice(0, 256),
+    );
     expect(characters).toBeLessThan(10_000);
     characters = 0;
     expect((await readTokenStream([text], counting, { limit: 256 })).length).toBe(256);

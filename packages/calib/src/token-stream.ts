@@ -16,50 +16,78 @@ const context = 48;
 /** Places that are tried for the end of a context. */
 const tries = 8;
 
-export interface TokenStreamOptions {
+/** How much of a stream is wanted, and how it will be cut. */
+export interface StreamShape {
   /** Ids wanted; all when absent. */
   readonly limit?: number;
+  /**
+   * Tokens of the windows that the stream will be cut into. Each window then begins with the tokenizer's opening tokens,
+   * also where it begins within a document, since a model whose tokenizer opens every text never runs without them.
+   * Gemma 3 270M has a perplexity of 131 on windows of WikiText-2 without `<bos>`, and of 30 with it.
+   * Absent: the opening is only before each document.
+   */
+  readonly window?: number;
+}
+
+export interface TokenStreamOptions extends StreamShape {
   readonly progress?: (event: ProgressEvent) => void;
   readonly signal?: AbortSignal;
 }
 
-/** All documents as one stream of ids, each with what the tokenizer puts around a text. Stops after `limit` ids. */
+/** All documents as one stream of ids, each with what the tokenizer puts around a text. */
 export function tokenStream(
   documents: readonly string[],
   tokenizer: TextEncoderLike,
-  limit = Number.POSITIVE_INFINITY,
+  shape: StreamShape = {},
 ): Int32Array {
+  const stream = openStream(tokenizer, shape);
+  for (const part of parts(documents, tokenizer)) if (stream.add(part.ids)) break;
+  return stream.ids();
+}
+
+/** Collects the ids of parts up to the limit. */
+function openStream({ opening = [] }: TextEncoderLike, { limit = Number.POSITIVE_INFINITY, window }: StreamShape) {
   const ids: number[] = [];
-  for (const part of parts(documents, tokenizer)) {
-    for (const id of part.ids) ids.push(id);
-    if (ids.length >= limit) break;
-  }
-  return Int32Array.from(ids.length > limit ? ids.slice(0, limit) : ids);
+  return {
+    get length() {
+      return ids.length;
+    },
+    /** True when no more ids are wanted. */
+    add(part: readonly number[]): boolean {
+      for (const id of part) {
+        const begins = window !== undefined && part !== opening && ids.length % window === 0;
+        if (begins) ids.push(...opening);
+        ids.push(id);
+      }
+      return ids.length >= limit;
+    },
+    ids: () => Int32Array.from(ids.length > limit ? ids.slice(0, limit) : ids),
+  };
 }
 
 /** The same ids as {@link tokenStream}; says how far it is, and can be interrupted. */
 export async function readTokenStream(
   documents: readonly string[],
   tokenizer: TextEncoderLike,
-  { limit = Number.POSITIVE_INFINITY, progress, signal }: TokenStreamOptions = {},
+  { limit = Number.POSITIVE_INFINITY, window, progress, signal }: TokenStreamOptions = {},
 ): Promise<Int32Array> {
   const characters = documents.reduce((sum, { length }) => sum + length, 0);
-  const ids: number[] = [];
+  const stream = openStream(tokenizer, { limit, window });
   let done = 0;
   let shown = performance.now();
   for (const part of parts(documents, tokenizer)) {
-    for (const id of part.ids) ids.push(id);
+    const enough = stream.add(part.ids);
     done += part.characters;
-    if (ids.length >= limit) break;
+    if (enough) break;
     if (performance.now() - shown < 500) continue;
     // Timers and signals are served between chunks.
     await new Promise((resolve) => setTimeout(resolve));
     signal?.throwIfAborted();
     shown = performance.now();
-    if (Number.isFinite(limit)) progress?.({ task: 'tokenize', done: ids.length, total: limit, unit: 'tokens' });
+    if (Number.isFinite(limit)) progress?.({ task: 'tokenize', done: stream.length, total: limit, unit: 'tokens' });
     else progress?.({ task: 'tokenize', done, total: characters, unit: 'characters' });
   }
-  return Int32Array.from(ids.length > limit ? ids.slice(0, limit) : ids);
+  return stream.ids();
 }
 
 /** Chunks of documents and their ids. Where they are cut follows from the documents alone. */

@@ -26,7 +26,18 @@ describe('tokens', () => {
   it('begin each document with BOS if there is one', () => {
     expect([...tokenStream(['ab', 'c'], { ...letters, opening: [0] })]).toEqual([0, 97, 98, 0, 99]);
     expect([...tokenStream(['ab', 'c'], letters)]).toEqual([97, 98, 99]);
-    expect([...tokenStream(['ab', 'c'], letters, 2)]).toEqual([97, 98]);
+    expect([...tokenStream(['abcde', 'fg'], { ...letters, opening: [0] }, { window: 3 })]).toEqual([
+      ...[0, 97, 98],
+      ...[0, 99, 100],
+      ...[0, 101, 0],
+      ...[0, 102, 103],
+    ]);
+    expect([...tokenStream(['abcd', 'fg'], { ...letters, opening: [0] }, { window: 3 })]).toEqual([
+      ...[0, 97, 98],
+      ...[0, 99, 100],
+      ...[0, 102, 103],
+    ]);
+    expect([...tokenStream(['ab', 'c'], letters, { limit: 2 })]).toEqual([97, 98]);
   });
 
   it('come from arrays and async iterables', async () => {

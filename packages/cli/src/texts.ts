@@ -67,7 +67,7 @@ export async function loadWindows(model: string, request: WindowRequest): Promis
     return textSequences(enough(lines, tokenizer, length, count), tokenizer, length, path);
   }
   const limit = count === undefined || shuffle ? undefined : (skip + count) * length;
-  const ids = await readTokenStream(documents, tokenizer, { limit, progress, signal });
+  const ids = await readTokenStream(documents, tokenizer, { limit, window: length, progress, signal });
   return cutWindows(ids, length, { count, skip, shuffle, name: path });
 }
 
@@ -169,4 +169,10 @@ export async function openTokenizer(model: string): Promise<Tokenizer> {
     config: (await files.json('tokenizer_config.json')) ?? {},
     model: (await files.json('config.json')) ?? {},
   });
+}
+
+/** Tokens that the tokenizer of a model puts before a text; none if the model has no tokenizer. */
+export async function textOpening(model: string): Promise<readonly number[]> {
+  const has = await (await openModelFiles(model)).json('tokenizer.json');
+  return has ? (await openTokenizer(model)).opening : [];
 }

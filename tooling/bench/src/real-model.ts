@@ -58,7 +58,8 @@ export async function writeWindows(
     model: config,
   });
   const total = counts.calibration + counts.heldOut;
-  const stream = tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, total * length);
+  const documents = splitDocuments(await readFile(text, 'utf8'));
+  const stream = tokenStream(documents, tokenizer, { limit: total * length, window: length });
   const wide = Number(config.vocab_size) > 65_536;
   const write = async (name: string, { ids }: Windows) => {
     const path = join(folder, `${name}.${wide ? 'u32' : 'u16'}`);

@@ -23,7 +23,10 @@ const tokenizer = loadTokenizer({
   model: checkpoint.config,
 });
 const windows = cutWindows(
-  tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, Number(count) * length),
+  tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, {
+    limit: Number(count) * length,
+    window: length,
+  }),
   length,
   { count: Number(count), skip: 0, name: text },
 );

@@ -34,7 +34,7 @@ import { openQueueRun, type QueueFlags, type QueueRun } from '../queue/queue-run
 import { remoteRun } from '../queue/remote-run.js';
 import { recipeFrom, recipeRequest } from '../recipe-flags.js';
 import { reportPageName, writeReport } from '../report/write-report.js';
-import { defaultText, defaultTextNote, loadWindows, ownText } from '../texts.js';
+import { defaultText, defaultTextNote, loadWindows, ownText, textOpening } from '../texts.js';
 import { beginWorkers, type WorkerFlags, workersIdentity } from '../training-workers.js';
 import { formatBytes, formatSeconds, formatTable } from '../units.js';
 import { UsageError } from '../usage-error.js';
@@ -123,7 +123,7 @@ export async function quantizeCommand(
       : writes
         ? await writtenText(checkpoint, {
             ...{ context, seed: recipe.seed, engine: compute.engine, file: join(out, writtenTextName) },
-            ...{ count: shape.count, length: shape.length, files },
+            ...{ count: shape.count, length: shape.length, files, opening: await textOpening(path) },
           })
         : await loadWindows(path, {
             path: calib,

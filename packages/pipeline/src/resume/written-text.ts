@@ -21,6 +21,8 @@ export interface WrittenTextRun<T> extends FileOptions {
   readonly length: number;
   /** Windows that are written together. */
   readonly batch?: number;
+  /** Tokens that the tokenizer puts before a text. Default: none. */
+  readonly opening?: readonly number[];
   /** File for the windows, which are written as they are made. Windows that it has already are not made again. */
   readonly file?: string;
 }
@@ -33,13 +35,13 @@ export interface WrittenTextRun<T> extends FileOptions {
  */
 export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun<T>): Promise<Windows> {
   const { model } = checkpoint;
-  const { context, count, length, batch = 64, file, files = nodeFiles } = run;
+  const { context, count, length, batch = 64, opening = [], file, files = nodeFiles } = run;
   if (!model) throw checkpoint.unknownArchitecture as Error;
   if (length > model.maxPositions)
     throw new CalibrationError(
       `windows of ${length} tokens are longer than the model's ${model.maxPositions} positions`,
     );
-  const journal = file === undefined ? undefined : await openText(file, checkpoint, { ...run, batch });
+  const journal = file === undefined ? undefined : await openText(file, checkpoint, { ...run, batch, opening });
   const finished = new Map(
     [...(journal?.finished ?? [])].map(([unit, ids]) => [Number(unit), Int32Array.from(ids)] as const),
   );
@@ -64,7 +66,7 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
           decoder: (size) => createDecoder(model, runtime, size),
         },
         {
-          ...{ count, length, batch, finished },
+          ...{ count, length, batch, opening, finished },
           async onBatch(first, windows) {
             for (const [i, ids] of windows.entries()) await journal?.append({ unit: `${first + i}`, rows: [...ids] });
           },
@@ -85,12 +87,12 @@ export async function writtenText<T>(checkpoint: Checkpoint, run: WrittenTextRun
 async function openText(
   file: string,
   checkpoint: Checkpoint,
-  run: { seed: number; count: number; length: number; batch: number } & FileOptions,
+  run: { seed: number; count: number; length: number; batch: number; opening: readonly number[] } & FileOptions,
 ) {
-  const { seed, count, length, batch } = run;
+  const { seed, count, length, batch, opening } = run;
   const hash = createHash('sha256');
   await hashCheckpoint(hash, checkpoint);
-  hash.update(JSON.stringify(['written text', seed, count, length, batch]));
+  hash.update(JSON.stringify(['written text', seed, count, length, batch, opening]));
   return openPreparation<number>(
     file,
     hash.digest('hex'),
