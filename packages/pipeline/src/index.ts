@@ -18,8 +18,17 @@ export { type RunRecord, reportName } from './resume/run-record.js';
 export { hashCheckpoint, hashWindows } from './resume/source-identity.js';
 export { trainingName } from './resume/training-store.js';
 export { type WrittenTextRun, writtenText, writtenTextName } from './resume/written-text.js';
+export { type InputRequest, type InputStatistics, inputCollectors, requestedInput } from './run/collect-input.js';
 export * from './run/remote-modules.js';
+export * from './run/remote-windows.js';
 export * from './run/run.js';
 export * from './run/run-keeping.js';
+export {
+  type ShardRequest,
+  type ShardStates,
+  ShardWalks,
+  type ShardWalksOptions,
+  type WrittenNames,
+} from './run/shard-walks.js';
 export { trainAlong, type WorkerGroup } from './run/shared-training.js';
 export type { CollectedInput, SolverInputs } from './run/solve-module.js';

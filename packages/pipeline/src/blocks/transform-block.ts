@@ -120,8 +120,8 @@ async function transformOnce<T>(
     probe.record(ahead);
     for (const { part, modules } of transform.needs.length > 0 ? judgedInputs(stage, edges) : []) {
       const { inFeatures } = block.linears.find(({ module }) => module === modules[0]) as LinearDescription;
-      const collector = createCollector(transform.needs, inFeatures, modules[0]);
-      await collect(collector, ahead, context, { part });
+      const create = () => createCollector(transform.needs, inFeatures, modules[0]);
+      const collector = await collect(create, ahead, context, { part });
       for (const module of modules) collectors.set(module, collector);
     }
     await ahead.run(stage);

@@ -1,0 +1,41 @@
+import { CalibrationError, SchemeError } from '@q/core';
+import { type Recipe, transformsOf } from '../recipe/recipe.js';
+
+/** The reason why workers cannot compute the windows of a recipe with shards; undefined if they can. */
+export function unsharedWindows(recipe: Recipe): string | undefined {
+  const { kvCache, tuner } = recipe;
+  const [transform] = transformsOf(recipe);
+  if (transform) return `${transform.name} reads the statistics of a whole block before its weights change`;
+  if (kvCache) return 'static scales of the cache read the keys and values of whole blocks';
+  if (tuner) return `${tuner.name} trains all linears together`;
+  return undefined;
+}
+
+/**
+ * The plan's note about the shards of the calibration windows; undefined for one shard.
+ * @param walks whether the run sends the windows through the model
+ * @param windows number of windows, if it is known
+ * @throws SchemeError when the run collects no statistics; CalibrationError when there are more shards than windows
+ */
+export function shardNote(recipe: Recipe, walks: boolean, windows: number | undefined): string | undefined {
+  const { windowShards = 1 } = recipe;
+  if (windowShards === 1) return undefined;
+  if (!walks)
+    throw new SchemeError(
+      `--window-shards ${windowShards}: no method of the recipe collects statistics of calibration windows: leave it out`,
+    );
+  if (windows !== undefined) checkShards(windowShards, windows);
+  const unshared = unsharedWindows(recipe);
+  const who = unshared
+    ? `with --queue the coordinator computes them, because ${unshared}`
+    : 'with --queue the workers compute them';
+  return `the calibration windows are cut into ${windowShards} shards, whose statistics are added in order; ${who}`;
+}
+
+/** @throws CalibrationError when there are more shards than windows */
+export function checkShards(shards: number, windows: number): void {
+  if (shards > windows)
+    throw new CalibrationError(
+      `--window-shards ${shards}: there are only ${windows} calibration windows: use at most as many shards`,
+    );
+}
