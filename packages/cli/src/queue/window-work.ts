@@ -222,7 +222,7 @@ export const windowWork: JobKind = {
     const { windows: windowsName, shards, batch, pairedTokens, engine: engineName } = run as unknown as WindowRun;
     const { checkpoint, plan } = await openPlannedRun(run, store, vocabulary);
     const model = plan.model as ModelDescription;
-    const engine = await compute.forward(model);
+    const engine = await compute.forward(model, true);
     if (engine.name !== engineName) {
       await engine.dispose();
       await checkpoint.close();
