@@ -1,5 +1,6 @@
 export { defaultExpertTokens } from './blocks/round-expert.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './blocks/sensitivity.js';
+export { type TransformInput, transformInputs } from './blocks/transform-block.js';
 export { type LinearWalk, type VisitedLinear, walkLinears } from './blocks/walk-linears.js';
 export * from './plan/budget.js';
 export * from './plan/forecast.js';
@@ -20,11 +21,16 @@ export { trainingName } from './resume/training-store.js';
 export { type WrittenTextRun, writtenText, writtenTextName } from './resume/written-text.js';
 export { type InputRequest, type InputStatistics, inputCollectors, requestedInput } from './run/collect-input.js';
 export * from './run/remote-modules.js';
-export * from './run/remote-windows.js';
+export type {
+  RemoteWindows,
+  StagePlace,
+  WindowSettings,
+  WrittenWeights,
+} from './run/remote-windows.js';
 export * from './run/run.js';
 export * from './run/run-keeping.js';
 export {
-  type ShardRequest,
+  type ShardPlace,
   type ShardStates,
   ShardWalks,
   type ShardWalksOptions,

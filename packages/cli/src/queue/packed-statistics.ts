@@ -1,6 +1,6 @@
 import { absMaxStat, type DType, hessian, type Statistic, type Tensor, viewBytes } from '@q/core';
 import { type PackedParts, type Store, StoreError, unpackParts } from '@q/distributed';
-import type { CollectedInput, Plan } from '@q/pipeline';
+import { type CollectedInput, type Plan, transformsOf } from '@q/pipeline';
 
 /** A tensor whose bytes are a part of an object of the store. */
 export interface NamedTensor {
@@ -34,9 +34,10 @@ export function describeStatistics({ statistics, kinds, tokens }: CollectedInput
   };
 }
 
-/** All statistics that linears of a plan may need, by name. */
+/** All statistics that linears and transforms of a plan may need, by name. */
 export function statisticsByName(plan: Plan): ReadonlyMap<string, Statistic<any>> {
   const kinds = new Map<string, Statistic<any>>([hessian, absMaxStat].map((kind) => [kind.name, kind]));
+  for (const { needs } of transformsOf(plan.recipe)) for (const kind of needs) kinds.set(kind.name, kind);
   for (const { quantizer } of plan.modules.values()) for (const kind of quantizer.needs) kinds.set(kind.name, kind);
   return kinds;
 }

@@ -1,15 +1,16 @@
 import { FormatError, type Tensor, viewBytes } from '@q/core';
 import { objectName, packParts, type Store, sumOfParts, unpackParts } from '@q/distributed';
-import type { EncodedModules, ShardStates, WrittenNames } from '@q/pipeline';
+import type { ShardStates, WrittenNames, WrittenWeights } from '@q/pipeline';
 import { bytesOf, described, type NamedTensor, tensorsOf } from './packed-statistics.js';
 
-/** The header of an object with written linears. */
+/** The header of an object with written weights: its parts are those of the linears, then other tensors. */
 interface WrittenHeader {
   readonly modules: readonly {
     readonly module: string;
     readonly reordered: boolean;
     readonly tensors: readonly NamedTensor[];
   }[];
+  readonly tensors: readonly NamedTensor[];
 }
 
 /** The header of an object with the states of a shard: its parts are the batches of both models. */
@@ -19,41 +20,44 @@ interface StatesHeader {
 }
 
 /**
- * Publishes written linears under the checksum of their bytes.
+ * Publishes written weights under the checksum of their bytes.
  * @returns the name of the object
  */
-export async function publishWritten(store: Store, modules: EncodedModules): Promise<string> {
+export async function publishWritten(store: Store, { modules, tensors: others }: WrittenWeights): Promise<string> {
   const all = [...modules].map(([module, { reordered, tensors }]) => ({ module, reordered, tensors: [...tensors] }));
+  const named = (tensors: readonly (readonly [string, Tensor])[]) => tensors.map((each) => described(...each));
   const bytes = packParts<WrittenHeader>({
     header: {
-      modules: all.map(({ tensors, ...each }) => ({ ...each, tensors: tensors.map((own) => described(...own)) })),
+      modules: all.map(({ tensors, ...each }) => ({ ...each, tensors: named(tensors) })),
+      tensors: named([...others]),
     },
-    parts: all.flatMap(({ tensors }) => tensors.map(([, tensor]) => bytesOf(tensor))),
+    parts: [...all.flatMap(({ tensors }) => tensors), ...others].map(([, tensor]) => bytesOf(tensor)),
   });
   const name = objectName('tensors', sumOfParts(bytes));
   await store.publish(name, bytes);
   return name;
 }
 
-/** The linears of {@link publishWritten}. */
-export function unpackWritten(bytes: Uint8Array, name: string): EncodedModules {
+/** The weights of {@link publishWritten}. */
+export function unpackWritten(bytes: Uint8Array, name: string): WrittenWeights {
   const { header, parts } = unpackParts<WrittenHeader>(bytes, name);
   let at = 0;
-  return new Map(
-    header.modules.map(({ module, reordered, tensors }) => {
-      const own = Object.entries<Tensor>(tensorsOf(tensors, parts.slice(at, at + tensors.length)));
-      at += tensors.length;
-      return [module, { reordered, tensors: new Map(own) }];
-    }),
-  );
+  const next = (tensors: readonly NamedTensor[]) => {
+    at += tensors.length;
+    return Object.entries(tensorsOf(tensors, parts.slice(at - tensors.length, at)));
+  };
+  const modules = header.modules.map(({ module, reordered, tensors }) => {
+    return [module, { reordered, tensors: new Map(next(tensors)) }] as const;
+  });
+  return { modules: new Map(modules), tensors: new Map(next(header.tensors) as [string, Tensor<'f32'>][]) };
 }
 
 /**
  * Name of the object with the states of a shard before a block.
  * @param run checksum of the description of the run
  */
-export function statesName(run: string, shard: number, block: number, { tables = '', stages }: WrittenNames): string {
-  const written = JSON.stringify(stages.slice(0, block));
+export function statesName(run: string, shard: number, block: number, { tables = '', blocks }: WrittenNames): string {
+  const written = JSON.stringify(blocks.slice(0, block));
   return objectName('tensors', sumOfParts('states', run, `${shard} ${block}`, tables, written));
 }
 

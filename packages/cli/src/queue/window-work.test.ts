@@ -188,24 +188,24 @@ describe('windows over workers', () => {
     await checkpoint.close();
   }, 60_000);
 
-  it('give the bytes of one machine for experts, quantized tables, and tokens weighted by the end loss', async () => {
-    for (const [name, config, flags] of [
-      ['experts', tinyConfigs.mixtral, { method: 'gptq', layout: 'plain', embeddings: 'int8 g16', head: 'int8 g16' }],
-      ['end-loss', llama, { method: 'gptq', objective: 'end-loss' }],
-      ['rotated', llama, { method: 'gptq', rotate: true, layout: 'compressed-tensors', seed: 5 }],
-    ] as const) {
-      const { quantize, store, checkpoint } = await runsOf(name, config, flags);
-      const alone = await quantize('alone', { windowShards: 3 });
-      const { run, computed, close } = localQueue(await store('store'), (n) => `${n % 2}`);
-      const shared = await quantize('shared', { windowShards: 3 }, run);
-      await close();
-      expect(shared.layers, name).toEqual(alone.layers);
-      expect(shared.weights === alone.weights, name).toBe(true);
-      expect(
-        computed.some((unit) => unit.includes('shard 3 of 3')),
-        name,
-      ).toBe(true);
-      await checkpoint.close();
-    }
-  }, 120_000);
+  it.each([
+    ['experts', tinyConfigs.mixtral, { method: 'gptq', layout: 'plain', embeddings: 'int8 g16', head: 'int8 g16' }],
+    ['end-loss', llama, { method: 'gptq', objective: 'end-loss' }],
+    ['awq', llama, { method: 'awq' }],
+    // Two transforms, the first of which changes what the second one sees, and a method that compares with the
+    // unquantized model.
+    ['composed', llama, { method: 'gptq', transforms: ['rotate', 'smoothquant', 'awq'], layout: 'compressed-tensors' }],
+    // Static scales of inputs.
+    ['static', llama, { method: 'smoothquant', level: 'o3', bits: undefined, group: undefined }],
+  ] as const)('give the bytes of one machine: %s', async (name, config, flags) => {
+    const { quantize, store, checkpoint } = await runsOf(name, config, flags);
+    const alone = await quantize('alone', { windowShards: 3 });
+    const { run, computed, close } = localQueue(await store('store'), (n) => `${n % 2}`);
+    const shared = await quantize('shared', { windowShards: 3 }, run);
+    await close();
+    expect(shared.layers).toEqual(alone.layers);
+    expect(shared.weights === alone.weights).toBe(true);
+    expect(computed.some((unit) => unit.includes('shard 3 of 3'))).toBe(true);
+    await checkpoint.close();
+  }, 60_000);
 });

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { tmpdir, totalmem } from 'node:os';
-import { createCollector, shardWindows, type Windows } from '@q/calib';
+import { type Collector, createCollector, shardWindows, type WindowShard, type Windows } from '@q/calib';
 import { absMaxStat, createContext, type ModelDescription, type Statistic, viewBytes } from '@q/core';
 import {
   type Job,
@@ -15,14 +15,15 @@ import {
 } from '@q/distributed';
 import {
   type InputRequest,
-  type InputStatistics,
   inputCollectors,
   type Plan,
   type RemoteWindows,
   requestedInput,
-  type ShardRequest,
+  type ShardPlace,
   ShardWalks,
   type StagePlace,
+  transformInputs,
+  transformsOf,
   type WindowSettings,
   type WrittenNames,
 } from '@q/pipeline';
@@ -55,18 +56,27 @@ interface WindowsHeader {
   readonly length: number;
 }
 
-/** The header of an object that requests statistics of a shard. */
-interface RequestHeader extends StagePlace {
-  readonly shard: number;
-  /** The first linear of each input. Inputs with weights of tokens have a part, in order. */
-  readonly inputs: readonly { readonly module: string; readonly weighted: boolean }[];
-  readonly written: WrittenNames;
+/**
+ * The header of an object that requests statistics of a shard. Its parts are the weights of tokens and the factors of
+ * inputs, of those that have them.
+ */
+interface RequestHeader extends ShardPlace {
+  /** Index of the transform that needs statistics of the whole block; absent: linears of the stage need them. */
+  readonly transform?: number;
+  readonly inputs: readonly RequestedInput[];
 }
 
-/** The header of the statistics of a shard. */
-type ResultHeader =
-  | { readonly inputs: readonly { readonly sums: StatisticsHeader; readonly ranges?: StatisticsHeader }[] }
-  | { readonly failure: JobFailure };
+interface RequestedInput {
+  /** The first linear that reads it. */
+  readonly module: string;
+  /** Names of the statistics. */
+  readonly kinds: readonly string[];
+  readonly weighted: boolean;
+  readonly scaled: boolean;
+}
+
+/** The header of the statistics of a shard, in the order of the inputs. */
+type ResultHeader = { readonly inputs: readonly StatisticsHeader[] } | { readonly failure: JobFailure };
 
 /**
  * Lets the workers of a queue send the windows of a calibrated run through the model. For each stage of a block there
@@ -91,7 +101,7 @@ export async function remoteWindows(
   const coordinator = await run.coordinate(description);
   const shards = shardWindows(windows, settings.shards);
   const blocks = (plan.model as ModelDescription).blocks;
-  const stages = blocks.map((block) => block.stages.map((): string | null => null));
+  const written = blocks.map(({ stages }) => [null, ...stages].map((): string | null => null));
   const kinds = statisticsByName(plan);
   // Requests are removed after use: two runs of one store must not remove each other's.
   const own = randomBytes(16).toString('hex');
@@ -105,36 +115,78 @@ export async function remoteWindows(
     removed.add(name);
     await store.remove(name);
   };
-  const writtenNow = (): WrittenNames => ({ ...(tables === undefined ? {} : { tables }), stages });
+  const writtenBefore = (block: number): WrittenNames => ({
+    ...(tables === undefined ? {} : { tables }),
+    blocks: written.slice(0, block + 1),
+  });
   const removeStates = async (block: number) => {
-    for (const shard of shards.keys()) await remove(statesName(runSum, shard, block, writtenNow()));
+    for (const shard of shards.keys()) await remove(statesName(runSum, shard, block, writtenBefore(block)));
   };
+  /** Adds a job for each shard, and gives the results in order. */
+  async function* each<R>(
+    what: string,
+    { block, stage, ...more }: StagePlace & Pick<RequestHeader, 'inputs'> & { readonly transform?: number },
+    partsOf: (shard: WindowShard) => readonly Float32Array[],
+    read: (bytes: Uint8Array, object: string) => R,
+  ): AsyncGenerator<R> {
+    const jobs: Job[] = [];
+    for (const [index, shard] of shards.entries()) {
+      const bytes = packParts<RequestHeader>({
+        header: { ...{ block, stage, shard: index, written: writtenBefore(block) }, ...more },
+        parts: partsOf(shard).map(bytesOfArray),
+      });
+      const name = objectName('runs', sumOfParts(own, `${objects++}`));
+      await store.publish(name, bytes);
+      const unit = `${blocks[block].prefix}, ${what}, shard ${index + 1} of ${shards.length}`;
+      jobs.push({ id: sumOfParts('windows', runSum, bytes), unit, inputs: name });
+    }
+    await coordinator.add(jobs);
+    for (const job of jobs) {
+      const object = objectName('results', job.id);
+      yield await resultOf(coordinator, job, (bytes) => read(bytes, object));
+      await remove(object);
+      await store.remove(job.inputs as string);
+    }
+    if (current !== undefined && current !== block) await removeStates(current);
+    current = block;
+  }
   return {
-    async written(place, modules) {
-      const name = await publishWritten(store, modules);
-      if (place) stages[place.block][place.stage] = name;
-      else tables = name;
+    async written(place, weights) {
+      const name = weights.modules.size + weights.tensors.size === 0 ? null : await publishWritten(store, weights);
+      if (place) written[place.block][place.stage + 1] = name;
+      else tables = name ?? undefined;
     },
-    async *collect(place, inputs) {
-      const written = { ...writtenNow(), stages: stages.slice(0, place.block + 1) };
-      const jobs: Job[] = [];
-      for (const [shard, { start, windows: part }] of shards.entries()) {
-        const bytes = packRequest({ ...place, shard, inputs, written }, start, part.ids.length);
-        const name = objectName('runs', sumOfParts(own, `${objects++}`));
-        await store.publish(name, bytes);
-        const { prefix } = blocks[place.block];
-        const unit = `${prefix}, stage ${place.stage + 1}, shard ${shard + 1} of ${shards.length}`;
-        jobs.push({ id: sumOfParts('windows', runSum, bytes), unit, inputs: name });
-      }
-      await coordinator.add(jobs);
-      for (const job of jobs) {
-        const object = objectName('results', job.id);
-        yield await resultOf(coordinator, job, (bytes) => readResult(bytes, inputs, kinds, object));
-        await remove(object);
-        await store.remove(job.inputs as string);
-      }
-      if (current !== undefined && current !== place.block) await removeStates(current);
-      current = place.block;
+    collect(place, inputs) {
+      const requested = inputs.map(
+        ({ input, kinds: own, tokenWeights, inputScales }): RequestedInput => ({
+          module: input.modules[0].linear.module,
+          kinds: own.map(({ name }) => name),
+          ...{ weighted: tokenWeights !== undefined, scaled: inputScales !== undefined },
+        }),
+      );
+      const partsOf = ({ start, windows: { ids } }: WindowShard) =>
+        inputs.flatMap(({ tokenWeights, inputScales }) => [
+          ...(tokenWeights ? [tokenWeights.subarray(start, start + ids.length)] : []),
+          ...(inputScales ? [inputScales] : []),
+        ]);
+      return each(`stage ${place.stage + 1}`, { ...place, inputs: requested }, partsOf, (bytes, object) => {
+        const next = collectorsIn(bytes, kinds, object);
+        return inputs.map((input) => inputCollectors(input, next));
+      });
+    },
+    collectBlock(block, index) {
+      const transform = transformsOf(plan.recipe)[index];
+      const inputs = transformInputs(transform, blocks[block]);
+      const place = { block, stage: -1, transform: index, inputs: [] };
+      return each(
+        transform.name,
+        place,
+        () => [],
+        (bytes, object) => {
+          const next = collectorsIn(bytes, kinds, object);
+          return inputs.map(({ inFeatures, modules }) => next(transform.needs, inFeatures, modules[0]));
+        },
+      );
     },
     async finish() {
       if (current !== undefined) await removeStates(current);
@@ -144,59 +196,39 @@ export async function remoteWindows(
   };
 }
 
-function packRequest({ inputs, ...place }: ShardRequest, start: number, tokens: number): Uint8Array {
-  return packParts<RequestHeader>({
-    header: {
-      ...place,
-      inputs: inputs.map(({ input, tokenWeights }) => ({
-        module: input.modules[0].linear.module,
-        weighted: tokenWeights !== undefined,
-      })),
-    },
-    parts: inputs.flatMap(({ tokenWeights }) =>
-      tokenWeights ? [bytesOfArray(tokenWeights.subarray(start, start + tokens))] : [],
-    ),
-  });
-}
-
 const bytesOfArray = ({ buffer, byteOffset, byteLength }: Float32Array | Int32Array) =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
-function packResult(inputs: readonly InputRequest[], collected: readonly InputStatistics[]): Uint8Array {
-  const all = collected.map(({ collector, ranges }, index) => ({
-    sums: describeStatistics({ ...parts(collector), kinds: inputs[index].kinds }),
-    ...(ranges === collector ? {} : { ranges: describeStatistics({ ...parts(ranges), kinds: [absMaxStat] }) }),
-  }));
+/** Statistics of a shard, and their kinds. */
+interface Collected {
+  readonly collector: Collector;
+  readonly kinds: readonly Statistic<any>[];
+}
+
+function packResult(collected: readonly Collected[]): Uint8Array {
+  const all = collected.map(({ collector: { statistics, tokens }, kinds }) =>
+    describeStatistics({ statistics, tokens, kinds }),
+  );
   return packParts<ResultHeader>({
-    header: {
-      inputs: all.map(({ sums, ranges }) => ({ sums: sums.header, ...(ranges ? { ranges: ranges.header } : {}) })),
-    },
-    parts: all.flatMap(({ sums, ranges }) => [...sums.parts, ...(ranges?.parts ?? [])]),
+    header: { inputs: all.map(({ header }) => header) },
+    parts: all.flatMap(({ parts }) => parts),
   });
 }
 
-const parts = ({ statistics, tokens }: InputStatistics['collector']) => ({ statistics, tokens });
-
-/** @throws the error of the method on the worker; FormatError when the result is damaged */
-function readResult(
-  bytes: Uint8Array,
-  inputs: readonly InputRequest[],
-  kinds: ReadonlyMap<string, Statistic<any>>,
-  object: string,
-): readonly InputStatistics[] {
-  const { header, parts: all } = unpackParts<ResultHeader>(bytes, object);
+/**
+ * Makes collectors with the statistics of a result, one after the other.
+ * @throws the error of the method on the worker; FormatError when the result is damaged
+ */
+function collectorsIn(bytes: Uint8Array, kinds: ReadonlyMap<string, Statistic<any>>, object: string) {
+  const { header, parts } = unpackParts<ResultHeader>(bytes, object);
   if ('failure' in header) throw errorOf(header.failure);
-  let at = 0;
-  return header.inputs.map(({ sums, ranges }, index) => {
-    const headers = [sums, ranges ?? sums];
-    let next = 0;
-    return inputCollectors(inputs[index], (wanted, width, module) => {
-      const own = headers[next++];
-      const found = statesOf(own, all.slice(at), kinds, object);
-      at += found.parts;
-      return createCollector(wanted, width, module, { tokens: own.tokens, states: found.states });
-    });
-  });
+  let [index, at] = [0, 0];
+  return (wanted: readonly Statistic<any>[], width: number, module: string): Collector => {
+    const own = header.inputs[index++];
+    const found = statesOf(own, parts.slice(at), kinds, object);
+    at += found.parts;
+    return createCollector(wanted, width, module, { tokens: own.tokens, states: found.states });
+  };
 }
 
 async function publishWindows(store: Store, { ids, count, length, lengths }: Windows): Promise<string> {
@@ -247,9 +279,21 @@ export const windowWork: JobKind = {
     });
     return {
       async compute(unit, inputs = '') {
-        const request = await readRequest(store, inputs, unit, plan);
+        const { header, parts } = await readParts<RequestHeader>(store, inputs, `the request of ${unit}`);
         try {
-          return packResult(request.inputs, await walks.collect(request));
+          if (header.transform !== undefined) {
+            const transform = transformsOf(plan.recipe)[header.transform];
+            const found = await walks.collectBlock(header, transform);
+            return packResult(found.map((collector) => ({ collector, kinds: transform.needs })));
+          }
+          const requests = requestsOf(header, parts, plan, unit);
+          const found = await walks.collect(header, requests);
+          return packResult(
+            found.flatMap(({ collector, ranges }, i) => [
+              { collector, kinds: requests[i].kinds },
+              ...(ranges === collector ? [] : [{ collector: ranges, kinds: [absMaxStat] }]),
+            ]),
+          );
         } catch (error) {
           const failure = failureOf(error);
           if (!failure) throw error;
@@ -265,17 +309,23 @@ export const windowWork: JobKind = {
   },
 };
 
-async function readRequest(store: Store, name: string, unit: string, plan: Plan): Promise<ShardRequest> {
-  const { header, parts: weights } = await readParts<RequestHeader>(store, name, `the request of ${unit}`);
-  const { inputs, ...place } = header;
+function requestsOf(
+  { inputs, ...place }: RequestHeader,
+  parts: readonly Uint8Array[],
+  plan: Plan,
+  unit: string,
+): readonly InputRequest[] {
+  const known = statisticsByName(plan);
   let at = 0;
-  return {
-    ...place,
-    inputs: inputs.map(({ module, weighted }): InputRequest => {
-      const tokenWeights = weighted ? (viewBytes('f32', weights[at++]) as Float32Array) : undefined;
-      const input = requestedInput(plan, place, module, tokenWeights);
-      if (!input) throw new StoreError(`${name}: ${unit} has no input of ${module}`);
-      return input;
-    }),
-  };
+  const next = () => viewBytes('f32', parts[at++]) as Float32Array;
+  return inputs.map(({ module, kinds, weighted, scaled }): InputRequest => {
+    const input = requestedInput(plan, place, module, weighted);
+    if (!input) throw new StoreError(`${unit}: the recipe of the job reads no input of ${module}`);
+    return {
+      input,
+      kinds: kinds.map((name) => known.get(name) as Statistic<any>),
+      ...(weighted ? { tokenWeights: next() } : {}),
+      ...(scaled ? { inputScales: next() } : {}),
+    };
+  });
 }

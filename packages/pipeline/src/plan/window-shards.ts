@@ -1,11 +1,8 @@
 import { CalibrationError, SchemeError } from '@q/core';
-import { type Recipe, transformsOf } from '../recipe/recipe.js';
+import type { Recipe } from '../recipe/recipe.js';
 
 /** The reason why workers cannot compute the windows of a recipe with shards; undefined if they can. */
-export function unsharedWindows(recipe: Recipe): string | undefined {
-  const { kvCache, tuner } = recipe;
-  const [transform] = transformsOf(recipe);
-  if (transform) return `${transform.name} reads the statistics of a whole block before its weights change`;
+export function unsharedWindows({ kvCache, tuner }: Recipe): string | undefined {
   if (kvCache) return 'static scales of the cache read the keys and values of whole blocks';
   if (tuner) return `${tuner.name} trains all linears together`;
   return undefined;

@@ -13,6 +13,8 @@ export interface InputRequest {
   readonly kinds: readonly Statistic<any>[];
   /** Weights of all calibration tokens in the sums. Default: all tokens weigh the same. */
   readonly tokenWeights?: Float32Array;
+  /** Factors by which transforms have multiplied the input, `[width]`: the unquantized model's gets them too. */
+  readonly inputScales?: Float32Array;
 }
 
 /** The statistics of an input. */
@@ -46,20 +48,21 @@ const wantsRange = (modules: StageInput['modules']) => modules.some(({ activatio
 const hasOwnRange = ({ modules, weighted }: StageInput): boolean => weighted > 0 && wantsRange(modules);
 
 /**
- * The input of a stage that a linear reads, as another process has requested it; undefined if there is none.
+ * The input of a stage that a linear reads, for a process from which its statistics are requested; undefined if there
+ * is none.
  * @param module the first planned linear that reads it
+ * @param weighted whether the end loss weights its tokens
  */
 export function requestedInput(
   plan: Plan,
   { block, stage }: StagePlace,
   module: string,
-  tokenWeights?: Float32Array,
-): InputRequest | undefined {
+  weighted: boolean,
+): StageInput | undefined {
   const found = plan.model?.blocks[block]?.stages[stage];
-  const input = (found ? stageInputs(found, plannedIn(found, plan)) : []).find(
-    ({ modules, weighted }) => modules[0].linear.module === module && weighted > 0 === (tokenWeights !== undefined),
+  return (found ? stageInputs(found, plannedIn(found, plan)) : []).find(
+    ({ modules, weighted: strength }) => modules[0].linear.module === module && strength > 0 === weighted,
   );
-  return input && { input, kinds: neededStatistics(input), ...(tokenWeights ? { tokenWeights } : {}) };
 }
 
 /** The planned linears of a stage, in its order. */
@@ -86,23 +89,18 @@ export interface StageStreams<T> {
   readonly original: BlockWalk<T> | undefined;
   /** True if some batches of some shard do not go through the unquantized model, and there are several shards. */
   readonly partly: boolean;
-  /** Factors by which transforms have multiplied the inputs of linears, by module. */
-  readonly inputScales?: ReadonlyMap<string, Float32Array>;
   readonly context: Context;
 }
 
 /** Collects the statistics of an input on all windows of the walk. */
 export async function collectInput<T>(
   request: InputRequest,
-  { stage, walk, original, partly, inputScales, context }: StageStreams<T>,
+  { stage, walk, original, partly, context }: StageStreams<T>,
 ): Promise<InputStatistics> {
-  const { input, kinds, tokenWeights } = request;
+  const { input, kinds, tokenWeights, inputScales } = request;
   const { part } = input;
-  const [{ linear }] = input.modules;
-  const reference = original && {
-    ...{ walk: original, stage, partly, output: comparedOutput(stage, kinds) },
-    inputScales: inputScales?.get(linear.module),
-  };
+  const output = comparedOutput(stage, kinds);
+  const reference = original && { walk: original, stage, partly, output, inputScales };
   const create = () => inputCollectors(request).collector;
   const collector = await collect(create, walk, context, { original: reference, part, tokenWeights });
   if (!hasOwnRange(input)) return { collector, ranges: collector };

@@ -1,5 +1,5 @@
 import type { Collector } from '@q/calib';
-import type { CheckpointWriter, EncodedModule } from '@q/checkpoint';
+import type { CheckpointWriter } from '@q/checkpoint';
 import {
   absMaxStat,
   type BlockWeights,
@@ -26,7 +26,7 @@ export interface StageWork {
   /** The block's tensors as they were read. */
   readonly weights: BlockWeights;
   readonly stage: Stage;
-  readonly transformed: Pick<TransformedBlock, 'weights' | 'clipped'>;
+  readonly transformed: TransformedBlock;
   readonly writer: CheckpointWriter;
   readonly context: Context;
   readonly endLoss: EndLoss | undefined;
@@ -37,8 +37,8 @@ export interface StageWork {
   collect(inputs: readonly InputRequest[]): Promise<readonly InputStatistics[]>;
   /** Called with the values of a written weight, by its tensor name: later stages run with them. */
   replace(name: string, values: Tensor<'f32'>): void;
-  /** The same for a linear that another process has quantized. */
-  replaceEncoded(module: string, encoded: EncodedModule): Promise<void>;
+  /** The same for a linear that another process has quantized, by its name. */
+  replaceEncoded(module: string): Promise<void>;
 }
 
 /** Quantizes and writes the planned linears of a stage. */
@@ -55,7 +55,12 @@ export async function quantizeStage(work: StageWork): Promise<ModuleRow[]> {
     for (const group of inputGroups(stageInputs(stage, plannedIn(stage, plan)), work)) {
       const requested = group.map((input): InputRequest => {
         const kinds = neededStatistics(input, transformed.clipped);
-        return input.weighted > 0 ? { input, kinds, tokenWeights: weightsOf(input, endLoss) } : { input, kinds };
+        const inputScales = transformed.inputScales.get(input.modules[0].linear.module);
+        return {
+          ...{ input, kinds },
+          ...(input.weighted > 0 ? { tokenWeights: weightsOf(input, endLoss) } : {}),
+          ...(inputScales ? { inputScales } : {}),
+        };
       });
       const collected = await work.collect(requested);
       for (const [index, { input, kinds }] of requested.entries()) {
@@ -141,7 +146,7 @@ async function writeRemote(
   const { module } = row;
   await context.profile.stage('pack and write', () => writer.writeEncoded(module, encoded));
   for (const text of row.notes) context.logger.warn(`${module}: ${text}`);
-  await replaceEncoded(module, encoded);
+  await replaceEncoded(module);
   return row;
 }
 

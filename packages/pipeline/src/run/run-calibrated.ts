@@ -1,8 +1,8 @@
 import { join } from 'node:path';
 import { BlockWalk, memoryStates, walkBlocks } from '@q/blockwise';
 import { diskStates } from '@q/blockwise/disk';
-import type { Windows } from '@q/calib';
-import type { CheckpointWriter } from '@q/checkpoint';
+import { shardWindows, type Windows, windowBatches } from '@q/calib';
+import type { CheckpointWriter, EncodedModule } from '@q/checkpoint';
 import {
   type BlockDescription,
   type BlockWeights,
@@ -11,7 +11,6 @@ import {
   dequantize,
   type ForwardEngine,
   type ModelDescription,
-  type Stage,
   type Tensor,
   tokenFrequencies,
 } from '@q/core';
@@ -21,19 +20,19 @@ import { CacheRanges } from '../blocks/cache-ranges.js';
 import { type TransformedBlock, transformBlock } from '../blocks/transform-block.js';
 import { type ModelSource, rewriteModel } from '../plan/model-source.js';
 import { pairedShare } from '../plan/paired-share.js';
-import type { Plan } from '../plan/plan.js';
+import type { Plan, PlannedModule } from '../plan/plan.js';
 import { unsharedWindows } from '../plan/window-shards.js';
+import { transformsOf } from '../recipe/recipe.js';
 import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
-import { collectInput, type InputRequest } from './collect-input.js';
+import { collectInput, type InputRequest, plannedIn } from './collect-input.js';
 import { embedStreams } from './embed-streams.js';
 import { headInputs } from './head-inputs.js';
 import type { HiddenStates } from './hidden-states.js';
 import { outsideBlocks, quantizeOutside } from './outside-blocks.js';
 import { quantizeStage } from './quantize-stage.js';
 import type { RemoteSolver } from './remote-modules.js';
-import type { RemoteWindows, WindowSettings } from './remote-windows.js';
-import { runOnWorkers } from './run-on-workers.js';
+import { mergedCollectors, mergedInputs, type RemoteWindows, type WindowSettings } from './remote-windows.js';
 import type { RunWork } from './run-work.js';
 
 /** The parts with which a calibrated run computes. */
@@ -82,23 +81,17 @@ export async function runCalibrated<T>(
   if (model.blocks.every(({ prefix }) => journal.finished.has(prefix))) return quantizeHeads();
   const { batch } = plan.forecast;
   const { windowShards: shards = 1 } = plan.recipe;
-  if (openWindows && solver && shards > 1 && unsharedWindows(plan.recipe) === undefined) {
-    await quantizeOutside(outside.tables, work);
-    const remote = await openWindows({ windows, shards, batch, pairedTokens, engine: engine.name });
-    try {
-      await runOnWorkers({ plan, source, model, writer, journal, context, endLoss, solver, windows: remote });
-    } finally {
-      await remote.close();
-    }
-    return quantizeHeads();
-  }
+  const settings = { windows, shards, batch, pairedTokens, engine: engine.name };
+  const shared = solver && shards > 1 && unsharedWindows(plan.recipe) === undefined;
+  const remote = shared ? await openWindows?.(settings) : undefined;
   const open = (name: string): BlockWalk<T> =>
     new BlockWalk({
-      ...{ model, engine, windows, batch, shards, signal: context.signal, store: store(name) },
+      ...{ model, engine, batch, signal: context.signal, store: store(name) },
+      ...(remote ? { windows: probedWindows(settings, plan) } : { windows, shards }),
     });
   const walk = open(ownStates);
   // The unquantized model on the same windows, if a method compares with it.
-  const original = pairedTokens > 0 ? open(originalStates) : undefined;
+  const original = pairedTokens > 0 && !remote ? open(originalStates) : undefined;
   const walks = original ? [walk, original] : [walk];
   try {
     // Tables come first, because the blocks are calibrated with the written tables.
@@ -117,14 +110,23 @@ export async function runCalibrated<T>(
       tables,
       endLoss,
       solver,
+      remote,
     });
   } finally {
+    await remote?.close();
     for (const each of walks) {
       each.clearWeights();
       each.dispose();
     }
   }
   await quantizeHeads();
+}
+
+/** The windows that this process needs if others send all windows through the model: transforms probe the first batch. */
+function probedWindows({ windows, shards, batch }: WindowSettings, { recipe }: Plan): Windows {
+  const [first] = windowBatches(shardWindows(windows, shards)[0].windows, batch);
+  const { ids, count, length } = first;
+  return transformsOf(recipe).length > 0 ? { ids, count, length } : { ids: ids.subarray(0, 0), count: 0, length };
 }
 
 interface BlocksRun<T> {
@@ -143,40 +145,58 @@ interface BlocksRun<T> {
   readonly tables: Map<string, Tensor<'f32'>>;
   readonly endLoss?: EndLoss;
   readonly solver?: RemoteSolver;
+  /** Sends the windows through the model. Then `walk` has only those that transforms probe. */
+  readonly remote?: RemoteWindows;
 }
 
 async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
-  const { plan, source, model, writer, journal, walk, original, context, hiddenStates, endLoss, solver } = run;
+  const { plan, source, model, writer, journal, walk, original, context, hiddenStates, endLoss, solver, remote } = run;
   const walks = original ? [walk, original] : [walk];
   const { profile, progress } = context;
   const partly = walk.shards.length > 1 && run.pairedTokens < 1;
-  await embedStreams(run);
+  const tables = remote ? await encodedModules(outsideBlocks(plan).tables, writer) : noModules;
+  if (tables.size > 0) await remote?.written(undefined, { modules: tables, tensors: new Map() });
+  if (walk.windowBatches.length > 0) await embedStreams(run);
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   // Each tensor of a block is read once. The walks, the transforms and the methods all take it from this map.
   const weights: BlockWeights = new Map();
   let replayed = false;
   const quantizeBlock = async (block: BlockDescription): Promise<void> => {
     replayed = journal.finished.has(block.prefix);
+    const before = { block: block.index, stage: -1 };
+    const collectElsewhere =
+      remote &&
+      (async (transform: number, tensors: BlockWeights) => {
+        if (tensors.size > 0) await remote.written(before, { modules: noModules, tensors });
+        return mergedCollectors(remote.collectBlock(block.index, transform));
+      });
     // Transforms keep the function, so the unquantized model is not changed. Its inputs are scaled where they are used.
     const transformed = replayed
       ? undefined
-      : await profile.stage('transform', () => transformBlock(plan, block, weights, walk, context));
-    if (transformed) await writeScaled(plan, block, weights, transformed, writer);
-    else await replayScaled(plan, block, writer, walk);
+      : await profile.stage('transform', () =>
+          transformBlock({ plan, block, loaded: weights, walk, context, collectElsewhere }),
+        );
+    const scaled = transformed
+      ? await writeScaled(plan, block, weights, transformed, writer)
+      : await replayScaled(plan, block, writer, walk);
+    if (transformsOf(plan.recipe).length > 0) await remote?.written(before, { modules: noModules, tensors: scaled });
     for (const each of walks) await profile.stage('forward', () => each.begin(block));
     const attention = plan.cache?.modules[block.index];
     const ranges = transformed && attention !== undefined ? new CacheRanges(attention) : undefined;
     const rows: ModuleRow[] = [];
-    for (const stage of block.stages) {
-      if (!transformed) await replay(plan, stage, writer, walk);
+    for (const [index, stage] of block.stages.entries()) {
+      const place = { block: block.index, stage: index };
+      const planned = plannedIn(stage, plan);
+      if (!transformed) await replay(planned, writer, walk);
       else {
-        const { inputScales } = transformed;
-        const streams = { stage, walk, original, partly, inputScales, context };
+        const streams = { stage, walk, original, partly, context };
         const work = {
           ...{ plan, weights, stage, transformed, writer, context, endLoss, solver },
-          bytesTogether: 0,
+          bytesTogether: remote ? jobBytes : 0,
           collect: (inputs: readonly InputRequest[]) =>
-            Promise.all(inputs.map((input) => collectInput(input, streams))),
+            remote
+              ? profile.stage('forward', () => mergedInputs(remote.collect(place, inputs)))
+              : Promise.all(inputs.map((input) => collectInput(input, streams))),
           replace: (name: string, values: Tensor<'f32'>) => walk.setWeight(name, values),
           async replaceEncoded(module: string) {
             walk.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
@@ -184,6 +204,8 @@ async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
         };
         rows.push(...(await quantizeStage(work)));
       }
+      if (remote && planned.length > 0)
+        await remote.written(place, { modules: await encodedModules(planned, writer), tensors: new Map() });
       // Nothing reads the output of the last stage.
       if (stage === lastStage) continue;
       for (const each of walks)
@@ -206,6 +228,25 @@ async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
     ...{ progress, task: 'quantize' },
     note: ({ prefix }) => (replayed ? `${prefix} (from the journal)` : prefix),
   });
+  await remote?.finish();
+}
+
+/**
+ * Bytes of statistics that another process collects for one job. The experts of a stage have a matrix each, and the
+ * states of a shard are computed once for all inputs of a job.
+ */
+const jobBytes = 256e6;
+
+const noModules: ReadonlyMap<string, EncodedModule> = new Map();
+
+/** Written linears in the form of their layout, for other processes. */
+async function encodedModules(
+  modules: readonly PlannedModule[],
+  writer: CheckpointWriter,
+): Promise<ReadonlyMap<string, EncodedModule>> {
+  const encoded = new Map<string, EncodedModule>();
+  for (const { linear } of modules) encoded.set(linear.module, await writer.readEncoded(linear.module));
+  return encoded;
 }
 
 /** Tensors of a block that transforms may have changed and that are not quantized. */
@@ -218,9 +259,14 @@ async function writeScaled(
   loaded: BlockWeights,
   { weights }: TransformedBlock,
   writer: CheckpointWriter,
-): Promise<void> {
-  for (const name of scaledTensors(plan, block))
-    await writer.writeTensor(name, (weights.get(name) ?? loaded.get(name)) as Tensor<'f32'>);
+): Promise<BlockWeights> {
+  const written: BlockWeights = new Map();
+  for (const name of scaledTensors(plan, block)) {
+    const tensor = (weights.get(name) ?? loaded.get(name)) as Tensor<'f32'>;
+    await writer.writeTensor(name, tensor);
+    written.set(name, tensor);
+  }
+  return written;
 }
 
 async function replayScaled<T>(
@@ -228,12 +274,21 @@ async function replayScaled<T>(
   block: BlockDescription,
   writer: CheckpointWriter,
   walk: BlockWalk<T>,
-): Promise<void> {
-  for (const name of scaledTensors(plan, block)) walk.setWeight(name, await writer.readTensor(name));
+): Promise<BlockWeights> {
+  const written: BlockWeights = new Map();
+  for (const name of scaledTensors(plan, block)) {
+    const tensor = await writer.readTensor(name);
+    walk.setWeight(name, tensor);
+    written.set(name, tensor);
+  }
+  return written;
 }
 
-async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, walk: BlockWalk<T>): Promise<void> {
-  for (const module of stage.linears) {
-    if (plan.modules.has(module)) walk.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
-  }
+async function replay<T>(
+  planned: readonly PlannedModule[],
+  writer: CheckpointWriter,
+  walk: BlockWalk<T>,
+): Promise<void> {
+  for (const { linear } of planned)
+    walk.setWeight(`${linear.module}.weight`, dequantize(await writer.readModule(linear.module)));
 }

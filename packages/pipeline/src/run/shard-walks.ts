@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BlockWalk, memoryStates, type StateStore } from '@q/blockwise';
 import { diskStates } from '@q/blockwise/disk';
-import { shardWindows, windowBatches } from '@q/calib';
+import { type Collector, shardWindows, windowBatches } from '@q/calib';
 import { decodeModule, type EncodedModule } from '@q/checkpoint';
 import {
   type BlockDescription,
@@ -13,20 +13,25 @@ import {
   type ModelDescription,
   SchemeError,
   type Tensor,
+  type Transform,
 } from '@q/core';
 import { comparedOutput } from '../blocks/collect.js';
+import { collectThrough } from '../blocks/transform-block.js';
 import { rewriteModel } from '../plan/model-source.js';
 import type { Plan } from '../plan/plan.js';
 import { collectInput, type InputRequest, type InputStatistics } from './collect-input.js';
 import { embedStreams } from './embed-streams.js';
-import type { EncodedModules, StagePlace, WindowSettings } from './remote-windows.js';
+import type { StagePlace, WindowSettings, WrittenWeights } from './remote-windows.js';
 
 /** The weights that a run has written, as names under which they can be read. */
 export interface WrittenNames {
   /** The quantized tables of embeddings; absent if there are none. */
   readonly tables?: string;
-  /** By block and stage; `null` for a stage without quantized linears. */
-  readonly stages: readonly (readonly (string | null)[])[];
+  /**
+   * By block: first what transforms have changed before the first stage, then the linears of each stage. `null` where
+   * there is nothing.
+   */
+  readonly blocks: readonly (readonly (string | null)[])[];
 }
 
 /** The hidden states of a shard before a block: of the quantized model, and of the unquantized one. */
@@ -46,17 +51,16 @@ export interface ShardWalksOptions<T> {
   /** In this folder a folder is made for the files. */
   readonly folder: string;
   /** Reads weights that the run has written. */
-  readonly readWritten: (name: string) => Promise<EncodedModules>;
+  readonly readWritten: (name: string) => Promise<WrittenWeights>;
   /** States before a block that a process has published; undefined when there are none. */
   readonly readStates: (shard: number, block: number, written: WrittenNames) => Promise<ShardStates | undefined>;
   readonly publishStates: (shard: number, block: number, written: WrittenNames, states: ShardStates) => Promise<void>;
 }
 
-/** Statistics of some inputs of a stage, requested for one shard. */
-export interface ShardRequest extends StagePlace {
+/** A place to which a shard is sent. */
+export interface ShardPlace extends StagePlace {
   readonly shard: number;
-  readonly inputs: readonly InputRequest[];
-  /** All weights that are written before the stage. */
+  /** All weights that are written before it. */
   readonly written: WrittenNames;
 }
 
@@ -88,8 +92,8 @@ export class ShardWalks<T> {
   readonly #sourceWeights: BlockWalk<T>;
   /** Without windows: it has the weights of a block as they are written. The same walk without an unquantized model. */
   readonly #weights: BlockWalk<T>;
-  /** The block whose weights are loaded, and the number of its stages whose written weights have replaced others. */
-  #loaded: StagePlace | undefined;
+  /** The block whose weights are loaded, and the names of the written weights that have replaced others. */
+  #loaded: { readonly block: number; readonly names: (string | null)[] } | undefined;
   /** The folder of files with states, made on first use. */
   #folder: string | undefined;
   #files = 0;
@@ -113,13 +117,10 @@ export class ShardWalks<T> {
   }
 
   /** The statistics of the inputs of a stage on the windows of a shard. */
-  async collect(request: ShardRequest): Promise<readonly InputStatistics[]> {
-    const { shard, inputs } = request;
-    try {
-      const held = await this.#arrive(request);
+  collect(place: ShardPlace, inputs: readonly InputRequest[]): Promise<readonly InputStatistics[]> {
+    return this.#at(place, async (held) => {
       const { context, settings } = this.#options;
-      const block = this.#block(request.block);
-      const stage = block.stages[request.stage];
+      const stage = this.#block(place.block).stages[place.stage];
       const { walk, original } = held;
       const partly = settings.pairedTokens < 1;
       const statistics: InputStatistics[] = [];
@@ -128,9 +129,29 @@ export class ShardWalks<T> {
         statistics.push(await collectInput(input, { stage, walk, original, partly, context }));
       }
       return statistics;
+    });
+  }
+
+  /** The statistics that a transform needs of a block, one collector for each of its inputs (`transformInputs`). */
+  collectBlock(place: ShardPlace, transform: Transform): Promise<readonly Collector[]> {
+    return this.#at({ ...place, stage: -1 }, async ({ walk }) => {
+      const ahead = walk.fork();
+      try {
+        return await collectThrough(transform, this.#block(place.block), {
+          ...{ walk: ahead, context: this.#options.context },
+        });
+      } finally {
+        ahead.dispose();
+      }
+    });
+  }
+
+  async #at<R>(place: ShardPlace, act: (held: HeldShard<T>) => Promise<R>): Promise<R> {
+    try {
+      return await act(await this.#arrive(place));
     } catch (error) {
       // The states may be between two steps.
-      this.#drop(shard);
+      this.#drop(place.shard);
       throw error;
     }
   }
@@ -170,7 +191,7 @@ export class ShardWalks<T> {
   }
 
   /** Brings the states of a shard before a stage. */
-  async #arrive({ shard, block, stage, written }: ShardRequest): Promise<HeldShard<T>> {
+  async #arrive({ shard, block, stage, written }: ShardPlace): Promise<HeldShard<T>> {
     let held = this.#held.get(shard);
     if (held && isBeyond(held, { block, stage })) {
       this.#drop(shard);
@@ -200,6 +221,7 @@ export class ShardWalks<T> {
     held.original?.borrowWeights(this.#sourceWeights);
     held.walk.borrowWeights(this.#weights);
     const walks = walksOf(held);
+    if (stage < 0) return;
     if (!held.begun) for (const walk of walks) await context.profile.stage('forward', () => walk.begin(block));
     held.begun = true;
     for (; held.stage < stage; held.stage++) {
@@ -210,26 +232,29 @@ export class ShardWalks<T> {
 
   /** Loads the weights of a block, with the written ones of all stages before one. */
   async #load({ block, stage }: StagePlace, written: WrittenNames): Promise<void> {
-    if (this.#loaded?.block !== block || this.#loaded.stage > stage) {
+    const wanted = (written.blocks[block] ?? []).slice(0, Math.max(0, stage) + 1);
+    const { names = [] } = this.#loaded?.block === block ? this.#loaded : {};
+    if (this.#loaded?.block !== block || names.length > wanted.length || names.some((name, i) => name !== wanted[i])) {
       this.#loaded = undefined;
       this.#weights.clearWeights();
       await this.#sourceWeights.load(this.#block(block).tensors, this.#read);
       if (this.#weights !== this.#sourceWeights) this.#weights.borrowWeights(this.#sourceWeights);
-      this.#loaded = { block, stage: 0 };
+      this.#loaded = { block, names: [] };
     }
-    for (let index = this.#loaded.stage; index < stage; index++) {
-      for (const [name, values] of await this.#written(written.stages[block]?.[index] ?? undefined))
-        this.#weights.setWeight(name, values);
-      this.#loaded = { block, stage: index + 1 };
+    const loaded = this.#loaded.names;
+    while (loaded.length < wanted.length) {
+      const name = wanted[loaded.length];
+      for (const [tensor, values] of await this.#written(name)) this.#weights.setWeight(tensor, values);
+      loaded.push(name);
     }
   }
 
-  async #written(name: string | undefined): Promise<Map<string, Tensor<'f32'>>> {
-    const values = new Map<string, Tensor<'f32'>>();
-    if (name === undefined) return values;
+  async #written(name: string | null | undefined): Promise<Map<string, Tensor<'f32'>>> {
     const { plan, readWritten } = this.#options;
-    for (const [module, encoded] of await readWritten(name))
-      values.set(`${module}.weight`, await decoded(plan, module, encoded));
+    if (name === null || name === undefined) return new Map();
+    const { modules, tensors } = await readWritten(name);
+    const values = new Map(tensors);
+    for (const [module, encoded] of modules) values.set(`${module}.weight`, await decoded(plan, module, encoded));
     return values;
   }
 
@@ -283,8 +308,11 @@ const walksOf = <T>({ walk, original }: HeldShard<T>): readonly BlockWalk<T>[] =
   original ? [original, walk] : [walk];
 
 /** Whether the states before a stage cannot be computed from those of a shard. */
-const isBeyond = <T>(held: HeldShard<T>, { block, stage }: StagePlace): boolean =>
-  held.block > block || (held.block === block && (held.stage > stage || (held.stage === stage && held.spent)));
+function isBeyond<T>(held: HeldShard<T>, { block, stage }: StagePlace): boolean {
+  if (held.block !== block) return held.block > block;
+  const wanted = Math.max(0, stage);
+  return held.stage > wanted || (held.stage === wanted && held.spent);
+}
 
 const copyOf = (values: Float32Array) => values.slice();
 
