@@ -1,3 +1,4 @@
+export type { LargestCached } from './blocks/cache-ranges.js';
 export { defaultExpertTokens } from './blocks/round-expert.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './blocks/sensitivity.js';
 export { type TransformInput, transformInputs } from './blocks/transform-block.js';

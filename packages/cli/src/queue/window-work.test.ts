@@ -91,14 +91,14 @@ async function runsOf(name: string, config: Record<string, unknown>, flags: Reco
   const quantize = async (out: string, more: Record<string, unknown>, run?: QueueRun) => {
     const { plan, what } = await made(more);
     const context = createContext({ kernels: referenceKernels, seed: 3 });
-    const { layers } = await runPlan(plan, {
+    const { layers, transforms } = await runPlan(plan, {
       ...{ out: join(folder, `${name}-${out}`), context, calibration },
       engine: () => createEngine({ backend: 'cpu' }),
       endLoss: (windows) => endLossOf(checkpoint, windows, compute, context),
       ...(run ? { remote: remoteRun(run, what) } : {}),
     });
     const weights = await readFile(join(folder, `${name}-${out}`, 'model.safetensors'));
-    return { layers, weights: weights.toString('base64') };
+    return { layers: { layers, transforms }, weights: weights.toString('base64') };
   };
   const store = (own: string) => openStore(join(folder, `${name}-${own}`), { make: true });
   return { quantize, store, checkpoint };
@@ -146,47 +146,51 @@ describe('windows over workers', () => {
     60_000,
   );
 
-  it('go on after an interruption, compute a damaged result again, and leave no states in the store', async () => {
-    const { quantize, store, checkpoint } = await runsOf('resumed', llama, { method: 'gptq' });
-    const alone = await quantize('alone', { windowShards: 2 });
-    const own = await store('store');
-    const first = localQueue(
-      own,
-      () => 'a',
-      (bytes, n) => {
-        // In the third block: 15 jobs of a block are for 7 linears and 4 stages of 2 shards.
-        if (n === 37) throw new Error('the coordinator is interrupted');
-        return bytes;
-      },
-    );
-    await expect(quantize('shared', { windowShards: 2 }, first.run)).rejects.toThrow('is interrupted');
-    await first.close();
-    let damaged = '';
-    const second = localQueue(
-      own,
-      () => 'b',
-      (bytes, n) => {
-        if (n !== 1) return bytes;
-        damaged = second.computed[0];
-        return bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte));
-      },
-    );
-    const shared = await quantize('shared', { windowShards: 2 }, second.run);
-    await second.close();
-    expect(shared.layers).toEqual(alone.layers);
-    expect(shared.weights === alone.weights).toBe(true);
-    expect(second.computed.every((unit) => unit.startsWith('model.layers.2'))).toBe(true);
-    expect(second.computed.filter((unit) => unit === damaged)).toHaveLength(2);
-    // Requests of the interrupted run stay: a worker may still read them.
-    const names = await readdir(join(folder, 'resumed-store'), { recursive: true, withFileTypes: true });
-    for (const entry of names.filter((each) => each.isFile())) {
-      const bytes = await readFile(join(entry.parentPath, entry.name));
-      if (!bytes.subarray(0, 6).equals(Buffer.from('qparts'))) continue;
-      const { header } = unpackParts<object>(bytes, entry.name);
-      expect('own' in header || ('inputs' in header && !('written' in header)), JSON.stringify(header)).toBe(false);
-    }
-    await checkpoint.close();
-  }, 60_000);
+  it.each(['gptq', 'awq'])(
+    'go on after an interruption, compute a damaged result again, and leave no states in the store: %s',
+    async (method) => {
+      const { quantize, store, checkpoint } = await runsOf(`resumed-${method}`, llama, { method });
+      const alone = await quantize('alone', { windowShards: 2 });
+      const own = await store('store');
+      const first = localQueue(
+        own,
+        () => 'a',
+        (bytes, n) => {
+          // In the third block: a block has jobs for 7 linears and for 4 stages (and a transform) of 2 shards.
+          if (n === 37) throw new Error('the coordinator is interrupted');
+          return bytes;
+        },
+      );
+      await expect(quantize('shared', { windowShards: 2 }, first.run)).rejects.toThrow('is interrupted');
+      await first.close();
+      let damaged = '';
+      const second = localQueue(
+        own,
+        () => 'b',
+        (bytes, n) => {
+          if (n !== 1) return bytes;
+          damaged = second.computed[0];
+          return bytes.map((byte, i) => (i === bytes.length - 1 ? byte ^ 1 : byte));
+        },
+      );
+      const shared = await quantize('shared', { windowShards: 2 }, second.run);
+      await second.close();
+      expect(shared.layers).toEqual(alone.layers);
+      expect(shared.weights === alone.weights).toBe(true);
+      expect(second.computed.every((unit) => unit.startsWith('model.layers.2'))).toBe(true);
+      expect(second.computed.filter((unit) => unit === damaged)).toHaveLength(2);
+      // Requests of the interrupted run stay: a worker may still read them.
+      const names = await readdir(join(folder, `resumed-${method}-store`), { recursive: true, withFileTypes: true });
+      for (const entry of names.filter((each) => each.isFile())) {
+        const bytes = await readFile(join(entry.parentPath, entry.name));
+        if (!bytes.subarray(0, 6).equals(Buffer.from('qparts'))) continue;
+        const { header } = unpackParts<object>(bytes, entry.name);
+        expect('own' in header || ('inputs' in header && !('written' in header)), JSON.stringify(header)).toBe(false);
+      }
+      await checkpoint.close();
+    },
+    60_000,
+  );
 
   it.each([
     ['experts', tinyConfigs.mixtral, { method: 'gptq', layout: 'plain', embeddings: 'int8 g16', head: 'int8 g16' }],
@@ -195,17 +199,22 @@ describe('windows over workers', () => {
     // Two transforms, the first of which changes what the second one sees, and a method that compares with the
     // unquantized model.
     ['composed', llama, { method: 'gptq', transforms: ['rotate', 'smoothquant', 'awq'], layout: 'compressed-tensors' }],
+    ['cache', llama, { method: 'gptq', kvCache: 'fp8', layout: 'compressed-tensors' }],
     // Static scales of inputs.
     ['static', llama, { method: 'smoothquant', level: 'o3', bits: undefined, group: undefined }],
-  ] as const)('give the bytes of one machine: %s', async (name, config, flags) => {
-    const { quantize, store, checkpoint } = await runsOf(name, config, flags);
-    const alone = await quantize('alone', { windowShards: 3 });
-    const { run, computed, close } = localQueue(await store('store'), (n) => `${n % 2}`);
-    const shared = await quantize('shared', { windowShards: 3 }, run);
-    await close();
-    expect(shared.layers).toEqual(alone.layers);
-    expect(shared.weights === alone.weights).toBe(true);
-    expect(computed.some((unit) => unit.includes('shard 3 of 3'))).toBe(true);
-    await checkpoint.close();
-  }, 60_000);
+  ] as const)(
+    'give the bytes of one machine: %s',
+    async (name, config, flags) => {
+      const { quantize, store, checkpoint } = await runsOf(name, config, flags);
+      const alone = await quantize('alone', { windowShards: 3 });
+      const { run, computed, close } = localQueue(await store('store'), (n) => `${n % 2}`);
+      const shared = await quantize('shared', { windowShards: 3 }, run);
+      await close();
+      expect(shared.layers).toEqual(alone.layers);
+      expect(shared.weights === alone.weights).toBe(true);
+      expect(computed.some((unit) => unit.includes('shard 3 of 3'))).toBe(true);
+      await checkpoint.close();
+    },
+    60_000,
+  );
 });

@@ -16,6 +16,7 @@ import {
 import {
   type InputRequest,
   inputCollectors,
+  type LargestCached,
   type Plan,
   type RemoteWindows,
   requestedInput,
@@ -61,8 +62,10 @@ interface WindowsHeader {
  * inputs, of those that have them.
  */
 interface RequestHeader extends ShardPlace {
-  /** Index of the transform that needs statistics of the whole block; absent: linears of the stage need them. */
+  /** Index of the transform that needs statistics of the whole block. Then there are no inputs. */
   readonly transform?: number;
+  /** True: the largest keys and values of the block are requested. */
+  readonly cache?: boolean;
   readonly inputs: readonly RequestedInput[];
 }
 
@@ -76,7 +79,9 @@ interface RequestedInput {
 }
 
 /** The header of the statistics of a shard, in the order of the inputs. */
-type ResultHeader = { readonly inputs: readonly StatisticsHeader[] } | { readonly failure: JobFailure };
+type ResultHeader =
+  | { readonly inputs: readonly StatisticsHeader[]; readonly cache?: LargestCached }
+  | { readonly failure: JobFailure };
 
 /**
  * Lets the workers of a queue send the windows of a calibrated run through the model. For each stage of a block there
@@ -125,7 +130,7 @@ export async function remoteWindows(
   /** Adds a job for each shard, and gives the results in order. */
   async function* each<R>(
     what: string,
-    { block, stage, ...more }: StagePlace & Pick<RequestHeader, 'inputs'> & { readonly transform?: number },
+    { block, stage, ...more }: StagePlace & Pick<RequestHeader, 'inputs' | 'transform' | 'cache'>,
     partsOf: (shard: WindowShard) => readonly Float32Array[],
     read: (bytes: Uint8Array, object: string) => R,
   ): AsyncGenerator<R> {
@@ -188,6 +193,15 @@ export async function remoteWindows(
         },
       );
     },
+    collectCache(block) {
+      const place = { block, stage: -1, cache: true, inputs: [] };
+      return each(
+        'its cache',
+        place,
+        () => [],
+        (bytes, object) => unpackResult(bytes, object).header.cache ?? {},
+      );
+    },
     async finish() {
       if (current !== undefined) await removeStates(current);
       for (const name of removed) await store.remove(name);
@@ -220,8 +234,7 @@ function packResult(collected: readonly Collected[]): Uint8Array {
  * @throws the error of the method on the worker; FormatError when the result is damaged
  */
 function collectorsIn(bytes: Uint8Array, kinds: ReadonlyMap<string, Statistic<any>>, object: string) {
-  const { header, parts } = unpackParts<ResultHeader>(bytes, object);
-  if ('failure' in header) throw errorOf(header.failure);
+  const { header, parts } = unpackResult(bytes, object);
   let [index, at] = [0, 0];
   return (wanted: readonly Statistic<any>[], width: number, module: string): Collector => {
     const own = header.inputs[index++];
@@ -229,6 +242,13 @@ function collectorsIn(bytes: Uint8Array, kinds: ReadonlyMap<string, Statistic<an
     at += found.parts;
     return createCollector(wanted, width, module, { tokens: own.tokens, states: found.states });
   };
+}
+
+/** @throws the error of the method on the worker; FormatError when the result is damaged */
+function unpackResult(bytes: Uint8Array, object: string) {
+  const { header, parts } = unpackParts<ResultHeader>(bytes, object);
+  if ('failure' in header) throw errorOf(header.failure);
+  return { header, parts };
 }
 
 async function publishWindows(store: Store, { ids, count, length, lengths }: Windows): Promise<string> {
@@ -281,6 +301,10 @@ export const windowWork: JobKind = {
       async compute(unit, inputs = '') {
         const { header, parts } = await readParts<RequestHeader>(store, inputs, `the request of ${unit}`);
         try {
+          if (header.cache) {
+            const cache = await walks.collectCache(header);
+            return packParts<ResultHeader>({ header: { inputs: [], cache }, parts: [] });
+          }
           if (header.transform !== undefined) {
             const transform = transformsOf(plan.recipe)[header.transform];
             const found = await walks.collectBlock(header, transform);

@@ -1,13 +1,6 @@
 import { CalibrationError, SchemeError } from '@q/core';
 import type { Recipe } from '../recipe/recipe.js';
 
-/** The reason why workers cannot compute the windows of a recipe with shards; undefined if they can. */
-export function unsharedWindows({ kvCache, tuner }: Recipe): string | undefined {
-  if (kvCache) return 'static scales of the cache read the keys and values of whole blocks';
-  if (tuner) return `${tuner.name} trains all linears together`;
-  return undefined;
-}
-
 /**
  * The plan's note about the shards of the calibration windows; undefined for one shard.
  * @param walks whether the run sends the windows through the model
@@ -22,11 +15,7 @@ export function shardNote(recipe: Recipe, walks: boolean, windows: number | unde
       `--window-shards ${windowShards}: no method of the recipe collects statistics of calibration windows: leave it out`,
     );
   if (windows !== undefined) checkShards(windowShards, windows);
-  const unshared = unsharedWindows(recipe);
-  const who = unshared
-    ? `with --queue the coordinator computes them, because ${unshared}`
-    : 'with --queue the workers compute them';
-  return `the calibration windows are cut into ${windowShards} shards, whose statistics are added in order; ${who}`;
+  return `the calibration windows are cut into ${windowShards} shards, whose statistics are added in order: with --queue the workers compute them`;
 }
 
 /** @throws CalibrationError when there are more shards than windows */

@@ -1,6 +1,7 @@
 import type { Collector, Windows } from '@q/calib';
 import type { EncodedModule } from '@q/checkpoint';
 import type { Tensor } from '@q/core';
+import type { LargestCached } from '../blocks/cache-ranges.js';
 import type { InputRequest, InputStatistics } from './collect-input.js';
 
 /** The settings that decide the bits of statistics of windows, in addition to the plan. */
@@ -48,6 +49,11 @@ export interface RemoteWindows {
    * @returns those of each shard, in order
    */
   collectBlock(block: number, transform: number): AsyncIterable<readonly Collector[]>;
+  /**
+   * The largest keys and values of a block's cache, before its last stage.
+   * @returns those of each shard, in order
+   */
+  collectCache(block: number): AsyncIterable<LargestCached>;
   /** Removes what only later stages would have read. Called when no stage is left. */
   finish(): Promise<void>;
   close(): Promise<void>;

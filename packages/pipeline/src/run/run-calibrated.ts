@@ -21,7 +21,6 @@ import { type TransformedBlock, transformBlock } from '../blocks/transform-block
 import { type ModelSource, rewriteModel } from '../plan/model-source.js';
 import { pairedShare } from '../plan/paired-share.js';
 import type { Plan, PlannedModule } from '../plan/plan.js';
-import { unsharedWindows } from '../plan/window-shards.js';
 import { transformsOf } from '../recipe/recipe.js';
 import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
@@ -46,7 +45,7 @@ interface CalibratedRun<T> {
   readonly endLoss?: EndLoss;
   /** Solves linears in other processes; the bytes are the same. */
   readonly solver?: RemoteSolver;
-  /** Opens the processes that send the windows through the model, if the plan allows it. */
+  /** Opens the processes that send the windows through the model, if they have several shards. */
   readonly openWindows?: (settings: WindowSettings) => Promise<RemoteWindows>;
 }
 
@@ -82,8 +81,7 @@ export async function runCalibrated<T>(
   const { batch } = plan.forecast;
   const { windowShards: shards = 1 } = plan.recipe;
   const settings = { windows, shards, batch, pairedTokens, engine: engine.name };
-  const shared = solver && shards > 1 && unsharedWindows(plan.recipe) === undefined;
-  const remote = shared ? await openWindows?.(settings) : undefined;
+  const remote = shards > 1 ? await openWindows?.(settings) : undefined;
   const open = (name: string): BlockWalk<T> =>
     new BlockWalk({
       ...{ model, engine, batch, signal: context.signal, store: store(name) },
@@ -209,9 +207,10 @@ async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
       // Nothing reads the output of the last stage.
       if (stage === lastStage) continue;
       for (const each of walks)
-        await profile.stage('forward', () => each.run(stage, each === walk ? ranges?.see : undefined));
+        await profile.stage('forward', () => each.run(stage, each === walk && !remote ? ranges?.see : undefined));
     }
     weights.clear();
+    if (ranges && remote) for await (const largest of remote.collectCache(block.index)) ranges.merge(largest);
     if (ranges && plan.cache) await writer.writeCacheScales(ranges.attention, ranges.scales(plan.cache.scheme));
     if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
     if (replayed) return;

@@ -15,6 +15,7 @@ import {
   type Tensor,
   type Transform,
 } from '@q/core';
+import { CacheRanges, type LargestCached } from '../blocks/cache-ranges.js';
 import { comparedOutput } from '../blocks/collect.js';
 import { collectThrough } from '../blocks/transform-block.js';
 import { rewriteModel } from '../plan/model-source.js';
@@ -73,6 +74,8 @@ interface HeldShard<T> {
   stage: number;
   /** False before the first stage's input is computed. */
   begun: boolean;
+  /** The largest keys and values of the block so far, for static scales of a cache. */
+  ranges: CacheRanges | undefined;
   /** True if the unquantized model has gone through the stage already: its inputs are lost. */
   spent: boolean;
 }
@@ -146,6 +149,12 @@ export class ShardWalks<T> {
     });
   }
 
+  /** The largest keys and values of a block, before its last stage. */
+  collectCache(place: ShardPlace): Promise<LargestCached> {
+    const last = this.#block(place.block).stages.length - 1;
+    return this.#at({ ...place, stage: last }, async ({ ranges }) => ranges?.largest ?? {});
+  }
+
   async #at<R>(place: ShardPlace, act: (held: HeldShard<T>) => Promise<R>): Promise<R> {
     try {
       return await act(await this.#arrive(place));
@@ -215,7 +224,7 @@ export class ShardWalks<T> {
 
   /** Sends the states through the stages of their block up to one. */
   async #advance(held: HeldShard<T>, stage: number, written: WrittenNames): Promise<void> {
-    const { context } = this.#options;
+    const { plan, context } = this.#options;
     const block = this.#block(held.block);
     await this.#load({ block: held.block, stage }, written);
     held.original?.borrowWeights(this.#sourceWeights);
@@ -223,9 +232,15 @@ export class ShardWalks<T> {
     const walks = walksOf(held);
     if (stage < 0) return;
     if (!held.begun) for (const walk of walks) await context.profile.stage('forward', () => walk.begin(block));
+    const attention = plan.cache?.modules[held.block];
+    if (!held.begun) held.ranges = attention === undefined ? undefined : new CacheRanges(attention);
     held.begun = true;
     for (; held.stage < stage; held.stage++) {
-      for (const walk of walks) await context.profile.stage('forward', () => walk.run(block.stages[held.stage]));
+      const see = held.ranges?.see;
+      for (const walk of walks)
+        await context.profile.stage('forward', () =>
+          walk.run(block.stages[held.stage], walk === held.walk ? see : undefined),
+        );
       held.spent = false;
     }
   }
@@ -277,7 +292,7 @@ export class ShardWalks<T> {
       });
     this.#drop(shard);
     const original = settings.pairedTokens > 0 ? open() : undefined;
-    const held = { walk: open(), original, block: 0, stage: 0, begun: false, spent: false };
+    const held = { walk: open(), original, block: 0, stage: 0, begun: false, spent: false, ranges: undefined };
     this.#held.set(shard, held);
     return held;
   }
