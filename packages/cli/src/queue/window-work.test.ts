@@ -12,7 +12,7 @@ import {
   type Store,
   unpackParts,
 } from '@q/distributed';
-import { planRun, runPlan } from '@q/pipeline';
+import { planRun, recipeJSON, runPlan } from '@q/pipeline';
 import { createEngine } from '@q/tfjs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CommandContext } from '../command.js';
@@ -43,7 +43,12 @@ const compute = {
  * Workers in this process. Job number `n` goes to the worker that `choose` names; each has the states of its jobs.
  * @param change is given each result, and may change it before it is published
  */
-function localQueue(store: Store, choose: (n: number) => string, change = (bytes: Uint8Array, _n: number) => bytes) {
+function localQueue(
+  store: Store,
+  choose: (n: number) => string,
+  change = (bytes: Uint8Array, _n: number) => bytes,
+  own = compute,
+) {
   const computed: string[] = [];
   const workers = new Map<string, Promise<OpenRun>>();
   const coordinate = async (run: RunDescription): Promise<Coordinator> => {
@@ -55,7 +60,7 @@ function localQueue(store: Store, choose: (n: number) => string, change = (bytes
         const name = objectName('results', job.id);
         if (!(await store.has(name))) {
           const worker = `${run.kind} ${choose(computed.length)}`;
-          const opened = workers.get(worker) ?? kind?.open(text, { store, vocabulary: builtin, compute });
+          const opened = workers.get(worker) ?? kind?.open(text, { store, vocabulary: builtin, compute: own });
           workers.set(worker, opened as Promise<OpenRun>);
           computed.push(job.unit);
           const result = await ((await opened) as OpenRun).compute(job.unit, job.inputs);
@@ -217,4 +222,18 @@ describe('windows over workers', () => {
     },
     60_000,
   );
+
+  it('are refused by a worker with another engine, and one shard is the recipe without the option', async () => {
+    const { quantize, store, checkpoint } = await runsOf('engine', llama, { method: 'gptq' });
+    const other = { ...compute, forward: async () => ({ ...(await createEngine({ backend: 'cpu' })), name: 'other' }) };
+    const { run } = localQueue(await store('store'), () => 'a', undefined, other as unknown as Compute);
+    await expect(quantize('shared', { windowShards: 2 }, run)).rejects.toThrow(
+      /sends its windows through the engine tfjs-cpu, and this worker has other, whose last bits differ/,
+    );
+    const [usual, one] = await Promise.all(
+      [{}, { windowShards: 1 }].map((more) => recipeFrom({ method: 'gptq', ...more }, builtin)),
+    );
+    expect(recipeJSON(one.recipe)).toEqual(recipeJSON(usual.recipe));
+    await checkpoint.close();
+  }, 120_000);
 });
