@@ -1,4 +1,4 @@
-import { type WindowBatch, type Windows, windowBatches } from '@q/calib';
+import { shardWindows, type WindowBatch, type Windows, windowBatches } from '@q/calib';
 import type {
   BlockDescription,
   BlockWeights,
@@ -43,6 +43,10 @@ export interface BlockWalkOptions<T> {
   readonly windows: Windows;
   /** Windows of the full length that are computed together. */
   readonly batch: number;
+  /** Shards into which the windows are cut. No batch has windows of two shards. Default: 1. */
+  readonly shards?: number;
+  /** Batches of other walks before those of this one: a share of the batches is a share of all. Default: 0. */
+  readonly batchesBefore?: number;
   /** Ends the walk between two batches. */
   readonly signal?: AbortSignal;
   /** Where states wait; in memory when absent. */
@@ -66,6 +70,8 @@ export class BlockWalk<T> {
   readonly model: ModelDescription;
   /** All batches of the windows, also those that do not go through the model. */
   readonly windowBatches: readonly WindowBatch[];
+  /** The batches of each shard of the windows, as numbers: `[from, to)`. */
+  readonly shards: readonly { readonly from: number; readonly to: number }[];
   private readonly store: StateStore;
   private states: HostState[] = [];
   /** Which of them is that of a batch; none where the batch does not go through the model. */
@@ -79,12 +85,19 @@ export class BlockWalk<T> {
   private borrowed: Set<string>;
 
   constructor(private readonly options: BlockWalkOptions<T>) {
-    const { model, windows, batch, store = memoryStates(), weights = [] } = options;
+    const { model, windows, batch, shards = 1, store = memoryStates(), weights = [] } = options;
     this.model = model;
     this.store = store;
     this.weights = new Map(weights);
     this.borrowed = new Set(this.weights.keys());
-    this.windowBatches = windowBatches(windows, batch);
+    const all: WindowBatch[] = [];
+    this.shards = shardWindows(windows, shards).map((shard) => {
+      const from = all.length;
+      for (const each of windowBatches(shard.windows, batch))
+        all.push({ ...each, first: shard.first + each.first, start: shard.start + each.start });
+      return { from, to: all.length };
+    });
+    this.windowBatches = all;
   }
 
   /** Forgets all states. Weights belong to the walk that loaded them: see {@link clearWeights}. */
@@ -101,12 +114,6 @@ export class BlockWalk<T> {
   gatherGrams(kernels: Kernels): GatheredGrams {
     const own = kernels.gatherGrams();
     return (own.kept ? this.options.engine.gatherGrams?.(kernels) : undefined) ?? own;
-  }
-
-  /** Tokens of a batch; the last one may have fewer. */
-  get batchTokens(): number {
-    const { batch, windows } = this.options;
-    return batch * windows.length;
   }
 
   get batches(): number {
@@ -186,16 +193,23 @@ export class BlockWalk<T> {
    */
   async embed(share = 1): Promise<void> {
     const runtime = this.runtime();
-    this.drop(this.states);
-    this.states = [];
-    this.places = [];
-    for (const [index, { ids, count, length }] of this.windowBatches.entries()) {
-      const taken = Math.ceil((index + 1) * share) > Math.ceil(index * share);
-      this.places.push(taken ? this.states.length : undefined);
-      if (!taken) continue;
+    for (const { ids, count, length } of this.take(share)) {
       await yieldToEventLoop(this.options.signal);
       this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
     }
+  }
+
+  /** Forgets all states. Returns the batches that go through the model, in the order in which their states follow. */
+  private take(share: number): readonly WindowBatch[] {
+    this.drop(this.states);
+    this.states = [];
+    const taken: WindowBatch[] = [];
+    const { batchesBefore = 0 } = this.options;
+    this.places = this.windowBatches.map((batch, own) => {
+      const index = batchesBefore + own;
+      return Math.ceil((index + 1) * share) > Math.ceil(index * share) ? taken.push(batch) - 1 : undefined;
+    });
+    return taken;
   }
 
   /** Hidden states -> the input of the block's first stage. */
@@ -310,14 +324,30 @@ export class BlockWalk<T> {
   /** Goes on from hidden states of all windows that are known already: `[tokens, hiddenSize]`, copied. */
   place(hidden: Float32Array): void {
     const { hiddenSize } = this.model;
-    this.drop(this.states);
-    this.states = this.windowBatches.map(({ start, count, length }) => {
-      const size = count * length * hiddenSize;
-      const data = this.store.buffer(size) ?? new Float32Array(size);
-      data.set(hidden.subarray(start * hiddenSize, start * hiddenSize + size));
-      return { parts: { residual: this.store.put('residual', data, [count, length, hiddenSize]) } };
-    });
-    this.places = this.states.map((_, index) => index);
+    for (const batch of this.take(1)) {
+      const from = batch.start * hiddenSize;
+      this.states.push(this.placed(batch, hidden.subarray(from, from + batch.count * batch.length * hiddenSize)));
+    }
+  }
+
+  /** The hidden states of the batches that go through the model, each `[tokens, hiddenSize]`: see {@link resume}. */
+  *hidden(): Generator<Float32Array> {
+    // From a disk an array is valid until the next one is read.
+    for (const { parts } of this.states) yield parts.residual.data;
+  }
+
+  /**
+   * Goes on from what {@link hidden} gave, copied.
+   * @param share as of `embed` in the walk from which the states are
+   */
+  resume(hidden: readonly Float32Array[], share = 1): void {
+    for (const [index, batch] of this.take(share).entries()) this.states.push(this.placed(batch, hidden[index]));
+  }
+
+  private placed({ count, length }: WindowBatch, hidden: Float32Array): HostState {
+    const data = this.store.buffer(hidden.length) ?? new Float32Array(hidden.length);
+    data.set(hidden);
+    return { parts: { residual: this.store.put('residual', data, [count, length, this.model.hiddenSize]) } };
   }
 
   /** What a batch's hidden states give with the loaded weights, on the host: logits, scores. The states stay. */

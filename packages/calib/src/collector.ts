@@ -23,10 +23,30 @@ export interface Collector {
   readonly statistics: Statistics;
 }
 
-/** @param module named in messages */
-export function createCollector(wanted: readonly Statistic<any>[], width: number, module: string): Collector {
-  const states = new Map(wanted.map((statistic) => [statistic.name, { statistic, state: statistic.create(width) }]));
-  let tokens = 0;
+/** What another process has collected. */
+export interface CollectedStates {
+  readonly tokens: number;
+  /** By name of the statistic. */
+  readonly states: ReadonlyMap<string, unknown>;
+}
+
+/**
+ * @param module named in messages
+ * @param earlier states with which the collector begins. Default: empty ones
+ */
+export function createCollector(
+  wanted: readonly Statistic<any>[],
+  width: number,
+  module: string,
+  earlier?: CollectedStates,
+): Collector {
+  const states = new Map(
+    wanted.map((statistic) => {
+      const { name } = statistic;
+      return [name, { statistic, state: earlier ? earlier.states.get(name) : statistic.create(width) }];
+    }),
+  );
+  let tokens = earlier?.tokens ?? 0;
   // Reading all inputs once more costs as much as a twentieth of their Gram matrix: a statistic that shows it saves that.
   const watching = [...states.values()].find(({ statistic }) => statistic.finite);
 

@@ -2,7 +2,7 @@ import { createRandom } from '@q/core';
 import { describe, expect, it } from 'vitest';
 import { jsonlDocuments, splitDocuments } from './documents.js';
 import { collectTokens, tokenStream } from './token-stream.js';
-import { checkVocabulary, cutWindows, readU16Windows, readU32Windows } from './windows.js';
+import { checkVocabulary, cutWindows, readU16Windows, readU32Windows, shardWindows, type Windows } from './windows.js';
 
 describe('documents', () => {
   it('are split at separator lines, trimmed, and empty ones dropped', () => {
@@ -90,5 +90,41 @@ describe('windows', () => {
     const windows = cutWindows(Int32Array.of(1, 2, 3, 99), 2);
     expect(() => checkVocabulary(windows, 50)).toThrow('token id 99 at window 1, position 1');
     expect(() => checkVocabulary(windows, 100)).not.toThrow();
+  });
+});
+
+describe('shards', () => {
+  const shape = (windows: Windows, shards: number) =>
+    shardWindows(windows, shards).map(({ first, start, windows: { count, ids, lengths } }) => {
+      return [first, start, count, ids.length, ...(lengths ?? [])];
+    });
+
+  it('are consecutive windows, about equally many tokens each', () => {
+    const windows = cutWindows(
+      Int32Array.from({ length: 70 }, (_, i) => i),
+      7,
+    );
+    expect(shardWindows(windows, 1)).toEqual([{ windows, first: 0, start: 0 }]);
+    expect(shape(windows, 3)).toEqual([
+      [0, 0, 4, 28],
+      [4, 28, 3, 21],
+      [7, 49, 3, 21],
+    ]);
+    expect(shape(windows, 10).map(([, , count]) => count)).toEqual(new Array(10).fill(1));
+    expect(shardWindows(windows, 3).flatMap(({ windows: { ids } }) => [...ids])).toEqual([...windows.ids]);
+  });
+
+  it('of sequences keep their lengths, and one is empty next to a long one', () => {
+    const windows = { ids: new Int32Array(14), count: 4, length: 8, lengths: Int32Array.of(8, 3, 2, 1) };
+    expect(shape(windows, 2)).toEqual([
+      [0, 0, 1, 8, 8],
+      [1, 8, 3, 6, 3, 2, 1],
+    ]);
+    expect(shape(windows, 3)).toEqual([
+      [0, 0, 1, 8, 8],
+      [1, 8, 1, 3, 3],
+      [2, 11, 2, 3, 2, 1],
+    ]);
+    expect(shape(windows, 4)[1]).toEqual([1, 8, 0, 0]);
   });
 });

@@ -41,6 +41,42 @@ export function windowBatches({ ids, count, length, lengths }: Windows, size: nu
   return batches;
 }
 
+/** Consecutive windows of a calibration whose statistics are collected by themselves. */
+export interface WindowShard {
+  readonly windows: Windows;
+  /** Index of its first window, and of its first token among those of all windows. */
+  readonly first: number;
+  readonly start: number;
+}
+
+/**
+ * Cuts windows into consecutive shards of about equally many tokens. The same windows and the same number give the same
+ * shards. A shard is empty if one sequence has more tokens than a shard.
+ */
+export function shardWindows(windows: Windows, shards: number): readonly WindowShard[] {
+  const { ids, count, length, lengths } = windows;
+  if (shards === 1) return [{ windows, first: 0, start: 0 }];
+  const parts: WindowShard[] = [];
+  let [first, start] = [0, 0];
+  for (let shard = 0; shard < shards; shard++) {
+    let [end, stop] = [first, start];
+    // A window belongs to the shard in which its first token is.
+    while (end < count && stop * shards < (shard + 1) * ids.length) {
+      stop += lengths?.[end] ?? length;
+      end++;
+    }
+    parts.push({
+      windows: {
+        ...{ ids: ids.subarray(start, stop), count: end - first, length },
+        ...(lengths ? { lengths: lengths.subarray(first, end) } : {}),
+      },
+      ...{ first, start },
+    });
+    [first, start] = [end, stop];
+  }
+  return parts;
+}
+
 export interface WindowOptions {
   /** Windows wanted; all that fit when absent. */
   readonly count?: number;

@@ -38,7 +38,14 @@ import type { Checkpoint } from './checkpoint.js';
 import { editedConfigText } from './config-text.js';
 import { firstNotFinite } from './first-not-finite.js';
 import { refuseLostScales } from './held-scales.js';
-import type { CacheScaleLayout, LayoutRecord, QuantizedLayout, QuantizedModule, TensorLookup } from './layout.js';
+import type {
+  CacheScaleLayout,
+  LayoutReader,
+  LayoutRecord,
+  QuantizedLayout,
+  QuantizedModule,
+  TensorLookup,
+} from './layout.js';
 import { copyModelFile } from './model-files.js';
 import { joinStacks } from './stacks/index.js';
 import { transpose } from './transpose.js';
@@ -152,6 +159,32 @@ export function encodeModule(
   return { tensors: layout.encode({ ...module, reordered }, quantized, stream), reordered };
 }
 
+/** The codes and scales of a module that {@link encodeModule} has encoded. */
+export async function decodeModule(
+  layout: QuantizedLayout,
+  module: QuantizedModule,
+  { tensors }: EncodedModule,
+): Promise<QuantizedTensor> {
+  const find = (name: string): Tensor => {
+    const found = tensors.get(name);
+    if (!found) throw new FormatError(`${module.linear.module}: its layout ${layout.name} needs ${name}`);
+    return found;
+  };
+  return readerOf(layout, module).read(module.linear.module, {
+    has: (name) => tensors.has(name),
+    shape: (name) => find(name).shape,
+    read: async (name) => find(name),
+  });
+}
+
+/** The layout's reader of a folder that has only this module. */
+function readerOf(layout: QuantizedLayout, module: QuantizedModule): LayoutReader {
+  const { config } = layout.config([module], [], { method: '', options: {} });
+  const reader = layout.reader(config);
+  if (!reader) throw new FormatError(`layout ${layout.name} does not read its own config`);
+  return reader;
+}
+
 /** Writes a planned folder piece by piece. */
 export interface CheckpointWriter {
   readonly plan: CheckpointPlan;
@@ -161,6 +194,8 @@ export interface CheckpointWriter {
   writeEncoded(module: string, encoded: EncodedModule): Promise<void>;
   /** Reads a written module back, for a resumed run. */
   readModule(module: string): Promise<QuantizedTensor>;
+  /** Reads a written module back in the form of its layout. */
+  readEncoded(module: string): Promise<EncodedModule>;
   /** Writes the static scales of the cache of one attention. */
   writeCacheScales(attention: string, scales: CacheScales): Promise<void>;
   /** Writes a rewritten tensor; linears `[out, in]`. */
@@ -230,6 +265,11 @@ export async function createCheckpointWriter(
     const writes = await Promise.allSettled([...encoded.tensors].map(([part, tensor]) => shards.write(part, tensor)));
     for (const write of writes) if (write.status === 'rejected') throw write.reason;
   };
+  const readModule = async (name: string) => {
+    const quantized = await readerOf(layout, moduleOf(name)).read(name, partialLookup(shards, plan.shards));
+    if (quantized.groupIndex) reordered.add(name);
+    return quantized;
+  };
   return {
     plan,
     async writeModule(name, quantized, activation) {
@@ -237,14 +277,13 @@ export async function createCheckpointWriter(
       await writeEncoded(name, encodeModule(layout, module, quantized, stream));
     },
     writeEncoded,
-    async readModule(name) {
-      const modules = [moduleOf(name)];
-      const { config } = layout.config(modules, [], { method: '', options: {} });
-      const reader = layout.reader(config);
-      if (!reader) throw new FormatError(`layout ${layout.name} does not read its own config`);
-      const quantized = await reader.read(name, partialLookup(shards, plan.shards));
-      if (quantized.groupIndex) reordered.add(name);
-      return quantized;
+    readModule,
+    async readEncoded(name) {
+      await readModule(name);
+      const lookup = partialLookup(shards, plan.shards);
+      const tensors = new Map<string, Tensor>();
+      for (const { name: part } of layout.plan(moduleOf(name))) tensors.set(part, await lookup.read(part));
+      return { tensors, reordered: reordered.has(name) };
     },
     async writeCacheScales(attention, scales) {
       if (!plan.cache) throw new FormatError(`${out}: no static scales of a cache are planned`);

@@ -16,8 +16,12 @@ export interface Compute {
   readonly notes: readonly string[];
   /** tfjs: forward passes and gradients for every use. */
   engine(): Promise<TfjsEngine>;
-  /** Only forward passes of a model: on wasm an engine of the kernels' own, else the same as `engine`. */
-  forward(model: ModelDescription): Promise<ForwardEngine<any>>;
+  /**
+   * Only forward passes of a model: on wasm an engine of the kernels' own, else the same as `engine`.
+   * @param portable true: several machines compute parts of one result. `auto` is then the kernels' own engine, because
+   *   the bits of the native one depend on threads and processor.
+   */
+  forward(model: ModelDescription, portable?: boolean): Promise<ForwardEngine<any>>;
   /**
    * Passes of a token at a time: the kernels' own engine, which has products on packed codes, unless another is
    * requested.
@@ -61,8 +65,8 @@ export async function createCompute(options: {
     kernels,
     notes,
     engine,
-    forward: async (model) =>
-      has && ownForwardPays(requested, model, nativePresent) ? createForwardEngine({ threads }) : engine(),
+    forward: async (model, portable) =>
+      has && ownForwardPays(requested, model, nativePresent && !portable) ? createForwardEngine({ threads }) : engine(),
     generation: async () =>
       has && (requested === 'auto' || requested === 'wasm') ? createForwardEngine({ threads }) : engine(),
     training: async (model, blockByBlock) =>

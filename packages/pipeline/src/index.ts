@@ -1,5 +1,7 @@
+export type { LargestCached } from './blocks/cache-ranges.js';
 export { defaultExpertTokens } from './blocks/round-expert.js';
 export { checkpointSensitivity, type SensitivityRun, sensitivityName } from './blocks/sensitivity.js';
+export { type TransformInput, transformInputs } from './blocks/transform-block.js';
 export { type LinearWalk, type VisitedLinear, walkLinears } from './blocks/walk-linears.js';
 export * from './plan/budget.js';
 export * from './plan/forecast.js';
@@ -18,8 +20,22 @@ export { type RunRecord, reportName } from './resume/run-record.js';
 export { hashCheckpoint, hashWindows } from './resume/source-identity.js';
 export { trainingName } from './resume/training-store.js';
 export { type WrittenTextRun, writtenText, writtenTextName } from './resume/written-text.js';
+export { type InputRequest, type InputStatistics, inputCollectors, requestedInput } from './run/collect-input.js';
 export * from './run/remote-modules.js';
+export type {
+  RemoteWindows,
+  StagePlace,
+  WindowSettings,
+  WrittenWeights,
+} from './run/remote-windows.js';
 export * from './run/run.js';
 export * from './run/run-keeping.js';
+export {
+  type ShardPlace,
+  type ShardStates,
+  ShardWalks,
+  type ShardWalksOptions,
+  type WrittenNames,
+} from './run/shard-walks.js';
 export { trainAlong, type WorkerGroup } from './run/shared-training.js';
 export type { CollectedInput, SolverInputs } from './run/solve-module.js';

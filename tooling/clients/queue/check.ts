@@ -19,7 +19,7 @@ import {
   startTroubledProxy,
 } from './servers.js';
 
-const [work, redisBinary, s3Module, reportPath, postgresBinaries] = process.argv.slice(2);
+const [work, redisBinary, s3Module, reportPath, postgresBinaries, part = 'all'] = process.argv.slice(2);
 const model = 'packages/cli/demo/model';
 const secret = 'a-password';
 /**
@@ -124,6 +124,7 @@ async function main(): Promise<void> {
   const address = `redis://:${secret}@127.0.0.1:${port}`;
   let redis = await startRedis({ binary: redisBinary, port, password: secret, folder: work });
   children.add(redis);
+  if (part === 'windows') return windowsOverWorkers(address);
   const s3Folder = join(work, 's3');
   await mkdir(s3Folder);
   const s3 = await startS3(s3Module, s3Folder);
@@ -300,9 +301,39 @@ async function main(): Promise<void> {
   await server.close();
   proxy.close();
   await s3.close();
+  await windowsOverWorkers(address);
   await overTls();
   await onPostgres();
   await fullStore(address);
+}
+
+/** Runs whose windows three workers send through the model: one of them is killed in the middle, and stays away. */
+async function windowsOverWorkers(address: string): Promise<void> {
+  const shards = ['--window-shards', '4'];
+  for (const name of ['gptq', 'gptq on the end loss', 'rotation, smoothquant, awq, gptq']) {
+    const settings = [...calibrated[name], ...shards];
+    const [alone, shared] = ['alone', 'shared'].map((each) => join(work, `${each} windows ${name}`));
+    const expected = quantize(alone, [], { settings });
+    check(`${name}, 4 shards on one machine`, (await expected.ended) === 0, expected.said());
+    const workers = [1, 2, 3].map(() => q(['worker', address, '--lock', '3', '--threads', '1']));
+    const run = quantize(shared, ['--queue', address], { settings });
+    await waitFor('the second block', async () => {
+      const journal = await readFile(join(shared, 'q-journal.jsonl'), 'utf8').catch(() => '');
+      return journal.includes('"model.layers.0"') || run.child.exitCode !== null;
+    });
+    const early = run.child.exitCode === null;
+    workers[0].child.kill('SIGKILL');
+    await same(`${name}, 4 shards, 3 workers, one killed: the bytes and the report of one machine`, shared, run, alone);
+    const said = workers.map((worker) => worker.said());
+    const windows = said.filter((text) => /shard \d of 4: done/.test(text)).length;
+    check(
+      `${name}: the worker was killed in the middle, and all computed windows`,
+      early && windows === workers.length,
+      said.join('\n'),
+    );
+    for (const { child } of workers) child.kill('SIGKILL');
+    await Promise.all(workers.map(({ ended }) => ended));
+  }
 }
 
 /** Compares the bytes of a run on workers of a queue with the expected bytes. */

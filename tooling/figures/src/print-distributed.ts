@@ -44,8 +44,8 @@ const calibration = { samples: 128, length: 2048, shards: 16 };
 console.log(
   `\nGPTQ on ${calibration.samples} windows of ${calibration.length} tokens in ${calibration.shards} shards, hours:\n`,
 );
-console.log('| model | site | filling | forward, sums | publishing | solving | total | TB moved | longest |');
-console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |');
+console.log('| model | site | filling | forward, sums | publishing | adding | solving | total | TB moved | longest |');
+console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
 for (const model of largeModels)
   for (const site of sites) {
     const { stages, total, bytes, bottleneck } = simulateCalibrated(model, costs, site, calibration);

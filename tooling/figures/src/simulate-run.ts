@@ -99,10 +99,16 @@ export interface Calibration {
   readonly shards: number;
 }
 
+/** Bytes of a value of a Gram matrix in the store: f64, both halves. */
+const sumBytes = 8;
+/** Bytes of a value of a hidden state, and of a weight that the coordinator publishes for its solver: f32. */
+const valueBytes = 4;
+
 /**
- * GPTQ with windows over workers, stage after stage. One worker computes each shard of the windows and publishes its
- * sums. The worker that solves a linear reads the sums of all shards, in order. A worker keeps the activations of its
- * shards.
+ * GPTQ without a comparison with the unquantized model, whose windows workers compute (`--window-shards`), stage after
+ * stage. A job collects the sums of a shard. The coordinator reads the sums of all shards, adds them, and publishes the
+ * total and the weights of each input. No job prefers a worker. A worker that did not have the shard at the stage before
+ * reads its states before the block, and goes through the earlier stages of the block again.
  */
 export function simulateCalibrated(
   model: LargeModel,
@@ -112,55 +118,60 @@ export function simulateCalibrated(
 ): SimulatedTotal {
   const tokens = samples * length;
   const place = siteOf(site);
-  let [forward, sums, solving, bytes] = [0, 0, 0, 0];
+  const busy = Math.min(site.workers, shards);
+  const missed = 1 - 1 / site.workers;
+  let [forward, moving, adding, solving, bytes] = [0, 0, 0, 0, 0];
   for (const { blocks, linears } of model.parts) {
+    const stateBytes = valueBytes * tokens * linears[0].inFeatures;
+    let earlier = 0;
     for (const stage of new Set(linears.map((linear) => linear.stage))) {
       const own = linears.filter((linear) => linear.stage === stage);
       const inputs = inputsOf(own);
       const flops = own.reduce((sum, each) => sum + 2 * tokens * each.share * each.count * sizeOf(each), 0);
       const grams = inputs.reduce((sum, each) => sum + tokens * each.share * each.matrices * each.width ** 2, 0);
-      // The upper half in f64.
-      const matrixBytes = inputs.reduce((sum, each) => sum + each.matrices * 4 * each.width ** 2, 0);
-      const weightBytes = own.reduce((sum, each) => sum + each.count * sizeOf(each), 0) * sourceBytes;
+      const matrixBytes = inputs.reduce((sum, each) => sum + each.matrices * sumBytes * each.width ** 2, 0);
+      const weights = own.reduce((sum, each) => sum + each.count * sizeOf(each), 0);
+      const products = flops + missed * earlier;
+      const job = {
+        // Each worker loads the weights of the stage once.
+        read: (weights * sourceBytes * busy + missed * stateBytes) / shards,
+        seconds: (products * costs.forward + grams * costs.gram) / 1e9 / shards / site.cores,
+        write: matrixBytes + (earlier === 0 ? stateBytes / shards : 0),
+      };
+      earlier += flops;
       const shard = simulateWorkers(
-        Array.from({ length: shards }, () => ({
-          // Each worker loads the weights of the stage once. A worker of several shards has them already for the later
-          // ones.
-          read: (weightBytes * Math.min(site.workers, shards)) / shards,
-          seconds: (flops * costs.forward + grams * costs.gram) / 1e9 / shards / site.cores,
-          write: matrixBytes,
-        })),
+        Array.from({ length: shards }, () => job),
         place,
       );
       const solves = simulateWorkers(
         own.flatMap((each) => {
-          const job = {
-            read: shards * 4 * each.inFeatures ** 2 + sizeOf(each) * sourceBytes,
+          const solve = {
+            read: sumBytes * each.inFeatures ** 2 + valueBytes * sizeOf(each),
             seconds: solveSeconds(each, costs) / site.cores,
             write: sizeOf(each) * resultBytes,
           };
-          return Array.from({ length: each.count }, () => job);
+          return Array.from({ length: each.count }, () => solve);
         }),
         place,
       );
-      forward += blocks * (shard.computing / Math.min(site.workers, shards));
-      sums += blocks * (shard.seconds - shard.computing / Math.min(site.workers, shards));
+      const computing = shard.computing / busy;
+      const coordinator = (shards + 1) * matrixBytes + valueBytes * weights;
+      forward += blocks * computing;
+      moving += blocks * (shard.seconds - computing);
+      adding += (blocks * coordinator) / place.link;
       solving += blocks * solves.seconds;
-      bytes +=
-        blocks *
-        (weightBytes * (1 + Math.min(site.workers, shards)) +
-          shards * matrixBytes +
-          own.reduce(
-            (sum, each) => sum + each.count * (shards * 4 * each.inFeatures ** 2 + sizeOf(each) * resultBytes),
-            0,
-          ));
+      const solved = own.reduce((sum, each) => {
+        return sum + each.count * (sumBytes * each.inFeatures ** 2 + (valueBytes + resultBytes) * sizeOf(each));
+      }, 0);
+      bytes += blocks * (shards * (job.read + job.write) + coordinator + solved);
     }
   }
   const all = (weightsOf(model) + model.copied) * sourceBytes;
   const stages = [
     { name: 'filling the store', seconds: all / place.link },
     { name: 'forward passes and sums', seconds: forward },
-    { name: 'publishing the sums', seconds: sums },
+    { name: 'publishing the sums', seconds: moving },
+    { name: 'adding the sums', seconds: adding },
     { name: 'solving', seconds: solving },
   ];
   return summary(stages, all + bytes);

@@ -15,8 +15,7 @@ export const worker = command({
       default: 30,
       help: 'Seconds without an answer after which a job of this worker is given to another.',
     }),
-    kernels: computeOptions.kernels,
-    threads: computeOptions.threads,
+    ...computeOptions,
   },
   flags(made) {
     // The process that computes, while its parent renews the lock.

@@ -104,6 +104,10 @@ export async function quantizeCommand(
     let plan = planRun(checkpoint, recipe, shape);
     const notRemote = budget ? 'a budget is computed on one machine' : refuseRemote(plan);
     if (options.queue !== undefined && notRemote) throw new UsageError(`--queue: ${notRemote}`);
+    if (options.queue !== undefined && options.engine === 'node' && plan.recipe.windowShards !== undefined)
+      throw new UsageError(
+        '--window-shards with --queue and --engine node: the bits of this engine depend on threads and processor: leave --engine out',
+      );
     queueRun = await openQueueRun(out, options, command);
     terminal.note(planText(plan));
     if (budget) terminal.note(budgetText(budget));
@@ -205,7 +209,7 @@ export async function quantizeCommand(
       };
     };
     const counted: Compute = profile
-      ? { ...compute, forward: async (model) => countedEngine(await compute.forward(model), profile) }
+      ? { ...compute, forward: async (...args) => countedEngine(await compute.forward(...args), profile) }
       : compute;
     const ended: { report?: RunReport; failure?: QuantError } = {};
     await runKeeping(plan, {
@@ -225,7 +229,9 @@ export async function quantizeCommand(
       },
       engine: async () =>
         named(await compute.training(plan.model as ModelDescription, plan.recipe.tuner?.blockByBlock ?? false)),
-      forward: async () => named(await compute.forward(plan.model as ModelDescription)),
+      // Shards of windows have the same bits on one machine and on many.
+      forward: async () =>
+        named(await compute.forward(plan.model as ModelDescription, plan.recipe.windowShards !== undefined)),
       ...(options.workers === undefined
         ? {}
         : {

@@ -7,6 +7,7 @@ import { serveComputing } from '../queue/serve-computing.js';
 export interface WorkerOptions extends FlagValues {
   readonly store?: string;
   readonly lock?: number;
+  readonly engine?: string;
   readonly kernels?: string;
   readonly threads?: number;
   /** This process computes for its parent. */

@@ -19,10 +19,17 @@ const repairs = 3;
  * The linear that a job computes.
  * @throws the error of the method on the worker; FormatError when the result is damaged repeatedly
  */
-export async function linearOf(coordinator: Coordinator, job: Job): Promise<RemoteModule> {
+export const linearOf = (coordinator: Coordinator, job: Job): Promise<RemoteModule> =>
+  resultOf(coordinator, job, (bytes) => readResult(bytes, job));
+
+/**
+ * The result of a job.
+ * @param read throws FormatError for a damaged result: the job is then computed again, a few times
+ */
+export async function resultOf<R>(coordinator: Coordinator, job: Job, read: (bytes: Uint8Array) => R): Promise<R> {
   for (let attempt = 1; ; attempt++) {
     try {
-      return readResult(await coordinator.result(job), job);
+      return read(await coordinator.result(job));
     } catch (error) {
       if (!(error instanceof FormatError) || attempt > repairs) throw error;
       await coordinator.again(job);

@@ -4,6 +4,7 @@ import type { RecipeRequest } from '../recipe-flags.js';
 import { remoteModules } from './quantize-work.js';
 import type { QueueRun } from './queue-run.js';
 import { remoteSolver } from './solve-work.js';
+import { remoteWindows } from './window-work.js';
 
 export interface RemoteQuantization {
   readonly checkpoint: Checkpoint;
@@ -18,4 +19,5 @@ export interface RemoteQuantization {
 export const remoteRun = (run: QueueRun, what: RemoteQuantization): RemoteRun => ({
   modules: remoteModules(run, what),
   solver: (plan) => remoteSolver(run, what, plan),
+  windows: (plan, settings) => remoteWindows(run, what, plan, settings),
 });

@@ -1,19 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import {
   type ActivationScheme,
-  absMaxStat,
   CalibrationError,
   createContext,
-  type DType,
   type HessianState,
-  hessian,
   outputMoments,
   type Statistic,
   type Statistics,
   type Tensor,
   viewBytes,
 } from '@q/core';
-import { type Job, objectName, packParts, type Store, StoreError, sumOfParts, unpackParts } from '@q/distributed';
+import { type Job, objectName, packParts, StoreError, sumOfParts } from '@q/distributed';
 import {
   type CollectedInput,
   computeSolved,
@@ -26,23 +23,21 @@ import {
 import { version } from '../version.js';
 import type { JobKind } from './job-kind.js';
 import { earlierLinear, linearOf, linearResult } from './linear-result.js';
+import {
+  bytesOf,
+  described,
+  describeStatistics,
+  type NamedTensor,
+  readParts,
+  type StatisticsHeader,
+  statesOf,
+  statisticsByName,
+  tensorsOf,
+} from './packed-statistics.js';
 import { describePlan, openPlannedRun } from './planned-run.js';
 import type { QueueRun } from './queue-run.js';
 import type { RemoteQuantization } from './remote-run.js';
 import { describeModel, publishText } from './stored-model.js';
-
-interface NamedTensor {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-}
-
-/** The header of an object with the statistics of an input. */
-interface InputHeader {
-  readonly tokens: number;
-  /** In order, with the tensors of each. */
-  readonly statistics: readonly { readonly name: string; readonly tensors: readonly NamedTensor[] }[];
-}
 
 /** The header of an object with the weights of a linear: its parts are weight, clamped weight, moments of outputs. */
 interface LinearHeader {
@@ -53,23 +48,6 @@ interface LinearHeader {
   readonly outputs: readonly NamedTensor[];
   readonly activation?: ActivationScheme;
   readonly routed: boolean;
-}
-
-const bytesOf = ({ data }: Tensor) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-const described = (name: string, { dtype, shape }: Tensor): NamedTensor => ({ name, dtype, shape });
-
-function packInput({ statistics, kinds, tokens }: CollectedInput): Uint8Array {
-  const states = kinds.map((kind) => ({
-    name: kind.name,
-    tensors: Object.entries(kind.serialize(statistics.get(kind))),
-  }));
-  return packParts<InputHeader>({
-    header: {
-      tokens,
-      statistics: states.map(({ name, tensors }) => ({ name, tensors: tensors.map((each) => described(...each)) })),
-    },
-    parts: states.flatMap(({ tensors }) => tensors.map(([, tensor]) => bytesOf(tensor))),
-  });
 }
 
 function packLinear({ planned, weight, clipped, outputs, routed }: SolverInputs, input: string): Uint8Array {
@@ -110,7 +88,8 @@ export async function remoteSolver(
   return {
     async solve(inputs) {
       const [{ input }] = inputs;
-      const collected = packInput(input);
+      const { header, parts } = describeStatistics(input);
+      const collected = packParts({ header, parts });
       const sum = sumOfParts(collected);
       const published: string[] = [];
       const solved: (RemoteModule | Job)[] = [];
@@ -140,8 +119,7 @@ export const solveWork: JobKind = {
   async open(run, { store, vocabulary, compute: { kernels } }) {
     const { checkpoint, plan } = await openPlannedRun(run, store, vocabulary);
     const context = createContext({ kernels, seed: plan.recipe.seed });
-    const kinds = new Map<string, Statistic<any>>([hessian, absMaxStat].map((kind) => [kind.name, kind]));
-    for (const { quantizer } of plan.modules.values()) for (const kind of quantizer.needs) kinds.set(kind.name, kind);
+    const kinds = statisticsByName(plan);
     // Linears of an input follow each other.
     let last: { readonly name: string; readonly input: CollectedInput } | undefined;
     return {
@@ -171,31 +149,12 @@ export const solveWork: JobKind = {
     };
 
     async function readInput(name: string, unit: string): Promise<CollectedInput> {
-      const { header, parts } = await readParts<InputHeader>(store, name, `the statistics of ${unit}`);
-      let at = 0;
-      const states = new Map<string, unknown>();
-      const found = header.statistics.map(({ name: statistic, tensors }) => {
-        const kind = kinds.get(statistic);
-        if (!kind) throw new StoreError(`${name}: has the statistic ${statistic}, which no method of the recipe reads`);
-        states.set(statistic, kind.deserialize(tensorsOf(tensors, parts.slice(at, at + tensors.length))));
-        at += tensors.length;
-        return kind;
-      });
+      const { header, parts } = await readParts<StatisticsHeader>(store, name, `the statistics of ${unit}`);
+      const { states, kinds: found } = statesOf(header, parts, kinds, name);
       return { tokens: header.tokens, kinds: found, statistics: statisticsOf(states, unit) };
     }
   },
 };
-
-async function readParts<Header>(store: Store, name: string, what: string) {
-  const bytes = name === '' ? undefined : await store.read(name);
-  if (!bytes) throw new StoreError(`${store.name}: lacks ${name}, ${what}: is it the store of the run?`);
-  return unpackParts<Header>(bytes, name);
-}
-
-const tensorsOf = (named: readonly NamedTensor[], parts: readonly Uint8Array[]): Record<string, Tensor> =>
-  Object.fromEntries(
-    named.map(({ name, dtype, shape }, i) => [name, { dtype, shape, data: viewBytes(dtype, parts[i]) }]),
-  );
 
 const statisticsOf = (states: ReadonlyMap<string, unknown>, unit: string): Statistics => ({
   get<State>({ name }: Statistic<State>): State {

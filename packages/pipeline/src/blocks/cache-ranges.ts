@@ -7,12 +7,25 @@ import {
   staticCacheScale,
 } from '@q/core';
 
+/** The largest magnitudes of keys and values; absent if none was seen. */
+export type LargestCached = Readonly<Partial<Record<CacheSite['kind'], number>>>;
+
 /** The largest keys and values of one block on calibration windows, for static scales of its cache. */
 export class CacheRanges {
-  readonly #largest: Record<CacheSite['kind'], number | undefined> = { key: undefined, value: undefined };
+  readonly #largest: Partial<Record<CacheSite['kind'], number>> = {};
 
   /** @param attention its module, for messages */
   constructor(readonly attention: string) {}
+
+  get largest(): LargestCached {
+    return { ...this.#largest };
+  }
+
+  /** Takes what another process has seen. */
+  merge({ key, value }: LargestCached): void {
+    if (key !== undefined) this.#largest.key = Math.max(key, this.#largest.key ?? 0);
+    if (value !== undefined) this.#largest.value = Math.max(value, this.#largest.value ?? 0);
+  }
 
   /** Takes keys or values as the cache gets them: positions applied, any number of tokens. */
   readonly see = ({ kind }: CacheSite, values: Float32Array): void => {

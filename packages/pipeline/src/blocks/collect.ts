@@ -15,6 +15,11 @@ interface ReferenceWalk<T> {
   readonly inputScales?: Float32Array;
   /** The linear whose outputs statistics need, see {@link comparedOutput}. */
   readonly output?: string;
+  /**
+   * True if some shard has batches that do not go through the unquantized model. Then the paired tokens are settled in
+   * each shard, because the sums of all shards are added.
+   */
+  readonly partly?: boolean;
 }
 
 /**
@@ -41,18 +46,40 @@ interface CollectOptions<T> {
 
 /**
  * Collects statistics for linears of a stage that read the same input: one pass serves all of them. If a router chose
- * the tokens of the input, only tokens that both models send there count.
+ * the tokens of the input, only tokens that both models send there count. Each shard of the windows has statistics of
+ * its own, which are merged in the order of the shards.
+ * @param create makes an empty collector for a shard
  */
 export async function collect<T>(
+  create: () => Collector,
+  walk: BlockWalk<T>,
+  context: Context,
+  options: CollectOptions<T> = {},
+): Promise<Collector> {
+  let all: Collector | undefined;
+  for (const shard of walk.shards) {
+    const own = create();
+    await collectShard(own, walk, context, { ...options, shard });
+    if (all) all.merge(own);
+    else all = own;
+  }
+  return all as Collector;
+}
+
+interface ShardOptions<T> extends CollectOptions<T> {
+  readonly shard: BlockWalk<T>['shards'][number];
+}
+
+async function collectShard<T>(
   collector: Collector,
   walk: BlockWalk<T>,
   context: Context,
-  { original, part = 'input', tokenWeights }: CollectOptions<T> = {},
+  { original, part = 'input', tokenWeights, shard: { from, to } }: ShardOptions<T>,
 ): Promise<void> {
   const gathered = walk.gatherGrams(context.kernels);
   const { kernels } = gathered;
   try {
-    const all = Array.from({ length: walk.batches }, (_, batch) => batch);
+    const all = Array.from({ length: to - from }, (_, index) => from + index);
     const [first, rest] = original
       ? [all.filter((batch) => original.walk.has(batch)), all.filter((batch) => !original.walk.has(batch))]
       : [all, []];
@@ -79,13 +106,14 @@ export async function collect<T>(
         ...(original && !paired ? { unpaired: true } : {}),
       };
       await collector.update(
-        tokenWeights ? weighTokens(seen, tokenWeights, batch * walk.batchTokens) : seen,
+        tokenWeights ? weighTokens(seen, tokenWeights, walk.windowBatches[batch].start) : seen,
         kernels,
         profile,
       );
       compared?.release?.();
     }
     await context.profile.stage('settle statistics', () => gathered.settle());
+    if (original?.partly && rest.length === 0) collector.endPaired();
   } finally {
     gathered.release();
   }

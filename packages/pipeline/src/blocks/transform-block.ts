@@ -31,29 +31,39 @@ export interface TransformedBlock {
   readonly rows: readonly TransformRow[];
 }
 
+/** A block whose weights are loaded in a walk. */
+export interface LoadedBlock<T> {
+  readonly plan: Plan;
+  readonly block: BlockDescription;
+  /** All tensors of the block that the walk has. */
+  readonly loaded: BlockWeights;
+  readonly walk: BlockWalk<T>;
+  readonly context: Context;
+  /**
+   * Collects the statistics of a transform in other processes, on the windows that the walk does not have.
+   * @param transform its index among the recipe's transforms
+   * @param changed the tensors that transforms before it have changed
+   * @returns a collector for each of {@link transformInputs}
+   */
+  readonly collectElsewhere?: (transform: number, changed: BlockWeights) => Promise<readonly Collector[]>;
+}
+
 /**
- * Applies the recipe's transforms to a block whose weights are loaded in `walk`, one after the other. Each transform
- * gets statistics of the block after the transforms before it. The walk stays at the block's input, and gets the
- * changed weights.
- * @param loaded all tensors of the block that the walk has
+ * Applies the recipe's transforms to a block, one after the other. Each transform gets statistics of the block after
+ * the transforms before it. The walk stays at the block's input, and gets the changed weights.
  * @throws CalibrationError, NumericError or SchemeError naming the transform and the tensor
  */
-export async function transformBlock<T>(
-  plan: Plan,
-  block: BlockDescription,
-  loaded: BlockWeights,
-  walk: BlockWalk<T>,
-  context: Context,
-): Promise<TransformedBlock> {
+export async function transformBlock<T>(run: LoadedBlock<T>): Promise<TransformedBlock> {
+  const { plan, block, loaded, walk, context, collectElsewhere } = run;
   const weights: BlockWeights = new Map();
   const clipped: BlockWeights = new Map();
   const inputScales = new Map<string, Float32Array>();
   const rows: TransformRow[] = [];
-  const transforms = transformsOf(plan.recipe).filter((transform) => transform.edges(block.edges).length > 0);
-  if (transforms.length === 0) return { weights, clipped, inputScales, rows };
   const all: BlockWeights = new Map(loaded);
-  for (const transform of transforms) {
-    const result = await applyTransform({ transform, plan, block, weights: all }, walk, context);
+  for (const [index, transform] of transformsOf(plan.recipe).entries()) {
+    if (transform.edges(block.edges).length === 0) continue;
+    const elsewhere = collectElsewhere && (() => collectElsewhere(index, weights));
+    const result = await applyTransform({ transform, plan, block, weights: all, elsewhere }, walk, context);
     for (const [name, tensor] of result.weights) {
       if (!plan.changed.get(name)?.scaled)
         throw new SchemeError(
@@ -86,6 +96,7 @@ interface TransformWork {
   readonly block: BlockDescription;
   /** All tensors of the block, after the transforms before this one. */
   readonly weights: BlockWeights;
+  readonly elsewhere: (() => Promise<readonly Collector[]>) | undefined;
 }
 
 /** Runs the block once to collect the statistics, then applies one transform. */
@@ -108,24 +119,17 @@ interface OpenWalks<T> {
 }
 
 async function transformOnce<T>(
-  { transform, plan, block, weights }: TransformWork,
+  { transform, plan, block, weights, elsewhere }: TransformWork,
   { ahead, probe }: OpenWalks<T>,
   context: Context,
 ): Promise<TransformResult> {
   const edges = transform.edges(block.edges);
-  const collectors = new Map<string, Collector>();
+  const inputs = transformInputs(transform, block);
+  const found = elsewhere && inputs.length > 0 ? await elsewhere() : [];
   probe.record(ahead);
-  await ahead.begin(block);
-  for (const stage of block.stages) {
-    probe.record(ahead);
-    for (const { part, modules } of transform.needs.length > 0 ? judgedInputs(stage, edges) : []) {
-      const { inFeatures } = block.linears.find(({ module }) => module === modules[0]) as LinearDescription;
-      const collector = createCollector(transform.needs, inFeatures, modules[0]);
-      await collect(collector, ahead, context, { part });
-      for (const module of modules) collectors.set(module, collector);
-    }
-    await ahead.run(stage);
-  }
+  const own = await collectThrough(transform, block, { walk: ahead, context, record: probe, leave: found.length > 0 });
+  const all = found.length > 0 ? found : own;
+  const collectors = new Map(inputs.flatMap(({ modules }, i) => modules.map((module) => [module, all[i]] as const)));
   probe.record(ahead);
   // An expert that no token reached has no statistics, so its edge is not changed.
   const lost = edges.filter(({ consumers }) => consumers.some((module) => collectors.get(module)?.tokens === 0));
@@ -151,6 +155,61 @@ async function transformOnce<T>(
     ...result,
     notes: [...result.notes, ...lost.map(({ id }) => `${id}: no calibration token reached it, it was left as it is`)],
   };
+}
+
+/** A walk that goes through a whole block, and the way in which it is observed. */
+interface BlockPassage<T> {
+  readonly walk: BlockWalk<T>;
+  readonly context: Context;
+  /** Is told the states before each stage. */
+  readonly record?: BlockProbe<T>;
+  /** True: the statistics are known already. */
+  readonly leave?: boolean;
+}
+
+/**
+ * Sends the states of a walk, which are before a block, through its stages. Collects the statistics of a transform: one
+ * collector for each of {@link transformInputs}.
+ */
+export async function collectThrough<T>(
+  transform: Transform,
+  block: BlockDescription,
+  { walk, context, record, leave }: BlockPassage<T>,
+): Promise<readonly Collector[]> {
+  const inputs = leave ? [] : transformInputs(transform, block);
+  const collectors: Collector[] = [];
+  await walk.begin(block);
+  for (const [index, stage] of block.stages.entries()) {
+    record?.record(walk);
+    for (const { part, modules, inFeatures, stage: own } of inputs)
+      if (own === index)
+        collectors.push(
+          await collect(() => createCollector(transform.needs, inFeatures, modules[0]), walk, context, { part }),
+        );
+    await walk.run(stage);
+  }
+  return collectors;
+}
+
+/** An input of a block whose statistics a transform needs. */
+export interface TransformInput {
+  /** Index of its stage. */
+  readonly stage: number;
+  readonly part: string;
+  readonly modules: readonly string[];
+  readonly inFeatures: number;
+}
+
+/** The inputs whose statistics a transform needs, in the order of the stages. */
+export function transformInputs(transform: Transform, block: BlockDescription): readonly TransformInput[] {
+  const edges = transform.needs.length > 0 ? transform.edges(block.edges) : [];
+  if (edges.length === 0) return [];
+  return block.stages.flatMap((stage, index) =>
+    judgedInputs(stage, edges).map(({ part, modules }) => {
+      const { inFeatures } = block.linears.find(({ module }) => module === modules[0]) as LinearDescription;
+      return { stage: index, part, modules, inFeatures };
+    }),
+  );
 }
 
 /**

@@ -61,9 +61,9 @@ export async function walkLinears<T>(pass: LinearWalk<T>): Promise<void> {
           continue;
         }
         const weights = await Promise.all(modules.map((module) => pass.weight(`${module}.weight`)));
-        const collector = createCollector([...needs], weights[0].shape[1], modules[0]);
+        const create = () => createCollector([...needs], weights[0].shape[1], modules[0]);
         const reference = original && { walk: original, stage, output };
-        await collect(collector, walk, context, { original: reference, part });
+        const collector = await collect(create, walk, context, { original: reference, part });
         for (const [index, module] of modules.entries()) {
           await yieldToEventLoop(context.signal);
           const { statistics, tokens } = collector;

@@ -36,6 +36,7 @@ import { type RowGroup, RowGroups } from './row-groups.js';
 import { cacheNotes, planCache } from './static-cache.js';
 import { StoredBytes } from './stored-bytes.js';
 import { UnreadTensors } from './unread-tensors.js';
+import { shardNote } from './window-shards.js';
 
 /** The kind of a tensor, for sums by kind. A tied head counts as an embedding. */
 export type TensorKind = 'linears' | 'embeddings' | 'head' | 'the rest';
@@ -206,6 +207,8 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const cache = planCache(checkpoint, recipe, model);
   const calibrated = tuner !== undefined || walksModel(recipe, modules);
   if (calibrated && !model) throw checkpoint.unknownArchitecture as Error;
+  const sharded = shardNote(recipe, walksModel(recipe, modules), calibration?.count);
+  if (sharded !== undefined) notes.push(sharded);
   const cautions = new Map<string, string>();
   for (const module of modules.values()) {
     const caution = recipe.layout.caution?.(module);

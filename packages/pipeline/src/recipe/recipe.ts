@@ -64,6 +64,11 @@ export interface Recipe {
    * defaultExpertTokens}.
    */
   readonly expertTokens?: number;
+  /**
+   * Shards of the calibration windows. Each has statistics of its own, which are added in the order of the shards, so
+   * workers can compute them. Default: 1.
+   */
+  readonly windowShards?: number;
   /** Outside modules from which parts of the recipe come: other code may give other bytes under the same names. */
   readonly uses?: readonly { readonly module: string; readonly identity: string }[];
 }
@@ -110,6 +115,7 @@ export function recipeJSON(recipe: Recipe): Record<string, unknown> {
     requantize,
     maxShardBytes,
     expertTokens,
+    windowShards,
     uses,
   } = recipe;
   return {
@@ -118,6 +124,7 @@ export function recipeJSON(recipe: Recipe): Record<string, unknown> {
     ...(requantize ? { requantize } : {}),
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
     ...(expertTokens === undefined ? {} : { expertTokens }),
+    ...(windowShards === undefined ? {} : { windowShards }),
     ...(uses === undefined ? {} : { uses }),
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
     ...(kvCache ? { kvCache: JSON.parse(JSON.stringify(kvCache)) } : {}),

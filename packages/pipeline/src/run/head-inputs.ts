@@ -54,9 +54,8 @@ export async function headInputs<T>(
     const norm = model.headTensors.filter((name) => name !== (model.ties.get(head) ?? head));
     await walk.load(norm, read);
     await profile.stage('forward', () => walk.norm());
-    const collector = createCollector([...needs.values()], model.hiddenSize, model.head?.module ?? 'the head');
-    await collect(collector, walk, context);
-    return collector.statistics;
+    const create = () => createCollector([...needs.values()], model.hiddenSize, model.head?.module ?? 'the head');
+    return (await collect(create, walk, context)).statistics;
   } finally {
     walk.clearWeights();
     walk.dispose();

@@ -7,6 +7,7 @@ import type { Plan, PlannedModule } from '../plan/plan.js';
 import { recipeJSON } from '../recipe/recipe.js';
 import { moduleRow } from '../report/module-row.js';
 import type { ModuleRow } from '../report/report.js';
+import type { RemoteWindows, WindowSettings } from './remote-windows.js';
 import { type SolverInputs, solveModule } from './solve-module.js';
 
 /** A linear that another process has quantized and encoded. */
@@ -30,6 +31,8 @@ export interface RemoteRun {
   readonly modules: RemoteModules;
   /** For a plan that walks the model. */
   solver(plan: Plan): Promise<RemoteSolver>;
+  /** For a plan whose windows have several shards. */
+  windows(plan: Plan, settings: WindowSettings): Promise<RemoteWindows>;
 }
 
 /** The reason why no part of a plan can run on other machines; undefined if one can. */

@@ -1,44 +1,38 @@
 import { join } from 'node:path';
 import { BlockWalk, memoryStates, walkBlocks } from '@q/blockwise';
 import { diskStates } from '@q/blockwise/disk';
-import { type Collector, createCollector, type Windows } from '@q/calib';
-import type { CheckpointWriter } from '@q/checkpoint';
+import { shardWindows, type Windows, windowBatches } from '@q/calib';
+import type { CheckpointWriter, EncodedModule } from '@q/checkpoint';
 import {
-  absMaxStat,
   type BlockDescription,
   type BlockWeights,
-  CalibrationError,
   type Context,
   countTokens,
   dequantize,
   type ForwardEngine,
-  hessian,
   type ModelDescription,
-  NumericError,
-  type Stage,
-  type Statistic,
-  staticInputScale,
   type Tensor,
   tokenFrequencies,
 } from '@q/core';
-import { type EndLoss, solverWeights } from '@q/end-loss';
+import type { EndLoss } from '@q/end-loss';
 import { activationFiles } from '../blocks/activation-files.js';
 import { CacheRanges } from '../blocks/cache-ranges.js';
-import { collect, comparedOutput } from '../blocks/collect.js';
-import { stageInputs } from '../blocks/stage-inputs.js';
 import { type TransformedBlock, transformBlock } from '../blocks/transform-block.js';
 import { type ModelSource, rewriteModel } from '../plan/model-source.js';
 import { pairedShare } from '../plan/paired-share.js';
-import { isStatic, type Plan, type PlannedModule } from '../plan/plan.js';
-import { moduleRow } from '../report/module-row.js';
+import type { Plan, PlannedModule } from '../plan/plan.js';
+import { transformsOf } from '../recipe/recipe.js';
 import type { ModuleRow } from '../report/report.js';
 import type { Journal } from '../resume/journal.js';
+import { collectInput, type InputRequest, plannedIn } from './collect-input.js';
+import { embedStreams } from './embed-streams.js';
 import { headInputs } from './head-inputs.js';
 import type { HiddenStates } from './hidden-states.js';
 import { outsideBlocks, quantizeOutside } from './outside-blocks.js';
-import type { RemoteModule, RemoteSolver } from './remote-modules.js';
+import { quantizeStage } from './quantize-stage.js';
+import type { RemoteSolver } from './remote-modules.js';
+import { mergedCollectors, mergedInputs, type RemoteWindows, type WindowSettings } from './remote-windows.js';
 import type { RunWork } from './run-work.js';
-import { type CollectedInput, type SolverInputs, solveModule } from './solve-module.js';
 
 /** The parts with which a calibrated run computes. */
 interface CalibratedRun<T> {
@@ -51,6 +45,8 @@ interface CalibratedRun<T> {
   readonly endLoss?: EndLoss;
   /** Solves linears in other processes; the bytes are the same. */
   readonly solver?: RemoteSolver;
+  /** Opens the processes that send the windows through the model, if they have several shards. */
+  readonly openWindows?: (settings: WindowSettings) => Promise<RemoteWindows>;
 }
 
 /**
@@ -60,7 +56,7 @@ interface CalibratedRun<T> {
  */
 export async function runCalibrated<T>(
   { plan, writer, journal, context }: RunWork,
-  { engine, windows, out, hiddenStates, endLoss, solver }: CalibratedRun<T>,
+  { engine, windows, out, hiddenStates, endLoss, solver, openWindows }: CalibratedRun<T>,
 ): Promise<void> {
   const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
   const model = source.model as ModelDescription;
@@ -82,13 +78,18 @@ export async function runCalibrated<T>(
   // In a run that ended during its training, everything before the training is on the disk, and nothing needs the
   // activations.
   if (model.blocks.every(({ prefix }) => journal.finished.has(prefix))) return quantizeHeads();
+  const { batch } = plan.forecast;
+  const { windowShards: shards = 1 } = plan.recipe;
+  const settings = { windows, shards, batch, pairedTokens, engine: engine.name };
+  const remote = shards > 1 ? await openWindows?.(settings) : undefined;
   const open = (name: string): BlockWalk<T> =>
     new BlockWalk({
-      ...{ model, engine, windows, batch: plan.forecast.batch, signal: context.signal, store: store(name) },
+      ...{ model, engine, batch, signal: context.signal, store: store(name) },
+      ...(remote ? { windows: probedWindows(settings, plan) } : { windows, shards }),
     });
   const walk = open(ownStates);
   // The unquantized model on the same windows, if a method compares with it.
-  const original = pairedTokens > 0 ? open(originalStates) : undefined;
+  const original = pairedTokens > 0 && !remote ? open(originalStates) : undefined;
   const walks = original ? [walk, original] : [walk];
   try {
     // Tables come first, because the blocks are calibrated with the written tables.
@@ -107,14 +108,23 @@ export async function runCalibrated<T>(
       tables,
       endLoss,
       solver,
+      remote,
     });
   } finally {
+    await remote?.close();
     for (const each of walks) {
       each.clearWeights();
       each.dispose();
     }
   }
   await quantizeHeads();
+}
+
+/** The windows that this process needs if others send all windows through the model: transforms probe the first batch. */
+function probedWindows({ windows, shards, batch }: WindowSettings, { recipe }: Plan): Windows {
+  const [first] = windowBatches(shardWindows(windows, shards)[0].windows, batch);
+  const { ids, count, length } = first;
+  return transformsOf(recipe).length > 0 ? { ids, count, length } : { ids: ids.subarray(0, 0), count: 0, length };
 }
 
 interface BlocksRun<T> {
@@ -133,41 +143,74 @@ interface BlocksRun<T> {
   readonly tables: Map<string, Tensor<'f32'>>;
   readonly endLoss?: EndLoss;
   readonly solver?: RemoteSolver;
+  /** Sends the windows through the model. Then `walk` has only those that transforms probe. */
+  readonly remote?: RemoteWindows;
 }
 
 async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
-  const { plan, source, model, writer, journal, walk, original, context, hiddenStates, endLoss, solver } = run;
+  const { plan, source, model, writer, journal, walk, original, context, hiddenStates, endLoss, solver, remote } = run;
   const walks = original ? [walk, original] : [walk];
   const { profile, progress } = context;
-  await embedWindows(run);
+  const partly = walk.shards.length > 1 && run.pairedTokens < 1;
+  const tables = remote ? await encodedModules(outsideBlocks(plan).tables, writer) : noModules;
+  if (tables.size > 0) await remote?.written(undefined, { modules: tables, tensors: new Map() });
+  if (walk.windowBatches.length > 0) await embedStreams(run);
   const lastStage = model.blocks.at(-1)?.stages.at(-1);
   // Each tensor of a block is read once. The walks, the transforms and the methods all take it from this map.
   const weights: BlockWeights = new Map();
   let replayed = false;
   const quantizeBlock = async (block: BlockDescription): Promise<void> => {
     replayed = journal.finished.has(block.prefix);
+    const before = { block: block.index, stage: -1 };
+    const collectElsewhere =
+      remote &&
+      (async (transform: number, tensors: BlockWeights) => {
+        if (tensors.size > 0) await remote.written(before, { modules: noModules, tensors });
+        return mergedCollectors(remote.collectBlock(block.index, transform));
+      });
     // Transforms keep the function, so the unquantized model is not changed. Its inputs are scaled where they are used.
     const transformed = replayed
       ? undefined
-      : await profile.stage('transform', () => transformBlock(plan, block, weights, walk, context));
-    if (transformed) await writeScaled(plan, block, weights, transformed, writer);
-    else await replayScaled(plan, block, writer, walk);
+      : await profile.stage('transform', () =>
+          transformBlock({ plan, block, loaded: weights, walk, context, collectElsewhere }),
+        );
+    const scaled = transformed
+      ? await writeScaled(plan, block, weights, transformed, writer)
+      : await replayScaled(plan, block, writer, walk);
+    if (transformsOf(plan.recipe).length > 0) await remote?.written(before, { modules: noModules, tensors: scaled });
     for (const each of walks) await profile.stage('forward', () => each.begin(block));
     const attention = plan.cache?.modules[block.index];
     const ranges = transformed && attention !== undefined ? new CacheRanges(attention) : undefined;
     const rows: ModuleRow[] = [];
-    for (const stage of block.stages) {
-      if (!transformed) await replay(plan, stage, writer, walk);
+    for (const [index, stage] of block.stages.entries()) {
+      const place = { block: block.index, stage: index };
+      const planned = plannedIn(stage, plan);
+      if (!transformed) await replay(planned, writer, walk);
       else {
-        const work = { ...{ plan, weights, stage, transformed, walk, original, writer, context }, endLoss, solver };
+        const streams = { stage, walk, original, partly, context };
+        const work = {
+          ...{ plan, weights, stage, transformed, writer, context, endLoss, solver },
+          bytesTogether: remote ? jobBytes : 0,
+          collect: (inputs: readonly InputRequest[]) =>
+            remote
+              ? profile.stage('forward', () => mergedInputs(remote.collect(place, inputs)))
+              : Promise.all(inputs.map((input) => collectInput(input, streams))),
+          replace: (name: string, values: Tensor<'f32'>) => walk.setWeight(name, values),
+          async replaceEncoded(module: string) {
+            walk.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
+          },
+        };
         rows.push(...(await quantizeStage(work)));
       }
+      if (remote && planned.length > 0)
+        await remote.written(place, { modules: await encodedModules(planned, writer), tensors: new Map() });
       // Nothing reads the output of the last stage.
       if (stage === lastStage) continue;
       for (const each of walks)
-        await profile.stage('forward', () => each.run(stage, each === walk ? ranges?.see : undefined));
+        await profile.stage('forward', () => each.run(stage, each === walk && !remote ? ranges?.see : undefined));
     }
     weights.clear();
+    if (ranges && remote) for await (const largest of remote.collectCache(block.index)) ranges.merge(largest);
     if (ranges && plan.cache) await writer.writeCacheScales(ranges.attention, ranges.scales(plan.cache.scheme));
     if (original && block.stages.at(-1) !== lastStage) hiddenStates?.keep(block.index, original);
     if (replayed) return;
@@ -184,42 +227,25 @@ async function quantizeBlocks<T>(run: BlocksRun<T>): Promise<void> {
     ...{ progress, task: 'quantize' },
     note: ({ prefix }) => (replayed ? `${prefix} (from the journal)` : prefix),
   });
+  await remote?.finish();
 }
 
 /**
- * Computes the first block's inputs from ids, in both models. The tables are not needed again, and may be most of a
- * model.
+ * Bytes of statistics that another process collects for one job. The experts of a stage have a matrix each, and the
+ * states of a shard are computed once for all inputs of a job.
  */
-async function embedWindows<T>({
-  source,
-  model,
-  walk,
-  original,
-  pairedTokens,
-  tables,
-  context,
-}: BlocksRun<T>): Promise<void> {
-  const { profile } = context;
-  // Without an unquantized model, no stream reads the original of a quantized table.
-  const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
-  const weights: BlockWeights = new Map();
-  for (const name of names) weights.set(name, await profile.stage('read', () => source.weight(name)));
-  for (const [name, tensor] of weights) (original ?? walk).setWeight(name, tensor);
-  if (original) walk.borrowWeights(original);
-  await profile.stage('forward', async () => original?.embed(pairedTokens));
-  if (original && tables.size > 0) {
-    // One table is loaded at a time, because the engine's memory grows and does not shrink.
-    walk.clearWeights();
-    original.clearWeights();
-    for (const [name, values] of weights) if (!tables.has(name)) walk.setWeight(name, values);
-    weights.clear();
-  }
-  for (const [name, values] of tables) walk.setWeight(name, values);
-  tables.clear();
-  await profile.stage('forward', () => walk.embed());
-  // The walk that borrows is cleared first: see `clearWeights`.
-  walk.clearWeights();
-  original?.clearWeights();
+const jobBytes = 256e6;
+
+const noModules: ReadonlyMap<string, EncodedModule> = new Map();
+
+/** Written linears in the form of their layout, for other processes. */
+async function encodedModules(
+  modules: readonly PlannedModule[],
+  writer: CheckpointWriter,
+): Promise<ReadonlyMap<string, EncodedModule>> {
+  const encoded = new Map<string, EncodedModule>();
+  for (const { linear } of modules) encoded.set(linear.module, await writer.readEncoded(linear.module));
+  return encoded;
 }
 
 /** Tensors of a block that transforms may have changed and that are not quantized. */
@@ -232,9 +258,14 @@ async function writeScaled(
   loaded: BlockWeights,
   { weights }: TransformedBlock,
   writer: CheckpointWriter,
-): Promise<void> {
-  for (const name of scaledTensors(plan, block))
-    await writer.writeTensor(name, (weights.get(name) ?? loaded.get(name)) as Tensor<'f32'>);
+): Promise<BlockWeights> {
+  const written: BlockWeights = new Map();
+  for (const name of scaledTensors(plan, block)) {
+    const tensor = (weights.get(name) ?? loaded.get(name)) as Tensor<'f32'>;
+    await writer.writeTensor(name, tensor);
+    written.set(name, tensor);
+  }
+  return written;
 }
 
 async function replayScaled<T>(
@@ -242,151 +273,21 @@ async function replayScaled<T>(
   block: BlockDescription,
   writer: CheckpointWriter,
   walk: BlockWalk<T>,
+): Promise<BlockWeights> {
+  const written: BlockWeights = new Map();
+  for (const name of scaledTensors(plan, block)) {
+    const tensor = await writer.readTensor(name);
+    walk.setWeight(name, tensor);
+    written.set(name, tensor);
+  }
+  return written;
+}
+
+async function replay<T>(
+  planned: readonly PlannedModule[],
+  writer: CheckpointWriter,
+  walk: BlockWalk<T>,
 ): Promise<void> {
-  for (const name of scaledTensors(plan, block)) walk.setWeight(name, await writer.readTensor(name));
-}
-
-async function replay<T>(plan: Plan, stage: Stage, writer: CheckpointWriter, walk: BlockWalk<T>): Promise<void> {
-  for (const module of stage.linears) {
-    if (plan.modules.has(module)) walk.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
-  }
-}
-
-interface StageWork<T> {
-  readonly plan: Plan;
-  /** The block's tensors as they were read. */
-  readonly weights: BlockWeights;
-  readonly stage: Stage;
-  readonly transformed: TransformedBlock;
-  readonly walk: BlockWalk<T>;
-  readonly original: BlockWalk<T> | undefined;
-  readonly writer: CheckpointWriter;
-  readonly context: Context;
-  readonly endLoss: EndLoss | undefined;
-  readonly solver: RemoteSolver | undefined;
-}
-
-async function quantizeStage<T>(work: StageWork<T>): Promise<ModuleRow[]> {
-  const { plan, weights, stage, transformed, walk, original, context, endLoss, solver } = work;
-  const planned = stage.linears.map((module) => plan.modules.get(module)).filter((module) => module !== undefined);
-  const rows: ModuleRow[] = [];
-  // Linears of a stage read the states before it, so other processes solve some linears while the next input is
-  // collected.
-  const elsewhere: Promise<readonly RemoteModule[]>[] = [];
-  const settle = async () => {
-    for (const module of (await elsewhere.shift()) ?? []) rows.push(await writeRemote(work, module));
-  };
-  try {
-    for (const { part, routed, weighted, modules } of stageInputs(stage, planned)) {
-      const needs = new Map<string, Statistic<any>>();
-      for (const { quantizer } of modules)
-        for (const statistic of quantizer.needs) needs.set(statistic.name, statistic);
-      // Clamping a weight reduces the error of the outputs and increases the error of the weight, so only its inputs
-      // can judge it.
-      const clamped = modules.some(({ linear: { module } }) => transformed.clipped.has(`${module}.weight`));
-      if (clamped && ![...needs.values()].some(({ metric }) => metric !== undefined)) needs.set(hessian.name, hessian);
-      const wantsRange = modules.some(({ activation }) => isStatic(activation));
-      if (wantsRange && weighted === 0) needs.set(absMaxStat.name, absMaxStat);
-      const [{ linear: first }] = modules;
-      const collector = createCollector([...needs.values()], first.inFeatures, first.module);
-      const inputScales = transformed.inputScales.get(first.module);
-      const output = comparedOutput(stage, needs.values());
-      const reference = original && { walk: original, stage, inputScales, output };
-      const tokenWeights = weighted > 0 ? weightsOf(modules, weighted, endLoss) : undefined;
-      await collect(collector, walk, context, { original: reference, part, tokenWeights });
-      // Weights of tokens are for sums. A range is that of the unweighted inputs.
-      const ranges =
-        wantsRange && weighted > 0 ? createCollector([absMaxStat], first.inFeatures, first.module) : collector;
-      if (ranges !== collector) await collect(ranges, walk, context, { part });
-      const { statistics, tokens } = collector;
-      const input: CollectedInput = { statistics, kinds: [...needs.values()], tokens };
-      const requests = modules.map((module): SolverInputs => {
-        const tensorName = `${module.linear.module}.weight`;
-        const weight = (transformed.weights.get(tensorName) ?? weights.get(tensorName)) as Tensor<'f32'>;
-        const outputs = module.quantizer.endLoss?.outputs ? endLoss?.outputs.get(module.linear.module) : undefined;
-        const activation = calibratedInput(module, ranges);
-        return {
-          planned: { ...module, ...(activation ? { activation } : {}) },
-          ...{ weight, clipped: transformed.clipped.get(tensorName) ?? weight, input, routed },
-          ...(outputs ? { outputs } : {}),
-        };
-      });
-      if (solver) {
-        elsewhere.push(watched(solver.solve(requests)));
-        if (elsewhere.length >= inputsElsewhere) await settle();
-      } else for (const inputs of requests) rows.push(await quantizeHere(work, inputs));
-    }
-    while (elsewhere.length > 0) await settle();
-  } finally {
-    await Promise.allSettled(elsewhere);
-  }
-  return rows;
-}
-
-/**
- * Inputs whose linears other processes solve at a time. Each stays in memory with its statistics until it is in the
- * store.
- */
-const inputsElsewhere = 16;
-
-/** A promise that is awaited later. Until then its failure counts as handled. */
-function watched<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(() => {});
-  return promise;
-}
-
-async function quantizeHere<T>(
-  { plan, walk, writer, context }: StageWork<T>,
-  inputs: SolverInputs,
-): Promise<ModuleRow> {
-  const { planned } = inputs;
-  const { module } = planned.linear;
-  const guarded = await solveModule(plan, inputs, context);
-  await context.profile.stage('pack and write', () =>
-    writer.writeModule(module, guarded.quantized, planned.activation),
-  );
-  for (const text of guarded.report.notes) context.logger.warn(`${module}: ${text}`);
-  walk.setWeight(`${module}.weight`, guarded.values as Tensor<'f32'>);
-  return moduleRow(plan, planned, guarded);
-}
-
-/**
- * Writes the result of another process. The written weight then replaces the original in the model, like that of an
- * earlier run.
- */
-async function writeRemote<T>(
-  { walk, writer, context }: StageWork<T>,
-  { row, ...encoded }: RemoteModule,
-): Promise<ModuleRow> {
-  const { module } = row;
-  await context.profile.stage('pack and write', () => writer.writeEncoded(module, encoded));
-  for (const text of row.notes) context.logger.warn(`${module}: ${text}`);
-  walk.setWeight(`${module}.weight`, dequantize(await writer.readModule(module)));
-  return row;
-}
-
-/** @throws CalibrationError when there are no token weights for a linear whose method needs them */
-function weightsOf(modules: readonly PlannedModule[], strength: number, endLoss: EndLoss | undefined): Float32Array {
-  return solverWeights(
-    modules.map(({ linear: { module } }) => {
-      const own = endLoss?.tokens.get(module);
-      if (!own)
-        throw new CalibrationError(
-          `${module}: its method reads gradients of the end loss, and none were given: hand in endLoss`,
-        );
-      return own;
-    }),
-    { strength },
-  );
-}
-
-/** A static scheme of inputs with the scale of the collected inputs. */
-function calibratedInput({ linear, activation }: PlannedModule, { statistics }: Collector) {
-  if (!isStatic(activation)) return activation;
-  try {
-    return { ...activation, scale: staticInputScale(statistics.get(absMaxStat)) };
-  } catch (error) {
-    if (error instanceof NumericError) throw new NumericError(`${linear.module}: ${error.message}`);
-    throw error instanceof CalibrationError ? new CalibrationError(`${linear.module}: ${error.message}`) : error;
-  }
+  for (const { linear } of planned)
+    walk.setWeight(`${linear.module}.weight`, dequantize(await writer.readModule(linear.module)));
 }

@@ -7,6 +7,7 @@ import type { FileOptions, FileRecord } from '@q/durable-files';
 import type { EndLoss } from '@q/end-loss';
 import { rewriteModel } from '../plan/model-source.js';
 import { type Plan, walksModel } from '../plan/plan.js';
+import { checkShards } from '../plan/window-shards.js';
 import { recipeJSON } from '../recipe/recipe.js';
 import type { ModuleRow, RunReport, TransformRow } from '../report/report.js';
 import { interrupted, isFinal } from '../resume/interrupted-run.js';
@@ -18,6 +19,7 @@ import { trainingStore } from '../resume/training-store.js';
 import { assemble } from './assemble.js';
 import { createHiddenStates } from './hidden-states.js';
 import type { RemoteRun } from './remote-modules.js';
+import type { WindowSettings } from './remote-windows.js';
 import { runCalibrated } from './run-calibrated.js';
 import { runDataFree } from './run-data-free.js';
 import { runTuner, tunedUnit } from './run-tuner.js';
@@ -91,6 +93,7 @@ export async function runPlan<T, F = T>(plan: Plan, options: RunOptions<T, F>): 
         'this recipe needs calibration text: give some, or choose a data-free method such as rtn',
       );
     checkVocabulary(calibration, plan.model?.vocabularySize ?? 0);
+    checkShards(plan.recipe.windowShards ?? 1, calibration.count);
   }
   if (options.workers) checkSharedTraining(plan.recipe.tuner);
   const identity = await runIdentity(plan, calibration, options.workers?.identity);
@@ -220,7 +223,8 @@ async function writeAll<T, F>(
       const windows = calibration as Windows;
       const solver = await remote?.solver(plan);
       try {
-        await runCalibrated(work, { engine, windows, out, hiddenStates: left, endLoss, solver });
+        const openWindows = remote && ((settings: WindowSettings) => remote.windows(plan, settings));
+        await runCalibrated(work, { engine, windows, out, hiddenStates: left, endLoss, solver, openWindows });
       } finally {
         await solver?.close();
       }

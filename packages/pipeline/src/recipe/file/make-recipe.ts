@@ -111,6 +111,7 @@ export function makeRecipe(
   ];
   const maxShardBytes = value<number>('maxShardBytes');
   const expertTokens = value<number>('expertTokens');
+  const windowShards = value<number>('windowShards') ?? 1;
   const kvCacheSetting = settings.get('kvCache');
   const kvCache = topOptions.kvCache.resolve(kvCacheSetting?.value, parts);
   const layout = layoutOf(layoutFor(main, namedSchemesOf(settings, rules), vocabulary), settings, vocabulary);
@@ -125,6 +126,8 @@ export function makeRecipe(
     ...(value<boolean>('requantize') ? { requantize: true } : {}),
     ...(maxShardBytes === undefined ? {} : { maxShardBytes }),
     ...(expertTokens === undefined ? {} : { expertTokens }),
+    // One shard is the usual run, so it is the same recipe as without the setting.
+    ...(windowShards === 1 ? {} : { windowShards }),
     ...(vocabulary.uses.length > 0 ? { uses: vocabulary.uses } : {}),
   };
   return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };

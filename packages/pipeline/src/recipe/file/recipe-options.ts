@@ -92,6 +92,11 @@ export const topOptions = {
     otherwise: '64',
     help: 'Calibration tokens that an expert needs; with fewer it is rounded to nearest.',
   }),
+  windowShards: integer({
+    min: 1,
+    otherwise: '1',
+    help: 'Shards of the calibration windows, with statistics of their own, that workers of --queue can compute.',
+  }),
   memory: integer({
     min: 1,
     otherwise: 'that of the machine',
