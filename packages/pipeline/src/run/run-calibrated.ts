@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { BlockWalk, memoryStates, walkBlocks } from '@q/blockwise';
+import { BlockWalk, memoryStates, walkBlocks, windowTokens } from '@q/blockwise';
 import { diskStates } from '@q/blockwise/disk';
 import { type Collector, createCollector, type Windows } from '@q/calib';
-import type { CheckpointWriter } from '@q/checkpoint';
+import { type CheckpointWriter, takeRows } from '@q/checkpoint';
 import {
   absMaxStat,
   type BlockDescription,
@@ -200,13 +200,20 @@ async function embedWindows<T>({
   context,
 }: BlocksRun<T>): Promise<void> {
   const { profile } = context;
+  // The table of tokens has the rows of the windows' tokens alone.
+  const tokens = model.tokenTable === undefined ? undefined : windowTokens(walk.windows);
+  const someRows = (name: string) => (name === model.tokenTable ? tokens : undefined);
+  const read = (name: string) => {
+    const some = someRows(name);
+    return some ? source.rows(name, some.ids) : source.weight(name);
+  };
   // Without an unquantized model, no stream reads the original of a quantized table.
   const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
   const weights: BlockWeights = new Map();
-  for (const name of names) weights.set(name, await profile.stage('read', () => source.weight(name)));
+  for (const name of names) weights.set(name, await profile.stage('read', () => read(name)));
   for (const [name, tensor] of weights) (original ?? walk).setWeight(name, tensor);
   if (original) walk.borrowWeights(original);
-  await profile.stage('forward', async () => original?.embed(pairedTokens));
+  await profile.stage('forward', async () => original?.embed(pairedTokens, tokens));
   if (original && tables.size > 0) {
     // One table is loaded at a time, because the engine's memory grows and does not shrink.
     walk.clearWeights();
@@ -214,9 +221,12 @@ async function embedWindows<T>({
     for (const [name, values] of weights) if (!tables.has(name)) walk.setWeight(name, values);
     weights.clear();
   }
-  for (const [name, values] of tables) walk.setWeight(name, values);
+  for (const [name, values] of tables) {
+    const some = someRows(name);
+    walk.setWeight(name, some ? takeRows(values, some.ids) : values);
+  }
   tables.clear();
-  await profile.stage('forward', () => walk.embed());
+  await profile.stage('forward', () => walk.embed(1, tokens));
   // The walk that borrows is cleared first: see `clearWeights`.
   walk.clearWeights();
   original?.clearWeights();
