@@ -16,6 +16,7 @@ import { elementCount, yieldToEventLoop } from '@q/core';
 import { createRuntime, wrapRuntime } from '@q/models';
 import { type HostPart, memoryStates, type StateStore } from './state-store.js';
 import { beginStep, blockStep, type Step, stageStep } from './steps.js';
+import type { WindowTokens } from './window-tokens.js';
 
 /** The state of a batch between two stages, waiting on the host. */
 export interface HostState {
@@ -68,6 +69,7 @@ export interface BlockWalkOptions<T> {
  */
 export class BlockWalk<T> {
   readonly model: ModelDescription;
+  readonly windows: Windows;
   /** All batches of the windows, also those that do not go through the model. */
   readonly windowBatches: readonly WindowBatch[];
   /** The batches of each shard of the windows, as numbers: `[from, to)`. */
@@ -87,6 +89,7 @@ export class BlockWalk<T> {
   constructor(private readonly options: BlockWalkOptions<T>) {
     const { model, windows, batch, shards = 1, store = memoryStates(), weights = [] } = options;
     this.model = model;
+    this.windows = windows;
     this.store = store;
     this.weights = new Map(weights);
     this.borrowed = new Set(this.weights.keys());
@@ -190,12 +193,14 @@ export class BlockWalk<T> {
   /**
    * Token ids -> the first block's input, kept as `residual`.
    * @param share of the batches, evenly spaced: the others do not go through the model
+   * @param tokens those of which the loaded table of tokens has rows; all when absent
    */
-  async embed(share = 1): Promise<void> {
+  async embed(share = 1, tokens?: WindowTokens): Promise<void> {
     const runtime = this.runtime();
     for (const { ids, count, length } of this.take(share)) {
       await yieldToEventLoop(this.options.signal);
-      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, ids, count, length) })));
+      const rows = tokens?.rowsOf(ids) ?? ids;
+      this.states.push(await this.download(() => ({ residual: this.model.embed(runtime, rows, count, length) })));
     }
   }
 

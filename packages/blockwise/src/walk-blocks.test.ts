@@ -1,4 +1,4 @@
-import { type ForwardEngine, languageModel, type ProgressEvent } from '@q/core';
+import { type ForwardEngine, languageModel, type ProgressEvent, tensor } from '@q/core';
 import { createForwardEngine } from '@q/kernels-wasm';
 import { createRuntime, forward } from '@q/models';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -100,4 +100,24 @@ it('ends between two batches when it is aborted, and frees the weights', async (
   await expect(pass).rejects.toThrow('aborted');
   expect(visited).toEqual([0, 1]);
   expect(walk.loaded.size).toBe(0);
+});
+
+it('reads rows of the tokens of the windows alone, and gives the same states', async () => {
+  const few = { ...windows, ids: windows.ids.map((id) => 3 * (id % 13)) };
+  const open = (of = model) => new BlockWalk({ model: of, engine, windows: few, batch: 2 });
+  const [whole, some, unnamed] = [open(), open(), open({ ...model, tokenTable: undefined })];
+  await embedWindows([whole], read);
+  const asked: (readonly [string, number[]])[] = [];
+  const readRows = async (name: string, ids: Int32Array) => {
+    asked.push([name, [...ids]]);
+    const { data, shape } = await read(name);
+    const rows = [...ids].flatMap((id) => [...data.subarray(id * shape[1], (id + 1) * shape[1])]);
+    return tensor('f32', [ids.length, shape[1]], Float32Array.from(rows));
+  };
+  await embedWindows([some], async (name) => expect.fail(name), { readRows });
+  expect(asked).toEqual([['model.embed_tokens.weight', [...new Set(few.ids)].sort((a, b) => a - b)]]);
+  await embedWindows([unnamed], read, { readRows });
+  expect(asked.length).toBe(1);
+  const all = Int32Array.of(0, 1, 2, 3, 4);
+  for (const walk of [some, unnamed]) expect(walk.gather(all)).toEqual(whole.gather(all));
 });

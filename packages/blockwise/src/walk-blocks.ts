@@ -1,8 +1,20 @@
 import { type BlockDescription, noProfile, type Profile, type ProgressEvent, type Tensor } from '@q/core';
 import type { BlockWalk } from './block-walk.js';
+import { windowTokens } from './window-tokens.js';
 
 /** Reads a tensor by its checkpoint name, linears `[out, in]`. */
 export type ReadWeight = (name: string) => Promise<Tensor<'f32'>>;
+
+/** Reads rows `ids`, which rise, of a table by its checkpoint name: `[ids.length, width]`. */
+type ReadRows = (name: string, ids: Int32Array) => Promise<Tensor<'f32'>>;
+
+/** How {@link embedWindows} computes. */
+export interface EmbedOptions {
+  /** Told how long the model ran. */
+  readonly profile?: Profile;
+  /** Reads the table of tokens if the model says which it is; `read` reads the whole table when absent. */
+  readonly readRows?: ReadRows;
+}
 
 export interface BlockPass {
   readonly read: ReadWeight;
@@ -32,10 +44,19 @@ export type Walks<T> = readonly [BlockWalk<T>, ...BlockWalk<T>[]];
 /**
  * Token ids -> the inputs of the first block, in all walks. The tables of embeddings are freed: they may be most of a
  * model.
+ * @param walks on the same windows
  */
-export async function embedWindows<T>(walks: Walks<T>, read: ReadWeight, profile: Profile = noProfile): Promise<void> {
-  await withWeights(walks, walks[0].model.embeddingTensors, read, async () => {
-    for (const walk of walks) await profile.stage('forward', () => walk.embed());
+export async function embedWindows<T>(
+  walks: Walks<T>,
+  read: ReadWeight,
+  { profile = noProfile, readRows }: EmbedOptions = {},
+): Promise<void> {
+  const [{ model, windows }] = walks;
+  const tokens = readRows && model.tokenTable !== undefined ? windowTokens(windows) : undefined;
+  const readTable: ReadWeight = (name) =>
+    tokens && readRows && name === model.tokenTable ? readRows(name, tokens.ids) : read(name);
+  await withWeights(walks, model.embeddingTensors, readTable, async () => {
+    for (const walk of walks) await profile.stage('forward', () => walk.embed(1, tokens));
   });
 }
 

@@ -38,6 +38,7 @@ import { ownHead } from './own-head.js';
 import { layoutReader, refuseCodes } from './quantization-settings.js';
 import { stackedShards } from './stacks/index.js';
 import { storedHalves } from './stored-halves.js';
+import { storedRows, takeRows } from './table-rows.js';
 import { transpose } from './transpose.js';
 
 /** Static scales of a cache of keys and values that a folder has. */
@@ -102,6 +103,13 @@ export interface Checkpoint {
    * @throws FormatError when absent, NumericError naming the first NaN or infinity
    */
   weight(name: string, into?: WeightBuffers): Promise<Tensor<'f32'>>;
+  /**
+   * Rows of a table of two dimensions, as `weight` gives them: `[rows.length, width]`. Of a table that the files store as
+   * values, a chunk is in memory at a time.
+   * @param rows rising
+   * @throws as `weight`; ShapeError naming a row that the table does not have
+   */
+  rows(name: string, rows: Int32Array): Promise<Tensor<'f32'>>;
   /**
    * A matrix that the files store in 16 bits, `[out, in]`, ties resolved. Undefined for all others: codes, f32, and linears
    * that the files store `[in, out]`.
@@ -272,6 +280,41 @@ async function describe(
     });
   const quantized = async (module: string) =>
     reader && isQuantized.has(module) ? inFolder(reader.read(module, lookup)) : undefined;
+  const weight: Checkpoint['weight'] = async (name, into) => {
+    const module = name.replace(/\.weight$/, '');
+    const equal = model?.ties.get(name);
+    // A tied head reads the table of embeddings, quantized or not.
+    for (const each of equal === undefined ? [name] : [name, equal]) {
+      const packed = each.endsWith('.weight') ? await quantized(each.replace(/\.weight$/, '')) : undefined;
+      if (packed) {
+        const values = dequantize(packed);
+        // Finite scales times codes may still overflow f32.
+        const bad = allFinite(values.data) ? -1 : values.data.findIndex((value) => !Number.isFinite(value));
+        if (bad >= 0)
+          throw new NumericError(
+            `${path}: ${module} holds ${values.data[bad]} at element ${bad}: its scales are beyond f32: repair the checkpoint first`,
+          );
+        return values;
+      }
+    }
+    const stored = shards.entries.has(name) ? name : equal;
+    const entry = stored === undefined ? undefined : shards.entries.get(stored);
+    if (stored === undefined || !entry) throw new FormatError(`${path}: has no tensor ${name}`);
+    refuseCodes(path, stored, entry.dtype, shards.entries);
+    const read = await shards.read(stored, into?.bytes);
+    const values = finiteValues(path, stored, read, into);
+    return name.endsWith('.weight') && isTurned(module)
+      ? transpose(tensor('f32', read.shape, values))
+      : tensor('f32', read.shape, values);
+  };
+  /** The entry of a weight whose rows the files store as they are: as values, and not `[in, out]`. Ties are resolved. */
+  const entryOfRows = (name: string) => {
+    const stored = shards.entries.has(name) ? name : model?.ties.get(name);
+    const entry = stored === undefined ? undefined : shards.entries.get(stored);
+    if (stored === undefined || !entry) return undefined;
+    const modules = [name, stored].map((each) => each.replace(/\.weight$/, ''));
+    return modules.some((module) => isQuantized.has(module) || isTurned(module)) ? undefined : entry;
+  };
   const cache = reader?.cache;
   return {
     path,
@@ -300,40 +343,15 @@ async function describe(
     bytes,
     read: (name) => shards.read(name),
     readBytes: (name, start, end) => shards.readBytes(name, start, end),
-    async weight(name, into) {
-      const module = name.replace(/\.weight$/, '');
-      const equal = model?.ties.get(name);
-      // A tied head reads the table of embeddings, quantized or not.
-      for (const each of equal === undefined ? [name] : [name, equal]) {
-        const packed = each.endsWith('.weight') ? await quantized(each.replace(/\.weight$/, '')) : undefined;
-        if (packed) {
-          const values = dequantize(packed);
-          // Finite scales times codes may still overflow f32.
-          const bad = allFinite(values.data) ? -1 : values.data.findIndex((value) => !Number.isFinite(value));
-          if (bad >= 0)
-            throw new NumericError(
-              `${path}: ${module} holds ${values.data[bad]} at element ${bad}: its scales are beyond f32: repair the checkpoint first`,
-            );
-          return values;
-        }
-      }
-      const stored = shards.entries.has(name) ? name : equal;
-      const entry = stored === undefined ? undefined : shards.entries.get(stored);
-      if (stored === undefined || !entry) throw new FormatError(`${path}: has no tensor ${name}`);
-      refuseCodes(path, stored, entry.dtype, shards.entries);
-      const read = await shards.read(stored, into?.bytes);
-      const values = finiteValues(path, stored, read, into);
-      return name.endsWith('.weight') && isTurned(module)
-        ? transpose(tensor('f32', read.shape, values))
-        : tensor('f32', read.shape, values);
+    weight,
+    async rows(name, rows) {
+      const entry = entryOfRows(name);
+      const some = entry && storedRows(path, shards, entry, rows);
+      return some ?? takeRows(await weight(name), rows);
     },
     halves(name) {
-      const stored = shards.entries.has(name) ? name : model?.ties.get(name);
-      const entry = stored === undefined ? undefined : shards.entries.get(stored);
-      if (stored === undefined || !entry) return undefined;
-      const modules = [name, stored].map((each) => each.replace(/\.weight$/, ''));
-      if (modules.some((module) => isQuantized.has(module) || isTurned(module))) return undefined;
-      return storedHalves(path, shards, entry);
+      const entry = entryOfRows(name);
+      return entry && storedHalves(path, shards, entry);
     },
     quantized,
     activation: async (module) =>

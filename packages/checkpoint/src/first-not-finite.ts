@@ -1,4 +1,5 @@
-import type { FileDtype } from '@q/safetensors';
+import { NumericError, tensor, toF32, viewBytes } from '@q/core';
+import { coreDtype, type FileDtype, type TensorEntry } from '@q/safetensors';
 
 /** All exponent bits, in the unit that contains them: only NaN and infinity have all of them set. */
 const exponents: Partial<Record<FileDtype, { readonly width: 2 | 4; readonly mask: number }>> = {
@@ -24,4 +25,21 @@ export function firstNotFinite(dtype: FileDtype, bytes: Uint8Array): number {
       : new Uint32Array(buffer, byteOffset, byteLength / 4);
   for (let i = 0; i < units.length; i++) if ((units[i] & mask) === mask) return width * i;
   return -1;
+}
+
+/**
+ * @param path of the checkpoint, for the message
+ * @param bytes a part of the tensor's data: a whole number of values
+ * @param first index of the part's first element in the tensor
+ * @throws NumericError naming the first NaN or infinity
+ */
+export function refuseNotFinite(path: string, { name, dtype }: TensorEntry, bytes: Uint8Array, first: number): void {
+  const bad = firstNotFinite(dtype, bytes);
+  const width = exponents[dtype]?.width;
+  const type = coreDtype(dtype);
+  if (bad < 0 || !width || !type) return;
+  const [value] = toF32(tensor(type, [1], viewBytes(type, bytes.subarray(bad, bad + width))));
+  throw new NumericError(
+    `${path}: tensor ${name} holds ${value} at element ${first + bad / width}: repair the checkpoint first`,
+  );
 }

@@ -18,6 +18,7 @@ export * from './peft/index.js';
 export * from './plain/index.js';
 export * from './sentence-modules.js';
 export { joinStacks } from './stacks/index.js';
+export { takeRows } from './table-rows.js';
 export { type UnreadHead, unreadHead } from './unread-head.js';
 export { sourceBytes, valuesOf } from './values-of.js';
 export * from './verify-files.js';

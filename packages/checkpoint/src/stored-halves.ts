@@ -1,6 +1,6 @@
-import { type HalfMatrix, NumericError, tensor, toF32, viewBytes } from '@q/core';
+import { type HalfMatrix, viewBytes } from '@q/core';
 import type { ShardEntry, ShardReader } from '@q/safetensors';
-import { firstNotFinite } from './first-not-finite.js';
+import { refuseNotFinite } from './first-not-finite.js';
 
 const dtypes = { F16: 'f16', BF16: 'bf16' } as const;
 
@@ -10,11 +10,8 @@ const dtypes = { F16: 'f16', BF16: 'bf16' } as const;
  * @param path for messages
  * @throws NumericError from `rows`, naming the first NaN or infinity
  */
-export function storedHalves(
-  path: string,
-  { readBytes }: ShardReader,
-  { name, dtype: stored, shape }: ShardEntry,
-): HalfMatrix | undefined {
+export function storedHalves(path: string, { readBytes }: ShardReader, entry: ShardEntry): HalfMatrix | undefined {
+  const { name, dtype: stored, shape } = entry;
   if ((stored !== 'F16' && stored !== 'BF16') || shape.length !== 2) return undefined;
   const dtype = dtypes[stored];
   const [rows, columns] = shape as [number, number];
@@ -27,13 +24,7 @@ export function storedHalves(
       if (buffer.length < to - from) buffer = new Uint8Array(to - from);
       const bytes = await readBytes(name, from, to, buffer);
       const patterns = viewBytes(dtype, bytes) as Uint16Array;
-      const bad = firstNotFinite(stored, bytes);
-      if (bad >= 0) {
-        const [value] = toF32(tensor(dtype, [1], patterns.subarray(bad / 2, bad / 2 + 1)));
-        throw new NumericError(
-          `${path}: tensor ${name} holds ${value} at element ${first * columns + bad / 2}: repair the checkpoint first`,
-        );
-      }
+      refuseNotFinite(path, entry, bytes, first * columns);
       return patterns;
     },
   };

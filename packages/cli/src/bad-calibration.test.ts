@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { awq } from '@q/awq';
 import type { Windows } from '@q/calib';
-import { type Checkpoint, gptqLayout, openCheckpoint } from '@q/checkpoint';
+import { type Checkpoint, gptqLayout, openCheckpoint, takeRows } from '@q/checkpoint';
 import {
   createContext,
   type Kernels,
@@ -65,6 +65,7 @@ async function quantize(
       change(own, tensorName);
       return tensor('f32', shape, own);
     },
+    rows: async (tensorName, rows) => takeRows(await source.weight(tensorName), rows),
   };
   const out = join(folder, name);
   try {

@@ -157,6 +157,12 @@ export interface ModelDescription {
   readonly blocks: readonly BlockDescription[];
   /** Tensors read before the first block and after the last one. */
   readonly embeddingTensors: readonly string[];
+  /**
+   * The one of them, `[vocabularySize, width]`, from which `embed` takes the rows of its ids and nothing else. So `embed`
+   * computes the same from a table of some tokens' rows, with ids that count these rows. Absent: `embed` needs the whole
+   * tables.
+   */
+  readonly tokenTable?: string;
   readonly headTensors: readonly string[];
   /** The output projection's module. Absent in a model without logits of tokens (an encoder). */
   readonly head?: LinearDescription;

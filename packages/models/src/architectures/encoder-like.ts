@@ -75,6 +75,7 @@ export function describeEncoderLike(variant: EncoderVariant): ModelDescription {
     maxPositions,
     blocks,
     embeddingTensors: [tokens, places, ...(segments > 0 ? [kinds] : []), `${norm}.weight`, `${norm}.bias`],
+    tokenTable: tokens,
     headTensors: [],
     ties: new Map(),
     ...(variant.pooler ? { pooler: variant.pooler } : {}),

@@ -65,6 +65,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     maxPositions: positions,
     blocks,
     embeddingTensors: [tokens, places],
+    tokenTable: tokens,
     headTensors: [`${finalNormModule}.weight`, `${finalNormModule}.bias`, tied ? tokens : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', tokens]] : []),

@@ -154,6 +154,7 @@ export function describeLlamaLike(config: ConfigReader, variant: LlamaVariant): 
     maxPositions: config.positiveInteger('max_position_embeddings', 2048),
     blocks,
     embeddingTensors: [embedding],
+    tokenTable: embedding,
     headTensors: [
       ...tensorsOfNorm(last).map(([name]) => name),
       ...(head ? [tied ? embedding : `${head.module}.weight`] : []),

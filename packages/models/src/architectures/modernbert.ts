@@ -84,6 +84,7 @@ export const modernbert: Architecture = {
       maxPositions: config.positiveInteger('max_position_embeddings', 8192),
       blocks,
       embeddingTensors: [tokens, ...names(embeddingNorm)],
+      tokenTable: tokens,
       headTensors: names(lastNorm),
       ties: new Map(),
       ...(classifier ? { classifier } : {}),

@@ -80,6 +80,7 @@ function describeWhole(config: ConfigReader, sizes: Sizes, blocks: readonly Bloc
     maxPositions: positions,
     blocks,
     embeddingTensors: [tokens, places],
+    tokenTable: tokens,
     headTensors: [...norms.map(([name]) => name), tied ? tokens : 'lm_head.weight'],
     head,
     ties: new Map(tied ? [['lm_head.weight', tokens]] : []),

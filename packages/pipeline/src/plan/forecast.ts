@@ -54,10 +54,13 @@ export interface ForecastInput {
   readonly calibration?: CalibrationShape;
   /** Trains the quantized model after it is made. */
   readonly tuner?: Tuner;
+  /** Names of tensors that rewrites of the recipe change; see `ModelSource`. */
+  readonly rewritten?: { has(name: string): boolean };
 }
 
 /** Predicts memory and time of a run from shapes, before the run reads a weight. */
-export function forecast({ checkpoint, model, recipe, modules, calibration, tuner }: ForecastInput): Forecast {
+export function forecast(input: ForecastInput): Forecast {
+  const { checkpoint, model, recipe, modules, calibration, tuner } = input;
   const streamed = checkpoint.bytes / rates.stream;
   if (!calibration || !model) {
     // Copied tensors are read in chunks, of which two are in memory at a time. Of rounded tensors one is in memory at a
@@ -101,7 +104,7 @@ export function forecast({ checkpoint, model, recipe, modules, calibration, tune
     const walk = total(memory).total - baseBytes;
     return { ...memory, embeddings: Math.round(Math.max(tables.engine, tables.phase - walk)) };
   };
-  const tables = tableBytes(checkpoint, model, modules);
+  const tables = tableBytes(input, model, tokens);
   const usual = calibration.batch ?? calibrationBatch;
   const kept: Record<string, number> = left > 0 ? { hiddenStates: left } : {};
   const states = { activations, ...kept };
@@ -158,21 +161,31 @@ function roundingBytes(checkpoint: Checkpoint, linear: LinearDescription): numbe
   return elementCount(shapeOf(linear)) * ((stored < 4 ? stored : 0) + 4 + 1 + 0.6);
 }
 
-/** Bytes of tables of embeddings in memory before the blocks are read, and the part of them that the engine keeps. */
+/**
+ * Bytes of tables of embeddings in memory before the blocks are read, and the part of them that the engine keeps.
+ * @param tokens of the calibration: the table of tokens has at most one row for each
+ */
 function tableBytes(
-  checkpoint: Checkpoint,
+  { checkpoint, modules, rewritten }: ForecastInput,
   model: ModelDescription,
-  modules: readonly PlannedModule[],
+  tokens: number,
 ): { readonly engine: number; readonly phase: number } {
   let [engine, phase] = [0, 0];
   const planned = new Set(modules.map(({ linear }) => `${linear.module}.weight`));
   for (const name of model.embeddingTensors) {
-    const count = elementCount(model.expected.get(name) ?? []);
+    const shape = model.expected.get(name) ?? [];
+    const count = elementCount(shape);
     const stored = storedBytes(checkpoint, name);
-    engine += 4 * count;
-    // A copied table is in memory as stored and decoded. A quantized table is in memory decoded, as codes, and as their
-    // values.
-    phase += count * (4 + (planned.has(name) ? 4 + 1 + 4 : (stored < 4 ? stored : 0) + 4));
+    // The windows may be unknown, and their tokens may all be different.
+    const used = name === model.tokenTable ? Math.min(1, tokens / shape[0]) * count : count;
+    engine += 4 * used;
+    const copied = used < count ? 4 * used : 0;
+    phase += 4 * used;
+    // A quantized table is in memory decoded, as codes, and as their values. Of a table of tokens that the file stores as
+    // values only the used rows are decoded. Other tables are in memory as stored and decoded.
+    if (planned.has(name)) phase += (4 + 1 + 4) * count + copied;
+    else if (name === model.tokenTable && stored > 0 && !rewritten?.has(name)) phase += 4 * used;
+    else phase += ((stored < 4 ? stored : 0) + 4) * count + copied;
   }
   return { engine, phase };
 }

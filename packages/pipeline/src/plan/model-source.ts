@@ -1,4 +1,4 @@
-import type { Checkpoint } from '@q/checkpoint';
+import { type Checkpoint, takeRows } from '@q/checkpoint';
 import { createRandom, type Kernels, type ModelDescription, SchemeError, type WeightSource } from '@q/core';
 import { describeModel } from '@q/models';
 import { type Recipe, rewritesOf } from '../recipe/recipe.js';
@@ -6,6 +6,8 @@ import { type Recipe, rewritesOf } from '../recipe/recipe.js';
 /** A checkpoint after the recipe's rewrites. Values are computed when they are read. */
 export interface ModelSource extends WeightSource {
   readonly model?: ModelDescription;
+  /** As `rows` of a checkpoint. A table that rewrites change is read whole. */
+  readonly rows: Checkpoint['rows'];
   /** Tensors that rewrites change or add: their shapes (linears `[out, in]`) and the names of the rewrites. */
   readonly rewritten: ReadonlyMap<string, { readonly shape: readonly number[]; readonly by: readonly string[] }>;
   /** Keys of config.json that change. */
@@ -36,5 +38,7 @@ export function rewriteModel(checkpoint: Checkpoint, recipe: Recipe, kernels: Ke
     const names = new Set([...checkpoint.tensors.keys(), ...rewritten.keys()]);
     model = describeModel({ ...checkpoint.config, ...config }, checkpoint.architectures, names);
   }
-  return { ...(model ? { model } : {}), weight, rewritten, config };
+  const rows: Checkpoint['rows'] = async (name, some) =>
+    rewritten.has(name) ? takeRows(await weight(name), some) : checkpoint.rows(name, some);
+  return { ...(model ? { model } : {}), weight, rows, rewritten, config };
 }

@@ -298,7 +298,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const bytesOfModules = quantized.reduce((sum, group) => sum + group.bytesAfter, 0);
   const planned = [...modules.values()];
   const predicted = forecast({
-    ...{ checkpoint, model, recipe, modules: planned, tuner },
+    ...{ checkpoint, model, recipe, modules: planned, tuner, rewritten: source.rewritten },
     calibration: calibrated ? calibration : undefined,
   });
   if (predicted.disk !== undefined)

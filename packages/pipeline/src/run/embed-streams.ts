@@ -1,10 +1,11 @@
-import type { BlockWalk } from '@q/blockwise';
+import { type BlockWalk, windowTokens } from '@q/blockwise';
+import { takeRows } from '@q/checkpoint';
 import type { BlockWeights, Context, ModelDescription, Tensor } from '@q/core';
 import type { ModelSource } from '../plan/model-source.js';
 
 /** The windows before the first block, in the quantized model and in the unquantized one. */
 export interface EmbeddedStreams<T> {
-  readonly source: Pick<ModelSource, 'weight'>;
+  readonly source: Pick<ModelSource, 'weight' | 'rows'>;
   readonly model: ModelDescription;
   readonly walk: BlockWalk<T>;
   readonly original: BlockWalk<T> | undefined;
@@ -29,13 +30,20 @@ export async function embedStreams<T>({
   context,
 }: EmbeddedStreams<T>): Promise<void> {
   const { profile } = context;
+  // The table of tokens has the rows of the windows' tokens alone.
+  const tokens = model.tokenTable === undefined ? undefined : windowTokens(walk.windows);
+  const someRows = (name: string) => (name === model.tokenTable ? tokens : undefined);
+  const read = (name: string) => {
+    const some = someRows(name);
+    return some ? source.rows(name, some.ids) : source.weight(name);
+  };
   // Without an unquantized model, no stream reads the original of a quantized table.
   const names = model.embeddingTensors.filter((name) => original || !tables.has(name));
   const weights: BlockWeights = new Map();
-  for (const name of names) weights.set(name, await profile.stage('read', () => source.weight(name)));
+  for (const name of names) weights.set(name, await profile.stage('read', () => read(name)));
   for (const [name, tensor] of weights) (original ?? walk).setWeight(name, tensor);
   if (original) walk.borrowWeights(original);
-  await profile.stage('forward', async () => original?.embed(pairedTokens));
+  await profile.stage('forward', async () => original?.embed(pairedTokens, tokens));
   if (original && tables.size > 0) {
     // One table is loaded at a time, because the engine's memory grows and does not shrink.
     walk.clearWeights();
@@ -43,9 +51,12 @@ export async function embedStreams<T>({
     for (const [name, values] of weights) if (!tables.has(name)) walk.setWeight(name, values);
     weights.clear();
   }
-  for (const [name, values] of tables) walk.setWeight(name, values);
+  for (const [name, values] of tables) {
+    const some = someRows(name);
+    walk.setWeight(name, some ? takeRows(values, some.ids) : values);
+  }
   tables.clear();
-  await profile.stage('forward', () => walk.embed());
+  await profile.stage('forward', () => walk.embed(1, tokens));
   // The walk that borrows is cleared first: see `clearWeights`.
   walk.clearWeights();
   original?.clearWeights();

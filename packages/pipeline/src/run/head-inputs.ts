@@ -46,7 +46,10 @@ export async function headInputs<T>(
   const { profile, progress } = context;
   const read = (name: string) => profile.stage('read', () => source.weight(name));
   try {
-    await embedWindows([walk], read, profile);
+    await embedWindows([walk], read, {
+      profile,
+      readRows: (name, ids) => profile.stage('read', () => source.rows(name, ids)),
+    });
     const note = ({ prefix }: BlockDescription) => prefix;
     await walkBlocks([walk], { ...{ read, note, progress, profile }, task: 'inputs of the head' });
     const head = `${model.head?.module}.weight`;

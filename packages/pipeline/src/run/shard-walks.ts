@@ -18,7 +18,7 @@ import {
 import { CacheRanges, type LargestCached } from '../blocks/cache-ranges.js';
 import { comparedOutput } from '../blocks/collect.js';
 import { collectThrough } from '../blocks/transform-block.js';
-import { rewriteModel } from '../plan/model-source.js';
+import { type ModelSource, rewriteModel } from '../plan/model-source.js';
 import type { Plan } from '../plan/plan.js';
 import { collectInput, type InputRequest, type InputStatistics } from './collect-input.js';
 import { embedStreams } from './embed-streams.js';
@@ -89,7 +89,7 @@ interface HeldShard<T> {
 export class ShardWalks<T> {
   readonly #options: ShardWalksOptions<T>;
   readonly #model: ModelDescription;
-  readonly #read: (name: string) => Promise<Tensor<'f32'>>;
+  readonly #source: ModelSource;
   readonly #held = new Map<number, HeldShard<T>>();
   /** Without windows: it has the weights of a block as the source has them. */
   readonly #sourceWeights: BlockWalk<T>;
@@ -103,11 +103,12 @@ export class ShardWalks<T> {
 
   constructor(options: ShardWalksOptions<T>) {
     const { plan, engine, settings, context } = options;
-    const { model, weight } = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+    const source = rewriteModel(plan.checkpoint, plan.recipe, context.kernels);
+    const { model } = source;
     if (!model) throw plan.checkpoint.unknownArchitecture as Error;
     this.#options = options;
     this.#model = model;
-    this.#read = weight;
+    this.#source = source;
     const empty = () => {
       const { batch, windows } = settings;
       return new BlockWalk<T>({
@@ -252,7 +253,7 @@ export class ShardWalks<T> {
     if (this.#loaded?.block !== block || names.length > wanted.length || names.some((name, i) => name !== wanted[i])) {
       this.#loaded = undefined;
       this.#weights.clearWeights();
-      await this.#sourceWeights.load(this.#block(block).tensors, this.#read);
+      await this.#sourceWeights.load(this.#block(block).tensors, this.#source.weight);
       if (this.#weights !== this.#sourceWeights) this.#weights.borrowWeights(this.#sourceWeights);
       this.#loaded = { block, names: [] };
     }
@@ -312,7 +313,7 @@ export class ShardWalks<T> {
     const { settings, context } = this.#options;
     const held = this.#open(shard);
     await embedStreams({
-      ...{ source: { weight: this.#read }, model: this.#model, walk: held.walk, original: held.original, context },
+      ...{ source: this.#source, model: this.#model, walk: held.walk, original: held.original, context },
       ...{ pairedTokens: settings.pairedTokens, tables: await this.#written(tables) },
     });
     return held;

@@ -1,0 +1,41 @@
+import { gptqLayout, openCheckpoint, plainLayout } from '@q/checkpoint';
+import { int4, type ModelDescription, perGroup, scheme } from '@q/core';
+import { gptq } from '@q/gptq';
+import { rtn } from '@q/rtn';
+import { expect, it } from 'vitest';
+import { demoModel } from '../testing/demo-model.js';
+import { type ForecastInput, forecast } from './forecast.js';
+import { planRun } from './plan.js';
+
+const target = scheme({ format: int4, granularity: perGroup(32) });
+const blocks = { match: /layers/, quantizer: gptq(), scheme: target };
+
+it('counts a row of the table of tokens for each token of the calibration, and no more than the table has', async () => {
+  const source = await openCheckpoint(demoModel, []);
+  const { vocabularySize, hiddenSize } = source.model as ModelDescription;
+  const bytesOf = (count: number) =>
+    planRun(source, { layout: gptqLayout(), rules: [blocks], seed: 0 }, { count, length: 16 }).forecast.memory
+      .embeddings;
+  expect(bytesOf(2)).toBe(4 * 32 * hiddenSize);
+  expect(bytesOf(vocabularySize)).toBe(4 * vocabularySize * hiddenSize);
+  await source.close();
+});
+
+it('counts a table whole while it is rounded or rewritten', async () => {
+  const source = await openCheckpoint(demoModel, []);
+  const own = source.model as ModelDescription;
+  const [table, rows, width] = [own.tokenTable as string, 1e6, own.hiddenSize];
+  const model = { ...own, vocabularySize: rows, expected: new Map(own.expected).set(table, [rows, width]) };
+  const module = table.replace(/\.weight$/, '');
+  const linear = { module, inFeatures: width, outFeatures: rows, transposed: false, bias: false };
+  const bytesOf = (more: Partial<ForecastInput>) => {
+    const recipe = { layout: plainLayout(), rules: [], seed: 0 };
+    const calibration = { count: 2, length: 16 };
+    return forecast({ checkpoint: source, model, recipe, modules: [], calibration, ...more }).memory.total as number;
+  };
+  const decoded = 4 * rows * width;
+  expect(bytesOf({})).toBeLessThan(decoded);
+  expect(bytesOf({ rewritten: new Set([table]) })).toBeGreaterThan(150e6 + decoded);
+  expect(bytesOf({ modules: [{ linear, quantizer: rtn(), scheme: target }] })).toBeGreaterThan(150e6 + 2 * decoded);
+  await source.close();
+});
