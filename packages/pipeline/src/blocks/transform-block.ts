@@ -1,6 +1,7 @@
 import type { BlockWalk } from '@q/blockwise';
 import { type Collector, createCollector } from '@q/calib';
 import {
+  allFinite,
   type BlockDescription,
   type BlockWeights,
   CalibrationError,
@@ -124,9 +125,9 @@ async function transformOnce<T>(
       await collect(collector, ahead, context, { part });
       for (const module of modules) collectors.set(module, collector);
     }
-    await ahead.run(stage);
+    // No statistic reads the output of the last stage.
+    if (stage !== block.stages.at(-1)) await ahead.run(stage);
   }
-  probe.record(ahead);
   // An expert that no token reached has no statistics, so its edge is not changed.
   const lost = edges.filter(({ consumers }) => consumers.some((module) => collectors.get(module)?.tokens === 0));
   const result = await transform.apply(
@@ -181,9 +182,9 @@ function checkChanged(
 ): void {
   if (`${shape}` !== `${before?.shape}`)
     throw new SchemeError(`${name} changed the shape of ${tensor} from [${before?.shape}] to [${shape}]`);
+  if (allFinite(data)) return;
   const bad = data.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0)
-    throw new NumericError(
-      `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this module out or use another method`,
-    );
+  throw new NumericError(
+    `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this module out or use another method`,
+  );
 }
