@@ -85,14 +85,15 @@ function largestMagnitudes(
 }
 
 function clamp({ shape, data }: Tensor<'f32'>, limits: Float32Array, size: number, groups: number): Tensor<'f32'> {
-  const columns = shape[1];
+  const [rows, columns] = shape;
   const out = new Float32Array(data.length);
-  for (let row = 0; row < shape[0]; row++)
-    for (let j = 0; j < columns; j++) {
-      const limit = limits[row * groups + Math.floor(j / size)];
-      const i = row * columns + j;
-      out[i] = Math.max(-limit, Math.min(limit, data[i]));
-    }
+  for (let at = 0; at < rows * groups; at++) {
+    const limit = limits[at];
+    const row = Math.floor(at / groups);
+    const start = row * columns + (at % groups) * size;
+    const end = Math.min(start + size, (row + 1) * columns);
+    for (let i = start; i < end; i++) out[i] = Math.max(-limit, Math.min(limit, data[i]));
+  }
   return tensor('f32', shape, out);
 }
 

@@ -10,7 +10,6 @@ import {
   scaleColumns,
   type Tensor,
   type TransformInput,
-  tensor,
 } from '@q/core';
 import type { ScaleError } from './search-scales.js';
 
@@ -31,11 +30,10 @@ export function roundScaled(
   kernels: Kernels,
 ): Tensor<'f32'> {
   const rounded = dequantize(quantize(scaleColumns(weight, scales), scheme, { fit, kernels }));
+  const { data } = rounded;
   const width = scales.length;
-  const data = new Float32Array(rounded.data.length);
-  for (let start = 0; start < data.length; start += width)
-    for (let j = 0; j < width; j++) data[start + j] = rounded.data[start + j] / scales[j];
-  return tensor('f32', rounded.shape, data);
+  for (let start = 0; start < data.length; start += width) for (let j = 0; j < width; j++) data[start + j] /= scales[j];
+  return rounded;
 }
 
 /**
@@ -58,7 +56,7 @@ export const moduleError: Objective = (input, consumers, fit, { kernels }) => {
 /** `tr(D H D^T) / count` summed over the consumers, `D = Q(W s)/s - W`: the mean squared change of their outputs. */
 export const layerError: Objective = (input, consumers, fit, { kernels }) => {
   const { sum, count } = input.statistics(consumers[0]).get(hessian);
-  const b = Float32Array.from(sum);
+  const b = new Float32Array(sum);
   return async (scales) => {
     let total = 0;
     for (const module of consumers) {

@@ -141,8 +141,9 @@ export function softmax(scores: usize, start: usize, begin: usize, end: usize, w
       v128.store(at, s0);
       v128.store(at, s1, 16);
     }
-    m0 = f32x4.max(m0, s0);
-    m1 = f32x4.max(m1, s1);
+    // One instruction of x86 each. They skip NaN, which reaches the sums below.
+    m0 = f32x4.pmax(m0, s0);
+    m1 = f32x4.pmax(m1, s1);
   }
   const absent = f32x4.eq(beside, lowest);
   let sum0 = v128.andnot(exp4(f32x4.sub(beside, m0)), absent), sum1 = v128.andnot(exp4(f32x4.sub(beside, m1)), absent);

@@ -1,4 +1,4 @@
-import { DEPTH, MR, NR, micro } from './matmul';
+import { DEPTH, MR, NR, microStep } from './matmul';
 
 /**
  * Panels of 4 rows that a thread takes at a time: 48 rows of 512 tokens are 98 kB and stay in the second-level cache.
@@ -10,13 +10,12 @@ const sums: usize = memory.data(16 * 12 * 128);
 
 /**
  * Multiplies the panels of 4 rows `[firstPanel, lastPanel)` of x^T, at most 12, with all of x, and adds the products to
- * the upper triangle of `out` in f64. Rows of `out` are `stride` values apart; its size is whole tiles of 4x8. Both
- * operands `[width, tokens]` and `[tokens, width]` are packed. All tokens are summed in f32: 256 of them in a register;
- * then these are summed. Tiles on the diagonal are computed whole.
+ * the upper triangle of `out` in f64. Rows of `out` are `stride` values apart; its size is whole tiles of 4x8. `packed`
+ * is x `[tokens, width]` in panels of 8 columns. Half of such a panel is a panel of 4 rows of x^T. All tokens are
+ * summed in f32: 256 of them in a register; then these are summed. Tiles on the diagonal are computed whole.
  */
 export function gramTile(
-  packedA: usize,
-  packedB: usize,
+  packed: usize,
   out: usize,
   width: usize,
   stride: usize,
@@ -25,7 +24,6 @@ export function gramTile(
   lastPanel: usize,
   worker: usize,
 ): void {
-  const rows = (width + MR - 1) / MR * MR;
   const columns = (width + NR - 1) / NR * NR;
   const own = sums + worker * PANELS * 128;
   for (let column = firstPanel * MR / NR * NR; column < width; column += NR) {
@@ -33,11 +31,13 @@ export function gramTile(
     const last = min(lastPanel, (column + NR) / MR);
     for (let start: usize = 0; start < tokens; start += DEPTH) {
       const depth = min(DEPTH, tokens - start);
-      const b = packedB + (columns * start + column * depth) * 4;
-      let a = packedA + (rows * start + firstPanel * MR * depth) * 4;
-      for (let to = own, end = own + (last - firstPanel) * 128; to < end; to += 128) {
-        micro(a, b, to, NR * 4, depth, 0, start > 0);
-        a += MR * depth * 4;
+      const block = packed + columns * start * 4;
+      const b = block + column * depth * 4;
+      let to = own;
+      for (let panel = firstPanel; panel < last; panel++) {
+        const a = block + (panel / 2 * NR * depth + panel % 2 * MR) * 4;
+        microStep(a, NR * 4, b, to, NR * 4, depth, 0, start > 0);
+        to += 128;
       }
     }
     let from = own;

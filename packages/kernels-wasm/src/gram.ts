@@ -1,6 +1,6 @@
 import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
 import { mirrorUpper } from '@q/core/internal';
-import { packedAtOnce, panelColumns, panelRows, tilePanels } from './matmul.js';
+import { packedAtOnce, panelColumns, panelRows } from './matmul.js';
 import type { Pool } from './pool.js';
 
 /**
@@ -21,8 +21,8 @@ interface Sum {
 const strideOf = (width: number) => (Math.ceil(width / panelColumns) + 1) * panelColumns;
 const sizeOf = (width: number) => strideOf(width) * Math.ceil(width / panelRows) * panelRows;
 
-/** Bytes that the inputs of one step take in addition to the sum: row-major, and in panels of both operands. */
-const inputBytes = (tokens: number, width: number) => 4 * Math.min(tokens, tokensAtOnce) * (3 * width + 16) + 1024;
+/** Bytes that the inputs of one step take in addition to the sum: row-major, and in panels. */
+const inputBytes = (tokens: number, width: number) => 4 * Math.min(tokens, tokensAtOnce) * (2 * width + 8) + 1024;
 
 /** Adds `x^T x` for `x` `[tokens, width]`. */
 function addTokens(pool: Pool, { values, width, stride }: Sum, x: Float32Array, tokens: number): void {
@@ -30,14 +30,12 @@ function addTokens(pool: Pool, { values, width, stride }: Sum, x: Float32Array, 
   const rowPanels = Math.ceil(width / panelRows);
   const columnPanels = Math.ceil(width / panelColumns);
   const shared = pool.f32(part * width);
-  const packedA = pool.f32(rowPanels * panelRows * part).byteOffset;
-  const packedB = pool.f32(columnPanels * panelColumns * part).byteOffset;
+  const packed = pool.f32(columnPanels * panelColumns * part).byteOffset;
   for (let first = 0; first < tokens; first += part) {
     const size = Math.min(part, tokens - first);
     shared.set(x.subarray(first * width, (first + size) * width));
-    pool.run('packA', [shared.byteOffset, 1, width, width, size, packedA], rowPanels, tilePanels);
-    pool.run('packB', [shared.byteOffset, width, 1, width, size, packedB], columnPanels, packedAtOnce);
-    pool.run('gramTile', [packedA, packedB, values.byteOffset, width, stride, size], rowPanels, gramPanels);
+    pool.run('packB', [shared.byteOffset, width, 1, width, size, packed], columnPanels, packedAtOnce);
+    pool.run('gramTile', [packed, values.byteOffset, width, stride, size], rowPanels, gramPanels);
   }
 }
 

@@ -59,4 +59,14 @@ describe('values', () => {
     expect(await value(minMaxStat)).toEqual([-4, -2, 3, 1, 0, 5]);
     expect(await value(hessian)).toEqual([17, -2, -17, -2, 4, -6, -17, -6, 34]);
   });
+
+  it('of magnitudes are sums over the tokens in their order, whatever their number', async () => {
+    for (const tokens of [1, 3, 4, 6, 9]) {
+      // 1e16 absorbs a 1 that is added to it, so another order of the additions gives another sum.
+      const column = Array.from({ length: tokens }, (_, i) => (i % 3 === 1 ? -1e16 : 1));
+      const state = meanAbs.create(1);
+      await meanAbs.update(state, { x: Float32Array.from(column), tokens, width: 1 }, referenceKernels);
+      expect(state.values[0]).toBe(column.reduce((sum, value) => sum + Math.abs(Math.fround(value)), 0));
+    }
+  });
 });

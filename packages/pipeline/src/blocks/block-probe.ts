@@ -9,15 +9,16 @@ const probeBatches = 1;
 
 /** The states of a block on a few batches. They show how a change of weights changes the residual stream. */
 export class BlockProbe<T> {
-  /** The states before `begin`, and before each stage; the last ones are the block's output. */
+  /** The states before `begin`, and before each stage. */
   private readonly states: (readonly HostState[])[] = [];
+  private output: Promise<readonly HostState[]> | undefined;
 
   constructor(
     private readonly block: BlockDescription,
     private readonly walk: BlockWalk<T>,
   ) {}
 
-  /** Records the current states of the walk: once before `begin`, then after `begin` and after each stage. */
+  /** Records the current states of the walk: once before `begin`, then before each stage. */
   record(walk: BlockWalk<T>): void {
     this.states.push(walk.snapshot(probeBatches));
   }
@@ -43,12 +44,24 @@ export class BlockProbe<T> {
     const changed = await this.walk.compute(this.states[start], steps.slice(start, last + 2), weights);
     let sum = 0;
     let count = 0;
-    this.states[last + 2].forEach(({ parts }, batch) => {
+    const original = last + 1 < stages.length ? this.states[last + 2] : await this.outputs();
+    original.forEach(({ parts }, batch) => {
       const [a, b] = [parts.residual.data, changed[batch].parts.residual.data];
       for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2;
       count += a.length;
     });
     return sum / count;
+  }
+
+  /**
+   * The block's output. It is computed when it is first used: the walk that collects statistics needs no output of the
+   * last stage, whose product is one of the largest, and most transforms evaluate nothing.
+   */
+  private outputs(): Promise<readonly HostState[]> {
+    const { stages } = this.block;
+    const last = stages.length - 1;
+    this.output ??= this.walk.compute(this.states[last + 1], [stageStep(stages[last])], new Map());
+    return this.output;
   }
 
   private stageOf(module: string): number {

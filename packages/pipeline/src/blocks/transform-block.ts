@@ -1,6 +1,7 @@
 import type { BlockWalk } from '@q/blockwise';
 import { type Collector, createCollector } from '@q/calib';
 import {
+  allFinite,
   type BlockDescription,
   type BlockWeights,
   CalibrationError,
@@ -130,7 +131,6 @@ async function transformOnce<T>(
   const own = await collectThrough(transform, block, { walk: ahead, context, record: probe, leave: found.length > 0 });
   const all = found.length > 0 ? found : own;
   const collectors = new Map(inputs.flatMap(({ modules }, i) => modules.map((module) => [module, all[i]] as const)));
-  probe.record(ahead);
   // An expert that no token reached has no statistics, so its edge is not changed.
   const lost = edges.filter(({ consumers }) => consumers.some((module) => collectors.get(module)?.tokens === 0));
   const result = await transform.apply(
@@ -186,7 +186,8 @@ export async function collectThrough<T>(
         collectors.push(
           await collect(() => createCollector(transform.needs, inFeatures, modules[0]), walk, context, { part }),
         );
-    await walk.run(stage);
+    // No statistic reads the output of the last stage.
+    if (index < block.stages.length - 1) await walk.run(stage);
   }
   return collectors;
 }
@@ -240,9 +241,9 @@ function checkChanged(
 ): void {
   if (`${shape}` !== `${before?.shape}`)
     throw new SchemeError(`${name} changed the shape of ${tensor} from [${before?.shape}] to [${shape}]`);
+  if (allFinite(data)) return;
   const bad = data.findIndex((value) => !Number.isFinite(value));
-  if (bad >= 0)
-    throw new NumericError(
-      `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this module out or use another method`,
-    );
+  throw new NumericError(
+    `${tensor}: ${name} gave ${data[bad]} at element ${bad}: its scales leave the range of f32, leave this module out or use another method`,
+  );
 }
