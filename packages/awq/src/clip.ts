@@ -40,6 +40,8 @@ export async function clipWeight(
   );
   const bestError = new Float64Array(rows * groups).fill(Number.POSITIVE_INFINITY);
   const bestLimit = new Float32Array(rows * groups);
+  const differences = new Float32Array(rows * size);
+  const products = new Float32Array(rows * size);
   for (let step = 0; step < shrinkTried; step++) {
     const limits = largest.map((value) => value * (1 - step / shrinkSteps));
     const clamped = clamp(weight, limits, size, groups);
@@ -47,13 +49,14 @@ export async function clipWeight(
     for (let group = 0; group < groups; group++) {
       const start = group * size;
       const width = Math.min(size, columns - start);
-      const a = new Float32Array(rows * width);
+      const a = differences.subarray(0, rows * width);
       for (let row = 0; row < rows; row++)
         for (let j = 0; j < width; j++) {
           const i = row * columns + start + j;
           a[row * width + j] = rounded[i] - weight.data[i];
         }
-      const product = await kernels.matmul({ a, b: blocks[group], m: rows, n: width, k: width });
+      const out = products.subarray(0, rows * width);
+      const product = await kernels.matmul({ a, b: blocks[group], m: rows, n: width, k: width, out });
       for (let row = 0; row < rows; row++) {
         let error = 0;
         for (let i = row * width; i < (row + 1) * width; i++) error += a[i] * product[i];

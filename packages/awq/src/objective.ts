@@ -57,6 +57,7 @@ export const moduleError: Objective = (input, consumers, fit, { kernels }) => {
 export const layerError: Objective = (input, consumers, fit, { kernels }) => {
   const { sum, count } = input.statistics(consumers[0]).get(hessian);
   const b = new Float32Array(sum);
+  const products = new Map<string, Float32Array>();
   return async (scales) => {
     let total = 0;
     for (const module of consumers) {
@@ -64,7 +65,9 @@ export const layerError: Objective = (input, consumers, fit, { kernels }) => {
       const [rows, columns] = weight.shape;
       const a = roundScaled(weight, scheme, scales, fit, kernels).data;
       for (let i = 0; i < a.length; i++) a[i] -= weight.data[i];
-      const product = await kernels.matmul({ a, b, m: rows, n: columns, k: columns });
+      const out = products.get(module);
+      const product = await kernels.matmul({ a, b, m: rows, n: columns, k: columns, ...(out ? { out } : {}) });
+      products.set(module, product);
       for (let i = 0; i < a.length; i++) total += a[i] * product[i];
     }
     return Math.max(0, total) / count;
