@@ -184,13 +184,14 @@ for (const file of ['transformers-logits.json', 'transformers-decoders.json', 't
 // Trained models in every type.
 const prompt = 'Once upon a time there was a little girl';
 const shared = process.env.QUANT_SHARED;
-const real = process.env.QUANT_REAL;
+// Paths of further model folders, separated by commas. QUANT_REAL names the folder of the published models elsewhere.
+const further = process.env.QUANT_MODELS;
 const models: Readonly<Record<string, string>> = {
   demo: fileURLToPath(new URL('../../../packages/cli/demo/model', import.meta.url)),
   ...(shared
     ? Object.fromEntries(['llama-5m', 'gpt2-3m', 'opt-3m'].map((name) => [name, join(shared, 'models', name)]))
     : {}),
-  ...(real ? Object.fromEntries(real.split(',').map((path) => [path.split('/').at(-1)!, path])) : {}),
+  ...(further ? Object.fromEntries(further.split(',').map((path) => [path.split('/').at(-1)!, path])) : {}),
 };
 const tolerance = (type: OnnxType) => (type === fp32 ? 1e-5 : undefined);
 for (const [name, path] of Object.entries(models)) {
