@@ -1,9 +1,10 @@
 import { totalmem } from 'node:os';
 import { createContext, type ModelDescription, SchemeError } from '@q/core';
-import { type Plan, type PlannedRow, planRun, type RowGroup, recipeJSON } from '@q/pipeline';
+import { type CalibrationShape, type Plan, type PlannedRow, planRun, type RowGroup, recipeJSON } from '@q/pipeline';
 import { plainCacheBytes, quantizedCache } from '../cache-option.js';
 import type { CommandContext, FlagValues } from '../command.js';
 import type { Compute } from '../engine.js';
+import { engineBytes } from '../engine-bytes.js';
 import { openValues } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
 import { defaultTextNote } from '../texts.js';
@@ -98,17 +99,16 @@ const cacheText = ({ scheme, tokens, bytes, plainBytes }: PlannedCache) =>
   `keys and values of ${tokens} tokens take ${formatBytes(bytes)} in ${scheme}` +
   (scheme === 'f16' ? '' : `, ${formatBytes(plainBytes)} in f16`);
 
-export function calibrationShape(options: {
-  readonly samples?: number;
-  readonly length?: number;
-  readonly memory?: number;
-}) {
-  return {
-    count: options.samples ?? 128,
-    length: options.length ?? 256,
-    memory: options.memory ?? totalmem(),
-  };
-}
+/** The calibration of a run for its plan. */
+export const calibrationShape = ({
+  samples = 128,
+  length = 256,
+  memory = totalmem(),
+  engine,
+}: Pick<PlanOptions, 'samples' | 'length' | 'memory' | 'engine'>): CalibrationShape & { readonly memory: number } => ({
+  ...{ count: samples, length, memory },
+  engineBytes: (model) => engineBytes(engine, model),
+});
 
 /** Rows in one piece of JSON. */
 const rowsAtOnce = 1000;

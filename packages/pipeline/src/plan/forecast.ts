@@ -16,6 +16,8 @@ export interface CalibrationShape {
   readonly batch?: number;
   /** Bytes that the run may take. If the prediction is higher, states go to the disk. Default: no limit. */
   readonly memory?: number;
+  /** Bytes that the engine takes for a model, in addition to its tensors. Default: none. */
+  readonly engineBytes?: (model: ModelDescription) => number;
 }
 
 /** Windows at a time: large enough for fast products, small enough for the engine's memory. */
@@ -90,8 +92,10 @@ export function forecast(input: ForecastInput): Forecast {
   const activations = (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest);
   // Hidden states of the unquantized model that are kept for a tuner; none if activations are on the disk.
   const left = paired && tuner?.readsHiddenStates ? hiddenStateBytes(model.blocks.length, tokens, model.hiddenSize) : 0;
+  const engineBytes = calibration.engineBytes?.(model) ?? 0;
   const restOf = (batch: number) => ({
     runtime: baseBytes,
+    ...(engineBytes > 0 ? { engine: engineBytes } : {}),
     block: ((paired ? 2 : 1) * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
     // The Hessian in f64, its factor in f64 and f32, the damped Hessian; two cross products and their difference.
     statistics: (paired ? 44 : 24) * widest * widest,
@@ -101,7 +105,7 @@ export function forecast(input: ForecastInput): Forecast {
    * Tables are in memory before the blocks are, and only the engine's part of them stays. The larger phase is the peak.
    */
   const withTables = (memory: Readonly<Record<string, number>>): Record<string, number> => {
-    const walk = total(memory).total - baseBytes;
+    const walk = total(memory).total - baseBytes - engineBytes;
     return { ...memory, embeddings: Math.round(Math.max(tables.engine, tables.phase - walk)) };
   };
   const tables = tableBytes(input, model, tokens);
