@@ -7,6 +7,7 @@ import { gptqLayout, openCheckpoint } from '@q/checkpoint';
 import {
   type BlockFormat,
   createContext,
+  dequantize,
   type Kernels,
   minMax,
   type QuantizeResult,
@@ -125,7 +126,9 @@ async function* besideCalibration(out: string, kernels: Kernels): ReturnType<Ben
     ...solver,
     async quantize(weight, ...rest) {
       const result = await solver.quantize(weight, ...rest);
-      results.set(keyOf(weight), result);
+      // The run without calibration judges a result by its distance to its target. Without a target that is the weight,
+      // and results of GPTQ would be replaced by round-to-nearest.
+      results.set(keyOf(weight), { ...result, target: dequantize(result.quantized) });
       return result;
     },
   };
