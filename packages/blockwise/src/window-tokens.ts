@@ -8,6 +8,7 @@ export interface WindowTokens {
   rowsOf(ids: Int32Array): Int32Array;
 }
 
+/** Finds the tokens of windows. Its `rowsOf` takes ids of these windows alone. */
 export function windowTokens({ ids }: Pick<Windows, 'ids'>): WindowTokens {
   const distinct = Int32Array.from(new Set(ids)).sort();
   const rows = new Map(Array.from(distinct, (id, row) => [id, row]));

@@ -26,10 +26,10 @@ export interface SelfGeneratedOptions {
 }
 
 /**
- * Text that a model writes itself, to train its quantized form on when there is no other (LLM-QAT, arXiv 2305.17888, section
- * 2.1): each window begins with another token of the vocabulary, after the opening; up to a length of 3, 4 or 5 the likeliest
- * token follows, then tokens are drawn from the model's distribution. Greedy text repeats itself and sampling from the first token on wanders off;
- * the mixture is what the paper found best.
+ * Text that a model writes itself, to train its quantized form on when there is no other (LLM-QAT, arXiv 2305.17888,
+ * section 2.1). Each window begins with another token of the vocabulary, after the opening. Up to a length of 3, 4 or 5
+ * the likeliest token follows, then tokens are drawn from the model's distribution. Greedy text repeats itself, and text
+ * that is drawn from the first token on loses its subject. The paper found that the mixture is the best.
  *
  * Draws of a window depend on the seed and its index alone.
  */

@@ -21,8 +21,9 @@ export interface StreamShape {
   /** Ids wanted; all when absent. */
   readonly limit?: number;
   /**
-   * Tokens of the windows that the stream will be cut into. Each window then begins with the tokenizer's opening tokens,
-   * also where it begins within a document, since a model whose tokenizer opens every text never runs without them.
+   * Tokens of the windows that the stream will be cut into. Each window then begins with the tokenizer's opening
+   * tokens, also where it begins within a document, since a model whose tokenizer opens every text never runs without
+   * them.
    * Gemma 3 270M has a perplexity of 131 on windows of WikiText-2 without `<bos>`, and of 30 with it.
    * Absent: the opening is only before each document.
    */

@@ -8,8 +8,8 @@ const dtypes = { F16: 'f16', BF16: 'bf16', F32: 'f32' } as const;
 const chunkBytes = 4 * 2 ** 20;
 
 /**
- * Some rows of a table that the files store as values, decoded to f32 `[rows.length, width]`. All rows are read, a chunk
- * at a time, and all values are checked, as in a table that is read whole.
+ * Some rows of a table that the files store as values, decoded to f32 `[rows.length, width]`. All rows are read, a
+ * chunk at a time, and all values are checked, as in a table that is read whole.
  * @param rows rising
  * @returns undefined for tensors of other dtypes and shapes
  * @throws NumericError naming the first NaN or infinity of the table; ShapeError naming a row that it does not have

@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:peers [--models a,b] [--bits 4,3,2] [--group 64] [--only REGEXP]`: KL divergence to the original of
- * published models after GPTQ by `q` and by other tools, at several widths. `--only` picks tools by their names. All
- * calibrate on the same 128 windows of 256 tokens of WikiText-2 and are scored by `q eval` on the next 40 windows. The
- * command needs `QUANT_SHARED`, takes minutes for each line, and exits with 1 when a tool fails.
+ * `pnpm figures:peers [--models a,b] [--bits 4,3,2] [--group 64] [--only REGEXP] [--with OPTIONS]`: KL divergence to the
+ * original of published models after GPTQ by `q` and by other tools, at several widths. `--only` picks tools by their
+ * names, and `--with` gives further options to `q`. All calibrate on the same 128 windows of 256 tokens of WikiText-2
+ * and are scored by `q eval` on the next 40 windows. The command needs `QUANT_SHARED`, takes minutes for each line, and
+ * exits with 1 when a tool fails.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,8 +20,10 @@ const { values: asked } = parseArgs({
     group: { type: 'string', default: '64' },
     engine: { type: 'string', default: 'auto' },
     only: { type: 'string', default: '' },
+    with: { type: 'string', default: '' },
   },
 });
+const further = asked.with.split(' ').filter((option) => option !== '');
 
 const runs = await openRuns();
 try {
@@ -38,7 +41,7 @@ try {
       let out = '';
       const whole: WholeRun = { model, calib, group: Number(asked.group), bits, out: () => (out = runs.out()) };
       const contenders: readonly Contender[] = [
-        ownRun(whole, ['--method', 'gptq'], ['--engine', asked.engine]),
+        ownRun(whole, ['--method', 'gptq', ...further], ['--engine', asked.engine]),
         ...(await peerRuns(whole, [llmCompressorRun(8), gptqModelRun(8)])),
       ];
       for (const contender of contenders.filter((each) => new RegExp(asked.only).test(each.name))) {

@@ -11,7 +11,7 @@ import {
 } from '@q/gguf';
 
 import { version } from '../version.js';
-import { errorOf, failureOf, type JobFailure } from './job-failure.js';
+import { errorOf, type JobFailure, resultOrFailure } from './job-failure.js';
 import type { JobKind } from './job-kind.js';
 import type { QueueRun } from './queue-run.js';
 import { openStoredModel, publishText, readText, type StoredModel, storeModel } from './stored-model.js';
@@ -138,15 +138,11 @@ export const convertWork: JobKind = {
         const order = part('order') && viewBytes('i32', part('order'));
         const importance = part('importance') && viewBytes('f32', part('importance'));
         const tensor: ModelTensor = { ...header.tensor, ...(order ? { order } : {}) };
-        try {
+        return resultOrFailure(async () => {
           const named = { name: unit } as RequantizedTensor['from'];
           const encoded = await encodeTensor(source, tensor, { from: named, to, importance }, kernels);
           return packParts<ResultHeader>({ header: {}, parts: [encoded] });
-        } catch (error) {
-          const failure = failureOf(error);
-          if (!failure) throw error;
-          return packParts<ResultHeader>({ header: { failure }, parts: [] });
-        }
+        });
       },
       close: () => checkpoint.close(),
     };

@@ -1,7 +1,7 @@
 import { type DType, FormatError, type Tensor, viewBytes } from '@q/core';
 import { type Coordinator, type Job, objectName, packParts, type Store, unpackParts } from '@q/distributed';
 import type { ModuleRow, RemoteModule } from '@q/pipeline';
-import { errorOf, failureOf, type JobFailure } from './job-failure.js';
+import { errorOf, type JobFailure, resultOrFailure } from './job-failure.js';
 
 /** A linear in an object of the store. */
 type ResultHeader =
@@ -52,15 +52,8 @@ export async function earlierLinear(store: Store, job: Job): Promise<RemoteModul
 }
 
 /** The published result of a linear, or the error that every worker would end with. */
-export async function linearResult(compute: () => Promise<RemoteModule>): Promise<Uint8Array> {
-  try {
-    return writeResult(await compute());
-  } catch (error) {
-    const failure = failureOf(error);
-    if (!failure) throw error;
-    return packParts<ResultHeader>({ header: { failure }, parts: [] });
-  }
-}
+export const linearResult = (compute: () => Promise<RemoteModule>): Promise<Uint8Array> =>
+  resultOrFailure(async () => writeResult(await compute()));
 
 function readResult(bytes: Uint8Array, { id, unit }: Job): RemoteModule {
   const { header, parts } = unpackParts<ResultHeader>(bytes, `the result of ${unit} (${id})`);

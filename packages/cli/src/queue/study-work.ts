@@ -8,7 +8,7 @@ import type { StudyJob, StudyResult } from '@q/study';
 import { openGround, type StudySetting } from '../study/open-ground.js';
 import { runJob } from '../study/run-job.js';
 import { version } from '../version.js';
-import { errorOf, failureOf, type JobFailure } from './job-failure.js';
+import { errorOf, type JobFailure, resultOrFailure } from './job-failure.js';
 import type { JobKind } from './job-kind.js';
 import type { QueueRun } from './queue-run.js';
 import { openStoredModel, publishText, readText, type StoredModel, storeModel } from './stored-model.js';
@@ -99,16 +99,12 @@ export const studyWork: JobKind = {
     });
     return {
       async compute(unit) {
-        try {
+        return resultOrFailure(async () => {
           return packParts<ResultHeader>({
             header: { result: await runJob(JSON.parse(unit) as StudyJob, opened.ground) },
             parts: [],
           });
-        } catch (error) {
-          const failure = failureOf(error);
-          if (!failure) throw error;
-          return packParts<ResultHeader>({ header: { failure }, parts: [] });
-        }
+        });
       },
       async close() {
         await opened.close();

@@ -29,7 +29,7 @@ import {
   type WrittenNames,
 } from '@q/pipeline';
 import { version } from '../version.js';
-import { errorOf, failureOf, type JobFailure } from './job-failure.js';
+import { errorOf, type JobFailure, resultOrFailure } from './job-failure.js';
 import type { JobKind } from './job-kind.js';
 import { resultOf } from './linear-result.js';
 import {
@@ -300,7 +300,7 @@ export const windowWork: JobKind = {
     return {
       async compute(unit, inputs = '') {
         const { header, parts } = await readParts<RequestHeader>(store, inputs, `the request of ${unit}`);
-        try {
+        return resultOrFailure(async () => {
           if (header.cache) {
             const cache = await walks.collectCache(header);
             return packParts<ResultHeader>({ header: { inputs: [], cache }, parts: [] });
@@ -318,11 +318,7 @@ export const windowWork: JobKind = {
               ...(ranges === collector ? [] : [{ collector: ranges, kinds: [absMaxStat] }]),
             ]),
           );
-        } catch (error) {
-          const failure = failureOf(error);
-          if (!failure) throw error;
-          return packParts<ResultHeader>({ header: { failure }, parts: [] });
-        }
+        });
       },
       async close() {
         await walks.dispose();
