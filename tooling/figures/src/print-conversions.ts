@@ -22,7 +22,7 @@ try {
   for (const [to, type] of kinds) {
     const runs: MeasuredCommand[] = [];
     for (let round = 0; round < Number(rounds); round++) {
-      const out = join(folder, `${to}-${type}-${round}`);
+      const out = join(folder, `${to}-${type}-${round}${to === 'gguf' ? '.gguf' : ''}`);
       runs.push(await measureCommand(['convert', model, out, '--to', to, '--type', type]));
       await rm(out, { recursive: true });
     }
