@@ -82,22 +82,23 @@ function dequantizeRow(codes: usize, bits: usize, pairs: usize, perChannel: bool
 }
 
 /**
- * Writes positions `[base, base + count)` of a head as f32 rows. Positions from `packed` on are copied from the window
- * after the cache.
+ * Writes positions `[base, base + count)` of a head as f32 rows. The first `plain` positions, and those after the packed
+ * ones, are copied from the head's unpacked tokens.
  */
 function fetch(
-  codes: usize, pairs: usize, bits: usize, perChannel: bool, size: usize, recent: usize, head: usize,
-  capacity: usize, packed: usize, headDim: usize, base: usize, count: usize, to: usize,
+  codes: usize, pairs: usize, bits: usize, perChannel: bool, size: usize, unpacked: usize, head: usize,
+  capacity: usize, plain: usize, packed: usize, headDim: usize, base: usize, count: usize, to: usize,
 ): void {
   for (let i: usize = 0; i < count; i++) {
     const position = base + i;
     const row = to + i * headDim * 4;
-    if (position >= packed) {
-      memory.copy(row, recent + (position - packed) * headDim * 4, headDim * 4);
+    if (position < plain || position >= plain + packed) {
+      memory.copy(row, unpacked + (position < plain ? position : position - packed) * headDim * 4, headDim * 4);
       continue;
     }
-    const token = head * capacity + position;
-    const group = perChannel ? (head * ((capacity + size - 1) / size) + position / size) * headDim : token * (headDim / size);
+    const inside = position - plain;
+    const token = head * capacity + inside;
+    const group = perChannel ? (head * ((capacity + size - 1) / size) + inside / size) * headDim : token * (headDim / size);
     dequantizeRow(codes + token * headDim * bits / 8, bits, pairs + group * 8, perChannel, size, headDim, row);
   }
 }
@@ -106,11 +107,11 @@ function fetch(
  * Attention over a quantized cache for units `[first, last)`. A unit is a head of keys with `together` of the queries
  * that share it. Its keys and values are dequantized 64 positions at a time; the softmax keeps a running maximum and
  * sum. `layout`: bits, per channel and size of the keys, then of the values. `scratch`, for each worker: 128 rows,
- * `together` states (`headDim` sums, maximum, total), and a row of 64 scores.
+ * `together` states (`headDim` sums, maximum, total), and a row of 64 scores. `plain` tokens in f32 are before the packed ones, and `window` after them.
  */
 export function kvAttention(
-  q: usize, keys: usize, keyPairs: usize, values: usize, valuePairs: usize, recent: usize, out: usize, layout: usize,
-  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, window: usize, scale: f32, reach: usize,
+  q: usize, keys: usize, keyPairs: usize, values: usize, valuePairs: usize, unpacked: usize, out: usize, layout: usize,
+  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, plain: usize, window: usize, scale: f32, reach: usize,
   together: usize, scratch: usize, scratchBytes: usize, first: usize, last: usize, worker: usize,
 ): void {
   const keyBits = load<u32>(layout), keySize = load<u32>(layout, 8), valueBits = load<u32>(layout, 12), valueSize = load<u32>(layout, 20);
@@ -124,8 +125,9 @@ export function kvAttention(
   const scores = valueRows + BLOCK * rowBytes;
   const states = scores + BLOCK * 4;
   const stateBytes = rowBytes + 16;
-  const recentValues = recent + kvHeads * window * rowBytes;
-  const length = packed + window;
+  const ofHead = (plain + window) * rowBytes;
+  const unpackedValues = unpacked + kvHeads * ofHead;
+  const length = plain + packed + window;
   for (let unit = first; unit < last; unit++) {
     const head = unit / chunks;
     const begin = unit % chunks * together;
@@ -142,9 +144,9 @@ export function kvAttention(
     const low = (sees - min(sees, reach)) / BLOCK * BLOCK;
     for (let base: usize = low; base < seen; base += BLOCK) {
       const count = min(BLOCK, seen - base);
-      const behind = head * window * rowBytes;
-      fetch(keys, keyPairs, keyBits, keyPerChannel, keySize, recent + behind, head, capacity, packed, headDim, base, count, keyRows);
-      fetch(values, valuePairs, valueBits, valuePerChannel, valueSize, recentValues + behind, head, capacity, packed, headDim, base, count, valueRows);
+      const own = head * ofHead;
+      fetch(keys, keyPairs, keyBits, keyPerChannel, keySize, unpacked + own, head, capacity, plain, packed, headDim, base, count, keyRows);
+      fetch(values, valuePairs, valueBits, valuePerChannel, valueSize, unpackedValues + own, head, capacity, plain, packed, headDim, base, count, valueRows);
       for (let i = begin; i < end; i++) {
         const visible = length - tokens + i / repeat + 1;
         const from = max(base, visible - min(visible, reach));

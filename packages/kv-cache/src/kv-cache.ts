@@ -167,26 +167,27 @@ export class KvCache {
 
   /**
    * The arguments of a kernel for attention over packed codes that come from this cache.
-   * @throws SchemeError if kernels do not support the scheme: sinks, 3 bits, floats and tables; use `read` then
+   * @throws SchemeError if kernels do not support the scheme: floats and tables; use `read` then
    */
   attentionArgs(): KvCacheContent {
     this.#alive();
     const { scheme, kvHeads, headDim } = this.options;
     if (!knownToKernels(scheme, headDim))
       throw new SchemeError(
-        `cache scheme ${scheme.name}: attention on codes takes integers of 2, 3, 4 and 8 bits without sinks in heads of a multiple of 16 channels, not ${scheme.keys.format.name} and ${scheme.values.format.name} with ${scheme.sinks} sinks and ${headDim} channels`,
+        `cache scheme ${scheme.name}: attention on codes takes integers of 2, 3, 4 and 8 bits in heads of a multiple of 16 channels, not ${scheme.keys.format.name} and ${scheme.values.format.name} with ${headDim} channels`,
       );
     const [keys, values] = [this.#keys.packed, this.#values.packed];
+    const first = this.#sinks[0].length / this.#width;
     const window = this.#recent[0].length / this.#width;
-    const recent = new Float32Array(2 * this.#recent[0].length);
+    const unpacked = new Float32Array(2 * (first + window) * this.#width);
+    let at = 0;
     for (const side of [0, 1] as const)
       for (let head = 0; head < kvHeads; head++)
-        for (let token = 0; token < window; token++) {
-          const from = token * this.#width + head * headDim;
-          const row = this.#recent[side].subarray(from, from + headDim);
-          recent.set(row, ((side * kvHeads + head) * window + token) * headDim);
-        }
-    return { kvHeads, headDim, capacity: keys.capacity, packed: this.#packed, keys, values, recent, window };
+        for (const tokens of [this.#sinks[side], this.#recent[side]])
+          for (let from = head * headDim; from < tokens.length; from += this.#width, at += headDim)
+            unpacked.set(tokens.subarray(from, from + headDim), at);
+    const { capacity } = keys;
+    return { kvHeads, headDim, capacity, packed: this.#packed, keys, values, unpacked, first, window };
   }
 
   /** All content as bytes, little-endian, for {@link KvCache.read}. */
@@ -264,9 +265,9 @@ export class KvCache {
   }
 }
 
-function knownToKernels({ keys, values, sinks }: CacheScheme, headDim: number): boolean {
+function knownToKernels({ keys, values }: CacheScheme, headDim: number): boolean {
   const known = ({ format }: CacheSide) => format.family === 'linear' && [2, 3, 4, 8].includes(format.bits);
-  return known(keys) && known(values) && sinks === 0 && headDim % 16 === 0;
+  return known(keys) && known(values) && headDim % 16 === 0;
 }
 
 function joined(a: Float32Array, b: Float32Array): Float32Array {

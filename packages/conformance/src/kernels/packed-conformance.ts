@@ -279,6 +279,8 @@ const caches: readonly {
   readonly name: string;
   readonly keys: KvLayout;
   readonly values: KvLayout;
+  /** Tokens in f32 before the packed ones. */
+  readonly first?: number;
   readonly window: number;
   readonly tokens: number;
   readonly scale?: number;
@@ -325,27 +327,53 @@ const caches: readonly {
     tokens: 2,
     reach: 999,
   },
+  {
+    name: 'first tokens and a window in f32, keys per channel',
+    keys: { bits: 2, along: 'tokens', size: 32 },
+    values: { bits: 4, along: 'channels', size: headDim },
+    first: 5,
+    window: 7,
+    tokens: 3,
+  },
+  {
+    name: 'first tokens that a sliding window does not reach',
+    keys: perToken(4),
+    values: perToken(8),
+    first: 4,
+    window: 2,
+    tokens: 2,
+    reach: 9,
+  },
+  {
+    name: 'first tokens, and no others in f32',
+    keys: perToken(8),
+    values: perToken(4),
+    first: 1,
+    window: 0,
+    tokens: 1,
+  },
 ];
 
 /** Attention over a quantized cache. */
 export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>[] = [
-  ...caches.map(({ name, window, tokens, ...layouts }) => ({
+  ...caches.map(({ name, first: sinks = 0, window, tokens, ...layouts }) => ({
     name: `attention over a cache: ${name}`,
     async run(attention: KvAttention) {
       const [keys, values] = [drawCache(layouts.keys), drawCache(layouts.values)];
       const queries = normals(tokens * heads * headDim);
-      const recent = normals(2 * kvHeads * window * headDim);
+      const plain = sinks + window;
+      const unpacked = normals(2 * kvHeads * plain * headDim);
       const { scale = 1 / Math.sqrt(headDim), reach } = layouts;
       const at = (x: Float64Array, part: number, head: number, position: number, c: number) =>
-        position < packed
-          ? x[(head * capacity + position) * headDim + c]
-          : recent[((part * kvHeads + head) * window + position - packed) * headDim + c];
+        position >= sinks && position < sinks + packed
+          ? x[(head * capacity + position - sinks) * headDim + c]
+          : unpacked[((part * kvHeads + head) * plain + position - (position < sinks ? 0 : packed)) * headDim + c];
       const expected = new Float64Array(queries.length);
       for (let t = 0; t < tokens; t++) {
         for (let h = 0; h < heads; h++) {
           const kvHead = Math.floor(h / (heads / kvHeads));
           const start = (t * heads + h) * headDim;
-          const visible = packed + window - tokens + t + 1;
+          const visible = packed + plain - tokens + t + 1;
           const first = Math.max(0, visible - (reach ?? visible));
           const scores = Array.from({ length: visible - first }, (_, i) => {
             let sum = 0;
@@ -371,7 +399,8 @@ export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>
           packed,
           keys: keys.kv,
           values: values.kv,
-          recent,
+          ...(plain > 0 ? { unpacked } : {}),
+          ...(sinks > 0 ? { first: sinks } : {}),
           window,
         },
         ...(layouts.scale === undefined ? {} : { scale }),

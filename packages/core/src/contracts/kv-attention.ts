@@ -36,8 +36,12 @@ export interface KvAttentionArgs {
   readonly packed: number;
   readonly keys: PackedKv;
   readonly values: PackedKv;
-  /** Tokens after the packed ones, in f32: keys, then values, `[2, kvHeads, window, headDim]`. */
-  readonly recent?: Float32Array;
+  /**
+   * Tokens in f32: keys, then values, `[2, kvHeads, first + window, headDim]`. The `first` ones are before the packed
+   * tokens, and the `window` ones after them.
+   */
+  readonly unpacked?: Float32Array;
+  readonly first?: number;
   readonly window?: number;
   /** Number of positions up to its own that a query sees: sliding windows. All when absent. */
   readonly reach?: number;

@@ -5,10 +5,24 @@ import type { KvAttention, KvAttentionArgs, PackedKv } from '../contracts/kv-att
 export function checkKvAttention(
   args: Omit<KvAttentionArgs, 'queries'> & { readonly queries: { readonly length: number } },
 ): void {
-  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, recent, window = 0 } = args;
-  if (headDim % 16 !== 0 || heads % kvHeads !== 0 || packed > capacity || tokens > packed + window) {
+  const {
+    queries,
+    tokens,
+    heads,
+    kvHeads,
+    headDim,
+    capacity,
+    packed,
+    keys,
+    values,
+    unpacked,
+    first = 0,
+    window = 0,
+  } = args;
+  const plain = first + window;
+  if (headDim % 16 !== 0 || heads % kvHeads !== 0 || packed > capacity || tokens > packed + plain) {
     throw new ShapeError(
-      `attention: ${heads} heads of ${headDim} channels over ${kvHeads} (channels in multiples of 16), ${packed} of ${capacity} positions and ${window} more for ${tokens} queries do not fit together`,
+      `attention: ${heads} heads of ${headDim} channels over ${kvHeads} (channels in multiples of 16), ${packed} of ${capacity} positions and ${plain} more for ${tokens} queries do not fit together`,
     );
   }
   if (args.reach !== undefined && !(Number.isInteger(args.reach) && args.reach > 0))
@@ -17,7 +31,7 @@ export function checkKvAttention(
     if (found !== needed) throw new ShapeError(`attention: ${what} has ${found} values, ${needed} are needed`);
   };
   need('queries', queries.length, tokens * heads * headDim);
-  need('the recent window', recent?.length ?? 0, 2 * kvHeads * window * headDim);
+  need('the unpacked tokens', unpacked?.length ?? 0, 2 * kvHeads * plain * headDim);
   for (const [name, kv] of [
     ['keys', keys],
     ['values', values],
@@ -48,22 +62,23 @@ function dequantized(kv: PackedKv, args: KvAttentionArgs, head: number, position
 /** Reference: dequantizes every key and value when it is needed; all sums are f64 in order, rounded once to f32. */
 export const referenceKvAttention: KvAttention = async (args) => {
   checkKvAttention(args);
-  const { queries, tokens, heads, kvHeads, headDim, packed, keys, values, recent, window = 0 } = args;
+  const { queries, tokens, heads, kvHeads, headDim, packed, keys, values, unpacked, first = 0, window = 0 } = args;
+  const plain = first + window;
   const scale = args.scale ?? 1 / Math.sqrt(headDim);
   const valueAt = (part: 0 | 1, head: number, position: number, channel: number) =>
-    position < packed
-      ? dequantized(part === 0 ? keys : values, args, head, position, channel)
-      : recent![((part * kvHeads + head) * window + position - packed) * headDim + channel];
+    position >= first && position < first + packed
+      ? dequantized(part === 0 ? keys : values, args, head, position - first, channel)
+      : unpacked![((part * kvHeads + head) * plain + position - (position < first ? 0 : packed)) * headDim + channel];
   const out = new Float32Array(queries.length);
   for (let token = 0; token < tokens; token++) {
-    const visible = packed + window - tokens + token + 1;
-    const first = Math.max(0, visible - (args.reach ?? visible));
+    const visible = packed + plain - tokens + token + 1;
+    const from = Math.max(0, visible - (args.reach ?? visible));
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor(head / (heads / kvHeads));
       const start = (token * heads + head) * headDim;
-      const scores = Float64Array.from({ length: visible - first }, (_, i) => {
+      const scores = Float64Array.from({ length: visible - from }, (_, i) => {
         let sum = 0;
-        for (let c = 0; c < headDim; c++) sum += queries[start + c] * valueAt(0, kvHead, first + i, c);
+        for (let c = 0; c < headDim; c++) sum += queries[start + c] * valueAt(0, kvHead, from + i, c);
         return sum * scale;
       });
       const top = scores.reduce((a, b) => Math.max(a, b));
@@ -71,7 +86,7 @@ export const referenceKvAttention: KvAttention = async (args) => {
       const total = weights.reduce((a, b) => a + b);
       for (let c = 0; c < headDim; c++) {
         let sum = 0;
-        for (let i = 0; i < weights.length; i++) sum += weights[i] * valueAt(1, kvHead, first + i, c);
+        for (let i = 0; i < weights.length; i++) sum += weights[i] * valueAt(1, kvHead, from + i, c);
         out[start + c] = sum / total;
       }
     }

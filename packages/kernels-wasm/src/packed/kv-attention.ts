@@ -34,7 +34,7 @@ export type PlacedKvAttention = Omit<KvAttentionArgs, 'queries'> & {
  */
 export function kvAttentionInPlace(pool: Pool, heap: Heap, args: PlacedKvAttention, result: number): void {
   checkKvAttention(args);
-  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, window = 0 } = args;
+  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, first = 0, window = 0 } = args;
   if (queries.length === 0) return;
   const addresses: number[] = [];
   const room = (bytes: number) => {
@@ -59,7 +59,7 @@ export function kvAttentionInPlace(pool: Pool, heap: Heap, args: PlacedKvAttenti
         upload(keys.scales),
         upload(values.codes),
         upload(values.scales),
-        upload(args.recent ?? new Float32Array(0)),
+        upload(args.unpacked ?? new Float32Array(0)),
         result,
         upload(Uint32Array.from([...layoutOf(keys), ...layoutOf(values)])),
         tokens,
@@ -68,9 +68,10 @@ export function kvAttentionInPlace(pool: Pool, heap: Heap, args: PlacedKvAttenti
         headDim,
         capacity,
         packed,
+        first,
         window,
         args.scale ?? 1 / Math.sqrt(headDim),
-        args.reach ?? packed + window,
+        args.reach ?? first + packed + window,
         together,
         room(scratchBytes * pool.threads),
         scratchBytes,

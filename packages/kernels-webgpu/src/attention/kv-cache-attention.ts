@@ -8,9 +8,9 @@ import { kvAttention } from '../wgsl/kv-attention.js';
  *   binding
  */
 export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<Float32Array> {
-  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, window = 0 } = args;
-  const recent = args.recent ?? new Float32Array(0);
-  const length = packed + window;
+  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, first = 0, window = 0 } = args;
+  const unpacked = args.unpacked ?? new Float32Array(0);
+  const length = first + packed + window;
   checkKvAttention(args);
   const most = gpu.device.limits.maxComputeWorkgroupsPerDimension;
   if (tokens > most) throw new KernelError(`attention of ${tokens} queries: at most ${most} at a time, split them`);
@@ -26,7 +26,7 @@ export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<F
       [values.codes, 'values'],
       [values.scales, 'value scales'],
       // A binding must not be empty, so it has one vec4 that no kernel reads.
-      [recent.length > 0 ? recent : new Float32Array(4), 'recent keys and values'],
+      [unpacked.length > 0 ? unpacked : new Float32Array(4), 'unpacked keys and values'],
     ] as const) {
       storage.push(buffers.upload(array, label));
     }
@@ -38,6 +38,7 @@ export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<F
       kv_heads: kvHeads,
       capacity,
       packed,
+      plain: first,
       window,
       length,
       scale: args.scale ?? 1 / Math.sqrt(headDim),

@@ -1,7 +1,7 @@
 /**
  * Attention of queries over a quantized cache of keys and values, softmax in one pass (running maximum and sum, f32). A
- * workgroup has one query of one head: its invocations score 64 positions, then each sums its channels. The last
- * positions may be f32 (KIVI's residual window).
+ * workgroup has one query of one head: its invocations score 64 positions, then each sums its channels. The first
+ * and the last positions may be f32 (sinks, and KIVI's residual window).
  */
 import type { KvLayout } from '@q/core';
 import { each, type KernelSource, wgslModule } from './module.js';
@@ -22,7 +22,7 @@ const crossing = (name: string) => `  let bit = 3u * at;
     word |= ${name}s[bit / 32u + 1u] << (32u - shift);
   }`;
 
-/** `fn NAME_at(head, position, channel) -> vec4f`: four channels from a cache, or from the f32 window after it. */
+/** `fn NAME_at(head, position, channel) -> vec4f`: four channels from a cache, or from the f32 tokens around it. */
 function load(name: 'key' | 'value', { bits, along, size }: KvLayout, headDim: number): string {
   const perWord = 32 / bits;
   const pair = (c: string) =>
@@ -30,10 +30,12 @@ function load(name: 'key' | 'value', { bits, along, size }: KvLayout, headDim: n
       ? `${name}_scales[(head * p.capacity + position) * ${headDim / size}u + (${c}) / ${size}u]`
       : `${name}_scales[(head * ((p.capacity + ${size - 1}u) / ${size}u) + position / ${size}u) * ${headDim}u + ${c}]`;
   const offset = name === 'key' ? '' : 'p.kv_heads + ';
-  return `fn ${name}_at(head: u32, position: u32, channel: u32) -> vec4f {
-  if (position >= p.packed) {
-    return recent[((${offset}head) * p.window + position - p.packed) * ${headDim / 4}u + channel / 4u];
+  return `fn ${name}_at(head: u32, place: u32, channel: u32) -> vec4f {
+  if (place < p.plain || place >= p.plain + p.packed) {
+    let row = place - select(p.packed, 0u, place < p.plain);
+    return unpacked[((${offset}head) * (p.plain + p.window) + row) * ${headDim / 4}u + channel / 4u];
   }
+  let position = place - p.plain;
   let at = (head * p.capacity + position) * ${headDim}u + channel;
 ${bits === 3 ? crossing(name) : `  let word = ${name}s[at / ${perWord}u] >> (${bits}u * (at % ${perWord}u));`}
   let codes = vec4f(vec4u(word, word >> ${bits}u, word >> ${2 * bits}u, word >> ${3 * bits}u) & vec4u(${2 ** bits - 1}u));
@@ -56,6 +58,7 @@ export function kvAttention({ headDim, keys, values }: KvAttentionOptions): Kern
       kv_heads: 'u32',
       capacity: 'u32',
       packed: 'u32',
+      plain: 'u32',
       window: 'u32',
       length: 'u32',
       scale: 'f32',
@@ -67,7 +70,7 @@ export function kvAttention({ headDim, keys, values }: KvAttentionOptions): Kern
       { name: 'key_scales', access: 'read', type: 'array<vec2f>' },
       { name: 'values', access: 'read', type: 'array<u32>' },
       { name: 'value_scales', access: 'read', type: 'array<vec2f>' },
-      { name: 'recent', access: 'read', type: 'array<vec4f>' },
+      { name: 'unpacked', access: 'read', type: 'array<vec4f>' },
       { name: 'outputs', access: 'read_write', type: 'array<vec4f>' },
     ],
     body: `

@@ -4,6 +4,7 @@ struct Parameters {
   kv_heads: u32,
   capacity: u32,
   packed: u32,
+  plain: u32,
   window: u32,
   length: u32,
   scale: f32,
@@ -15,13 +16,15 @@ struct Parameters {
 @group(0) @binding(3) var<storage, read> key_scales: array<vec2f>;
 @group(0) @binding(4) var<storage, read> values: array<u32>;
 @group(0) @binding(5) var<storage, read> value_scales: array<vec2f>;
-@group(0) @binding(6) var<storage, read> recent: array<vec4f>;
+@group(0) @binding(6) var<storage, read> unpacked: array<vec4f>;
 @group(0) @binding(7) var<storage, read_write> outputs: array<vec4f>;
 
-fn key_at(head: u32, position: u32, channel: u32) -> vec4f {
-  if (position >= p.packed) {
-    return recent[((head) * p.window + position - p.packed) * 16u + channel / 4u];
+fn key_at(head: u32, place: u32, channel: u32) -> vec4f {
+  if (place < p.plain || place >= p.plain + p.packed) {
+    let row = place - select(p.packed, 0u, place < p.plain);
+    return unpacked[((head) * (p.plain + p.window) + row) * 16u + channel / 4u];
   }
+  let position = place - p.plain;
   let at = (head * p.capacity + position) * 64u + channel;
   let bit = 3u * at;
   let shift = bit % 32u;
@@ -37,10 +40,12 @@ fn key_at(head: u32, position: u32, channel: u32) -> vec4f {
   return (codes - vec4f(pair0.y, pair1.y, pair2.y, pair3.y)) * vec4f(pair0.x, pair1.x, pair2.x, pair3.x);
 }
 
-fn value_at(head: u32, position: u32, channel: u32) -> vec4f {
-  if (position >= p.packed) {
-    return recent[((p.kv_heads + head) * p.window + position - p.packed) * 16u + channel / 4u];
+fn value_at(head: u32, place: u32, channel: u32) -> vec4f {
+  if (place < p.plain || place >= p.plain + p.packed) {
+    let row = place - select(p.packed, 0u, place < p.plain);
+    return unpacked[((p.kv_heads + head) * (p.plain + p.window) + row) * 16u + channel / 4u];
   }
+  let position = place - p.plain;
   let at = (head * p.capacity + position) * 64u + channel;
   let bit = 3u * at;
   let shift = bit % 32u;
