@@ -53,7 +53,7 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
       const state = statistics.get(outputMoments);
       const moments = dampedMoments(state, own.outputs);
       if (!moments) return undefined;
-      await refineOutputs({ ...problem, outputs: moments }, rounds, kernels);
+      refineOutputs({ ...problem, outputs: moments }, rounds, kernels);
       return state.count >= tokensAnOutput * state.width
         ? undefined
         : `the end loss's gradients come from ${state.count} tokens for ${state.width} outputs: below ${tokensAnOutput} for each the result may be worse than without them, so give more calibration text`;

@@ -73,7 +73,7 @@ function refineRows(problem: RefineProblem, rounds: number, kernels: Kernels): v
 }
 
 /** First columns and ends: of the groups, or of blocks when scales stay. */
-function blocksOf({ columns, group, blockSize, refitScales }: RefineProblem): [number, number][] {
+export function blocksOf({ columns, group, blockSize, refitScales }: RefineProblem): [number, number][] {
   const blocks: [number, number][] = [];
   for (let start = 0, end = 0; start < columns; start = end) {
     end = refitScales ? start + 1 : Math.min(start + blockSize, columns);
