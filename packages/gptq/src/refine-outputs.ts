@@ -1,5 +1,6 @@
 import type { FitOutputScales, Kernels } from '@q/core';
-import { blocksOf, type RefineProblem } from './refine.js';
+import type { RefineProblem } from './refine.js';
+import { blocksOf } from './refine-blocks.js';
 
 /** A rounded linear, and the curvature of the end loss in its outputs. */
 export interface RefineOutputsProblem extends RefineProblem {
