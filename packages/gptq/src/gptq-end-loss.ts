@@ -1,4 +1,12 @@
-import { checkOptions, type HessianState, number, type OptionValues, outputMoments, type Quantizer } from '@q/core';
+import {
+  checkOptions,
+  number,
+  type OptionValues,
+  type OutputMomentsState,
+  outputMoments,
+  outputMomentsMatrix,
+  type Quantizer,
+} from '@q/core';
 import { type GptqOptions, gptqWith } from './gptq.js';
 import { refineOutputs } from './refine-outputs.js';
 
@@ -65,12 +73,12 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
  * `share G + (1 - share) mean(diag G) I` with mean diagonal 1: the moments are sums over drawn labels, and their
  * product with H is only an estimate. Undefined if the end loss does not depend on the linear.
  */
-function dampedMoments({ sum, width }: HessianState, share: number): Float32Array | undefined {
+function dampedMoments(state: OutputMomentsState, share: number): Float32Array | undefined {
+  const { width, sum } = state;
   let trace = 0;
-  for (let i = 0; i < width; i++) trace += sum[i * width + i];
+  for (let i = 0, at = 0; i < width; at += width - i++) trace += sum[at];
   if (!(trace > 0)) return undefined;
-  const scale = (share * width) / trace;
-  const outputs = Float32Array.from(sum, (value) => value * scale);
+  const outputs = outputMomentsMatrix(state, (share * width) / trace);
   for (let i = 0; i < width; i++) outputs[i * width + i] += 1 - share;
   return outputs;
 }
