@@ -24,12 +24,12 @@ export const endLossOptions = {
   }),
   /**
    * Share of the gradients' own second moments in the factor for outputs; the rest is that of equal and independent
-   * outputs ({@link refineOutputs}). From 0 to below 1. 0: only rows. Default 0.7.
+   * outputs ({@link refineOutputs}). From 0 to below 1. 0: only rows. Default: {@link shareOf} the tokens.
    */
   outputs: number({
     min: 0,
     below: 1,
-    default: 0.7,
+    otherwise: 'tokens / (tokens + 2 outputs)',
     help: "With the end loss as objective, share of the gradients' own second moments in the factor for outputs.",
   }),
 };
@@ -55,11 +55,11 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
   });
   return gptqWith(options, {
     options: { objective: 'end-loss', ...own },
-    endLoss: { tokens: own.tokens, outputs: own.outputs > 0 },
+    endLoss: { tokens: own.tokens, outputs: own.outputs !== 0 },
     async refine(problem, statistics, rounds, kernels) {
       if (own.outputs === 0) return undefined;
       const state = statistics.get(outputMoments);
-      const moments = dampedMoments(state, own.outputs);
+      const moments = dampedMoments(state, own.outputs ?? shareOf(state));
       if (!moments) return undefined;
       refineOutputs({ ...problem, outputs: moments }, rounds, kernels);
       return state.count >= tokensAnOutput * state.width
@@ -68,6 +68,12 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
     },
   });
 }
+
+/**
+ * The share that the moments of n tokens get for p outputs, n / (n + 2 p): the noise of their eigenvalues grows with
+ * p / n.
+ */
+const shareOf = ({ count, width }: OutputMomentsState): number => count / (count + 2 * width);
 
 /**
  * `share G + (1 - share) mean(diag G) I` with mean diagonal 1: the moments are sums over drawn labels, and their
