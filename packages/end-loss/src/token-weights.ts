@@ -1,4 +1,4 @@
-import { type Context, type HessianState, outputMoments } from '@q/core';
+import { type Context, type OutputMomentsState, outputMoments } from '@q/core';
 import { type OutputGradientsOptions, outputGradients } from './output-gradients.js';
 
 /** Weight of each calibration token for each linear, `[count * length]`, by module. */
@@ -23,9 +23,9 @@ export async function tokenWeights<T>(
 export interface EndLoss {
   readonly tokens: TokenWeights;
   /**
-   * `G^T G` of the derivatives by a linear's outputs, for `outputMoments` of core. Empty if they were not requested.
+   * `G^T G` of the derivatives by a linear's outputs, states of `outputMoments`. Empty if they were not requested.
    */
-  readonly outputs: ReadonlyMap<string, HessianState>;
+  readonly outputs: ReadonlyMap<string, OutputMomentsState>;
 }
 
 /**
@@ -40,7 +40,7 @@ export async function endLossStatistics<T>(
 ): Promise<EndLoss> {
   const { count, length } = options.windows;
   const tokens = new Map<string, Float32Array>();
-  const outputs = new Map<string, HessianState>();
+  const outputs = new Map<string, OutputMomentsState>();
   await outputGradients(
     options,
     async ({ module, firstToken, gradient }) => {

@@ -1,4 +1,15 @@
-import { createContext, createRandom, hessian, int3, minMax, outputMoments, perChannel, scheme, tensor } from '@q/core';
+import {
+  createContext,
+  createRandom,
+  hessian,
+  int3,
+  minMax,
+  outputMoments,
+  perChannel,
+  type Statistic,
+  scheme,
+  tensor,
+} from '@q/core';
 import { expect, it } from 'vitest';
 import { gptqEndLoss } from './gptq-end-loss.js';
 
@@ -9,14 +20,13 @@ const draw = (count: number) => Float32Array.from({ length: count }, () => rando
 async function notesFor(tokens: number): Promise<readonly string[]> {
   const context = createContext();
   const states = new Map<unknown, unknown>();
-  for (const [statistic, width, count] of [
-    [hessian, columns, 200],
-    [outputMoments, rows, tokens],
-  ] as const) {
+  const collect = async <State>(statistic: Statistic<State>, width: number, count: number) => {
     const state = statistic.create(width);
     await statistic.update(state, { x: draw(count * width), tokens: count, width }, context.kernels);
     states.set(statistic, state);
-  }
+  };
+  await collect(hessian, columns, 200);
+  await collect(outputMoments, rows, tokens);
   const statistics = { has: (of: unknown) => states.has(of), get: (of: unknown) => states.get(of) as never };
   const to = scheme({ format: int3, granularity: perChannel });
   const quantizer = gptqEndLoss({ retarget: 0, residual: false, fit: minMax(), ranges: [1] });

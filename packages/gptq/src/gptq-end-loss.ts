@@ -1,4 +1,12 @@
-import { checkOptions, type HessianState, number, type OptionValues, outputMoments, type Quantizer } from '@q/core';
+import {
+  checkOptions,
+  number,
+  type OptionValues,
+  type OutputMomentsState,
+  outputMoments,
+  outputMomentsMatrix,
+  type Quantizer,
+} from '@q/core';
 import { type GptqOptions, gptqWith } from './gptq.js';
 import { refineOutputs } from './refine-outputs.js';
 
@@ -16,12 +24,12 @@ export const endLossOptions = {
   }),
   /**
    * Share of the gradients' own second moments in the factor for outputs; the rest is that of equal and independent
-   * outputs ({@link refineOutputs}). From 0 to below 1. 0: only rows. Default 0.7.
+   * outputs ({@link refineOutputs}). From 0 to below 1. 0: only rows. Default: {@link shareOf} the tokens.
    */
   outputs: number({
     min: 0,
     below: 1,
-    default: 0.7,
+    otherwise: 'tokens / (tokens + 2 outputs)',
     help: "With the end loss as objective, share of the gradients' own second moments in the factor for outputs.",
   }),
 };
@@ -47,13 +55,13 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
   });
   return gptqWith(options, {
     options: { objective: 'end-loss', ...own },
-    endLoss: { tokens: own.tokens, outputs: own.outputs > 0 },
+    endLoss: { tokens: own.tokens, outputs: own.outputs !== 0 },
     async refine(problem, statistics, rounds, kernels) {
       if (own.outputs === 0) return undefined;
       const state = statistics.get(outputMoments);
-      const moments = dampedMoments(state, own.outputs);
+      const moments = dampedMoments(state, own.outputs ?? shareOf(state));
       if (!moments) return undefined;
-      await refineOutputs({ ...problem, outputs: moments }, rounds, kernels);
+      refineOutputs({ ...problem, outputs: moments }, rounds, kernels);
       return state.count >= tokensAnOutput * state.width
         ? undefined
         : `the end loss's gradients come from ${state.count} tokens for ${state.width} outputs: below ${tokensAnOutput} for each the result may be worse than without them, so give more calibration text`;
@@ -62,15 +70,21 @@ export function gptqEndLoss({ tokens, outputs, ...options }: GptqEndLossOptions 
 }
 
 /**
+ * The share that the moments of n tokens get for p outputs, n / (n + 2 p): the noise of their eigenvalues grows with
+ * p / n.
+ */
+const shareOf = ({ count, width }: OutputMomentsState): number => count / (count + 2 * width);
+
+/**
  * `share G + (1 - share) mean(diag G) I` with mean diagonal 1: the moments are sums over drawn labels, and their
  * product with H is only an estimate. Undefined if the end loss does not depend on the linear.
  */
-function dampedMoments({ sum, width }: HessianState, share: number): Float32Array | undefined {
+function dampedMoments(state: OutputMomentsState, share: number): Float32Array | undefined {
+  const { width, sum } = state;
   let trace = 0;
-  for (let i = 0; i < width; i++) trace += sum[i * width + i];
+  for (let i = 0, at = 0; i < width; at += width - i++) trace += sum[at];
   if (!(trace > 0)) return undefined;
-  const scale = (share * width) / trace;
-  const outputs = Float32Array.from(sum, (value) => value * scale);
+  const outputs = outputMomentsMatrix(state, (share * width) / trace);
   for (let i = 0; i < width; i++) outputs[i * width + i] += 1 - share;
   return outputs;
 }

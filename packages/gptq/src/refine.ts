@@ -1,4 +1,5 @@
 import type { Descent, Kernels, RoundingGrid, ScaleStorage } from '@q/core';
+import { blocksOf } from './refine-blocks.js';
 
 /** A rounded linear. `codes` and `scales` are improved in place. */
 export interface RefineProblem {
@@ -70,17 +71,6 @@ function refineRows(problem: RefineProblem, rounds: number, kernels: Kernels): v
   } finally {
     descent.close();
   }
-}
-
-/** First columns and ends: of the groups, or of blocks when scales stay. */
-function blocksOf({ columns, group, blockSize, refitScales }: RefineProblem): [number, number][] {
-  const blocks: [number, number][] = [];
-  for (let start = 0, end = 0; start < columns; start = end) {
-    end = refitScales ? start + 1 : Math.min(start + blockSize, columns);
-    while (refitScales && end < columns && group[end] === group[start]) end++;
-    blocks.push([start, end]);
-  }
-  return blocks;
 }
 
 /** Computes and stores the new scale of a group; returns its growth. */

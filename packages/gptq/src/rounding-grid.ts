@@ -15,14 +15,3 @@ export function roundingGrid(format: NumberFormat): RoundingGrid {
     codes: Uint8Array.from(sorted, ([, code]) => code),
   };
 }
-
-/** The value of each code before zero point and scale. */
-export function codeLevels(grid: RoundingGrid): Float32Array {
-  if (grid.kind === 'linear')
-    return Float32Array.from({ length: grid.max - grid.min + 1 }, (_, code) => grid.min + code);
-  const levels = new Float32Array(256);
-  grid.codes.forEach((code, i) => {
-    levels[code] = grid.levels[i];
-  });
-  return levels;
-}

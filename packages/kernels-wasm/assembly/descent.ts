@@ -32,7 +32,7 @@ export function packCodes(from: usize, rows: usize, columns: usize, to: usize, f
 /** Levels of the 4 codes at `at`: `lowest + code`, or those of a table `[256]` by code. */
 // @ts-expect-error: decorator
 @inline
-function levelsOf(at: usize, lowest: f32, table: usize): v128 {
+export function levelsOf(at: usize, lowest: f32, table: usize): v128 {
   if (table == 0) {
     const codes = v128.load32_zero(at);
     const wide = i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(codes));

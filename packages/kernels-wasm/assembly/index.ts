@@ -5,6 +5,7 @@ export { encodeQ6_K } from './block-signed';
 export { attentionGradientHeads } from './attention-gradient';
 export { factorBlock, solveBelow, subtractEarlier, takeColumns, unpackRows } from './cholesky';
 export { blockGradient, descendPanels, differences, packCodes, packSquare, scaleSteps } from './descent';
+export { descendOutputs, mixChanges, mixOutputs, rowProducts, turnPanels } from './output-descent';
 export { combineRows, mapGradient, mapVectors } from './elementwise';
 export { packFactor, packRows, errorPanels, sweepPanels, unpackCodes, unpackColumns } from './gptq-sweep';
 export { squaredErrors } from './grid-errors';

@@ -35,6 +35,8 @@ const functions = [
   'blockGradient',
   'scaleSteps',
   'descendPanels',
+  'turnPanels',
+  'mixOutputs',
   'unpackCodes',
   'unpackColumns',
   'takeColumns',
@@ -109,7 +111,10 @@ export type BlockArguments = readonly [
   narrow: number,
 ];
 
-type Exports = Record<PoolFunction, (...args: number[]) => void> & {
+/** Steps of `assembly/output-descent.ts` that only the calling thread takes. */
+type CallerFunction = 'mixChanges' | 'rowProducts' | 'descendOutputs';
+
+type Exports = Record<PoolFunction | CallerFunction, (...args: number[]) => void> & {
   sweepBytes(points: number): number;
   factorBlock(...args: BlockArguments): number;
 };

@@ -12,6 +12,7 @@ import { gptqBlock, rowErrors } from './gptq-block.js';
 import { gatherGrams, gram } from './gram.js';
 import { gridKernels } from './grids.js';
 import { matmul } from './matmul.js';
+import { openOutputDescent } from './output-descent.js';
 import { createPool, defaultThreads } from './pool.js';
 import { scoreLogits } from './score-logits.js';
 import type { SimdLevel } from './simd.js';
@@ -43,6 +44,7 @@ export async function createWasmKernels(options: WasmKernelOptions = {}): Promis
     rowErrors: async (args) => rowErrors(pool, args),
     splitsColumns: true,
     openDescent: (args) => openDescent(pool, args),
+    openOutputDescent: (args) => openOutputDescent(pool, args),
     hadamard: async (args) => hadamard(pool, args),
     matmulInt8: async (args) => matmulInt8(pool, args),
     scoreLogits: async (args) => scoreLogits(pool, args),

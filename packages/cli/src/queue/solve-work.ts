@@ -3,7 +3,7 @@ import {
   type ActivationScheme,
   CalibrationError,
   createContext,
-  type HessianState,
+  type OutputMomentsState,
   outputMoments,
   type Statistic,
   type Statistics,
@@ -135,7 +135,7 @@ export const solveWork: JobKind = {
           const weight = floats(parts[0]);
           const clipped = header.clipped ? floats(parts[1]) : weight;
           const moments = tensorsOf(header.outputs, parts.slice(header.clipped ? 2 : 1));
-          const outputs: HessianState | undefined =
+          const outputs: OutputMomentsState | undefined =
             header.outputs.length > 0 ? outputMoments.deserialize(moments) : undefined;
           const { activation, routed } = header;
           const solver: SolverInputs = {

@@ -1,5 +1,5 @@
 import type { BlockKernels } from './block-kernels.js';
-import type { Descent, DescentArgs } from './descent.js';
+import type { Descent, DescentArgs, OutputDescent, OutputDescentArgs } from './descent.js';
 import type { GridKernels } from './grid-kernels.js';
 import type { StreamKernels } from './stream-kernels.js';
 
@@ -40,6 +40,8 @@ export interface Kernels {
   readonly splitsColumns: boolean;
   /** Coordinate descent on rounded rows that stay in the kernels' memory; see {@link DescentArgs}. */
   openDescent(args: DescentArgs): Descent;
+  /** The same for rows whose outputs affect the loss together; see {@link OutputDescentArgs}. */
+  openOutputDescent(args: OutputDescentArgs): OutputDescent;
   /** In-place orthonormal Walsh-Hadamard transform of each row's consecutive chunks of `size` (a power of two). */
   hadamard(args: HadamardArgs): Promise<void>;
   /** `out[m,n] = a b^T` with a `[m,k]` i8, b `[n,k]` i8, i32 accumulation (exact for k < 2^17). */

@@ -1,12 +1,14 @@
 import type { Descent, DescentArgs } from '../contracts/descent.js';
 import { roundHalfEven } from '../dtypes/round.js';
 
-/** Coordinate descent by its definition, in f64; each code is written as soon as it is found. */
-export function openDescent(args: DescentArgs): Descent {
-  const { rows, columns, target, hessian, grid, groups, group, scales, zeros, codes } = args;
+/** Codes of a descent, and `D = T - Q` `[rows, columns]` in f64. */
+export function roundingOf(args: DescentArgs) {
+  const { rows, columns, target, grid, groups, group, scales, zeros, codes } = args;
   const levelOf = (code: number) => (grid.kind === 'linear' ? code + grid.min : grid.levels[grid.codes.indexOf(code)]);
   const unit = (row: number, j: number) => levelOf(codes[row * columns + j]) - zeros[row * groups + group[j]];
-  const codeOf = (wanted: number): number => {
+  /** The code whose level, without the zero point, is nearest. */
+  const codeOf = (wantedUnit: number, row: number, j: number): number => {
+    const wanted = wantedUnit + zeros[row * groups + group[j]];
     if (grid.kind === 'linear') return Math.min(grid.max, Math.max(grid.min, roundHalfEven(wanted))) - grid.min;
     let best = 0;
     for (const [i, level] of grid.levels.entries())
@@ -17,6 +19,13 @@ export function openDescent(args: DescentArgs): Descent {
     const [row, j] = [Math.floor(at / columns), at % columns];
     return value - unit(row, j) * scales[row * groups + group[j]];
   });
+  return { unit, codeOf, difference };
+}
+
+/** Coordinate descent by its definition, in f64; each code is written as soon as it is found. */
+export function openDescent(args: DescentArgs): Descent {
+  const { rows, columns, target, hessian, groups, group, scales, codes } = args;
+  const { unit, codeOf, difference } = roundingOf(args);
   const product = (row: number, j: number) => {
     let sum = 0;
     for (let i = 0; i < columns; i++) sum += difference[row * columns + i] * hessian[i * columns + j];
@@ -43,7 +52,7 @@ export function openDescent(args: DescentArgs): Descent {
         for (let j = start; j < end; j++) {
           const [at, g] = [row * columns + j, row * groups + group[j]];
           const wanted = target[at] + product(row, j) / hessian[j * (columns + 1)] - difference[at];
-          codes[at] = codeOf(wanted / scales[g] + zeros[g]);
+          codes[at] = codeOf(wanted / scales[g], row, j);
           difference[at] = target[at] - unit(row, j) * scales[g];
         }
       }

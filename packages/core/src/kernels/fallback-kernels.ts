@@ -46,6 +46,7 @@ export function fallbackKernels(first: Kernels, next: Kernels, onFailure: (reaso
     gptqBlock: (args) => attempt((kernels) => kernels.gptqBlock(args), args.loss),
     rowErrors: (args) => attempt((kernels) => kernels.rowErrors(args)),
     openDescent: (args) => next.openDescent(args),
+    openOutputDescent: (args) => next.openOutputDescent(args),
     hadamard: (args) => attempt((kernels) => kernels.hadamard(args), args.x),
     matmulInt8: (args) => attempt((kernels) => kernels.matmulInt8(args)),
     scoreLogits: (args) => attempt((kernels) => kernels.scoreLogits(args)),

@@ -9,6 +9,7 @@ import { eagerGrams } from './eager-grams.js';
 import { gptqBlock } from './gptq-block.js';
 import { hadamard } from './hadamard.js';
 import { gram, matmul, matmulInt8 } from './matmul.js';
+import { openOutputDescent } from './output-descent.js';
 import { plainBlocks } from './plain-blocks.js';
 import { plainGrids } from './plain-grids.js';
 import { plainStream } from './plain-stream.js';
@@ -30,6 +31,7 @@ export const referenceKernels: Kernels = {
   rowErrors: async (args) => rowErrors(args),
   splitsColumns: false,
   openDescent,
+  openOutputDescent,
   hadamard: async (args) => hadamard(args),
   matmulInt8: async (args) => matmulInt8(args),
   scoreLogits: async (args) => scoreLogits(args),

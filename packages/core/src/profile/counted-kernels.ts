@@ -1,4 +1,4 @@
-import type { Descent, DescentArgs } from '../contracts/descent.js';
+import type { Descent, DescentArgs, OutputDescentArgs } from '../contracts/descent.js';
 import type { GatheredGrams, Kernels } from '../contracts/kernels.js';
 import type { AttentionArgs, ForwardEngine, Ops } from '../contracts/ops.js';
 import type { Profile } from '../contracts/profile.js';
@@ -37,6 +37,18 @@ export function countedKernels(kernels: Kernels, profile: Profile): Kernels {
       return kernels.rowErrors(args);
     },
     openDescent: (args) => countedDescent(kernels.openDescent(args), args, profile),
+    openOutputDescent(args: OutputDescentArgs) {
+      const { rows, columns } = args;
+      const descent = kernels.openOutputDescent(args);
+      return {
+        ...descent,
+        descend(start, end, fit) {
+          const width = end - start;
+          profile.count(2 * rows * width * (rows + columns) + rows * width ** 2 * (fit ? 3 : 1));
+          descent.descend(start, end, fit);
+        },
+      };
+    },
     gatherGrams: () => countedGrams(kernels.gatherGrams(), profile),
     sync: sync && {
       ...sync,

@@ -59,9 +59,3 @@ export const hessian = hessianStatistic('hessian', 'f64');
 
 /** The same in f32: half the memory, for wide layers. */
 export const hessianF32 = hessianStatistic('hessianF32', 'f32');
-
-/**
- * `G^T G` of the end loss's derivatives with respect to a linear's outputs, `[out, out]`, in f32. It comes from
- * backward passes and not from inputs. Methods with {@link Quantizer.endLoss} get it, and no method's needs list it.
- */
-export const outputMoments = hessianStatistic('outputMoments', 'f32');

@@ -41,6 +41,7 @@ export function createWebgpuKernels({ host = referenceKernels, ...options }: Web
     rowErrors: (args) => rowErrors(gpu, args),
     splitsColumns: false,
     openDescent: (args) => host.openDescent(args),
+    openOutputDescent: (args) => host.openOutputDescent(args),
     hadamard: (args) => hadamard(gpu, args),
     matmulInt8: (args) => matmulInt8(gpu, args),
     scoreLogits: (args) => host.scoreLogits(args),

@@ -1,6 +1,6 @@
 import { gptqLayout, openCheckpoint, plainLayout } from '@q/checkpoint';
 import { int4, type ModelDescription, perGroup, scheme } from '@q/core';
-import { gptq } from '@q/gptq';
+import { gptq, gptqEndLoss } from '@q/gptq';
 import { rtn } from '@q/rtn';
 import { expect, it } from 'vitest';
 import { demoModel } from '../testing/demo-model.js';
@@ -37,5 +37,23 @@ it('counts a table whole while it is rounded or rewritten', async () => {
   expect(bytesOf({})).toBeLessThan(decoded);
   expect(bytesOf({ rewritten: new Set([table]) })).toBeGreaterThan(150e6 + decoded);
   expect(bytesOf({ modules: [{ linear, quantizer: rtn(), scheme: target }] })).toBeGreaterThan(150e6 + 2 * decoded);
+  await source.close();
+});
+
+it('counts the moments of outputs of all linears, and the weights of the backward pass', async () => {
+  const source = await openCheckpoint(demoModel, []);
+  const memoryOf = (quantizer = gptq()) => {
+    const rules = [{ ...blocks, quantizer }];
+    return planRun(source, { layout: gptqLayout(), rules, seed: 0 }, { count: 1, length: 16, batch: 1 }).forecast
+      .memory;
+  };
+  const { blocks: own, expected } = source.model as ModelDescription;
+  let [moments, weights] = [0, 0];
+  for (const { outFeatures: out } of own.flatMap(({ linears }) => linears)) moments += 2 * out * (out + 1);
+  for (const shape of expected.values()) weights += 4 * shape.reduce((product, size) => product * size);
+  const memory = memoryOf(gptqEndLoss());
+  expect(memory.moments).toBe(moments);
+  expect(memory.total).toBeGreaterThan(Math.max(memoryOf().total, 150e6 + weights + moments));
+  expect(memoryOf(gptqEndLoss({ outputs: 0 })).moments).toBeUndefined();
   await source.close();
 });

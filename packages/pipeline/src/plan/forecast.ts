@@ -1,5 +1,5 @@
 import type { Checkpoint } from '@q/checkpoint';
-import { elementCount, type LinearDescription, type ModelDescription, type Tuner } from '@q/core';
+import { elementCount, type LinearDescription, type ModelDescription, outputMoments, type Tuner } from '@q/core';
 import { type Recipe, transformsOf } from '../recipe/recipe.js';
 import { headTokens } from '../run/head-inputs.js';
 import { hiddenStateBytes } from '../run/hidden-states.js';
@@ -93,12 +93,14 @@ export function forecast(input: ForecastInput): Forecast {
   // Hidden states of the unquantized model that are kept for a tuner; none if activations are on the disk.
   const left = paired && tuner?.readsHiddenStates ? hiddenStateBytes(model.blocks.length, tokens, model.hiddenSize) : 0;
   const engineBytes = calibration.engineBytes?.(model) ?? 0;
+  const endLoss = endLossBytes(model, modules, calibration);
   const restOf = (batch: number) => ({
     runtime: baseBytes,
     ...(engineBytes > 0 ? { engine: engineBytes } : {}),
     block: ((paired ? 2 : 1) * 2 + (transforms > 0 ? 3 : 0)) * 4 * blockElements,
     // The Hessian in f64, its factor in f64 and f32, the damped Hessian; two cross products and their difference.
     statistics: (paired ? 44 : 24) * widest * widest,
+    ...(endLoss.moments > 0 ? { moments: endLoss.moments } : {}),
     batch: 4 * batch * calibration.length * (widest * 4 + model.hiddenSize * 8),
   });
   /**
@@ -116,7 +118,10 @@ export function forecast(input: ForecastInput): Forecast {
     total(withTables({ ...restOf(usual), ...states })).total > (calibration.memory ?? Number.POSITIVE_INFINITY);
   const batch = onDisk ? (calibration.batch ?? calibrationBatch / 2) : usual;
   const rest = restOf(batch);
-  const memory = withTables(onDisk ? rest : { ...rest, ...states });
+  const walk = withTables(onDisk ? rest : { ...rest, ...states });
+  // The backward pass is over before the walk begins: the larger of the two is the peak.
+  const gradients = endLoss.phase - (total(walk).total - baseBytes - engineBytes);
+  const memory = gradients > 0 ? { ...walk, gradients } : walk;
   const disk = onDisk ? { disk: activations } : {};
   let products = 0;
   let solves = 0;
@@ -143,6 +148,26 @@ export function forecast(input: ForecastInput): Forecast {
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory, ...(onDisk ? {} : kept) };
   const larger = total(trained).total > total(memory).total ? trained : memory;
   return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / rates.training };
+}
+
+/**
+ * Bytes of the moments of outputs, which stay until the last block, and of the whole phase of the backward pass: the
+ * weights in f32, the moments, the states between blocks of four windows, and three arrays of a window's logits.
+ */
+function endLossBytes(
+  model: ModelDescription,
+  modules: readonly PlannedModule[],
+  { length }: CalibrationShape,
+): { readonly moments: number; readonly phase: number } {
+  const readers = modules.filter(({ quantizer }) => quantizer.endLoss);
+  if (readers.length === 0) return { moments: 0, phase: 0 };
+  let moments = 0;
+  for (const { linear, quantizer } of readers)
+    if (quantizer.endLoss?.outputs) moments += outputMoments.bytes(linear.outFeatures);
+  let weights = 0;
+  for (const shape of model.expected.values()) weights += 4 * elementCount(shape);
+  const states = 4 * 4 * length * model.hiddenSize * (model.blocks.length + 1);
+  return { moments, phase: weights + moments + states + 3 * 4 * length * model.vocabularySize };
 }
 
 const shapeOf = ({ outFeatures, inFeatures }: LinearDescription): readonly number[] => [outFeatures, inFeatures];

@@ -1,7 +1,7 @@
 import {
   CalibrationError,
   type Context,
-  type HessianState,
+  type OutputMomentsState,
   outputMoments,
   type Statistic,
   type Statistics,
@@ -31,7 +31,7 @@ export interface SolverInputs {
   readonly clipped: Tensor<'f32'>;
   readonly input: CollectedInput;
   /** Moments of the derivatives of the end loss by its outputs, if the method reads them. */
-  readonly outputs?: HessianState;
+  readonly outputs?: OutputMomentsState;
   /** Whether a router chose its tokens. */
   readonly routed: boolean;
 }
@@ -65,7 +65,7 @@ export async function solveModule(
 }
 
 /** The collected statistics, with the moments of the linear's own outputs. */
-function withOutputs(statistics: Statistics, outputs: HessianState | undefined): Statistics {
+function withOutputs(statistics: Statistics, outputs: OutputMomentsState | undefined): Statistics {
   if (!outputs) return statistics;
   return {
     get: <State>(statistic: Statistic<State>) =>
