@@ -15,3 +15,16 @@ export function parseBudget(shown: string, value: string | number): Budget {
     throw new SchemeError(`${shown} ${value}: bits per weight (3.0) or a size of all tensors (900MB) was expected`);
   return unit === undefined ? { bitsPerWeight: Number(number) } : { bytes: Number(number) * units[unit] };
 }
+
+/**
+ * Parses a size of all tensors: `75MB`, `4.5 GB`, or a number of bytes.
+ * @throws SchemeError for any other value
+ */
+export function parseSize(shown: string, value: string | number): { readonly bytes: number } {
+  const text = `${value}`;
+  const bytes = /^\s*[0-9]+\s*$/.test(text) ? Number(text) : undefined;
+  const parsed = bytes === undefined && /B\s*$/.test(text) ? parseBudget(shown, text) : undefined;
+  if (bytes !== undefined && bytes > 0) return { bytes };
+  if (parsed && 'bytes' in parsed) return parsed;
+  throw new SchemeError(`${shown} ${value}: a size of all tensors was expected (900MB), or a number of bytes`);
+}
