@@ -223,7 +223,7 @@ describe('--budget', () => {
   it.each([
     [['--budget', '4', '--method', 'llm-qat'], /--calib FILE is needed/],
     [['--embeddings', 'auto'], /--embeddings auto: a budget chooses the scheme: give --budget or --max-bytes too/],
-    [['--max-bytes', '75 apples'], /--max-bytes 75 apples: a size of all tensors was expected \(900MB\)/],
+    [['--max-bytes', '75 apples'], /--max-bytes 75 apples: a size of all tensors \(900MB\), or bytes, was expected/],
     [
       ['--budget', '1.5', '--calib', 'IDS', '--length', '16', '--samples', '4'],
       /the smallest that this recipe gives is [0-9.]+ bits per weight/,

@@ -46,12 +46,12 @@ export const ggufTarget: ConversionTarget = {
       '--to gguf makes no use of it, and would write the same file without it: leave it out',
     );
     // A number is a size; the names of types begin with letters.
-    const bytes = within !== undefined && /^\s*[0-9]/.test(within) ? parseSize('--within', within).bytes : undefined;
+    const size = within !== undefined && /^\s*[0-9]/.test(within) ? parseSize('--within', within).bytes : undefined;
     const type =
       within === undefined
         ? ggufType('--type', options.type ?? 'f16', ggufTypes)
         : // Blocks of 32 values fit the rows of nearly all matrices, so the size is chosen for all of them.
-          ggufType('--within', bytes === undefined ? within : 'q8_0', ggufTypes);
+          ggufType('--within', size === undefined ? within : 'q8_0', ggufTypes);
     const choice: RequantizeOptions & { importance?: ImportanceMatrix; types?: ReadonlyMap<string, BlockFormat> } = {
       type,
       output: outputChoice(options.output),
@@ -85,7 +85,7 @@ export const ggufTarget: ConversionTarget = {
         const { types, words } = await chooseTypes(
           {
             ...{ checkpoint, model, limit: planModel(model, choice, path), solved: options.method !== undefined },
-            ...(bytes === undefined ? {} : { bytes }),
+            ...(size === undefined ? {} : { bytes: size }),
           },
           options,
           context,

@@ -3,6 +3,8 @@ import type { Budget } from '../../plan/budget.js';
 
 const units: Readonly<Record<string, number>> = { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
 
+const written = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?B)?\s*$/;
+
 /**
  * Parses a budget. `3`, `3.25`: bits per weight. `900MB`, `4.5 GB`: bytes of all tensors, in decimal units as in all
  * reports.
@@ -10,7 +12,7 @@ const units: Readonly<Record<string, number>> = { B: 1, kB: 1e3, KB: 1e3, MB: 1e
  * @throws SchemeError for any other value
  */
 export function parseBudget(shown: string, value: string | number): Budget {
-  const [, number, unit] = /^\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?B)?\s*$/.exec(`${value}`) ?? [];
+  const [, number, unit] = written.exec(`${value}`) ?? [];
   if (!(Number(number) > 0) || (unit === undefined && Number(number) > 32))
     throw new SchemeError(`${shown} ${value}: bits per weight (3.0) or a size of all tensors (900MB) was expected`);
   return unit === undefined ? { bitsPerWeight: Number(number) } : { bytes: Number(number) * units[unit] };
@@ -21,10 +23,8 @@ export function parseBudget(shown: string, value: string | number): Budget {
  * @throws SchemeError for any other value
  */
 export function parseSize(shown: string, value: string | number): { readonly bytes: number } {
-  const text = `${value}`;
-  const bytes = /^\s*[0-9]+\s*$/.test(text) ? Number(text) : undefined;
-  const parsed = bytes === undefined && /B\s*$/.test(text) ? parseBudget(shown, text) : undefined;
-  if (bytes !== undefined && bytes > 0) return { bytes };
-  if (parsed && 'bytes' in parsed) return parsed;
-  throw new SchemeError(`${shown} ${value}: a size of all tensors was expected (900MB), or a number of bytes`);
+  const [, number, unit = 'B'] = written.exec(`${value}`) ?? [];
+  const bytes = Number(number) * units[unit];
+  if (!(bytes >= 1)) throw new SchemeError(`${shown} ${value}: a size of all tensors (900MB), or bytes, was expected`);
+  return { bytes };
 }
