@@ -163,8 +163,67 @@ describe('--budget', () => {
       if (/layers\.0\..*proj/.test(name)) expect(scheme, name).toContain('uint8');
   });
 
+  const measured = () => text.filter((word) => word !== '--no-eval');
+  const optionsOf = (unit: string, { choices }: BudgetReport) => {
+    const { options, chosen } = choices.find((each) => each.unit === unit) as BudgetReport['choices'][number];
+    return { schemes: options.map(({ scheme }) => scheme), taken: options[chosen] };
+  };
+
+  it('takes in the embeddings and the head when the linears cannot reach a size, and says so', async () => {
+    const alone = await runCommand(['plan', model, '--layout', 'gptq', '--max-bytes', '1', ...measured()]);
+    expect(alone.err).toContain('or quantize the embeddings too (--embeddings auto)');
+    const size = Number(/this recipe gives is (\d+) bytes/.exec(alone.err)?.[1]) - 1;
+    const small = await runCommand(['plan', model, '--max-bytes', `${size}`, ...measured()]);
+    expect(small.code, small.err).toBe(0);
+    const { budget, bytesAfter, recipe } = JSON.parse(small.out);
+    expect(bytesAfter).toBeLessThanOrEqual(size);
+    expect(recipe.layout).toBe('plain');
+    expect(small.err).toContain('so the budget chooses for the embeddings and the head too');
+    const table = optionsOf('model.embed_tokens', budget);
+    expect(table.schemes.length).toBe(8);
+    expect(table.schemes.at(-1)).toBe('kept');
+    expect(optionsOf('lm_head', budget).schemes).toEqual(table.schemes);
+    const large = JSON.parse((await runCommand(['plan', model, '--max-bytes', '46kB', ...measured()])).out);
+    expect(large.recipe.layout).toBe('gptq');
+    expect(large.budget.choices.length).toBe(8);
+    const least = await runCommand(['plan', model, '--max-bytes', '10kB', ...measured()]);
+    expect(least.err).toMatch(/the budget is 10000 bytes, but the smallest that this recipe gives is \d+ bytes/);
+  });
+
+  it('writes the tables that it chose, the same bytes after an interruption', async () => {
+    const args = ['--max-bytes', '34kB', '--embeddings', 'auto', '--head', 'auto', ...text];
+    const kept = join(folder, 'kept.jsonl');
+    const first = await runCommand(['quantize', model, join(folder, 'a'), ...args, '--sensitivity', kept]);
+    expect(first.code, first.err).toBe(0);
+    const { budget, bytesAfter, layers } = JSON.parse(first.out);
+    expect(bytesAfter).toBeLessThanOrEqual(34_000);
+    for (const unit of ['model.embed_tokens', 'lm_head']) {
+      const { taken } = optionsOf(unit, budget);
+      const row = layers.find(({ module }: { module: string }) => module === unit);
+      expect(row?.scheme ?? 'kept').toBe(taken.scheme);
+    }
+    const lines = (await readFile(kept, 'utf8')).split('\n');
+    expect(lines.length).toBe(2 + 10 + 1);
+    const partial = join(folder, 'partial.jsonl');
+    await writeFile(partial, lines.slice(0, 11).join('\n'));
+    const again = await runCommand(['quantize', model, join(folder, 'b'), ...args, '--sensitivity', partial]);
+    expect(again.code, again.err).toBe(0);
+    expect(await readFile(partial, 'utf8')).toBe(lines.join('\n'));
+    for (const name of (await readdir(join(folder, 'b'))).filter((file) => !file.startsWith('q-report')))
+      expect(await readFile(join(folder, 'b', name)), name).toEqual(await readFile(join(folder, 'a', name)));
+  });
+
+  it('counts a table in bits per weight, and keeps none there', async () => {
+    const { out, err } = await runCommand(['plan', model, '--budget', '5', '--embeddings', 'auto', ...measured()]);
+    const { budget, bitsPerWeight } = JSON.parse(out || err);
+    expect(bitsPerWeight).toBeLessThanOrEqual(5);
+    expect(optionsOf('model.embed_tokens', budget).schemes.length).toBe(7);
+  });
+
   it.each([
-    [['--budget', '4'], /--calib FILE is needed/],
+    [['--budget', '4', '--method', 'llm-qat'], /--calib FILE is needed/],
+    [['--embeddings', 'auto'], /--embeddings auto: a budget chooses the scheme: give --budget or --max-bytes too/],
+    [['--max-bytes', '75 apples'], /--max-bytes 75 apples: a size of all tensors \(900MB\), or bytes, was expected/],
     [
       ['--budget', '1.5', '--calib', 'IDS', '--length', '16', '--samples', '4'],
       /the smallest that this recipe gives is [0-9.]+ bits per weight/,

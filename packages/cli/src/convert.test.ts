@@ -98,9 +98,34 @@ describe('q convert --to gguf', () => {
     expect(await kl(out)).toBeLessThan(await kl(limit));
   });
 
+  it('chooses types of all matrices within a size, embeddings and head included', async () => {
+    const sized = async (size: number) => {
+      const options = ['--to', 'gguf', '--within', `${size}B`, '--json', ...calibration];
+      const { code, err } = await runCommand(['convert', demo.model, out, ...options]);
+      if (code !== 0) return { least: Number(/the smallest file that its types give has (\d+) bytes/.exec(err)?.[1]) };
+      const bytes = await readFile(out);
+      await rm(out);
+      const types = [...(await readGgufHeader(fromBytes(bytes))).tensors].map(([name, { type }]) => [name, type.name]);
+      return { bytes: bytes.length, types: new Map(types as [string, string][]) };
+    };
+    const { least = 0 } = await sized(1000);
+    const [small, large] = [await sized(least), await sized(1.6 * least)];
+    expect(small.bytes).toBeLessThanOrEqual(least);
+    expect(small.bytes).toBeGreaterThan(least - 64);
+    expect(large.bytes).toBeLessThanOrEqual(1.6 * least);
+    expect(large.bytes).toBeGreaterThan(1.4 * least);
+    for (const name of ['token_embd.weight', 'blk.0.ffn_down.weight'])
+      expect(large.types?.get(name), name).not.toBe(small.types?.get(name));
+  });
+
   it.each([
     ['types beside --within', ['--to', 'gguf', '--within', 'q2_k', '--type', 'q4_0'], /--type q4_0: --within q2_k/],
     ['--within without text', ['--to', 'gguf', '--within', 'q2_k'], /--within q2_k: needs --calib/],
+    [
+      'a size without a unit that is known',
+      ['--to', 'gguf', '--within', '7XB', '--calib', 'X'],
+      /--within 7XB: a size/,
+    ],
     ['no target', [], /--to is missing/],
     ['a target that is unknown', ['--to', 'tflite'], /--to tflite/],
     ['a type that is unknown', ['--to', 'gguf', '--type', 'q9'], /--type q9/],

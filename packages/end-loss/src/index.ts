@@ -1,5 +1,10 @@
 export { type LabelSource, sampleLabels } from './labels.js';
-export { type OutputGradient, type OutputGradientsOptions, outputGradients } from './output-gradients.js';
+export {
+  type EndGradients,
+  type OutputGradient,
+  type OutputGradientsOptions,
+  outputGradients,
+} from './output-gradients.js';
 export {
   type EndLoss,
   endLossStatistics,

@@ -119,6 +119,40 @@ describe('gradients of the end loss at the outputs of linears', () => {
     expect(seen.get('model.layers.1.mlp.down_proj')).toBe(21 * 24);
   });
 
+  it('come with the gradients by looked-up rows and the last hidden states, whatever the batch', async () => {
+    const table = 'model.embed_tokens.weight';
+    const values = tensors.get(table) as Tensor<'f32'>;
+    for (const batch of [3, 2]) {
+      const byRow = new Float64Array(30 * 16);
+      let hidden = 0;
+      await outputGradients(
+        {
+          ...{ model, engine, source, windows, labels: 'text', batch },
+          visitEnds({ firstToken, hidden: last, rows = new Float32Array() }) {
+            hidden += last.length;
+            for (const [at, value] of rows.entries())
+              byRow[16 * windows.ids[firstToken + Math.floor(at / 16)] + (at % 16)] += value;
+          },
+        },
+        () => {},
+        createContext(),
+      );
+      expect(hidden).toBe(21 * 16);
+      for (const at of [3, 16 * windows.ids[9] + 5]) {
+        const step = 0.01;
+        const shifted = async (by: number) => {
+          const before = values.data[at];
+          values.data[at] += by;
+          const found = await loss('none', 0, 0);
+          values.data[at] = before;
+          return found;
+        };
+        const expected = ((await shifted(step)) - (await shifted(-step))) / (2 * step);
+        expect(Math.abs(byRow[at] - expected), `${at}`).toBeLessThan(5e-3 * (1 + Math.abs(expected)));
+      }
+    }
+  });
+
   it('refuse models with experts by name', async () => {
     const experts = { ...model, blocks: [{ ...model.blocks[0], experts: [{ name: 'e', linears: [] }] }] };
     await expect(

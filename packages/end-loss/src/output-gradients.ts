@@ -30,6 +30,21 @@ export interface OutputGradientsOptions<T> {
   readonly batch?: number;
   /** True: `visit` also gets the linears' inputs, at the cost of one more forward pass. Default false. */
   readonly inputs?: boolean;
+  /** Called once for each batch with what happens outside of the blocks, after the batch's linears. */
+  readonly visitEnds?: (ends: EndGradients) => void | Promise<void>;
+}
+
+/** What a batch of windows leaves outside of the blocks. It is valid only during the call. */
+export interface EndGradients {
+  /** Number of the first token: `first window * length`. */
+  readonly firstToken: number;
+  /** Outputs of the last block, before the final norm `[tokens, hiddenSize]`. */
+  readonly hidden: Float32Array;
+  /**
+   * `[tokens, width]`: derivatives of the loss by the row of the model's `tokenTable` that each token looks up, through
+   * the blocks alone. A head that is tied to the table adds nothing. Absent if the model declares no such table.
+   */
+  readonly rows?: Float32Array;
 }
 
 /** The gradient of one linear on some windows. It is valid only during the call. */
@@ -86,6 +101,10 @@ export async function outputGradients<T>(
             ...(recorded ? { input: recorded.get(module) as Float32Array } : {}),
           });
         arriving = byInput;
+      }
+      if (options.visitEnds) {
+        const rows = await rowGradient(model, engine, runtime, { ids: some.ids, arriving, shape: [size, length] });
+        await options.visitEnds({ firstToken: first * length, hidden: last.hidden, ...(rows ? { rows } : {}) });
       }
       context.progress({ task: 'end loss', done: first + size, total: count, unit: 'windows' });
     }
@@ -186,6 +205,45 @@ async function backwardThrough<T>(
   const byInput = (await ops.data(gradients[hiddenKey])).slice();
   for (const handle of [value, weightOf, ...Object.values(variables), ...Object.values(gradients)]) ops.dispose(handle);
   return { gradients: found, byInput };
+}
+
+/** Ids of windows `shape`, and the derivatives by the first block's input. */
+interface LookedUp {
+  readonly ids: Int32Array;
+  readonly arriving: Float32Array;
+  readonly shape: readonly [number, number];
+}
+
+/**
+ * Derivatives by the looked-up rows of the token table `[tokens, width]`. The rows stand in for the table, and the ids
+ * count them, so each token has a row of its own.
+ */
+async function rowGradient<T>(
+  model: ModelDescription,
+  { ops }: Engine<T>,
+  runtime: Runtime<T>,
+  { ids, arriving, shape: [count, length] }: LookedUp,
+): Promise<Float32Array | undefined> {
+  const { tokenTable: table, hiddenSize } = model;
+  if (table === undefined) return undefined;
+  const own = Int32Array.from(ids, (_, i) => i);
+  const rows = ops.scope(() => {
+    const found = ops.embed(runtime.weight(table), ids, count, length);
+    return ops.reshape(found, [ids.length, ops.shape(found)[2]]);
+  });
+  const weightOf = ops.fromF32(arriving, [count, length, hiddenSize]);
+  const { value, gradients } = ops.valueAndGradients(
+    (variables) => {
+      const byRows = wrapRuntime(runtime, {
+        weight: (name, inner) => (name === table ? variables.rows : inner(name)),
+      });
+      return ops.sum(ops.mul(model.embed(byRows, own, count, length), weightOf));
+    },
+    { rows },
+  );
+  const found = (await ops.data(gradients.rows)).slice();
+  for (const handle of [rows, weightOf, value, gradients.rows]) ops.dispose(handle);
+  return found;
 }
 
 async function recordInputs<T>(

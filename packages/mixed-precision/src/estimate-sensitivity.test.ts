@@ -1,5 +1,5 @@
 import { cutWindows } from '@q/calib';
-import { createContext, createRandom, scheme, type Tensor, tensor, uint2, uint4, uint8 } from '@q/core';
+import { createContext, createRandom, scheme, type Tensor, tensor, uint2, uint3, uint4, uint8 } from '@q/core';
 import { describeModel } from '@q/models';
 import { createEngine } from '@q/tfjs';
 import { expect, it } from 'vitest';
@@ -59,4 +59,56 @@ it('estimates what running the model with each unit quantized measures', async (
       expect(ratio, `${name} ${i}: ${ratio}`).toBeGreaterThan(0.4);
       expect(ratio, `${name} ${i}: ${ratio}`).toBeLessThan(2.5);
     });
+});
+
+/** Gives the tables of a model rows of different size, as trained ones have. */
+function modelOf(tied: boolean) {
+  const own = describeModel({
+    ...{ model_type: 'gemma', hidden_size: 16, intermediate_size: 24, num_hidden_layers: 2, head_dim: 8 },
+    ...{ num_attention_heads: 2, num_key_value_heads: 1, vocab_size: 60, tie_word_embeddings: tied },
+  });
+  const drawn = createRandom(7);
+  const values = new Map<string, Tensor<'f32'>>();
+  for (const [name, shape] of own.expected)
+    values.set(
+      name,
+      tensor(
+        'f32',
+        shape,
+        Float32Array.from({ length: shape.reduce((a, b) => a * b) }, () =>
+          shape.length === 1 ? 0 : 0.25 * drawn.normal(),
+        ),
+      ),
+    );
+  const ids = Int32Array.from({ length: 40 * 12 }, () => Math.floor(50 * drawn.uniform() ** 2));
+  return {
+    model: own,
+    windows: cutWindows(ids, 12),
+    weight: async (name: string) => values.get(name) ?? (values.get(own.ties.get(name) as string) as Tensor<'f32'>),
+  };
+}
+
+it.each([
+  [true, ['model.embed_tokens']],
+  [false, ['model.embed_tokens', 'lm_head']],
+])('estimates what a rounded table of tokens and head give, tied: %s', async (tied, modules) => {
+  const ends = modules.map((module) => ({
+    name: module,
+    modules: [module],
+    candidates: [uint2, uint3, uint4, uint8].map((format) => scheme({ format, zeroPoint: 'integer' })),
+  }));
+  const engine = await createEngine({ backend: 'wasm' });
+  const options = { ...modelOf(tied), engine, context: createContext(), units: ends };
+  const measured = await measureSensitivity(options);
+  const estimated = await estimateSensitivity(options);
+  expect(await estimateSensitivity(options)).toEqual(estimated);
+  await engine.dispose();
+  for (const { name } of ends) {
+    const [estimate, exact] = [estimated.get(name), measured.get(name)] as number[][];
+    for (const [i, kl] of exact.entries()) {
+      expect(estimate[i] / kl, `${name} ${i}: ${estimate} ${exact}`).toBeGreaterThan(0.5);
+      expect(estimate[i] / kl, `${name} ${i}: ${estimate} ${exact}`).toBeLessThan(2);
+    }
+    expect([...estimate].sort((a, b) => b - a)).toEqual(estimate);
+  }
 });

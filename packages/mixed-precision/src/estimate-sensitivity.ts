@@ -1,6 +1,8 @@
-import { dequantize, type Engine, type LinearDescription, NumericError, quantize, weightedSearch } from '@q/core';
+import { dequantize, type Engine, type LinearDescription, NumericError, quantize } from '@q/core';
 import { outputGradients } from '@q/end-loss';
+import { collectEnds, type EndCurvature, endLosses } from './end-curvature.js';
 import type { SensitivityOptions } from './measure-sensitivity.js';
+import { roundingFit, type SensitivityUnit } from './sensitivity-unit.js';
 
 /** As for `measureSensitivity`, on an engine with gradients. */
 export interface EstimateOptions<T> extends Omit<SensitivityOptions<T>, 'engine'> {
@@ -16,8 +18,12 @@ interface Curvature {
   readonly outputs: Float64Array;
 }
 
-/** The same search as `measureSensitivity` rounds with, so that both give numbers of the same weights. */
-const fit = weightedSearch();
+/** What one backward pass leaves of the model. */
+interface Curvatures {
+  readonly linears: ReadonlyMap<string, Curvature>;
+  /** Of the table of tokens and the head, if a unit has one of them. */
+  readonly ends?: EndCurvature;
+}
 
 /**
  * The KL divergences that `measureSensitivity` measures, estimated to second order from one forward and one backward pass for all units
@@ -28,38 +34,21 @@ const fit = weightedSearch();
  * with g the derivatives of the end loss by the linear's outputs, labels drawn from the model itself, H the inputs' second moments with
  * each token weighted by the mean of its squared derivatives, and w_j the share of output j in them (GuidedQuant, arXiv
  * 2505.07004; Model-Optimizer's score of gradients). Effects of different outputs and tokens on each other are left out, so widths at
- * which a linear's own error is large are the least certain.
+ * which a linear's own error is large are the least certain. Tables of tokens and heads: `endLosses`.
  * @throws NumericError naming the unit when an estimate is not finite
  * @throws SchemeError for models with routed experts
  */
 export async function estimateSensitivity<T>(options: EstimateOptions<T>): Promise<Map<string, readonly number[]>> {
-  const { context, units, weight, windows, finished, onMeasured } = options;
-  const { kernels, signal } = context;
+  const { context, units, finished, onMeasured } = options;
   const estimated = new Map<string, readonly number[]>(finished);
   const open = units.filter(({ name }) => !estimated.has(name));
   if (open.length === 0) return estimated;
-  const wanted = new Set(open.flatMap(({ modules }) => modules));
-  const curvatures = await curvaturesOf(options, wanted);
-  const tokens = windows.count * windows.length;
+  const { linears, ends } = await curvaturesOf(options, new Set(open.flatMap(({ modules }) => modules)));
   for (const [index, unit] of open.entries()) {
-    const sums = unit.candidates.map(() => 0);
-    for (const module of unit.modules) {
-      const original = await weight(`${module}.weight`);
-      const { width, inputs, outputs } = curvatures.get(module) as Curvature;
-      const [rows] = original.shape;
-      const mean = outputs.reduce((sum, value) => sum + value, 0) / rows;
-      for (const [i, candidate] of unit.candidates.entries()) {
-        signal?.throwIfAborted();
-        const { data } = dequantize(quantize(original, candidate, { fit, kernels }));
-        const difference = data.map((value, at) => original.data[at] - value);
-        const product = await kernels.matmul({ a: difference, b: inputs, m: rows, n: width, k: width });
-        for (let row = 0; row < rows && mean > 0; row++) {
-          let own = 0;
-          for (let at = row * width; at < (row + 1) * width; at++) own += difference[at] * product[at];
-          sums[i] += ((outputs[row] / mean) * own) / (2 * tokens);
-        }
-      }
-    }
+    const inside = linears.has(unit.modules[0]);
+    const sums = inside
+      ? await linearLosses(options, unit, linears)
+      : await endLosses(options, unit, ends as EndCurvature);
     if (!sums.every(Number.isFinite))
       throw new NumericError(`${unit.name}: the estimate of its sensitivity is not finite: ${sums}`);
     estimated.set(unit.name, sums);
@@ -69,15 +58,43 @@ export async function estimateSensitivity<T>(options: EstimateOptions<T>): Promi
   return estimated;
 }
 
+async function linearLosses<T>(
+  { context: { kernels, signal }, weight, windows }: EstimateOptions<T>,
+  unit: SensitivityUnit,
+  curvatures: ReadonlyMap<string, Curvature>,
+): Promise<number[]> {
+  const tokens = windows.count * windows.length;
+  const sums = unit.candidates.map(() => 0);
+  for (const module of unit.modules) {
+    const original = await weight(`${module}.weight`);
+    const { width, inputs, outputs } = curvatures.get(module) as Curvature;
+    const [rows] = original.shape;
+    const mean = outputs.reduce((sum, value) => sum + value, 0) / rows;
+    for (const [i, candidate] of unit.candidates.entries()) {
+      signal?.throwIfAborted();
+      const { data } = dequantize(quantize(original, candidate, { fit: roundingFit, kernels }));
+      const difference = data.map((value, at) => original.data[at] - value);
+      const product = await kernels.matmul({ a: difference, b: inputs, m: rows, n: width, k: width });
+      for (let row = 0; row < rows && mean > 0; row++) {
+        let own = 0;
+        for (let at = row * width; at < (row + 1) * width; at++) own += difference[at] * product[at];
+        sums[i] += ((outputs[row] / mean) * own) / (2 * tokens);
+      }
+    }
+  }
+  return sums;
+}
+
 async function curvaturesOf<T>(
   { model, engine, weight, windows, batch, context }: EstimateOptions<T>,
   wanted: ReadonlySet<string>,
-): Promise<ReadonlyMap<string, Curvature>> {
+): Promise<Curvatures> {
   const curvatures = new Map<string, Curvature>();
   const linears = new Map(model.blocks.flatMap((block) => block.linears).map((linear) => [linear.module, linear]));
   const source = { weight };
+  const ends = [...wanted].some((module) => !linears.has(module)) ? collectEnds(model, windows) : undefined;
   await outputGradients(
-    { model, engine, source, windows, batch, inputs: true },
+    { model, engine, source, windows, batch, inputs: true, ...(ends ? { visitEnds: ends.visit } : {}) },
     async ({ module, gradient, input }) => {
       if (!wanted.has(module)) return;
       const { inFeatures: width, outFeatures: rows } = linears.get(module) as LinearDescription;
@@ -102,5 +119,5 @@ async function curvaturesOf<T>(
     },
     context,
   );
-  return curvatures;
+  return { linears: curvatures, ...(ends ? { ends: ends.result() } : {}) };
 }

@@ -10,25 +10,11 @@ import {
   type ModelDescription,
   NumericError,
   quantize,
-  type Scheme,
   type Tensor,
-  weightedSearch,
 } from '@q/core';
 import { divergenceFrom } from '@q/eval';
-
-/**
- * The rounding of weights for the measurement. It uses no statistics, so experts and attention are treated in the same
- * way. It searches scales, because without a search few bits lose more, compared with many bits, than with a method.
- */
-const fit = weightedSearch();
-
-/** Linears that change together: one scheme for all of them. All are of one block. */
-export interface SensitivityUnit {
-  readonly name: string;
-  readonly modules: readonly string[];
-  /** Schemes to try; each gives one number. */
-  readonly candidates: readonly Scheme[];
-}
+import { measureEnds } from './measure-ends.js';
+import { roundingFit, type SensitivityUnit } from './sensitivity-unit.js';
 
 export interface SensitivityOptions<T> {
   readonly model: ModelDescription;
@@ -72,16 +58,25 @@ export async function measureSensitivity<T>(options: SensitivityOptions<T>): Pro
     // The rest of the model needs the engine's memory.
     walk.clearWeights();
     const kl = await divergences(options, walk.fork(), variants, block);
-    for (const unit of open) {
-      const values = kl.filter((_, i) => variants[i].unit === unit);
-      if (!values.every(Number.isFinite))
-        throw new NumericError(`${unit.name}: the logits are not finite when it alone is quantized: ${values}`);
-      measured.set(unit.name, values);
-      await onMeasured?.(unit.name, values);
-    }
+    for (const unit of open)
+      await note(
+        unit,
+        kl.filter((_, i) => variants[i].unit === unit),
+      );
+  };
+  const note = async ({ name }: SensitivityUnit, values: number[]): Promise<void> => {
+    if (!values.every(Number.isFinite))
+      throw new NumericError(`${name}: the logits are not finite when it alone is quantized: ${values}`);
+    measured.set(name, values);
+    await onMeasured?.(name, values);
   };
   await embedWindows([walk], read);
   await walkBlocks([walk], { read, visit: measureBlock, progress: context.progress, task: 'sensitivity' });
+  walk.clearWeights();
+  const inside = new Set(model.blocks.flatMap(({ linears }) => linears.map(({ module }) => module)));
+  for (const unit of units)
+    if (!inside.has(unit.modules[0]) && !measured.has(unit.name))
+      await note(unit, await measureEnds(options, unit, walk));
   return measured;
 }
 
@@ -110,7 +105,7 @@ async function variantsOf<T>(
       const replaced: BlockWeights = new Map();
       for (const module of unit.modules) {
         const original = await weight(`${module}.weight`);
-        replaced.set(`${module}.weight`, dequantize(quantize(original, scheme, { fit, kernels })));
+        replaced.set(`${module}.weight`, dequantize(quantize(original, scheme, { fit: roundingFit, kernels })));
       }
       variants.push({ unit, walk: walk.fork(await walk.compute(states[first], steps, replaced)) });
     }

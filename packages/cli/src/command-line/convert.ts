@@ -16,8 +16,8 @@ export const convert = command({
       help: `Type of matrices. Gguf: ${types}. Onnx: fp32, fp16, q8, q4, q4f16, q2, q2f16, uint8, int8.`,
     }),
     within: text({
-      placeholder: 'name',
-      help: 'Gguf: choose types for this model within the bytes of this mix (q2_k, q4_k_m, ...). Needs --calib.',
+      placeholder: 'name or size',
+      help: 'Gguf: choose types for this model within a size (75MB), or within that of a mix (q2_k, q4_k_m, ...). Needs --calib.',
     }),
     output: text({
       placeholder: 'name',

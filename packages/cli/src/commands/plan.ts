@@ -40,7 +40,7 @@ export async function planCommand(
   let compute = undefined as Compute | undefined;
   try {
     const { calib, sensitivity, engine, kernels, threads } = options;
-    const { recipe, budget } = await settleBudget({
+    const { recipe, budget, notes } = await settleBudget({
       path,
       checkpoint,
       requested,
@@ -57,7 +57,9 @@ export async function planCommand(
       },
     });
     const plan = planRun(checkpoint, recipe, shape);
-    if (plan.calibrated && calib === undefined && !requested.writesText) terminal.note(`note: ${defaultTextNote}`);
+    if ((plan.calibrated || budget) && calib === undefined && !requested.writesText)
+      terminal.note(`note: ${defaultTextNote}`);
+    for (const note of notes) terminal.note(`note: ${note}`);
     const cache = plannedCache(checkpoint.model, options);
     if (options.json)
       await terminal.printParts(planJSON(plan, { ...(budget ? { budget } : {}), ...(cache ? { cache } : {}) }));

@@ -88,7 +88,11 @@ export async function quantizeCommand(
       progress: terminal.progress,
       signal,
     });
-    const { recipe, budget } = await settleBudget({
+    const {
+      recipe,
+      budget,
+      notes: budgetNotes,
+    } = await settleBudget({
       path,
       checkpoint,
       requested,
@@ -111,9 +115,10 @@ export async function quantizeCommand(
     queueRun = await openQueueRun(out, options, command);
     terminal.note(planText(plan));
     if (budget) terminal.note(budgetText(budget));
+    for (const note of budgetNotes) terminal.note(`note: ${note}`);
     const writes = options.calib === ownText || (options.calib === undefined && requested.writesText);
     const calib = options.calib ?? defaultText;
-    const byDefault = plan.calibrated && !writes && options.calib === undefined;
+    const byDefault = (plan.calibrated || budget !== undefined) && !writes && options.calib === undefined;
     if (byDefault) terminal.note(`note: ${defaultTextNote}`);
     if (plan.calibrated && plan.model && shape.length > plan.model.maxPositions) {
       throw new CalibrationError(
@@ -136,7 +141,7 @@ export async function quantizeCommand(
             shuffle,
             sequences: plan.model?.head === undefined,
           });
-    const notes = [...plan.notes, ...(byDefault ? [defaultTextNote] : []), ...compute.notes];
+    const notes = [...plan.notes, ...budgetNotes, ...(byDefault ? [defaultTextNote] : []), ...compute.notes];
     const encoder = plan.model !== undefined && plan.model.head === undefined;
     if (encoder)
       notes.push(

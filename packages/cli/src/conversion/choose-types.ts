@@ -26,8 +26,10 @@ import { type CalibrationFlags, openCalibration } from './calibrate-blocks.js';
 export interface TypeChoice {
   readonly checkpoint: Checkpoint;
   readonly model: ConvertedModel;
-  /** The plan whose bytes are the limit; tensors that it leaves in floats stay floats. */
+  /** A plan whose bytes are the limit; tensors that it leaves in floats stay floats. */
   readonly limit: RequantizePlan;
+  /** Bytes of the file that are the limit instead of the plan's. The plan's own types are then no choice. */
+  readonly bytes?: number;
   /** Whether matrices of the blocks are solved with their inputs, which halves the cost of rounding. */
   readonly solved: boolean;
 }
@@ -54,7 +56,7 @@ const sampledRows = 32;
  * @throws SchemeError when the limit has no matrix to choose for, and for encoders
  */
 export async function chooseTypes(
-  { checkpoint, model, limit, solved }: TypeChoice,
+  { checkpoint, model, limit, bytes, solved }: TypeChoice,
   flags: CalibrationFlags,
   command: CommandContext,
 ): Promise<{ readonly types: ReadonlyMap<string, BlockFormat>; readonly words: string }> {
@@ -69,9 +71,16 @@ export async function chooseTypes(
   const chosen = limit.tensors.filter(({ to, from }) => to.format?.grid && (sources.get(from.name)?.length ?? 0) > 0);
   if (chosen.length === 0)
     throw new SchemeError(
-      `${checkpoint.path}: has no matrix whose type could be chosen within ${limit.file.byteLength} bytes`,
+      `${checkpoint.path}: has no matrix whose type could be chosen within ${bytes ?? limit.file.byteLength} bytes`,
     );
   const units = await measureUnits(checkpoint, chosen, sources, inBlocks);
+  const planned = units.reduce((sum, { tensor: { bytes: own } }) => sum + aligned(own), 0);
+  const budget = bytes === undefined ? planned : bytes - (limit.file.byteLength - planned);
+  const least = units.reduce((sum, { options }) => sum + Math.min(...options.map((option) => option.bytes)), 0);
+  if (least > budget)
+    throw new SchemeError(
+      `${checkpoint.path}: the smallest file that its types give has ${limit.file.byteLength - planned + least} bytes: allow more`,
+    );
   const {
     model: description,
     windows,
@@ -107,17 +116,17 @@ export async function chooseTypes(
     }
     const options = units.map(({ part, kind, options: all }) => {
       const weight = (weights.get(part) as number) * (solved && kind === 'blocks' ? solvedShare : 1);
-      return all.map(({ format, bytes, error }) => ({ format, cost: bytes, loss: weight * error }));
+      return all.map(({ format, bytes: cost, error }) => ({ format, cost, loss: weight * error }));
     });
-    const budget = units.reduce((sum, { tensor: { bytes } }) => sum + bytes, 0);
     const { chosen: indices, cost } = chooseWithinBudget(options, budget);
     const found = new Map(units.map((unit, i) => [unit, options[i][indices[i]].format]));
-    const [own, plans] = [
-      await divergence(formatsOf(units, (unit) => found.get(unit) as BlockFormat)),
-      await divergence(formatsOf(units, ({ tensor: { to } }) => to.format as BlockFormat)),
-    ];
-    const measured = `divergence of plain rounding ${own.toPrecision(3)}, of the mix's own types ${plans.toPrecision(3)}`;
-    if (own >= plans) return { types: new Map(), words: `types of the mix stay: ${measured}` };
+    const own = await divergence(formatsOf(units, (unit) => found.get(unit) as BlockFormat));
+    let measured = `divergence of plain rounding ${own.toPrecision(3)}`;
+    if (bytes === undefined) {
+      const plans = await divergence(formatsOf(units, ({ tensor: { to } }) => to.format as BlockFormat));
+      measured += `, of the mix's own types ${plans.toPrecision(3)}`;
+      if (own >= plans) return { types: new Map(), words: `types of the mix stay: ${measured}` };
+    }
     const types = new Map([...found].map(([unit, format]) => [unit.tensor.from.name, format]));
     return { types, words: `types within ${budget} bytes: ${listed(types)} (${cost} bytes); ${measured}` };
   } finally {
@@ -131,6 +140,9 @@ function listed(types: ReadonlyMap<string, BlockFormat>): string {
   for (const { name } of types.values()) counts.set(name, (counts.get(name) ?? 0) + 1);
   return [...counts].map(([name, count]) => `${count} ${name}`).join(', ');
 }
+
+/** Bytes up to the next tensor of a file (`general.alignment`). */
+const aligned = (bytes: number): number => 32 * Math.ceil(bytes / 32);
 
 interface Unit {
   readonly tensor: RequantizedTensor;
@@ -164,7 +176,7 @@ async function measureUnits(
       .filter(({ values }) => columns % values === 0)
       .map((format) => ({
         ...{ format, error: error(format) },
-        bytes: (count / format.values) * ggufTensorTypeFor(format).bytes,
+        bytes: aligned((count / format.values) * ggufTensorTypeFor(format).bytes),
       }))
       .filter(({ error: found }) => Number.isFinite(found));
     if (options.length === 0) continue;

@@ -11,6 +11,7 @@ import {
   type RequantizeOptions,
   writeModel,
 } from '@q/gguf';
+import { parseSize } from '@q/pipeline';
 import type { ConversionTarget, ConvertOptions } from '../commands/convert.js';
 import { openHostKernels } from '../host-kernels.js';
 import { InterruptedError } from '../interrupted-error.js';
@@ -44,10 +45,13 @@ export const ggufTarget: ConversionTarget = {
       ['method', 'embeddings', 'requantize'],
       '--to gguf makes no use of it, and would write the same file without it: leave it out',
     );
+    // A number is a size; the names of types begin with letters.
+    const size = within !== undefined && /^\s*[0-9]/.test(within) ? parseSize('--within', within).bytes : undefined;
     const type =
       within === undefined
         ? ggufType('--type', options.type ?? 'f16', ggufTypes)
-        : ggufType('--within', within, ggufTypes);
+        : // Blocks of 32 values fit the rows of nearly all matrices, so the size is chosen for all of them.
+          ggufType('--within', size === undefined ? within : 'q8_0', ggufTypes);
     const choice: RequantizeOptions & { importance?: ImportanceMatrix; types?: ReadonlyMap<string, BlockFormat> } = {
       type,
       output: outputChoice(options.output),
@@ -79,7 +83,10 @@ export const ggufTarget: ConversionTarget = {
         choice.importance = importanceMatrix(await collectImportance(checkpoint, model, options, context));
       if (within !== undefined) {
         const { types, words } = await chooseTypes(
-          { checkpoint, model, limit: planModel(model, choice, path), solved: options.method !== undefined },
+          {
+            ...{ checkpoint, model, limit: planModel(model, choice, path), solved: options.method !== undefined },
+            ...(size === undefined ? {} : { bytes: size }),
+          },
           options,
           context,
         );

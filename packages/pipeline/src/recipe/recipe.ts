@@ -39,6 +39,8 @@ export interface Rule {
   readonly activation?: ActivationScheme;
   /** Replaces `scheme`: schemes from which a budget chooses, for each unit of the model ({@link fitToBudget}). */
   readonly candidates?: readonly Scheme[];
+  /** With candidates: the budget may also keep the weight as it is. */
+  readonly keepable?: boolean;
 }
 
 /** Everything that decides the bytes of the result, except the model and the calibration data. */

@@ -1,6 +1,6 @@
 export { combineSettings, makeRecipe, type RecipeSurroundings, type RequestedRecipe } from './make-recipe.js';
 export { baseOf, methodOptions } from './method-options.js';
-export { parseBudget } from './parse-budget.js';
+export { parseBudget, parseSize } from './parse-budget.js';
 export {
   notAllowed,
   type RequestedRule,

@@ -19,15 +19,20 @@ import {
 import type { Budget } from '../../plan/budget.js';
 import type { Recipe, Rule } from '../recipe.js';
 import { baseOf, baseOptions, methodOptions } from './method-options.js';
-import { parseBudget } from './parse-budget.js';
+import { parseBudget, parseSize } from './parse-budget.js';
 import { notAllowed, type RequestedSettings, type Setting, type Settings } from './read-recipe.js';
 import { layoutKey, layoutOptions, methodOption, schemeOptions, topOptions } from './recipe-options.js';
-import { tableRules } from './table-rules.js';
+import { byBudget, tableRules } from './table-rules.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
 /** A recipe as requested by a user. With a budget, its rules have candidates from which the budget has to choose. */
 export interface RequestedRecipe {
   readonly recipe: Recipe;
+  /**
+   * Makes the recipe for a size in bytes that `recipe` cannot reach: tables and head take part, in a layout that holds
+   * them. Absent if `recipe` settles what becomes of these.
+   */
+  readonly withTables?: () => Recipe;
   readonly budget?: Budget;
   /** True if the model writes its own calibration text when none is given. */
   readonly writesText: boolean;
@@ -74,11 +79,39 @@ export function makeRecipe(
   vocabulary: Vocabulary,
   surroundings: RecipeSurroundings,
 ): RequestedRecipe {
-  const value = <T>(key: string): T | undefined => settings.get(key)?.value as T | undefined;
-  const layoutSetting = settings.get('layout');
-  const making = { vocabulary, surroundings, layoutName: layoutSetting?.value as string | undefined };
+  const making = {
+    ...{ vocabulary, surroundings },
+    layoutName: settings.get('layout')?.value as string | undefined,
+  };
   checkKnown(settings, requested, vocabulary);
   const budget = budgetOf(settings);
+  const { writesText } = applyMethod(settings, making);
+  const assembled = (own: Settings) => assemble(own, requested, making, budget);
+  if (!budget || !('bytes' in budget))
+    return { recipe: assembled(settings), writesText, ...(budget ? { budget } : {}) };
+  // A size counts the tables, so they take part in it where the layout can hold them.
+  const open = (['embeddings', 'head'] as const).filter((key) => !settings.has(key));
+  const included = new Map([
+    ...settings,
+    ...open.map((key) => [key, { value: byBudget, shown: key }] as const),
+  ]) as Settings;
+  if (open.length > 0 && making.layoutName !== undefined) {
+    const holds = layoutOf(making.layoutName, settings, vocabulary).tables;
+    return { recipe: assembled(holds ? included : settings), writesText, budget };
+  }
+  const withTables = open.length > 0 ? { withTables: () => assembled(included) } : {};
+  return { recipe: assembled(settings), ...withTables, writesText, budget };
+}
+
+/** Makes the recipe of settings. */
+function assemble(
+  settings: Settings,
+  requested: RequestedSettings['rules'],
+  making: Making,
+  budget: Budget | undefined,
+): Recipe {
+  const { vocabulary, surroundings } = making;
+  const value = <T>(key: string): T | undefined => settings.get(key)?.value as T | undefined;
   const candidates = candidatesOf(settings);
   const main = applyMethod(settings, making);
   /** A rule without its own bits takes part in the budget. */
@@ -88,17 +121,22 @@ export function makeRecipe(
       ? withCandidates(from, candidates, methodOf, vocabulary)
       : methodOf(from);
   };
+  const blocks = choice(new Map(), (from) => applied(applyMethod(from, making)));
+  const calibrated = headQuantizer(settings, making);
+  const tables = tableRules(settings, {
+    vocabulary,
+    ...(calibrated ? { calibrated } : {}),
+    // Bits per weight count what is quantized, so nothing may be kept to reach them.
+    ...(budget && 'candidates' in blocks
+      ? { budget: { candidates: blocks.candidates ?? [], keepable: 'bytes' in budget } }
+      : {}),
+  });
   const rules: Rule[] = [
     ...requested.map(({ match, keep, settings: own }) =>
       keep ? { match, keep } : { match, ...choice(own, (from) => ruleMethod(match, from, own, settings, making)) },
     ),
-    ...tableRules(settings, vocabulary, headQuantizer(settings, making)),
-    {
-      name: 'linears of the blocks',
-      match: '*',
-      except: ['head'],
-      ...choice(new Map(), (from) => applied(applyMethod(from, making))),
-    },
+    ...tables,
+    { name: 'linears of the blocks', match: '*', except: ['head'], ...blocks },
   ];
   // Rewrites come first: a rotation folds the gains of norms, which would remove the scales that a transform puts
   // there. An adapter comes before them, because it belongs to the weights with which it was trained.
@@ -114,9 +152,11 @@ export function makeRecipe(
   const windowShards = value<number>('windowShards') ?? 1;
   const kvCacheSetting = settings.get('kvCache');
   const kvCache = topOptions.kvCache.resolve(kvCacheSetting?.value, parts);
-  const layout = layoutOf(layoutFor(main, namedSchemesOf(settings, rules), vocabulary), settings, vocabulary);
+  const forTables = settings.get('embeddings')?.value === byBudget;
+  const wanted = layoutFor(main, namedSchemesOf(settings, rules), vocabulary, forTables);
+  const layout = layoutOf(wanted, settings, vocabulary);
   if (kvCacheSetting && !layout.cacheScales) throw new SchemeError(noCacheScales(kvCacheSetting, layout, vocabulary));
-  const recipe: Recipe = {
+  return {
     layout,
     ...(steps.length > 0 ? { transforms: steps } : {}),
     rules,
@@ -130,7 +170,6 @@ export function makeRecipe(
     ...(windowShards === 1 ? {} : { windowShards }),
     ...(vocabulary.uses.length > 0 ? { uses: vocabulary.uses } : {}),
   };
-  return { recipe, writesText: main.writesText, ...(budget ? { budget } : {}) };
 }
 
 function noCacheScales({ shown, value }: Setting, layout: QuantizedLayout, vocabulary: Vocabulary): string {
@@ -209,7 +248,7 @@ function budgetOf(settings: Settings): Budget | undefined {
     throw new SchemeError(
       `${fixed.shown} ${fixed.value} and ${shown} ${value} exclude each other: a budget chooses the bits (fix those of some linears with --rule 'PATTERN=bits:4', or name schemes with --candidates)`,
     );
-  return asked === bytes ? { bytes: value as number } : parseBudget(shown, value as string | number);
+  return asked === bytes ? parseSize(shown, value as string | number) : parseBudget(shown, value as string | number);
 }
 
 /** The candidates of a budget: for each candidate, the settings that make its scheme. */
@@ -235,12 +274,19 @@ function namedSchemesOf(settings: Settings, rules: readonly Rule[]): readonly Sc
  * Name of the layout for named schemes if no layout is given: the method's own layout, else the first one that can hold
  * all schemes. Each layout is checked with a linear whose sizes are multiples of all groups and words; the plan refuses
  * linears of the model that do not fit.
+ * @param forTables the layout has to hold tables of embeddings too
  */
-function layoutFor({ layout, activation }: AppliedMethod, schemes: readonly Scheme[], vocabulary: Vocabulary): string {
+function layoutFor(
+  { layout, activation }: AppliedMethod,
+  schemes: readonly Scheme[],
+  vocabulary: Vocabulary,
+  forTables: boolean,
+): string {
   const linear = { module: 'linear', inFeatures: 4096, outFeatures: 4096, transposed: false, bias: false };
   const own = vocabulary.layouts.filter(({ name }) => name === layout);
   const holding = [...own, ...vocabulary.layouts].find((each) => {
     const made = each.make({}, vocabulary);
+    if (forTables && !made.tables) return false;
     const modules = schemes.map((each) => ({ linear, scheme: each, ...(activation ? { activation } : {}) }));
     const holds = made.leaves?.(linear) === undefined && modules.every((module) => made.refuse(module) === undefined);
     return holds && made.refuseTogether?.(modules) === undefined;

@@ -62,12 +62,19 @@ export const topOptions = {
     parse: (word: string) => word,
     schema: () => ({ anyOf: [{ type: 'number' }, { type: 'string' }] }),
   } as Option<number | string>,
-  maxBytes: integer({
-    min: 1,
-    placeholder: 'bytes',
-    otherwise: 'none',
-    help: 'Bytes of all tensors, without headers and the other files; the same as --budget with a size.',
-  }),
+  maxBytes: {
+    ...number({
+      placeholder: 'size',
+      otherwise: 'none',
+      help: 'Size of all tensors (75MB, or bytes), without headers and the other files; as --budget with a size.',
+    }),
+    expected: 'a size of all tensors (75MB), or a number of bytes',
+    accepts: (value: unknown): value is number | string =>
+      (typeof value === 'number' && Number.isInteger(value) && value > 0) || typeof value === 'string',
+    resolve: (value: unknown) => (typeof value === 'number' || typeof value === 'string' ? value : undefined),
+    parse: (word: string) => word,
+    schema: () => ({ anyOf: [{ type: 'integer', minimum: 1 }, { type: 'string' }] }),
+  } as Option<number | string>,
   candidateBits: list(bits, { otherwise: '2 to 8', help: 'With a budget, the bits to choose from.' }),
   candidates: list(text({ help: 'A scheme.' }), {
     otherwise: 'integers of candidateBits',
@@ -75,13 +82,13 @@ export const topOptions = {
   }),
   embeddings: text({
     placeholder: 'format',
-    otherwise: 'keep',
-    help: "Scheme of the tables of embeddings: 'int8 g32', 'int4 g64', or keep.",
+    otherwise: 'keep; auto with a size that needs it',
+    help: "Scheme of the tables of embeddings: 'int8 g32', 'int4 g64', keep, or auto: the budget chooses.",
   }),
   head: text({
     placeholder: 'format',
-    otherwise: 'keep',
-    help: 'Scheme of the output head, a pooler and the table that the head is tied to, or keep.',
+    otherwise: 'keep; auto with a size that needs it',
+    help: 'Scheme of the output head, a pooler and the table that the head is tied to, keep, or auto: the budget chooses.',
   }),
   kvCache: choiceOf(staticCacheSchemes, {
     otherwise: 'none',
