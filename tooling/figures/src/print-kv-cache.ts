@@ -40,6 +40,10 @@ const part = 32;
 const checkpoint = await openCheckpoint(folder, []);
 if (!checkpoint.model) throw new Error(`${folder}: is not a model that is known`);
 const model = languageModel(checkpoint.model, 'figures:kv-cache');
+// Each scheme decodes more tokens after a full f32 cache.
+const needed = length + decoded * schemes.length;
+if (needed > model.maxPositions)
+  throw new Error(`${needed} positions are needed and the model has ${model.maxPositions}: use a smaller --length`);
 const tokenizer = await openTokenizer(folder);
 const ids = [...tokenizer.opening, ...tokenizer.encode(await readFile(textFile, 'utf8'))];
 if (ids.length < length * windows + 1) throw new Error(`${textFile}: has ${ids.length} tokens`);
