@@ -1,6 +1,13 @@
 import { FormatError } from '@q/core';
 import { ByteSink } from './byte-sink.js';
-import { aligned, alignmentKey, defaultAlignment, mostAlignment, mostDimensions, mostNameBytes } from './header.js';
+import {
+  alignedLength,
+  alignmentKey,
+  defaultAlignment,
+  mostAlignment,
+  mostDimensions,
+  mostNameBytes,
+} from './header.js';
 import { type GgufMetadata, writeValue } from './metadata.js';
 import type { GgufTensorType } from './tensor-type.js';
 
@@ -50,9 +57,9 @@ export function planGgufFile(metadata: GgufMetadata, tensors: readonly PlannedGg
     for (const size of [...shape].reverse()) head.u64(size);
     head.u32(type.id).u64(offset);
     offsets.set(name, { offset, bytes });
-    offset += aligned(bytes, alignment);
+    offset += alignedLength(bytes, alignment);
   }
-  const dataStart = aligned(head.length, alignment);
+  const dataStart = alignedLength(head.length, alignment);
   head.put(new Uint8Array(dataStart - head.length));
   const places = new Map(
     [...offsets].map(([name, at]) => [name, { begin: dataStart + at.offset, end: dataStart + at.offset + at.bytes }]),

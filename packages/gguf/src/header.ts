@@ -28,6 +28,7 @@ export interface GgufHeader {
 }
 
 export const alignmentKey = 'general.alignment';
+/** Alignment of tensors in a file whose metadata name no other. */
 export const defaultAlignment = 32;
 /** Larger than any page of memory or disk: a larger alignment would fill files with zeros. */
 export const mostAlignment = 2 ** 16;
@@ -39,7 +40,8 @@ export const mostDimensions = 4;
 /** The number of bytes of the first read; each later read is four times as long, until the header is complete. */
 const firstStretch = 2 ** 20;
 
-export const aligned = (position: number, alignment: number): number => Math.ceil(position / alignment) * alignment;
+/** Bytes up to the next multiple of the alignment, at which the next tensor of a file begins. */
+export const alignedLength = (bytes: number, alignment: number): number => Math.ceil(bytes / alignment) * alignment;
 
 /**
  * Reads and checks the header of a GGUF file of version 2 or 3. Every rejection of
@@ -93,7 +95,7 @@ function parseHeader(from: Cursor): GgufHeader {
     from.place = `tensor ${i}`;
     entries.push(readTensorInfo(from));
   }
-  const dataStart = aligned(from.position, alignment);
+  const dataStart = alignedLength(from.position, alignment);
   return { version, metadata, tensors: place(from, entries, dataStart, alignment), alignment, dataStart };
 }
 
@@ -149,7 +151,7 @@ function place(
     const end = dataStart + begin + bytes;
     if (end > from.fileBytes) from.fail(`it ends at byte ${end}, the file has ${from.fileBytes}: it is truncated`);
     tensors.set(name, { name, type, shape, begin: dataStart + begin, end });
-    position += aligned(bytes, alignment);
+    position += alignedLength(bytes, alignment);
   }
   return tensors;
 }

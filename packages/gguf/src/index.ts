@@ -25,7 +25,7 @@ export type { StoredTokenizerFiles } from './convert/tokenizer/stored/tokenizer-
 export { type EncodedTensor, encodeTensor, type WriteModelRun, writeModel } from './convert/write-model.js';
 export { type GgufFilePlan, type PlannedGgufTensor, planGgufFile } from './file-plan.js';
 export { createGgufWriter, type GgufWriter } from './file-writer.js';
-export { type GgufHeader, type GgufTensor, readGgufHeader } from './header.js';
+export { alignedLength, defaultAlignment, type GgufHeader, type GgufTensor, readGgufHeader } from './header.js';
 export {
   type ImportanceData,
   type ImportanceMatrix,

@@ -164,6 +164,20 @@ export function linear(w: usize, sum: v128, pivot: v128, scaleAt: usize, zeroAt:
   return f32x4.add(loss, f32x4.mul(error, error));
 }
 
+/** Index of the level that is nearest; of two equally near ones the lower. */
+// @ts-expect-error: decorator
+@inline
+export function nearestLevel(x: f32, values: usize, levels: usize): usize {
+  let low: usize = 0;
+  let high = levels - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (x > (load<f32>(values + middle * 4) + load<f32>(values + middle * 4 + 4)) * 0.5) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 // @ts-expect-error: decorator
 @inline
 export function nearest(w: usize, sum: v128, pivot: v128, scaleAt: usize, codeAt: usize, d: usize, levels: usize, values: usize, levelCodes: usize, loss: v128): v128 {
@@ -173,16 +187,9 @@ export function nearest(w: usize, sum: v128, pivot: v128, scaleAt: usize, codeAt
   // The scaled targets are stored in the memory of the differences, which are written only afterwards.
   v128.store(d, f32x4.div(target, scale));
   for (let lane: usize = 0; lane < 4; lane++) {
-    const x = load<f32>(d + lane * 4);
-    let low: usize = 0;
-    let high = levels - 1;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (x > (load<f32>(values + middle * 4) + load<f32>(values + middle * 4 + 4)) * 0.5) low = middle + 1;
-      else high = middle;
-    }
-    store<u8>(codeAt + lane, load<u8>(levelCodes + low));
-    store<f32>(d + lane * 4, load<f32>(values + low * 4));
+    const index = nearestLevel(load<f32>(d + lane * 4), values, levels);
+    store<u8>(codeAt + lane, load<u8>(levelCodes + index));
+    store<f32>(d + lane * 4, load<f32>(values + index * 4));
   }
   const value = f32x4.mul(v128.load(d), scale);
   v128.store(d, f32x4.sub(weight, value));

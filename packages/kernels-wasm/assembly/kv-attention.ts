@@ -82,21 +82,21 @@ function dequantizeRow(codes: usize, bits: usize, pairs: usize, perChannel: bool
 }
 
 /**
- * Writes positions `[base, base + count)` of a head as f32 rows. The first `plain` positions, and those after the packed
+ * Writes positions `[base, base + count)` of a head as f32 rows. The first `leading` positions, and those after the packed
  * ones, are copied from the head's unpacked tokens.
  */
 function fetch(
   codes: usize, pairs: usize, bits: usize, perChannel: bool, size: usize, unpacked: usize, head: usize,
-  capacity: usize, plain: usize, packed: usize, headDim: usize, base: usize, count: usize, to: usize,
+  capacity: usize, leading: usize, packed: usize, headDim: usize, base: usize, count: usize, to: usize,
 ): void {
   for (let i: usize = 0; i < count; i++) {
     const position = base + i;
     const row = to + i * headDim * 4;
-    if (position < plain || position >= plain + packed) {
-      memory.copy(row, unpacked + (position < plain ? position : position - packed) * headDim * 4, headDim * 4);
+    if (position < leading || position >= leading + packed) {
+      memory.copy(row, unpacked + (position < leading ? position : position - packed) * headDim * 4, headDim * 4);
       continue;
     }
-    const inside = position - plain;
+    const inside = position - leading;
     const token = head * capacity + inside;
     const group = perChannel ? (head * ((capacity + size - 1) / size) + inside / size) * headDim : token * (headDim / size);
     dequantizeRow(codes + token * headDim * bits / 8, bits, pairs + group * 8, perChannel, size, headDim, row);
@@ -107,11 +107,11 @@ function fetch(
  * Attention over a quantized cache for units `[first, last)`. A unit is a head of keys with `together` of the queries
  * that share it. Its keys and values are dequantized 64 positions at a time; the softmax keeps a running maximum and
  * sum. `layout`: bits, per channel and size of the keys, then of the values. `scratch`, for each worker: 128 rows,
- * `together` states (`headDim` sums, maximum, total), and a row of 64 scores. `plain` tokens in f32 are before the packed ones, and `window` after them.
+ * `together` states (`headDim` sums, maximum, total), and a row of 64 scores. `leading` tokens in f32 are before the packed ones, and `window` after them.
  */
 export function kvAttention(
   q: usize, keys: usize, keyPairs: usize, values: usize, valuePairs: usize, unpacked: usize, out: usize, layout: usize,
-  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, plain: usize, window: usize, scale: f32, reach: usize,
+  tokens: usize, heads: usize, kvHeads: usize, headDim: usize, capacity: usize, packed: usize, leading: usize, window: usize, scale: f32, reach: usize,
   together: usize, scratch: usize, scratchBytes: usize, first: usize, last: usize, worker: usize,
 ): void {
   const keyBits = load<u32>(layout), keySize = load<u32>(layout, 8), valueBits = load<u32>(layout, 12), valueSize = load<u32>(layout, 20);
@@ -125,9 +125,9 @@ export function kvAttention(
   const scores = valueRows + BLOCK * rowBytes;
   const states = scores + BLOCK * 4;
   const stateBytes = rowBytes + 16;
-  const ofHead = (plain + window) * rowBytes;
+  const ofHead = (leading + window) * rowBytes;
   const unpackedValues = unpacked + kvHeads * ofHead;
-  const length = plain + packed + window;
+  const length = leading + packed + window;
   for (let unit = first; unit < last; unit++) {
     const head = unit / chunks;
     const begin = unit % chunks * together;
@@ -145,8 +145,8 @@ export function kvAttention(
     for (let base: usize = low; base < seen; base += BLOCK) {
       const count = min(BLOCK, seen - base);
       const own = head * ofHead;
-      fetch(keys, keyPairs, keyBits, keyPerChannel, keySize, unpacked + own, head, capacity, plain, packed, headDim, base, count, keyRows);
-      fetch(values, valuePairs, valueBits, valuePerChannel, valueSize, unpackedValues + own, head, capacity, plain, packed, headDim, base, count, valueRows);
+      fetch(keys, keyPairs, keyBits, keyPerChannel, keySize, unpacked + own, head, capacity, leading, packed, headDim, base, count, keyRows);
+      fetch(values, valuePairs, valueBits, valuePerChannel, valueSize, unpackedValues + own, head, capacity, leading, packed, headDim, base, count, valueRows);
       for (let i = begin; i < end; i++) {
         const visible = length - tokens + i / repeat + 1;
         const from = max(base, visible - min(visible, reach));

@@ -1,4 +1,5 @@
 import { levelsOf } from './descent';
+import { nearestLevel } from './gptq-sweep';
 import { DEPTH, micro, turn } from './matmul';
 
 // Coordinate descent on rounded rows whose outputs affect the loss together. Rows are in the panels of `descent.ts`, and
@@ -201,18 +202,4 @@ function fillFactors(scales: usize, moments: usize, pivot: f32, count: usize, to
     const scale = load<f32>(scales + i * 4);
     store<f32>(to + i * 4, scale == 0 || i >= count ? 0 : 1 / (load<f32>(moments + i * 36) * pivot * scale));
   }
-}
-
-/** Index of the level that is nearest; of two equally near ones the lower. */
-// @ts-expect-error: decorator
-@inline
-function nearestLevel(x: f32, values: usize, levels: usize): usize {
-  let low: usize = 0;
-  let high = levels - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (x > (load<f32>(values + middle * 4) + load<f32>(values + middle * 4 + 4)) * 0.5) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }

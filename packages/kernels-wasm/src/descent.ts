@@ -1,6 +1,6 @@
 import { type Descent, type DescentArgs, referenceKernels } from '@q/core';
 import type { Pool } from './pool.js';
-import { panelRows, placeRows } from './rounded-rows.js';
+import { panelRows, placeRows, startsAtFours } from './rounded-rows.js';
 
 /** Coordinate descent in f32, 8 rows at a time. f32 sums run over at most 256 columns; then these are summed. */
 export function openDescent(pool: Pool, args: DescentArgs): Descent {
@@ -57,9 +57,4 @@ export function openDescent(pool: Pool, args: DescentArgs): Descent {
     },
     close: placed.close,
   };
-}
-
-/** The kernels take columns in fours, so a group has to begin at a multiple of four. */
-export function startsAtFours(group: Int32Array): boolean {
-  return group.every((own, j) => j % 4 === 0 || own === group[j - 1]);
 }

@@ -5,9 +5,8 @@ import {
   referenceKernels,
   rowsTogether,
 } from '@q/core';
-import { startsAtFours } from './descent.js';
 import type { Pool } from './pool.js';
-import { packRows, placeRows } from './rounded-rows.js';
+import { packRows, placeRows, startsAtFours } from './rounded-rows.js';
 
 /** Panels whose products with G are computed together; a panel adds those of the earlier panels' changes itself. */
 const panelsTogether = 8;

@@ -9,8 +9,6 @@ const panelsAtOnce = 8;
 /** Rounded rows of a descent in the kernels' memory, in the panels of `assembly/descent.ts`. Numbers are addresses. */
 export interface RoundedRows {
   readonly panels: number;
-  /** Rows, padded to whole panels. */
-  readonly height: number;
   /** Panels that a thread takes at a time. */
   readonly grain: number;
   /** H, packed. */
@@ -27,7 +25,7 @@ export interface RoundedRows {
   readonly lowest: number;
   /** Level of each code `[256]`; 0 for integers. */
   readonly table: number;
-  /** Memory that stays until `release`. */
+  /** Memory that stays until `close`. */
   take(bytes: number): number;
   floats(count: number): Float32Array;
   /** Copies the scales of panels `[first, last)` of a group from the arguments. */
@@ -99,7 +97,7 @@ export function placeRows(pool: Pool, args: DescentArgs, more: number): RoundedR
   const tableAt = table?.byteOffset ?? 0;
   pool.run('differences', [targets, packedCodes, ...grids, columns, lowest, tableAt, difference], panels, grain);
   return {
-    ...{ panels, height, grain, matrix, targets, difference, codes: packedCodes, grids, zeros: zeros.byteOffset },
+    ...{ panels, grain, matrix, targets, difference, codes: packedCodes, grids, zeros: zeros.byteOffset },
     ...{ lowest, table: tableAt, take, floats, takeScales },
     rounding: [lowest, highest, levels, levelValues.byteOffset, levelCodes.byteOffset],
     close() {
@@ -138,4 +136,9 @@ function packSquare(pool: Pool, matrix: Float32Array, columns: number, to: numbe
     staging.set(matrix.subarray(0, columns ** 2));
     pool.run('packSquare', [staging.byteOffset, columns, to], Math.ceil(columns / 4), 32);
   } else pool.run('packSquare', [resident, columns, to], Math.ceil(columns / 4), 32);
+}
+
+/** The kernels take columns in fours, so a group has to begin at a multiple of four. */
+export function startsAtFours(group: Int32Array): boolean {
+  return group.every((own, j) => j % 4 === 0 || own === group[j - 1]);
 }

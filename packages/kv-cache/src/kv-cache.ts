@@ -177,9 +177,9 @@ export class KvCache {
         `cache scheme ${scheme.name}: attention on codes takes integers of 2, 3, 4 and 8 bits in heads of a multiple of 16 channels, not ${scheme.keys.format.name} and ${scheme.values.format.name} with ${headDim} channels`,
       );
     const [keys, values] = [this.#keys.packed, this.#values.packed];
-    const first = this.#sinks[0].length / this.#width;
+    const leading = this.#sinks[0].length / this.#width;
     const window = this.#recent[0].length / this.#width;
-    const unpacked = new Float32Array(2 * (first + window) * this.#width);
+    const unpacked = new Float32Array(2 * (leading + window) * this.#width);
     let at = 0;
     for (const side of [0, 1] as const)
       for (let head = 0; head < kvHeads; head++)
@@ -187,7 +187,7 @@ export class KvCache {
           for (let from = head * headDim; from < tokens.length; from += this.#width, at += headDim)
             unpacked.set(tokens.subarray(from, from + headDim), at);
     const { capacity } = keys;
-    return { kvHeads, headDim, capacity, packed: this.#packed, keys, values, unpacked, first, window };
+    return { kvHeads, headDim, capacity, packed: this.#packed, keys, values, unpacked, leading, window };
   }
 
   /** All content as bytes, little-endian, for {@link KvCache.read}. */

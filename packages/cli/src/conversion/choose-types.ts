@@ -2,7 +2,9 @@ import type { Checkpoint } from '@q/checkpoint';
 import { type BlockFormat, SchemeError, type Tensor, tensor } from '@q/core';
 import { evaluate, type LogitsSource, runWindows } from '@q/eval';
 import {
+  alignedLength,
   type ConvertedModel,
+  defaultAlignment,
   ggufTensorTypeFor,
   iq4_NL,
   iq4_XS,
@@ -141,8 +143,8 @@ function listed(types: ReadonlyMap<string, BlockFormat>): string {
   return [...counts].map(([name, count]) => `${count} ${name}`).join(', ');
 }
 
-/** Bytes up to the next tensor of a file (`general.alignment`). */
-const aligned = (bytes: number): number => 32 * Math.ceil(bytes / 32);
+/** Bytes of a tensor with those up to the next one. */
+const aligned = (bytes: number): number => alignedLength(bytes, defaultAlignment);
 
 interface Unit {
   readonly tensor: RequantizedTensor;

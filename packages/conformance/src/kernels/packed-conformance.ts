@@ -280,7 +280,7 @@ const caches: readonly {
   readonly keys: KvLayout;
   readonly values: KvLayout;
   /** Tokens in f32 before the packed ones. */
-  readonly first?: number;
+  readonly leading?: number;
   readonly window: number;
   readonly tokens: number;
   readonly scale?: number;
@@ -331,7 +331,7 @@ const caches: readonly {
     name: 'first tokens and a window in f32, keys per channel',
     keys: { bits: 2, along: 'tokens', size: 32 },
     values: { bits: 4, along: 'channels', size: headDim },
-    first: 5,
+    leading: 5,
     window: 7,
     tokens: 3,
   },
@@ -339,7 +339,7 @@ const caches: readonly {
     name: 'first tokens that a sliding window does not reach',
     keys: perToken(4),
     values: perToken(8),
-    first: 4,
+    leading: 4,
     window: 2,
     tokens: 2,
     reach: 9,
@@ -348,7 +348,7 @@ const caches: readonly {
     name: 'first tokens, and no others in f32',
     keys: perToken(8),
     values: perToken(4),
-    first: 1,
+    leading: 1,
     window: 0,
     tokens: 1,
   },
@@ -356,24 +356,24 @@ const caches: readonly {
 
 /** Attention over a quantized cache. */
 export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>[] = [
-  ...caches.map(({ name, first: sinks = 0, window, tokens, ...layouts }) => ({
+  ...caches.map(({ name, leading = 0, window, tokens, ...layouts }) => ({
     name: `attention over a cache: ${name}`,
     async run(attention: KvAttention) {
       const [keys, values] = [drawCache(layouts.keys), drawCache(layouts.values)];
       const queries = normals(tokens * heads * headDim);
-      const plain = sinks + window;
-      const unpacked = normals(2 * kvHeads * plain * headDim);
+      const others = leading + window;
+      const unpacked = normals(2 * kvHeads * others * headDim);
       const { scale = 1 / Math.sqrt(headDim), reach } = layouts;
       const at = (x: Float64Array, part: number, head: number, position: number, c: number) =>
-        position >= sinks && position < sinks + packed
-          ? x[(head * capacity + position - sinks) * headDim + c]
-          : unpacked[((part * kvHeads + head) * plain + position - (position < sinks ? 0 : packed)) * headDim + c];
+        position >= leading && position < leading + packed
+          ? x[(head * capacity + position - leading) * headDim + c]
+          : unpacked[((part * kvHeads + head) * others + position - (position < leading ? 0 : packed)) * headDim + c];
       const expected = new Float64Array(queries.length);
       for (let t = 0; t < tokens; t++) {
         for (let h = 0; h < heads; h++) {
           const kvHead = Math.floor(h / (heads / kvHeads));
           const start = (t * heads + h) * headDim;
-          const visible = packed + plain - tokens + t + 1;
+          const visible = packed + others - tokens + t + 1;
           const first = Math.max(0, visible - (reach ?? visible));
           const scores = Array.from({ length: visible - first }, (_, i) => {
             let sum = 0;
@@ -399,8 +399,8 @@ export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>
           packed,
           keys: keys.kv,
           values: values.kv,
-          ...(plain > 0 ? { unpacked } : {}),
-          ...(sinks > 0 ? { first: sinks } : {}),
+          ...(others > 0 ? { unpacked } : {}),
+          ...(leading > 0 ? { leading } : {}),
           window,
         },
         ...(layouts.scale === undefined ? {} : { scale }),
@@ -421,6 +421,7 @@ export const kvAttentionConformance: readonly PackedConformanceCase<KvAttention>
       await refused('missing codes', () => attention({ ...args, keys: { ...kv, codes: kv.codes.subarray(1) } }));
       await refused('more than there is room for', () => attention({ ...args, packed: capacity + 1 }));
       await refused('missing queries', () => attention({ ...args, tokens: 2 }));
+      await refused('leading tokens without their values', () => attention({ ...args, leading: 1 }));
       await refused('a reach of nothing', () => attention({ ...args, reach: 0 }));
     },
   },

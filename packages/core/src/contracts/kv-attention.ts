@@ -37,11 +37,11 @@ export interface KvAttentionArgs {
   readonly keys: PackedKv;
   readonly values: PackedKv;
   /**
-   * Tokens in f32: keys, then values, `[2, kvHeads, first + window, headDim]`. The `first` ones are before the packed
+   * Tokens in f32: keys, then values, `[2, kvHeads, leading + window, headDim]`. The `leading` ones are before the packed
    * tokens, and the `window` ones after them.
    */
   readonly unpacked?: Float32Array;
-  readonly first?: number;
+  readonly leading?: number;
   readonly window?: number;
   /** Number of positions up to its own that a query sees: sliding windows. All when absent. */
   readonly reach?: number;

@@ -16,13 +16,13 @@ export function checkKvAttention(
     keys,
     values,
     unpacked,
-    first = 0,
+    leading = 0,
     window = 0,
   } = args;
-  const plain = first + window;
-  if (headDim % 16 !== 0 || heads % kvHeads !== 0 || packed > capacity || tokens > packed + plain) {
+  const others = leading + window;
+  if (headDim % 16 !== 0 || heads % kvHeads !== 0 || packed > capacity || tokens > packed + others) {
     throw new ShapeError(
-      `attention: ${heads} heads of ${headDim} channels over ${kvHeads} (channels in multiples of 16), ${packed} of ${capacity} positions and ${plain} more for ${tokens} queries do not fit together`,
+      `attention: ${heads} heads of ${headDim} channels over ${kvHeads} (channels in multiples of 16), ${packed} of ${capacity} positions and ${others} more for ${tokens} queries do not fit together`,
     );
   }
   if (args.reach !== undefined && !(Number.isInteger(args.reach) && args.reach > 0))
@@ -31,7 +31,7 @@ export function checkKvAttention(
     if (found !== needed) throw new ShapeError(`attention: ${what} has ${found} values, ${needed} are needed`);
   };
   need('queries', queries.length, tokens * heads * headDim);
-  need('the unpacked tokens', unpacked?.length ?? 0, 2 * kvHeads * plain * headDim);
+  need('the unpacked tokens', unpacked?.length ?? 0, 2 * kvHeads * others * headDim);
   for (const [name, kv] of [
     ['keys', keys],
     ['values', values],
@@ -62,16 +62,18 @@ function dequantized(kv: PackedKv, args: KvAttentionArgs, head: number, position
 /** Reference: dequantizes every key and value when it is needed; all sums are f64 in order, rounded once to f32. */
 export const referenceKvAttention: KvAttention = async (args) => {
   checkKvAttention(args);
-  const { queries, tokens, heads, kvHeads, headDim, packed, keys, values, unpacked, first = 0, window = 0 } = args;
-  const plain = first + window;
+  const { queries, tokens, heads, kvHeads, headDim, packed, keys, values, unpacked, leading = 0, window = 0 } = args;
+  const others = leading + window;
   const scale = args.scale ?? 1 / Math.sqrt(headDim);
   const valueAt = (part: 0 | 1, head: number, position: number, channel: number) =>
-    position >= first && position < first + packed
-      ? dequantized(part === 0 ? keys : values, args, head, position - first, channel)
-      : unpacked![((part * kvHeads + head) * plain + position - (position < first ? 0 : packed)) * headDim + channel];
+    position >= leading && position < leading + packed
+      ? dequantized(part === 0 ? keys : values, args, head, position - leading, channel)
+      : unpacked![
+          ((part * kvHeads + head) * others + position - (position < leading ? 0 : packed)) * headDim + channel
+        ];
   const out = new Float32Array(queries.length);
   for (let token = 0; token < tokens; token++) {
-    const visible = packed + plain - tokens + token + 1;
+    const visible = packed + others - tokens + token + 1;
     const from = Math.max(0, visible - (args.reach ?? visible));
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor(head / (heads / kvHeads));

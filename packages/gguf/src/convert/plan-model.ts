@@ -1,5 +1,5 @@
 import { f16Block, f32Block } from '../blocks/float-blocks.js';
-import type { GgufHeader, GgufTensor } from '../header.js';
+import { defaultAlignment, type GgufHeader, type GgufTensor } from '../header.js';
 import { planRequantize, type RequantizeOptions, type RequantizePlan, staysAs } from '../requantize-plan.js';
 import { ggufTensorTypeFor } from '../tensor-type.js';
 import type { ConvertedModel } from './conversion.js';
@@ -19,6 +19,12 @@ export function planModel(model: ConvertedModel, options: RequantizeOptions, nam
     tensors.set(own, { name: own, type, shape, begin, end });
     begin = end;
   }
-  const header: GgufHeader = { version: 3, metadata: model.metadata, tensors, alignment: 32, dataStart: 0 };
+  const header: GgufHeader = {
+    version: 3,
+    metadata: model.metadata,
+    tensors,
+    alignment: defaultAlignment,
+    dataStart: 0,
+  };
   return planRequantize(header, options, name);
 }

@@ -34,7 +34,7 @@ export type PlacedKvAttention = Omit<KvAttentionArgs, 'queries'> & {
  */
 export function kvAttentionInPlace(pool: Pool, heap: Heap, args: PlacedKvAttention, result: number): void {
   checkKvAttention(args);
-  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, first = 0, window = 0 } = args;
+  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, leading = 0, window = 0 } = args;
   if (queries.length === 0) return;
   const addresses: number[] = [];
   const room = (bytes: number) => {
@@ -68,10 +68,10 @@ export function kvAttentionInPlace(pool: Pool, heap: Heap, args: PlacedKvAttenti
         headDim,
         capacity,
         packed,
-        first,
+        leading,
         window,
         args.scale ?? 1 / Math.sqrt(headDim),
-        args.reach ?? first + packed + window,
+        args.reach ?? leading + packed + window,
         together,
         room(scratchBytes * pool.threads),
         scratchBytes,

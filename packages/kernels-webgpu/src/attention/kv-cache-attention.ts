@@ -8,9 +8,9 @@ import { kvAttention } from '../wgsl/kv-attention.js';
  *   binding
  */
 export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<Float32Array> {
-  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, first = 0, window = 0 } = args;
+  const { queries, tokens, heads, kvHeads, headDim, capacity, packed, keys, values, leading = 0, window = 0 } = args;
   const unpacked = args.unpacked ?? new Float32Array(0);
-  const length = first + packed + window;
+  const length = leading + packed + window;
   checkKvAttention(args);
   const most = gpu.device.limits.maxComputeWorkgroupsPerDimension;
   if (tokens > most) throw new KernelError(`attention of ${tokens} queries: at most ${most} at a time, split them`);
@@ -38,7 +38,7 @@ export async function gpuKvAttention(gpu: Gpu, args: KvAttentionArgs): Promise<F
       kv_heads: kvHeads,
       capacity,
       packed,
-      plain: first,
+      leading,
       window,
       length,
       scale: args.scale ?? 1 / Math.sqrt(headDim),

@@ -31,11 +31,11 @@ function load(name: 'key' | 'value', { bits, along, size }: KvLayout, headDim: n
       : `${name}_scales[(head * ((p.capacity + ${size - 1}u) / ${size}u) + position / ${size}u) * ${headDim}u + ${c}]`;
   const offset = name === 'key' ? '' : 'p.kv_heads + ';
   return `fn ${name}_at(head: u32, place: u32, channel: u32) -> vec4f {
-  if (place < p.plain || place >= p.plain + p.packed) {
-    let row = place - select(p.packed, 0u, place < p.plain);
-    return unpacked[((${offset}head) * (p.plain + p.window) + row) * ${headDim / 4}u + channel / 4u];
+  if (place < p.leading || place >= p.leading + p.packed) {
+    let row = place - select(p.packed, 0u, place < p.leading);
+    return unpacked[((${offset}head) * (p.leading + p.window) + row) * ${headDim / 4}u + channel / 4u];
   }
-  let position = place - p.plain;
+  let position = place - p.leading;
   let at = (head * p.capacity + position) * ${headDim}u + channel;
 ${bits === 3 ? crossing(name) : `  let word = ${name}s[at / ${perWord}u] >> (${bits}u * (at % ${perWord}u));`}
   let codes = vec4f(vec4u(word, word >> ${bits}u, word >> ${2 * bits}u, word >> ${3 * bits}u) & vec4u(${2 ** bits - 1}u));
@@ -58,7 +58,7 @@ export function kvAttention({ headDim, keys, values }: KvAttentionOptions): Kern
       kv_heads: 'u32',
       capacity: 'u32',
       packed: 'u32',
-      plain: 'u32',
+      leading: 'u32',
       window: 'u32',
       length: 'u32',
       scale: 'f32',

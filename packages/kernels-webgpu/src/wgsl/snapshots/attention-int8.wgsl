@@ -4,7 +4,7 @@ struct Parameters {
   kv_heads: u32,
   capacity: u32,
   packed: u32,
-  plain: u32,
+  leading: u32,
   window: u32,
   length: u32,
   scale: f32,
@@ -20,11 +20,11 @@ struct Parameters {
 @group(0) @binding(7) var<storage, read_write> outputs: array<vec4f>;
 
 fn key_at(head: u32, place: u32, channel: u32) -> vec4f {
-  if (place < p.plain || place >= p.plain + p.packed) {
-    let row = place - select(p.packed, 0u, place < p.plain);
-    return unpacked[((head) * (p.plain + p.window) + row) * 16u + channel / 4u];
+  if (place < p.leading || place >= p.leading + p.packed) {
+    let row = place - select(p.packed, 0u, place < p.leading);
+    return unpacked[((head) * (p.leading + p.window) + row) * 16u + channel / 4u];
   }
-  let position = place - p.plain;
+  let position = place - p.leading;
   let at = (head * p.capacity + position) * 64u + channel;
   let word = keys[at / 4u] >> (8u * (at % 4u));
   let codes = vec4f(vec4u(word, word >> 8u, word >> 16u, word >> 24u) & vec4u(255u));
@@ -33,11 +33,11 @@ fn key_at(head: u32, place: u32, channel: u32) -> vec4f {
 }
 
 fn value_at(head: u32, place: u32, channel: u32) -> vec4f {
-  if (place < p.plain || place >= p.plain + p.packed) {
-    let row = place - select(p.packed, 0u, place < p.plain);
-    return unpacked[((p.kv_heads + head) * (p.plain + p.window) + row) * 16u + channel / 4u];
+  if (place < p.leading || place >= p.leading + p.packed) {
+    let row = place - select(p.packed, 0u, place < p.leading);
+    return unpacked[((p.kv_heads + head) * (p.leading + p.window) + row) * 16u + channel / 4u];
   }
-  let position = place - p.plain;
+  let position = place - p.leading;
   let at = (head * p.capacity + position) * 64u + channel;
   let word = values[at / 4u] >> (8u * (at % 4u));
   let codes = vec4f(vec4u(word, word >> 8u, word >> 16u, word >> 24u) & vec4u(255u));
