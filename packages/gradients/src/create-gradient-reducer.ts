@@ -9,7 +9,10 @@ export interface GradientReducerOptions {
   readonly exchange: Exchange;
   /** Shapes by name, the same on all workers. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Tensors with fewer elements are sent exactly: they have few bytes, and norms are sensitive. Default 4096. */
+  /**
+   * Tensors with fewer elements are sent exactly. Default 256, one block of int8. With 4096, the scales and zero points
+   * of small models stayed exact: 3 % of the elements, and half of the bytes of 1-bit Adam.
+   */
   readonly smallest?: number;
   /** Forked for each step, tensor and worker. */
   readonly random: Random;
@@ -33,7 +36,7 @@ export interface GradientReducer {
 }
 
 export function createGradientReducer(options: GradientReducerOptions): GradientReducer {
-  const { compressor, exchange, shapes, smallest = 4096, random } = options;
+  const { compressor, exchange, shapes, smallest = 256, random } = options;
   const names = [...shapes.keys()];
   const sizes = new Map([...shapes].map(([name, shape]) => [name, shape.reduce((product, size) => product * size, 1)]));
   const sizeOf = (name: string) => sizes.get(name) as number;

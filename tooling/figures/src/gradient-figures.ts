@@ -2,12 +2,14 @@ import { readFile, writeFile } from 'node:fs/promises';
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
 
-/** A training that several processes shared. Its first four values identify a line: measuring it again replaces it. */
+/** A training that several processes shared. Its first five values identify a line: measuring it again replaces it. */
 export interface GradientLine {
   readonly model: string;
   readonly compress: string;
   readonly workers: number;
   readonly steps: number;
+  /** Of the windows' order and of the draws. */
+  readonly seed: number;
   /** Mean loss of the last tenth of the steps, in nats per token. */
   readonly loss: number;
   /** Bytes that a worker has sent to one other, and bytes of the same gradients in f32. */
@@ -31,47 +33,68 @@ export async function mergeGradientLine(line: GradientLine): Promise<void> {
   await writeFile(file, `${JSON.stringify([...others, line], null, 2)}\n`);
 }
 
-const identity = ({ model, compress, workers, steps }: GradientLine) => [model, compress, workers, steps].join(' ');
+const rowOf = ({ model, compress, workers, steps }: GradientLine) => [model, compress, workers, steps].join(' ');
+const identity = (line: GradientLine) => `${rowOf(line)} ${line.seed}`;
 
 /** Steps that 1-bit Adam exchanges in f32 before it compresses. */
 const warmUps: Readonly<Record<string, number>> = { '1bit-adam': 48 };
 
-/** A table in Markdown: each line next to the uncompressed training with the same number of workers. */
+/**
+ * A table in Markdown with the mean over the seeds. A gap is to the uncompressed training with the same seed and as many
+ * workers; with several seeds, its standard error follows.
+ */
 export function gradientTable(lines: readonly GradientLine[]): string {
   const head = [
     'model',
     'steps',
     '`--compress`',
     'workers',
+    'seeds',
     'loss',
     'gap',
     'fewer bytes',
     'after the warm-up',
     'seconds',
   ];
-  const rows = lines.map((line) => {
-    const { model, steps, compress, workers, loss, sentBytes, exactBytes, seconds } = line;
-    const exact = lines.find((other) => identity(other) === identity({ ...line, compress: 'none' }));
+  const rows = [...new Set(lines.map(rowOf))].map((row) => {
+    const seeds = lines.filter((line) => rowOf(line) === row);
+    const { model, steps, compress, workers, sentBytes, exactBytes } = seeds[0];
     const warm = warmUps[compress];
     const warmBytes = (exactBytes * (warm ?? 0)) / steps;
+    const gaps = seeds.flatMap((line) => {
+      const exact = lines.find((other) => identity(other) === identity({ ...line, compress: 'none' }));
+      return exact && compress !== 'none' ? [100 * (line.loss / exact.loss - 1)] : [];
+    });
     return [
-      ...[model, `${steps}`, `\`${compress}\``, `${workers}`, loss.toFixed(5)],
-      exact && compress !== 'none' ? `${(100 * (loss / exact.loss - 1)).toFixed(2)} %` : '',
+      ...[model, `${steps}`, `\`${compress}\``, `${workers}`, `${seeds.length}`],
+      meanOf(seeds.map(({ loss }) => loss)).toFixed(5),
+      gapText(gaps),
       sentBytes > 0 ? `${(exactBytes / sentBytes).toFixed(1)} x` : '',
       warm === undefined ? '' : `${((exactBytes - warmBytes) / (sentBytes - warmBytes)).toFixed(1)} x`,
-      seconds.toFixed(0),
+      meanOf(seeds.map(({ seconds }) => seconds)).toFixed(0),
     ];
   });
   const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 
+const meanOf = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+function gapText(gaps: readonly number[]): string {
+  if (gaps.length === 0) return '';
+  const mean = meanOf(gaps);
+  const spread = Math.sqrt(gaps.reduce((sum, gap) => sum + (gap - mean) ** 2, 0) / (gaps.length - 1) / gaps.length);
+  return gaps.length === 1 ? `${mean.toFixed(2)} %` : `${mean.toFixed(2)} ± ${spread.toFixed(2)} %`;
+}
+
 /** Curves of all lines in one self-contained SVG, with a panel for each model and number of workers. */
 export function gradientPlot(lines: readonly GradientLine[]): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
-  const points = lines.flatMap(({ model, workers, compress, curve }) =>
-    curve.map(([step, loss]) => ({ step, loss, compress, panel: `${model}, ${workers} workers` })),
-  );
+  const points = lines
+    .filter(({ seed }) => seed === 0)
+    .flatMap(({ model, workers, compress, curve }) =>
+      curve.map(([step, loss]) => ({ step, loss, compress, panel: `${model}, ${workers} workers` })),
+    );
   const last = (panel: string, compress: string) =>
     points.filter((point) => point.panel === panel && point.compress === compress).at(-1);
   const names = [...new Set(points.map(({ compress }) => compress))];

@@ -1,5 +1,5 @@
 /**
- * `pnpm figures:gradients MODEL TEXT [--schemes none,int8,...] [--workers 1,2,4] [--samples 64] [--length 32] [--epochs
+ * `pnpm figures:gradients MODEL TEXT [--schemes none,int8,...] [--workers 1,2,4] [--seeds 0,1,2] [--samples 64] [--length 32] [--epochs
  * 20]` runs QAFT on the text's labels at 2 bits by several processes, one thread each, with each compression of
  * gradients and without compression. It prints loss, bytes sent, and time of the command. Each finished line is merged
  * into `tooling/figures/reference/gradients.json`, and the whole table is printed. `--table` prints only the table,
@@ -24,6 +24,7 @@ const { positionals, values } = parseArgs({
   options: {
     schemes: { type: 'string', default: 'none,int8,fp8,qsgd,terngrad,sign,1bit-adam,topk,powersgd' },
     workers: { type: 'string', default: '1,2,4' },
+    seeds: { type: 'string', default: '0' },
     samples: { type: 'string', default: '64' },
     length: { type: 'string', default: '32' },
     epochs: { type: 'string', default: '20' },
@@ -36,7 +37,12 @@ const { positionals, values } = parseArgs({
 const bin = fileURLToPath(new URL('../../../packages/cli/src/bin.ts', import.meta.url));
 
 /** Measures a run that is started as a user starts it. */
-async function measure(model: string, text: string, compress: string, workers: number): Promise<GradientLine> {
+async function measure(
+  model: string,
+  text: string,
+  run: Pick<GradientLine, 'compress' | 'workers' | 'seed'>,
+): Promise<GradientLine> {
+  const { compress, workers, seed } = run;
   const folder = await mkdtemp(join(tmpdir(), 'q-gradients-'));
   const out = join(folder, 'out');
   const started = performance.now();
@@ -47,7 +53,7 @@ async function measure(model: string, text: string, compress: string, workers: n
         ...['--conditions=@q/source', '--import', 'tsx', bin, 'quantize', model, out],
         ...['--method', 'qaft', '--loss', 'labels', '--bits', '2', '--group', values.group, '--layout', 'plain'],
         ...['--batch', '8', '--epochs', values.epochs, '--samples', values.samples, '--length', values.length],
-        ...['--calib', text, '--no-eval', '--refine-rounds', '0', '--threads', `${workers}`],
+        ...['--calib', text, '--no-eval', '--refine-rounds', '0', '--threads', `${workers}`, '--seed', `${seed}`],
         ...(workers > 1 ? ['--workers', `${workers}`, '--compress', compress] : []),
       ],
       { stdio: ['ignore', 'ignore', 'pipe'] },
@@ -65,7 +71,7 @@ async function measure(model: string, text: string, compress: string, workers: n
     );
     const seconds = (performance.now() - started) / 1000;
     const name = values.name ?? basename(model);
-    return { model: name, compress, workers, steps, loss, sentBytes, exactBytes: exactGradientBytes, seconds, curve };
+    return { model: name, ...run, steps, loss, sentBytes, exactBytes: exactGradientBytes, seconds, curve };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -75,11 +81,14 @@ const [model, text] = positionals;
 if (!values.table) {
   if (!model || !text) throw new Error('a model folder and a text file are needed');
   for (const workers of values.workers.split(',').map(Number))
-    for (const compress of workers === 1 ? ['none'] : values.schemes.split(',')) {
-      const line = await measure(model, text, compress, workers);
-      await mergeGradientLine(line);
-      console.error(`${compress}, ${workers} workers: ${line.loss.toFixed(5)} in ${line.seconds.toFixed(0)} s`);
-    }
+    for (const seed of values.seeds.split(',').map(Number))
+      for (const compress of workers === 1 ? ['none'] : values.schemes.split(',')) {
+        const line = await measure(model, text, { compress, workers, seed });
+        await mergeGradientLine(line);
+        console.error(
+          `${compress}, ${workers} workers, seed ${seed}: ${line.loss.toFixed(5)} in ${line.seconds.toFixed(0)} s`,
+        );
+      }
 }
 const lines = await readGradientLines();
 console.log(gradientTable(lines));
