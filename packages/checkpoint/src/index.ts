@@ -6,6 +6,7 @@ export * from './checkpoint.js';
 export * from './compressed-tensors/index.js';
 export * from './compressed-tensors-int8/index.js';
 export { editedConfigText } from './config-text.js';
+export * from './fbgemm-fp8/index.js';
 export * from './fp8/index.js';
 export { conversionSource } from './gguf/conversion-source.js';
 export * from './gptq/index.js';

@@ -137,7 +137,13 @@ export interface LayoutDeclaration<S extends OptionRecord = any> {
   /** Zero points may be real numbers. */
   readonly floatZeroPoints?: boolean;
   /** Defaults by name that replace those of the toolkit, when neither the command nor the recipe has a value. */
-  readonly defaults?: { readonly method?: string; readonly weights?: string; readonly symmetric?: boolean };
+  readonly defaults?: {
+    readonly method?: string;
+    readonly weights?: string;
+    readonly symmetric?: boolean;
+    readonly inputs?: string;
+    readonly inputBound?: number;
+  };
   /** @param vocabulary number formats and scale storages that files may name, also those of plugins */
   make(options: OptionValues<S>, vocabulary?: SchemeVocabulary): QuantizedLayout;
 }

@@ -12,7 +12,7 @@ import {
   quantizeInt8Input,
 } from '@q/core';
 import { runWindows, type WindowRunOptions } from '@q/eval';
-import { type IntegerExecution, integerExecution } from '@q/execution';
+import { type InputExecution, inputExecution } from '@q/execution';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { wrapRuntime } from '@q/models';
 import { planRun, runPlan } from '@q/pipeline';
@@ -107,7 +107,7 @@ function cut({ ids, length }: Windows, count: number, shorter: number): Windows 
  * and summed in f64. Each linear is compared on its own input: over a whole model one value that falls on the other side of a
  * border of two codes is enough to move others behind it.
  */
-async function distanceToSimulation(checkpoint: Checkpoint, windows: Windows, { wrap }: IntegerExecution) {
+async function distanceToSimulation(checkpoint: Checkpoint, windows: Windows, { wrap }: InputExecution) {
   const distances: number[] = [];
   const compared: NonNullable<WindowRunOptions['wrap']> = async (runtime, names) => {
     const modules = new Map<string, { quantized: QuantizedTensor; activation: ActivationScheme }>();
@@ -168,9 +168,9 @@ describe('q quantize --method smoothquant', () => {
     expect(written.tensors.has('model.layers.0.mlp.down_proj.input_scale')).toBe(level === 'o3');
     const original = await openCheckpoint(demo.model, []);
     const windows = await demoWindows(2);
-    const execution = await integerExecution(written, kernels);
+    const execution = await inputExecution(written, kernels);
     expect(execution?.note).toContain('28 linears run as int8 products');
-    const { values, distances } = await distanceToSimulation(written, windows, execution as IntegerExecution);
+    const { values, distances } = await distanceToSimulation(written, windows, execution as InputExecution);
     expect(distances.length).toBe(28);
     expect(Math.max(...distances)).toBeLessThan(1e-6);
     expect(distance(values, await logits(original, windows))).toBeGreaterThan(1e-4);

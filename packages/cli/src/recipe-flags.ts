@@ -21,6 +21,7 @@ import { mergedAdapter } from '@q/qat';
 import { type Command, Option as Flag } from 'commander';
 import { addFlag, defaultNote, type FlagValues, flagOf } from './command.js';
 import { addOptionsOf } from './method-flags.js';
+import { namedRecipes } from './named-recipes.js';
 import { parseRule } from './rule-option.js';
 import { UsageError } from './usage-error.js';
 
@@ -31,14 +32,15 @@ const otherFlags: Readonly<Record<string, string>> = { maxShardBytes: 'maxShard'
 export function addRecipeFlags(command: Command, vocabulary: Vocabulary): void {
   const parts = namedParts(vocabulary);
   const { methods, layouts } = vocabulary;
-  const { bits, group, weights } = schemeOptions;
+  const { bits, group, weights, inputs, inputBound } = schemeOptions;
   const { layout, use: _, ...top } = topOptions;
   command.option(
     '--recipe <file>',
-    'recipe as JSON or YAML; options win over it, and their rules come before its rules',
+    'recipe as JSON or YAML, or the name of one (fp8-llama3); options win over it, and their rules come before its rules',
   );
   addFlag(command, 'method', methodOption(vocabulary), parts);
-  for (const [key, option] of Object.entries({ weights, bits, group })) addFlag(command, key, option, parts);
+  for (const [key, option] of Object.entries({ weights, bits, group, inputs, inputBound }))
+    addFlag(command, key, option, parts);
   command
     .option('--sym', 'symmetric: no zero points')
     .option('--asym', 'asymmetric: a zero point with each scale (default)')
@@ -162,10 +164,17 @@ function fromFlags(flags: FlagValues, vocabulary: Vocabulary): RequestedSettings
   };
 }
 
-/** @throws UsageError when the file cannot be read, or is neither JSON nor YAML */
+/**
+ * The content of a recipe file, or of the recipe with this name.
+ * @throws UsageError when the file cannot be read, or is neither JSON nor YAML
+ */
 export async function readRecipeFile(path: string): Promise<unknown> {
+  const named = namedRecipes.get(path);
+  if (named !== undefined) return named;
   const text = await readFile(path, 'utf8').catch((error) => {
-    throw new UsageError(`${path}: the recipe cannot be read (${error.code ?? error.message})`);
+    throw new UsageError(
+      `${path}: the recipe cannot be read (${error.code ?? error.message}); recipes with a name are ${[...namedRecipes.keys()].join(', ')}`,
+    );
   });
   // The YAML reader takes longer to load than a plan takes.
   const { parseRecipeText } = await import('./recipe-text.js');

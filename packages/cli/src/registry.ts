@@ -7,6 +7,7 @@ import {
   bitsandbytesNf4LayoutDeclaration,
   compressedTensorsInt8LayoutDeclaration,
   compressedTensorsLayoutDeclaration,
+  fbgemmFp8LayoutDeclaration,
   fp8LayoutDeclaration,
   gptqLayoutDeclaration,
   mxfp4LayoutDeclaration,
@@ -101,6 +102,7 @@ export const builtin: Vocabulary = {
     bitsandbytesNf4LayoutDeclaration,
     bitsandbytesFp4LayoutDeclaration,
     fp8LayoutDeclaration,
+    fbgemmFp8LayoutDeclaration,
     mxfp4LayoutDeclaration,
     // It holds every scheme, and only this toolkit reads it: a layout that others read comes first if both hold a
     // scheme.

@@ -1,4 +1,7 @@
 export * from './activations/activation-fit.js';
+export * from './activations/describe-activation.js';
+export * from './activations/fp8-input.js';
+export * from './activations/input-schemes.js';
 export * from './activations/int8-input.js';
 export * from './activations/quantize-activations.js';
 export * from './activations/static-input-scale.js';

@@ -1,10 +1,11 @@
 export { cachedLogits } from './cached-logits.js';
 export { type ChatMessage, chatPrompt, findChatTemplate, type TokenizerConfig } from './chat-prompt.js';
+export { fp8Linears } from './fp8/fp8-linears.js';
 export { type GenerateOptions, generate } from './generate.js';
+export { type InputExecution, inputExecution, type QuantizedFolder } from './input-execution.js';
 export { int8Linear } from './int8/int8-linear.js';
 export { type Int8LinearsOptions, type Int8Module, int8Linears } from './int8/int8-linears.js';
 export { int8Weight } from './int8/int8-weight.js';
-export { type IntegerExecution, integerExecution, type QuantizedFolder } from './int8/integer-execution.js';
 export { type MixedProduct, mixedProduct } from './int8/mixed-product.js';
 export { outlierColumns } from './int8/outlier-columns.js';
 export { type LoadedModel, loadModel, type WeightSource } from './load-model.js';

@@ -1,6 +1,6 @@
 /**
- * Writes int8 folders of every kind, each with the logits of our own forward pass on integers, and of the original
- * model.
+ * Writes folders with quantized inputs of every kind, int8 and FP8, each with the logits of our own forward pass on the
+ * same grids, and of the original model.
  */
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,12 +10,13 @@ import {
   bitsandbytesInt8Layout,
   type Checkpoint,
   compressedTensorsInt8Layout,
+  fp8Layout,
   openCheckpoint,
   type QuantizedLayout,
 } from '@q/checkpoint';
-import { absMax, createContext } from '@q/core';
+import { absMax, createContext, type Scheme, schemes } from '@q/core';
 import { runWindows } from '@q/eval';
-import { integerExecution } from '@q/execution';
+import { inputExecution } from '@q/execution';
 import { createWasmKernels } from '@q/kernels-wasm';
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
 import { loadTokenizer } from '@q/models';
@@ -60,7 +61,23 @@ const mixed = (threshold: number): Recipe => ({
   ],
   seed: 0,
 });
+const floats = fp8Layout();
+const fp8 = (weight: Scheme, input: Scheme): Recipe => ({
+  layout: floats,
+  rules: [
+    {
+      match: /^(?!lm_head$)/,
+      quantizer: rtn({ fit: absMax() }),
+      scheme: weight,
+      activation: { scheme: input },
+    },
+  ],
+  seed: 0,
+});
 const recipes: Record<string, Recipe> = {
+  'fp8-per-channel': fp8(schemes.fp8RowWise, schemes.activations.fp8RowWise),
+  'fp8-per-tensor': fp8(schemes.fp8TensorWise, schemes.activations.fp8TensorWise),
+  'fp8-static': fp8(schemes.fp8RowWise, schemes.activations.fp8Static),
   'w8a8-o1': smooth(o1),
   'w8a8-o2': smooth(o2),
   'w8a8-o3': smooth(o3),
@@ -89,16 +106,16 @@ for (const [name, folder] of Object.entries(models)) {
     // The wasm engine gives the same bytes on every machine. The last bits of a value near a tie decide its code, and
     // another code changes later codes.
     const engine = await createEngine({ kernels, backend: 'wasm' });
-    const execution = await integerExecution(checkpoint, kernels);
+    const execution = await inputExecution(checkpoint, kernels);
     const source = await runWindows(checkpoint.model, engine, (tensor) => checkpoint.weight(tensor), window, execution);
     const values = await source.logits(0, 1);
     await engine.dispose();
     return new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
   };
-  const layouts: QuantizedLayout[] = [integers, bitsandbytesInt8Layout()];
+  const layouts: QuantizedLayout[] = [integers, floats, bitsandbytesInt8Layout()];
   for (const [kind, recipe] of Object.entries(recipes)) {
     // transformers builds GPT-2 with Conv1D, which compressed-tensors does not support; the plan states this.
-    if (name === 'gpt2-3m' && recipe.layout === integers) continue;
+    if (name === 'gpt2-3m' && (recipe.layout === integers || recipe.layout === floats)) continue;
     const source = await openCheckpoint(folder, layouts);
     const target = join(out, `${name}-${kind}`);
     await runPlan(planRun(source, recipe), {

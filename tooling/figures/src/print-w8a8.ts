@@ -1,8 +1,9 @@
 /**
- * `pnpm figures:w8a8 [MODEL ...] [--alpha 0.5] [--only NAME,NAME] [--samples 128] [--windows 60]` prints perplexity and
- * KL to the original of W8A8 models that run on integers: naive, SmoothQuant's O1 to O3 and its per-channel variant,
- * LLM.int8(). It measures the shared models with and without planted outlier channels. Each model is written, read back
- * and run from its folder. `--alphas` adds the grid of alpha.
+ * `pnpm figures:w8a8 [MODEL ...] [--alpha 0.5] [--only NAME,NAME] [--samples 128] [--windows 60] [--factor 30]` prints
+ * perplexity and KL to the original of models with quantized inputs. On integers: naive, SmoothQuant's O1 to O3 and its
+ * per-channel variant, LLM.int8(). With FP8: per tensor, per token, with the bound of the Llama 3 report, and its whole
+ * recipe. It measures the shared models with and without planted outlier channels, whose gains are multiplied by the
+ * factor. Each model is written, read back and run from its folder. `--alphas` adds the grid of alpha.
  */
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,12 +13,14 @@ import type { Windows } from '@q/calib';
 import {
   bitsandbytesInt8Layout,
   compressedTensorsInt8Layout,
+  fbgemmFp8Layout,
+  fp8Layout,
   openCheckpoint,
   type QuantizedLayout,
 } from '@q/checkpoint';
-import { absMax, createContext, type Kernels, type ModelStep, type Quantizer } from '@q/core';
+import { absMax, createContext, type Kernels, llama3Bound, type ModelStep, type Quantizer, schemes } from '@q/core';
 import { evaluate, type LogitsSource, runWindows } from '@q/eval';
-import { integerExecution } from '@q/execution';
+import { inputExecution } from '@q/execution';
 
 import { llmInt8, llmInt8Input, llmInt8Weight } from '@q/llm-int8';
 import { planRun, type Rule, runPlan } from '@q/pipeline';
@@ -33,6 +36,8 @@ interface Variant {
   readonly rule: Omit<Rule, 'match'>;
   readonly transforms?: readonly ModelStep[];
   readonly layout: QuantizedLayout;
+  /** Linears that stay as they are. */
+  readonly kept?: readonly Rule[];
 }
 
 const { positionals, values } = parseArgs({
@@ -42,6 +47,7 @@ const { positionals, values } = parseArgs({
     alphas: { type: 'boolean', default: false },
     only: { type: 'string' },
     planted: { type: 'string' },
+    factor: { type: 'string', default: '30' },
     samples: { type: 'string', default: '128' },
     windows: { type: 'string', default: '60' },
   },
@@ -63,6 +69,19 @@ const mixed = (name: string, threshold: number): Variant => ({
   name,
   rule: { quantizer: llmInt8(), scheme: llmInt8Weight, activation: llmInt8Input(threshold) },
   layout: bitsandbytesInt8Layout(),
+});
+
+const fp8 = (name: string, wise: 'row' | 'tensor', bound?: number): Variant => ({
+  name,
+  rule: {
+    quantizer: rtn({ fit: absMax() }),
+    scheme: wise === 'row' ? schemes.fp8RowWise : schemes.fp8TensorWise,
+    activation: {
+      scheme: wise === 'row' ? schemes.activations.fp8RowWise : schemes.activations.fp8TensorWise,
+      ...(bound === undefined ? {} : { bound }),
+    },
+  },
+  layout: bound === undefined ? fp8Layout() : fbgemmFp8Layout(),
 });
 
 const grid = [0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
@@ -88,6 +107,16 @@ const variants: readonly Variant[] = values.alphas
       smooth('SmoothQuant per channel', perChannelPerToken, alpha),
       mixed('vector-wise (threshold 0)', 0),
       mixed('LLM.int8()', 6),
+      fp8('FP8 per tensor', 'tensor'),
+      fp8('FP8 per token', 'row'),
+      fp8('FP8 per token, bound', 'row', llama3Bound),
+      {
+        ...fp8('FP8 of Llama 3', 'row', llama3Bound),
+        kept: [
+          { match: '*', blocks: [0, -1], keep: true },
+          { match: '*', only: ['query', 'key', 'value', 'output'], keep: true },
+        ],
+      },
     ];
 
 async function originalLogits(folder: string, { valid }: Subject, kernels: Kernels) {
@@ -107,10 +136,10 @@ async function measure(
 ) {
   const out = join(tmpdir(), `q-w8a8-${process.pid}`);
   const source = await openCheckpoint(folder, []);
-  const { rule, transforms, layout } = variant;
+  const { rule, transforms, layout, kept = [] } = variant;
   const plan = planRun(source, {
     layout,
-    rules: [{ match: /^(?!lm_head$)/, ...rule }],
+    rules: [...kept, { match: /^(?!lm_head$)/, ...rule }],
     seed: 0,
     ...(transforms ? { transforms } : {}),
   });
@@ -123,7 +152,7 @@ async function measure(
   const written = await openCheckpoint(out, [layout]);
   if (!written.model) throw written.unknownArchitecture as Error;
   const engine = await createEngine({ kernels });
-  const execution = await integerExecution(written, kernels);
+  const execution = await inputExecution(written, kernels);
   const started = performance.now();
   const model = await runWindows(written.model, engine, (name) => written.weight(name), valid, execution);
   const { perplexity, kl = Number.NaN } = await evaluate(model, valid, { against: original });
@@ -146,7 +175,7 @@ for (const name of positionals.length > 0 ? positionals : ['llama-5m', 'gpt2-3m'
     valid: first(whole.valid, Math.min(whole.valid.count, Number(values.windows))),
   };
   const planted = join(tmpdir(), `q-planted-${process.pid}`);
-  await plantOutliers(subject.folder, planted, 1, 30);
+  await plantOutliers(subject.folder, planted, 1, Number(values.factor));
   for (const [kind, folder] of [
     ['none', subject.folder],
     ['planted', planted],

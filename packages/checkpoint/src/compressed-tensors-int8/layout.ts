@@ -1,18 +1,16 @@
 import {
-  type ActivationScheme,
-  FormatError,
   int8,
   scheme as makeScheme,
   perChannel,
   perTensor,
   type QuantizedTensor,
   refuseInt8Input,
-  SchemeError,
   type Tensor,
   tensor,
 } from '@q/core';
 import { cacheScaleReader, compressedCacheScales } from '../compressed-tensors/cache-scales.js';
-import { cautionConv1d, compressedConfig, inputSchemeOf } from '../compressed-tensors/config.js';
+import { cautionConv1d, compressedConfig } from '../compressed-tensors/config.js';
+import { inputScaleTensors, plannedInputScale, readInputs } from '../compressed-tensors/inputs.js';
 import { type StoredScaleType, storedAs } from '../compressed-tensors/stored-scales.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { refuseZeroPoints } from '../refuse-zero-points.js';
@@ -36,22 +34,17 @@ export function compressedTensorsInt8Layout(): QuantizedLayout {
       return [
         { name: `${name}.weight`, dtype: 'I8', shape: [outFeatures, inFeatures] },
         { name: `${name}.weight_scale`, dtype, shape: scaleShape(module) },
-        ...(hasStaticScale(module) ? [{ name: `${name}.input_scale`, dtype: 'F32' as const, shape: [1] }] : []),
+        ...plannedInputScale(module),
       ];
     },
     encode(module, { codes, scales, shape }) {
       const { module: name } = module.linear;
       const { encode } = storedAs(module.scheme.scaleStorage) as StoredScaleType;
-      const tensors = new Map<string, Tensor>([
+      return new Map<string, Tensor>([
         [`${name}.weight`, tensor('i8', shape, toSigned(codes))],
         [`${name}.weight_scale`, encode(scales, scaleShape(module))],
+        ...inputScaleTensors(module),
       ]);
-      if (hasStaticScale(module)) {
-        const scale = module.activation?.scale;
-        if (scale === undefined) throw new SchemeError(`${name}: its static input scale was not calibrated`);
-        tensors.set(`${name}.input_scale`, tensor('f32', [1], Float32Array.of(scale)));
-      }
-      return tensors;
     },
     config: (modules, kept, record) => compressedConfig('int-quantized', modules, kept, record),
     reader: (config) =>
@@ -61,8 +54,6 @@ export function compressedTensorsInt8Layout(): QuantizedLayout {
         : undefined,
   };
 }
-
-const hasStaticScale = ({ activation }: QuantizedModule) => activation !== undefined && !activation.scheme.dynamic;
 
 const scaleShape = ({ scheme, linear }: QuantizedModule) =>
   scheme.granularity.kind === 'tensor' ? [1] : [linear.outFeatures, 1];
@@ -94,7 +85,7 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
     has: (module, tensors) => tensors.has(`${module}.weight_scale`),
     tensors: (module) => ['weight', 'weight_scale', 'input_scale'].map((part) => `${module}.${part}`),
     read,
-    activation: (module, tensors) => readActivation(config, module, tensors),
+    activation: (module, tensors) => readInputs(config, { module, format: int8, refuse: refuseInt8Input }, tensors),
   };
 }
 
@@ -116,23 +107,6 @@ async function read(module: string, tensors: TensorLookup): Promise<QuantizedTen
     codes: fromSigned(codes),
     scales: scale.values,
   };
-}
-
-async function readActivation(
-  config: Readonly<Record<string, unknown>>,
-  module: string,
-  tensors: TensorLookup,
-): Promise<ActivationScheme | undefined> {
-  const inputs = inputSchemeOf(config, module, int8);
-  if (!inputs || inputs.scheme.dynamic) return inputs;
-  if (!tensors.has(`${module}.input_scale`))
-    throw new FormatError(`${module}.input_scale: is absent; config.json says that its inputs have a static scale`);
-  const { values } = await readScales(tensors, `${module}.input_scale`, [[1], []]);
-  const [scale] = values;
-  const activation = { ...inputs, scale };
-  const refusal = refuseInt8Input(activation);
-  if (refusal) throw new FormatError(`${module}.input_scale: ${refusal}`);
-  return activation;
 }
 
 /** The layout for the command and recipes. */

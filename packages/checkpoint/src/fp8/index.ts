@@ -1,1 +1,1 @@
-export * from './layout.js';
+export { fp8Layout, fp8LayoutDeclaration } from './layout.js';

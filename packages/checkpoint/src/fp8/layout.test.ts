@@ -54,17 +54,42 @@ describe('the fp8 layout', () => {
   it('refuses what it cannot hold or run', async () => {
     expect(layout.refuse({ linear, scheme: schemes.int8 })).toContain('E4M3');
     expect(layout.refuse({ linear, scheme: schemes.mxfp8 })).toContain('per tensor');
-    expect(
-      layout.refuse({ linear, scheme: schemes.fp8RowWise, activation: { scheme: schemes.activations.fp8RowWise } }),
-    ).toContain('weights alone');
+    const bounded = { scheme: schemes.activations.fp8RowWise, bound: 1200 };
+    expect(layout.refuse({ linear, scheme: schemes.fp8RowWise, activation: bounded })).toContain('fbgemm-fp8');
+    const integers = { scheme: schemes.activations.int8PerToken };
+    expect(layout.refuse({ linear, scheme: schemes.fp8RowWise, activation: integers })).toContain('E4M3');
     expect(e4m3.max).toBe(448);
     const reader = readerOf(layout, {
       quant_method: 'compressed-tensors',
       format: 'float-quantized',
-      config_groups: { a: { targets: ['Linear'], input_activations: { num_bits: 8, type: 'float' } } },
+      config_groups: { a: { targets: ['Linear'], input_activations: { num_bits: 8, type: 'int', strategy: 'token' } } },
     });
-    await expect(reader.activation?.('m', tensorLookup(new Map()))).rejects.toThrow('quantized to FP8');
+    await expect(reader.activation?.('m', tensorLookup(new Map()))).rejects.toThrow('e4m3 per token or tensor can');
     expect(layout.reader({ quant_method: 'compressed-tensors', format: 'pack-quantized' })).toBeUndefined();
+  });
+
+  it.each([
+    ['token', schemes.activations.fp8RowWise, undefined],
+    ['tensor', schemes.activations.fp8TensorWise, undefined],
+    ['tensor', schemes.activations.fp8Static, 0.25],
+  ] as const)('says in its config how inputs are quantized, per %s', async (strategy, of, scale) => {
+    const activation = { scheme: of, ...(scale === undefined ? {} : { scale }) };
+    const module = { linear, scheme: schemes.fp8RowWise, activation };
+    expect(layout.refuse(module)).toBeUndefined();
+    const tensors = layout.encode(module, quantize(weight, schemes.fp8RowWise));
+    expect(tensors.has('m.input_scale')).toBe(scale !== undefined);
+    expect(layout.plan(module).map(({ name }) => name)).toEqual([...tensors.keys()]);
+    const { config } = layout.config([module], [], record);
+    expect(config).toMatchObject({
+      config_groups: { group_0: { input_activations: { num_bits: 8, type: 'float', strategy, dynamic: !scale } } },
+    });
+    expect(await readerOf(layout, config).activation?.('m', tensorLookup(tensors))).toEqual(activation);
+    if (scale === undefined) return;
+    const lost = tensorLookup(new Map([...tensors].filter(([name]) => name !== 'm.input_scale')));
+    await expect(readerOf(layout, config).activation?.('m', lost)).rejects.toThrow('m.input_scale: is absent');
+    expect(() => layout.encode({ ...module, activation: { scheme: of } }, quantize(weight, module.scheme))).toThrow(
+      'not calibrated',
+    );
   });
 
   it('reads folders of DeepSeek and transformers: tiles times weight_scale_inv', async () => {

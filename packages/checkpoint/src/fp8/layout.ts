@@ -7,20 +7,22 @@ import {
   perChannel,
   perTensor,
   type QuantizedTensor,
+  refuseFp8Input,
   type Scheme,
   type Tensor,
   tensor,
 } from '@q/core';
 import { cacheScaleReader, compressedCacheScales } from '../compressed-tensors/cache-scales.js';
-import { cautionConv1d, compressedConfig, groupOf } from '../compressed-tensors/config.js';
+import { cautionConv1d, compressedConfig } from '../compressed-tensors/config.js';
+import { inputScaleTensors, plannedInputScale, readInputs } from '../compressed-tensors/inputs.js';
 import type { LayoutDeclaration, LayoutReader, QuantizedLayout, QuantizedModule, TensorLookup } from '../layout.js';
 import { refuseZeroPoints } from '../refuse-zero-points.js';
 import { shownValue } from '../shown-value.js';
 import { readIntegers, readScales, shapeOf } from '../stored-values.js';
 
 /**
- * FP8 weights of compressed-tensors, format `float-quantized`: E4M3 with an f32 scale a tensor, a row or a tile of 128
- * x 128. Inputs stay as they are (W8A16).
+ * FP8 of compressed-tensors, format `float-quantized`: E4M3 weights with an f32 scale a tensor, a row or a tile of 128 x
+ * 128. Inputs stay as they are (W8A16), or are E4M3 too, per token or per tensor, dynamic or static (W8A8).
  */
 export function fp8Layout(): QuantizedLayout {
   return {
@@ -28,15 +30,23 @@ export function fp8Layout(): QuantizedLayout {
     cacheScales: compressedCacheScales,
     refuse,
     caution: cautionConv1d,
-    plan: ({ linear: { module, inFeatures, outFeatures }, scheme }) => [
-      { name: `${module}.weight`, dtype: 'F8_E4M3', shape: [outFeatures, inFeatures] },
-      { name: `${module}.weight_scale`, dtype: 'F32', shape: scaleShape(scheme, [outFeatures, inFeatures]) },
-    ],
-    encode: ({ linear: { module }, scheme }, { codes, scales, shape }) =>
-      new Map<string, Tensor>([
-        [`${module}.weight`, tensor('f8_e4m3', shape, codes as Uint8Array)],
-        [`${module}.weight_scale`, tensor('f32', scaleShape(scheme, shape), scales)],
-      ]),
+    plan: (planned) => {
+      const { linear, scheme } = planned;
+      const { module, inFeatures, outFeatures } = linear;
+      return [
+        { name: `${module}.weight`, dtype: 'F8_E4M3', shape: [outFeatures, inFeatures] },
+        { name: `${module}.weight_scale`, dtype: 'F32', shape: scaleShape(scheme, [outFeatures, inFeatures]) },
+        ...plannedInputScale(planned),
+      ];
+    },
+    encode: (planned, { codes, scales, shape }) => {
+      const { linear, scheme } = planned;
+      return new Map<string, Tensor>([
+        [`${linear.module}.weight`, tensor('f8_e4m3', shape, codes as Uint8Array)],
+        [`${linear.module}.weight_scale`, tensor('f32', scaleShape(scheme, shape), scales)],
+        ...inputScaleTensors(planned),
+      ]);
+    },
     config: (modules, kept, record) => compressedConfig('float-quantized', modules, kept, record),
     reader: (config) =>
       config.quant_method === 'compressed-tensors' && config.format === 'float-quantized'
@@ -61,7 +71,9 @@ function refuse({ scheme: { format, granularity, scaleStorage }, activation, cod
   if (kind !== 'tensor' && kind !== 'channel' && !tile)
     return 'the fp8 layout stores a scale per tensor, per channel or for 128 x 128 weights';
   if (scaleStorage.name !== f32Scale.name) return `the fp8 layout stores f32 scales, not ${scaleStorage.name}`;
-  return activation ? 'the fp8 layout stores weights alone, without quantized inputs' : undefined;
+  if (activation?.bound !== undefined)
+    return 'compressed-tensors has no bound on the scales of inputs: use --layout fbgemm-fp8, or leave --input-bound out';
+  return activation && refuseFp8Input(activation);
 }
 
 function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
@@ -69,14 +81,9 @@ function reader(config: Readonly<Record<string, unknown>>): LayoutReader {
     layout: 'fp8',
     cache: cacheScaleReader(config),
     has: (module, tensors) => tensors.has(`${module}.weight_scale`),
-    tensors: (module) => ['weight', 'weight_scale'].map((part) => `${module}.${part}`),
-    read: (module, tensors) => read(module, tensors, { suffix: 'weight_scale', tile: [128, 128] }),
-    // Such a folder was made for quantized inputs; reading it without them would give other results.
-    async activation(module) {
-      if (groupOf(config, module)?.input_activations)
-        throw new FormatError(`${module}: its inputs are quantized to FP8, which cannot be run: weights alone can`);
-      return undefined;
-    },
+    tensors: (module) => ['weight', 'weight_scale', 'input_scale'].map((part) => `${module}.${part}`),
+    read: (module, tensors) => readFp8(module, tensors, { suffix: 'weight_scale', tile: [128, 128] }),
+    activation: (module, tensors) => readInputs(config, { module, format: e4m3, refuse: refuseFp8Input }, tensors),
   };
 }
 
@@ -103,17 +110,26 @@ function blockReader(config: Readonly<Record<string, unknown>>): LayoutReader {
         }),
     has: (module, tensors) => tensors.has(`${module}.weight_scale_inv`),
     tensors: (module) => ['weight', 'weight_scale_inv'].map((part) => `${module}.${part}`),
-    read: (module, tensors) => read(module, tensors, { suffix: 'weight_scale_inv', ...(tile ? { tile } : {}) }),
+    read: (module, tensors) => readFp8(module, tensors, { suffix: 'weight_scale_inv', ...(tile ? { tile } : {}) }),
   };
 }
 
-interface StoredAs {
+/** How a layout names and cuts its scales. */
+export interface StoredAs {
   readonly suffix: string;
   /** Rows and columns that share a scale; absent: one for the whole weight or for each row. */
   readonly tile?: readonly [number, number];
 }
 
-async function read(module: string, tensors: TensorLookup, { suffix, tile }: StoredAs): Promise<QuantizedTensor> {
+/**
+ * Reads E4M3 codes and their scales.
+ * @throws FormatError when a code is NaN, or shapes do not fit
+ */
+export async function readFp8(
+  module: string,
+  tensors: TensorLookup,
+  { suffix, tile }: StoredAs,
+): Promise<QuantizedTensor> {
   const shape = shapeOf(tensors, `${module}.weight`, 2);
   const [rows, columns] = shape;
   const codes = await readIntegers<Uint8Array>(tensors, `${module}.weight`, 'f8_e4m3', shape);
@@ -140,7 +156,7 @@ async function read(module: string, tensors: TensorLookup, { suffix, tile }: Sto
 /** The layout for the command and recipes. */
 export const fp8LayoutDeclaration: LayoutDeclaration = {
   name: 'fp8',
-  summary: 'compressed-tensors, read by vLLM: FP8 E4M3 weights per tensor, per channel or in tiles',
+  summary: 'compressed-tensors, read by vLLM: FP8 E4M3 weights per tensor, per channel or in tiles, and FP8 inputs',
   options: {},
   defaults: { method: 'rtn', weights: 'fp8-row' },
   make: () => fp8Layout(),

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { checkVocabulary, textLines, textSequences } from '@q/calib';
 import { readSentenceModules } from '@q/checkpoint';
 import { embedSequences } from '@q/eval';
-import { integerExecution } from '@q/execution';
+import { inputExecution } from '@q/execution';
 import { meanOfTokens } from '@q/models';
 import type { CommandContext } from '../command.js';
 import { createCompute } from '../engine.js';
@@ -46,7 +46,7 @@ export async function embedCommand(
     checkVocabulary(sequences, model.vocabularySize, text);
     const engine = await compute.forward(model);
     try {
-      const execution = await integerExecution(checkpoint, compute.kernels);
+      const execution = await inputExecution(checkpoint, compute.kernels);
       if (execution) terminal.note(`${path}: ${execution.note}`);
       const run = { batch, progress: terminal.progress, signal, task: 'embed' };
       const weight = (name: string) => checkpoint.weight(name);

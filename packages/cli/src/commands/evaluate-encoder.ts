@@ -12,7 +12,7 @@ import {
   pearson,
   spearman,
 } from '@q/eval';
-import { integerExecution } from '@q/execution';
+import { inputExecution } from '@q/execution';
 import { meanOfTokens, type SentenceModules } from '@q/models';
 import type { Compute } from '../engine.js';
 import { type ScoredPair, scoredPairs } from '../scored-pairs.js';
@@ -85,7 +85,7 @@ export async function evaluateEncoder(
     );
   try {
     const vectorsOf = async (checkpoint: Checkpoint, task: string) => {
-      const execution = await integerExecution(checkpoint, compute.kernels);
+      const execution = await inputExecution(checkpoint, compute.kernels);
       if (execution) terminal.note(`${checkpoint.path}: ${execution.note}`);
       const run = { batch, progress: terminal.progress, signal, task, ...(execution ? { wrap: execution.wrap } : {}) };
       const own = checkpoint.model as NonNullable<Checkpoint['model']>;

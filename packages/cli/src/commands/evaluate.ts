@@ -3,7 +3,7 @@ import { checkVocabulary } from '@q/calib';
 import { type Checkpoint, readSentenceModules, sourceBytes } from '@q/checkpoint';
 import { CalibrationError, elementCount } from '@q/core';
 import { type Evaluation, evaluate, runWindows } from '@q/eval';
-import { integerExecution } from '@q/execution';
+import { inputExecution } from '@q/execution';
 import { adaptedWeights } from '../adapter-option.js';
 import type { Weights } from '../adapter-tuners/adapter-tuner.js';
 import type { CommandContext } from '../command.js';
@@ -123,7 +123,7 @@ export async function score(
       }
       checkVocabulary(windows, checkpoint.model.vocabularySize, 'the text');
       for (const note of checkpoint.notes) terminal.note(`note: ${checkpoint.path}: ${note}`);
-      const execution = own ? undefined : await integerExecution(checkpoint, compute.kernels);
+      const execution = own ? undefined : await inputExecution(checkpoint, compute.kernels);
       if (execution) terminal.note(`${checkpoint.path}: ${execution.note}`);
       return runWindows(checkpoint.model, engine, own ?? ((name) => checkpoint.weight(name)), windows, {
         ...options,

@@ -5,7 +5,7 @@ import {
   createTextStream,
   findChatTemplate,
   generate,
-  integerExecution,
+  inputExecution,
   loadModel,
   mostLikely,
   stopTokens,
@@ -63,7 +63,7 @@ export async function generateCommand(
       ? valueSource(await adaptedWeights(options.adapter, checkpoint))
       : packedSource(checkpoint);
     try {
-      const execution = options.adapter ? undefined : await integerExecution(checkpoint, compute.kernels);
+      const execution = options.adapter ? undefined : await inputExecution(checkpoint, compute.kernels);
       if (execution) terminal.note(`${path}: ${execution.note}`);
       const loaded = await loadModel(model, engine, source);
       if (loaded.packed.length + loaded.decoded.length > 0 && !execution)

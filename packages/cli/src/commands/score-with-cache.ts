@@ -2,7 +2,7 @@ import { checkVocabulary, type Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import { CalibrationError, languageModel } from '@q/core';
 import { type Evaluation, evaluate, runWindows } from '@q/eval';
-import { cachedLogits, integerExecution, loadModel } from '@q/execution';
+import { cachedLogits, inputExecution, loadModel } from '@q/execution';
 import { cacheOf } from '../cache-option.js';
 import type { Compute } from '../engine.js';
 import { valueSource } from '../packed-source.js';
@@ -29,7 +29,7 @@ export async function scoreWithCache(
       `${checkpoint.path}: windows of ${windows.length} tokens are longer than the model's ${model.maxPositions} positions: give a smaller --length`,
     );
   checkVocabulary(windows, model.vocabularySize, 'the text');
-  if (await integerExecution(checkpoint, compute.kernels))
+  if (await inputExecution(checkpoint, compute.kernels))
     throw new UsageError(
       '--cache needs a model of which only the weights are quantized: this folder also quantizes inputs',
     );

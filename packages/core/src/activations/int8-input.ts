@@ -3,12 +3,6 @@ import { NumericError, SchemeError, ShapeError } from '../contracts/errors.js';
 import type { Int8Input } from '../contracts/int8-product.js';
 import { describeScheme } from '../schemes/scheme.js';
 
-/** A description: `int8 per token sym, f32 scales, dynamic`. */
-export function describeActivation({ scheme, outlierThreshold }: ActivationScheme): string {
-  const outliers = outlierThreshold === undefined ? '' : `, outliers from ${outlierThreshold} on in f32`;
-  return `${describeScheme(scheme)}${outliers}`;
-}
-
 /** The largest code: grids are symmetric, and -128 never occurs in inputs. */
 export const largestInt8Code = 127;
 
@@ -16,7 +10,7 @@ export const largestInt8Code = 127;
 const roundingMagic = 6755399441055744;
 
 /** The reason why inputs cannot be quantized by this scheme, or undefined. */
-export function refuseInt8Input({ scheme, scale, outlierThreshold }: ActivationScheme): string | undefined {
+export function refuseInt8Input({ scheme, scale, outlierThreshold, bound }: ActivationScheme): string | undefined {
   const { kind } = scheme.granularity;
   if (scheme.format.name !== 'int8' || scheme.zeroPoint !== 'none' || (kind !== 'tensor' && kind !== 'token'))
     return `${describeScheme(scheme)}: inputs of integer products are symmetric int8, per token or per tensor`;
@@ -24,6 +18,7 @@ export function refuseInt8Input({ scheme, scale, outlierThreshold }: ActivationS
     return `${describeScheme(scheme)}: later tokens are not known, so scales per token must be dynamic`;
   if (scale !== undefined && !(scale > 0 && Number.isFinite(scale)))
     return `a static scale of ${scale} cannot be used: calibrate it on inputs that are finite and not all zero`;
+  if (bound !== undefined) return 'a bound on the scale is for FP8 inputs; integers have none';
   if (outlierThreshold === undefined) return undefined;
   if (!(outlierThreshold >= 0 && Number.isFinite(outlierThreshold)))
     return `an outlier threshold of ${outlierThreshold} is not 0 or a positive number; the paper's is 6`;

@@ -2,19 +2,22 @@ import { SchemeError } from './errors.js';
 import type { Runtime } from './runtime.js';
 import type { RowSelection, ScalableEdge } from './transform.js';
 
-/** The function of a matrix in its model. */
-export type LinearRole =
-  | 'query'
-  | 'key'
-  | 'value'
-  | 'output'
-  | 'gate'
-  | 'up'
-  | 'down'
-  | 'router'
-  | 'embedding'
-  | 'position'
-  | 'head';
+/** Functions of a matrix in its model. */
+export const linearRoles = [
+  'query',
+  'key',
+  'value',
+  'output',
+  'gate',
+  'up',
+  'down',
+  'router',
+  'embedding',
+  'position',
+  'head',
+] as const;
+
+export type LinearRole = (typeof linearRoles)[number];
 
 /** One linear of a model. Module names are checkpoint names without `.weight`. */
 export interface LinearDescription {

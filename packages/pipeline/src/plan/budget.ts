@@ -10,7 +10,7 @@ import {
 } from '@q/core';
 import { chooseWithinBudget, type SensitivityUnit } from '@q/mixed-precision';
 import { byteLength } from '@q/safetensors';
-import { describeRule, matches, type Recipe, type Rule } from '../recipe/recipe.js';
+import { describeRule, type Recipe, type Rule, ruleTest } from '../recipe/recipe.js';
 import { embeddingTables, isHead } from './embedding-tables.js';
 import { findLinears } from './find-linears.js';
 import { type ModelSource, rewriteModel } from './model-source.js';
@@ -77,7 +77,8 @@ export function budgetUnits(checkpoint: Checkpoint, recipe: Recipe): readonly Bu
   if (!checkpoint.model) throw checkpoint.unknownArchitecture as Error;
   const { blocks } = checkpoint.model;
   const source = rewriteModel(checkpoint, recipe, referenceKernels);
-  const ruleOf = (linear: LinearDescription) => recipe.rules.find((rule) => matches(rule, linear));
+  const tests = recipe.rules.map((rule) => ruleTest(rule, source.model));
+  const ruleOf = (linear: LinearDescription) => recipe.rules[tests.findIndex((applies) => applies(linear))];
   const units: BudgetUnit[] = [];
   for (const block of blocks) {
     const linears = new Map(block.linears.map((linear) => [linear.module, linear]));

@@ -22,7 +22,7 @@ import {
   withoutHead,
 } from '@q/core';
 import { byteLength, type PlannedTensor } from '@q/safetensors';
-import { describeRule, matches, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
+import { describeRule, type Recipe, rewritesOf, ruleTest, transformsOf } from '../recipe/recipe.js';
 import { refuseOrder } from '../recipe/step-order.js';
 import { byText } from './by-text.js';
 import { type ChangedTensor, changedTensors } from './changed-tensors.js';
@@ -120,12 +120,12 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
   const source = rewriteModel(checkpoint, recipe, referenceKernels);
   const { model } = source;
   const { linears, kept: guessed } = findLinears(checkpoint, source, notes);
-  refuseUnmatched(recipe, checkpoint.path, linears);
+  refuseUnmatched(recipe, checkpoint.path, linears, model);
   const modules = new Map<string, DecidedModule>();
   /** Linears and tables that are not quantized, and the reasons. */
   const kept = new Map<string, { readonly linear: LinearDescription; readonly why: string }>();
   const described = recipe.rules.map(describeRule);
-  const tests = recipe.rules.map(ruleTest);
+  const tests = recipe.rules.map((rule) => ruleTest(rule, model));
   const stored = new StoredBytes(recipe.layout, checkpoint);
   /** Linears of a data-free run that cannot be quantized. One such matrix does not refuse the others. */
   const odd = new Map<string, Refusal>();
@@ -351,11 +351,15 @@ const addedRow = (part: PlannedTensor, why: string): PlannedRow => ({
  * Refuses a pattern that matches no linear: it is probably a typing error, and it would have no effect.
  * @throws SchemeError naming the rule and some linears of the model
  */
-function refuseUnmatched(recipe: Recipe, path: string, linears: readonly LinearDescription[]): void {
+function refuseUnmatched(
+  recipe: Recipe,
+  path: string,
+  linears: readonly LinearDescription[],
+  model: ModelDescription | undefined,
+): void {
   for (const [index, rule] of recipe.rules.entries()) {
     // A recipe adds rules with a name for linears that it does not mention, so such rules may match nothing.
-    if (rule.name !== undefined || typeof rule.match !== 'string' || linears.some((linear) => matches(rule, linear)))
-      continue;
+    if (rule.name !== undefined || typeof rule.match !== 'string' || linears.some(ruleTest(rule, model))) continue;
     const names = linears.slice(0, 2).map(({ module }) => module);
     throw new SchemeError(
       `${describeRule(rule, index)}: matches no linear of ${path}; they are named like ${names.join(' and ') || 'none'}`,

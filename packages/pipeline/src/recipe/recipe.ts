@@ -1,14 +1,16 @@
 import type { QuantizedLayout } from '@q/checkpoint';
-import type {
-  ActivationScheme,
-  LinearDescription,
-  LinearRole,
-  ModelStep,
-  Quantizer,
-  Rewrite,
-  Scheme,
-  Transform,
-  Tuner,
+import {
+  type ActivationScheme,
+  type LinearDescription,
+  type LinearRole,
+  type ModelDescription,
+  type ModelStep,
+  type Quantizer,
+  type Rewrite,
+  type Scheme,
+  SchemeError,
+  type Transform,
+  type Tuner,
 } from '@q/core';
 import { isTable } from '../plan/embedding-tables.js';
 import { wildcard } from './wildcard.js';
@@ -26,6 +28,8 @@ export interface Rule {
    * name their role here.
    */
   readonly only?: readonly LinearRole[];
+  /** The rule applies only to linears of these blocks: 0 is the first, -1 the last. */
+  readonly blocks?: readonly number[];
   /** Keeps the linear unquantized. */
   readonly keep?: boolean;
   readonly quantizer?: Quantizer;
@@ -86,23 +90,48 @@ export const rewritesOf = ({ transforms = [] }: Recipe): readonly Rewrite[] => t
 export const transformsOf = ({ transforms = [] }: Recipe): readonly Transform[] =>
   transforms.filter((step): step is Transform => !isRewrite(step));
 
-/** Whether a rule applies to a linear. */
-export const matches = (rule: Rule, linear: LinearDescription): boolean => ruleTest(rule)(linear);
-
-/** The same for many linears; the pattern is parsed once. */
-export function ruleTest({ match, only, except = [] }: Rule): (linear: LinearDescription) => boolean {
+/**
+ * Whether a rule applies to linears of a model.
+ * @param model undefined for an unknown architecture
+ * @throws SchemeError for a rule of blocks that the model does not have
+ */
+export function ruleTest(rule: Rule, model: ModelDescription | undefined): (linear: LinearDescription) => boolean {
+  const { match, only, except = [] } = rule;
   const fits = match instanceof RegExp ? (module: string) => match.test(module) : wildcard(match);
+  const inBlocks = rule.blocks && modulesOf(rule.blocks, model);
   return (linear) => {
     const { module, roles = [] } = linear;
     if (roles.some((role) => except.includes(role))) return false;
+    if (inBlocks && !inBlocks.has(module)) return false;
     if (only ? !roles.some((role) => only.includes(role)) : isTable(linear)) return false;
     return fits(module);
   };
 }
 
+/** Linears of some blocks. */
+function modulesOf(wanted: readonly number[], model: ModelDescription | undefined): ReadonlySet<string> {
+  if (!model) throw new SchemeError('a rule names blocks, and the architecture of this model is not known');
+  const { blocks } = model;
+  return new Set(
+    wanted.flatMap((index) => {
+      const block = blocks.at(index);
+      if (!block) throw new SchemeError(`a rule names block ${index}, and the model has ${blocks.length} blocks`);
+      return block.linears.map(({ module }) => module);
+    }),
+  );
+}
+
 /** The rule in words, for the plan. */
 export function describeRule(rule: Rule, index: number): string {
-  return rule.name ?? `rule ${index + 1} (${rule.match instanceof RegExp ? rule.match : JSON.stringify(rule.match)})`;
+  if (rule.name !== undefined) return rule.name;
+  const parts = [
+    ...(rule.only ? [`roles ${rule.only.join(', ')}`] : []),
+    ...(rule.blocks ? [`blocks ${rule.blocks.join(', ')}`] : []),
+  ];
+  // Roles and blocks alone have the pattern of all names.
+  if (rule.match !== '*' || parts.length === 0)
+    parts.unshift(rule.match instanceof RegExp ? `${rule.match}` : JSON.stringify(rule.match));
+  return `rule ${index + 1} (${parts.join(', ')})`;
 }
 
 /** The recipe as plain JSON: it is the recipe's identity, and a part of the report. */
@@ -131,10 +160,11 @@ export function recipeJSON(recipe: Recipe): Record<string, unknown> {
     ...(transforms.length > 0 ? { transforms: transforms.map(({ name, options }) => ({ name, options })) } : {}),
     ...(kvCache ? { kvCache: JSON.parse(JSON.stringify(kvCache)) } : {}),
     ...(tuner ? { tuner: { method: tuner.name, options: tuner.options } } : {}),
-    rules: rules.map(({ match, only, except, keep, quantizer, scheme, activation }) => ({
+    rules: rules.map(({ match, only, except, blocks, keep, quantizer, scheme, activation }) => ({
       match: match instanceof RegExp ? `${match}` : match,
       ...(only ? { only } : {}),
       ...(except ? { except } : {}),
+      ...(blocks ? { blocks } : {}),
       ...(keep ? { keep } : {}),
       ...(quantizer ? { method: quantizer.name, options: quantizer.options } : {}),
       ...(scheme ? { scheme: JSON.parse(JSON.stringify(scheme)) } : {}),

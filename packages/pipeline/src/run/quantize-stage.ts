@@ -169,7 +169,7 @@ function weightsOf({ modules, weighted: strength }: StageInput, endLoss: EndLoss
 function calibratedInput({ linear, activation }: PlannedModule, { statistics }: Collector) {
   if (!isStatic(activation)) return activation;
   try {
-    return { ...activation, scale: staticInputScale(statistics.get(absMaxStat)) };
+    return { ...activation, scale: staticInputScale(statistics.get(absMaxStat), activation.scheme.format) };
   } catch (error) {
     if (error instanceof NumericError) throw new NumericError(`${linear.module}: ${error.message}`);
     throw error instanceof CalibrationError ? new CalibrationError(`${linear.module}: ${error.message}`) : error;

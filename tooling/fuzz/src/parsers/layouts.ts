@@ -4,6 +4,7 @@ import {
   bitsandbytesInt8Layout,
   compressedTensorsInt8Layout,
   compressedTensorsLayout,
+  fbgemmFp8Layout,
   fp8Layout,
   gptqLayout,
   plainLayout,
@@ -22,6 +23,7 @@ import {
   f32Scale,
   int4,
   int8,
+  llama3Bound,
   perChannel,
   perGroup,
   perToken,
@@ -72,6 +74,11 @@ const kinds: readonly (readonly [QuantizedLayout, readonly Scheme[], Partial<Qua
   ],
   [compressedTensorsInt8Layout(), [scheme({ format: int8, granularity: perChannel, scaleStorage: f32Scale })]],
   [fp8Layout(), [schemes.fp8RowWise, schemes.fp8TensorWise, schemes.fp8BlockWise]],
+  [
+    fbgemmFp8Layout(),
+    [schemes.fp8RowWise],
+    { activation: { scheme: schemes.activations.fp8RowWise, bound: llama3Bound } },
+  ],
   [
     bitsandbytesInt8Layout(),
     [scheme({ format: int8, granularity: perChannel, scaleStorage: absMax127Scale })],

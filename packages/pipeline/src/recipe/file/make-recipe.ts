@@ -1,6 +1,7 @@
 import type { QuantizedLayout } from '@q/checkpoint';
 import {
   type ActivationScheme,
+  inputSchemes,
   type Method,
   type ModelStep,
   type OptionRecord,
@@ -8,6 +9,7 @@ import {
   perChannel,
   perGroup,
   type Quantizer,
+  refuseFp8Input,
   type Scheme,
   SchemeError,
   scheme,
@@ -132,8 +134,10 @@ function assemble(
       : {}),
   });
   const rules: Rule[] = [
-    ...requested.map(({ match, keep, settings: own }) =>
-      keep ? { match, keep } : { match, ...choice(own, (from) => ruleMethod(match, from, own, settings, making)) },
+    ...requested.map(({ keep, settings: own, ...where }) =>
+      keep
+        ? { ...where, keep }
+        : { ...where, ...choice(own, (from) => ruleMethod(where.match, from, own, settings, making)) },
     ),
     ...tables,
     { name: 'linears of the blocks', match: '*', except: ['head'], ...blocks },
@@ -352,11 +356,12 @@ function withCandidates(
   candidates: readonly Settings[],
   methodOf: (from: Settings) => RuleMethod,
   vocabulary: Vocabulary,
-): Pick<Rule, 'quantizer' | 'candidates'> {
+): Pick<Rule, 'quantizer' | 'candidates' | 'activation'> {
   const { name, schemes } = findMethod(from, vocabulary);
   if (schemes) throw new SchemeError(`--method ${name} has one width: a budget has nothing to choose from`);
   const all = candidates.map((candidate) => methodOf(overlay(from, candidate)));
-  return { quantizer: all[0].quantizer, candidates: all.map((each) => each.scheme) };
+  const { quantizer, activation } = all[0];
+  return { quantizer, candidates: all.map((each) => each.scheme), ...(activation ? { activation } : {}) };
 }
 
 /**
@@ -414,6 +419,7 @@ function applyMethod(settings: Settings, making: Making): AppliedMethod {
     layout,
     writesText: method.writesText ?? false,
     ...(method.tuner ? { tuner: method.tuner(values) } : {}),
+    ...(method.schemes ? {} : inputsOf(settings, vocabulary)),
   };
   const [bits = 4, group = 128, symmetric = defaultsOf(settings, vocabulary)?.symmetric ?? false] = gridKeys.map(
     (key) => settings.get(key)?.value,
@@ -424,10 +430,12 @@ function applyMethod(settings: Settings, making: Making): AppliedMethod {
       settings.has('weights') ||
       (settings.get('bits')?.value ?? 8) !== 8 ||
       settings.has('group') ||
-      settings.get('symmetric')?.value === false
+      settings.get('symmetric')?.value === false ||
+      settings.has('inputs') ||
+      settings.has('inputBound')
     )
       throw new SchemeError(
-        `--method ${method.name}: has a scheme of its own: leave --bits, --group, --asym and --weights out`,
+        `--method ${method.name}: has schemes of its own: leave --bits, --group, --asym, --weights and --inputs out`,
       );
     return { ...rest, ...method.schemes(values) };
   }
@@ -449,6 +457,28 @@ function applyMethod(settings: Settings, making: Making): AppliedMethod {
       zeroPoint: symmetric ? 'none' : method.floatZeroPoints && declared?.floatZeroPoints ? 'float' : 'integer',
     }),
   };
+}
+
+/**
+ * The scheme of the inputs, from the settings or from the layout's own defaults; nothing when only weights are
+ * quantized.
+ * @throws SchemeError for a bound without a dynamic FP8 scheme
+ */
+function inputsOf(settings: Settings, vocabulary: Vocabulary): { readonly activation?: ActivationScheme } {
+  const defaults = defaultsOf(settings, vocabulary);
+  const name = settings.get('inputs')?.value ?? defaults?.inputs;
+  const given = settings.get('inputBound');
+  const found = inputSchemes.find((each) => each.name === name);
+  if (!found) {
+    if (given)
+      throw new SchemeError(`${given.shown} ${given.value}: limits the scales of inputs: give --inputs fp8-row too`);
+    return {};
+  }
+  const bound = (given?.value ?? (settings.has('inputs') ? undefined : defaults?.inputBound)) as number | undefined;
+  const activation = { scheme: found.scheme, ...(bound === undefined ? {} : { bound }) };
+  const refusal = bound === undefined ? undefined : refuseFp8Input(activation);
+  if (refusal) throw new SchemeError(`${given?.shown} ${bound}: ${refusal}`);
+  return { activation };
 }
 
 /** The scheme of the layout's own defaults, unless bits, groups or symmetry are given. */

@@ -1,4 +1,5 @@
-import { closest, type OptionRecord, SchemeError } from '@q/core';
+import { closest, type LinearRole, linearRoles, type OptionRecord, SchemeError } from '@q/core';
+import type { Rule } from '../recipe.js';
 import { layoutOptions, methodOption, optionsOfMethods, schemeOptions, topOptions } from './recipe-options.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
@@ -10,7 +11,7 @@ export interface Setting {
 
 export type Settings = ReadonlyMap<string, Setting>;
 
-export interface RequestedRule {
+export interface RequestedRule extends Pick<Rule, 'only' | 'blocks'> {
   readonly match: string;
   readonly keep: boolean;
   readonly settings: Settings;
@@ -47,17 +48,35 @@ export function readRecipe(
 /** Checks one rule. */
 export function readRule(value: unknown, vocabulary: Vocabulary, shown: (place: string) => string): RequestedRule {
   if (typeof value !== 'object' || value === null) throw new SchemeError(`${shown('')}: an object was expected`);
-  const { match, keep = false, ...own } = value as Record<string, unknown>;
+  const { match: given, roles, blocks, keep = false, ...own } = value as Record<string, unknown>;
+  const match = given ?? (roles || blocks ? '*' : undefined);
   if (typeof match !== 'string' || match === '')
-    throw new SchemeError(`${shown('match')}: the names of linears were expected; * stands for any characters`);
+    throw new SchemeError(
+      `${shown('match')}: the names of linears were expected, where * stands for any characters; or roles, or blocks`,
+    );
   if (typeof keep !== 'boolean') throw new SchemeError(`${shown('keep')}: true or false was expected`);
-  return { match, keep, settings: readSettings(own, vocabulary, 'rule', shown) };
+  if (roles !== undefined && !isListOf(roles, (role) => linearRoles.includes(role as LinearRole)))
+    throw new SchemeError(`${shown('roles')}: a list of roles was expected: ${linearRoles.join(', ')}`);
+  if (blocks !== undefined && !isListOf(blocks, Number.isInteger))
+    throw new SchemeError(
+      `${shown('blocks')}: a list of whole numbers was expected: 0 is the first block, -1 the last`,
+    );
+  return {
+    match,
+    ...(roles ? { only: roles as LinearRole[] } : {}),
+    ...(blocks ? { blocks: blocks as number[] } : {}),
+    keep,
+    settings: readSettings(own, vocabulary, 'rule', shown),
+  };
 }
+
+const isListOf = (value: unknown, holds: (each: unknown) => boolean) =>
+  Array.isArray(value) && value.length > 0 && value.every(holds);
 
 /** Keys that are allowed at the top of a recipe, or in a rule, in the order of the documentation. */
 export function recipeKeys(vocabulary: Vocabulary, of: 'recipe' | 'rule'): readonly string[] {
   return [
-    ...(of === 'rule' ? ['match', 'keep'] : []),
+    ...(of === 'rule' ? ['match', 'roles', 'blocks', 'keep'] : []),
     'method',
     ...Object.keys(schemeOptions),
     ...new Set([...optionsOfMethods(vocabulary).keys()].filter((key) => !Object.hasOwn(topOptions, key))),

@@ -56,6 +56,8 @@ describe('a recipe', () => {
     ],
     [{ rules: [{ match: '*', bitz: 4 }] }, 'r: rules.0: unknown key "bitz"; did you mean bits?'],
     [{ rules: [{ bits: 4 }] }, 'r: rules.0.match: the names of linears were expected'],
+    [{ rules: [{ roles: ['queries'], keep: true }] }, 'r: rules.0.roles: a list of roles was expected: query, key'],
+    [{ rules: [{ blocks: [0.5], keep: true }] }, 'r: rules.0.blocks: a list of whole numbers was expected'],
     [{ rules: {} }, 'a list of rules was expected'],
     [{ rules: [{ match: '*', seed: 4 }] }, 'unknown key "seed"'],
     [{ group: 0 }, 'a group has at least 1 column'],
@@ -67,6 +69,23 @@ describe('a recipe', () => {
     const { rules } = make({ damping: 0.05, rules: [{ match: '*.a', method: 'rtn' }] });
     expect(rules[0].quantizer?.name).toBe('rtn');
     expect(rules[1].quantizer?.options).toMatchObject({ damping: 0.05 });
+  });
+
+  it('has rules for roles and blocks, with or without a pattern', () => {
+    const rules = [
+      { blocks: [0, -1], keep: true },
+      { match: '*.mlp.*', roles: ['up', 'gate'], bits: 3 },
+    ];
+    expect(make({ rules }).rules.slice(0, 2)).toMatchObject([
+      { match: '*', blocks: [0, -1], keep: true },
+      { match: '*.mlp.*', only: ['up', 'gate'] },
+    ]);
+  });
+
+  it('quantizes inputs by a name, with a bound', () => {
+    const { rules } = make({ weights: 'fp8-row', layout: 'plain', inputs: 'fp8-row', inputBound: 1200 });
+    expect(rules[0].activation).toMatchObject({ scheme: { dynamic: true, format: { name: 'e4m3' } }, bound: 1200 });
+    expect(recipeJSON(make({ inputs: 'int8-row' })).rules).toMatchObject([{ activation: { scheme: {} } }]);
   });
 
   it('takes every scheme by its name, over bits and groups of what lies below', () => {

@@ -2,6 +2,7 @@ import {
   boolean,
   choice,
   choiceOf,
+  inputSchemes,
   integer,
   list,
   type ModelStep,
@@ -34,6 +35,17 @@ export const schemeOptions = {
   group: integer({ min: -1, default: 128, help: 'Columns that share a scale; -1: one scale per output channel.' }),
   /** True: grids have no zero points. */
   symmetric: boolean({ default: false, help: 'Without zero points.' }),
+  /** A scheme of the inputs of linears, by its name. */
+  inputs: choice(
+    inputSchemes.map(({ name }) => name),
+    { otherwise: 'none, or by the method or layout', help: 'Quantize the inputs of linears too, as the model runs.' },
+  ),
+  /** The largest magnitude that a dynamic scale of FP8 inputs covers. */
+  inputBound: number({
+    above: 0,
+    otherwise: 'none, or by the layout',
+    help: 'Largest magnitude that a dynamic scale of FP8 inputs covers; 1200 in the Llama 3 report.',
+  }),
 };
 
 const bits = integer({ min: 2, max: 8, help: 'Bits.' });

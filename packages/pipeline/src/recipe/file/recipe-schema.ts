@@ -1,4 +1,4 @@
-import type { JsonSchema, Option, OptionRecord } from '@q/core';
+import { type JsonSchema, linearRoles, type Option, type OptionRecord } from '@q/core';
 import { recipeKeys } from './read-recipe.js';
 import { layoutOptions, methodOption, optionsOfMethods, schemeOptions, topOptions } from './recipe-options.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
@@ -16,7 +16,12 @@ export function recipeSchema(vocabulary: Vocabulary): JsonSchema {
       rules: {
         type: 'array',
         description: 'The first rule that matches a linear wins; settings that it does not have come from the top.',
-        items: { type: 'object', additionalProperties: false, required: ['match'], properties: rule },
+        items: {
+          type: 'object',
+          additionalProperties: false,
+          anyOf: ['match', 'roles', 'blocks'].map((key) => ({ required: [key] })),
+          properties: rule,
+        },
       },
     },
   };
@@ -36,6 +41,14 @@ function properties(vocabulary: Vocabulary, of: 'recipe' | 'rule'): Record<strin
   for (const key of recipeKeys(vocabulary, of)) {
     if (key === 'rules') continue;
     if (key === 'match') out[key] = { type: 'string', description: 'Names of linears; * stands for any characters.' };
+    else if (key === 'roles')
+      out[key] = { type: 'array', items: { enum: linearRoles }, description: 'Only linears with one of these roles.' };
+    else if (key === 'blocks')
+      out[key] = {
+        type: 'array',
+        items: { type: 'integer' },
+        description: 'Only linears of these blocks: 0 is the first, -1 the last.',
+      };
     else if (key === 'keep') out[key] = { type: 'boolean', description: 'Leave the linears as they are.' };
     else {
       const declared: readonly Option<any>[] = Object.hasOwn(own, key) ? [own[key]] : (methods.get(key) ?? []);
