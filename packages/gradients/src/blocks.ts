@@ -1,5 +1,6 @@
 import { e5m2, int8, type NumberFormat } from '@q/core';
 import { eachBucket, expectInteger, largestOf } from './buckets.js';
+import { floats } from './floats.js';
 import type { GradientCodec } from './gradient-compressor.js';
 import { readPayload, writePayload } from './payload.js';
 
@@ -20,6 +21,7 @@ export const fp8Blocks = (options: BlocksOptions = {}): GradientCodec => blocks(
 function blocks(name: string, format: NumberFormat, top: number, { block = 256 }: BlocksOptions): GradientCodec {
   expectInteger(`${name}: block`, block, 1, 2 ** 24);
   const { values, codes } = sortedLevels(format, top);
+  const decoded = Float64Array.from({ length: 2 ** format.bits }, (_, code) => format.decode(code));
   return {
     name,
     options: { block },
@@ -43,7 +45,7 @@ function blocks(name: string, format: NumberFormat, top: number, { block = 256 }
     },
     decompress(payload, length) {
       const { scales, codes: received } = readPayload(payload, Math.ceil(length / block), length, 8);
-      return Float32Array.from(received, (code, i) => format.decode(code) * scales[Math.floor(i / block)]);
+      return floats(length, (i) => decoded[received[i]] * scales[Math.floor(i / block)]);
     },
   };
 }

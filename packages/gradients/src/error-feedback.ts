@@ -16,7 +16,8 @@ export function errorFeedback(codec: GradientCodec): GradientCompressor {
       const residual = createResidual(shape.reduce((product, size) => product * size, 1));
       return {
         *reduce(gradient, random) {
-          const wanted = Float64Array.from(gradient, (value, i) => value + residual.values[i]);
+          const wanted = new Float64Array(gradient.length);
+          for (let i = 0; i < wanted.length; i++) wanted[i] = gradient[i] + residual.values[i];
           const payload = codec.compress(Float32Array.from(wanted), random);
           const sent = codec.decompress(payload, gradient.length);
           for (let i = 0; i < wanted.length; i++) residual.values[i] = wanted[i] - sent[i];

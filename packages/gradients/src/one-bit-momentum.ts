@@ -42,10 +42,9 @@ export function oneBitMomentum({ warmup, beta1 = 0.9 }: OneBitMomentumOptions): 
             for (let i = 0; i < length; i++) momentum[i] += (1 - beta1) * (mean[i] - momentum[i]);
             return mean;
           }
-          const wanted = Float64Array.from(
-            gradient,
-            (value, i) => momentum[i] + (1 - beta1) * (value - momentum[i]) + residual.values[i],
-          );
+          const wanted = new Float64Array(length);
+          for (let i = 0; i < length; i++)
+            wanted[i] = momentum[i] + (1 - beta1) * (gradient[i] - momentum[i]) + residual.values[i];
           const payload = sign.compress(Float32Array.from(wanted), random);
           const sent = sign.decompress(payload, length);
           for (let i = 0; i < length; i++) residual.values[i] = wanted[i] - sent[i];

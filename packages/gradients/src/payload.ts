@@ -1,4 +1,5 @@
 import { FormatError, lsbFirst } from '@q/core';
+import { floats } from './floats.js';
 
 /** The form of most codecs: little-endian f32 values, then codes of `bits` bits, lowest bits first. */
 export function writePayload(scales: Float32Array, codes: Uint8Array, bits: number): Uint8Array {
@@ -27,7 +28,7 @@ export function readPayload(
 /** @throws FormatError when a value is not finite */
 export function readFloats(payload: Uint8Array, count: number, from = 0): Float32Array {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const values = Float32Array.from({ length: count }, (_, i) => view.getFloat32(from + 4 * i, true));
+  const values = floats(count, (i) => view.getFloat32(from + 4 * i, true));
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0)
     throw new FormatError(`a gradient message has the value ${values[bad]} at place ${bad}: expected finite ones`);

@@ -1,5 +1,6 @@
 import { SchemeError } from '@q/core';
 import { eachBucket, expectInteger, largestOf } from './buckets.js';
+import { floats } from './floats.js';
 import type { GradientCodec } from './gradient-compressor.js';
 import { readPayload, writePayload } from './payload.js';
 
@@ -45,7 +46,7 @@ export function qsgd({ levels = 7, bucket = 512, norm = 'max' }: QsgdOptions = {
     },
     decompress(payload, length) {
       const { scales, codes } = readPayload(payload, Math.ceil(length / bucket), length, bits);
-      return Float32Array.from(codes, (code, i) => (scales[Math.floor(i / bucket)] * (code - levels)) / levels);
+      return floats(length, (i) => (scales[Math.floor(i / bucket)] * (codes[i] - levels)) / levels);
     },
   };
 }

@@ -1,4 +1,5 @@
 import { SchemeError } from '@q/core';
+import { floats } from './floats.js';
 import type { GradientCodec } from './gradient-compressor.js';
 import { readPayload, writePayload } from './payload.js';
 
@@ -28,15 +29,16 @@ export function ternGrad({ clip = 2.5 }: TernGradOptions = {}): GradientCodec {
       let largest = 0;
       for (const value of gradient) largest = Math.max(largest, Math.min(limit, Math.abs(value)));
       const scale = Math.fround(largest);
-      const codes = Uint8Array.from(gradient, (value) => {
-        const heads = scale > 0 && random.uniform() < Math.min(limit, Math.abs(value)) / scale;
-        return heads ? (value < 0 ? 0 : 2) : 1;
-      });
+      const codes = new Uint8Array(gradient.length);
+      for (let i = 0; i < codes.length; i++) {
+        const heads = scale > 0 && random.uniform() < Math.min(limit, Math.abs(gradient[i])) / scale;
+        codes[i] = heads ? (gradient[i] < 0 ? 0 : 2) : 1;
+      }
       return writePayload(Float32Array.of(scale), codes, 2);
     },
     decompress(payload, length) {
       const { scales, codes } = readPayload(payload, 1, length, 2);
-      return Float32Array.from(codes, (code) => scales[0] * (code - 1));
+      return floats(length, (i) => scales[0] * (codes[i] - 1));
     },
   };
 }
