@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cutWindows, readU16Windows, type Windows } from '@q/calib';
+import { cutWindows, readU16Windows, splitDocuments, tokenStream, type Windows } from '@q/calib';
+import { openCheckpoint } from '@q/checkpoint';
+import { loadTokenizer } from '@q/models';
 import { convertLlama2c } from './convert-llama2c.js';
 import { openTokenizer } from './stories.js';
 
@@ -18,11 +20,15 @@ export interface Subject {
  */
 export const subjectGroups: Readonly<Record<string, number>> = { 'llama-5m': 128, 'gpt2-3m': 64, 'opt-3m': 64 };
 
-/** @throws Error when QUANT_SHARED is not set */
+/** Published models in the folder of `QUANT_REAL`, with windows of WikiText-2. */
+const published: readonly string[] = ['smollm2-135m', 'gemma3-270m'];
+
+/** @throws Error when QUANT_SHARED, or QUANT_REAL for a published model, is not set */
 export async function openSubject(name: string): Promise<Subject> {
   const shared = process.env.QUANT_SHARED;
   if (!shared) throw new Error('QUANT_SHARED must name the folder with the shared models');
   if (name === 'stories260K') return openStories(shared);
+  if (published.includes(name)) return openPublished(name, shared);
   const folder = join(shared, 'models', name);
   const windows = async (file: string) => readU16Windows(await readFile(join(folder, file)), 256);
   return {
@@ -31,6 +37,29 @@ export async function openSubject(name: string): Promise<Subject> {
     calibration: await windows('calib-128x256.u16'),
     valid: await windows('valid-60x256.u16'),
   };
+}
+
+/** 128 windows for calibration, and the next 60. */
+async function openPublished(name: string, shared: string): Promise<Subject> {
+  const real = process.env.QUANT_REAL;
+  if (!real) throw new Error('QUANT_REAL must name the folder with the published models');
+  const folder = join(real, name);
+  const json = async (file: string) => JSON.parse(await readFile(join(folder, file), 'utf8'));
+  const checkpoint = await openCheckpoint(folder, []);
+  const { config } = checkpoint;
+  await checkpoint.close();
+  const tokenizer = loadTokenizer({
+    tokenizer: await json('tokenizer.json'),
+    config: await json('tokenizer_config.json'),
+    model: config,
+  });
+  const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
+  const stream = tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, {
+    limit: 188 * 256,
+    window: 256,
+  });
+  const cut = (skip: number, count: number) => cutWindows(stream, 256, { skip, count, name: text });
+  return { name, folder, calibration: cut(0, 128), valid: cut(128, 60) };
 }
 
 /** stories260K, converted into the temporary folder, with the texts of the other models. */
