@@ -187,6 +187,7 @@ export function gptqWith(options: GptqOptions, further?: FurtherStep): Quantizer
     pairedTokens: (tokens, inFeatures) =>
       asymmetric > 0 ? 1 : (pairedTokens ?? Math.min(1, (pairedTokensOf(inFeatures) * (further ? 2 : 1)) / tokens)),
     ...(further ? { endLoss: further.endLoss } : {}),
+    compensates: true,
     needs: [
       hessian,
       ...(share > 0 || asymmetric > 0 || importance === 'reference' ? [inputShift] : []),

@@ -3,6 +3,7 @@ import { outputGradients } from '@q/end-loss';
 import { collectEnds, type EndCurvature, endLosses } from './end-curvature.js';
 import type { SensitivityOptions } from './measure-sensitivity.js';
 import { roundingFit, type SensitivityUnit } from './sensitivity-unit.js';
+import { unexplainedShare } from './unexplained-share.js';
 
 /** As for `measureSensitivity`, on an engine with gradients. */
 export interface EstimateOptions<T> extends Omit<SensitivityOptions<T>, 'engine'> {
@@ -35,6 +36,9 @@ interface Curvatures {
  * each token weighted by the mean of its squared derivatives, and w_j the share of output j in them (GuidedQuant, arXiv
  * 2505.07004; Model-Optimizer's score of gradients). Effects of different outputs and tokens on each other are left out, so widths at
  * which a linear's own error is large are the least certain. Tables of tokens and heads: `endLosses`.
+ *
+ * A method that compensates (GPTQ) leaves less: each column's error counts with the variance of its input that the later columns cannot
+ * explain, and not with the whole variance. The estimate of such a unit is multiplied by the ratio of the two.
  * @throws NumericError naming the unit when an estimate is not finite
  * @throws SchemeError for models with routed experts
  */
@@ -70,6 +74,7 @@ async function linearLosses<T>(
     const { width, inputs, outputs } = curvatures.get(module) as Curvature;
     const [rows] = original.shape;
     const mean = outputs.reduce((sum, value) => sum + value, 0) / rows;
+    const left = unit.compensated ? await unexplainedShare(inputs, width, kernels) : 1;
     for (const [i, candidate] of unit.candidates.entries()) {
       signal?.throwIfAborted();
       const { data } = dequantize(quantize(original, candidate, { fit: roundingFit, kernels }));
@@ -78,7 +83,7 @@ async function linearLosses<T>(
       for (let row = 0; row < rows && mean > 0; row++) {
         let own = 0;
         for (let at = row * width; at < (row + 1) * width; at++) own += difference[at] * product[at];
-        sums[i] += ((outputs[row] / mean) * own) / (2 * tokens);
+        sums[i] += (left * (outputs[row] / mean) * own) / (2 * tokens);
       }
     }
   }

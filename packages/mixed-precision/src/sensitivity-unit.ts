@@ -7,6 +7,8 @@ export interface SensitivityUnit {
   readonly modules: readonly string[];
   /** Schemes to try; each gives one number. */
   readonly candidates: readonly Scheme[];
+  /** Linears that a method with `Quantizer.compensates` quantizes. */
+  readonly compensated?: boolean;
 }
 
 /**

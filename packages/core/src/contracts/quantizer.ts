@@ -31,6 +31,11 @@ export interface Quantizer {
    * @param inFeatures of the linear
    */
   pairedTokens?(tokens: number, inFeatures: number): number;
+  /**
+   * True: later columns of a weight make up for the rounding errors of earlier ones, as in GPTQ. A budget then expects
+   * less loss of a linear than rounding gives.
+   */
+  readonly compensates?: true;
   /** Returns the reason why a scheme cannot be used, or undefined. The plan calls it before anything is computed. */
   refuse?(scheme: Scheme, shape: readonly number[]): string | undefined;
   /**

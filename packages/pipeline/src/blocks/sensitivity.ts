@@ -95,7 +95,9 @@ async function openSensitivities(
   await hashCheckpoint(hash, checkpoint);
   hashWindows(hash, windows);
   hash.update(JSON.stringify([recipe.seed, rewritesOf(recipe).map(({ name, options }) => [name, options])]));
-  hash.update(JSON.stringify(units.map(({ name, modules, candidates }) => [name, modules, candidates])));
+  hash.update(
+    JSON.stringify(units.map(({ name, modules, candidates, compensated }) => [name, modules, candidates, compensated])),
+  );
   hash.update(by);
   return openPreparation<number>(
     file,

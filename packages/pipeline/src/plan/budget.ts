@@ -150,7 +150,8 @@ function unitOf(linears: readonly LinearDescription[], rule: Rule, recipe: Recip
     (sum, { inFeatures, outFeatures }) => sum + elementCount([outFeatures, inFeatures]),
     0,
   );
-  return { name: unitName(modules), modules, rule, candidates, bytes, weights };
+  const compensated = quantizer.compensates ? { compensated: true } : {};
+  return { name: unitName(modules), modules, rule, candidates, bytes, weights, ...compensated };
 }
 
 /** Bytes of each option of a unit: its candidates, and the kept weight. */
