@@ -1,12 +1,10 @@
-import { FormatError, lsbFirst } from '@q/core';
-import { floats } from './floats.js';
+import { FormatError, lsbFirst, viewBytes } from '@q/core';
 
 /** The form of most codecs: little-endian f32 values, then codes of `bits` bits, lowest bits first. */
 export function writePayload(scales: Float32Array, codes: Uint8Array, bits: number): Uint8Array {
   const packed = lsbFirst(bits).pack(codes);
   const payload = new Uint8Array(4 * scales.length + packed.length);
-  const view = new DataView(payload.buffer);
-  for (let i = 0; i < scales.length; i++) view.setFloat32(4 * i, scales[i], true);
+  payload.set(new Uint8Array(scales.buffer, scales.byteOffset, scales.byteLength));
   payload.set(packed, 4 * scales.length);
   return payload;
 }
@@ -27,8 +25,7 @@ export function readPayload(
 
 /** @throws FormatError when a value is not finite */
 export function readFloats(payload: Uint8Array, count: number, from = 0): Float32Array {
-  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
-  const values = floats(count, (i) => view.getFloat32(from + 4 * i, true));
+  const values = viewBytes('f32', payload.slice(from, from + 4 * count));
   const bad = values.findIndex((value) => !Number.isFinite(value));
   if (bad >= 0)
     throw new FormatError(`a gradient message has the value ${values[bad]} at place ${bad}: expected finite ones`);
