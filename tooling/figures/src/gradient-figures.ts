@@ -87,37 +87,64 @@ function gapText(gaps: readonly number[]): string {
   return gaps.length === 1 ? `${mean.toFixed(2)} %` : `${mean.toFixed(2)} ± ${spread.toFixed(2)} %`;
 }
 
-/** Curves of all lines in one self-contained SVG, with a panel for each model and number of workers. */
+/**
+ * Losses relative to the uncompressed training over the steps, with seed 0, in one self-contained SVG. There is a panel
+ * for each model and number of workers.
+ */
 export function gradientPlot(lines: readonly GradientLine[]): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   const points = lines
-    .filter(({ seed }) => seed === 0)
-    .flatMap(({ model, workers, compress, curve }) =>
-      curve.map(([step, loss]) => ({ step, loss, compress, panel: `${model}, ${workers} workers` })),
-    );
-  const last = (panel: string, compress: string) =>
-    points.filter((point) => point.panel === panel && point.compress === compress).at(-1);
+    .filter(({ seed, compress }) => seed === 0 && compress !== 'none')
+    .flatMap((line) => {
+      const exact = lines.find((other) => identity(other) === identity({ ...line, compress: 'none' }));
+      const panel = `${line.model}, ${line.workers} workers`;
+      return line.curve.flatMap(([step, loss], i) => {
+        const [, against] = exact?.curve[i] ?? [];
+        return against === undefined ? [] : [{ step, gap: 100 * (loss / against - 1), compress: line.compress, panel }];
+      });
+    });
   const names = [...new Set(points.map(({ compress }) => compress))];
   const panels = [...new Set(points.map(({ panel }) => panel))];
-  const labels = panels.flatMap((panel) => names.flatMap((compress) => last(panel, compress) ?? []));
+  const lowest = Math.min(...points.map(({ gap }) => gap));
+  const highest = Math.max(...points.map(({ gap }) => gap));
+  const labels = panels.flatMap((panel) => {
+    const ends = names.flatMap(
+      (name) => points.findLast((each) => each.panel === panel && each.compress === name) ?? [],
+    );
+    return spread(ends, (highest - lowest) / 18);
+  });
   const figure = Plot.plot({
     document: document as unknown as Document,
-    ...{ width: 1000, height: 260 * panels.length, marginLeft: 60, marginRight: 110 },
+    ...{ width: 900, height: 260 * panels.length + 40, marginLeft: 60, marginRight: 150 },
     style: { background: 'white', fontFamily: 'system-ui, sans-serif', fontSize: '12px' },
     x: { label: 'step →', grid: true },
-    y: { label: '↑ loss, nats a token', grid: true },
-    fy: { label: null },
+    y: { label: '↑ loss above the uncompressed one, %', grid: true },
+    fy: { label: null, axis: null },
     color: { domain: names, scheme: 'Tableau10' },
     marks: [
-      Plot.line(points, { x: 'step', y: 'loss', fy: 'panel', stroke: 'compress', z: 'compress' }),
+      Plot.ruleY([0]),
+      Plot.line(points, { x: 'step', y: 'gap', fy: 'panel', stroke: 'compress', z: 'compress' }),
       Plot.text(labels, {
-        ...{ x: 'step', y: 'loss', fy: 'panel', text: 'compress', fill: 'compress' },
-        ...{ textAnchor: 'start', dx: 6, fontSize: 9 },
+        ...{ x: 'step', y: 'gap', fy: 'panel', text: 'compress', fill: 'compress' },
+        ...{ textAnchor: 'start', dx: 8, fontSize: 11 },
       }),
+      Plot.text(panels, { fy: (panel) => panel, text: (panel) => panel, frameAnchor: 'top-left', dx: 8, dy: 4 }),
     ],
   } as Plot.PlotOptions);
   return (figure as unknown as { outerHTML: string }).outerHTML.replace(
     '<svg ',
     '<svg xmlns="http://www.w3.org/2000/svg" ',
   );
+}
+
+/** The labels from the lowest up, each at least `distance` above the one before. */
+function spread<T extends { readonly gap: number }>(labels: readonly T[], distance: number): T[] {
+  let least = Number.NEGATIVE_INFINITY;
+  return [...labels]
+    .sort((a, b) => a.gap - b.gap)
+    .map((label) => {
+      const gap = Math.max(label.gap, least);
+      least = gap + distance;
+      return { ...label, gap };
+    });
 }
