@@ -1,7 +1,6 @@
 import type { QuantizedLayout } from '@q/checkpoint';
 import {
   type ActivationScheme,
-  inputSchemes,
   type Method,
   type ModelStep,
   type OptionRecord,
@@ -9,7 +8,6 @@ import {
   perChannel,
   perGroup,
   type Quantizer,
-  refuseFp8Input,
   type Scheme,
   SchemeError,
   scheme,
@@ -20,11 +18,12 @@ import {
 } from '@q/core';
 import type { Budget } from '../../plan/budget.js';
 import type { Recipe, Rule } from '../recipe.js';
+import { inputsOf } from './inputs-of.js';
 import { baseOf, baseOptions, methodOptions } from './method-options.js';
 import { parseBudget, parseSize } from './parse-budget.js';
 import { notAllowed, type RequestedSettings, type Setting, type Settings } from './read-recipe.js';
 import { layoutKey, layoutOptions, methodOption, schemeOptions, topOptions } from './recipe-options.js';
-import { byBudget, tableRules } from './table-rules.js';
+import { byBudget, tableRules, withFinerGroups } from './table-rules.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
 /** A recipe as requested by a user. With a budget, its rules have candidates from which the budget has to choose. */
@@ -271,22 +270,6 @@ function candidatesOf(settings: Settings): readonly Settings[] {
   return all.map((value) => new Map([[key, { value, shown: from?.shown ?? 'candidateBits' }]]));
 }
 
-/** The most bits of a table's candidates that have finer groups too. */
-const mostFineBits = 5;
-
-/**
- * Candidates for tables: those of the linears, and those of few bits in groups of half their size. Nothing compensates
- * for the rounding errors of a table, so a finer scale helps it more: SmolLM2-135M in 75 MB.
- */
-function withFinerGroups(candidates: readonly Scheme[]): readonly Scheme[] {
-  const finer = candidates.flatMap((each) =>
-    each.granularity.kind === 'group' && each.granularity.size >= 64 && each.format.bits <= mostFineBits
-      ? [{ ...each, granularity: perGroup(each.granularity.size / 2) }]
-      : [],
-  );
-  return [...candidates, ...finer];
-}
-
 /**
  * The schemes with a name at the top of a recipe: that of the last rule, which matches all remaining linears, or its
  * candidates.
@@ -442,7 +425,7 @@ function applyMethod(settings: Settings, making: Making): AppliedMethod {
     layout,
     writesText: method.writesText ?? false,
     ...(method.tuner ? { tuner: method.tuner(values) } : {}),
-    ...(method.schemes ? {} : inputsOf(settings, vocabulary)),
+    ...(method.schemes ? {} : inputsOf(settings, defaultsOf(settings, vocabulary))),
   };
   const [bits = 4, group = 128, symmetric = defaultsOf(settings, vocabulary)?.symmetric ?? false] = gridKeys.map(
     (key) => settings.get(key)?.value,
@@ -480,28 +463,6 @@ function applyMethod(settings: Settings, making: Making): AppliedMethod {
       zeroPoint: symmetric ? 'none' : method.floatZeroPoints && declared?.floatZeroPoints ? 'float' : 'integer',
     }),
   };
-}
-
-/**
- * The scheme of the inputs, from the settings or from the layout's own defaults; nothing when only weights are
- * quantized.
- * @throws SchemeError for a bound without a dynamic FP8 scheme
- */
-function inputsOf(settings: Settings, vocabulary: Vocabulary): { readonly activation?: ActivationScheme } {
-  const defaults = defaultsOf(settings, vocabulary);
-  const name = settings.get('inputs')?.value ?? defaults?.inputs;
-  const given = settings.get('inputBound');
-  const found = inputSchemes.find((each) => each.name === name);
-  if (!found) {
-    if (given)
-      throw new SchemeError(`${given.shown} ${given.value}: limits the scales of inputs: give --inputs fp8-row too`);
-    return {};
-  }
-  const bound = (given?.value ?? (settings.has('inputs') ? undefined : defaults?.inputBound)) as number | undefined;
-  const activation = { scheme: found.scheme, ...(bound === undefined ? {} : { bound }) };
-  const refusal = bound === undefined ? undefined : refuseFp8Input(activation);
-  if (refusal) throw new SchemeError(`${given?.shown} ${bound}: ${refusal}`);
-  return { activation };
 }
 
 /** The scheme of the layout's own defaults, unless bits, groups or symmetry are given. */
