@@ -114,6 +114,27 @@ describe('gradients over several workers', () => {
     expect(Math.max(...last.map((value, i) => Math.abs(value - g[i])))).toBeLessThan(1e-4);
   });
 
+  it('1-bit momentum: elements with small gradients get small ones after the warm-up too', async () => {
+    const [reducer] = loopback(1).map((exchange) =>
+      createGradientReducer({
+        compressor: oneBitMomentum({ warmup: 20 }),
+        exchange,
+        shapes: new Map([['x', [512]]]),
+        random: createRandom('momentum'),
+      }),
+    );
+    const random = createRandom('small and large');
+    const sizeOf = (i: number) => (i % 2 === 0 ? 1 : 0.001);
+    for (let step = 0; step < 40; step++) {
+      const gradient = Float32Array.from({ length: 512 }, (_, i) => sizeOf(i) * random.normal());
+      const x = (await reducer.reduce(new Map([['x', gradient]]), step)).get('x') as Float32Array;
+      // The signs of the momentum itself would give all elements the mean magnitude: 1000 times too much for half of them.
+      x.forEach((value, i) => {
+        if (i % 2 === 1) expect(Math.abs(value)).toBeLessThan(0.05);
+      });
+    }
+  });
+
   it('counts bytes: one bit an element, and one worker sends nothing more', async () => {
     const big = new Map([['w', [512, 512]]]);
     const reducer = createGradientReducer({
