@@ -23,7 +23,7 @@ import { baseOf, baseOptions, methodOptions } from './method-options.js';
 import { parseBudget, parseSize } from './parse-budget.js';
 import { notAllowed, type RequestedSettings, type Setting, type Settings } from './read-recipe.js';
 import { layoutKey, layoutOptions, methodOption, schemeOptions, topOptions } from './recipe-options.js';
-import { byBudget, tableRules, withFinerGroups } from './table-rules.js';
+import { byBudget, tableRules } from './table-rules.js';
 import { namedParts, type Vocabulary } from './vocabulary.js';
 
 /** A recipe as requested by a user. With a budget, its rules have candidates from which the budget has to choose. */
@@ -129,14 +129,7 @@ function assemble(
     ...(calibrated ? { calibrated } : {}),
     // Bits per weight count what is quantized, so nothing may be kept to reach them.
     ...(budget && 'candidates' in blocks
-      ? {
-          budget: {
-            candidates: settings.has('candidates')
-              ? (blocks.candidates ?? [])
-              : withFinerGroups(blocks.candidates ?? []),
-            keepable: 'bytes' in budget,
-          },
-        }
+      ? { budget: { candidates: blocks.candidates ?? [], keepable: 'bytes' in budget } }
       : {}),
   });
   const rules: Rule[] = [

@@ -73,19 +73,3 @@ function resolve(
     throw new SchemeError(`${shown} ${(error as Error).message}, ${byBudget} or keep`);
   }
 }
-
-/** The most bits of a table's candidates that have finer groups too. */
-const mostFineBits = 5;
-
-/**
- * Candidates for tables: those of the linears, and those of few bits in groups of half their size. Nothing compensates
- * for the rounding errors of a table, so a finer scale helps it more: SmolLM2-135M in 75 MB.
- */
-export function withFinerGroups(candidates: readonly Scheme[]): readonly Scheme[] {
-  const finer = candidates.flatMap((each) =>
-    each.granularity.kind === 'group' && each.granularity.size >= 64 && each.format.bits <= mostFineBits
-      ? [{ ...each, granularity: perGroup(each.granularity.size / 2) }]
-      : [],
-  );
-  return [...candidates, ...finer];
-}
