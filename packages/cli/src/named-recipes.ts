@@ -1,3 +1,5 @@
+import { llama3Bound } from '@q/core';
+
 /** Recipes that `--recipe` knows by name, with the content of a recipe file. */
 export const namedRecipes: ReadonlyMap<string, unknown> = new Map<string, unknown>([
   [
@@ -9,7 +11,7 @@ export const namedRecipes: ReadonlyMap<string, unknown> = new Map<string, unknow
       fit: 'absMax',
       weights: 'fp8-row',
       inputs: 'fp8-row',
-      inputBound: 1200,
+      inputBound: llama3Bound,
       layout: 'fbgemm-fp8',
       rules: [
         { blocks: [0, -1], keep: true },

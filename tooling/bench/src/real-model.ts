@@ -1,11 +1,10 @@
 import { execFile } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { cutWindows, splitDocuments, tokenStream, type Windows } from '@q/calib';
-import { openCheckpoint } from '@q/checkpoint';
-import { loadTokenizer } from '@q/models';
+import type { Windows } from '@q/calib';
+import { consecutiveWindows } from '@q/figures/consecutive-windows';
 
 const run = promisify(execFile);
 
@@ -30,8 +29,6 @@ export async function realModel(name: string): Promise<string | undefined> {
   }
 }
 
-const length = 256;
-
 /** Files of token ids of two parts of a text. */
 export interface WindowFiles {
   readonly calib: string;
@@ -48,27 +45,12 @@ export async function writeWindows(
   folder: string,
   counts: { readonly calibration: number; readonly heldOut: number },
 ): Promise<WindowFiles> {
-  const json = async (name: string) => JSON.parse(await readFile(join(model, name), 'utf8'));
-  const checkpoint = await openCheckpoint(model, []);
-  const { config } = checkpoint;
-  await checkpoint.close();
-  const tokenizer = loadTokenizer({
-    tokenizer: await json('tokenizer.json'),
-    config: await json('tokenizer_config.json'),
-    model: config,
-  });
-  const total = counts.calibration + counts.heldOut;
-  const documents = splitDocuments(await readFile(text, 'utf8'));
-  const stream = tokenStream(documents, tokenizer, { limit: total * length, window: length });
-  const wide = Number(config.vocab_size) > 65_536;
+  const { calibration, heldOut, vocabularySize } = await consecutiveWindows(model, text, counts);
+  const wide = vocabularySize > 65_536;
   const write = async (name: string, { ids }: Windows) => {
     const path = join(folder, `${name}.${wide ? 'u32' : 'u16'}`);
     await writeFile(path, wide ? Uint32Array.from(ids) : Uint16Array.from(ids));
     return path;
   };
-  const cut = (skip: number, count: number) => cutWindows(stream, length, { skip, count, name: text });
-  return {
-    calib: await write('calib-128x256', cut(0, counts.calibration)),
-    heldOut: await write('held-out', cut(counts.calibration, counts.heldOut)),
-  };
+  return { calib: await write('calib-128x256', calibration), heldOut: await write('held-out', heldOut) };
 }

@@ -1,9 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { cutWindows, readU16Windows, splitDocuments, tokenStream, type Windows } from '@q/calib';
-import { openCheckpoint } from '@q/checkpoint';
-import { loadTokenizer } from '@q/models';
+import { cutWindows, readU16Windows, type Windows } from '@q/calib';
+import { consecutiveWindows } from './consecutive-windows.js';
 import { convertLlama2c } from './convert-llama2c.js';
 import { openTokenizer } from './stories.js';
 
@@ -44,22 +43,9 @@ async function openPublished(name: string, shared: string): Promise<Subject> {
   const real = process.env.QUANT_REAL;
   if (!real) throw new Error('QUANT_REAL must name the folder with the published models');
   const folder = join(real, name);
-  const json = async (file: string) => JSON.parse(await readFile(join(folder, file), 'utf8'));
-  const checkpoint = await openCheckpoint(folder, []);
-  const { config } = checkpoint;
-  await checkpoint.close();
-  const tokenizer = loadTokenizer({
-    tokenizer: await json('tokenizer.json'),
-    config: await json('tokenizer_config.json'),
-    model: config,
-  });
   const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
-  const stream = tokenStream(splitDocuments(await readFile(text, 'utf8')), tokenizer, {
-    limit: 188 * 256,
-    window: 256,
-  });
-  const cut = (skip: number, count: number) => cutWindows(stream, 256, { skip, count, name: text });
-  return { name, folder, calibration: cut(0, 128), valid: cut(128, 60) };
+  const { calibration, heldOut } = await consecutiveWindows(folder, text, { calibration: 128, heldOut: 60 });
+  return { name, folder, calibration, valid: heldOut };
 }
 
 /** stories260K, converted into the temporary folder, with the texts of the other models. */

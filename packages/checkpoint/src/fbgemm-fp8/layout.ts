@@ -3,6 +3,7 @@ import {
   e4m3,
   FormatError,
   f32Scale,
+  llama3Bound,
   refuseFp8Input,
   SchemeError,
   schemes,
@@ -91,6 +92,6 @@ export const fbgemmFp8LayoutDeclaration: LayoutDeclaration = {
   name: 'fbgemm-fp8',
   summary: 'FP8 of the Llama 3 report, read by vLLM: weights per channel, inputs per token with a bound',
   options: {},
-  defaults: { method: 'rtn', weights: 'fp8-row', inputs: 'fp8-row', inputBound: 1200 },
+  defaults: { method: 'rtn', weights: 'fp8-row', inputs: 'fp8-row', inputBound: llama3Bound },
   make: () => fbgemmFp8Layout(),
 };

@@ -1,19 +1,15 @@
 import type { ActivationScheme } from '../contracts/activation-scheme.js';
 import { NumericError, SchemeError, ShapeError } from '../contracts/errors.js';
-import { describeScheme } from '../schemes/scheme.js';
+import { e4m3 } from '../formats/minifloat.js';
+import { refuseInput } from './refuse-input.js';
 
-/** The largest value of E4M3. */
-const largest = 448;
+const largest = e4m3.max;
 
 /** The reason why inputs cannot be quantized by this scheme, or undefined. */
-export function refuseFp8Input({ scheme, scale, outlierThreshold, bound }: ActivationScheme): string | undefined {
-  const { kind } = scheme.granularity;
-  if (scheme.format.name !== 'e4m3' || scheme.zeroPoint !== 'none' || (kind !== 'tensor' && kind !== 'token'))
-    return `${describeScheme(scheme)}: FP8 inputs are E4M3, per token or per tensor`;
-  if (!scheme.dynamic && kind === 'token')
-    return `${describeScheme(scheme)}: later tokens are not known, so scales per token must be dynamic`;
-  if (scale !== undefined && !(scale > 0 && Number.isFinite(scale)))
-    return `a static scale of ${scale} cannot be used: calibrate it on inputs that are finite and not all zero`;
+export function refuseFp8Input(activation: ActivationScheme): string | undefined {
+  const { scheme, outlierThreshold, bound } = activation;
+  const refusal = refuseInput(activation, e4m3, 'FP8 inputs are E4M3');
+  if (refusal) return refusal;
   if (outlierThreshold !== undefined) return 'an outlier threshold is for int8 inputs; FP8 has none';
   if (bound === undefined) return undefined;
   if (!scheme.dynamic) return 'a bound limits dynamic scales; a static scale is known already';

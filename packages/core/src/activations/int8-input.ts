@@ -1,7 +1,9 @@
 import type { ActivationScheme } from '../contracts/activation-scheme.js';
 import { NumericError, SchemeError, ShapeError } from '../contracts/errors.js';
 import type { Int8Input } from '../contracts/int8-product.js';
+import { int8 } from '../formats/linear.js';
 import { describeScheme } from '../schemes/scheme.js';
+import { refuseInput } from './refuse-input.js';
 
 /** The largest code: grids are symmetric, and -128 never occurs in inputs. */
 export const largestInt8Code = 127;
@@ -10,19 +12,15 @@ export const largestInt8Code = 127;
 const roundingMagic = 6755399441055744;
 
 /** The reason why inputs cannot be quantized by this scheme, or undefined. */
-export function refuseInt8Input({ scheme, scale, outlierThreshold, bound }: ActivationScheme): string | undefined {
-  const { kind } = scheme.granularity;
-  if (scheme.format.name !== 'int8' || scheme.zeroPoint !== 'none' || (kind !== 'tensor' && kind !== 'token'))
-    return `${describeScheme(scheme)}: inputs of integer products are symmetric int8, per token or per tensor`;
-  if (!scheme.dynamic && kind === 'token')
-    return `${describeScheme(scheme)}: later tokens are not known, so scales per token must be dynamic`;
-  if (scale !== undefined && !(scale > 0 && Number.isFinite(scale)))
-    return `a static scale of ${scale} cannot be used: calibrate it on inputs that are finite and not all zero`;
+export function refuseInt8Input(activation: ActivationScheme): string | undefined {
+  const { scheme, outlierThreshold, bound } = activation;
+  const refusal = refuseInput(activation, int8, 'inputs of integer products are symmetric int8');
+  if (refusal) return refusal;
   if (bound !== undefined) return 'a bound on the scale is for FP8 inputs; integers have none';
   if (outlierThreshold === undefined) return undefined;
   if (!(outlierThreshold >= 0 && Number.isFinite(outlierThreshold)))
     return `an outlier threshold of ${outlierThreshold} is not 0 or a positive number; the paper's is 6`;
-  if (!scheme.dynamic || kind !== 'token')
+  if (!scheme.dynamic || scheme.granularity.kind !== 'token')
     return `${describeScheme(scheme)}: inputs with outlier columns have dynamic scales per token`;
   return undefined;
 }
