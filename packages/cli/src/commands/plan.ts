@@ -1,10 +1,10 @@
-import { totalmem } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import { createContext, type ModelDescription, SchemeError } from '@q/core';
 import { type CalibrationShape, type Plan, type PlannedRow, planRun, type RowGroup, recipeJSON } from '@q/pipeline';
 import { plainCacheBytes, quantizedCache } from '../cache-option.js';
 import type { CommandContext, FlagValues } from '../command.js';
 import type { Compute } from '../engine.js';
-import { engineBytes } from '../engine-bytes.js';
+import { engineRates } from '../engine-rates.js';
 import { openValues } from '../open-model.js';
 import { recipeFrom } from '../recipe-flags.js';
 import { defaultTextNote } from '../texts.js';
@@ -107,9 +107,12 @@ export const calibrationShape = ({
   length = 256,
   memory = totalmem(),
   engine,
-}: Pick<PlanOptions, 'samples' | 'length' | 'memory' | 'engine'>): CalibrationShape & { readonly memory: number } => ({
-  ...{ count: samples, length, memory },
-  engineBytes: (model) => engineBytes(engine, model),
+  threads = availableParallelism(),
+}: Pick<PlanOptions, 'samples' | 'length' | 'memory' | 'engine' | 'threads'>): CalibrationShape & {
+  readonly memory: number;
+} => ({
+  ...{ count: samples, length, memory, threads },
+  engine: (model) => engineRates(engine, model),
 });
 
 /** Rows in one piece of JSON. */

@@ -4,7 +4,7 @@ import { gptq, gptqEndLoss } from '@q/gptq';
 import { rtn } from '@q/rtn';
 import { expect, it } from 'vitest';
 import { demoModel } from '../testing/demo-model.js';
-import { type ForecastInput, forecast } from './forecast.js';
+import { type CalibrationShape, type ForecastInput, forecast, kernelEngine } from './forecast.js';
 import { planRun } from './plan.js';
 
 const target = scheme({ format: int4, granularity: perGroup(32) });
@@ -55,5 +55,18 @@ it('counts the moments of outputs of all linears, and the weights of the backwar
   expect(memory.moments).toBe(moments);
   expect(memory.total).toBeGreaterThan(Math.max(memoryOf().total, 150e6 + weights + moments));
   expect(memoryOf(gptqEndLoss({ outputs: 0 })).moments).toBeUndefined();
+  await source.close();
+});
+
+it('predicts less time on a faster engine and on more threads', async () => {
+  const source = await openCheckpoint(demoModel, []);
+  const secondsOf = (more: Partial<CalibrationShape>) =>
+    planRun(source, { layout: gptqLayout(), rules: [blocks], seed: 0 }, { count: 128, length: 256, ...more }).forecast
+      .seconds;
+  const usual = secondsOf({});
+  expect(secondsOf({ threads: 2, engine: () => kernelEngine })).toBe(usual);
+  expect(secondsOf({ threads: 8 })).toBeLessThan(usual);
+  expect(secondsOf({ threads: 1 })).toBeGreaterThan(usual);
+  expect(secondsOf({ engine: () => ({ ...kernelEngine, products: 2 * kernelEngine.products }) })).toBeLessThan(usual);
   await source.close();
 });

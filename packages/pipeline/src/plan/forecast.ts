@@ -16,9 +16,27 @@ export interface CalibrationShape {
   readonly batch?: number;
   /** Bytes that the run may take. If the prediction is higher, states go to the disk. Default: no limit. */
   readonly memory?: number;
-  /** Bytes that the engine takes for a model, in addition to its tensors. Default: none. */
-  readonly engineBytes?: (model: ModelDescription) => number;
+  /** What the engine of a model takes and computes. Default: {@link kernelEngine}. */
+  readonly engine?: (model: ModelDescription) => EngineRates;
+  /** Threads of the kernels and of the engine. Default: two. */
+  readonly threads?: number;
 }
+
+/** Memory and speed of an engine, for forecasts. */
+export interface EngineRates {
+  /** Bytes in addition to its tensors. */
+  readonly bytes: number;
+  /** f32 operations of products in a second on two threads, in forward passes and in statistics. */
+  readonly products: number;
+  /** The same in training steps. */
+  readonly training: number;
+}
+
+/**
+ * The kernels' own engine. Products: 268 s for 15.2 TFLOP of the default GPTQ on SmolLM2-135M (128 windows of 256
+ * tokens, two idle x86 cores).
+ */
+export const kernelEngine: EngineRates = { bytes: 0, products: 55e9, training: 20e9 };
 
 /** Windows at a time: large enough for fast products, small enough for the engine's memory. */
 export const calibrationBatch = 8;
@@ -35,12 +53,15 @@ export interface Forecast {
 }
 
 /**
- * Rates per second from which times are predicted: f32 operations of a product; operations of the solver's column
- * sweep; bytes of reading and writing; operations of a training step; and weights that are rounded with a search for
- * their scales. They were measured on two x86 cores with the wasm kernels. A prediction is correct within a factor of
+ * Rates per second from which times are predicted: operations of a solver (factor, retarget, fit, sweep, refinement,
+ * guard: 68 s for 915 GFLOP of SmolLM2-135M); weights that are rounded with a search for their scales; bytes of reading
+ * and writing. They were measured on two x86 cores with the wasm kernels. A prediction is correct within a factor of
  * two.
  */
-const rates = { matmul: 40e9, solve: 8e9, stream: 250e6, training: 20e9, round: 30e6 };
+const rates = { solve: 13.5e9, round: 30e6, stream: 250e6 };
+
+/** Two threads compute a product 1.81 times as fast as one thread: 77 and 42.5 GFLOP/s at 1,024. */
+const speedupOf = (threads: number): number => (threads / 2) ** 0.85;
 
 /** Bytes of the runtime itself: Node, the engine, the command. */
 const baseBytes = 150e6;
@@ -64,6 +85,7 @@ export interface ForecastInput {
 export function forecast(input: ForecastInput): Forecast {
   const { checkpoint, model, recipe, modules, calibration, tuner } = input;
   const streamed = checkpoint.bytes / rates.stream;
+  const speedup = speedupOf(calibration?.threads ?? 2);
   if (!calibration || !model) {
     // Copied tensors are read in chunks, of which two are in memory at a time. Of rounded tensors one is in memory at a
     // time, and small ones are read ahead.
@@ -73,7 +95,7 @@ export function forecast(input: ForecastInput): Forecast {
       weights += elementCount(shapeOf(linear));
     }
     const memory = { runtime: baseBytes, copies: 32e6, tensor: largest };
-    return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed + weights / rates.round };
+    return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed + weights / (rates.round * speedup) };
   }
   const tokens = calibration.count * calibration.length;
   const blockElements = Math.max(
@@ -92,7 +114,8 @@ export function forecast(input: ForecastInput): Forecast {
   const activations = (streams + (transforms > 0 ? 1 : 0)) * 4 * tokens * (model.hiddenSize + widest);
   // Hidden states of the unquantized model that are kept for a tuner; none if activations are on the disk.
   const left = paired && tuner?.readsHiddenStates ? hiddenStateBytes(model.blocks.length, tokens, model.hiddenSize) : 0;
-  const engineBytes = calibration.engineBytes?.(model) ?? 0;
+  const engine = calibration.engine?.(model) ?? kernelEngine;
+  const engineBytes = engine.bytes;
   const endLoss = endLossBytes(model, modules, calibration);
   const restOf = (batch: number) => ({
     runtime: baseBytes,
@@ -141,13 +164,14 @@ export function forecast(input: ForecastInput): Forecast {
     if (quantizer.needs.length > 0 && isHead(linear, model))
       products += 2 * Math.min(tokens, headTokens) * linearWeights(model);
   }
-  const seconds = 2 + streamed + rounded / rates.round + products / rates.matmul + solves / rates.solve;
+  const computed = rounded / rates.round + products / engine.products + solves / rates.solve;
+  const seconds = 2 + streamed + computed / speedup;
   if (!tuner) return { memory: total(memory), ...disk, batch, seconds };
   const training = tuner.forecast(model, modules, { count: calibration.count, length: calibration.length });
   // When training begins, quantizing is finished and its memory is free: the larger of the two is the peak.
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory, ...(onDisk ? {} : kept) };
   const larger = total(trained).total > total(memory).total ? trained : memory;
-  return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / rates.training };
+  return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / (engine.training * speedup) };
 }
 
 /**
