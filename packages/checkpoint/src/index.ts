@@ -12,6 +12,7 @@ export { conversionSource } from './gguf/conversion-source.js';
 export * from './gptq/index.js';
 export { ScaleRangeError } from './held-scales.js';
 export { type JsonObject, parseJsonObject } from './json-text.js';
+export { keptAsHalves } from './kept-as-halves.js';
 export * from './layout.js';
 export { copyModelFile, type ModelFiles, openModelFiles } from './model-files.js';
 export * from './mxfp4/index.js';

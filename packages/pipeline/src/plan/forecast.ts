@@ -95,7 +95,11 @@ export function forecast(input: ForecastInput): Forecast {
       weights += elementCount(shapeOf(linear));
     }
     const memory = { runtime: baseBytes, copies: 32e6, tensor: largest };
-    return { memory: total(memory), batch: calibrationBatch, seconds: 1 + streamed + weights / (rates.round * speedup) };
+    return {
+      memory: total(memory),
+      batch: calibrationBatch,
+      seconds: 1 + streamed + weights / (rates.round * speedup),
+    };
   }
   const tokens = calibration.count * calibration.length;
   const blockElements = Math.max(
@@ -171,7 +175,12 @@ export function forecast(input: ForecastInput): Forecast {
   // When training begins, quantizing is finished and its memory is free: the larger of the two is the peak.
   const trained: Record<string, number> = { runtime: baseBytes, ...training.memory, ...(onDisk ? {} : kept) };
   const larger = total(trained).total > total(memory).total ? trained : memory;
-  return { memory: total(larger), ...disk, batch, seconds: seconds + training.operations / (engine.training * speedup) };
+  return {
+    memory: total(larger),
+    ...disk,
+    batch,
+    seconds: seconds + training.operations / (engine.training * speedup),
+  };
 }
 
 /**

@@ -1,6 +1,7 @@
 import {
   type Checkpoint,
   type CheckpointPlan,
+  keptAsHalves,
   type PlannedCache,
   planCheckpoint,
   type QuantizedModule,
@@ -107,7 +108,7 @@ export interface Plan {
  * Decides everything before anything is computed. It reads headers only.
  * @throws SchemeError naming the module and the reason when a rule cannot be applied
  */
-export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: CalibrationShape): Plan {
+export function planRun(opened: Checkpoint, recipe: Recipe, calibration?: CalibrationShape): Plan {
   const disorder = refuseOrder(recipe.transforms ?? []);
   if (disorder) throw new SchemeError(disorder);
   for (const { name, online } of rewritesOf(recipe)) {
@@ -117,23 +118,23 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
       );
   }
   const notes: string[] = [];
-  const source = rewriteModel(checkpoint, recipe, referenceKernels);
+  const source = rewriteModel(opened, recipe, referenceKernels);
   const { model } = source;
-  const { linears, kept: guessed } = findLinears(checkpoint, source, notes);
-  refuseUnmatched(recipe, checkpoint.path, linears, model);
+  const { linears, kept: guessed } = findLinears(opened, source, notes);
+  refuseUnmatched(recipe, opened.path, linears, model);
   const modules = new Map<string, DecidedModule>();
   /** Linears and tables that are not quantized, and the reasons. */
   const kept = new Map<string, { readonly linear: LinearDescription; readonly why: string }>();
   const described = recipe.rules.map(describeRule);
   const tests = recipe.rules.map((rule) => ruleTest(rule, model));
-  const stored = new StoredBytes(recipe.layout, checkpoint);
+  const stored = new StoredBytes(recipe.layout, opened);
   /** Linears of a data-free run that cannot be quantized. One such matrix does not refuse the others. */
   const odd = new Map<string, Refusal>();
   /** The other linears and tables that cannot be quantized. Together they are one error. */
   const refused = new Map<string, Refusal>();
   /** Linears that the layout cannot hold in any folder. */
   const leaves = new Map<string, string>();
-  for (const linear of [...linears, ...embeddingTables(checkpoint, source)]) {
+  for (const linear of [...linears, ...embeddingTables(opened, source)]) {
     const index = tests.findIndex((applies) => applies(linear));
     const rule = recipe.rules[index];
     if (!rule || rule.keep) {
@@ -166,7 +167,7 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     }
     if (refusal) {
       // No choice of schemes helps a method that runs a model of unknown architecture.
-      if (!model && quantizer.needs.length > 0) throw checkpoint.unknownArchitecture as Error;
+      if (!model && quantizer.needs.length > 0) throw opened.unknownArchitecture as Error;
       refused.set(linear.module, refusal);
       continue;
     }
@@ -185,23 +186,25 @@ export function planRun(checkpoint: Checkpoint, recipe: Recipe, calibration?: Ca
     );
   // Without a linear to quantize, the steps still make a folder: the same function with other weights.
   if (modules.size === 0 && !recipe.transforms?.length)
-    throw new SchemeError(`no linear of ${checkpoint.path} matches a rule of the recipe: nothing would be quantized`);
+    throw new SchemeError(`no linear of ${opened.path} matches a rule of the recipe: nothing would be quantized`);
   checkFusionGroups(model, modules, kept);
   const unlike = recipe.layout.refuseTogether?.([...modules.values()]);
   if (unlike) throw new SchemeError(unlike);
-  if (checkpoint.quantizedModules.length > 0)
-    throw new SchemeError(
-      `${checkpoint.path} is already quantized (${checkpoint.layout}): start from the original model`,
-    );
-  const { roundedTo } = checkpoint;
+  if (opened.quantizedModules.length > 0)
+    throw new SchemeError(`${opened.path} is already quantized (${opened.layout}): start from the original model`);
+  const { roundedTo } = opened;
   if (roundedTo !== undefined && modules.size > 0 && !recipe.requantize)
     throw new SchemeError(
-      `${checkpoint.path} is already quantized (${roundedTo}), and quantizing it again costs accuracy: start from the original model, or allow it with --requantize`,
+      `${opened.path} is already quantized (${roundedTo}), and quantizing it again costs accuracy: start from the original model, or allow it with --requantize`,
     );
   if (roundedTo !== undefined)
     notes.push(
-      `the source is quantized as ${roundedTo}: its values are read as f32, and what is kept is written as f32`,
+      `the source is quantized as ${roundedTo}: its values are read as f32, and matrices that are kept are written as f16`,
     );
+  const checkpoint = keptAsHalves(
+    opened,
+    (name) => !modules.has(name.replace(/\.weight$/, '')) && !source.rewritten.has(name),
+  );
   const { tuner } = recipe;
   if (tuner) checkTuner(tuner, checkpoint, recipe, model, modules);
   const cache = planCache(checkpoint, recipe, model);
