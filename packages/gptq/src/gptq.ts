@@ -69,7 +69,7 @@ export const gptqOptions = {
   pairedTokens: number({
     above: 0,
     max: 1,
-    otherwise: '8,192 tokens, or 5 for each input feature if that is more',
+    otherwise: '8,192 tokens, 32,768 for at most 2 bits, or 5 for each input feature if that is more',
     help: 'With retarget, share of the calibration tokens on which the unquantized model runs.',
   }),
   /** Rounds of scale refit and coordinate descent after the sweep ({@link refine}). Default 3. */
@@ -132,7 +132,7 @@ export function gptq(options: GptqOptions = {}): Quantizer {
  * correction, as published, 0.568. With 8,192 the whole run needs a sixth fewer operations
  * (docs/speed.md#where-the-time-of-a-run-goes).
  */
-const pairedTokensOf = (inFeatures: number) => Math.max(8192, 5 * inFeatures);
+const pairedTokensOf = (inFeatures: number, bits: number) => Math.max(bits <= 2 ? 32_768 : 8192, 5 * inFeatures);
 
 /** A step after the refinement of rows, and the derivatives of the end loss that it needs. */
 export interface FurtherStep {
@@ -184,8 +184,10 @@ export function gptqWith(options: GptqOptions, further?: FurtherStep): Quantizer
       },
       ...further?.options,
     },
-    pairedTokens: (tokens, inFeatures) =>
-      asymmetric > 0 ? 1 : (pairedTokens ?? Math.min(1, (pairedTokensOf(inFeatures) * (further ? 2 : 1)) / tokens)),
+    pairedTokens: (tokens, inFeatures, { format }) =>
+      asymmetric > 0
+        ? 1
+        : (pairedTokens ?? Math.min(1, (pairedTokensOf(inFeatures, format.bits) * (further ? 2 : 1)) / tokens)),
     ...(further ? { endLoss: further.endLoss } : {}),
     compensates: true,
     needs: [

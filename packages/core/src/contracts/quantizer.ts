@@ -29,8 +29,9 @@ export interface Quantizer {
    * tokens. All tokens when absent.
    * @param tokens of the calibration
    * @param inFeatures of the linear
+   * @param scheme of its weight
    */
-  pairedTokens?(tokens: number, inFeatures: number): number;
+  pairedTokens?(tokens: number, inFeatures: number, scheme: Scheme): number;
   /**
    * True: later columns of a weight make up for the rounding errors of earlier ones, as in GPTQ. A budget then expects
    * less loss of a linear than rounding gives.

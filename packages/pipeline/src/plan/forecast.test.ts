@@ -70,3 +70,14 @@ it('predicts less time on a faster engine and on more threads', async () => {
   expect(secondsOf({ engine: () => ({ ...kernelEngine, products: 2 * kernelEngine.products }) })).toBeLessThan(usual);
   await source.close();
 });
+
+it('predicts the time of a backward pass over a quarter of the windows, or over all of them', async () => {
+  const source = await openCheckpoint(demoModel, []);
+  const secondsOf = (quantizer = gptq()) => {
+    const rules = [{ ...blocks, quantizer }];
+    return planRun(source, { layout: gptqLayout(), rules, seed: 0 }, { count: 512, length: 256 }).forecast.seconds;
+  };
+  expect(secondsOf(gptqEndLoss())).toBeGreaterThan(secondsOf());
+  expect(secondsOf(gptqEndLoss({ tokens: 0.5 }))).toBeGreaterThan(secondsOf(gptqEndLoss({ tokens: 0 })));
+  await source.close();
+});

@@ -4,6 +4,7 @@ import { type Recipe, transformsOf } from '../recipe/recipe.js';
 import { headTokens } from '../run/head-inputs.js';
 import { hiddenStateBytes } from '../run/hidden-states.js';
 import { isHead } from './embedding-tables.js';
+import { endLossCount } from './end-loss-count.js';
 import { pairedShare } from './paired-share.js';
 import type { PlannedModule } from './plan.js';
 
@@ -164,10 +165,14 @@ export function forecast(input: ForecastInput): Forecast {
   for (const { linear, quantizer } of modules) {
     if (quantizer.needs.length === 0) rounded += elementCount(shapeOf(linear));
     else solves += linear.inFeatures ** 3 / 3 + (paired ? 10 : 2) * linear.outFeatures * linear.inFeatures ** 2;
+    // Two rounds of coordinate descent across outputs.
+    if (quantizer.endLoss?.outputs)
+      solves += 4 * linear.outFeatures * linear.inFeatures * (linear.outFeatures + linear.inFeatures);
     // The inputs of the head come from one more pass, of the unquantized model.
     if (quantizer.needs.length > 0 && isHead(linear, model))
       products += 2 * Math.min(tokens, headTokens) * linearWeights(model);
   }
+  products += endLossProducts(model, modules, calibration);
   const computed = rounded / rates.round + products / engine.products + solves / rates.solve;
   const seconds = 2 + streamed + computed / speedup;
   if (!tuner) return { memory: total(memory), ...disk, batch, seconds };
@@ -201,6 +206,23 @@ function endLossBytes(
   for (const shape of model.expected.values()) weights += 4 * elementCount(shape);
   const states = 4 * 4 * length * model.hiddenSize * (model.blocks.length + 1);
   return { moments, phase: weights + moments + states + 3 * 4 * length * model.vocabularySize };
+}
+
+/**
+ * Operations of the end loss's derivatives: two forward passes and one backward pass, three products of the head, and
+ * the moments of outputs.
+ */
+function endLossProducts(
+  model: ModelDescription,
+  modules: readonly PlannedModule[],
+  { count, length }: CalibrationShape,
+): number {
+  const readers = modules.filter(({ quantizer }) => quantizer.endLoss);
+  if (readers.length === 0) return 0;
+  let moments = 0;
+  for (const { linear, quantizer } of readers) if (quantizer.endLoss?.outputs) moments += linear.outFeatures ** 2;
+  const perToken = 6 * (linearWeights(model) + model.vocabularySize * model.hiddenSize) + moments;
+  return endLossCount(modules, count) * length * perToken;
 }
 
 const shapeOf = ({ outFeatures, inFeatures }: LinearDescription): readonly number[] => [outFeatures, inFeatures];

@@ -7,8 +7,8 @@ import type { PlannedModule } from './plan.js';
  */
 export function pairedShare(modules: readonly PlannedModule[], tokens: number): number {
   let share = 0;
-  for (const { quantizer, linear } of modules)
+  for (const { quantizer, linear, scheme } of modules)
     if (quantizer.needs.some(({ paired }) => paired))
-      share = Math.max(share, quantizer.pairedTokens?.(tokens, linear.inFeatures) ?? 1);
+      share = Math.max(share, quantizer.pairedTokens?.(tokens, linear.inFeatures, scheme) ?? 1);
   return share;
 }

@@ -5,6 +5,7 @@ import { type CheckpointWriter, createCheckpointWriter, verifyFiles } from '@q/c
 import { CalibrationError, type Context, type Engine, type ForwardEngine, yieldToEventLoop } from '@q/core';
 import type { FileOptions, FileRecord } from '@q/durable-files';
 import type { EndLoss } from '@q/end-loss';
+import { endLossCount } from '../plan/end-loss-count.js';
 import { rewriteModel } from '../plan/model-source.js';
 import { type Plan, walksModel } from '../plan/plan.js';
 import { checkShards } from '../plan/window-shards.js';
@@ -269,16 +270,11 @@ async function writeAll<T, F>(
   );
 }
 
-/** Every fourth window, and at least 32 windows; all windows if each token needs its own weight. */
+/** {@link endLossCount} windows, evenly spaced. */
 function endLossWindows({ modules }: Plan, windows: Windows): Windows {
   const { count, length, ids } = windows;
-  const wanted = Math.max(32, Math.ceil(count / 4));
-  if (
-    windows.lengths ||
-    count <= wanted ||
-    [...modules.values()].some(({ quantizer }) => (quantizer.endLoss?.tokens ?? 0) > 0)
-  )
-    return windows;
+  const wanted = endLossCount(modules.values(), count);
+  if (windows.lengths || count <= wanted) return windows;
   const chosen = Array.from({ length: wanted }, (_, i) => Math.floor((i * count) / wanted));
   const parts = chosen.map((index) => ids.subarray(index * length, (index + 1) * length));
   const out = new Int32Array(wanted * length);
