@@ -27,6 +27,7 @@ export const llmCompressor: PeerEnvironment = {
   name: 'llm-compressor',
   requirements: join(peerScripts, 'llm-compressor.txt'),
 };
+export const hqq: PeerEnvironment = { name: 'hqq', requirements: join(peerScripts, 'hqq.txt') };
 /** The environment of the client check of the same name. Both share one environment if they share a cache. */
 export const gptqModel: PeerEnvironment = {
   name: 'gptqmodel',

@@ -9,6 +9,7 @@ import type { Contender } from './benchmark.js';
 import { processContender } from './measured-process.js';
 import {
   gptqModel,
+  hqq,
   llmCompressor,
   type PeerEnvironment,
   peerScripts,
@@ -141,6 +142,7 @@ export const autoRoundRun = (batch: number, steps: number): PeerScript => ({
   environment: llmCompressor,
   rest: [String(batch), String(steps)],
 });
+export const hqqRun: PeerScript = { name: 'hqq', script: 'hqq_run.py', environment: hqq, rest: [] };
 export const gptqModelRun = (batch: number): PeerScript => ({
   name: `GPTQModel, batch ${batch}`,
   script: 'gptqmodel_run.py',

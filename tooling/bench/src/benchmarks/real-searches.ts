@@ -1,0 +1,60 @@
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Benchmark, Comparison } from '../benchmark.js';
+import { realModel, writeWindows } from '../real-model.js';
+import {
+  autoRoundRun,
+  awqRun,
+  hqqRun,
+  openRuns,
+  ownEngineRuns,
+  ownRun,
+  peerRuns,
+  type WholeRun,
+} from '../whole-run.js';
+
+const name = 'smollm2-135m';
+const blocks = 30;
+const steps = 20;
+
+export const benchmark: Benchmark = {
+  description: `methods that search, on ${name}: HQQ compared with hqq, AWQ with llm-compressor, SignRound with AutoRound; 4 bits, groups of 64, 128 windows of 256 tokens of WikiText-2, from the start of the process to the written folder; fetches the model and sets up the peers on first use, one round, minutes a contender`,
+  async *comparisons(): AsyncGenerator<Comparison> {
+    const shared = process.env.QUANT_SHARED;
+    const model = await realModel(name);
+    if (!model || !shared) return;
+    const runs = await openRuns();
+    try {
+      const folder = join(runs.path, 'windows');
+      await mkdir(folder);
+      const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
+      const { calib } = await writeWindows(model, text, folder, { calibration: 128, heldOut: 1 });
+      const whole: WholeRun = { model, calib, group: 64, out: runs.out };
+      const once = { rounds: 1, warmUps: 0 };
+      yield {
+        ...{ title: 'HQQ', work: 1, unit: 'runs', ...once },
+        contenders: [...(await peerRuns(whole, [hqqRun])), ownRun(whole, ['--method', 'hqq'])],
+        atLeast: { 'q quantize --method hqq': 2 },
+      };
+      yield {
+        ...{ title: 'AWQ, 20 scales, no clipping', work: 128 * 256, unit: 'tokens', ...once },
+        contenders: [
+          ...(await peerRuns(whole, [awqRun(8)])),
+          ...ownEngineRuns(whole, ['--method', 'awq'], ['--no-clip', '--objective', 'module']),
+        ],
+        atLeast: { 'q quantize --method awq --engine node': 2 },
+      };
+      yield {
+        ...{ title: `SignRound, ${steps} steps of 8 windows for each of ${blocks} blocks`, ...once },
+        ...{ work: blocks * steps, unit: 'steps' },
+        contenders: [
+          ...(await peerRuns(whole, [autoRoundRun(8, steps)])),
+          ...ownEngineRuns(whole, ['--method', 'signround'], ['--steps', String(steps)]),
+        ],
+        atLeast: { 'q quantize --method signround --engine node': 1.2 },
+      };
+    } finally {
+      await runs.remove();
+    }
+  },
+};
