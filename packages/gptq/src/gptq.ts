@@ -129,8 +129,8 @@ export function gptq(options: GptqOptions = {}): Quantizer {
 /**
  * Tokens on which the unquantized model runs by default. The regression on the inputs has one parameter for each
  * feature. SmolLM2-135M at 3 bits: KL divergence 0.227 with 8,192 tokens in both models, 0.205 with 16,384; without the
- * correction, as published, 0.568. With 8,192 the whole run needs a sixth fewer operations
- * (docs/speed.md#where-the-time-of-a-run-goes).
+ * correction, as published, 0.568. With 8,192 the whole run needs a sixth fewer operations. At 2 bits: 0.806 with 8,192
+ * and 0.676 with 32,768 (docs/speed.md#where-the-time-of-a-run-goes).
  */
 const pairedTokensOf = (inFeatures: number, bits: number) => Math.max(bits <= 2 ? 32_768 : 8192, 5 * inFeatures);
 
