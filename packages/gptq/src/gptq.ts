@@ -69,8 +69,8 @@ export const gptqOptions = {
   pairedTokens: number({
     above: 0,
     max: 1,
-    otherwise: '8,192 tokens, 32,768 for at most 2 bits, or 5 for each input feature if that is more',
-    help: 'With retarget, share of the calibration tokens on which the unquantized model runs.',
+    otherwise: '8,192 tokens, 32,768 at 2 bits; 5 a feature at least',
+    help: 'With retarget, share of tokens on which both models run.',
   }),
   /** Rounds of scale refit and coordinate descent after the sweep ({@link refine}). Default 3. */
   refineRounds: integer({
