@@ -5,11 +5,11 @@
  * and are scored by `q eval` on the next 40 windows. The command needs `QUANT_SHARED`, takes minutes for each line, and
  * exits with 1 when a tool fails.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Contender } from './benchmark.js';
-import { realModel, writeWindows } from './real-model.js';
+import { modelWithWindows } from './real-model.js';
 import { scoreFolder } from './score-folder.js';
 import { gptqModelRun, llmCompressorRun, openRuns, ownRun, peerRuns, type WholeRun } from './whole-run.js';
 
@@ -30,13 +30,9 @@ try {
   console.log('| model | bits | tool | KL | perplexity | same top token | s | peak, MB |');
   console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
   for (const name of asked.models.split(',')) {
-    const model = await realModel(name);
-    const shared = process.env.QUANT_SHARED;
-    if (!model || !shared) continue;
-    const folder = join(runs.path, name);
-    await mkdir(folder);
-    const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
-    const { calib, heldOut } = await writeWindows(model, text, folder, { calibration: 128, heldOut: 40 });
+    const found = await modelWithWindows(name, join(runs.path, name));
+    if (!found) continue;
+    const { model, calib, heldOut } = found;
     for (const bits of asked.bits.split(',').map(Number)) {
       let out = '';
       const whole: WholeRun = { model, calib, group: Number(asked.group), bits, out: () => (out = runs.out()) };

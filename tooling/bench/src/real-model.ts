@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -12,7 +12,7 @@ const run = promisify(execFile);
  * Folder of a published model: in the folder of `QUANT_REAL`, else in the cache, to which the script of `QUANT_SHARED`
  * downloads it on first use. Undefined, with a printed reason, if neither is possible.
  */
-export async function realModel(name: string): Promise<string | undefined> {
+async function realModel(name: string): Promise<string | undefined> {
   const { QUANT_REAL: real, QUANT_SHARED: shared, QUANT_CACHE, XDG_CACHE_HOME } = process.env;
   if (real) return join(real, name);
   if (!shared) {
@@ -29,28 +29,38 @@ export async function realModel(name: string): Promise<string | undefined> {
   }
 }
 
-/** Files of token ids of two parts of a text. */
-export interface WindowFiles {
+/** A published model with windows of token ids of WikiText-2. */
+export interface ModelWithWindows {
+  /** Its folder. */
+  readonly model: string;
+  /** File of 128 windows for calibration. */
   readonly calib: string;
+  /** File of the next 40 windows. */
   readonly heldOut: string;
 }
 
 /**
- * Writes windows of 256 token ids: the first ones of a text for calibration, and the next ones for scoring. Ids have 16
- * bits (`.u16`), or 32 bits (`.u32`) if the tokenizer has more than 65,536 tokens.
+ * A published model, with windows of 256 token ids that are written to a folder. Ids have 16 bits (`.u16`), or 32 bits
+ * (`.u32`) if the tokenizer has more than 65,536 tokens. Undefined, with a printed reason, if the model or the text
+ * cannot be had.
  */
-export async function writeWindows(
-  model: string,
-  text: string,
-  folder: string,
-  counts: { readonly calibration: number; readonly heldOut: number },
-): Promise<WindowFiles> {
+export async function modelWithWindows(name: string, folder: string): Promise<ModelWithWindows | undefined> {
+  const shared = process.env.QUANT_SHARED;
+  const model = await realModel(name);
+  if (!model) return undefined;
+  if (!shared) {
+    console.log(`  left out: ${name}: QUANT_SHARED does not name the folder with WikiText-2`);
+    return undefined;
+  }
+  const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
+  const counts = { calibration: 128, heldOut: 40 };
   const { calibration, heldOut, vocabularySize } = await consecutiveWindows(model, text, counts);
   const wide = vocabularySize > 65_536;
-  const write = async (name: string, { ids }: Windows) => {
-    const path = join(folder, `${name}.${wide ? 'u32' : 'u16'}`);
+  await mkdir(folder, { recursive: true });
+  const write = async (part: string, { ids }: Windows) => {
+    const path = join(folder, `${part}.${wide ? 'u32' : 'u16'}`);
     await writeFile(path, wide ? Uint32Array.from(ids) : Uint16Array.from(ids));
     return path;
   };
-  return { calib: await write('calib-128x256', calibration), heldOut: await write('held-out', heldOut) };
+  return { model, calib: await write('calib-128x256', calibration), heldOut: await write('held-out', heldOut) };
 }

@@ -1,7 +1,6 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Benchmark, Comparison } from '../benchmark.js';
-import { realModel, writeWindows } from '../real-model.js';
+import { modelWithWindows } from '../real-model.js';
 import {
   autoRoundRun,
   awqRun,
@@ -20,15 +19,11 @@ const steps = 20;
 export const benchmark: Benchmark = {
   description: `methods that search, on ${name}: HQQ compared with hqq, AWQ with llm-compressor, SignRound with AutoRound; 4 bits, groups of 64, 128 windows of 256 tokens of WikiText-2, from the start of the process to the written folder; fetches the model and sets up the peers on first use, one round, minutes a contender`,
   async *comparisons(): AsyncGenerator<Comparison> {
-    const shared = process.env.QUANT_SHARED;
-    const model = await realModel(name);
-    if (!model || !shared) return;
     const runs = await openRuns();
     try {
-      const folder = join(runs.path, 'windows');
-      await mkdir(folder);
-      const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
-      const { calib } = await writeWindows(model, text, folder, { calibration: 128, heldOut: 1 });
+      const found = await modelWithWindows(name, join(runs.path, 'windows'));
+      if (!found) return;
+      const { model, calib } = found;
       const whole: WholeRun = { model, calib, group: 64, out: runs.out };
       const once = { rounds: 1, warmUps: 0 };
       yield {

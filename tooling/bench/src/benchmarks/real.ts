@@ -1,7 +1,6 @@
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Benchmark } from '../benchmark.js';
-import { realModel, writeWindows } from '../real-model.js';
+import { modelWithWindows } from '../real-model.js';
 import { scoreFolder } from '../score-folder.js';
 import {
   gptqModelRun,
@@ -21,15 +20,11 @@ const defaultRuns = (whole: WholeRun) => ownEngineRuns(whole, ['--method', 'gptq
 export const benchmark: Benchmark = {
   description: `GPTQ of ${name}, 3 bits, groups of 64, act-order, 128 windows of 256 tokens of WikiText-2, from the start of the process to the written folder, with peak memory; then the KL divergence of ours on 40 windows held out; fetches the model and sets up the peers on first use, one round, minutes a contender`,
   async *comparisons() {
-    const shared = process.env.QUANT_SHARED;
-    const model = await realModel(name);
-    if (!model || !shared) return;
     const runs = await openRuns();
     try {
-      const folder = join(runs.path, 'windows');
-      await mkdir(folder);
-      const text = join(shared, 'data/text/wikitext-2-raw-test.txt');
-      const { calib, heldOut } = await writeWindows(model, text, folder, { calibration: 128, heldOut: 40 });
+      const found = await modelWithWindows(name, join(runs.path, 'windows'));
+      if (!found) return;
+      const { model, calib, heldOut } = found;
       const written: string[] = [];
       const out = () => {
         written.push(runs.out());
