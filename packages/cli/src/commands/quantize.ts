@@ -221,7 +221,7 @@ export async function quantizeCommand(
       ...(queueRun
         ? {
             remote: remoteRun(queueRun, {
-              ...{ checkpoint, request: await recipeRequest(options, vocabulary), rules: recipe.rules.length },
+              ...{ request: await recipeRequest(options, vocabulary), rules: recipe.rules.length },
               ...{ kernels: compute.kernels.name },
             }),
           }

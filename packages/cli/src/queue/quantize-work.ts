@@ -10,15 +10,12 @@ import type { RemoteQuantization } from './remote-run.js';
 import { publishText, type StoredModel, storeModel } from './stored-model.js';
 
 /** Lets the workers of a queue quantize the linears of a data-free plan. */
-export function remoteModules(
-  run: QueueRun,
-  { checkpoint, request, rules, kernels }: RemoteQuantization,
-): RemoteModules {
+export function remoteModules(run: QueueRun, { request, rules, kernels }: RemoteQuantization): RemoteModules {
   const { store, command } = run;
   const { signal } = command;
   let storing: Promise<StoredModel> | undefined;
   return async function* remote(plan, modules) {
-    storing ??= storeModel(checkpoint, store, { signal, progress: command.terminal.progress });
+    storing ??= storeModel(plan.checkpoint, store, { signal, progress: command.terminal.progress });
     const stored = await storing;
     const model = await publishText(store, stored);
     const sums = new Map(stored.tensors.map(({ name, sum }) => [name, sum]));

@@ -1,4 +1,3 @@
-import type { Checkpoint } from '@q/checkpoint';
 import type { RemoteRun } from '@q/pipeline';
 import type { RecipeRequest } from '../recipe-flags.js';
 import { remoteModules } from './quantize-work.js';
@@ -7,7 +6,6 @@ import { remoteSolver } from './solve-work.js';
 import { remoteWindows } from './window-work.js';
 
 export interface RemoteQuantization {
-  readonly checkpoint: Checkpoint;
   readonly request: RecipeRequest;
   /** Number of rules of the requested recipe: earlier rules are for linears that are not quantized. */
   readonly rules: number;

@@ -108,7 +108,7 @@ it('refuses inputs that are not in the store, and names the linear', async () =>
   };
   const request = await recipeRequest(flags, builtin);
   const { name: kernels } = referenceKernels;
-  await remoteRun(run, { checkpoint, request, rules: recipe.rules.length, kernels }).solver(plan);
+  await remoteRun(run, { request, rules: recipe.rules.length, kernels }).solver(plan);
   expect(described).toMatchObject({ kind: 'solve', version, kernels });
   const opened = await solveWork.open(described as RunDescription, { store, vocabulary: builtin, compute });
   const [unit] = plan.modules.keys();

@@ -68,11 +68,11 @@ function packLinear({ planned, weight, clipped, outputs, routed }: SolverInputs,
  */
 export async function remoteSolver(
   run: QueueRun,
-  { checkpoint, request, rules, kernels }: RemoteQuantization,
+  { request, rules, kernels }: RemoteQuantization,
   plan: Plan,
 ): Promise<RemoteSolver> {
   const { store } = run;
-  const model = await publishText(store, await describeModel(checkpoint));
+  const model = await publishText(store, await describeModel(plan.checkpoint));
   const coordinator = await run.coordinate({
     ...{ kind: solveWork.name, version, kernels },
     ...describePlan(plan, { request, rules, model }),

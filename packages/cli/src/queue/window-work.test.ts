@@ -18,7 +18,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { CommandContext } from '../command.js';
 import { endLossOf } from '../end-loss.js';
 import type { Compute } from '../engine.js';
-import { openModel } from '../open-model.js';
+import { openModel, openValues } from '../open-model.js';
 import { recipeFrom, recipeRequest } from '../recipe-flags.js';
 import { builtin } from '../registry.js';
 import { tinyConfigs, writeTinyModel } from '../testing/tiny-mixture.js';
@@ -81,16 +81,21 @@ function localQueue(
 }
 
 /** Runs of a tiny model with the flags of a recipe, on one machine or over workers. */
-async function runsOf(name: string, config: Record<string, unknown>, flags: Record<string, unknown>) {
+async function runsOf(
+  name: string,
+  config: Record<string, unknown>,
+  flags: Record<string, unknown>,
+  source = (path: string) => openModel(path, builtin),
+) {
   const path = join(folder, name);
   await writeTinyModel(path, config);
-  const checkpoint = await openModel(path, builtin);
+  const checkpoint = await source(path);
   const calibration = readU16Windows((await readFile(join(path, 'ids.u16'))).subarray(0, 24 * 32), 16);
   const made = async (more: Record<string, unknown>) => {
     const all = { bits: 4, group: 16, seed: 3, ...flags, ...more };
     const { recipe } = await recipeFrom(all, builtin);
     const plan = planRun(checkpoint, recipe, { count: 24, length: 16, batch: 2, memory: 1e9 });
-    const what = { checkpoint, request: await recipeRequest(all, builtin), rules: recipe.rules.length };
+    const what = { request: await recipeRequest(all, builtin), rules: recipe.rules.length };
     return { plan, what: { ...what, kernels: referenceKernels.name } };
   };
   const quantize = async (out: string, more: Record<string, unknown>, run?: QueueRun) => {
@@ -110,6 +115,17 @@ async function runsOf(name: string, config: Record<string, unknown>, flags: Reco
 }
 
 const llama = { ...tinyConfigs.mixtral, model_type: 'llama', num_hidden_layers: 3 };
+
+/** A folder in 8 bits, made of a model folder, as values. */
+async function roundedSource(path: string) {
+  const checkpoint = await openModel(path, builtin);
+  const { recipe } = await recipeFrom({ method: 'rtn', bits: 8, group: 16 }, builtin);
+  await runPlan(planRun(checkpoint, recipe), {
+    ...{ out: `${path}-8-bits`, context: createContext({ kernels: referenceKernels }) },
+  });
+  await checkpoint.close();
+  return openValues(`${path}-8-bits`, builtin);
+}
 
 /** A store that loses the states of shards before blocks. */
 function forgetful(store: Store): Store {
@@ -150,6 +166,21 @@ describe('windows over workers', () => {
     },
     60_000,
   );
+
+  it('see the matrices that a quantized source keeps as the writing process sees them, in f16', async () => {
+    const flags = { method: 'gptq', requantize: true, keep: ['*.o_proj'] };
+    const { quantize, store, checkpoint } = await runsOf('rounded', llama, flags, roundedSource);
+    const alone = await quantize('alone', { windowShards: 2 });
+    const { run, close } = localQueue(await store('store'), () => 'a');
+    const shared = await quantize('shared', { windowShards: 2 }, run);
+    await close();
+    expect(shared.weights === alone.weights).toBe(true);
+    expect(checkpoint.tensors.get('model.layers.0.self_attn.o_proj.weight')?.dtype).toBe('F32');
+    const written = await openModel(join(folder, 'rounded-shared'), builtin);
+    expect(written.tensors.get('model.layers.0.self_attn.o_proj.weight')?.dtype).toBe('F16');
+    await written.close();
+    await checkpoint.close();
+  });
 
   it.each(['gptq', 'awq'])(
     'go on after an interruption, compute a damaged result again, and leave no states in the store: %s',

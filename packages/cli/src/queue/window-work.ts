@@ -90,13 +90,16 @@ type ResultHeader =
  */
 export async function remoteWindows(
   run: QueueRun,
-  { checkpoint, request, rules, kernels }: RemoteQuantization,
+  { request, rules, kernels }: RemoteQuantization,
   plan: Plan,
   { windows, ...settings }: WindowSettings,
 ): Promise<RemoteWindows> {
   const { store, command } = run;
   const { signal, terminal } = command;
-  const model = await publishText(store, await storeModel(checkpoint, store, { signal, progress: terminal.progress }));
+  const model = await publishText(
+    store,
+    await storeModel(plan.checkpoint, store, { signal, progress: terminal.progress }),
+  );
   const description: RunDescription = {
     ...{ kind: windowWork.name, version, kernels },
     ...describePlan(plan, { request, rules, model }),
