@@ -107,7 +107,8 @@ export const calibrationShape = ({
   length = 256,
   memory = totalmem(),
   engine,
-  threads = availableParallelism(),
+  // As the kernels take by default.
+  threads = Math.min(8, availableParallelism()),
 }: Pick<PlanOptions, 'samples' | 'length' | 'memory' | 'engine' | 'threads'>): CalibrationShape & {
   readonly memory: number;
 } => ({

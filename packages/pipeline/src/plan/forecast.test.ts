@@ -60,13 +60,15 @@ it('counts the moments of outputs of all linears, and the weights of the backwar
 
 it('predicts less time on a faster engine and on more threads', async () => {
   const source = await openCheckpoint(demoModel, []);
-  const secondsOf = (more: Partial<CalibrationShape>) =>
-    planRun(source, { layout: gptqLayout(), rules: [blocks], seed: 0 }, { count: 128, length: 256, ...more }).forecast
+  const secondsOf = (more: Partial<CalibrationShape>, rule = blocks) =>
+    planRun(source, { layout: gptqLayout(), rules: [rule], seed: 0 }, { count: 128, length: 256, ...more }).forecast
       .seconds;
   const usual = secondsOf({});
   expect(secondsOf({ threads: 2, engine: () => kernelEngine })).toBe(usual);
   expect(secondsOf({ threads: 8 })).toBeLessThan(usual);
   expect(secondsOf({ threads: 1 })).toBeGreaterThan(usual);
+  const dataFree = { ...blocks, quantizer: rtn() };
+  expect(secondsOf({ threads: 8 }, dataFree)).toBeLessThan(secondsOf({ threads: 1 }, dataFree));
   expect(secondsOf({ engine: () => ({ ...kernelEngine, products: 2 * kernelEngine.products }) })).toBeLessThan(usual);
   await source.close();
 });

@@ -76,6 +76,8 @@ export interface ForecastInput {
   readonly modules: readonly PlannedModule[];
   /** Absent for a run that rounds the weights without inputs. */
   readonly calibration?: CalibrationShape;
+  /** Threads of the kernels and of the engine. Default: two. */
+  readonly threads?: number;
   /** Trains the quantized model after it is made. */
   readonly tuner?: Tuner;
   /** Names of tensors that rewrites of the recipe change; see `ModelSource`. */
@@ -84,9 +86,9 @@ export interface ForecastInput {
 
 /** Predicts memory and time of a run from shapes, before the run reads a weight. */
 export function forecast(input: ForecastInput): Forecast {
-  const { checkpoint, model, recipe, modules, calibration, tuner } = input;
+  const { checkpoint, model, recipe, modules, calibration, tuner, threads = 2 } = input;
   const streamed = checkpoint.bytes / rates.stream;
-  const speedup = speedupOf(calibration?.threads ?? 2);
+  const speedup = speedupOf(threads);
   if (!calibration || !model) {
     // Copied tensors are read in chunks, of which two are in memory at a time. Of rounded tensors one is in memory at a
     // time, and small ones are read ahead.

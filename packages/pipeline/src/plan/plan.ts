@@ -302,7 +302,7 @@ export function planRun(opened: Checkpoint, recipe: Recipe, calibration?: Calibr
   const planned = [...modules.values()];
   const predicted = forecast({
     ...{ checkpoint, model, recipe, modules: planned, tuner, rewritten: source.rewritten },
-    calibration: calibrated ? calibration : undefined,
+    ...{ calibration: calibrated ? calibration : undefined, threads: calibration?.threads },
   });
   if (predicted.disk !== undefined)
     notes.push(
