@@ -96,7 +96,7 @@ describe('retarget', () => {
     const shift = Float32Array.from(cross, (value, i) => value - gram[i]);
     const byInputs = product(weight, shift, rows, n, n);
     const asked = Float64Array.from(byInputs, (value, i) => value + missing[i]);
-    const whole = await retarget(asked, rows, factor, context.kernels);
+    const whole = await retarget(asked, rows, Float32Array.from(factor), context.kernels);
     for (let i = 0; i < whole.length; i++) expect(weight[i] + whole[i]).toBeCloseTo(expected[i], 4);
   });
 

@@ -41,8 +41,8 @@ async function layer(rows: number, outputs: boolean, huge = 0) {
   await hessian.update(own, batch, kernels);
   await inputShift.update(shift, batch, kernels);
   await residualCross.update(stream, batch, kernels);
-  const factored = await factorize(own.sum, permutation, 0.01, kernels, { exact: true, damped: false });
-  const correction = correctionOf(shift, own.sum, permutation, factored.exact as Float64Array);
+  const factored = await factorize(own.sum, permutation, 0.01, kernels, { damped: false });
+  const correction = correctionOf(shift, own.sum, permutation, factored.factor);
   const result = await correctedTarget({ weight, rows, correction, permutation, residual: stream, share: 1 }, kernels);
   const ridge = (0.01 * Array.from({ length: n }, (_, j) => own.sum[j * (n + 1)]).reduce((a, b) => a + b)) / n;
   return { ...{ weight, x, output, residualError, result, ridge } };

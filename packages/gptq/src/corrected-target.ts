@@ -34,7 +34,7 @@ export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernel
   const n = permutation.length;
   const own = permuteColumns(weight, rows, permutation);
   const times = (matrix: Float32Array) => kernels.matmul({ a: own, b: matrix, m: rows, n, k: n });
-  const solved = async (right: Float64Array) =>
+  const solved = async (right: ArrayLike<number>) =>
     restoreColumns(await retarget(right, rows, correction.factor, kernels), rows, permutation);
 
   let leftOut = false;
@@ -55,7 +55,7 @@ export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernel
   const toInputs =
     rows >= n
       ? restoreColumns(await times(await correction.solved(kernels)), rows, permutation)
-      : await solved(new Float64Array(await times(correction.shift())));
+      : await solved(await times(correction.shift()));
   return { target: moved(moved(weight, share, toInputs), share, change), leftOut };
 }
 

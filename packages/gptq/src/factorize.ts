@@ -2,14 +2,9 @@ import { type Kernels, NumericError } from '@q/core';
 
 /** `H = R R^T` of the damped, permuted Hessian, and the damping that it needed. */
 export interface Factorization {
-  /** R, upper triangular `[n, n]`, f32: the sweep multiplies with it. */
+  /** R, upper triangular `[n, n]`. */
   readonly factor: Float32Array;
-  /**
-   * The same in f64, for solves. Like `damped` it is absent unless requested, since these are the largest matrices of a
-   * wide linear.
-   */
-  readonly exact?: Float64Array;
-  /** The damped Hessian, f32 `[n, n]`, columns in their own order. */
+  /** The damped Hessian, f32 `[n, n]`, columns in their own order. Absent unless requested. */
   readonly damped?: Float32Array;
   /** Its diagonal. */
   readonly diagonal: Float32Array;
@@ -37,7 +32,6 @@ export async function factorize(
   keep: {
     /** Receives the factor `[n, n]`; a new array when absent. */
     readonly factor?: Float32Array;
-    readonly exact: boolean;
     readonly damped: boolean;
   },
 ): Promise<Factorization> {
@@ -56,15 +50,12 @@ export async function factorize(
   }
   const mean = sum > 0 ? sum / n : 1;
   const factor = keep.factor ?? new Float32Array(n * n);
-  const exact = keep.exact ? new Float64Array(n * n) : undefined;
   let share = damping;
   for (let retries = 0; retries <= maxRetries; retries++, share = Math.max(share * 10, 1e-4)) {
     const diagonal = Float64Array.from(permutation, (j) => (hessian[j * n + j] || mean) + share * mean);
-    const out = exact ?? factor;
-    if (await kernels.cholesky({ a: hessian, n, form: 'reversed-upper', order: permutation, diagonal, out })) {
-      if (exact) factor.set(exact);
+    if (await kernels.cholesky({ a: hessian, n, form: 'reversed-upper', order: permutation, diagonal, out: factor })) {
       return {
-        ...{ factor, exact },
+        factor,
         ...(keep.damped ? { damped: withDiagonal(hessian, permutation, diagonal) } : {}),
         ...{ diagonal: Float32Array.from(diagonal), damping: share, retries, deadColumns },
       };

@@ -1,5 +1,6 @@
 import type { HessianState, InputShiftState, Kernels } from '@q/core';
 import { type Factorization, factorize } from './factorize.js';
+import { retarget } from './retarget.js';
 
 /**
  * The parts that linears with the same inputs share. The f32 factor is in the kernels' memory, and is written there for
@@ -17,8 +18,8 @@ export interface InputCorrection {
   shift(): Float32Array;
   /** H `[n, n]`. */
   gram(): Float32Array;
-  /** R of `H + ridge I = R R^T`, f64, upper triangular `[n, n]`. */
-  readonly factor: Float64Array;
+  /** R of `H + ridge I = R R^T`, upper triangular `[n, n]`. */
+  readonly factor: Float32Array;
   /** `(C - H) (H + ridge I)^-1` `[n, n]`. */
   solved(kernels: Kernels): Promise<Float32Array>;
 }
@@ -63,7 +64,6 @@ export async function linearInputs(
   }
   const factorization = await factorize(hessian.sum, permutation, damping, kernels, {
     factor: buffer,
-    exact: false,
     damped: true,
   });
   const inputs: LinearInputs = {
@@ -96,8 +96,8 @@ export async function openCorrection(
   // If all tokens went through both models, the Hessian is that of the regression.
   const gram = state.count < hessian.count && state.inputs ? state.inputs : hessian.sum;
   const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * permutation.length) / state.count));
-  const { exact } = await factorize(gram, permutation, ridge, kernels, { exact: true, damped: false });
-  return correctionOf(state, gram, permutation, exact as Float64Array);
+  const { factor } = await factorize(gram, permutation, ridge, kernels, { damped: false });
+  return correctionOf(state, gram, permutation, factor);
 }
 
 /**
@@ -108,7 +108,7 @@ export function correctionOf(
   state: InputShiftState,
   gram: ArrayLike<number>,
   permutation: Int32Array,
-  factor: Float64Array,
+  factor: Float32Array,
 ): InputCorrection {
   let solution: Promise<Float32Array> | undefined;
   return {
@@ -116,7 +116,7 @@ export function correctionOf(
     gram: () => reordered(gram, permutation),
     factor,
     solved(kernels) {
-      solution ??= solve(shiftOf(state, permutation), factor, kernels);
+      solution ??= retarget(shiftOf(state, permutation), permutation.length, factor, kernels);
       return solution;
     },
   };
@@ -136,12 +136,4 @@ function reordered(matrix: ArrayLike<number>, permutation: Int32Array): Float32A
     for (let j = 0; j < n; j++) out[i * n + j] = matrix[from + permutation[j]];
   }
   return out;
-}
-
-async function solve(shift: Float32Array, factor: Float64Array, kernels: Kernels): Promise<Float32Array> {
-  const b = new Float64Array(shift);
-  const n = Math.sqrt(shift.length);
-  await kernels.triangularSolve({ t: factor, n, triangle: 'upper', transpose: true, b, rows: n });
-  await kernels.triangularSolve({ t: factor, n, triangle: 'upper', b, rows: n });
-  return new Float32Array(b);
 }

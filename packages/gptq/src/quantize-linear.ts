@@ -109,7 +109,6 @@ async function solveLinear(
     (await profile.stage('factor', () =>
       factorize(state.sum, permutation, settings.damping, kernels, {
         factor: buffer,
-        exact: false,
         damped: refineRounds > 0,
       }),
     ));

@@ -33,7 +33,7 @@ async function layer(seed: string, huge: number, predictable: number) {
     }
   const damped = factor.slice();
   await kernels.cholesky({ a: factor, n, form: 'reversed-upper' });
-  return { state, factor, damped, x, residual, error, weight: normals(rows * n) };
+  return { state, factor: Float32Array.from(factor), damped, x, residual, error, weight: normals(rows * n) };
 }
 
 /** Both sides of the comparison over all tokens, in f64, with D by steepest descent on its definition. */
@@ -79,7 +79,7 @@ describe('correctionHelps', () => {
     const { cross, before, after } = bruteForce(data);
     expect(after < before).toBe(expected);
     const { state, weight, factor } = data;
-    const change = await retarget(cross.slice(), rows, factor, kernels);
+    const change = await retarget(cross, rows, factor, kernels);
     const correction = { weight, rows, change, state, share: 1 };
     expect(await correctionHelps(correction, kernels)).toBe(expected);
   });
@@ -88,7 +88,7 @@ describe('correctionHelps', () => {
     const { factor, weight, x, error } = await layer('none', 3, 0);
     const state = residualCross.create(n);
     await residualCross.update(state, { x, residualError: error, tokens, width: n }, kernels);
-    const change = await retarget(state.sum.slice(), rows, factor, kernels);
+    const change = await retarget(state.sum, rows, factor, kernels);
     const correction = { weight, rows, change, state, share: 1 };
     expect(await correctionHelps(correction, kernels)).toBe(true);
   });

@@ -81,7 +81,7 @@ export async function solveBlocks(
   const state = statistics.get(hessian);
   if (state.count === 0) throw new CalibrationError('the Hessian has seen no token');
   const permutation = activationOrder(state.sum, columns);
-  const factorization = await factorize(state.sum, permutation, damping, kernels, { exact: false, damped: true });
+  const factorization = await factorize(state.sum, permutation, damping, kernels, { damped: true });
   const { factor } = factorization;
   let target = weight.data;
   if (share > 0) {

@@ -45,4 +45,4 @@ export {
 export { packRowsOfWords } from './pack-words';
 export { rotaryRows } from './rotary';
 export { scoreRows } from './score-logits';
-export { solveRows32, solveRows64 } from './triangular-solve';
+export { solveRows64 } from './triangular-solve';

@@ -1,4 +1,5 @@
 import type { CholeskyArgs, TriangularSolveArgs } from '@q/core';
+import { type Product, panelColumns, product } from './matmul.js';
 import type { BlockArguments, Pool } from './pool.js';
 
 /**
@@ -86,30 +87,90 @@ export function triangularSolve(pool: Pool, args: TriangularSolveArgs): void {
 const solvingOrder = ({ n, triangle, transpose = false }: TriangularSolveArgs) =>
   (triangle === 'lower') !== transpose ? (step: number) => n - 1 - step : (step: number) => step;
 
+/**
+ * Unknowns that {@link solveNarrow} solves by the inverse of their block of T. With 128 of them the inverses took more
+ * time than the products.
+ */
+const invertedSize = 64;
+/** Rows and columns that are transposed together, so that both sides stay in the first-level cache. */
+const transposedAtOnce = 32;
+
+/**
+ * Solves blocks of unknowns in f32. Both the contribution of the blocks before and the multiplication with the inverse
+ * of the block itself are products. The inverse is computed in f64.
+ */
 function solveNarrow(pool: Pool, args: TriangularSolveArgs, b: Float32Array): void {
   const { t, n, triangle, transpose = false, rows } = args;
-  const padded = Math.ceil(rows / 8) * 8;
-  pool.reset(4 * (n * n + n * padded) + 65536);
-  const coefficients = pool.f32(n * n);
-  const columns = pool.f32(n * padded);
+  const padded = Math.ceil(rows / panelColumns) * panelColumns;
+  const most = Math.min(invertedSize, n);
+  pool.reset(4 * (n * n + 2 * n * padded + most * (n + 2 * padded + 2 * most)) + 65536);
+  const factor = pool.f32(n * n);
+  factor.set(t.subarray(0, n * n));
+  const unknowns = pool.f32(n * padded).fill(0);
+  const [known, lacking, inverse] = [pool.f32(most * padded), pool.f32(most * padded), pool.f32(most * most)];
+  transposeInto(unknowns, padded, { from: b, stride: n, rows, columns: n });
+  const [alongOwn, alongOther] = transpose ? [n, 1] : [1, n];
+  const times = (a: Pick<Product, 'a' | 'aRow' | 'aColumn' | 'm' | 'k'>, of: Float32Array, c: Float32Array) => {
+    const keep = pool.mark();
+    product(pool, { ...a, b: of, c, n: padded, bRow: padded, bColumn: 1, accumulate: false, takeA() {} });
+    pool.release(keep);
+  };
   const descending = (triangle === 'lower') !== transpose;
-  const unknown = solvingOrder(args);
-  for (let step = 0; step < n; step++) {
-    const j = unknown(step);
-    for (let i = 0; i <= step; i++) {
-      const other = unknown(i);
-      coefficients[step * n + i] = transpose ? t[j * n + other] : t[other * n + j];
+  for (let done = 0; done < n; done += most) {
+    const size = Math.min(most, n - done);
+    const start = descending ? n - done - size : done;
+    const own = unknowns.subarray(start * padded, (start + size) * padded);
+    lacking.set(own);
+    if (done > 0) {
+      const other = descending ? n - done : 0;
+      const strip = factor.subarray(start * alongOwn + other * alongOther);
+      const before = { a: strip, aRow: alongOwn, aColumn: alongOther, m: size, k: done };
+      times(before, unknowns.subarray(other * padded), known);
+      for (let i = 0; i < own.length; i++) lacking[i]! -= known[i]!;
     }
+    inverse.set(invertedBlock(args, start, size));
+    times({ a: inverse, aRow: size, aColumn: 1, m: size, k: size }, lacking, own);
   }
-  for (let row = 0; row < rows; row++) for (let j = 0; j < n; j++) columns[j * padded + row] = b[row * n + j];
-  for (let j = 0; j < n; j++) columns.fill(0, j * padded + rows, (j + 1) * padded);
-  pool.run(
-    'solveRows32',
-    [coefficients.byteOffset, n, columns.byteOffset, padded, descending ? 1 : 0],
-    padded,
-    8 * Math.ceil(padded / 64),
-  );
-  for (let row = 0; row < rows; row++) for (let j = 0; j < n; j++) b[row * n + j] = columns[j * padded + row];
+  transposeInto(b, n, { from: unknowns, stride: padded, rows: n, columns: rows });
+}
+
+/** Writes the transpose of `from` `[rows, columns]` into `to`; the strides are the distances of rows. */
+function transposeInto(
+  to: Float32Array,
+  toStride: number,
+  { from, stride, rows, columns }: { from: Float32Array; stride: number; rows: number; columns: number },
+): void {
+  for (let top = 0; top < rows; top += transposedAtOnce)
+    for (let left = 0; left < columns; left += transposedAtOnce)
+      for (let row = top; row < Math.min(top + transposedAtOnce, rows); row++)
+        for (let column = left; column < Math.min(left + transposedAtOnce, columns); column++)
+          to[column * toStride + row] = from[row * stride + column]!;
+}
+
+/** The inverse of `op(T)^T` for the unknowns `[start, start + size)`. */
+function invertedBlock(args: TriangularSolveArgs, start: number, size: number): Float64Array {
+  const { t, n, triangle, transpose = false } = args;
+  const [alongOwn, alongOther] = transpose ? [n, 1] : [1, n];
+  const descending = (triangle === 'lower') !== transpose;
+  const unknown = descending ? (step: number) => size - 1 - step : (step: number) => step;
+  const inverse = new Float64Array(size * size);
+  const sums = new Float64Array(size);
+  for (let step = 0; step < size; step++) {
+    const own = unknown(step);
+    const coefficients = (start + own) * alongOwn + start * alongOther;
+    sums.fill(0);
+    sums[own] = 1;
+    for (let i = 0; i < step; i++) {
+      const other = unknown(i);
+      const coefficient = t[coefficients + other * alongOther]!;
+      // Row `other` of the inverse is zero for the unknowns that are solved after it.
+      const [from, to] = descending ? [other, size] : [0, other + 1];
+      for (let column = from; column < to; column++) sums[column]! -= coefficient * inverse[other * size + column]!;
+    }
+    const pivot = t[coefficients + own * alongOther]!;
+    for (let column = 0; column < size; column++) inverse[own * size + column] = sums[column]! / pivot;
+  }
+  return inverse;
 }
 
 /** Solves in panels of 8 unknowns and 8 rows, see `assembly/triangular-solve.ts`. */

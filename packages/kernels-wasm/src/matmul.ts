@@ -19,7 +19,7 @@ export const packedAtOnce = 16;
 /** Largest part of A or C that is copied in at once, in values. */
 const chunkValues = 4 << 20;
 
-interface Product {
+export interface Product {
   readonly a: Float32Array;
   readonly aRow: number;
   readonly aColumn: number;
@@ -36,7 +36,10 @@ interface Product {
 }
 
 /** C (+)= A B, all of them in the shared memory. The strides give the layouts of A and B; one stride of each is 1. */
-function product(pool: Pool, { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, accumulate, takeA }: Product): void {
+export function product(
+  pool: Pool,
+  { a, aRow, aColumn, b, bRow, bColumn, c, m, n, k, accumulate, takeA }: Product,
+): void {
   const rowPanels = Math.ceil(m / panelRows);
   const columnPanels = Math.ceil(n / panelColumns);
   const packedA = pool.f32(rowPanels * panelRows * k).byteOffset;

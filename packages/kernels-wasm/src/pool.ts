@@ -43,7 +43,6 @@ const functions = [
   'subtractEarlier',
   'solveBelow',
   'unpackRows',
-  'solveRows32',
   'solveRows64',
   'hadamardRows',
   'widen',

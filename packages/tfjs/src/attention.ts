@@ -6,8 +6,14 @@ import type { Tfjs } from './handle.js';
  * Softmax attention. Grouped-query attention does not repeat keys and values: the heads that share a key head are
  * stacked as rows of one product. `mask` is `[length, keys]`, 0 where a query may see a key and a large negative number
  * elsewhere; it is absent if every query sees every key.
+ * @param scoresAtOnce the most scores that exist at a time, unless one key head has more
  */
-export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | undefined): Tensor {
+export function attention(
+  tf: Tfjs,
+  args: AttentionArgs<Tensor>,
+  mask: Tensor | undefined,
+  scoresAtOnce: number,
+): Tensor {
   const { heads, kvHeads, headDim } = args;
   const [batch, length] = args.q.shape as [number, number];
   const keys = args.k.shape[1]!;
@@ -59,12 +65,6 @@ export function attention(tf: Tfjs, args: AttentionArgs<Tensor>, mask: Tensor | 
 function limited(tf: Tfjs, scores: Tensor, cap: number): Tensor {
   return tf.sub(tf.mul(tf.sigmoid(tf.mul(scores, 2 / cap)), 2 * cap), cap);
 }
-
-/**
- * The most scores that exist at a time, unless one key head has more. Three copies of them are alive (scores, masked,
- * softmax): 32 heads over 2,048 tokens would fill 1.5 GB of a heap that ends at 4 GB.
- */
-const scoresAtOnce = 1 << 20;
 
 /** Far below every score and still finite, because the difference of two masked scores must not be NaN. */
 const masked = -1e30;

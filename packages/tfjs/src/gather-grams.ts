@@ -1,18 +1,35 @@
 import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
 import { mirrorUpper } from '@q/core/internal';
+import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
-/** Columns of a strip. Narrower strips skip more of the part below the diagonal; wider strips are faster products. */
-const stripColumns = 512;
 /** Narrower matrices gain nothing: the transfer costs as much time as the product saves (`pnpm bench gram`). */
 const minimumWidth = 512;
+/**
+ * A matrix of at most this width is one product, and the engine keeps its sum. Wider ones are computed strip by strip of
+ * the upper triangle: less work, but a strip's product is slower, and its sum is read at each call. At 1,536 features
+ * and 2,048 tokens the whole product takes 40 ms and the strips 52.
+ */
+const maximumWholeWidth = 2048;
+/** Columns of a strip. Narrower strips skip more of the part below the diagonal; wider strips are faster products. */
+const stripColumns = 512;
+/** The engine sums in f32 over about this number of tokens. The host adds these sums in f64. */
+const tokensOnEngine = 8192;
 /** A product of two activations of a batch goes to the engine from this number of multiplications on. */
 const minimumWork = 1 << 26;
 
+type Sum = GramArgs['out'];
+
+/** A sum that the engine keeps, over some tokens. */
+interface EngineSum {
+  tensor?: Tensor;
+  tokens: number;
+}
+
 /**
- * Computes Gram matrices by the engine's products, strip by strip of the upper triangle. The sums over the tokens of
- * one call are f32; the host adds them in f64. The kernels compute narrow matrices. Other large products of activations
- * go to the engine too.
+ * Computes Gram matrices by the engine's products. The engine sums a narrow matrix over several calls in f32, and a wide
+ * one over the tokens of one call; the host adds these sums in f64. The kernels compute the narrowest matrices. Other
+ * large products of activations go to the engine too.
  * @param activate makes the engine's backend tfjs's active one
  */
 export function gatherGrams(
@@ -22,7 +39,13 @@ export function gatherGrams(
   fromWidth: number = minimumWidth,
 ): GatheredGrams {
   const narrow = kernels.gatherGrams();
-  const gathered = new Map<GramArgs['out'], number>();
+  const gathered = new Map<Sum, number>();
+  const sums = new Map<Sum, EngineSum>();
+  const release = () => {
+    for (const { tensor } of sums.values()) tensor?.dispose();
+    sums.clear();
+    gathered.clear();
+  };
   return {
     kept: true,
     kernels: {
@@ -32,7 +55,12 @@ export function gatherGrams(
         if (width < fromWidth) return narrow.kernels.gram(args);
         gathered.set(out, width);
         activate();
-        addUpperTriangle(tf, x.subarray(0, tokens * width), width, out);
+        const values = x.subarray(0, tokens * width);
+        if (width > maximumWholeWidth) return addStrips(tf, values, width, out);
+        const sum = sums.get(out) ?? { tokens: 0 };
+        sums.set(out, sum);
+        addProduct(tf, values, width, out, sum);
+        if (sum.tokens >= tokensOnEngine) takeSum(sum, width, out);
       },
       async matmul(args) {
         const { a, b, m, n, k, transposeA, transposeB, accumulate, out } = args;
@@ -54,17 +82,48 @@ export function gatherGrams(
     },
     async settle() {
       await narrow.settle();
-      for (const [out, width] of gathered) mirrorUpper(out, width);
-      gathered.clear();
+      for (const [out, width] of gathered) {
+        takeSum(sums.get(out), width, out);
+        mirrorUpper(out, width);
+      }
+      release();
     },
     release() {
       narrow.release();
-      gathered.clear();
+      release();
     },
   };
 }
 
-function addUpperTriangle(tf: Tfjs, x: Float32Array, width: number, out: GramArgs['out']): void {
+/** Adds the product of one call to the engine's sum, and its diagonal to `out`. */
+function addProduct(tf: Tfjs, x: Float32Array, width: number, out: Sum, sum: EngineSum): void {
+  const tokens = x.length / width;
+  const [product, diagonal] = tf.tidy(() => {
+    const all = tf.tensor2d(x, [tokens, width]);
+    const whole: Tensor = tf.matMul(all, all, true, false);
+    const places = tf.mul(tf.range(0, width, 1, 'int32'), tf.scalar(width + 1, 'int32'));
+    const own = tf.gather(tf.reshape(whole, [-1]), places as Tensor1D);
+    return [sum.tensor ? tf.add(sum.tensor, whole) : whole, own] as [Tensor, Tensor];
+  });
+  const onDiagonal = diagonal.dataSync();
+  diagonal.dispose();
+  for (let i = 0; i < width; i++) out[i * (width + 1)]! += onDiagonal[i]!;
+  sum.tensor?.dispose();
+  sum.tensor = product;
+  sum.tokens += tokens;
+}
+
+/** Adds the engine's sum to the part of `out` above the diagonal. */
+function takeSum(sum: EngineSum | undefined, width: number, out: Sum): void {
+  if (!sum?.tensor) return;
+  const values = sum.tensor.dataSync();
+  sum.tensor.dispose();
+  sum.tensor = undefined;
+  sum.tokens = 0;
+  for (let i = 0; i < width; i++) for (let at = i * width + i + 1; at < (i + 1) * width; at++) out[at]! += values[at]!;
+}
+
+function addStrips(tf: Tfjs, x: Float32Array, width: number, out: Sum): void {
   const strips = Math.ceil(width / stripColumns);
   tf.tidy(() => {
     const all = tf.tensor2d(x, [x.length / width, width]);

@@ -8,6 +8,12 @@ import { klDivergence } from './kl-divergence.js';
 import { reversePass } from './reverse-pass.js';
 import { createRotaryTensors, type RotaryTensors, rotary } from './rotary.js';
 
+/**
+ * Three copies of these are alive (scores, masked, softmax): 32 heads over 2,048 tokens would fill 1.5 GB of a heap that
+ * ends at 4 GB.
+ */
+const defaultScoresAtOnce = 1 << 20;
+
 /** Tables and masks that forward passes share. One length of each is kept. */
 export interface SharedTensors {
   rotary(table: RotaryTable, length: number): RotaryTensors;
@@ -21,8 +27,13 @@ export interface SharedTensors {
  * The operations on tfjs. Every one is differentiable. tfjs differentiates an operation if its gradient runs on all
  * backends; otherwise the gradient is written here (`gather` needs UnsortedSegmentSum, which wasm lacks and cpu does in
  * quadratic time).
+ * @param scoresAtOnce scores of attention that exist at a time, unless one key head has more
  */
-export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Tensor> {
+export function createOps(
+  tf: Tfjs,
+  shared: SharedTensors,
+  scoresAtOnce: number = defaultScoresAtOnce,
+): DifferentiableOps<Tensor> {
   const fromF32 = (data: Float32Array, shape: readonly number[]) => tf.tensor(data, [...shape], 'float32');
   return {
     fromTensor: (tensor) => fromF32(toF32(tensor), tensor.shape),
@@ -63,7 +74,12 @@ export function createOps(tf: Tfjs, shared: SharedTensors): DifferentiableOps<Te
       const plain = causal && !args.bias && !args.sinks && args.softCap === undefined;
       if (training && mask && plain && queries === keys) return tf.tidy(() => differentiableAttention(tf, args, mask));
       return tf.tidy(() =>
-        attention(tf, args, mask && queries < keys ? tf.slice(mask, [keys - queries, 0], [queries, keys]) : mask),
+        attention(
+          tf,
+          args,
+          mask && queries < keys ? tf.slice(mask, [keys - queries, 0], [queries, keys]) : mask,
+          scoresAtOnce,
+        ),
       );
     },
     append: (a, b) => tf.concat([a, b], 1),

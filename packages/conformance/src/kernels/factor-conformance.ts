@@ -94,7 +94,7 @@ const choleskyCases: ConformanceCase[] = [1, 3, 64, 65, 150].flatMap((n) =>
   ]),
 );
 
-const solveCases: ConformanceCase[] = [1, 5, 70].flatMap((n) =>
+const solveCases: ConformanceCase[] = [1, 5, 70, 300].flatMap((n) =>
   (['lower', 'upper'] as const).flatMap((triangle) =>
     [false, true].map((transpose) => ({
       name: `triangularSolve ${triangle}${transpose ? ' transposed' : ''} ${n}: x op(T) is b`,
