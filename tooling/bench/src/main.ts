@@ -1,6 +1,7 @@
 /**
- * `pnpm bench [NAME ...] [--only PATTERN] [--rounds n] [--cpu] [--check]` runs the named benchmarks of
- * `src/benchmarks`, or all of them. `--only` keeps the contenders whose names match a regular expression. `--cpu`
+ * `pnpm bench [NAME ...] [--title PATTERN] [--only PATTERN] [--rounds n] [--cpu] [--check]` runs the named benchmarks of
+ * `src/benchmarks`, or all of them. `--title` keeps the comparisons whose titles match a regular expression, and
+ * `--only` the contenders whose names do. `--cpu`
  * counts the processor time of the process instead of wall time, for work on one thread on a busy machine. It prints
  * the machine and a table for each comparison; figures go to `.reports/bench-NAME.json`.
  */
@@ -19,6 +20,7 @@ const { positionals, values } = parseArgs({
   options: {
     rounds: { type: 'string' },
     only: { type: 'string' },
+    title: { type: 'string' },
     check: { type: 'boolean', default: false },
     cpu: { type: 'boolean', default: false },
   },
@@ -32,7 +34,9 @@ const unknown = positionals.filter((name) => !known.includes(name));
 const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
 if (unknown.length > 0 || (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0))) {
   const problem = unknown.length > 0 ? `${unknown.join(', ')}: no such benchmark` : `--rounds ${values.rounds}`;
-  console.error(`${problem}. Usage: pnpm bench [${known.join(' | ')}] [--only PATTERN] [--rounds n] [--cpu] [--check]`);
+  console.error(
+    `${problem}. Usage: pnpm bench [${known.join(' | ')}] [--title PATTERN] [--only PATTERN] [--rounds n] [--cpu] [--check]`,
+  );
   process.exit(1);
 }
 
@@ -49,6 +53,7 @@ for (const name of positionals.length > 0 ? positionals : known) {
   console.log(`\n${name}: ${benchmark.description}`);
   const report: (Comparison & { readonly rows: readonly Measurement[] })[] = [];
   for await (const whole of benchmark.comparisons({ processorTime: values.cpu })) {
+    if (values.title !== undefined && !new RegExp(values.title).test(whole.title)) continue;
     const comparison = values.only === undefined ? whole : onlyMatching(whole, new RegExp(values.only));
     if (comparison.contenders.length === 0) continue;
     const rows = await measure(comparison, {

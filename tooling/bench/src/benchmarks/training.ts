@@ -10,23 +10,55 @@ import { createEngine } from '@q/tfjs';
 import type { Benchmark } from '../benchmark.js';
 import { findPeers } from '../peer-process.js';
 
-/** llama-5m of the shared models, 8 x 256 tokens a step. */
-const config = {
-  model_type: 'llama',
-  hidden_size: 256,
-  intermediate_size: 688,
-  num_hidden_layers: 4,
-  num_attention_heads: 8,
-  num_key_value_heads: 4,
-  vocab_size: 4096,
-  max_position_embeddings: 256,
+/** A Llama, and the windows of a step. */
+interface Shape {
+  readonly title: string;
+  readonly config: { readonly vocab_size: number } & Record<string, unknown>;
+  readonly batch: number;
+}
+
+/** llama-5m of the shared models. */
+export const small: Shape = {
+  title: '5 M parameters, 8 x 256 tokens',
+  batch: 8,
+  config: {
+    hidden_size: 256,
+    intermediate_size: 688,
+    num_hidden_layers: 4,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    vocab_size: 4096,
+    max_position_embeddings: 256,
+    tie_word_embeddings: false,
+  },
 };
-const [batch, length] = [8, 256];
-const model = describeModel(config);
+
+/** SmolLM2-135M. Two windows: with eight, the states of 30 blocks do not fit into a WebAssembly memory. */
+const real: Shape = {
+  title: '135 M parameters, 2 x 256 tokens',
+  batch: 2,
+  config: {
+    hidden_size: 576,
+    intermediate_size: 1536,
+    num_hidden_layers: 30,
+    num_attention_heads: 9,
+    num_key_value_heads: 3,
+    vocab_size: 49_152,
+    max_position_embeddings: 256,
+    tie_word_embeddings: true,
+  },
+};
+
+const length = 256;
 const target = scheme({ format: uint2, zeroPoint: 'integer' });
 
 /** Steps of QAFT on an engine: weights, scales and zero points of all linears, KL to the unquantized model. */
-export async function trainingSteps<T>(engine: Engine<T>, kernels: Kernels): Promise<() => Promise<number>> {
+export async function trainingSteps<T>(
+  engine: Engine<T>,
+  kernels: Kernels,
+  { config, batch }: Shape,
+): Promise<() => Promise<number>> {
+  const model = describeModel({ model_type: 'llama', ...config });
   const { ops } = engine;
   const random = createRandom('training step');
   const weights = new Map<string, Tensor<'f32'>>();
@@ -76,7 +108,7 @@ export async function trainingSteps<T>(engine: Engine<T>, kernels: Kernels): Pro
  * The same step in a Python process of the peers, or of the Python that `Q_PYTHON` names, which needs PyTorch and
  * transformers.
  */
-async function torchSteps(): Promise<{ step(): Promise<string>; stop(): void } | undefined> {
+async function torchSteps({ config, batch }: Shape): Promise<{ step(): Promise<string>; stop(): void } | undefined> {
   const python = process.env.Q_PYTHON ?? (await findPeers());
   if (python === undefined) {
     console.log(
@@ -85,8 +117,7 @@ async function torchSteps(): Promise<{ step(): Promise<string>; stop(): void } |
     return undefined;
   }
   const script = fileURLToPath(new URL('../../reference/training_step.py', import.meta.url));
-  const { model_type: _, ...rest } = config;
-  const shape = JSON.stringify({ config: rest, batch, length, threads: availableParallelism() });
+  const shape = JSON.stringify({ config, batch, length, threads: availableParallelism() });
   const child = spawn(python, [script, shape], { stdio: ['pipe', 'pipe', 'inherit'] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   await lines.next();
@@ -100,7 +131,7 @@ async function torchSteps(): Promise<{ step(): Promise<string>; stop(): void } |
 }
 
 export const benchmark: Benchmark = {
-  description: `a step of QAFT (2 bits, KL to the teacher, AdamW) on a Llama of 5 M parameters, ${batch} x ${length} tokens`,
+  description: `a step of QAFT (2 bits, KL to the teacher, AdamW) on Llamas of 5 M and of 135 M parameters`,
   async *comparisons() {
     const kernels = await createWasmKernels();
     const own = await createTrainingEngine();
@@ -109,20 +140,22 @@ export const benchmark: Benchmark = {
       console.log(`  tfjs-node is absent: ${error.message}`);
       return undefined;
     });
-    const torch = await torchSteps();
-    yield {
-      title: 'training step',
-      work: batch * length,
-      unit: 'tokens',
-      rounds: 5,
-      contenders: [
-        { name: 'tfjs-wasm', run: await trainingSteps(wasm, kernels) },
-        { name: `own, ${own.name}`, run: await trainingSteps(own, kernels) },
-        ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native, kernels) }] : []),
-        ...(torch ? [{ name: 'PyTorch', run: torch.step }] : []),
-      ],
-    };
-    torch?.stop();
+    for (const shape of [small, real]) {
+      const torch = await torchSteps(shape);
+      yield {
+        title: `training step, ${shape.title}`,
+        work: shape.batch * length,
+        unit: 'tokens',
+        rounds: 5,
+        contenders: [
+          ...(shape === small ? [{ name: 'tfjs-wasm', run: await trainingSteps(wasm, kernels, shape) }] : []),
+          { name: `own, ${own.name}`, run: await trainingSteps(own, kernels, shape) },
+          ...(native ? [{ name: 'tfjs-node', run: await trainingSteps(native, kernels, shape) }] : []),
+          ...(torch ? [{ name: 'PyTorch', run: torch.step, peer: true }] : []),
+        ],
+      };
+      torch?.stop();
+    }
     await own.dispose();
     await wasm.dispose();
     await native?.dispose();
