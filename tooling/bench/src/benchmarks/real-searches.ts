@@ -50,7 +50,7 @@ export const benchmark: Benchmark = {
         contenders: [
           ...(await peerRuns(short, [awqRun(8)])),
           // Ours finds the scales by second moments of the inputs, the peer by running each module 20 times.
-          ...ownEngineRuns(short, ['--method', 'awq'], ['--no-clip']),
+          ...ownEngineRuns(short, ['--method', 'awq'], ['--no-clip', '--samples', String(awqWindows)]),
         ],
         atLeast: { 'q quantize --method awq --engine node': 2 },
       };
