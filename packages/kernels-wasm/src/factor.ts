@@ -74,8 +74,8 @@ export function cholesky(pool: Pool, { a, n, form, out = a, order, diagonal }: C
 const solvedPanels = 4;
 
 /**
- * Solves `x op(T) = b` for all rows at once, in the precision of `b`. Sums over the solved unknowns are in the order of
- * solving.
+ * Solves `x op(T) = b` for all rows at once, in the precision of `b`. In f64, sums over the solved unknowns are in the
+ * order of solving. In f32, they are products over blocks of unknowns.
  */
 export function triangularSolve(pool: Pool, args: TriangularSolveArgs): void {
   if (args.rows === 0) return;
@@ -83,9 +83,12 @@ export function triangularSolve(pool: Pool, args: TriangularSolveArgs): void {
   else solveNarrow(pool, args, args.b);
 }
 
-/** The index of each unknown, in the order in which they are solved. */
-const solvingOrder = ({ n, triangle, transpose = false }: TriangularSolveArgs) =>
-  (triangle === 'lower') !== transpose ? (step: number) => n - 1 - step : (step: number) => step;
+/** Whether the last unknown is solved first. */
+const descends = ({ triangle, transpose = false }: TriangularSolveArgs) => (triangle === 'lower') !== transpose;
+
+/** The index of each of `n` unknowns, in the order in which they are solved. */
+const solvingOrder = (args: TriangularSolveArgs, n: number = args.n) =>
+  descends(args) ? (step: number) => n - 1 - step : (step: number) => step;
 
 /**
  * Unknowns that {@link solveNarrow} solves by the inverse of their block of T. With 128 of them the inverses took more
@@ -100,7 +103,7 @@ const transposedAtOnce = 32;
  * of the block itself are products. The inverse is computed in f64.
  */
 function solveNarrow(pool: Pool, args: TriangularSolveArgs, b: Float32Array): void {
-  const { t, n, triangle, transpose = false, rows } = args;
+  const { t, n, transpose = false, rows } = args;
   const padded = Math.ceil(rows / panelColumns) * panelColumns;
   const most = Math.min(invertedSize, n);
   pool.reset(4 * (n * n + 2 * n * padded + most * (n + 2 * padded + 2 * most)) + 65536);
@@ -115,7 +118,7 @@ function solveNarrow(pool: Pool, args: TriangularSolveArgs, b: Float32Array): vo
     product(pool, { ...a, b: of, c, n: padded, bRow: padded, bColumn: 1, accumulate: false, takeA() {} });
     pool.release(keep);
   };
-  const descending = (triangle === 'lower') !== transpose;
+  const descending = descends(args);
   for (let done = 0; done < n; done += most) {
     const size = Math.min(most, n - done);
     const start = descending ? n - done - size : done;
@@ -149,10 +152,10 @@ function transposeInto(
 
 /** The inverse of `op(T)^T` for the unknowns `[start, start + size)`. */
 function invertedBlock(args: TriangularSolveArgs, start: number, size: number): Float64Array {
-  const { t, n, triangle, transpose = false } = args;
+  const { t, n, transpose = false } = args;
   const [alongOwn, alongOther] = transpose ? [n, 1] : [1, n];
-  const descending = (triangle === 'lower') !== transpose;
-  const unknown = descending ? (step: number) => size - 1 - step : (step: number) => step;
+  const descending = descends(args);
+  const unknown = solvingOrder(args, size);
   const inverse = new Float64Array(size * size);
   const sums = new Float64Array(size);
   for (let step = 0; step < size; step++) {

@@ -1,9 +1,9 @@
 /**
  * `pnpm bench [NAME ...] [--title PATTERN] [--only PATTERN] [--rounds n] [--cpu] [--check]` runs the named benchmarks of
  * `src/benchmarks`, or all of them. `--title` keeps the comparisons whose titles match a regular expression, and
- * `--only` the contenders whose names do. `--cpu`
- * counts the processor time of the process instead of wall time, for work on one thread on a busy machine. It prints
- * the machine and a table for each comparison; figures go to `.reports/bench-NAME.json`.
+ * `--only` the contenders whose names do. `--cpu` counts the processor time of the process instead of wall time, for
+ * work on one thread on a busy machine. It prints the machine and a table for each comparison; figures go to
+ * `.reports/bench-NAME.json`.
  */
 import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';

@@ -18,7 +18,7 @@ interface Shape {
 }
 
 /** llama-5m of the shared models. */
-export const small: Shape = {
+const small: Shape = {
   title: '5 M parameters, 8 x 256 tokens',
   batch: 8,
   config: {
@@ -33,7 +33,7 @@ export const small: Shape = {
   },
 };
 
-/** SmolLM2-135M. Two windows: with eight, the states of 30 blocks do not fit into a WebAssembly memory. */
+/** SmolLM2-135M. Two windows: the states and logits of eight would need more than the 4 GB of a WebAssembly memory. */
 const real: Shape = {
   title: '135 M parameters, 2 x 256 tokens',
   batch: 2,
