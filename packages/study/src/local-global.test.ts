@@ -30,6 +30,10 @@ describe('a study of local and global losses', () => {
       5 * 2 * 3 * 3,
     );
     expect(jobs.filter(({ samples }) => samples === 512).every(({ bits }) => bits === 2)).toBe(true);
+    const trains = new Map(localGlobalMethods.map((method) => [method.name, method.trains]));
+    const firstTraining = jobs.findIndex(({ method }) => trains.get(method));
+    expect(firstTraining).toBeGreaterThan(0);
+    expect(jobs.slice(firstTraining).every(({ method }) => trains.get(method))).toBe(true);
     expect(localGlobalJobs({ quick: true })).toHaveLength(5 * localGlobalMethods.length);
     expect(() => localGlobalJobs({ bits: [9] })).toThrow(SchemeError);
     expect(() => localGlobalJobs({ samples: 0 })).toThrow(/whole numbers of windows/);

@@ -46,6 +46,8 @@ export interface StudyMethod {
   readonly settings: readonly Readonly<Record<string, number | string>>[];
   /** Settings of a quick study. Default: the first one. */
   readonly quickSettings?: readonly Readonly<Record<string, number | string>>[];
+  /** Whether the method takes many steps of gradients. Its runs come after those of the other methods. */
+  readonly trains: boolean;
   /** Whether the seed changes the result of the method. */
   readonly seeded: boolean;
 }
