@@ -14,6 +14,6 @@ const nativeEngine: EngineRates = { bytes: 420e6, products: 110e9, training: 40e
 /** Memory and speed of the engine of `--engine` for a model, without starting it. */
 export function engineRates(requested: string | undefined, model: Pick<ModelDescription, 'hiddenSize'>): EngineRates {
   const name = (requested ?? 'auto') as EngineName;
-  const nativePresent = (name === 'auto' || name === 'node') && nativeAbsence() === undefined;
+  const nativePresent = name !== 'wasm' && name !== 'cpu' && nativeAbsence() === undefined;
   return nativePresent && !ownForwardPays(name, model, nativePresent) ? nativeEngine : kernelEngine;
 }

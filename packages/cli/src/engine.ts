@@ -6,7 +6,7 @@ import { ownForwardPays, ownTrainingPays } from './own-engine-pays.js';
 import { UsageError } from './usage-error.js';
 import { openWebgpuKernels } from './webgpu-kernels.js';
 
-const engineNames = ['auto', 'wasm', 'cpu', 'node'] as const;
+const engineNames = ['auto', 'wasm', 'cpu', 'node', 'node-bf16'] as const;
 export type EngineName = (typeof engineNames)[number];
 const kernelChoices = ['wasm', 'webgpu'] as const;
 

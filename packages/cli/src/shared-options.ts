@@ -8,7 +8,10 @@ export const jsonOption = {
 
 export const computeOptions = {
   /** The engine that runs and trains models. */
-  engine: choice(['auto', 'wasm', 'cpu', 'node'], { default: 'auto', help: 'Engine that runs and trains models' }),
+  engine: choice(['auto', 'wasm', 'cpu', 'node', 'node-bf16'], {
+    default: 'auto',
+    help: 'Engine that runs and trains models',
+  }),
   /** The kernels for Hessians, the sweep and products. */
   kernels: choice(['wasm', 'webgpu'], { default: 'wasm', help: 'Kernels for Hessians, the sweep and products' }),
   /** Threads of the kernels. */

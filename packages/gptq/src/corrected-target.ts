@@ -1,16 +1,14 @@
-import { type Kernels, permuteColumns, type ResidualCrossState, restoreColumns } from '@q/core';
+import type { Kernels, ResidualCrossState } from '@q/core';
 import type { InputCorrection } from './linear-inputs.js';
 import { correctionHelps } from './residual-correction.js';
 import { retarget } from './retarget.js';
 
 /** A linear that shall compensate for the errors of earlier ones. */
 export interface UncorrectedLinear {
-  /** W `[rows, columns]`, columns in their own order. */
+  /** W `[rows, columns]` */
   readonly weight: Float32Array;
   readonly rows: number;
   readonly correction: InputCorrection;
-  /** Order of the correction's columns. */
-  readonly permutation: Int32Array;
   /** The error of the residual stream; absent when only the inputs are corrected. */
   readonly residual?: ResidualCrossState;
   /** 0 to 1: the share of the correction that is applied. */
@@ -18,7 +16,7 @@ export interface UncorrectedLinear {
 }
 
 export interface CorrectedTarget {
-  /** `[rows, columns]`, columns in their own order. */
+  /** `[rows, columns]` */
   readonly target: Float32Array;
   /** True when the error of the residual stream is not corrected, since the correction would make most tokens worse. */
   readonly leftOut: boolean;
@@ -30,17 +28,15 @@ export interface CorrectedTarget {
  * these: `Z X'^T - W H`.
  */
 export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernels): Promise<CorrectedTarget> {
-  const { weight, rows, correction, permutation, residual, share } = linear;
-  const n = permutation.length;
-  const own = permuteColumns(weight, rows, permutation);
-  const times = (matrix: Float32Array) => kernels.matmul({ a: own, b: matrix, m: rows, n, k: n });
-  const solved = async (right: ArrayLike<number>) =>
-    restoreColumns(await retarget(right, rows, correction.factor, kernels), rows, permutation);
+  const { weight, rows, correction, residual, share } = linear;
+  const n = weight.length / rows;
+  const times = (matrix: Float32Array) => kernels.matmul({ a: weight, b: matrix, m: rows, n, k: n });
+  const solved = (right: ArrayLike<number>) => retarget(right, rows, correction.factor, kernels);
 
   let leftOut = false;
   let change: Float32Array | undefined;
   if (residual?.sum.length === rows * n) {
-    const right = permuteColumns(residual.sum, rows, permutation);
+    const right = residual.sum.slice();
     if (residual.wholeOutput) {
       const given = await times(correction.gram());
       for (let i = 0; i < right.length; i++) right[i] -= given[i];
@@ -53,9 +49,7 @@ export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernel
   }
   // Applies the factor to the rows of the weight or to the rows of the shift, whichever are fewer.
   const toInputs =
-    rows >= n
-      ? restoreColumns(await times(await correction.solved(kernels)), rows, permutation)
-      : await solved(await times(correction.shift()));
+    rows >= n ? await times(await correction.solved(kernels)) : await solved(await times(correction.shift()));
   return { target: moved(moved(weight, share, toInputs), share, change), leftOut };
 }
 

@@ -1,4 +1,5 @@
 import type { HessianState, InputShiftState, Kernels } from '@q/core';
+import { naturalOrder } from './column-order.js';
 import { type Factorization, factorize } from './factorize.js';
 import { retarget } from './retarget.js';
 
@@ -12,7 +13,7 @@ export interface LinearInputs {
   readonly correction?: InputCorrection;
 }
 
-/** Both matrices of the regression on the inputs, from the same tokens, with columns in the order of the factor. */
+/** Both matrices of the regression on the inputs, from the same tokens, with features in their own order. */
 export interface InputCorrection {
   /** `C - H` `[n, n]`. Row: feature of the unquantized inputs. */
   shift(): Float32Array;
@@ -68,7 +69,7 @@ export async function linearInputs(
   });
   const inputs: LinearInputs = {
     factorization,
-    ...(state.count > 0 ? { correction: await openCorrection(state, hessian, permutation, damping, kernels) } : {}),
+    ...(state.count > 0 ? { correction: await openCorrection(state, hessian, damping, kernels) } : {}),
   };
   known.set(hessian.sum, { count: hessian.count, damping, permutation, factor: buffer.slice(), inputs });
   return inputs;
@@ -89,51 +90,29 @@ const ridgePerFeature = 4;
 export async function openCorrection(
   state: InputShiftState,
   hessian: HessianState,
-  permutation: Int32Array,
   damping: number,
   kernels: Kernels,
 ): Promise<InputCorrection> {
   // If all tokens went through both models, the Hessian is that of the regression.
   const gram = state.count < hessian.count && state.inputs ? state.inputs : hessian.sum;
-  const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * permutation.length) / state.count));
-  const { factor } = await factorize(gram, permutation, ridge, kernels, { damped: false });
-  return correctionOf(state, gram, permutation, factor);
+  const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * hessian.width) / state.count));
+  const { factor } = await factorize(gram, naturalOrder(hessian.width), ridge, kernels, { damped: false });
+  return correctionOf(state, gram, factor);
 }
 
 /**
- * @param gram H of the tokens that went through the unquantized model, columns in their own order
- * @param factor R of `H + ridge I = R R^T`, in the order of the permutation
+ * @param gram H of the tokens that went through the unquantized model
+ * @param factor R of `H + ridge I = R R^T`
  */
-export function correctionOf(
-  state: InputShiftState,
-  gram: ArrayLike<number>,
-  permutation: Int32Array,
-  factor: Float32Array,
-): InputCorrection {
+export function correctionOf(state: InputShiftState, gram: ArrayLike<number>, factor: Float32Array): InputCorrection {
   let solution: Promise<Float32Array> | undefined;
   return {
-    shift: () => shiftOf(state, permutation),
-    gram: () => reordered(gram, permutation),
+    shift: () => Float32Array.from(state.sum),
+    gram: () => Float32Array.from(gram),
     factor,
     solved(kernels) {
-      solution ??= retarget(shiftOf(state, permutation), permutation.length, factor, kernels);
+      solution ??= retarget(state.sum, state.width, factor, kernels);
       return solution;
     },
   };
-}
-
-/** `C - H` as f32, both axes permuted. */
-export function shiftOf({ sum }: InputShiftState, permutation: Int32Array): Float32Array {
-  return reordered(sum, permutation);
-}
-
-/** A square matrix as f32, both axes permuted. */
-function reordered(matrix: ArrayLike<number>, permutation: Int32Array): Float32Array {
-  const n = permutation.length;
-  const out = new Float32Array(n * n);
-  for (let i = 0; i < n; i++) {
-    const from = permutation[i] * n;
-    for (let j = 0; j < n; j++) out[i * n + j] = matrix[from + permutation[j]];
-  }
-  return out;
 }

@@ -85,12 +85,9 @@ export async function solveBlocks(
   const { factor } = factorization;
   let target = weight.data;
   if (share > 0) {
-    const correction = await openCorrection(statistics.get(inputShift), state, permutation, damping, kernels);
+    const correction = await openCorrection(statistics.get(inputShift), state, damping, kernels);
     const residual = statistics.get(residualCross);
-    ({ target } = await correctedTarget(
-      { weight: weight.data, rows, correction, permutation, residual, share },
-      kernels,
-    ));
+    ({ target } = await correctedTarget({ weight: weight.data, rows, correction, residual, share }, kernels));
   }
   const importance = Float32Array.from(
     { length: columns },

@@ -31,9 +31,22 @@ describe('selection of a backend', () => {
     await expect(selectBackend(candidates, 'node', {})).rejects.toThrow(/no engine: node: did not start/);
   });
 
+  it('takes a backend that changes the precision only when it is named', async () => {
+    const rounding = {
+      choice: 'node-bf16' as const,
+      onlyOnRequest: true,
+      load: () => ({ ...loadCpu(), name: 'rounds' }),
+    };
+    const candidates = [rounding, { choice: 'cpu' as const, load: loadCpu }];
+    expect((await selectBackend(candidates, 'auto', {})).name).toBe('tfjs-cpu');
+    expect((await selectBackend(candidates, 'node-bf16', {})).name).toBe('rounds');
+  });
+
   it('refuses a backend that is absent', async () => {
     await expect(createEngine({ backend: 'node' })).rejects.toThrow(SchemeError);
-    await expect(createEngine({ backend: 'cuda' as 'cpu' })).rejects.toThrow(/choose one of auto, node, wasm, cpu/);
+    await expect(createEngine({ backend: 'cuda' as 'cpu' })).rejects.toThrow(
+      /choose one of auto, node, node-bf16, wasm, cpu/,
+    );
   });
 });
 

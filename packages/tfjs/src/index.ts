@@ -1,3 +1,4 @@
+export { bf16Absence } from './bf16-products.js';
 export type { EngineOptions, TfjsEngine } from './engine.js';
 export type { Handle } from './handle.js';
 export { nativeAbsence } from './load-node.js';

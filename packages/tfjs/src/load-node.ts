@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import util from 'node:util';
 import { SchemeError } from '@q/core';
+import { usesBf16Products } from './bf16-products.js';
 import type { LoadedBackend } from './engine.js';
 import type { Tfjs } from './handle.js';
 import { findTfjsNode } from './native-location.js';
@@ -37,9 +38,17 @@ let threadsOfProcess: number | undefined;
 
 /**
  * Loads the native backend, from next to this package or from the folder of `q engine setup`.
- * @throws SchemeError when the package or its add-on is absent; Error when the add-on does not load
+ * @param bf16 whether products round their operands to bf16; their sums stay in f32
+ * @throws SchemeError when the package or its add-on is absent, or products of this process have the other precision;
+ *   Error when the add-on does not load
  */
-export function loadNode({ threads }: { readonly threads?: number } = {}): LoadedBackend {
+export function loadNode({
+  threads,
+  bf16 = false,
+}: {
+  readonly threads?: number;
+  readonly bf16?: boolean;
+} = {}): LoadedBackend {
   const search = findTfjsNode(require);
   if ('absent' in search) throw new SchemeError(search.absent);
   // tfjs-node 4.22 calls two functions that Node 23 removes or warns about (tensorflow/tfjs#8609).
@@ -49,6 +58,7 @@ export function loadNode({ threads }: { readonly threads?: number } = {}): Loade
   // TensorFlow reads the number once, when its first operation runs: the first engine of a process decides.
   threadsOfProcess ??= threads ?? availableParallelism();
   process.env['TF_NUM_INTRAOP_THREADS'] = String(threadsOfProcess);
+  const rounds = usesBf16Products(bf16);
   // TensorFlow prints a line about the processor to standard error at every start. This level still prints warnings and
   // errors.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
@@ -61,7 +71,8 @@ export function loadNode({ threads }: { readonly threads?: number } = {}): Loade
   if (threads !== undefined && threads !== threadsOfProcess) {
     notes.push(`node: ${threads} threads were requested, but an engine of this process has started with others`);
   }
-  return { tf, backend: 'tensorflow', name: 'tfjs-node', notes };
+  if (rounds) notes.push('node: products round their operands to bf16');
+  return { tf, backend: 'tensorflow', name: rounds ? 'tfjs-node-bf16' : 'tfjs-node', notes };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { bf16Absence } from './bf16-products.js';
 import type { EngineOptions, TfjsEngine } from './engine.js';
 import { loadCpu, loadNode, loadWasm, nativeAbsence } from './load-node.js';
 import { type BackendChoice, type Candidate, selectBackend } from './select-backend.js';
@@ -19,6 +20,12 @@ export interface NodeEngineOptions extends EngineOptions {
 export function createEngine(options: NodeEngineOptions = {}): Promise<TfjsEngine> {
   const candidates: readonly Candidate[] = [
     { choice: 'node', absent: nativeAbsence, load: () => loadNode({ threads: options.threads }) },
+    {
+      choice: 'node-bf16',
+      onlyOnRequest: true,
+      absent: () => nativeAbsence() ?? bf16Absence(),
+      load: () => loadNode({ threads: options.threads, bf16: true }),
+    },
     { choice: 'wasm', load: loadWasm },
     { choice: 'cpu', load: loadCpu },
   ];

@@ -1,11 +1,13 @@
 import { SchemeError } from '@q/core';
 import { type EngineOptions, type LoadedBackend, startEngine, type TfjsEngine } from './engine.js';
 
-export type BackendChoice = 'auto' | 'wasm' | 'cpu' | 'node';
+export type BackendChoice = 'auto' | 'wasm' | 'cpu' | 'node' | 'node-bf16';
 
 /** A backend that may be tried. */
 export interface Candidate {
   readonly choice: Exclude<BackendChoice, 'auto'>;
+  /** True: `auto` does not try it. */
+  readonly onlyOnRequest?: boolean;
   /** The reason not to try the backend; undefined if it may be tried. */
   absent?(): string | undefined;
   /** @throws Error when the package cannot be loaded */
@@ -22,7 +24,9 @@ export async function selectBackend(
   choice: BackendChoice,
   options: EngineOptions,
 ): Promise<TfjsEngine> {
-  const tried = choice === 'auto' ? candidates : candidates.filter((candidate) => candidate.choice === choice);
+  const tried = candidates.filter((candidate) =>
+    choice === 'auto' ? !candidate.onlyOnRequest : candidate.choice === choice,
+  );
   if (tried.length === 0) {
     const known = ['auto', ...candidates.map((candidate) => candidate.choice)].join(', ');
     throw new SchemeError(`there is no backend "${choice}" here: choose one of ${known}`);

@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { nativeAbsence } from '@q/tfjs';
+import { bf16Absence, nativeAbsence } from '@q/tfjs';
 import type { Contender } from './benchmark.js';
 import { processContender } from './measured-process.js';
 import {
@@ -89,15 +89,15 @@ export function ownRun(
   );
 }
 
-/** `q quantize` on every available engine: wasm, and node if it is set up. */
+/** The engines that start here: wasm, the native one if it is set up, and its products in bf16 if they are fast here. */
+const ownEngines = () => ['wasm', ...(nativeAbsence() ? [] : ['node', ...(bf16Absence() ? [] : ['node-bf16'])])];
+
+/** `q quantize` on every available engine. */
 export const ownEngineRuns = (
   whole: WholeRun,
   options: readonly string[],
   silent: readonly string[] = [],
-): readonly Contender[] =>
-  (nativeAbsence() ? ['wasm'] : ['wasm', 'node']).map((engine) =>
-    ownRun(whole, [...options, '--engine', engine], silent),
-  );
+): readonly Contender[] => ownEngines().map((engine) => ownRun(whole, [...options, '--engine', engine], silent));
 
 /** GPTQ as published. */
 export const ownGptqRuns = (whole: WholeRun): readonly Contender[] =>

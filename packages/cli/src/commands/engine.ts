@@ -1,4 +1,5 @@
 import { closest, createRandom, referenceKernels } from '@q/core';
+import { bf16Absence } from '@q/tfjs';
 import type { CommandContext } from '../command.js';
 import { createCompute, type EngineName } from '../engine.js';
 import { setUpTfjsNode } from '../engine-setup/setup-tfjs-node.js';
@@ -65,6 +66,8 @@ async function tryEngine(choice: EngineName, threads: number | undefined): Promi
     try {
       const speed = measureProducts(engine, createRandom('engine list'));
       const notes = [...compute.notes, ...engine.notes.map(withoutPrefix).filter((note) => note !== 'asked for')];
+      if (choice === 'node' && bf16Absence() === undefined)
+        notes.push('--engine node-bf16 rounds the operands of products to bf16, and is faster on this processor');
       return { choice, available: true, engine: engine.name, speed, notes };
     } finally {
       await engine.dispose();

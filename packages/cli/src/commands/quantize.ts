@@ -108,9 +108,9 @@ export async function quantizeCommand(
     let plan = planRun(checkpoint, recipe, shape);
     const notRemote = budget ? 'a budget is computed on one machine' : refuseRemote(plan);
     if (options.queue !== undefined && notRemote) throw new UsageError(`--queue: ${notRemote}`);
-    if (options.queue !== undefined && options.engine === 'node' && plan.recipe.windowShards !== undefined)
+    if (options.queue !== undefined && options.engine?.startsWith('node') && plan.recipe.windowShards !== undefined)
       throw new UsageError(
-        '--window-shards with --queue and --engine node: the bits of this engine depend on threads and processor: leave --engine out',
+        `--window-shards with --queue and --engine ${options.engine}: the bits of this engine depend on threads and processor: leave --engine out`,
       );
     queueRun = await openQueueRun(out, options, command);
     terminal.note(planText(plan));
