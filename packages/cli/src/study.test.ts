@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -41,6 +41,13 @@ it('compares methods, scans the loss around the model, writes its reports, and g
   const again = JSON.parse((await study('--data', demo.calibration)).out) as StudyReport;
   expect(again.results.map(({ nll }) => nll)).toEqual(report.results.map(({ nll }) => nll));
   expect(again.results[0].seconds).toBe(12345);
+
+  // What an interrupted run of another release has left is no obstacle.
+  await rm(kept);
+  await mkdir(join(folder, 'study', 'runs', rtn.job.id));
+  await writeFile(join(folder, 'study', 'runs', rtn.job.id, 'model.safetensors'), 'half of a file');
+  const restarted = JSON.parse((await study('--data', demo.calibration)).out) as StudyReport;
+  expect(restarted.results.map(({ nll }) => nll)).toEqual(report.results.map(({ nll }) => nll));
   await writeFile(kept, 'not JSON');
   expect((await study('--data', demo.calibration)).err).toMatch(/is not a result of rtn_2b/);
 }, 180_000);

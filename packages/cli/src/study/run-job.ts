@@ -5,7 +5,7 @@ import type { Windows } from '@q/calib';
 import type { Checkpoint } from '@q/checkpoint';
 import { createContext, type ModelDescription } from '@q/core';
 import { evaluate, type LogitsSource, runWindows } from '@q/eval';
-import { makeRecipe, planRun, readRecipe, runPlan, type Vocabulary } from '@q/pipeline';
+import { makeRecipe, OutputFolderError, planRun, readRecipe, runPlan, type Vocabulary } from '@q/pipeline';
 import { distance, type LayerMeter, type StudyJob, type StudyResult, type WeightPoint } from '@q/study';
 import { endLossOf } from '../end-loss.js';
 import type { Compute } from '../engine.js';
@@ -50,7 +50,10 @@ export function recipeOf(job: StudyJob, { vocabulary, shorter }: Pick<StudyGroun
   return makeRecipe(settings, vocabulary, { memory: totalmem() }).recipe;
 }
 
-/** Quantizes the model for a job, scores it, and removes the written files. An interrupted run goes on. */
+/**
+ * Quantizes the model for a job, scores it, and removes the written files. An interrupted run goes on, or starts again if
+ * another release or engine has begun it.
+ */
 export async function runJob(job: StudyJob, ground: StudyGround): Promise<StudyResult> {
   const out = join(ground.folder, job.id);
   const { seconds, bytes } = await quantizeFor(job, ground, out);
@@ -91,13 +94,20 @@ async function quantizeFor(job: StudyJob, ground: StudyGround, out: string) {
   const calibration = ground.calibration(job.seed, job.samples);
   const plan = planRun(checkpoint, recipe, { count: calibration.count, length: calibration.length });
   const context = createContext({ kernels: compute.kernels, seed: job.seed, signal });
-  const { seconds } = await runPlan(plan, {
-    out,
-    context,
-    ...(plan.calibrated ? { calibration } : {}),
-    engine: () => compute.training(model, plan.recipe.tuner?.blockByBlock ?? false),
-    forward: () => compute.forward(model),
-    endLoss: (windows) => endLossOf(checkpoint, windows, compute, context),
+  const quantizeInto = () =>
+    runPlan(plan, {
+      out,
+      context,
+      ...(plan.calibrated ? { calibration } : {}),
+      engine: () => compute.training(model, plan.recipe.tuner?.blockByBlock ?? false),
+      forward: () => compute.forward(model),
+      endLoss: (windows) => endLossOf(checkpoint, windows, compute, context),
+    });
+  const { seconds } = await quantizeInto().catch(async (error) => {
+    // The folder is the study's own. It cannot be continued when another release or engine has begun it.
+    if (!(error instanceof OutputFolderError)) throw error;
+    await rm(out, { recursive: true });
+    return quantizeInto();
   });
   return { seconds, bytes: plan.bytesAfter };
 }
