@@ -42,7 +42,7 @@ async function layer(rows: number, outputs: boolean, huge = 0) {
   await inputShift.update(shift, batch, kernels);
   await residualCross.update(stream, batch, kernels);
   const factored = await factorize(own.sum, naturalOrder(n), 0.01, kernels, { damped: false });
-  const correction = correctionOf(shift, own.sum, factored.factor);
+  const correction = correctionOf(shift, own.sum, factored);
   const result = await correctedTarget({ weight, rows, correction, residual: stream, share: 1 }, kernels);
   const ridge = (0.01 * Array.from({ length: n }, (_, j) => own.sum[j * (n + 1)]).reduce((a, b) => a + b)) / n;
   return { ...{ weight, x, output, residualError, result, ridge } };

@@ -24,8 +24,7 @@ export interface CorrectedTarget {
 
 /**
  * The target of a linear's rounding, `W + share (W' - W)` with W' of {@link retarget}. The right side of its regression
- * comes from the shift of the inputs and the error of the stream. If the wanted outputs were collected it comes from
- * these: `Z X'^T - W H`.
+ * comes from the shift of the inputs and the error of the stream, or from the wanted outputs Z if these were collected.
  */
 export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernels): Promise<CorrectedTarget> {
   const { weight, rows, correction, residual, share } = linear;
@@ -36,12 +35,9 @@ export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernel
   let leftOut = false;
   let change: Float32Array | undefined;
   if (residual?.sum.length === rows * n) {
-    const right = residual.sum.slice();
-    if (residual.wholeOutput) {
-      const given = await times(correction.gram());
-      for (let i = 0; i < right.length; i++) right[i] -= given[i];
-    }
-    const toStream = await solved(right);
+    const toStream = residual.wholeOutput
+      ? await toWantedOutput(linear, residual.sum, kernels)
+      : await solved(residual.sum);
     if (await correctionHelps({ weight, rows, change: toStream, state: residual, share }, kernels)) change = toStream;
     else leftOut = true;
     // The wanted outputs already contain the shift of the inputs.
@@ -51,6 +47,24 @@ export async function correctedTarget(linear: UncorrectedLinear, kernels: Kernel
   const toInputs =
     rows >= n ? await times(await correction.solved(kernels)) : await solved(await times(correction.shift()));
   return { target: moved(moved(weight, share, toInputs), share, change), leftOut };
+}
+
+/**
+ * The change of the weight for the sum `Z X'^T` of the wanted outputs: `(Z X'^T + W ridge) (H + ridge)^-1 - W`. This is
+ * `(Z X'^T - W H) (H + ridge)^-1` without the product with H.
+ */
+async function toWantedOutput(
+  { weight, rows, correction: { ridge, factor } }: UncorrectedLinear,
+  sum: Float64Array,
+  kernels: Kernels,
+): Promise<Float32Array> {
+  const n = ridge.length;
+  const right = new Float32Array(sum.length);
+  for (let start = 0; start < right.length; start += n)
+    for (let j = 0; j < n; j++) right[start + j] = sum[start + j] + weight[start + j] * ridge[j];
+  const change = await retarget(right, rows, factor, kernels);
+  for (let i = 0; i < change.length; i++) change[i] -= weight[i];
+  return change;
 }
 
 function moved(weight: Float32Array, share: number, change: Float32Array | undefined): Float32Array {

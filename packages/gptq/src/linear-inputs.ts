@@ -13,12 +13,12 @@ export interface LinearInputs {
   readonly correction?: InputCorrection;
 }
 
-/** Both matrices of the regression on the inputs, from the same tokens, with features in their own order. */
+/** The regression on the inputs, with features in their own order. H and C are of the same tokens. */
 export interface InputCorrection {
   /** `C - H` `[n, n]`. Row: feature of the unquantized inputs. */
   shift(): Float32Array;
-  /** H `[n, n]`. */
-  gram(): Float32Array;
+  /** What is added to the diagonal of H `[n]`. */
+  readonly ridge: Float64Array;
   /** R of `H + ridge I = R R^T`, upper triangular `[n, n]`. */
   readonly factor: Float32Array;
   /** `(C - H) (H + ridge I)^-1` `[n, n]`. */
@@ -96,19 +96,23 @@ export async function openCorrection(
   // If all tokens went through both models, the Hessian is that of the regression.
   const gram = state.count < hessian.count && state.inputs ? state.inputs : hessian.sum;
   const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * hessian.width) / state.count));
-  const { factor } = await factorize(gram, naturalOrder(hessian.width), ridge, kernels, { damped: false });
-  return correctionOf(state, gram, factor);
+  const factored = await factorize(gram, naturalOrder(hessian.width), ridge, kernels, { damped: false });
+  return correctionOf(state, gram, factored);
 }
 
 /**
  * @param gram H of the tokens that went through the unquantized model
- * @param factor R of `H + ridge I = R R^T`
+ * @param factored R of `H + ridge I = R R^T`
  */
-export function correctionOf(state: InputShiftState, gram: ArrayLike<number>, factor: Float32Array): InputCorrection {
+export function correctionOf(
+  state: InputShiftState,
+  gram: ArrayLike<number>,
+  { factor, diagonal }: Pick<Factorization, 'factor' | 'diagonal'>,
+): InputCorrection {
   let solution: Promise<Float32Array> | undefined;
   return {
     shift: () => Float32Array.from(state.sum),
-    gram: () => Float32Array.from(gram),
+    ridge: Float64Array.from(diagonal, (damped, j) => damped - gram[j * (state.width + 1)]),
     factor,
     solved(kernels) {
       solution ??= retarget(state.sum, state.width, factor, kernels);
