@@ -13,6 +13,7 @@ describe('Gram matrices by the products of an engine', async () => {
 
   it.each([
     ['of one product', 800],
+    ['of two strips', 1301],
     ['of more than one strip', 2100],
   ])('%s are the sums of products, in both triangles', async (_what, width) => {
     const tokens = 3;

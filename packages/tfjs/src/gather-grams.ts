@@ -1,17 +1,19 @@
 import type { GatheredGrams, GramArgs, Kernels } from '@q/core';
 import { mirrorUpper } from '@q/core/internal';
-import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { Tfjs } from './handle.js';
 
 /** Narrower matrices gain nothing: the transfer costs as much time as the product saves (`pnpm bench gram`). */
 const minimumWidth = 512;
 /**
- * A matrix of at most this width is one product, and the engine keeps its sum. Wider ones are computed strip by strip of
- * the upper triangle: less work, but a strip's product is slower, and its sum is read at each call. At 1,536 features
- * and 2,048 tokens the whole product takes 40 ms and the strips 52.
+ * From this width on, a matrix is computed in two strips of its upper triangle, which is three quarters of the work. At
+ * 1,536 features and 2,048 tokens two strips take 50 to 58 ms and the whole product 59 to 73; at 576 features they are
+ * equal. Four strips are no faster than two.
  */
-const maximumWholeWidth = 2048;
-/** Columns of a strip. Narrower strips skip more of the part below the diagonal; wider strips are faster products. */
+const halvedWidth = 1024;
+/** The engine keeps the sums of matrices of at most this width. Strips of wider ones are read at each call. */
+const maximumKeptWidth = 2048;
+/** Columns of such a strip. Narrower strips skip more of the part below the diagonal; wider strips are faster products. */
 const stripColumns = 512;
 /** The engine sums in f32 over about this number of tokens. The host adds these sums in f64. */
 const tokensOnEngine = 8192;
@@ -20,10 +22,32 @@ const minimumWork = 1 << 26;
 
 type Sum = GramArgs['out'];
 
-/** A sum that the engine keeps, over some tokens. */
+/** A sum that the engine keeps, over some tokens: one tensor for each strip. */
 interface EngineSum {
-  tensor?: Tensor;
+  tensors: readonly Tensor[];
   tokens: number;
+}
+
+/** Rows of the upper triangle: from the diagonal element `[first, first]` on, `height` rows of `rest` columns. */
+interface Strip {
+  readonly first: number;
+  readonly height: number;
+  readonly rest: number;
+}
+
+function stripsOf(width: number, count: number): readonly Strip[] {
+  return Array.from({ length: count }, (_, strip) => {
+    const first = Math.round((strip * width) / count);
+    return { first, height: Math.round(((strip + 1) * width) / count) - first, rest: width - first };
+  });
+}
+
+/** The strips of a matrix whose sum the engine keeps. */
+const keptStrips = (width: number) => stripsOf(width, width < halvedWidth ? 1 : 2);
+
+function stripProduct(tf: Tfjs, all: Tensor2D, { first, height, rest }: Strip): Tensor2D {
+  const columns = (count: number) => (count === all.shape[1] ? all : tf.slice(all, [0, first], [-1, count]));
+  return tf.matMul(columns(height), columns(rest), true, false);
 }
 
 /**
@@ -42,7 +66,7 @@ export function gatherGrams(
   const gathered = new Map<Sum, number>();
   const sums = new Map<Sum, EngineSum>();
   const release = () => {
-    for (const { tensor } of sums.values()) tensor?.dispose();
+    for (const { tensors } of sums.values()) for (const each of tensors) each.dispose();
     sums.clear();
     gathered.clear();
   };
@@ -56,8 +80,8 @@ export function gatherGrams(
         gathered.set(out, width);
         activate();
         const values = x.subarray(0, tokens * width);
-        if (width > maximumWholeWidth) return addStrips(tf, values, width, out);
-        const sum = sums.get(out) ?? { tokens: 0 };
+        if (width > maximumKeptWidth) return addStrips(tf, values, width, out);
+        const sum = sums.get(out) ?? { tensors: [], tokens: 0 };
         sums.set(out, sum);
         addProduct(tf, values, width, out, sum);
         if (sum.tokens >= tokensOnEngine) takeSum(sum, width, out);
@@ -95,44 +119,51 @@ export function gatherGrams(
   };
 }
 
-/** Adds the product of one call to the engine's sum, and its diagonal to `out`. */
+/** Adds the products of one call to the engine's sum, and their diagonal to `out`. */
 function addProduct(tf: Tfjs, x: Float32Array, width: number, out: Sum, sum: EngineSum): void {
-  const tokens = x.length / width;
-  const [product, diagonal] = tf.tidy(() => {
-    const all = tf.tensor2d(x, [tokens, width]);
-    const whole: Tensor = tf.matMul(all, all, true, false);
-    const places = tf.mul(tf.range(0, width, 1, 'int32'), tf.scalar(width + 1, 'int32'));
-    const own = tf.gather(tf.reshape(whole, [-1]), places as Tensor1D);
-    return [sum.tensor ? tf.add(sum.tensor, whole) : whole, own] as [Tensor, Tensor];
+  const strips = keptStrips(width);
+  const results = tf.tidy(() => {
+    const all = tf.tensor2d(x, [x.length / width, width]);
+    return strips.flatMap((strip, index) => {
+      const product: Tensor = stripProduct(tf, all, strip);
+      const places = tf.mul(tf.range(0, strip.height, 1, 'int32'), tf.scalar(strip.rest + 1, 'int32'));
+      const own = tf.gather(tf.reshape(product, [-1]), places as Tensor1D);
+      return [sum.tensors.length > 0 ? tf.add(sum.tensors[index]!, product) : product, own];
+    });
   });
-  const onDiagonal = diagonal.dataSync();
-  diagonal.dispose();
-  for (let i = 0; i < width; i++) out[i * (width + 1)]! += onDiagonal[i]!;
-  sum.tensor?.dispose();
-  sum.tensor = product;
-  sum.tokens += tokens;
+  for (const each of sum.tensors) each.dispose();
+  sum.tensors = results.filter((_, i) => i % 2 === 0);
+  sum.tokens += x.length / width;
+  for (const [index, { first, height }] of strips.entries()) {
+    const diagonal = results[2 * index + 1]!;
+    const values = diagonal.dataSync();
+    diagonal.dispose();
+    for (let i = 0; i < height; i++) out[(first + i) * (width + 1)]! += values[i]!;
+  }
 }
 
 /** Adds the engine's sum to the part of `out` above the diagonal. */
 function takeSum(sum: EngineSum | undefined, width: number, out: Sum): void {
-  if (!sum?.tensor) return;
-  const values = sum.tensor.dataSync();
-  sum.tensor.dispose();
-  sum.tensor = undefined;
+  if (!sum || sum.tensors.length === 0) return;
+  for (const [index, { first, height, rest }] of keptStrips(width).entries()) {
+    const tensor = sum.tensors[index]!;
+    const values = tensor.dataSync();
+    tensor.dispose();
+    for (let i = 0; i < height; i++) {
+      const at = (first + i) * width + first;
+      for (let j = i + 1; j < rest; j++) out[at + j]! += values[i * rest + j]!;
+    }
+  }
+  sum.tensors = [];
   sum.tokens = 0;
-  for (let i = 0; i < width; i++) for (let at = i * width + i + 1; at < (i + 1) * width; at++) out[at]! += values[at]!;
 }
 
 function addStrips(tf: Tfjs, x: Float32Array, width: number, out: Sum): void {
-  const strips = Math.ceil(width / stripColumns);
   tf.tidy(() => {
     const all = tf.tensor2d(x, [x.length / width, width]);
-    for (let strip = 0; strip < strips; strip++) {
-      const first = Math.round((strip * width) / strips);
-      const height = Math.round(((strip + 1) * width) / strips) - first;
-      const rest = width - first;
-      const columns = (count: number) => tf.slice(all, [0, first], [-1, count]);
-      const product = tf.matMul(columns(height), columns(rest), true, false).dataSync();
+    for (const strip of stripsOf(width, Math.ceil(width / stripColumns))) {
+      const { first, height, rest } = strip;
+      const product = stripProduct(tf, all, strip).dataSync();
       for (let i = 0; i < height; i++) {
         const at = (first + i) * width + first;
         for (let j = i; j < rest; j++) out[at + j]! += product[i * rest + j]!;
