@@ -1,11 +1,11 @@
 import { createContext, createRandom, hessian, inputShift, residualCross } from '@q/core';
 import { describe, expect, it } from 'vitest';
-import { naturalOrder } from './column-order.js';
 import { correctedTarget } from './corrected-target.js';
 import { factorize } from './factorize.js';
 import { correctionOf } from './linear-inputs.js';
 
 const { kernels } = createContext();
+const permutation = Int32Array.of(4, 2, 0, 5, 1, 3);
 const [tokens, n] = [400, 6];
 
 /** Statistics of a linear whose inputs and stream are off, with and without the outputs of the unquantized model. */
@@ -41,9 +41,9 @@ async function layer(rows: number, outputs: boolean, huge = 0) {
   await hessian.update(own, batch, kernels);
   await inputShift.update(shift, batch, kernels);
   await residualCross.update(stream, batch, kernels);
-  const factored = await factorize(own.sum, naturalOrder(n), 0.01, kernels, { damped: false });
-  const correction = correctionOf(shift, own.sum, factored);
-  const result = await correctedTarget({ weight, rows, correction, residual: stream, share: 1 }, kernels);
+  const factored = await factorize(own.sum, permutation, 0.01, kernels, { damped: false });
+  const correction = correctionOf(shift, own.sum, permutation, factored.factor);
+  const result = await correctedTarget({ weight, rows, correction, permutation, residual: stream, share: 1 }, kernels);
   const ridge = (0.01 * Array.from({ length: n }, (_, j) => own.sum[j * (n + 1)]).reduce((a, b) => a + b)) / n;
   return { ...{ weight, x, output, residualError, result, ridge } };
 }

@@ -1,5 +1,4 @@
 import type { HessianState, InputShiftState, Kernels } from '@q/core';
-import { naturalOrder } from './column-order.js';
 import { type Factorization, factorize } from './factorize.js';
 import { retarget } from './retarget.js';
 
@@ -13,12 +12,12 @@ export interface LinearInputs {
   readonly correction?: InputCorrection;
 }
 
-/** The regression on the inputs, with features in their own order. H and C are of the same tokens. */
+/** Both matrices of the regression on the inputs, from the same tokens, with columns in the order of the factor. */
 export interface InputCorrection {
   /** `C - H` `[n, n]`. Row: feature of the unquantized inputs. */
   shift(): Float32Array;
-  /** What is added to the diagonal of H `[n]`. */
-  readonly ridge: Float64Array;
+  /** H `[n, n]`. */
+  gram(): Float32Array;
   /** R of `H + ridge I = R R^T`, upper triangular `[n, n]`. */
   readonly factor: Float32Array;
   /** `(C - H) (H + ridge I)^-1` `[n, n]`. */
@@ -69,7 +68,7 @@ export async function linearInputs(
   });
   const inputs: LinearInputs = {
     factorization,
-    ...(state.count > 0 ? { correction: await openCorrection(state, hessian, damping, kernels) } : {}),
+    ...(state.count > 0 ? { correction: await openCorrection(state, hessian, permutation, damping, kernels) } : {}),
   };
   known.set(hessian.sum, { count: hessian.count, damping, permutation, factor: buffer.slice(), inputs });
   return inputs;
@@ -90,33 +89,51 @@ const ridgePerFeature = 4;
 export async function openCorrection(
   state: InputShiftState,
   hessian: HessianState,
+  permutation: Int32Array,
   damping: number,
   kernels: Kernels,
 ): Promise<InputCorrection> {
   // If all tokens went through both models, the Hessian is that of the regression.
   const gram = state.count < hessian.count && state.inputs ? state.inputs : hessian.sum;
-  const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * hessian.width) / state.count));
-  const factored = await factorize(gram, naturalOrder(hessian.width), ridge, kernels, { damped: false });
-  return correctionOf(state, gram, factored);
+  const ridge = Math.max(damping, Math.min(0.5, (ridgePerFeature * permutation.length) / state.count));
+  const { factor } = await factorize(gram, permutation, ridge, kernels, { damped: false });
+  return correctionOf(state, gram, permutation, factor);
 }
 
 /**
- * @param gram H of the tokens that went through the unquantized model
- * @param factored R of `H + ridge I = R R^T`
+ * @param gram H of the tokens that went through the unquantized model, columns in their own order
+ * @param factor R of `H + ridge I = R R^T`, in the order of the permutation
  */
 export function correctionOf(
   state: InputShiftState,
   gram: ArrayLike<number>,
-  { factor, diagonal }: Pick<Factorization, 'factor' | 'diagonal'>,
+  permutation: Int32Array,
+  factor: Float32Array,
 ): InputCorrection {
   let solution: Promise<Float32Array> | undefined;
   return {
-    shift: () => Float32Array.from(state.sum),
-    ridge: Float64Array.from(diagonal, (damped, j) => damped - gram[j * (state.width + 1)]),
+    shift: () => shiftOf(state, permutation),
+    gram: () => reordered(gram, permutation),
     factor,
     solved(kernels) {
-      solution ??= retarget(state.sum, state.width, factor, kernels);
+      solution ??= retarget(shiftOf(state, permutation), permutation.length, factor, kernels);
       return solution;
     },
   };
+}
+
+/** `C - H` as f32, both axes permuted. */
+export function shiftOf({ sum }: InputShiftState, permutation: Int32Array): Float32Array {
+  return reordered(sum, permutation);
+}
+
+/** A square matrix as f32, both axes permuted. */
+function reordered(matrix: ArrayLike<number>, permutation: Int32Array): Float32Array {
+  const n = permutation.length;
+  const out = new Float32Array(n * n);
+  for (let i = 0; i < n; i++) {
+    const from = permutation[i] * n;
+    for (let j = 0; j < n; j++) out[i * n + j] = matrix[from + permutation[j]];
+  }
+  return out;
 }

@@ -22,9 +22,8 @@ import { asymmetricSolve } from './asymmetric.js';
 import { activationOrder, naturalOrder } from './column-order.js';
 import { correctedTarget } from './corrected-target.js';
 import { type Factorization, factorize } from './factorize.js';
-import { linearInputs } from './linear-inputs.js';
+import { linearInputs, shiftOf } from './linear-inputs.js';
 import { type RefineProblem, refine } from './refine.js';
-import { reorderedMatrix } from './reordered-matrix.js';
 import { roundingGrid } from './rounding-grid.js';
 import { separateStorages } from './separate-storages.js';
 import { solveRanges } from './solve-ranges.js';
@@ -124,6 +123,7 @@ async function solveLinear(
       weight: weight.data,
       rows,
       correction,
+      permutation,
       share,
       ...(residual ? { residual } : {}),
     };
@@ -150,12 +150,7 @@ async function solveLinear(
   };
   const solution = await profile.stage('sweep', () =>
     asymmetric > 0
-      ? asymmetricSolve(
-          { ...problem, grids },
-          reorderedMatrix(statistics.get(inputShift).sum, permutation),
-          asymmetric,
-          kernels,
-        )
+      ? asymmetricSolve({ ...problem, grids }, shiftOf(statistics.get(inputShift), permutation), asymmetric, kernels)
       : solveRanges({ ...problem, grids }, freeScales ? settings.ranges : [1], kernels),
   );
   const groupIndex = new Int32Array(columns);
@@ -215,10 +210,14 @@ function sweptOrder(
   permutation: Int32Array,
   group: Int32Array,
 ) {
+  const n = permutation.length;
+  const matrix = new Float32Array(n * n);
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < n; j++) matrix[i * n + j] = hessian[permutation[i] * n + permutation[j]];
   return {
     target: permuteColumns(target, rows, permutation),
     codes: permuteColumns(codes, rows, permutation),
-    hessian: reorderedMatrix(hessian, permutation),
+    hessian: matrix,
     group,
   };
 }

@@ -12,8 +12,7 @@ import type { Kernels } from '@q/core';
  *
  * Returns `W' - W`, the change of the weight. f32 is enough for the solves: an error of the change counts by its effect
  * on the outputs, which grows with the condition of R only. That is at most the root of the features over the ridge.
- * @param right `W (C - H) + E X'^T` `[rows, n]`. For the sum `Z X'^T + ridge W` of the wanted outputs Z, the result is W'
- *   itself.
+ * @param right `W (C - H) + E X'^T` `[rows, n]`, columns in the order of the factor
  * @param factor R of `H + ridge I = R R^T`, upper triangular `[n, n]`
  */
 export async function retarget(

@@ -85,9 +85,12 @@ export async function solveBlocks(
   const { factor } = factorization;
   let target = weight.data;
   if (share > 0) {
-    const correction = await openCorrection(statistics.get(inputShift), state, damping, kernels);
+    const correction = await openCorrection(statistics.get(inputShift), state, permutation, damping, kernels);
     const residual = statistics.get(residualCross);
-    ({ target } = await correctedTarget({ weight: weight.data, rows, correction, residual, share }, kernels));
+    ({ target } = await correctedTarget(
+      { weight: weight.data, rows, correction, permutation, residual, share },
+      kernels,
+    ));
   }
   const importance = Float32Array.from(
     { length: columns },
