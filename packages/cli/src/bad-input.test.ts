@@ -166,7 +166,7 @@ describe('options', () => {
     [['--sym', '--asym'], /--sym and --asym exclude each other/],
     [['--damping', '2'], /--damping 2: a number between 0 and 1/],
     [['--format-version', '1'], /version 1 of the GPTQ layout cannot express zero point 0/],
-    [['--engine', 'cuda'], /--engine cuda: is not known \(auto, wasm, cpu, node\)/],
+    [['--engine', 'cuda'], /--engine cuda: is not known \(auto, wasm, cpu, node, node-bf16\)/],
     [['--keep', '*'], /no linear .* matches a rule/],
     [['--length', '5000'], /--length 5000 is longer than the model's 256 positions/],
   ])('%j', async (options, message) => {
