@@ -167,6 +167,10 @@ describe('options', () => {
     [['--damping', '2'], /--damping 2: a number between 0 and 1/],
     [['--format-version', '1'], /version 1 of the GPTQ layout cannot express zero point 0/],
     [['--engine', 'cuda'], /--engine cuda: is not known \(auto, wasm, cpu, node, node-bf16\)/],
+    ...['node', 'node-bf16'].map((engine): [string[], RegExp] => [
+      ['--engine', engine, '--queue', 'redis://127.0.0.1:1', '--window-shards', '2'],
+      new RegExp(`--window-shards with --queue and --engine ${engine}: the bits of this engine depend`),
+    ]),
     [['--keep', '*'], /no linear .* matches a rule/],
     [['--length', '5000'], /--length 5000 is longer than the model's 256 positions/],
   ])('%j', async (options, message) => {

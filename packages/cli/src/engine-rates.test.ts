@@ -10,6 +10,7 @@ describe('memory and speed of the engine', () => {
     native.absence = undefined;
     for (const [engine, hiddenSize] of [
       ['node', 64],
+      ['node-bf16', 64],
       [undefined, 576],
     ] as const) {
       expect(engineRates(engine, { hiddenSize }).bytes).toBe(420e6);
@@ -17,6 +18,7 @@ describe('memory and speed of the engine', () => {
     }
     expect(engineRates('auto', { hiddenSize: 64 })).toBe(kernelEngine);
     expect(engineRates('wasm', { hiddenSize: 576 })).toBe(kernelEngine);
+    expect(engineRates('cpu', { hiddenSize: 576 })).toBe(kernelEngine);
   });
 
   it('are those of the kernels where the native engine is not installed', () => {

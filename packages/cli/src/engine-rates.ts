@@ -2,7 +2,7 @@ import type { ModelDescription } from '@q/core';
 import { type EngineRates, kernelEngine } from '@q/pipeline';
 import { nativeAbsence } from '@q/tfjs';
 import type { EngineName } from './engine.js';
-import { ownForwardPays } from './own-engine-pays.js';
+import { nativeEngines, ownForwardPays } from './own-engine-pays.js';
 
 /**
  * libtensorflow with its buffers. GPTQ of two blocks of SmolLM2-135M takes 399 MB on the kernels' own engine and 794 MB
@@ -14,6 +14,6 @@ const nativeEngine: EngineRates = { bytes: 420e6, products: 110e9, training: 40e
 /** Memory and speed of the engine of `--engine` for a model, without starting it. */
 export function engineRates(requested: string | undefined, model: Pick<ModelDescription, 'hiddenSize'>): EngineRates {
   const name = (requested ?? 'auto') as EngineName;
-  const nativePresent = name !== 'wasm' && name !== 'cpu' && nativeAbsence() === undefined;
+  const nativePresent = (name === 'auto' || nativeEngines.includes(name)) && nativeAbsence() === undefined;
   return nativePresent && !ownForwardPays(name, model, nativePresent) ? nativeEngine : kernelEngine;
 }

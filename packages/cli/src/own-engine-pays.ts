@@ -8,6 +8,9 @@ import type { EngineName } from './engine.js';
  */
 const nativePaysFrom = 512;
 
+/** The engines that compute with the native libraries of TensorFlow, and on request only. */
+export const nativeEngines: readonly EngineName[] = ['node', 'node-bf16'];
+
 /** Whether forward passes of a model run on the kernels' own engine instead of on tfjs. */
 export function ownForwardPays(
   requested: EngineName,

@@ -24,7 +24,8 @@ export function bf16Absence(): string | undefined {
 }
 
 /**
- * Sets the precision of TensorFlow's products before they start. A variable that the user has set stays as it is.
+ * Sets the precision of TensorFlow's products before they start. Without a wish for bf16, what the user has set counts.
+ * @param wanted whether operands shall be rounded to bf16
  * @returns whether products round their operands to bf16
  * @throws SchemeError when products of this process have the other precision
  */

@@ -30,6 +30,7 @@ import { type Compute, createCompute } from '../engine.js';
 import { EvaluationError, endsAgain } from '../evaluation-error.js';
 import { type HeldOutFlags, heldOutText } from '../held-out-text.js';
 import { openModel, openValues } from '../open-model.js';
+import { nativeEngines } from '../own-engine-pays.js';
 import { openQueueRun, type QueueFlags, type QueueRun } from '../queue/queue-run.js';
 import { remoteRun } from '../queue/remote-run.js';
 import { recipeFrom, recipeRequest } from '../recipe-flags.js';
@@ -108,7 +109,8 @@ export async function quantizeCommand(
     let plan = planRun(checkpoint, recipe, shape);
     const notRemote = budget ? 'a budget is computed on one machine' : refuseRemote(plan);
     if (options.queue !== undefined && notRemote) throw new UsageError(`--queue: ${notRemote}`);
-    if (options.queue !== undefined && options.engine?.startsWith('node') && plan.recipe.windowShards !== undefined)
+    const native = nativeEngines.some((name) => name === options.engine);
+    if (options.queue !== undefined && native && plan.recipe.windowShards !== undefined)
       throw new UsageError(
         `--window-shards with --queue and --engine ${options.engine}: the bits of this engine depend on threads and processor: leave --engine out`,
       );
